@@ -1,1 +1,1 @@
-"""Staff accounts: who is signed in, how somebody signs in, and what a member may change about that."""
+"""Staff accounts: sign-in, sessions, and changes that members make to their own account."""

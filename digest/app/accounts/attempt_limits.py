@@ -1,10 +1,10 @@
-"""How often somebody may try to sign in. Nobody can lock a colleague out: a browser that was signed in before is counted apart.
+"""Limits on sign-in attempts, which don't let anyone lock a colleague out.
 
-Such a browser has its own five tries in ten minutes, on the account that it was signed in to. What others try, on that account or
-from its network, does not count against it.
+A browser that signed in to an account before has its own five attempts in ten minutes on that account. Other attempts
+on the account or from the same network don't count against it.
 
-A try is counted before it is judged, so that a hundred at once are not judged as one; a sign-in takes its own tries back.
-See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
+An attempt is counted before it's checked, so a hundred parallel attempts can't pass as one. A successful sign-in resets
+the browser's count. See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
 """
 
 import hmac
@@ -28,18 +28,18 @@ from subscribers.signup.rate_limits import TEN_MINUTES, find_window_start, incre
 from subscribers.store.signup_models import RateLimitCount
 
 HOUR = timedelta(hours=1)
-TRIES_PER_BROWSER = 5  # in ten minutes, on one account: by its mark, else by its network
-TRIES_PER_NETWORK = 50  # in ten minutes, on whatever account, from browsers that were never signed in to it
-TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that were never signed in
+TRIES_PER_BROWSER = 5  # in ten minutes, on one account; a browser is known by its device token, else by its network
+TRIES_PER_NETWORK = 50  # in ten minutes, on any account, from browsers that never signed in to it
+TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that never signed in
 LINKS_PER_MEMBER = 3  # in ten minutes, emailed to members at their own request
 
 
 class TooManyAttemptsError(RefusalError):
-    """Too many tries to sign in; the message says until when to wait, and what works meanwhile."""
+    """Too many sign-in attempts; the message says how long to wait and what works until then."""
 
 
 class SignInRefusedError(RefusalError):
-    """A sign-in is refused. `field` names the one at fault, empty where it must not be told which."""
+    """A rejected sign-in. `field` is the wrong field; empty if it must not be revealed."""
 
     def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
         super().__init__(message)
@@ -48,14 +48,14 @@ class SignInRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class AttemptCount:
-    """The counts that a try adds to. `attempts_left` is how many more the browser has in this window."""
+    """The count that an attempt was added to. `attempts_left` is how many the browser has left in this window."""
 
     browser_tag: str
     attempts_left: int
 
     @property
     def words_left(self) -> str:
-        """How many tries are left, as a sentence."""
+        """The number of attempts left, as a sentence."""
         return f"You have {self.attempts_left} more {('try' if self.attempts_left == 1 else 'tries')} in the next 10 minutes."
 
 
@@ -69,11 +69,11 @@ def verify_password_attempt(
     *,
     now: datetime,
 ) -> AttemptCount:
-    """Count a try, then judge the password. An unknown address takes as long, and gets the same answer.
+    """Count an attempt, then check the password. An unknown address takes as long and gets the same answer.
 
     Raises:
-        SignInRefusedError: it isn't right, in the words of `refusal`; the member's log says so.
-        TooManyAttemptsError: there were too many tries.
+        SignInRefusedError: the password is wrong, in the words of `refusal`; the member's log records it.
+        TooManyAttemptsError: there were too many attempts.
     """
     name = staff_actor(member) if member else ""
     database = installation.database
@@ -95,7 +95,7 @@ def verify_password_attempt(
 
 
 def _name_account(email: str) -> str:
-    """Return what tries on an address are counted under: the same for each of its spellings, whether it's on the staff or not."""
+    """Return the key that an address's attempts are counted under, the same for all its spellings."""
     try:
         return read_address(email).canonical
     except AddressError:
@@ -105,10 +105,10 @@ def _name_account(email: str) -> str:
 def count_sign_in_attempt(
     session: Session, keys: KeyRing, account: str, staff: int | None, visitor: Visitor, *, now: datetime
 ) -> AttemptCount:
-    """Count a try on an account, which an address names whether it is known or not.
+    """Count an attempt on an account, which may not exist.
 
     Raises:
-        TooManyAttemptsError: there were too many; nothing is counted.
+        TooManyAttemptsError: there were too many attempts; this one isn't counted.
     """
     network = _tag(keys, "network", visitor.network if visitor.network[0].isdigit() else visitor.address)
     device = read_device_token(keys, visitor.device, staff) if staff is not None else ""
@@ -125,7 +125,7 @@ def count_sign_in_attempt(
 
 
 def _count_unknown_browser(session: Session, network: str, account: str, now: datetime) -> None:
-    """Count a try of a browser that was never signed in, by the tags of its network and of the account."""
+    """Count an attempt from a browser that never signed in, by the tags of its network and the account."""
     if sum_counts(session, "sign-in network", network, find_window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
         raise TooManyAttemptsError(
             "Too many failed attempts from your network. Use a passkey, a sign-in link, or a browser you've signed "
@@ -141,10 +141,10 @@ def _count_unknown_browser(session: Session, network: str, account: str, now: da
 
 
 def count_requested_link(session: Session, keys: KeyRing, staff: int, *, now: datetime) -> None:
-    """Count a sign-in link that a member asks for.
+    """Count a sign-in link that a member requested.
 
     Raises:
-        TooManyAttemptsError: there were too many; nothing is counted.
+        TooManyAttemptsError: there were too many requests; this one isn't counted.
     """
     tag = _tag(keys, "link", str(staff))
     if sum_counts(session, "sign-in link", tag, find_window_start(now, TEN_MINUTES)) >= LINKS_PER_MEMBER:
@@ -153,11 +153,11 @@ def count_requested_link(session: Session, keys: KeyRing, staff: int, *, now: da
 
 
 def reset_attempts(session: Session, counted: AttemptCount) -> None:
-    """Take back the tries of a browser on an account: it has signed in."""
+    """Reset a browser's attempts on an account after it signed in."""
     mine = (RateLimitCount.scope == "sign-in browser") & (RateLimitCount.tag == counted.browser_tag)
     session.execute(delete(RateLimitCount).where(mine), execution_options={"synchronize_session": False})
 
 
 def _tag(keys: KeyRing, *parts: str) -> str:
-    """Return a keyed hash, 64 hex digits: counts hold no address, of a mailbox or of a machine."""
+    """Return a keyed hash of 64 hex digits, so that counts contain no email or IP address."""
     return hmac.digest(keys.current("session").secret, "\0".join(("sign-in", *parts)).encode(), "sha256").hex()

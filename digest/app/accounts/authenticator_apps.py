@@ -1,6 +1,6 @@
-"""Codes of six digits from an app (RFC 6238, section 4), and the recovery codes that stand in for them.
+"""Six-digit codes from authenticator apps (RFC 6238, section 4), and recovery codes to use instead.
 
-The libraries are loaded where a code is looked at: most requests and commands need none.
+Libraries are imported where they're used, because most requests and commands don't need them.
 """
 
 import hashlib
@@ -20,14 +20,14 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows
 
 STEP_SECONDS = 30
-STEPS_BESIDE = 1  # a clock may be off by one step either way
+STEPS_BESIDE = 1  # a clock may be one step fast or slow
 RECOVERY_CODES = 10
-_RECOVERY_CODE_LENGTH = 30  # of base32: 150 random bits, so a plain hash is enough
+_RECOVERY_CODE_LENGTH = 30  # base32 characters: 150 random bits, so a plain hash is enough
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: datetime) -> None:
-    """Store a new secret that waits for its first code, in place of one that waited; the one that counts stays."""
+    """Store a new unconfirmed secret, replacing an earlier unconfirmed one. The confirmed app keeps working."""
     import pyotp
 
     _delete_code_apps(session, staff, AuthenticatorApp.confirmed_at.is_(None))
@@ -39,7 +39,7 @@ def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: da
 def find_authenticator(
     session: Session, staff: int, *, waiting: bool = False, lock: bool = False
 ) -> AuthenticatorApp | None:
-    """Find the app of a member that counts, or the one that waits for its first code."""
+    """Return a member's confirmed app, or with `waiting` the one that waits for its first code."""
     state = AuthenticatorApp.confirmed_at.is_(None) if waiting else AuthenticatorApp.confirmed_at.is_not(None)
     query = select(AuthenticatorApp).where(AuthenticatorApp.staff == staff, state).order_by(AuthenticatorApp.id)
     apps = session.scalars(query.with_for_update() if lock else query)
@@ -48,7 +48,7 @@ def find_authenticator(
 
 
 def delete_authenticators(session: Session, staff: int) -> None:
-    """Delete a member's apps, the one that counts and the one that waits."""
+    """Delete a member's apps, confirmed or not."""
     _delete_code_apps(session, staff, AuthenticatorApp.id.is_not(None))
 
 
@@ -58,10 +58,10 @@ def _delete_code_apps(session: Session, staff: int, condition: ColumnElement[boo
 
 
 def decrypt_app_secret(keys: KeyRing, app: AuthenticatorApp) -> str:
-    """Return the secret of an app, in base32.
+    """Return an app's secret in base32.
 
     Raises:
-        DecryptionError: the row was changed, or belongs to another member.
+        DecryptionError: the row was changed or belongs to another member.
     """
     secret: str = decrypt_json(keys, (app.ciphertext, app.key_id), bound_to=f"code app {app.staff}")["secret"]
     return secret
@@ -72,7 +72,7 @@ def _encrypt_secret(keys: KeyRing, staff: int, secret: str) -> tuple[bytes, str]
 
 
 def make_totp_uri(secret: str, account: str, issuer: str) -> str:
-    """Return the address by which an app takes a secret over (Key Uri Format)."""
+    """Return the `otpauth:` URI that adds a secret to an app (Key Uri Format)."""
     import pyotp
 
     uri: str = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=issuer)
@@ -80,7 +80,7 @@ def make_totp_uri(secret: str, account: str, issuer: str) -> str:
 
 
 def draw_qr_code(text: str) -> bytes:
-    """Draw a text as a QR code, in SVG: dark on light whatever the page's colours, for cameras."""
+    """Return text as a QR code in SVG, dark on light in every color scheme so that cameras can read it."""
     import segno
 
     buffer = io.BytesIO()
@@ -89,7 +89,7 @@ def draw_qr_code(text: str) -> bytes:
 
 
 def find_totp_step(secret: str, code: str, *, after: int | None, now: datetime) -> int | None:
-    """Return the step of 30 seconds that a code belongs to, if it is the present one's or a neighbour's, and later than `after`."""
+    """Return the 30-second step of a code if it's the current or an adjacent one, and later than `after`; else None."""
     digits = re.sub(r"\s", "", code)
     if not re.fullmatch(r"\d{6}", digits, re.ASCII):
         return None
@@ -103,13 +103,13 @@ def find_totp_step(secret: str, code: str, *, after: int | None, now: datetime) 
 
 
 def use_totp_code(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Take a code of a member's app; each works once. A secret under an older key is encrypted anew."""
+    """Return whether a code of a member's app is right; each works once. Re-encrypt a secret that has an older key."""
     app = find_authenticator(session, staff, lock=True)
     return app is not None and _take_step(keys, app, code, now)
 
 
 def confirm_authenticator(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Take the first code of the app that waits: from then on it counts, and an earlier one does not."""
+    """Confirm the waiting app, replacing an earlier one, and return whether its first code was right."""
     app = find_authenticator(session, staff, waiting=True, lock=True)
     if app is None or not _take_step(keys, app, code, now):
         return False
@@ -130,7 +130,7 @@ def _take_step(keys: KeyRing, app: AuthenticatorApp, code: str, now: datetime) -
 
 
 def make_recovery_codes(session: Session, staff: int) -> list[str]:
-    """Replace a member's recovery codes; return the new ones, which nobody can read back."""
+    """Replace a member's recovery codes and return the new ones, which can't be shown again."""
     delete_recovery_codes(session, staff)
     codes = [_make_recovery_code() for _ in range(RECOVERY_CODES)]
     session.add_all(RecoveryCode(staff=staff, hash=_hash_recovery_code(code)) for code in codes)
@@ -149,7 +149,7 @@ def _hash_recovery_code(code: str) -> str:
 
 
 def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime) -> bool:
-    """Use a recovery code up; of two that use it at once, one succeeds."""
+    """Use up a recovery code and return whether it was valid; of two simultaneous uses, only one succeeds."""
     own = (RecoveryCode.staff == staff, RecoveryCode.hash == _hash_recovery_code(code), RecoveryCode.used_at.is_(None))
     row = drop_if_forged(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
     if row is not None:
@@ -158,13 +158,13 @@ def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime)
 
 
 def count_recovery_codes(session: Session, staff: int) -> int:
-    """Return how many of a member's recovery codes are left."""
+    """Return how many recovery codes a member has left."""
     own = (RecoveryCode.staff == staff, RecoveryCode.used_at.is_(None))
     return len(filter_genuine_rows(session, session.scalars(select(RecoveryCode).where(*own))))
 
 
 def delete_recovery_codes(session: Session, staff: int) -> None:
-    """Delete a member's recovery codes, used ones too."""
+    """Delete all of a member's recovery codes, including used ones."""
     session.execute(
         delete(RecoveryCode).where(RecoveryCode.staff == staff), execution_options={"synchronize_session": False}
     )

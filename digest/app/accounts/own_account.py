@@ -1,6 +1,6 @@
-"""What a member may change about their own sign-in, what their page shows of it, and what an admin takes away from others.
+"""Members' changes to their own sign-in methods, the account page, and the sign-in reset by an admin.
 
-Each act is in the audit log. A change of the password, and every reset, ends the member's sessions.
+Each action is in the audit log. A new password ends the member's other sessions, and a reset ends all of them.
 """
 
 import re
@@ -36,25 +36,25 @@ REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, AffectedArea.ACCOUNTS)
 MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, AffectedArea.ACCOUNTS)
 END_SESSIONS = Action("sessions ended", Role.EDITOR, AffectedArea.NONE)
 CHANGE_NAME = Action("name changed", Role.EDITOR, AffectedArea.NONE)
-# A period before two letters is a domain's; "J.R. Diaz" has none. A digit could be part of a colleague's "(staff 2)".
+# A period before two letters suggests a domain, unlike "J.R. Diaz". A digit could imitate a colleague's "(staff 2)".
 _NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
 # Lowercase letters of other scripts, and digits, that look like Latin letters.
 _LOOK_ALIKES = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf\u03b1\u03bd\u03b9\u03c1\u0131i10",
     "aeopcyxljsoavlplllo",
 )
-MAX_NAME_LENGTH = 60  # characters, of a member's or a passkey's name
+MAX_NAME_LENGTH = 60  # characters, in the name of a member or a passkey
 SHOWN_SIGN_INS = 50
-WARNING_PERIOD = timedelta(days=30)  # for so long failed sign-ins are pointed out
+WARNING_PERIOD = timedelta(days=30)  # how long failed sign-ins are highlighted
 
 
 class OwnAccountError(RefusalError):
-    """A change of one's own sign-in is refused; the message says why and what to do."""
+    """A rejected change to a member's own account; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInEntry:
-    """A line of a member's log: one sign-in, or failures in a row from one network."""
+    """A line in a member's sign-in log: one sign-in, or consecutive failures from one network and browser."""
 
     latest: SignInAttempt
     count: int
@@ -62,10 +62,10 @@ class SignInEntry:
 
 @dataclass(frozen=True, slots=True)
 class AccountOverview:
-    """All that a member is shown of their own sign-in."""
+    """Everything that a member's account page shows about their sign-in methods."""
 
     member: StaffMember
-    sessions: tuple[StaffSession, ...]  # the present one first
+    sessions: tuple[StaffSession, ...]  # current one first
     passkeys: tuple[Passkey, ...]
     code_app: AuthenticatorApp | None
     recovery_codes_left: int
@@ -74,12 +74,12 @@ class AccountOverview:
 
     @property
     def has_password(self) -> bool:
-        """Whether the member can sign in by password and code."""
+        """Whether the member can sign in with a password and code."""
         return self.member.password_hash is not None and self.code_app is not None
 
 
 def view_own_account(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> AccountOverview:
-    """Read what a member is shown of their own sign-in."""
+    """Return what a member's account page shows."""
     member_id = signed_in.member_id
     with installation.database.read() as session:
         member = session.get_one(StaffMember, member_id)
@@ -97,7 +97,7 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
 
 
 def fold_repeated_failed_sign_ins(sign_ins: Iterable[SignInAttempt]) -> tuple[SignInEntry, ...]:
-    """Fold failures that follow one another from the same network and browser, the newest first, into one line each."""
+    """Fold consecutive failures from the same network and browser into one entry; `sign_ins` are newest first."""
     entries: list[SignInEntry] = []
     for row in sign_ins:
         last = entries[-1].latest if entries else None
@@ -120,7 +120,7 @@ def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
 def _find_unseen_failures(
     entries: Iterable[SignInEntry], seen_at: datetime | None, now: datetime
 ) -> SignInEntry | None:
-    """Return the newest failures that the member has not looked at, unless the same browser signed in afterwards."""
+    """Return the newest failures that the member hasn't seen, unless the same browser signed in afterward."""
     since = max(seen_at, now - WARNING_PERIOD) if seen_at else now - WARNING_PERIOD
     signed_in_from: set[tuple[str, str]] = set()
     for entry in entries:
@@ -133,15 +133,15 @@ def _find_unseen_failures(
 
 
 def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Note that the member has looked at the failed sign-ins up to now."""
+    """Record that the member has seen all failed sign-ins so far."""
     with installation.database.write() as session:
         session.get_one(StaffMember, signed_in.member_id).failures_seen_at = now
 
 
 def change_own_display_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
-    """Change the name by which colleagues see the member.
+    """Change the name that colleagues see for the member.
 
-    The audit log has no name: nothing could be erased from it.
+    The audit log doesn't record the name, because it couldn't be erased from there.
 
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
@@ -155,7 +155,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
 
 
 def require_plain_person_name(name: str) -> str:
-    """Return the name of a person, which emails and corrections show to others.
+    """Return a cleaned-up person's name, which emails and corrections show to others.
 
     Raises:
         OwnAccountError: it's too long, or could be read as a message or a URL.
@@ -169,10 +169,10 @@ def require_plain_person_name(name: str) -> str:
 
 
 def refuse_taken_name(session: Session, name: str, *, own_number: int | None = None) -> None:
-    """Refuse the name of a colleague, in any spelling that looks the same.
+    """Reject a colleague's name in any spelling that looks the same.
 
     Raises:
-        OwnAccountError: a colleague has it.
+        OwnAccountError: a colleague has the name.
     """
     others = [member for member in list_staff_members(session) if member.id != own_number]
     if name and _fold_name(name) in {_fold_name(display_name_of(member.name, member.email)) for member in others}:
@@ -182,16 +182,16 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
 
 
 def _fold_name(name: str) -> str:
-    """Return what spellings that look the same have in common: without case, accents, spaces, and look-alike letters."""
+    """Return a name without case, accents, spaces, and lookalike letters, for comparison."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in decomposed if c.isalnum()).translate(_LOOK_ALIKES)
 
 
 def clean_display_name(name: str) -> str:
-    """Return a name on one line, without what cannot be seen.
+    """Return a name on one line, without unprintable characters.
 
     Raises:
-        OwnAccountError: it is too long.
+        OwnAccountError: the name is too long.
     """
     name = " ".join("".join(c if c.isprintable() else " " for c in name).split())
     if len(name) > MAX_NAME_LENGTH:
@@ -200,14 +200,14 @@ def clean_display_name(name: str) -> str:
 
 
 def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
-    """End one of the member's sessions; one that has ended already is no error."""
+    """End one of the member's sessions. Ending one that has already ended isn't an error."""
     with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
         draft.detail = {"sessions": 1}
 
 
 def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
-    """End all of the member's sessions but the present one; return how many they were."""
+    """End all the member's sessions except the current one, and return how many were ended."""
     with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
         ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
         draft.changed, draft.detail = ended > 0, {"sessions": ended}
@@ -215,20 +215,20 @@ def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, 
 
 
 def begin_authenticator_setup(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Make a secret for another app; until a code of it is typed, nothing changes about signing in."""
+    """Create a secret for a new authenticator app; sign-in doesn't change until a code from it is confirmed."""
     with installation.database.write() as session:
         authenticator_apps.create_authenticator(session, installation.keys, signed_in.member_id, now=now)
 
 
 def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff) -> str:
-    """Return the secret of the app that waits for its first code; empty where none does."""
+    """Return the secret of the app waiting for its first code; empty if there's none."""
     with installation.database.read() as session:
         app = authenticator_apps.find_authenticator(session, signed_in.member_id, waiting=True)
         return authenticator_apps.decrypt_app_secret(installation.keys, app) if app else ""
 
 
 def make_own_totp_uri(installation: Installation, signed_in: SignedInStaff, secret: str) -> str:
-    """Return the address by which an app takes a secret over (Key Uri Format)."""
+    """Return the `otpauth:` URI that adds a secret to an app (Key Uri Format)."""
     return authenticator_apps.make_totp_uri(
         secret, signed_in.email, f"{installation.settings.file.publication.name} desk"
     )
@@ -244,17 +244,17 @@ def set_password(
     current: str = "",
     now: datetime,
 ) -> list[str]:
-    """Set the member's password, and the app that waits once its first code is right; end all other sessions.
+    """Set the member's password, confirm a waiting app if its first code is right, and end all other sessions.
 
-    If the member has both, either may be empty and stays as it is. A new password takes the `current` one (ASVS 5.0, 6.2.3).
-    Return recovery codes if there were none: they can't be read back.
+    A member who already has both can leave either empty to keep it. A new password requires the `current` one (ASVS
+    5.0, 6.2.3). Return new recovery codes if there were none; they can't be shown again.
 
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.
-        SignInRefusedError: the current password isn't right; the member's log says so.
-        TooManyAttemptsError: there were too many tries at the current password.
-        OwnAccountError: the code is not right, there is no app yet, or nothing was given.
-        SessionEndedError: the session ended meanwhile.
+        SignInRefusedError: the current password is wrong; the member's log records it.
+        TooManyAttemptsError: there were too many attempts at the current password.
+        OwnAccountError: the code is wrong, there's no app yet, or nothing was entered.
+        SessionEndedError: the session ended in the meantime.
     """
     member_id, keys = signed_in.member_id, installation.keys
     password_hash = None
@@ -298,10 +298,10 @@ def _end_others(session: Session, signed_in: SignedInStaff) -> int:
 
 
 def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> list[str]:
-    """Make new recovery codes; the old ones end. Nobody can read them back.
+    """Replace the member's recovery codes and return the new ones, which can't be shown again.
 
     Raises:
-        OwnAccountError: there is no app whose codes they could stand in for.
+        OwnAccountError: the member has no authenticator app.
     """
     with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         if authenticator_apps.find_authenticator(session, signed_in.member_id) is None:
@@ -311,7 +311,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
 
 @dataclass(frozen=True, slots=True)
 class PasskeyRegistration:
-    """What a page hands to the browser to make a passkey."""
+    """The data that a page passes to the browser to create a passkey."""
 
     challenge: str
     party: passkeys.RelyingParty
@@ -322,7 +322,7 @@ class PasskeyRegistration:
 def begin_passkey_registration(
     installation: Installation, signed_in: SignedInStaff, *, now: datetime
 ) -> PasskeyRegistration:
-    """Put together what a browser needs to make a passkey; nothing is stored."""
+    """Return what a browser needs to create a passkey, without storing anything."""
     keys = installation.keys
     with installation.database.read() as session:
         existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)
@@ -337,11 +337,11 @@ def begin_passkey_registration(
 def add_own_passkey(
     installation: Installation, signed_in: SignedInStaff, answer: str, name: str, *, now: datetime
 ) -> None:
-    """Add the passkey that the browser made.
+    """Add a passkey created by the browser.
 
     Raises:
-        PasskeyError: it is not sound, there already, or one too many.
-        OwnAccountError: its name is too long.
+        PasskeyError: the passkey is invalid, is already registered, or exceeds the limit.
+        OwnAccountError: the name is too long.
     """
     name = clean_display_name(name) or f"Passkey of {now:%Y-%m-%d}"
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
@@ -364,7 +364,7 @@ def rename_own_passkey(
     """Rename one of the member's passkeys; an empty name changes nothing.
 
     Raises:
-        OwnAccountError: the name is too long, or there is no such passkey.
+        OwnAccountError: the name is too long, or there's no such passkey.
     """
     name = clean_display_name(name)
     with RENAME_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
@@ -374,10 +374,10 @@ def rename_own_passkey(
 
 
 def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, passkey_id: int, *, now: datetime) -> None:
-    """Remove one of the member's passkeys, unless nothing would be left to sign in with.
+    """Remove one of the member's passkeys unless it's their only way to sign in.
 
     Raises:
-        OwnAccountError: there is no such passkey, or it is the only way to sign in.
+        OwnAccountError: there's no such passkey, or it's the only way to sign in.
     """
     with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
@@ -395,13 +395,13 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
 def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int) -> Passkey:
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
-    if passkey is None:  # one without a valid seal may go too
+    if passkey is None:  # a passkey without a valid seal can also be removed
         raise OwnAccountError("This passkey has already been removed. Reload the page.")
     return passkey
 
 
 def delete_sign_in_methods(session: Session, member: StaffMember) -> None:
-    """Take from a member every way to sign in, and end every session. A link made in the terminal is left to them."""
+    """Delete a member's sign-in methods and end their sessions. A link from the terminal still signs them in."""
     staff_sessions.end_sessions(session, member.id)
     authenticator_apps.delete_authenticators(session, member.id)
     authenticator_apps.delete_recovery_codes(session, member.id)

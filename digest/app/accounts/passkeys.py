@@ -1,7 +1,7 @@
-"""Passkeys (WebAuthn level 2): challenges, and what a browser answers to them.
+"""Passkeys (WebAuthn level 2): challenges, and the browser's responses to them.
 
-The relying party is named by the base URL, never by what a request says. A challenge carries its own end and a keyed hash,
-so that offering one stores nothing; one that was answered is remembered until its end, and is taken once.
+The base URL determines the relying party, never the request. A challenge contains its own expiry time and a keyed hash,
+so issuing one stores nothing. A used challenge is remembered until it expires, so it's accepted only once.
 """
 
 import hashlib
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
 
 CHALLENGE_LIFETIME = timedelta(hours=1)
-MAX_ANSWER_LENGTH = 20_000  # characters: what a browser answers is a few thousand
-MAX_PASSKEYS = 20  # of one member
+MAX_ANSWER_LENGTH = 20_000  # characters; a browser's response has a few thousand
+MAX_PASSKEYS = 20  # per member
 ChallengePurpose = Literal["sign in", "confirm", "add"]
 
 
 class PasskeyError(RefusalError):
-    """A passkey is not taken; the message says why and what to do."""
+    """A rejected passkey; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:
-    """Whose passkeys they are: the host's name, and the origin that the browser must be at."""
+    """The relying party: the host name that passkeys belong to, and the origin the browser must be at."""
 
     id: str
     origin: str
 
     @classmethod
     def from_base_url(cls, base_url: str) -> "RelyingParty":
-        """Take both from the address of the pages."""
+        """Return the relying party for the base URL of the site."""
         parts = urlsplit(base_url)
         return cls(parts.hostname or "", f"{parts.scheme}://{parts.netloc}".lower())
 
 
 def make_passkey_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: str, *, now: datetime) -> str:
-    """Return a challenge, in base64url, that only a browser of `subject` may answer: a session, or nobody yet."""
+    """Return a base64url challenge that's valid only for `subject`: a session, or empty before sign-in."""
     ends = int((now + CHALLENGE_LIFETIME).timestamp())
     body = secrets.token_bytes(16) + ends.to_bytes(8, "big")
     return encode_base64url(body + _sign_challenge(keys.current("session").secret, purpose, subject, body))
@@ -62,10 +62,10 @@ def make_passkey_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: st
 def _check_challenge(
     keys: KeyRing, challenge: bytes, purpose: ChallengePurpose, subject: str, now: datetime
 ) -> datetime:
-    """Return when a challenge of ours ends.
+    """Return when one of our challenges expires.
 
     Raises:
-        PasskeyError: it is none of ours, was meant for something else, or ran out.
+        PasskeyError: the challenge isn't ours, has another purpose, or has expired.
     """
     body, signature = challenge[:24], challenge[24:]
     expected = (_sign_challenge(key.secret, purpose, subject, body) for key in keys.of_kind("session"))
@@ -82,10 +82,10 @@ def _sign_challenge(secret: bytes, purpose: str, subject: str, body: bytes) -> b
 
 
 def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
-    """Remember that a challenge was answered.
+    """Record that a challenge was used.
 
     Raises:
-        PasskeyError: it was answered before.
+        PasskeyError: the challenge was used before.
     """
     row = {"hash": hashlib.sha256(challenge).hexdigest(), "expires_at": ends}
     statement = upsert(session, UsedChallenge).values(row).on_conflict_do_nothing(index_elements=["hash"])
@@ -94,24 +94,24 @@ def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
 
 
 def delete_old_challenges(session: Session, *, now: datetime) -> None:
-    """Forget the answered challenges that have run out."""
+    """Delete used challenges that have expired."""
     session.execute(delete(UsedChallenge).where(UsedChallenge.expires_at <= now))
 
 
 def make_user_handle(keys: KeyRing, staff: int) -> bytes:
-    """Return by what a passkey names its member: the same always, and saying nothing of them (WebAuthn, 14.6.1)."""
+    """Return a member's user handle, which is constant and reveals nothing about them (WebAuthn, 14.6.1)."""
     return hmac.digest(keys.of_kind("session")[0].secret, f"passkey of staff {staff}".encode(), "sha256")
 
 
 def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
-    """Return a member's passkeys, the oldest first."""
+    """Return a member's passkeys, oldest first."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
     revoked = read_revocations(session)[staff]
     return [row for row in filter_genuine_rows(session, rows) if revoked.allow_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
-    """Find the passkey that an answer says it was made with; nothing is verified yet."""
+    """Return the passkey that a response claims to come from, unverified; None if it's unknown."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
     row = drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))
@@ -129,10 +129,10 @@ def verify_passkey_sign_in(
     subject: str,
     now: datetime,
 ) -> None:
-    """Verify that whoever answered holds the passkey and was recognised by it.
+    """Verify that a response was made with the passkey and that the authenticator verified its user.
 
     Raises:
-        PasskeyError: it is not so, or the challenge was not ours, ran out or was answered before.
+        PasskeyError: verification failed, or the challenge isn't ours, has expired, or was used before.
     """
     from webauthn import verify_authentication_response
     from webauthn.helpers.exceptions import WebAuthnException
@@ -165,10 +165,10 @@ def add_passkey(
     subject: str,
     now: datetime,
 ) -> Passkey:
-    """Verify a new passkey of a member, and store its public half.
+    """Verify a member's new passkey and store its public key.
 
     Raises:
-        PasskeyError: it is not sound, there already, or one too many.
+        PasskeyError: the passkey is invalid, is already registered, or exceeds the limit.
     """
     from webauthn import verify_registration_response
     from webauthn.helpers.exceptions import WebAuthnException
@@ -204,10 +204,10 @@ def add_passkey(
 
 
 def _read_answer(answer: str) -> dict[str, Any]:
-    """Read what a browser answered, as JSON.
+    """Parse a browser's response as JSON.
 
     Raises:
-        PasskeyError: it is nothing of the kind.
+        PasskeyError: the response is too long or isn't a JSON object.
     """
     if len(answer) <= MAX_ANSWER_LENGTH:
         try:
@@ -220,12 +220,12 @@ def _read_answer(answer: str) -> dict[str, Any]:
 
 
 def _read_challenge(answer: str) -> bytes:
-    """Return the challenge that a browser says it answers, on a page of ours; the caller verifies it.
+    """Return the challenge in a browser's response, unverified.
 
-    Our pages can't be framed, so an answer given in another site's frame isn't meant for us (WebAuthn level 3, 5.8.1).
+    Our pages can't be framed, so a response from another site's frame isn't meant for us (WebAuthn level 3, 5.8.1).
 
     Raises:
-        PasskeyError: the answer has no client data, or was given in a frame on another site.
+        PasskeyError: the response has no client data, or was made in a frame on another site.
     """
     response = _read_answer(answer).get("response")
     browser_data = response.get("clientDataJSON") if isinstance(response, dict) else None
@@ -240,7 +240,7 @@ def _read_challenge(answer: str) -> bytes:
 
 
 def encode_base64url(value: bytes) -> str:
-    """Write bytes as browsers do in WebAuthn's JSON: base64url without padding."""
+    """Encode bytes as base64url without padding, as WebAuthn's JSON does."""
     from webauthn.helpers import bytes_to_base64url
 
     text: str = bytes_to_base64url(value)
@@ -248,7 +248,7 @@ def encode_base64url(value: bytes) -> str:
 
 
 def _from_base64url(text: str) -> bytes:
-    """Return the bytes; none where it is no base64url."""
+    """Return the decoded bytes; empty if the text isn't base64url."""
     from webauthn.helpers import base64url_to_bytes
 
     try:

@@ -1,4 +1,4 @@
-"""Passwords: which are taken, and their hashes (Argon2id, RFC 9106, section 3; parameters of OWASP's Password Storage Cheat Sheet)."""
+"""Password rules and hashes (Argon2id, RFC 9106, section 3; parameters from OWASP's Password Storage Cheat Sheet)."""
 
 import re
 import secrets
@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from subscribers.errors import RefusalError
 
 MIN_LENGTH, MAX_LENGTH = 12, 200  # characters
-MIN_STRENGTH = 3  # of zxcvbn's 0 to 4: more than 10^8 guesses
-MIN_OWN_WORD = 3  # characters of a word that a password must not be made of
-MIN_REST = 8  # letters and digits, that are left without such words
+MIN_STRENGTH = 3  # zxcvbn's score, 0 to 4: more than 10^8 guesses
+MIN_OWN_WORD = 3  # characters; shorter words are ignored when looking for the member's own words
+MIN_REST = 8  # letters and digits left after removing those words
 _ADVICE = "Use four or more unrelated words."
-_ANALYSED_LENGTH = 72  # characters: all that zxcvbn looks at
+_ANALYSED_LENGTH = 72  # characters; zxcvbn ignores the rest
 _LOOKALIKES = str.maketrans("@4310$57", "aaeiosst")  # p@55w0rd is as common as password
 _SYMBOLS = string.punctuation + string.whitespace
 _MAX_YEAR_DIGITS = 4
@@ -26,14 +26,16 @@ _FRAMED_WORD = re.compile(r"(?P<before>[\W\d_]*)(?P<word>.*?)(?P<after>[\W\d_]*)
 
 
 class PasswordRefusedError(RefusalError):
-    """A password is not taken; the message says why, and what would be."""
+    """A rejected password; the message says why and what to use instead."""
 
 
 def check_password_strength(password: str, *, own_words: list[str]) -> None:
-    """Refuse what others would guess, also by knowing `own_words`: the member's address and name, and the publication's.
+    """Reject a password that's easy to guess, even by people who know the member.
+
+    `own_words` are the words of the member's address and name, and of the publication's name and domain.
 
     Raises:
-        PasswordRefusedError: it is too short, too long, or easily guessed.
+        PasswordRefusedError: the password is too short, too long, or easily guessed.
     """
     if len(password) < MIN_LENGTH:
         raise PasswordRefusedError(f"That password is too short. Use at least {MIN_LENGTH} characters.")
@@ -59,19 +61,20 @@ def check_password_strength(password: str, *, own_words: list[str]) -> None:
 
 
 def is_padded_common_word(password: str) -> bool:
-    """Tell whether a password is a common password, name, or word once digits and symbols are stripped from both ends.
+    """Return whether a password is a common password, name, or word with only digits and symbols around it.
 
-    Case and lookalikes don't matter: `P@55w0rd2026!` is `password`. The lists are zxcvbn's frequency lists: leaked passwords,
-    names, and words of English.
+    Case and lookalikes are ignored: `P@55w0rd2026!` is `password`. The words are zxcvbn's frequency lists: leaked
+    passwords, names, and English words.
     """
     common = _read_common_words()
     return any(core in common for core in _list_cores(password.casefold()))
 
 
 def _list_cores(password: str) -> Iterator[str]:
-    """Yield what remains between digits and symbols, also where those next to the letters stand for letters themselves.
+    """Yield what's left without digits and symbols at the ends, also treating those next to the letters as lookalikes.
 
-    Passwords such as `123456` are digits, so it yields the text between symbols too, without a year at its end.
+    Some common passwords, such as `123456`, are digits, so this also yields the text stripped of symbols only, with and
+    without a year at its end.
     """
     unframed = password.strip(_SYMBOLS)
     yield unframed
@@ -95,7 +98,7 @@ def _read_common_words() -> frozenset[str]:
 
 
 def upgrade_password_hash(password: str, password_hash: str) -> str | None:
-    """Return a new hash of a password whose hash was made with other parameters than today's; None where it wasn't."""
+    """Return a new hash of a password if its hash has outdated parameters, else None."""
     is_current = (
         password_hash.partition("$m=")[2].partition("$")[0] == _nobodys_hash().partition("$m=")[2].partition("$")[0]
     )
@@ -103,12 +106,12 @@ def upgrade_password_hash(password: str, password_hash: str) -> str | None:
 
 
 def hash_password(password: str) -> str:
-    """Return the hash of a password, with its parameters and salt, in the PHC format."""
+    """Return a password's hash in the PHC format, with parameters and salt."""
     return _hasher(secrets.token_bytes(16)).derive_phc_encoded(password.encode())
 
 
 def matches_password(password: str, password_hash: str | None) -> bool:
-    """Say whether a hash is that of a password; without a hash it takes as long, and is not."""
+    """Return whether a password matches a hash. Without a hash, return False after the same time."""
     try:
         Argon2id.verify_phc_encoded(password[: 2 * MAX_LENGTH].encode(), password_hash or _nobodys_hash())
     except InvalidKey:

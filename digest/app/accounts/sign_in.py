@@ -1,4 +1,4 @@
-"""Signing in and out: by a link that works once, by password and code, by passkey. What came of it is in the member's log."""
+"""Sign-in by one-time link, by password and code, or by passkey, and sign-out. Results are in the member's log."""
 
 import secrets
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest
 from subscribers.store import one_time_tokens
 
-TOUCH_INTERVAL = timedelta(minutes=5)  # between two notes that a session is in use
+TOUCH_INTERVAL = timedelta(minutes=5)  # minimum time between updates of a session's last use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
 MAKE_LINK = Action("sign-in link made", Role.ADMIN, AffectedArea.ACCOUNTS)
@@ -31,7 +31,7 @@ REQUEST_LINK = Action("sign-in link requested", Role.EDITOR, AffectedArea.NONE)
 
 
 class SessionEndedError(RefusalError):
-    """The session ended between the request and its answer."""
+    """The session ended while a request was being handled."""
 
     def __init__(self) -> None:
         super().__init__("You were signed out, so your change wasn't saved. Sign in and try again.")
@@ -39,7 +39,7 @@ class SessionEndedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignedInStaff:
-    """Who is signed in, in which session, and when they last proved it."""
+    """A signed-in staff member, their session, and when they last proved their identity."""
 
     session_id: int
     member_id: int
@@ -47,16 +47,16 @@ class SignedInStaff:
     name: str
     role: Role
     fresh_at: datetime
-    letter_keys: bool = True  # single letters act at the desk
+    letter_keys: bool = True  # single-letter shortcuts are on at the desk
 
     @property
     def actor(self) -> Actor:
-        """The member as the one who acts at the desk."""
+        """The member as an actor at the desk."""
         return Actor(f"staff {self.member_id}", self.role, ActionEntryPoint.DESK, self.fresh_at)
 
     @property
     def sign_in(self) -> str:
-        """The ID of this member's sign-in; a session's number alone could be given again to someone else."""
+        """The ID of this sign-in. It includes the member, because session numbers can be reused."""
         return f"{self.actor.name}, sign-in {self.session_id}"
 
     @property
@@ -66,19 +66,19 @@ class SignedInStaff:
 
     @property
     def challenge_subject(self) -> str:
-        """Whom a passkey's challenge is for."""
+        """The subject of a passkey challenge in this session."""
         return f"session {self.session_id}"
 
     def is_fresh(self, now: datetime) -> bool:
-        """Say whether the member proved who they are within the last 15 minutes."""
+        """Return whether the member proved their identity within the last 15 minutes."""
         return self.actor.is_confirmed(now)
 
 
 @dataclass(frozen=True, slots=True)
 class NewStaffSession:
-    """What a browser is given after a sign-in: the session's token, and the mark by which its tries are counted from now on.
+    """A new session's token, and the device token by which the browser's attempts are counted from now on.
 
-    `has_own_way` says whether the member could also have signed in by passkey, or by password and code.
+    `has_own_way` is True if the member could also have signed in by passkey, or by password and code.
     """
 
     token: str
@@ -88,7 +88,7 @@ class NewStaffSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """A sign-in link looked up: whose, shown in part; empty where it does not work."""
+    """A sign-in link's masked address and expiry time; both empty if the link doesn't work."""
 
     masked_email: str = ""
     until: datetime | None = None
@@ -97,7 +97,7 @@ class SignInLink:
 def find_signed_in_member(
     installation: Installation, token: str, *, now: datetime, note_use: bool = True
 ) -> SignedInStaff | None:
-    """Find who is signed in by a cookie's token; None where nobody is. The use is noted, once in five minutes."""
+    """Return the member signed in with a cookie's token, else None. Use is recorded at most every five minutes."""
     with installation.database.read() as session:
         session_row = staff_sessions.find_session(session, token, now=now)
     if session_row is None:
@@ -116,13 +116,13 @@ def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Make the URL that signs a member in once within an hour, for the terminal to print; earlier ones end.
+    """Return a URL that signs a member in once within an hour, for the terminal. Earlier links end.
 
-    The desk gets none: an admin could sign in as a colleague, and approve in their name.
+    It's refused at the desk, where an admin could sign in as a colleague and approve in their name.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address, or the actor is at the desk.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address, or the actor is at the desk.
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         if actor.face is ActionEntryPoint.DESK:
@@ -134,11 +134,11 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
 
 
 def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> None:
-    """Email a member, at their proven address, the link that signs them in once within an hour; earlier ones end.
+    """Email a member, at their verified address, a link that signs them in once within an hour. Earlier links end.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address, or it isn't proven.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address, or it isn't verified.
     """
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         member = staff.require_staff_member(session, email)
@@ -149,12 +149,13 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 
 
 def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Email members who can only sign in by link another one, at their proven address; earlier ones that they requested end.
+    """Email another link to members who can only sign in by link. Earlier links that they requested end.
 
-    So they can set up a passkey or password however old their session is. A thief of the session can't, and can't end an admin's link.
+    With it, they can set up a passkey or password however old their session is. Someone who stole
+    the session can't, because the link goes to the verified address, and can't end an admin's link.
 
     Raises:
-        StaffError: they have another way to sign in, or their address isn't proven.
+        StaffError: they have another way to sign in, or their address isn't verified.
         TooManyAttemptsError: several links were just emailed.
     """
     name = signed_in.actor.name
@@ -178,7 +179,7 @@ def _queue_link(
 
 
 def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: str = "admin") -> str:
-    """Issue a sign-in link. An admin's ends all earlier ones, a member's those that they requested."""
+    """Issue a sign-in link. An admin's link ends all earlier ones, a member's only those that the member requested."""
     admin_link, requested_link = staff.list_link_serials(member)
     serial, ended = (requested_link, [requested_link]) if asked_by == "member" else (admin_link, None)
     staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now, serials=ended)
@@ -188,7 +189,7 @@ def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: 
 
 
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
-    """Say whose a sign-in link is, if it works; nothing is changed."""
+    """Return the masked address of a sign-in link's member if the link works. Nothing is changed."""
     with installation.database.read() as session:
         token_lookup = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
@@ -198,7 +199,7 @@ def look_up_sign_in_link(installation: Installation, token: str, *, now: datetim
 def sign_in_by_link(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> NewStaffSession | None:
-    """Sign in whom a link was made for, and use it up; None where it does not work."""
+    """Sign a member in with a link, which works once; return None if it doesn't work."""
     with installation.database.write() as session:
         token_lookup = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
@@ -217,7 +218,7 @@ def _member_of_link(session: Session, token_lookup: one_time_tokens.TokenLookup)
 def accept_invitation(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> tuple[staff.VerificationLink, NewStaffSession | None]:
-    """Take the press of the button behind an invitation: the address is proven, and the member signed in, the first time."""
+    """Verify the address of an invitation, and sign the member in the first time."""
     with installation.database.write() as session:
         first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationLinkState.OPEN
         link = staff.verify_staff_address(session, token, now=now)
@@ -232,11 +233,11 @@ def accept_invitation(
 def sign_in_by_password(
     installation: Installation, email: str, password: str, code: str, visitor: Visitor, *, now: datetime
 ) -> NewStaffSession:
-    """Sign in by password and code: of the member's app, or a recovery code.
+    """Sign a member in with a password and a code from their app, or a recovery code.
 
     Raises:
-        SignInRefusedError: it is not right; the member's log says so.
-        TooManyAttemptsError: there were too many tries.
+        SignInRefusedError: the address, password, or code is wrong; the member's log records it.
+        TooManyAttemptsError: there were too many attempts.
     """
     with installation.database.read() as session:
         member = staff.find_staff_member(session, email)
@@ -254,12 +255,12 @@ def sign_in_by_password(
 def reauthenticate_by_password(
     installation: Installation, signed_in: SignedInStaff, password: str, code: str, visitor: Visitor, *, now: datetime
 ) -> str:
-    """Take password and code of whoever is signed in, so that the session is fresh; return its new token.
+    """Reauthenticate the signed-in member by password and code, and return the session's new token.
 
     Raises:
-        SignInRefusedError: it is not right; the member's log says so.
-        TooManyAttemptsError: there were too many tries.
-        SessionEndedError: the session ended meanwhile.
+        SignInRefusedError: the password or code is wrong; the member's log records it.
+        TooManyAttemptsError: there were too many attempts.
+        SessionEndedError: the session ended in the meantime.
     """
     with installation.database.read() as session:
         member = _get_member(session, signed_in.member_id)
@@ -285,7 +286,7 @@ def _judge_password_and_code(
     visitor: Visitor,
     now: datetime,
 ) -> tuple[StaffMember, SignInMethod, attempt_limits.AttemptCount]:
-    """Judge password and code. Which of the two was wrong is told only to who knew the password."""
+    """Check a password and code. Only a person with the right password learns that the code was wrong."""
     refusal = "The email address, password, or code is wrong. Check all three."
     counted = attempt_limits.verify_password_attempt(installation, member, email, password, visitor, refusal, now=now)
     assert member is not None, "a password was right"
@@ -304,12 +305,12 @@ def _judge_password_and_code(
 def require_current_password(
     installation: Installation, signed_in: SignedInStaff, password: str, visitor: Visitor, *, now: datetime
 ) -> None:
-    """Refuse a member who has a password and doesn't know it. It counts as a try to sign in.
+    """Check the current password of a member who has one. It counts as a sign-in attempt.
 
     Raises:
-        SignInRefusedError: it isn't right; the member's log says so.
-        TooManyAttemptsError: there were too many tries.
-        SessionEndedError: the session ended meanwhile.
+        SignInRefusedError: the password is wrong; the member's log records it.
+        TooManyAttemptsError: there were too many attempts.
+        SessionEndedError: the session ended in the meantime.
     """
     with installation.database.read() as session:
         member = _get_member(session, signed_in.member_id)
@@ -326,16 +327,16 @@ def require_current_password(
 def create_sign_in_challenge(
     installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
 ) -> str:
-    """Return a challenge for the browser's passkey; nothing is stored."""
+    """Return a challenge for the browser's passkey, without storing anything."""
     subject = signed_in.challenge_subject if signed_in else ""
     return passkeys.make_passkey_challenge(installation.keys, purpose, subject, now=now)
 
 
 def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor, *, now: datetime) -> NewStaffSession:
-    """Sign in whoever holds the passkey that answered.
+    """Sign in the member whose passkey made the response.
 
     Raises:
-        PasskeyError: it is not known, or not verified; a known one's member finds that in the log.
+        PasskeyError: the passkey is unknown or failed verification, which its member's log records.
     """
     member_id, name = _verify_passkey(installation, answer, visitor, None, now)
     with installation.database.write() as session:
@@ -346,11 +347,11 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
 def reauthenticate_by_passkey(
     installation: Installation, signed_in: SignedInStaff, answer: str, visitor: Visitor, *, now: datetime
 ) -> str:
-    """Take a passkey of whoever is signed in, so that the session is fresh; return its new token.
+    """Reauthenticate the signed-in member by passkey, and return the session's new token.
 
     Raises:
-        PasskeyError: it is another's, not known, or not verified.
-        SessionEndedError: the session ended meanwhile.
+        PasskeyError: the passkey is unknown, belongs to another member, or failed verification.
+        SessionEndedError: the session ended in the meantime.
     """
     _, name = _verify_passkey(installation, answer, visitor, signed_in, now)
     with installation.database.write() as session:
@@ -360,9 +361,9 @@ def reauthenticate_by_passkey(
 def _verify_passkey(
     installation: Installation, answer: str, visitor: Visitor, signed_in: SignedInStaff | None, now: datetime
 ) -> tuple[int, str]:
-    """Return whose passkey answered, and its name."""
+    """Return the ID of the member whose passkey made the response, and the passkey's name."""
     database = installation.database
-    # What nobody's passkey answered costs a look: a flood of it takes no writer's turn.
+    # A response from an unknown passkey costs one read, so a flood of them doesn't take the database's write lock.
     malformed: passkeys.PasskeyError | None = None
     with database.read() as session:
         try:
@@ -390,9 +391,9 @@ def _try_passkey(
     signed_in: SignedInStaff | None,
     now: datetime,
 ) -> tuple[StaffMember | None, str, passkeys.PasskeyError | None]:
-    """Return whose passkey answered, its name, and why it failed verification, which their log says too.
+    """Return the passkey's member, its name, and the verification error, which is also added to the member's log.
 
-    The member is None where the passkey belongs to nobody, or to somebody else than who is signed in.
+    The member is None if the passkey is unknown or isn't the signed-in member's.
     """
     passkey = passkeys.find_passkey(session, answer, lock=True)
     member = staff.get_staff_member(session, passkey.staff) if passkey else None
@@ -420,7 +421,7 @@ def _try_passkey(
 
 
 def sign_out(installation: Installation, signed_in: SignedInStaff) -> None:
-    """End the session of whoever is signed in."""
+    """End the signed-in member's session."""
     with installation.database.write() as session:
         staff_sessions.end_session(session, signed_in.member_id, signed_in.session_id)
 
@@ -435,7 +436,7 @@ def begin_session(
     now: datetime,
     passkey: str = "",
 ) -> NewStaffSession:
-    """Begin the session of a member who has proved who they are; their log and the audit log say how."""
+    """Begin a session for a member who proved their identity, and record the method in both logs."""
     session.add(build_sign_in_entry(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)

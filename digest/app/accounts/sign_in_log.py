@@ -1,4 +1,4 @@
-"""The sign-in log: each member's attempts, and counts of refused ones that admins see, without an address."""
+"""The sign-in log: each member's attempts, and counts of rejected ones for admins, without addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from subscribers.loggers import get_logger
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, find_window_start, increment_count, sum_counts
 from subscribers.store.signup_models import RateLimitCount
 
-LOG_RETENTION = timedelta(days=90)  # of a member's sign-ins
+LOG_RETENTION = timedelta(days=90)  # for a member's sign-ins
 SCOPE = "sign-in refused"
-MOST_COUNTED = 1000  # refusals of one kind in ten minutes: a flood beyond that takes no turn of the database's writer
-SURGE = 30  # refusals within an hour: more than a newsroom's slips
+MOST_COUNTED = 1000  # rejections of one kind in ten minutes; further ones don't take the database's write lock
+SURGE = 30  # rejections within an hour, more than the staff's typing errors explain
 
 RefusalReason = Literal[
     "unknown address",
@@ -35,18 +35,18 @@ log = get_logger("sign-in")
 
 
 class SignInMethod(StrEnum):
-    """How somebody proves who they are, as their log says it."""
+    """A sign-in method, as named in the member's log."""
 
     LINK = "link"
     INVITATION = "invitation"
-    PASSWORD = "password"  # noqa: S105 - the name of a way, not a secret
+    PASSWORD = "password"  # noqa: S105 - the name of a method, not a secret
     RECOVERY_CODE = "recovery code"
     PASSKEY = "passkey"
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedSignInCounts:
-    """Refused attempts of the last hour and of the last 24 hours, and those of the latter that named an unknown address."""
+    """Counts of rejected attempts; `unknown_address` counts those of the last 24 hours with an unknown address."""
 
     last_hour: int
     last_day: int
@@ -54,7 +54,7 @@ class RefusedSignInCounts:
 
     @property
     def sentence(self) -> str:
-        """The counts for admins."""
+        """The counts as a sentence for admins."""
         unknown = f" ({self.unknown_address:,} for unknown addresses)" if self.unknown_address else ""
         return f"Rejected sign-ins in the last 24 hours: {self.last_day:,}{unknown}."
 
@@ -62,9 +62,10 @@ class RefusedSignInCounts:
 def record_refused_sign_in(
     database: Database, reason: RefusalReason, *, member: str = "", entry: SignInAttempt | None = None, now: datetime
 ) -> None:
-    """Log and count a refused attempt. `member` is a name such as `staff 3`, or empty where it isn't known.
+    """Log and count a rejected attempt. `member` is a name such as `staff 3`, or empty if unknown.
 
-    `entry` goes into the member's log in the same transaction: one more would tell by its time who is on the staff.
+    `entry` is added to the member's log in the same transaction, because the time of a second one would reveal who is
+    on the staff.
     """
     log.warning("sign-in refused", reason=reason, member=member)
     with database.read() as session:
@@ -79,7 +80,7 @@ def record_refused_sign_in(
 
 
 def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCounts:
-    """Count the attempts refused of late, in windows of ten minutes."""
+    """Return counts of recent rejected attempts, in windows of ten minutes."""
     counted = select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(RateLimitCount.scope == SCOPE)
     hour, day = (RateLimitCount.began > now - period for period in (timedelta(hours=1), DAY))
     unknown: RefusalReason = "unknown address"
@@ -90,7 +91,7 @@ def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCo
 def build_sign_in_entry(
     member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
 ) -> SignInAttempt:
-    """Describe a try for a member's log."""
+    """Return an attempt's entry for a member's log."""
     return SignInAttempt(
         staff=member,
         at=now,
@@ -103,6 +104,6 @@ def build_sign_in_entry(
 
 
 def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignInAttempt]:
-    """Return the newest of a member's sign-ins of the last 90 days."""
+    """Return a member's newest sign-ins of the last 90 days."""
     query = select(SignInAttempt).where(SignInAttempt.staff == member, SignInAttempt.at > now - LOG_RETENTION)
     return session.scalars(query.order_by(SignInAttempt.at.desc(), SignInAttempt.id.desc()).limit(limit)).all()

@@ -1,4 +1,4 @@
-"""What an admin does to the staff. Their addresses stand in the staff table, and nowhere in the audit log."""
+"""Staff management by admins. Addresses are stored only in the staff table, never in the audit log."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
 @dataclass(frozen=True, slots=True)
 class StaffOverview:
-    """A member with what signs them in, in words, and when they last came."""
+    """A member, their sign-in methods in words, and their latest sign-in."""
 
     member: StaffMember
     ways: tuple[str, ...]
@@ -45,12 +45,12 @@ class StaffOverview:
 def add_staff_member(
     installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, name: str = "", now: datetime
 ) -> StaffMember:
-    """Take somebody on to the staff, and queue the invitation: its link proves the address and signs them in.
+    """Add a staff member and queue the invitation, whose link verifies the address and signs them in.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: the address is on the staff already.
-        OwnAccountError: the name isn't a person's, or a colleague has it.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: the address already belongs to a staff member.
+        OwnAccountError: the name isn't a person's name, or a colleague has it.
     """
     name = require_plain_person_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
@@ -63,11 +63,11 @@ def add_staff_member(
 
 
 def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Let a member go: nothing of theirs signs in any more, no link works, no mail goes to them, and their address is forgotten.
+    """Remove a staff member: delete their address and sign-in methods, and end their sessions, links, and email.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address.
     """
     with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
@@ -80,11 +80,11 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
 def send_address_verification_link(
     installation: Installation, actor: Actor, address: Address, *, now: datetime
 ) -> None:
-    """Mail a member the link that proves the address anew; earlier links end.
+    """Email a member a new link that verifies their address, and end earlier links.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address, or it is proven.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address, or it's already verified.
     """
     with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
@@ -95,11 +95,11 @@ def send_address_verification_link(
 def change_staff_role(
     installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, now: datetime
 ) -> StaffMember:
-    """Give a member another role; every session of theirs ends.
+    """Change a member's role and end all their sessions.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address.
     """
     with CHANGE_ROLE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
@@ -112,11 +112,11 @@ def change_staff_role(
 
 
 def end_staff_sessions(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> int:
-    """End every session of a member, who may sign in again as before; return how many they were.
+    """End all sessions of a member, who can sign in again as before, and return how many were ended.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address.
     """
     with SIGN_OUT.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
@@ -126,11 +126,11 @@ def end_staff_sessions(installation: Installation, actor: Actor, address: Addres
 
 
 def reset_staff_sign_in(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Take from a member every way to sign in, and end every session: they begin anew with a sign-in link.
+    """Delete all of a member's sign-in methods and end their sessions, so they start over with a sign-in link.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address.
     """
     with RESET.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
@@ -143,17 +143,17 @@ def reset_staff_sign_in(installation: Installation, actor: Actor, address: Addre
 def look_up_address_verification_link(
     installation: Installation, token: str, *, now: datetime
 ) -> staff.VerificationLink:
-    """Say how the link that proves an address stands; nothing is changed."""
+    """Return the state of an address verification link without changing anything."""
     with installation.database.read() as session:
         return staff.look_up_verification_link(session, token, now=now)
 
 
 def read_staff_role(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Return the role of a team member.
+    """Return a staff member's role.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has this address.
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
@@ -163,10 +163,10 @@ def read_staff_role(installation: Installation, actor: Actor, email: str, *, now
 def list_staff_members(
     installation: Installation, actor: Actor, *, include_removed: bool, now: datetime
 ) -> list[StaffMember]:
-    """List the staff by number; `include_removed` also those who were on it.
+    """Return the staff by number, with former members if `include_removed`.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
@@ -174,15 +174,15 @@ def list_staff_members(
 
 
 def read_display_names(installation: Installation) -> dict[str, str]:
-    """Return how colleagues see each member, also those who left, by the name that the audit log has for them."""
+    """Map each audit log name, including former members', to the name that colleagues see."""
     with installation.database.read() as session:
         return staff.map_staff_display_names(session)
 
 
 def find_actor_display_name(installation: Installation, actor: Actor) -> str:
-    """Return the name that a member of the staff has given, for readers to see; empty where there is none.
+    """Return the name that a staff member entered, for subscribers to see; empty if there's none.
 
-    Colleagues see a part of the address in its place (`read_display_names`), which is nothing for readers.
+    Colleagues then see part of the address instead (`read_display_names`), which subscribers must not.
     """
     with installation.database.read() as session:
         members = staff.list_staff_members(session, include_removed=True)
@@ -190,10 +190,10 @@ def find_actor_display_name(installation: Installation, actor: Actor) -> str:
 
 
 def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> list[StaffOverview]:
-    """List the staff by number, with what signs each in.
+    """Return the staff by number, each with their sign-in methods.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
@@ -217,10 +217,10 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
 
 
 def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> RefusedSignInCounts:
-    """Count the sign-ins that were refused of late.
+    """Return counts of recently rejected sign-ins.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.read() as session:
@@ -228,16 +228,16 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
 
 
 def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
-    """Say what signs a member in: "2 passkeys", "password and code"."""
+    """Return a member's sign-in methods in words, such as "2 passkeys" and "password and code"."""
     ways = [count_with_noun(passkeys, "passkey")] if passkeys else []
     return (*ways, "password and code") if by_password else tuple(ways)
 
 
 def parse_member_address(email: str) -> Address:
-    """Read the address of somebody to be invited.
+    """Parse the address of a person to invite.
 
     Raises:
-        AddressError: it is none.
+        AddressError: the address is invalid.
     """
     return read_address(email)
 

@@ -1,4 +1,4 @@
-"""Where a sign-in comes from, as far as it is told to the member and counted: network, browser, and whether it was here before."""
+"""The origin of a sign-in as members see it and limits count it: network, browser, and earlier sign-ins."""
 
 import hmac
 import ipaddress
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import network_prefix
 
-# In this order: most browsers also claim to be the ones further down.
+# Order matters, because most browsers also claim to be those further down.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR", "Opera"),
@@ -33,7 +33,7 @@ _SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks for a page, before it is known who they are. `device` is what the browser kept of an earlier sign-in."""
+    """A client that isn't signed in yet. `device` is the browser's token from an earlier sign-in."""
 
     address: str
     user_agent: str
@@ -41,7 +41,7 @@ class Visitor:
 
     @property
     def network(self) -> str:
-        """The network as a member is shown it, `203.0.113.0/24`: never a whole address."""
+        """The network as members see it, such as `203.0.113.0/24`, never a full IP address."""
         try:
             address = ipaddress.ip_address(self.address)
         except ValueError:
@@ -52,7 +52,7 @@ class Visitor:
 
     @property
     def browser(self) -> str:
-        """The browser as a member is shown it, `Firefox on Linux`: whatever else it says of itself is not kept."""
+        """The browser as members see it, such as `Firefox on Linux`, without other details of its user agent."""
         name = _find_name(self.user_agent, _BROWSERS) or "A browser"
         system = _find_name(self.user_agent, _SYSTEMS)
         return f"{name} on {system}" if system else name
@@ -66,13 +66,13 @@ _DEVICE_MARK = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re.
 
 
 def make_device_token(keys: KeyRing, staff: int) -> str:
-    """Return what a browser keeps for a year once a member has signed in there: its tries are counted apart from then on."""
+    """Return a token that a browser keeps for a year after a sign-in, so that its attempts are counted separately."""
     device = secrets.token_urlsafe(16)
     return f"{staff}.{device}.{_sign_device(keys.current('session').secret, staff, device)}"
 
 
 def read_device_token(keys: KeyRing, mark: str, staff: int) -> str:
-    """Return which of a member's browsers a mark names; empty for any other mark."""
+    """Return the ID of the member's browser that a token names; empty for any other token."""
     parts = _DEVICE_MARK.fullmatch(mark)
     if parts is None or int(parts[1]) != staff:
         return ""

@@ -1,1 +1,1 @@
-"""Alerts: what needs somebody is told once, by mail and by a webhook, and once more when it is over."""
+"""Alerts: notifications by email and webhook, once when a problem appears and once when it's resolved."""

@@ -1,4 +1,4 @@
-"""Which alerts are open: each look compares what needs somebody with what was told, and tells the difference, once."""
+"""Open alerts: each check compares current problems with the alerts already sent, and sends each difference once."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
-# What comes and goes, such as a disk at its bound, is one alert: it is over once it was not there for so long.
+# A condition that comes and goes, such as a disk at its limit, is one alert until it has been absent this long.
 OVER_AFTER = timedelta(minutes=5)
 
 log = get_logger("alerts")
@@ -23,24 +23,24 @@ log = get_logger("alerts")
 
 @dataclass(frozen=True, slots=True)
 class AlertChanges:
-    """What one look changes: alerts by their number, and what is new."""
+    """The changes that a check makes: alerts by ID, and new conditions."""
 
     new: list[AlertCondition] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     over: list[int] = field(default_factory=list)
-    dropped: list[int] = field(default_factory=list)  # over before they were told
+    dropped: list[int] = field(default_factory=list)  # over before they were sent
 
     def __bool__(self) -> bool:
-        """Whether anything changes."""
+        """Return whether anything changes."""
         return any(getattr(self, name) for name in self.__slots__)
 
 
 def decide_alert_changes(
     open_alerts: Iterable[Alert], current_conditions: Iterable[AlertCondition], now: datetime
 ) -> AlertChanges:
-    """Decide what a look changes. `open_alerts` are the alerts that are not over."""
+    """Return the changes that a check makes. `open_alerts` are the alerts that aren't over."""
     conditions = {condition.key: condition for condition in current_conditions}
     changes = AlertChanges()
     for alert in open_alerts:
@@ -61,9 +61,9 @@ def decide_alert_changes(
 
 
 def update_alerts(installation: Installation, *, now: datetime) -> str:
-    """Compare what needs somebody with what is open, and queue what each channel tells of it.
+    """Compare current problems with the open alerts, and queue each channel's notifications.
 
-    Whatever the number of processes that look, each alert is told once.
+    Return the counts as text, empty if nothing changed. However many processes check, each alert is sent once.
     """
     recount_refusals_of_sent_editions(installation.database, now=now)
     conditions = find_alert_conditions(installation, now=now)
@@ -87,7 +87,7 @@ def _read_known(session: Session) -> list[Alert]:
 
 
 def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
-    """Store what a look changes; return the alerts that this process opened, and those that it ended."""
+    """Store a check's changes; return the alerts that this process opened and those that it ended."""
     inserted = [_insert_alert(session, condition, now) for condition in changes.new]
     opened = [alert for alert in inserted if alert is not None]
     opened += _claim(session, changes.opened, Alert.opened_at.is_(None), {"opened_at": now})
@@ -101,7 +101,7 @@ def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tu
 
 
 def _insert_alert(session: Session, condition: AlertCondition, now: datetime) -> Alert | None:
-    """Store an alert; None where another process has stored it."""
+    """Store an alert; return None if another process already has."""
     opened_at = None if condition.confirmation else now
     values = {"kind": condition.kind, "subject": condition.subject, "sentence": condition.sentence}
     statement = upsert(session, Alert).values(**values, seen_at=now, opened_at=opened_at)
@@ -111,7 +111,7 @@ def _insert_alert(session: Session, condition: AlertCondition, now: datetime) ->
 
 
 def _claim(session: Session, ids: list[int], condition: object, values: Mapping[str, datetime]) -> list[Alert]:
-    """Change alerts that no other process has changed so; return those."""
+    """Set `values` on the alerts that still meet `condition`, and return those."""
     claimed = []
     for number in ids:
         statement = update(Alert).where(Alert.id == number, condition).values(**values)  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def _claim(session: Session, ids: list[int], condition: object, values: Mapping[
 
 
 def list_open_alerts(session: Session) -> list[Alert]:
-    """List the alerts that were told and are not over, oldest first."""
+    """Return the alerts that were sent and aren't over, oldest first."""
     is_told = (Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
     query = select(Alert).where(*is_told)
     return list(session.scalars(query.order_by(Alert.opened_at, Alert.id)))

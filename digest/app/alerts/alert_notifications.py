@@ -1,4 +1,4 @@
-"""Telling alerts over each channel: what a channel doesn't take is tried again over that channel alone, with bounds."""
+"""Alert notifications over each channel. A failed one is retried on its own channel, a limited number of times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,8 @@ from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-RETRY_DELAYS = tuple(
-    timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720)
-)  # after each try, until it's given up
+# After each attempt; then the notification is given up.
+RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720))
 MAX_MESSAGES = 50  # over one channel in one run
 
 SEND_TEST = Action("alert tested", Role.ADMIN, AffectedArea.NONE)
@@ -29,12 +28,12 @@ log = get_logger("alerts")
 
 
 class AlertTestError(RefusalError):
-    """A test was not taken by its channel; the message says why and what to do."""
+    """A test alert that its channel didn't accept; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class _DueNotification:
-    """A post that this process has claimed, with its number of tries before."""
+    """A notification that this process has claimed, with the number of earlier attempts."""
 
     number: int
     attempts: int
@@ -45,7 +44,7 @@ class _DueNotification:
 def queue_alert_notifications(
     session: Session, settings: Settings, alerts: Sequence[Alert], event: AlertEvent, *, now: datetime
 ) -> None:
-    """Queue what is to be told of alerts: a post for each alert and channel."""
+    """Queue a notification of `event` for each alert and each channel that handles it."""
     session.add_all(
         AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
@@ -55,7 +54,7 @@ def queue_alert_notifications(
 
 
 def send_alert_notifications(installation: Installation, *, now: datetime) -> str:
-    """Send what is due over each channel, each once at a time; what fails is tried again, six times in all."""
+    """Send the due notifications over each channel, trying each at most six times. Return the counts, empty if none."""
     sent = failed = 0
     for channel in list_enabled_channels(installation.settings):
         for _ in range(MAX_MESSAGES):
@@ -70,7 +69,7 @@ def send_alert_notifications(installation: Installation, *, now: datetime) -> st
 
 
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
-    """Claim what one message tells: the next try is written before this one begins, so that no other process makes it too."""
+    """Claim one message's notifications, setting their next attempt first so that no other process sends them."""
     is_due = (AlertNotification.channel == channel.name, AlertNotification.next_try_at <= now)
     due = select(AlertNotification).where(*is_due).order_by(AlertNotification.id)
     due = due.limit(channel.batch_size)
@@ -104,11 +103,11 @@ def _record_outcome(
 
 
 def send_test_alert(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:
-    """Send a test over a channel as an alert is sent, once; it says that nothing is wrong.
+    """Send a single test alert, which says that nothing is wrong, over a channel.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AlertTestError: the channel has no test or is switched off, or its receiver did not take the test.
+        NotPermittedError: the actor isn't an admin.
+        AlertTestError: the channel can't be tested, is off, or its receiver didn't accept the test.
     """
     with SEND_TEST.steps(installation, actor, channel_name, now=now) as draft:
         channel = load_alert_channels().get(channel_name)

@@ -1,4 +1,4 @@
-"""Alert channels, as each one declares itself."""
+"""The declaration of an alert channel."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ def _accept_any(_settings: Settings, _value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChannelTestAlert:
-    """A test that admins send from the settings page. `hint` says what it does; `send` returns what went wrong, if anything."""
+    """A test that admins send from the settings page. `send` returns an error message, empty if it worked."""
 
     hint: str
     send: Callable[[Installation, datetime], str]
@@ -34,11 +34,11 @@ class ChannelTestAlert:
 
 @dataclass(frozen=True, slots=True)
 class AlertChannel:
-    """A way to tell alerts, named `title` on pages. The setting `alerts.<setting>` switches it on.
+    """A channel for alerts, called `title` on pages. The setting `alerts.<setting>` switches it on.
 
-    `send` tells up to `batch_size` events in one message, and returns what went wrong, empty if nothing did. `tells`
-    decides whether the channel tells an event at all. `explain_refusal` says why nothing could be sent under a new
-    value of the setting.
+    `send` sends up to `batch_size` events in one message and returns an error message, empty if it worked. `tells`
+    returns whether the channel handles an event. `explain_refusal` returns why nothing could be sent under a new value
+    of the setting, empty if it's usable.
     """
 
     name: str
@@ -51,5 +51,5 @@ class AlertChannel:
     explain_refusal: Callable[[Settings, str], str] = _accept_any
 
     def is_on(self, settings: Settings) -> bool:
-        """Return whether the settings switch the channel on."""
+        """Return whether the channel is switched on in the settings."""
         return getattr(settings.file.alerts, self.setting) not in OFF_VALUES

@@ -1,4 +1,4 @@
-"""What alerts: findings of the doctor's checks that look at nothing but the database and the disk, and soon."""
+"""Alert conditions: problems that need attention, and findings of fast doctor checks of the database and the disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,27 +10,27 @@ from digest.app.doctor.check_registry import DOCTOR_CHECKS, ExaminedInstallation
 from digest.installation.opened_installation import Installation
 from digest.logs import redact_addresses
 
-# Importing them registers their checks.
+# Importing these modules registers their checks.
 CHECK_MODULES = (installation_checks, operation_checks, settings_checks)
 ALERTING_CHECKS = (
     *("key-file", "disk-space", "stuck-job", "nightly-steps", "seals", "access-rows", "changed-deliveries"),
     *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
 )
 ALERT_KINDS = (*ATTENTION_KINDS, *ALERTING_CHECKS)
-# What a start after some hours finds, and mends within minutes.
+# Kinds that may appear after hours of downtime and disappear within minutes.
 RECOVERING_KINDS = frozenset(
     {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals"}
 )
 RECOVERY_TIME = timedelta(minutes=10)
-# What most often has an email of its own, which is queued within seconds: told after it.
+# Kinds that usually have their own email, which is queued within seconds. The alert waits for it.
 OWN_EMAIL_KINDS = frozenset({"missed-deadline", "gone-articles", "paused"})
 OWN_EMAIL_TIME = timedelta(minutes=2)
-MAX_SENTENCES = 3  # of one check
+MAX_SENTENCES = 3  # per check
 
 
 @dataclass(frozen=True, slots=True)
 class AlertCondition:
-    """One thing that needs somebody now; kind and subject tell it from others."""
+    """A problem that needs attention now, identified by its kind and subject."""
 
     kind: str
     subject: str
@@ -38,19 +38,19 @@ class AlertCondition:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What tells it from others."""
+        """The kind and subject, which identify the problem."""
         return self.kind, self.subject
 
     @property
     def confirmation(self) -> timedelta:
-        """How long it must have been there before it is told."""
+        """How long the problem must last before an alert is sent."""
         if self.kind in RECOVERING_KINDS:
             return RECOVERY_TIME
         return OWN_EMAIL_TIME if self.kind in OWN_EMAIL_KINDS else timedelta(0)
 
 
 def find_alert_conditions(installation: Installation, *, now: datetime) -> list[AlertCondition]:
-    """Find all that needs somebody now, without an address in it."""
+    """Return all problems that need attention now, with addresses redacted."""
     return [
         AlertCondition(kind, str(redact_addresses(subject))[:200], str(redact_addresses(sentence)))
         for kind, subject, sentence in _find_conditions(installation, now)

@@ -1,4 +1,4 @@
-"""What a monitoring system reads: counts and times of the installation in Prometheus' text format. Nothing of a person."""
+"""Metrics for a monitoring system: counts and times in Prometheus's text format, without personal data."""
 
 import shutil
 import threading
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-KEPT_FOR = timedelta(seconds=10)  # however often it is asked for, it is counted once in so long
+KEPT_FOR = timedelta(seconds=10)  # metrics are computed at most once in this time
 
 
 def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
-    """Make a metric of numbers that go up and down."""
-    from prometheus_client.core import GaugeMetricFamily  # pages start without it
+    """Return a gauge: a metric whose values can go up and down."""
+    from prometheus_client.core import GaugeMetricFamily  # not loaded at startup
 
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
 
 
 def make_single_gauge(name: str, meaning: str, value: float) -> "GaugeMetricFamily":
-    """Make a metric of one number."""
+    """Return a gauge with a single value."""
     family = make_gauge(name, meaning)
     family.add_metric([], value)
     return family
 
 
 def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, float]) -> "GaugeMetricFamily":
-    """Make a metric of a number for each value of a label."""
+    """Return a gauge with a value for each value of a label."""
     family = make_gauge(name, meaning, (label,))
     for value, number in values.items():
         family.add_metric([value], number)
@@ -59,13 +59,13 @@ def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class InstallationCollector:
-    """Counts an installation once for each time that it is asked, as it is at one moment."""
+    """A Prometheus collector that reads all counts of an installation in one snapshot."""
 
     installation: Installation
     now: datetime
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield every metric."""
+        """Yield each metric."""
         yield make_labeled_gauge("info", "Running version.", "version", {__version__: 1})
         free = shutil.disk_usage(self.installation.settings.home).free
         yield make_single_gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
@@ -124,7 +124,7 @@ class InstallationCollector:
 
 
 def _list_counted_editions(session: Session) -> list[str]:
-    """List the editions that are being sent, and the newest regular one that was sent."""
+    """Return the editions being sent and the newest regular one that was sent."""
     sending = session.scalars(select(Edition.name).where(Edition.state == EditionState.SENDING))
     sent = select(Edition.name).where(IS_REGULAR, Edition.state == EditionState.SENT)
     newest = sent.order_by(Edition.release_at.desc()).limit(1)
@@ -132,8 +132,8 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
-    """Write all metrics, those of this process among them."""
-    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # pages start without it
+    """Return all metrics, including those of this process, as text."""
+    from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -144,7 +144,7 @@ def render_metrics(installation: Installation, *, now: datetime, requests: "Hist
 
 
 def _make_request_histogram() -> "Histogram":
-    from prometheus_client import Histogram, disable_created_metrics  # pages start without it
+    from prometheus_client import Histogram, disable_created_metrics  # not loaded at startup
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
     meaning = "How long requests took, by area of the site and status."
@@ -153,7 +153,7 @@ def _make_request_histogram() -> "Histogram":
 
 @dataclass(slots=True)
 class CachedMetrics:
-    """The last metrics of one process: who asks twice within a few seconds gets the same. It lives as long as the application."""
+    """The cached metrics of one process, which lives as long as the application."""
 
     _text: bytes = b""
     _counted_at: datetime | None = None
@@ -161,15 +161,15 @@ class CachedMetrics:
     _requests: "Histogram | None" = None
 
     def observe_request(self, area: str, status: int, seconds: float) -> None:
-        """Count a request: to which area of the site it was, how it was answered, and how long that took."""
+        """Record a request's site area, status, and duration."""
         requests = self._requests
         if requests is None:
-            with self._turn:  # two threads don't make one each
+            with self._turn:  # so that two threads don't create one each
                 requests = self._requests = self._requests or _make_request_histogram()
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
-        """Return the metrics, at most some seconds old."""
+        """Return the metrics, at most 10 seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
                 self._text, self._counted_at = render_metrics(installation, now=now, requests=self._requests), now

@@ -1,1 +1,1 @@
-"""Approving an edition and the emails of its corrections, by deadline or by hand."""
+"""Approval of editions and of correction emails, by an editor or at a deadline."""

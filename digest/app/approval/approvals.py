@@ -1,4 +1,4 @@
-"""What editors and the timetable do about approvals beside approving: send back, mark as done, send what was approved last."""
+"""Approvals beyond approving itself: send-back notes, reinstating the last approval, and overviews."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,30 +37,30 @@ from subscribers.phrases import join_words
 SEND_BACK = Action(SENT_BACK, Role.EDITOR, AffectedArea.NONE)
 FINISH_NOTE = Action("sent-back note done", Role.EDITOR, AffectedArea.NONE)
 REINSTATE = Action("reinstated an approval", Role.EDITOR, AffectedArea.NONE)
-_MAX_ATTEMPTS = 5  # where editors go on while a deadline passes
+_MAX_ATTEMPTS = 5  # for when editors keep editing while a deadline passes
 
 
 def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
-    """Send an edition back with a note; an approval of it is taken back. Return its name.
+    """Send an edition back with a note, revoking any approval; return its name.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        SentBackError: the note says nothing or too much, or the edition has gone out.
+        UnknownEditionError: there's no edition of that name.
+        SentBackError: the note is empty or too long, or the edition was sent.
     """
     name = resolve_edition_name(installation, name)
     with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.add_sent_back_note(session, edition, note_text, actor=actor.name, now=now)
-        # Without the text: the log holds no words that might name a reader.
+        # The text isn't logged, because it might name a subscriber.
         audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
     return name
 
 
 def mark_note_done(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
-    """Mark a note as done, with which an edition was sent back; return the edition's name.
+    """Mark a send-back note as done; return the edition's name.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
         SentBackError: it has no such note, or the note is done.
     """
     name = resolve_edition_name(installation, name)
@@ -71,28 +71,28 @@ def mark_note_done(installation: Installation, name: str, note_id: int, *, actor
 
 
 def reinstate_last_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
-    """Let the last version that was approved and not taken back stand again; return its number.
+    """Reinstate the last version that was approved and not revoked; return its number.
 
-    That is a deadline's rule, for a draft that nobody approved since. The draft is brought back to what the version was made of,
-    by an edit, so that what the edition says of itself is what goes out; what goes out is the version, byte for byte.
+    This is a deadline rule for a draft that hasn't been approved since. An edit first restores the draft to that
+    version's content, so pages show what's sent. The version itself is sent, byte for byte.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        ApprovalError: nothing was approved, all was taken back, or it cannot be sent any more.
-        EditRefusedError: editors changed it faster than this could be done.
+        UnknownEditionError: there's no edition of that name.
+        ApprovalError: nothing was approved, every approval was revoked, or the version can't be sent anymore.
+        EditRefusedError: the edition kept changing at the same time.
     """
     name = resolve_edition_name(installation, name)
     with REINSTATE.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = editing_state.read_editing_state(installation, name)
-            # Before anything is taken out of the draft: what editors changed stays where no version can stand again.
+            # Checked before the draft is reverted, so that editors' changes stay if no version can be reinstated.
             version = _read_reinstatable(installation, name)
             state = _bring_back_draft(installation, state, version, actor, now)
             with installation.write() as session:
                 edition = find_edition(session, name, lock=True)
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
-                # Bringing back the draft reinstates the version already, if it's exactly what was approved.
+                # Reverting the draft already reinstates the version if the result is exactly what was approved.
                 if not state.approved:
                     settings, keys = installation.settings, installation.keys
                     approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
@@ -115,7 +115,7 @@ def _read_reinstatable(installation: Installation, name: str) -> Approval:
 def _bring_back_draft(
     installation: Installation, state: EditingState, version: Approval, actor: Actor, now: datetime
 ) -> EditingState:
-    """Bring the draft back to the edits that a version has, unless it is there already."""
+    """Revert the draft to the edits of a version, unless it already has exactly those."""
     effect = state.find_revert_effect(version.edit_seq)
     if not effect.taken_out and not effect.put_back:
         return state
@@ -124,26 +124,29 @@ def _bring_back_draft(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproverRuleOverview:
-    """Who may approve something. `parts` are what editors wrote of it, once for each author; `names` is how colleagues see each actor."""
+    """An approver rule with display names and authors.
+
+    `parts` is what editors wrote, once per author; `names` maps actors to the names that colleagues see.
+    """
 
     rule: ApproverRule
     names: Mapping[str, str]
     parts: tuple[WrittenPart, ...]
 
     def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
-        """Return how colleagues see an actor; `you` where that is who looks."""
+        """Return an actor's display name, or `you` if the actor is the viewer."""
         return you if you and actor == viewer else self.names.get(actor, actor)
 
     def list_parts_by(self, author: str) -> list[WrittenPart]:
-        """List what an author wrote."""
+        """Return the parts that an author wrote."""
         return [part for part in self.parts if part.actor == author]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalOverview(ApproverRuleOverview):
-    """How an edition's approval stands. `versions` come newest first, `notes` oldest first.
+    """The state of an edition's approval. `versions` are newest first, `notes` oldest first.
 
-    `compared` is the last version that enough people approved, also one that was taken back, with what it says.
+    `compared` is the last fully approved version, even if it was revoked since, and `compared_content` its content.
     """
 
     edition: Edition
@@ -154,29 +157,29 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def open_notes(self) -> tuple[SentBackNote, ...]:
-        """The notes that nobody has marked as done."""
+        """The notes that aren't done."""
         return tuple(note for note in self.notes if note.done_at is None)
 
     @property
     def current(self) -> Approval | None:
-        """The version that stands, or waits for another approver."""
+        """The version that's approved or waiting for another approver."""
         return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
 
     @property
     def current_missing(self) -> int:
-        """How many more approvals the current version takes at least; 0 without one."""
+        """The minimum number of approvals that the current version still needs; 0 without one."""
         signed = [each.actor for each in self.current.signatures] if self.current else []
         return approval.count_missing_signatures(self.current.statement, signed) if self.current else 0
 
     @property
     def ended(self) -> Approval | None:
-        """The last version, where the edition is a draft because that ended."""
+        """The last version, if the edition is a draft because that version was superseded or revoked."""
         if not self.versions or self.current or self.edition.state not in COMING_STATES:
             return None
         return self.versions[0]
 
     def compare(self, content: EditionContent) -> ContentComparison | None:
-        """Compare what was approved last with what the edition says; None where nothing was, or where that stands."""
+        """Compare the last approved content with `content`; None if nothing was approved or that version is current."""
         if self.compared is None or self.compared_content is None:
             return None
         if self.current and self.current.id == self.compared.id:
@@ -184,15 +187,15 @@ class ApprovalOverview(ApproverRuleOverview):
         return compare_contents(self.compared_content, content)
 
     def find_version(self, number: int) -> Approval | None:
-        """Find a version by its number."""
+        """Return the version with this number, else None."""
         return next((version for version in self.versions if version.version == number), None)
 
 
 def read_approval_overview(installation: Installation, name: str) -> ApprovalOverview:
-    """Read how an edition's approval stands.
+    """Return the state of an edition's approval.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -214,10 +217,10 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
 
 
 def read_approval_code(installation: Installation, name: str) -> str:
-    """Read the short mark by which an edition can be approved as it is now.
+    """Return the short code by which an edition can be approved as it is now.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -225,10 +228,10 @@ def read_approval_code(installation: Installation, name: str) -> str:
 
 
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
-    """List the notes of an edition that nobody has marked as done; none of one that has gone out.
+    """Return an edition's notes that aren't done; empty if it was already sent.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -236,16 +239,16 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
 
 
 def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """List the notes that nobody has marked as done, each with its edition; none of one that has gone out."""
+    """Return the notes that aren't done, each with its edition, except those of editions already sent."""
     with installation.read() as session:
         return sent_back_notes.list_all_open_notes(session)
 
 
 def read_version_html(installation: Installation, name: str, number: int) -> str | None:
-    """Return the mail of an approved version as HTML; None where there is none of that number.
+    """Return the HTML email of an approved version; None if there's no version with this number.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -262,7 +265,7 @@ def list_edition_link_hosts(installation: Installation, name: str) -> tuple[Link
     """Return the hosts of links in an edition's texts, new ones first.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     own_urls = (installation.settings.link_base, installation.settings.file.publication.site)
     with installation.read() as session:
@@ -271,7 +274,7 @@ def list_edition_link_hosts(installation: Installation, name: str) -> tuple[Link
 
 
 def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Say who has approved an edition as it is now, who still has to, and for what; and what it was sent back for. `viewer` is "you"."""
+    """Return sentences about an edition's open notes, its approvals so far, and those missing. Call `viewer` "you"."""
     names = overview.names
     notes = [
         f"{names.get(n.actor, n.actor)} sent it back with a note that isn't done yet: “{n.text}”"
@@ -281,12 +284,12 @@ def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> li
 
 
 def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Say who has approved a draft as it is now, who still has to, and for what; nothing of any other edition. `viewer` is "you"."""
+    """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. Call `viewer` "you"."""
     return write_approver_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
 def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
-    """Say who has approved something, who still has to, and for what. `viewer` is "you"."""
+    """Return sentences about approvals given and missing, and the text they're for. Call `viewer` "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
@@ -310,7 +313,7 @@ def _explain_alone(*, is_viewer: bool) -> str:
 
 
 def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -> str:
-    """Say what an author wrote, and who has approved that or that somebody still has to."""
+    """Return a sentence about what an author wrote and who approved it or needs to."""
     who, parts = (
         overview.name_actor(author, viewer, "You"),
         describe_editor_written_parts(overview.list_parts_by(author)),
@@ -343,7 +346,7 @@ _MAX_NAMED_PARTS = 4
 
 
 def describe_editor_written_parts(parts: Sequence[WrittenPart]) -> str:
-    """Name what somebody wrote, the first few parts of many."""
+    """Return a phrase for what an editor wrote, naming only the first few parts of many."""
     words = [_PART_WORDS[part.part].format(part.item) for part in parts]
     more = len(words) - _MAX_NAMED_PARTS
     return join_words([*words[:_MAX_NAMED_PARTS], f"{more} more"] if more > 1 else words)

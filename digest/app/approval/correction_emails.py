@@ -1,6 +1,6 @@
-"""Emailing a correction to those who got the error: its author asks, someone else approves exactly its text, and a job queues it.
+"""Emails of corrections: an editor requests one, someone else approves its exact text, and a job queues it.
 
-The archive is corrected at once, by one editor. What subscribers are sent takes an approval like an edition's, by the same rule
+A single editor can correct the archive immediately. The email needs approval like an edition: the same rule
 (`ApproverRule`), the same key, and a signature over everything that the email says.
 """
 
@@ -49,9 +49,9 @@ log = get_logger("corrections")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectionEmail(ApproverRuleOverview):
-    """The email of a correction and who still has to approve it; `fault` says why an approval that it had doesn't count.
+    """A correction's email and its missing approvals. `fault` says why an earlier approval doesn't count.
 
-    `content_hash` stands for all that the email says; `sent` is the text that it puts right, as subscribers have it.
+    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers received it.
     """
 
     edition: Edition
@@ -62,18 +62,18 @@ class CorrectionEmail(ApproverRuleOverview):
 
     @property
     def is_approved(self) -> bool:
-        """Whether it goes out, or went."""
+        """Whether the email was queued or will be."""
         return self.correction.mail_planned_at is not None or (
             self.correction.mail_approved_at is not None and not self.fault
         )
 
     @property
     def is_requested(self) -> bool:
-        """Whether someone asked for it."""
+        """Whether someone requested the email."""
         return self.correction.mail_asked_at is not None
 
     def describe(self, viewer: str = "") -> list[str]:
-        """Say who has approved it and who still has to, or why an approval doesn't count. `viewer` is "you"."""
+        """Return sentences about its approvals, or why an approval doesn't count. Call `viewer` "you"."""
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
@@ -84,10 +84,10 @@ class CorrectionEmail(ApproverRuleOverview):
 
 
 def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
-    """Read how the email of a correction stands.
+    """Return a correction's email with the state of its approval.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
         CorrectionError: it has no such correction.
     """
     with installation.read() as session:
@@ -115,7 +115,7 @@ def _read_email(
 
 
 def _state_email(session: Session, edition: Edition, correction: Correction, rule: ApproverRule) -> dict[str, Any]:
-    """List all that an approval of the email vouches for, as plain JSON values."""
+    """Return everything that an approval of the email signs, as plain JSON values."""
     return build_correction_statement(session, edition, correction) | {
         "approvals": rule.needed,
         "authors": list(rule.written),
@@ -126,13 +126,13 @@ def _state_email(session: Session, edition: Edition, correction: Correction, rul
 def request_correction_email(
     installation: Installation, name: str, number: int, *, actor: Actor, now: datetime
 ) -> bool:
-    """Ask for a correction to be emailed to those who got the error; False if someone already did.
+    """Request that a correction be emailed to the subscribers who got the error; return False if someone already did.
 
-    Nothing is sent before it's approved (`approve_correction_email`).
+    Nothing is sent until it's approved (`approve_correction_email`).
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
-        CorrectionError: it has no such correction, or isn't sent yet.
+        UnknownEditionError: there's no edition of that name.
+        CorrectionError: the edition has no such correction or isn't sent yet.
     """
     name = resolve_edition_name(installation, name)
     with REQUEST.transaction(installation, actor, name, now=now) as (session, audit):
@@ -147,14 +147,15 @@ def request_correction_email(
 def approve_correction_email(
     installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
 ) -> CorrectionEmail:
-    """Approve exactly the email that `content_hash` names, and return how it stands.
+    """Approve exactly the email identified by `content_hash`, and return it with the state of its approval.
 
-    Once no approval is missing, `plan_correction_emails` queues it: at once if the timetable runs. One that's approved stays as it is.
+    Once no approval is missing, `plan_correction_emails` queues it, immediately if the scheduler is running. An email
+    that's already approved doesn't change.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
-        CorrectionError: it has no such correction, isn't sent yet, the correction isn't what `content_hash` names, or the actor may
-            not approve it (`ApproverRule`).
+        UnknownEditionError: there's no edition of that name.
+        CorrectionError: the edition has no such correction or isn't sent yet, the correction doesn't match
+            `content_hash`, or the actor isn't allowed to approve it (`ApproverRule`).
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.transaction(installation, actor, name, now=now) as (session, audit):
@@ -200,10 +201,10 @@ def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> 
 def _sign_email(
     session: Session, email: CorrectionEmail, installation: Installation, actor: Actor, now: datetime
 ) -> None:
-    """Add a signature; those that approved anything else are dropped."""
+    """Add a signature, and remove those that approved anything else."""
     correction = email.correction
     correction.signatures = [each for each in correction.signatures if each.actor in email.rule.signed]
-    # Before the same person's new one.
+    # Delete the same person's old signature before adding the new one.
     session.flush()
     payload = build_signature_payload(email.content_hash, correction.seq, actor.name, now)
     signature = sign_payload(installation.keys.current("approval"), payload)
@@ -215,14 +216,14 @@ def _sign_email(
     session.flush()
 
 
-# --- who gets it, and queuing it -----------------------------------------------------------------------------
+# --- recipients and queuing ----------------------------------------------------------------------------------
 
 
 def count_correction_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
-    """Count who got an error, as things stand now: nothing is sent.
+    """Count the recipients of an error as of now, without sending anything.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
         CorrectionError: it has no such correction.
     """
     with installation.read() as session:
@@ -234,24 +235,24 @@ def count_correction_recipients(installation: Installation, name: str, number: i
 
 @dataclass(frozen=True, slots=True)
 class QueuedCorrectionEmails:
-    """How many emails were queued or may have been sent before a restore, and which corrections were refused, each with the reason."""
+    """Counts of emails queued and of those possibly sent before a restore, and the refused corrections with reasons."""
 
     queued: int
     uncertain: int
     refused: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say it in words; nothing if nothing was done."""
+        """Return the counts and refusals in words, empty if there are none."""
         queued = [f"{self.queued} corrections queued"] if self.queued else []
         uncertain = [f"{self.uncertain} corrections may have been sent before the restore"] if self.uncertain else []
         return "; ".join([*queued, *uncertain, *self.refused])
 
 
 def plan_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
-    """Queue the emails of every approved correction. It may be cut short, and goes on.
+    """Queue the emails of every approved correction. If interrupted, it can be run again.
 
-    Each is proven to be what was approved first. One that isn't loses its approval, and the audit log says why. One from before a
-    restore may have been sent, so its emails' status is unknown.
+    Each is first verified to be what was approved. If it isn't, the approval is revoked and the audit log says why. A
+    correction from before a restore may have been sent, so its emails get status unknown.
     """
     is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
     query = select(Correction.id).where(*is_owed)
@@ -279,7 +280,7 @@ def _take_approval_back(
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
     with installation.write() as session:
-        # Whoever approves it holds the edition's row; one approved anew since then stays approved.
+        # Approving locks the edition's row, too. A correction approved again since then stays approved.
         find_edition(session, edition.name, lock=True)
         row = session.get_one(Correction, correction.id)
         if row.mail_approved_at != correction.mail_approved_at:
@@ -290,7 +291,7 @@ def _take_approval_back(
 
 
 def build_email_facts(settings: Settings, edition: Edition, correction: Correction, sent: str) -> EmailFacts:
-    """Return the facts from which the email of a correction is written. `sent` is the text as subscribers have it."""
+    """Return the facts for the template of a correction's email. `sent` is the text as subscribers received it."""
     publication, language = settings.file.publication, settings.subscriber_language
     return {
         "number": str(edition.number),
@@ -304,10 +305,10 @@ def build_email_facts(settings: Settings, edition: Edition, correction: Correcti
 
 
 def compose_sample_correction(installation: Installation, name: str, number: int) -> RenderedSample:
-    """Compose the email of a correction as an invented subscriber gets it.
+    """Render a correction's email as a made-up subscriber would get it.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
         CorrectionError: it has no such correction.
         TemplateMistakeError: one of the operator's own templates has a mistake.
     """

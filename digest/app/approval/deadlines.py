@@ -1,6 +1,6 @@
-"""Reminders before a deadline, and what becomes at the deadline of an edition that nobody has approved.
+"""Approval reminders, and what happens to an unapproved edition at its deadline.
 
-Both are slots of the calendar. Editors are told by mail, once a moment: all of the staff whose address is proven.
+Both are jobs in the calendar. They email all staff whose address is verified, once for each reminder or deadline.
 """
 
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ from digest.store.models import Edition, EditionState
 from subscribers.phrases import hour_in_zone, weekday_month_day
 
 MAIL_KIND: Literal["deadline"] = "deadline"
-_MAX_LISTED = 6  # stories of a section in a mail's preview
+_MAX_LISTED = 6  # stories per section in an email's preview
 
 
 @dataclass(frozen=True, slots=True)
 class _DueStep:
-    """A reminder or deadline that is due: `at` is its moment, `deadline` until when the edition is to be approved."""
+    """A reminder or deadline that's due at `at`. `deadline` is the time by which the edition must be approved."""
 
     release: PlannedRelease
     at: datetime
@@ -45,15 +45,15 @@ class _DueStep:
 
     @property
     def unapproved(self) -> bool:
-        """Whether a draft of it stands unapproved."""
+        """Whether the edition is drafted but not approved."""
         return self.edition is not None and self.edition.state in UNAPPROVED_STATES
 
 
 def read_deadline(installation: Installation, name: str) -> datetime | None:
-    """Return until when a coming edition is to be approved; None where it is no draft, or in the calendar no more.
+    """Return the approval deadline of a coming edition; None if it isn't a draft or isn't in the calendar anymore.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -63,7 +63,7 @@ def read_deadline(installation: Installation, name: str) -> datetime | None:
 
 
 def remind_editors(installation: Installation, *, now: datetime) -> str:
-    """Mail the editors that an edition waits for approval, with what is in it; say to how many."""
+    """Email the editors that an edition needs approval, with its content; return how many were emailed, in words."""
     with installation.write() as session:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
@@ -73,10 +73,10 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
 
 
 def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
-    """Do what the settings say with an edition that is not approved at its deadline, or at its release; say what.
+    """Apply the configured rule to an edition not approved by its deadline or send time; return the result in words.
 
-    Where its last approved version can be sent no more, say because the sender's address is another, it waits and the editors
-    read why.
+    If its last approved version can't be sent anymore, for example because the sender's address changed, the edition
+    waits and an email tells the editors why.
     """
     with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
@@ -97,7 +97,7 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
 
 
 def _is_without_draft(session: Session, installation: Installation, step: _DueStep) -> bool:
-    """Return whether a send time came that no edition was drafted for, at that moment or, by older settings, around it."""
+    """Return whether a send time has come without a draft for it or, under older settings, for a time near it."""
     planned = calendar_store.load_calendar(session, installation.settings.file)
     release_at = step.release.release_at
     before = planned.latest_release(release_at - timedelta(microseconds=1))
@@ -109,7 +109,7 @@ def _is_without_draft(session: Session, installation: Installation, step: _DueSt
 def _decide(
     session: Session, installation: Installation, step: _DueStep, now: datetime
 ) -> tuple[DeadlineDecision, str]:
-    """Decide what becomes of an edition, and why its last approved version can't be sent where the settings want that."""
+    """Return the decision for an edition, and why its last approved version can't be sent, if the settings want that."""
     settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
     has_version, obstacle = False, ""
     if step.edition and DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
@@ -135,18 +135,18 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
     return _DueStep(release, at, plan_steps(planned, release, rules).deadline, edition)
 
 
-# --- the mails -----------------------------------------------------------------------------------------------
+# --- emails -------------------------------------------------------------------------------------------------
 
 
 def _mail_editors(
     session: Session, installation: Installation, step: _DueStep, email_kind: str, now: datetime, *, obstacle: str = ""
 ) -> int:
-    """Queue a mail for every proven member, once for each moment; return for how many.
+    """Queue an email to every staff member with a verified address, once per reminder or deadline; return their number.
 
-    `obstacle` says why the last approved version cannot go out, where the settings want that.
+    `obstacle` is why the last approved version can't be sent, if the settings ask for that.
     """
     facts = _mail_facts(installation, step, email_kind, obstacle)
-    # An edition waits from its deadline on, even if that was during an outage and its send time is what's due now.
+    # An edition waits from its deadline on, even if that was during an outage and what's due now is its send time.
     moment = step.deadline if email_kind == DeadlineDecision.WAIT else step.at
     occasion = make_deadline_email_key(make_release_slot_key(step.release.release_at), email_kind, moment)
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
@@ -184,7 +184,7 @@ def _describe_content(content: EditionContent | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineEmailTexts:
-    """An email to the editors: its subject, its heading, and what happens and what to do."""
+    """An email to the editors: its subject, its heading, and a sentence about what happens and what to do."""
 
     title: str
     heading: str
@@ -201,7 +201,11 @@ _OTHERWISE = {
 def write_deadline_email(
     email_kind: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = ""
 ) -> DeadlineEmailTexts:
-    """Return the text of a reminder (`remind`, or `missing` without a draft), of a deadline's decision, or of a send time without a draft (`undrafted`)."""
+    """Return the texts of an email to the editors.
+
+    `email_kind` is `remind`, `missing` (a reminder without a draft), a `DeadlineDecision`, or `undrafted` (a send time
+    without a draft).
+    """
     unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
         "remind": DeadlineEmailTexts(
@@ -253,7 +257,7 @@ def _write_moment(local: datetime) -> str:
 
 
 def write_edition_summary(content: EditionContent) -> str:
-    """Write what stands in an edition: its intro, and of each section the first stories with their summaries."""
+    """Return an edition's intro and each section's first stories with their summaries, as text."""
     lines = [content.intro, ""]
     for section in content.sections:
         lines.append(section.title.upper())

@@ -1,4 +1,4 @@
-"""Approving an edition, which signs its content, and taking an approval back."""
+"""Approving an edition, which signs its content, and revoking an approval."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, AffectedArea.NONE)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
-    """A version that somebody approved: of which edition, its number, and how many approvals it still lacks at least.
+    """The result of an approval: the edition, the version's number, and the minimum number of approvals still missing.
 
-    `unchecked` says which of the own site's pages didn't answer when they were visited; empty where all did.
+    `unchecked` says which of the publication's own pages didn't respond when checked; empty if all did.
     """
 
     edition: str
@@ -46,14 +46,15 @@ def approve_edition(
     confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition by the mark of what was looked at (`sign_approval`); it goes out once nothing in it lacks an approval.
+    """Approve an edition as identified by the content hash `mark`; it can be sent once no approval is missing.
 
-    The links to the own site are visited first. `confirmed` names the rules whose boxes the actor ticked; `fetcher` replaces the network.
+    Links to the publication's own site are checked first. `confirmed` has the names of the rules whose boxes the actor
+    ticked; `fetcher` replaces the network.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        ApprovalError: it is no draft, changed since, preflight finds errors or a warning to confirm, it was sent back with a note
-            that is not done, or the actor wrote all that still lacks an approval, or has approved it already.
+        UnknownEditionError: there's no edition of that name.
+        ApprovalError: it isn't a draft, it changed after the review, preflight finds errors or a warning to confirm, a
+            send-back note isn't done, or the actor wrote everything that needs approval or has already approved it.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:
@@ -62,7 +63,7 @@ def approve_edition(
         ticked_rules = _require_confirmation(name, findings, confirmed)
         unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
-        # Outside the transaction, which holds up everybody else: reading a large proposal takes a while.
+        # Outside the write transaction, because reading a large proposal takes a while and would block other writers.
         with installation.database.read() as session:
             edition = find_edition(session, name)
             counted = count_draft_changes(session, edition, settings)
@@ -72,7 +73,7 @@ def approve_edition(
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            # What was signed, and not the draft's pieces, which could have been put right meanwhile.
+            # Compare what was signed, because the draft's own fragments could have been fixed in the meantime.
             signed_pieces = approval.read_approved_version(session, signed).pieces
             if not matches_composition(session, edition, composed, pieces=signed_pieces):
                 raise approval.ApprovalError(
@@ -109,7 +110,7 @@ def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confi
     """Return the rules whose warnings were confirmed.
 
     Raises:
-        ApprovalError: the warnings of another rule must be confirmed, too.
+        ApprovalError: another rule's warnings must be confirmed, too.
     """
     to_confirm = {each.rule: each.sentence for each in findings if each.must_be_confirmed}
     for rule, sentence in to_confirm.items():
@@ -122,10 +123,10 @@ def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confi
 
 
 def revoke_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
-    """Take an approval back, so that the edition is a draft again; return its name.
+    """Revoke an edition's approval, which makes it a draft again, and return its name.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
         ApprovalError: nothing is approved, or sending has begun.
     """
     name = resolve_edition_name(installation, name)

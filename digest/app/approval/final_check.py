@@ -1,7 +1,7 @@
-"""Right before its release every article of an edition is looked at again: one that is gone keeps it from going.
+"""The final check: every article of an edition is fetched right before its send time, and a missing one pauses it.
 
-It rests then as if it were paused, and the editors are told once, by mail and at the desk. It goes on when the article is
-back, when it was taken out and the edition approved again, or when somebody lets it go on as it is.
+Editors are told once, by email and at the desk. Sending resumes when the article is back, when the edition is approved
+again without it, or when an editor resumes it as it is.
 """
 
 from collections.abc import Mapping
@@ -39,17 +39,19 @@ log = get_logger("scheduler")
 
 
 def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
-    """Find the editions whose articles are to be looked at now."""
+    """Return the names of the editions whose articles are due for a check."""
     minutes = installation.settings.file.schedule.final_check_minutes
     with installation.read() as session:
         return article_recheck_results.find_due_article_checks(session, minutes=minutes, now=now)
 
 
 def check_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
-    """Look at an edition that somebody sends by hand; None where it rests, has begun, was looked at, or no look is wanted.
+    """Check the articles of an edition that's sent by hand.
+
+    Return None if it's paused or already checked, sending has begun, or the check is off.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -62,12 +64,13 @@ def check_before_sending(installation: Installation, name: str, *, actor: Actor,
 def recheck_articles(
     installation: Installation, name: str, *, actor: Actor, clock: Clock, fetcher: "ContentFetcher | None" = None
 ) -> ArticleCheck | None:
-    """Look at every article of an approved edition; return what was found, None where it changed meanwhile.
+    """Check every article of an approved edition and return the result; None if the edition changed in the meantime.
 
-    `fetcher` replaces the network. A look that fails as a whole finds nothing gone: a release waits for no network.
+    `fetcher` replaces the network. If the whole check fails, no article counts as missing, so an outage doesn't delay a
+    send.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     database, settings = installation.database, installation.settings
     with database.read() as session:
@@ -105,10 +108,10 @@ def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> t
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:
-    """List what the approved version links, with headlines; a draft that was edited since is not what goes out."""
+    """Map the links in the approved version, which may differ from the current draft, to their headlines."""
     try:
         headlines = EditionContent.from_json(edition.content).linked_articles
-    except ValueError:  # of a form that this version does not read: a release waits for no headline
+    except ValueError:  # in a format that this version can't read; missing headlines don't delay a send
         headlines = {}
     links = list_story_links(approval.read_mailable_edition(session, edition, settings))
     return {link: headlines.get(link, link) for link in links}
@@ -117,7 +120,7 @@ def _list_articles(session: Session, edition: Edition, settings: Settings) -> di
 def _ask_for_pages(
     installation: Installation, articles: Mapping[str, str], fetcher: "ContentFetcher | None"
 ) -> "dict[str, PageCheckResult]":
-    # A send asks here whether a look is due, and most often none is: what fetches is imported for a look alone.
+    # Most sends only ask here whether a check is due, so the fetching code is imported only for a check.
     from digest.collect.fetch.fetcher import open_fetcher
     from digest.collect.visits.page_check import PageCheckResult, fetch_page_states
 
@@ -133,12 +136,12 @@ def _ask_for_pages(
 def _follow_up(
     session: Session, edition: Edition, before: ArticleCheck | None, article_check: ArticleCheck, *, now: datetime
 ) -> None:
-    """Pause an edition for what is gone; let one go on that rested for that alone and is whole again."""
+    """Pause an edition with missing articles; resume one that was paused only for those once they're all back."""
     rests_for_look = before is not None and article_recheck_results.is_paused_by_check(edition, before)
     is_new = before is None or before.approved_at != article_check.approved_at or before.gone != article_check.gone
     if article_check.pause_reason and rests_for_look:
         edition.paused_because = article_check.pause_reason
-    elif article_check.pause_reason and is_new:  # else somebody let it go on as it is
+    elif article_check.pause_reason and is_new:  # otherwise, an editor resumed it as it is
         edition_control.pause_automatically(session, edition.name, article_check.pause_reason, now=now)
     elif not article_check.pause_reason and rests_for_look:
         edition_control.resume_edition(session, edition.name, now=now)
@@ -149,7 +152,7 @@ def _follow_up(
 def _tell_editors(
     installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
-    """Mail the staff what is gone, once an article, and store the look."""
+    """Email the staff about missing articles, once per article, and save the check."""
     untold = article_recheck_results.find_unreported_articles(article_check)
     reported_urls = (*article_check.told, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion

@@ -1,4 +1,4 @@
-"""How many got an error: of a large edition counted in a thread of its own, and kept for a while, in this process's memory alone."""
+"""Counts of an error's recipients, which a thread computes for large editions, cached in this process's memory."""
 
 import threading
 import time
@@ -15,14 +15,14 @@ from digest.store.models import Edition
 from subscribers.loggers import get_logger
 
 COUNT_LIFETIME = timedelta(minutes=10)
-TURN_PAUSE = 0.0005  # seconds for others between two pages
+TURN_PAUSE = 0.0005  # seconds between two batches, for other work
 
 log = get_logger("corrections")
 
 
 @dataclass(slots=True)
 class RecipientCount:
-    """A count as far as it is: `looked_at` of `total` messages. It began at `counted_at`; `audience` is empty until it is done."""
+    """A count in progress: `looked_at` of `total` messages since `counted_at`. `audience` is empty until it's done."""
 
     counted_at: datetime
     total: int
@@ -35,14 +35,14 @@ class RecipientCount:
     def run(
         self, installation: Installation, edition: Edition, correction: Correction, pause: Callable[[], object]
     ) -> None:
-        """Count to the end, page by page."""
+        """Count all recipients, batch by batch."""
         counts = CorrectionAudience()
         try:
             for page in read_recipient_batches(installation.database, correction, edition, installation.settings):
                 counts += page.counts
                 self.looked_at += page.counts.looked_at
                 pause()
-        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
+        except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("counting who got an error failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
             self.has_failed = True
         self.audience, self.is_done = counts, True
@@ -50,7 +50,7 @@ class RecipientCount:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionWithRecipientCount:
-    """A correction's email as it stands now, and how many got the error, as far as they're counted."""
+    """A correction's email as it is now, and the recipients counted so far."""
 
     email: CorrectionEmail
     count: RecipientCount
@@ -58,7 +58,7 @@ class CorrectionWithRecipientCount:
 
 @dataclass(slots=True)
 class RecipientCountCache:
-    """The counts of one process, by correction. It lives as long as the application.
+    """The counts of one process by correction, which live as long as the application.
 
     An edition of at most `max_at_once` messages is counted while the page waits.
     """
@@ -71,10 +71,10 @@ class RecipientCountCache:
     def find_or_begin(
         self, installation: Installation, name: str, number: int, *, now: datetime
     ) -> CorrectionWithRecipientCount:
-        """Return how many got an error: counted at once where the edition is small, else as far as a thread has counted.
+        """Return a correction's recipient count: complete for a small edition, else as far as a thread has counted.
 
         Raises:
-            UnknownEditionError: there is no edition of that name.
+            UnknownEditionError: there's no edition of that name.
             CorrectionError: it has no such correction.
         """
         email = read_correction_email(installation, name, number)
@@ -92,7 +92,7 @@ class RecipientCountCache:
             ):
                 recipient_count = self._begin(installation, edition, correction, now)
             elif recipient_count.has_failed:
-                del self._counts[correction.id]  # said once; the next look counts again
+                del self._counts[correction.id]  # reported once; the next request counts again
         return CorrectionWithRecipientCount(email, recipient_count)
 
     def _begin(

@@ -1,1 +1,1 @@
-"""The calendar of editions: skip, move, and add them, and see what comes before each."""
+"""The calendar of editions: skipping, moving, and adding them, and the steps before each."""

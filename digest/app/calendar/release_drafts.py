@@ -1,4 +1,4 @@
-"""The draft of a release that is moved or skipped: whether it may be, and what it is at another moment."""
+"""Drafts of releases that are moved or skipped: checks, and rendering for another time."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,12 +20,12 @@ from subscribers.errors import RefusalError
 
 
 class CalendarError(RefusalError):
-    """The calendar cannot be changed like that; the message says why and what to do."""
+    """A refused change to the calendar; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MovedDraft:
-    """A draft as it is rendered for another release; `last_seq` and `proposal_hash` are what it was made of."""
+    """A draft rendered for another release; `last_seq` and `proposal_hash` identify what it was rendered from."""
 
     edition_id: int
     identity: EditionIdentity
@@ -37,10 +37,10 @@ class MovedDraft:
 def compose_moved_draft(
     session: Session, installation: Installation, calendar: ReleaseCalendar, release: PlannedRelease, at: datetime
 ) -> MovedDraft | None:
-    """Render the draft of a release for another moment; None where nothing is drafted.
+    """Render a release's draft for another time; return None if there's no draft.
 
     Raises:
-        CalendarError: it is approved or further, or an earlier version drafted it.
+        CalendarError: the edition is approved or further, or was drafted by an older version.
     """
     edition = find_movable_draft(session, release)
     if edition is None:
@@ -65,7 +65,7 @@ def is_draft_unchanged(
     release: PlannedRelease,
     moved_draft: MovedDraft | None,
 ) -> bool:
-    """Return whether nobody has changed the calendar or the draft since it was rendered. The draft's row is locked."""
+    """Return whether the calendar and the draft are unchanged since it was rendered. The draft's row is locked."""
     if calendar_store.load_calendar(session, installation.settings.file) != calendar:
         return False
     edition = find_movable_draft(session, release, lock=True)
@@ -76,7 +76,7 @@ def is_draft_unchanged(
 
 
 def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
-    """Put a draft where it was rendered for; an approval of the other moment ends."""
+    """Store a moved draft; an approval for its old send time is superseded."""
     edition, identity = session.get_one(Edition, moved_draft.edition_id), moved_draft.identity
     edition.slot, edition.name = make_release_slot_key(identity.release_at), identity.name
     edition.release_at = identity.release_at
@@ -87,10 +87,10 @@ def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) 
 
 
 def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool = False) -> Edition | None:
-    """Find the draft of a release that may be set aside or moved; None where nothing is drafted, or it was cancelled.
+    """Return a release's draft if it can be skipped or moved; None if there's no draft or it was canceled.
 
     Raises:
-        CalendarError: it is approved or further.
+        CalendarError: it's approved or further.
     """
     query = select(Edition).where(Edition.slot == make_release_slot_key(release.release_at))
     edition = session.scalar(query.with_for_update() if lock else query)
@@ -109,7 +109,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
-    """Refuse a release before an edition that is drafted, and so covers its week already."""
+    """Refuse a send time before an edition that's already drafted, because that one covers its week."""
     own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)
@@ -121,7 +121,7 @@ def refuse_release_before_draft(session: Session, at: datetime, moved_release: P
 
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
-    """Refuse a moment that an edition has, also one that was called off: it keeps its slot and its history."""
+    """Refuse a send time that another edition has, even if it was canceled, because it keeps its slot and history."""
     if edition := session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(at))):
         raise CalendarError(
             f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."

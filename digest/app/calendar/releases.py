@@ -1,7 +1,7 @@
-"""The calendar of releases: what is planned, and the acts that skip, move, add and bring back a release.
+"""The calendar of releases, and the actions that skip, move, add, and restore one.
 
-Every act can be undone until the release. What was drafted for a release follows it: it is set aside and comes back with
-it, or moves along and is rendered anew with its new day.
+Each action can be undone until the send time. A release's draft follows it: it's shelved and restored with it, or moves
+along and is rendered again for its new day.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,9 +56,10 @@ _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """One release as the calendar shows it. `edition` is what was drafted for it, `number` None for a skipped one.
+    """A release in the calendar. `edition` is its draft, if any; `number` is None if it's skipped.
 
-    `edit_count` is how many edits its draft holds, `is_due` whether it is to go out since a while and has not.
+    `edit_count` is the number of edits to the draft; `is_due` is True if the send time has passed and it hasn't been
+    sent.
     """
 
     release: PlannedRelease
@@ -71,15 +72,12 @@ class CalendarEntry:
 
     @property
     def is_drafted(self) -> bool:
-        """Whether something was drafted for it, and not set aside."""
+        """Whether the release has a draft that isn't shelved."""
         return self.edition is not None and not self.release.is_skipped
 
 
 def read_calendar(installation: Installation, *, now: datetime, count: int = LISTED_RELEASES) -> list[CalendarEntry]:
-    """Return the next releases with all that is planned for them; skipped ones are among them and count.
-
-    Before them stand the editions that are due and have not gone out; they do not count.
-    """
+    """Return overdue editions, then the next `count` releases with their steps, including skipped ones."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
@@ -121,7 +119,7 @@ def _list_entries(
 
 
 def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
-    """List the moments around now at which the calendar owes something, by the job's name."""
+    """Return the times around now at which the calendar makes jobs due, by job name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
@@ -130,7 +128,7 @@ def list_calendar_job_times(installation: Installation, *, now: datetime) -> dic
 
 @dataclass(frozen=True, slots=True)
 class MovePreview:
-    """A release as it would be if it were moved, and what would happen before it."""
+    """A release and its steps as they would be after a move."""
 
     release: PlannedRelease
     steps: ReleaseSteps
@@ -139,10 +137,10 @@ class MovePreview:
 def preview_move(
     installation: Installation, release_at: datetime, day: date, clock: time, *, now: datetime
 ) -> MovePreview:
-    """Return what moving a release to a day and clock time of the publication's zone would bring; nothing is changed.
+    """Return the release and steps that a move to a local day and time would result in, without changing anything.
 
     Raises:
-        CalendarError: it cannot be moved there.
+        CalendarError: it can't be moved there.
     """
     file = installation.settings.file
     with installation.read() as session:
@@ -159,10 +157,10 @@ def preview_move(
 
 
 def find_release(installation: Installation, text: str, *, now: datetime) -> PlannedRelease:
-    """Find the release to come that somebody names: `next`, a day such as 2026-11-27, a day with a clock time, or an edition's name.
+    """Return the coming release meant by `next`, a day such as 2026-11-27, a day and time, or an edition's name.
 
     Raises:
-        CalendarError: none, or more than one, is meant.
+        CalendarError: no release matches, or several do.
     """
     file = installation.settings.file
     with installation.read() as session:
@@ -183,7 +181,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
 def _find_releases_on(
     calendar: ReleaseCalendar, day: date, clock: time | None, now: datetime
 ) -> Sequence[PlannedRelease]:
-    """Find the releases of a day, or of one of its clock times; none of a day that is too far away."""
+    """Return a day's releases, or the one at `clock`; empty if the day is too far away."""
     if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
         return ()
     releases = calendar.find_releases_on(day, now)
@@ -207,14 +205,14 @@ def _start_of(calendar: ReleaseCalendar, day: date) -> datetime:
     return datetime.combine(day, time(0), calendar.zone)
 
 
-# --- the acts ------------------------------------------------------------------------------------------------
+# --- actions -------------------------------------------------------------------------------------------------
 
 
 def skip_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Skip a release: nothing goes out then, and its week goes into the next edition. Its draft is set aside.
+    """Skip a release, adding its week to the next edition. Its draft is shelved.
 
     Raises:
-        CalendarError: there is no such release, it is skipped already, or its edition is approved or further.
+        CalendarError: there's no such release, it's already skipped, or its edition is approved or further.
     """
     with SKIP.transaction(installation, actor, _subject(installation, release_at), now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -237,10 +235,10 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
 
 
 def add_release(installation: Installation, day: date, clock: time, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Add an extra release at a day and clock time of the publication's zone.
+    """Add an extra release at a day and time in the publication's time zone.
 
     Raises:
-        CalendarError: nothing can be released then.
+        CalendarError: that send time can't be used.
     """
     with ADD.transaction(installation, actor, "calendar", now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -258,11 +256,11 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
 def move_release(
     installation: Installation, release_at: datetime, day: date, clock: time, *, actor: Actor, now: datetime
 ) -> PlannedRelease:
-    """Move a release to another day or clock time of the publication's zone; its draft moves along, rendered anew.
+    """Move a release to another day or time in the publication's time zone, and render its draft for it.
 
     Raises:
-        CalendarError: there is no such release, it is skipped, its edition is approved or further, or nothing can be
-            released then.
+        CalendarError: there's no such release, it's skipped, its edition is approved or further, or that send time
+            can't be used.
     """
     with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.read() as session:
@@ -277,10 +275,10 @@ def move_release(
 
 
 def restore_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Bring a skipped release back, with the draft that was set aside; put a moved one back to its usual time.
+    """Restore a skipped release with its shelved draft, or return a moved release to its usual time.
 
     Raises:
-        CalendarError: there is no such release, it stands as the timetable has it, or something else is in its place.
+        CalendarError: there's no such release, it's already at its usual time, or something else has taken its place.
     """
     with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.read() as session:
@@ -344,7 +342,7 @@ def _relocate(
     raise CalendarError("Someone else is changing the edition.", "Try again.")
 
 
-# --- what stands in the way ----------------------------------------------------------------------------------
+# --- checks --------------------------------------------------------------------------------------------------
 
 
 def _subject(installation: Installation, release_at: datetime) -> str:

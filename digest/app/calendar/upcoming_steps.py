@@ -1,4 +1,4 @@
-"""What happens next by calendar and timetable, and what should have happened and did not."""
+"""Upcoming steps of the calendar and the schedule, and jobs that didn't run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, i
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.phrases import clock_hour, short_month_day
 
-NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
+NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
 LOOK_AHEAD = timedelta(days=14)
-# How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
+# Jobs that raise an alert if they're late. Releases and backups have their own limits.
 JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 
 def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
+    """Return the jobs that have slots, each with its schedule rules in addition to the release calendar."""
     schedule = file.schedule
-    # Drafts on certain days follow the calendar; several a day are made by the timetable alone.
+    # Drafts for certain days follow the calendar; several a day follow only the schedule.
     by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.send_rule.period else ()
     return {
         "collect": schedule.collect_rules,
@@ -40,25 +40,25 @@ def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRu
 
 @dataclass(frozen=True, slots=True)
 class UpcomingStep:
-    """One thing that happens at a moment (UTC), in words."""
+    """A step at one time (UTC), described in words."""
 
     at: datetime
     what: str
 
     def describe(self, file: SettingsFileContent) -> str:
-        """Write it with its day and hour in the publication's zone."""
+        """Return the step with its day and hour in the publication's time zone."""
         local = self.at.astimezone(file.publication.zone)
         return f"{local:%a} {short_month_day(local)}, {clock_hour(local)}: {self.what}"
 
 
 def list_upcoming_steps(session: Session, file: SettingsFileContent, now: datetime) -> list[UpcomingStep]:
-    """List what happens to editions in the coming fortnight, and when sources are visited and a backup is made next."""
+    """List the steps of editions in the next 14 days, and the next collection and backup."""
     calendar = calendar_store.load_calendar(session, file)
     rules = calendar_store.build_step_rules(file.schedule)
     names = set(session.scalars(select(Edition.name)))
     steps: list[UpcomingStep] = []
     end = now + LOOK_AHEAD
-    # What comes before a release may lie in the fortnight, and the release behind it.
+    # Steps can come before a release that's later than the end of these days.
     near = takewhile(lambda r: r.release_at < end + release_calendar.MAX_MOVE, calendar.iterate_releases(now))
     for release in near if not calendar.rule.period else ():
         name = _find_name(session, release) or calendar_store.name_release(calendar, release, names)
@@ -87,10 +87,10 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 
 def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[DueJob]:
-    """Find the jobs whose last time is over for longer than they may be late, and that no one did since or does now."""
+    """Yield the jobs that are later than allowed, haven't run since, and aren't running now."""
     since = find_schedule_start(session)
     if since is None:
-        return  # nobody has followed the timetable yet
+        return  # the scheduler has never run
     calendar = calendar_store.load_calendar(session, file)
     moment = now - MAX_JOB_LATENESS
     planned = release_calendar.list_calendar_job_times(calendar, calendar_store.build_step_rules(file.schedule), moment)
@@ -104,7 +104,7 @@ def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime)
 
 
 def explain_missed_run(slot: DueJob, file: SettingsFileContent) -> str:
-    """Explain which job did not come, and what to look at."""
+    """Return a sentence about a job that didn't run and what to check."""
     local = slot.at.astimezone(file.publication.zone)
     return (
         f"The {JOB_NAMES[slot.job]} due {local:%a} {short_month_day(local)}, {clock_hour(local)}, didn't run. "

@@ -1,1 +1,1 @@
-"""`digest demo`: a whole week on the bundled sample, with invented subscribers."""
+"""`digest demo`: a whole week of the bundled sample, with made-up subscribers."""

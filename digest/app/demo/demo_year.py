@@ -1,9 +1,9 @@
-"""The demo's year: what a list of 12,000 brings in a year, so that the pages for admins have something to show.
+"""A year of data for the demo: totals for a list of 12,000, so that the admin pages have something to show.
 
-It's totals, as each night would have counted them. The people of the last thirty days are there too, and a list of thousands
-that was imported. All have addresses under names that nobody can own (RFC 2606, sections 2 and 3), and all on the list have paused
-their email, so that the demo writes files for the sample's readers alone. Sign-ups, departures, and refusals of those days were made by
-the functions that serve real people, on the day that the totals count them.
+The totals are as each night would have counted them. Only a list of thousands that was imported and the people of the
+last 30 days exist as records. All have addresses under reserved names (RFC 2606, sections 2 and 3), and all subscribers
+have paused their email, so the demo writes files only for the sample's readers. Sign-ups, unsubscribes, and bounces of
+those 30 days are made by the same functions as real ones, on the day that the totals count them.
 """
 
 import csv
@@ -44,17 +44,17 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.transfer.options import ImportOptions
 
 DAYS = 365
-PEOPLE_DAYS = 30  # the last ones, whose people are there
+PEOPLE_DAYS = 30  # the last days, for which there are records of people
 SOURCE_DAYS = 56
 _SEED = 147
 _SITE = "https://hls-today.example.org"
-# Ways, with about how many forms a day come in by each, and the part of them that is confirmed.
+# Sign-up sources, with the average number of forms a day and the share that's confirmed.
 _WAYS = ((f"{_SITE}/subscribe", 12.0, 0.6), (f"{_SITE}/events", 4.0, 0.7), (f"{_SITE}/archive", 2.0, 0.5))
 _PAPER_WAY = "sign-up sheet, Forum on emergency management"
 
 
 LISTED_PEOPLE = 11_800
-LIST_DAYS = 365  # in which those of the list asked for it
+LIST_DAYS = 365  # days over which the list's sign-ups are spread
 ERASED_PEOPLE = 3
 PAUSED_FOR = timedelta(days=3650)
 _PEOPLE_A_STEP = 1000
@@ -73,7 +73,7 @@ ARRIVALS = (ConsentKind.CONFIRMED, ConsentKind.ATTESTED)
 
 
 class ConsentDayCount(NamedTuple):
-    """How often one kind of thing happened on a day, to people who came by one way."""
+    """How often a kind of consent event happened on a day, to people from one sign-up source."""
 
     day: date
     kind: ConsentKind
@@ -82,8 +82,8 @@ class ConsentDayCount(NamedTuple):
 
 
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
-    """Add the totals of the year before `now`, and invented people; return how many people were added."""
-    rng = random.Random(_SEED)  # noqa: S311 - the same year each time, and nothing secret
+    """Add the totals of the year before `now` and made-up people; return the number of people."""
+    rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
     zone = installation.settings.file.publication.zone
     today = now.astimezone(zone).date()
     days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]
@@ -103,7 +103,7 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
 
 
 def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, *, through: int) -> dict[date, int]:
-    """Write what each day brought, and how many readers it ended with; the last day ends with those who are there."""
+    """Store each day's counts and the number of subscribers at its end, working back from the current number."""
     counts: Counter[daily_consent_counts.DayKey] = Counter()
     joined: Counter[date] = Counter()
     went: Counter[date] = Counter()
@@ -130,7 +130,7 @@ def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, 
 
 
 def _invent_day(rng: random.Random, day: date) -> Iterator[ConsentDayCount]:
-    busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the mail, and the day after, it is passed on
+    busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the email and the day after, people forward it
     for way, forms, confirmed in _WAYS:
         form_count = round(rng.gauss(forms * busy, forms / 4))
         if form_count > 0:
@@ -144,7 +144,7 @@ def _invent_day(rng: random.Random, day: date) -> Iterator[ConsentDayCount]:
 
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscribers: dict[date, int]) -> None:
-    """Write what came of the editions of the year before the sample's."""
+    """Store figures for the year's editions before the sample's."""
     oldest_first = select(Edition).order_by(Edition.release_at)
     first = session.scalars(oldest_first.limit(1)).one()
     for weeks in range(1, DAYS // 7):
@@ -170,7 +170,7 @@ def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscr
 
 
 def _write_source_days(session: Session, rng: random.Random, today: date) -> None:
-    """Write how the sources behaved before the sample's week: one of them badly of late."""
+    """Store the sources' daily visits before the sample's week; one source has been failing lately."""
     active = select(Source).where(Source.active)
     sources = session.scalars(active.order_by(Source.id)).all()
     for source in sources:
@@ -187,7 +187,7 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
 def add_demo_people(
     installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[ConsentDayCount], now: datetime
 ) -> int:
-    """Add the people of the list, and those whom the `recent` counts, in the order of their days, speak of; return how many all are."""
+    """Add the list's people and those counted in `recent`, which is in order of days; return how many were added."""
     with installation.read() as session:
         before = _count_people(session)
     listed = _import_people(installation, actor, rng, now)
@@ -237,7 +237,7 @@ def _pause_until(now: datetime) -> Preferences:
 
 
 def _pause_people(installation: Installation, people: list[int], now: datetime) -> None:
-    """Have everybody pause, each by a link of their chain: `change_preferences` for a thousand at once."""
+    """Pause everyone's email with one consent event each, as `change_preferences` does, a thousand at a time."""
     paused = _pause_until(now).as_json()
     body = ledger.canonical_json({"before": {}, "after": paused})
     for begin in range(0, len(people), _PEOPLE_A_STEP):
@@ -267,7 +267,7 @@ def _build_pauses(session: Session, people: list[int], body: str, now: datetime)
 
 
 class _Newcomers:
-    """Who came after the list, by way: those that the counts of the last days speak of."""
+    """The people counted in the last days, who signed up after the list was imported, by sign-up source."""
 
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
@@ -277,7 +277,7 @@ class _Newcomers:
         self._invented = LISTED_PEOPLE
 
     def live_through(self, recent: Sequence[ConsentDayCount]) -> None:
-        """Have happen what was counted, a day in one transaction; who asked and did not confirm waits, as long as their link lives."""
+        """Replay the counts, one transaction per day; unconfirmed sign-ups stay pending as long as their link works."""
         for day, counts in groupby(recent, key=lambda count: count.day):
             at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
             of_day = list(counts)
@@ -327,7 +327,7 @@ class _Newcomers:
         return _invent_address(self._rng, self._invented)
 
     def _leave_waiting(self, of_day: Sequence[ConsentDayCount], at: datetime) -> None:
-        """Send in the forms that nobody confirms, and answer them: no mail is queued."""
+        """Submit and process the forms that aren't confirmed, without queuing an email."""
         installation = self._installation
         limits = build_signup_limits(installation.settings)
         processor = RequestProcessor(
@@ -348,7 +348,7 @@ class _Newcomers:
                     page=way,
                     where=way,
                     wording=current_consent_text(installation.settings),
-                    # A network for documentation (RFC 3849, section 2), another for each form.
+                    # A documentation network (RFC 3849, section 2), different for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
                 with installation.write() as session:

@@ -1,6 +1,6 @@
-"""The demo: a whole week on the bundled sample, into files, in one go and with the same bytes everywhere.
+"""The demo: a whole week of the bundled sample, written to files in one run that's the same byte for byte everywhere.
 
-The edition of the week after it is left as a draft, so that somebody can try the desk on it.
+The edition of the following week is left as a draft for trying the desk.
 """
 
 import csv
@@ -39,11 +39,11 @@ from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
 from subscribers.signup import manual_signup
 
-SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York: when the sample's week is drafted
+SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York, when the sample's week is drafted
 SAMPLE_BASE_URL = "https://news.example.org"
 DEMO_MARKER = ".digest-demo"
-SAMPLE_EDITOR = "dana.reyes@news.example.org"  # who signs in at the demo's desk
-SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # and at its pages for admins
+SAMPLE_EDITOR = "dana.reyes@news.example.org"  # signs in at the demo's desk
+SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # signs in at its admin pages
 _SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
     (SAMPLE_EDITOR, "Dana Reyes", "editor"),
     (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
@@ -52,12 +52,12 @@ DEMO_ACTOR = Actor("demo", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
 class DemoError(ApplicationError):
-    """The demo cannot go on; the message says why."""
+    """The demo can't continue; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """What the demo made: the edition's name, its web copy, and the installation's settings."""
+    """The demo's result: the edition's name, its web copy, and the installation's settings."""
 
     edition: str
     web_copy: Path
@@ -65,10 +65,10 @@ class DemoResult:
 
 
 def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str], None]) -> DemoResult:
-    """Run a week into `folder`, from the bundled sample or from the sources of `live_settings`; `report` gets each step.
+    """Run a week in `folder`, from the bundled sample or the sources of `live_settings`; call `report` with each step.
 
     Raises:
-        DemoError: the folder is not a demo's, no source could be read, or a rule of preflight fails.
+        DemoError: the folder isn't a demo's, no source could be read, or preflight found errors.
     """
     sample = _load_bundled_settings("sample/digest.toml")
     settings = sample if live_settings is None else _merge_live_settings(live_settings, sample)
@@ -76,7 +76,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
         update={"home": folder, "base_url": SAMPLE_BASE_URL, "mail_url": SecretStr("outbox:")}
     )
     _prepare_folder(folder)
-    if settings.origin:  # a copy, so that the desk can be opened on what the demo made
+    if settings.origin:  # a copy, so that the desk can open the demo's installation
         (folder / "digest.toml").write_text(settings.origin.read_text("utf-8"), "utf-8")
     settings.key_file.write_text(KeyRing.from_seed(DEMO_KEY_SEED).to_json(), "utf-8")
     settings.key_file.chmod(0o600)
@@ -107,7 +107,7 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Start from an empty folder, and never clear one that a demo did not make."""
+    """Empty the folder, unless it wasn't made by a demo."""
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
         raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)
@@ -118,7 +118,7 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _merge_live_settings(settings: Settings, sample: Settings) -> Settings:
-    """Keep the operator's sources and choices; what only mail to the world needs comes from the sample."""
+    """Return the operator's settings with the sample's postal address if they have none."""
     if not settings.file.sources:
         settings = _load_bundled_settings("shipped.toml")
     sender = settings.file.sender
@@ -152,9 +152,9 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
 
 
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
-    """Draft the edition after the one that went out, from the sample's next week; it goes nowhere by itself."""
+    """Draft the edition after the one sent, from the sample's next week. It isn't scheduled."""
     fetcher, now = FolderFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
-    # Its links lead to the desk that `make serve` opens: an edition is approved where it was drafted.
+    # Its links go to the desk that `make serve` opens, because an edition is approved where it was drafted.
     settings = installation.settings.model_copy(update={"base_url": Settings().base_url})
     installation = Installation(settings, installation.database)
     editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
@@ -173,7 +173,7 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
 
 
 def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
-    """Subscribe the sample's invented readers, each with evidence that says that they are invented."""
+    """Add the sample's made-up subscribers, each with evidence that says they're made up; return their number."""
     rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
     with installation.write() as session:
         for row in rows:
@@ -195,7 +195,7 @@ def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
 
 
 def _add_sample_staff(installation: Installation, now: datetime) -> None:
-    """Take an invented editor and an invented admin on to the staff, who can sign in by a link; nothing is mailed."""
+    """Add a made-up editor and admin, who can sign in by link. No email is sent."""
     with installation.write() as session:
         for email, name, role in _SAMPLE_STAFF:
             member = StaffMember(email=email, name=name, role=role, added_by=DEMO_ACTOR.name)
@@ -205,7 +205,7 @@ def _add_sample_staff(installation: Installation, now: datetime) -> None:
 
 
 def _write_web_copy(installation: Installation, name: str) -> Path:
-    """Write the web copy with its pictures beside it, so that it can be looked at without a server."""
+    """Write the web copy with its images beside it, viewable without a server, and return its path."""
     folder = installation.settings.home / "web"
     (folder / "media").mkdir(parents=True)
     html = editions.render_edition_bytes(installation, name, "web").decode()

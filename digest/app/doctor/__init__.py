@@ -1,1 +1,1 @@
-"""`digest doctor`: looks for what would go wrong, before it does. Every check has a name, a meaning and a remedy."""
+"""`digest doctor`: checks that find problems before they do harm. Each has a name, a meaning, and a remedy."""

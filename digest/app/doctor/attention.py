@@ -1,4 +1,4 @@
-"""What somebody should look at now, one sentence each: the desk, `digest status` and `digest doctor` say the same."""
+"""Problems that need attention now, one sentence each, for the desk, `digest status`, and `digest doctor`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,16 +47,17 @@ from subscribers.phrases import (
 )
 from subscribers.signup import rate_limits
 
-MAX_SOURCES_NAMED = 3  # sources
-MAX_STANDSTILL = timedelta(hours=1)  # of an edition that goes out
+MAX_SOURCES_NAMED = 3
+MAX_STANDSTILL = timedelta(hours=1)  # without progress while an edition is being sent
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionKind:
-    """What can need a person, by a name that never changes: what is asked, and what to do. `digest doctor` checks each by its name.
+    """A kind of problem that can need attention. Its `name` never changes; `digest doctor` has a check of that name.
 
-    Without a `remedy`, the providers' are given. The sentences of one that `tells_remedy` say themselves what to do: the remedy is in the docs alone.
-    Editors act on one that is `for_editors`, or have to know it before they approve; only admins can do anything about the others.
+    Without a `remedy`, the providers' remedies are used. If `tells_remedy`, the sentences already say what to do, and
+    the remedy is shown only in the docs. If `for_editors`, editors can act on it or must know about it before they
+    approve; the others need an admin.
     """
 
     name: str
@@ -184,10 +185,10 @@ ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """One thing that somebody should look at: a name of `ATTENTION_KINDS`, and what it is and what to do, in a sentence.
+    """A problem that needs attention: its kind in `ATTENTION_KINDS`, and a sentence on what it is and what to do.
 
-    `subject` tells it from others of its kind, where there may be several. `page_sentence` is for the desk's pages, where the
-    sentence speaks of commands, UTC or the audit log's names for people; empty where it does not.
+    `subject` distinguishes problems of the same kind. `page_sentence` replaces the sentence on the desk's pages if that
+    has commands, UTC times, or names from the audit log; else it's empty.
     """
 
     kind: str
@@ -205,9 +206,9 @@ def find_attention(
     deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Find what somebody should look at; none where all is as usual. The arguments are those of `write_attention_sentences`.
+    """Return the problems that need attention. The arguments are those of `write_attention_sentences`.
 
-    `each_source` gives a finding for each source that is dead, in place of one for all.
+    If `each_source`, each failing source gets its own finding instead of one for all.
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
@@ -234,10 +235,10 @@ def write_attention_sentences(
     pause_told: str = "",
     deadline_told: str = "",
 ) -> list[str]:
-    """Give the sentences; none where all is as usual. With the settings' file also what is wrong in it.
+    """Return the sentences on problems that need attention; with `file`, also on the schedule, deadlines, and backups.
 
-    `pause_told` is the edition whose pause, refusals, or emails set aside stand elsewhere on the page, `deadline_told` the one
-    whose deadline does.
+    `pause_told` is an edition whose pause, refusals, or set-aside emails the page already shows; `deadline_told` is one
+    whose deadline it shows.
     """
     findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     return [finding.sentence for finding in findings]
@@ -245,7 +246,7 @@ def write_attention_sentences(
 
 @dataclass(frozen=True, slots=True)
 class PageNotes:
-    """What a page of the desk says of what needs attention, in sentences: to those who can act on it, and what only admins can act on."""
+    """Sentences on what needs attention for a page of the desk; those in `for_admins` need an admin."""
 
     own: tuple[str, ...]
     for_admins: tuple[str, ...] = ()
@@ -260,7 +261,7 @@ def write_attention_for_pages(
     pause_told: str = "",
     deadline_told: str = "",
 ) -> PageNotes:
-    """Give the sentences as the desk's pages say them, with places to click, the publication's time and colleagues' names."""
+    """Return the sentences for the desk's pages, with page names for commands, local times, and display names."""
     findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     own: list[str] = []
     for_admins: list[str] = []
@@ -270,7 +271,7 @@ def write_attention_for_pages(
     return PageNotes(tuple(own), tuple(for_admins))
 
 
-@cache  # every page of the desk asks
+@cache  # every page of the desk calls this
 def _select_open_editions() -> Select[Edition]:
     return select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
 
@@ -278,7 +279,7 @@ def _select_open_editions() -> Select[Edition]:
 def _find_passed_deadlines(
     session: Session, editions: Sequence[Edition], file: SettingsFileContent, now: datetime
 ) -> Iterator[AttentionFinding]:
-    """Find the coming editions whose deadline is over and that nobody has approved."""
+    """Yield upcoming editions that weren't approved by their deadline."""
     for edition in editions:
         is_coming = edition.state in UNAPPROVED_STATES and edition.release_at > now - MAX_LATENESS
         deadline = find_deadline(session, file, edition) if is_coming else None
@@ -295,7 +296,7 @@ def _find_passed_deadlines(
 def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Find what keeps editions from going out."""
+    """Yield what keeps editions from being sent."""
     hold = installation_hold.read_current_hold(session)
     if hold is not None:
         yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
@@ -331,7 +332,7 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
 
 
 def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
-    """Find the editions that were sent with refusals, until someone acknowledges them."""
+    """Yield the editions that were sent with refusals, until someone acknowledges them."""
     sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
     for row in session.scalars(select(Edition).where(*sent).order_by(Edition.release_at)):
         refusals = count_with_noun(row.refusals, "refusal that needs a decision", "refusals that need a decision")
@@ -342,7 +343,7 @@ def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
 
 
 def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
-    """Find the corrections whose message the mail server refuses, while emails of them wait."""
+    """Yield corrections that the mail server refuses while emails for them are waiting."""
     waits = read_correction_waits(session)
     if not waits:
         return
@@ -377,7 +378,7 @@ def _write_moment(at: datetime, zone: tzinfo) -> str:
 
 
 def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzinfo) -> Iterator[AttentionFinding]:
-    """Find the approved editions that nothing has begun to send, for longer than a job may be late."""
+    """Yield approved editions whose sending is later than a job may be."""
     for edition in editions:
         is_approved = edition.state == EditionState.APPROVED and edition.paused_at is None
         if not is_approved or edition.approved_at is None or explain_missed_release(edition, now):
@@ -394,7 +395,7 @@ def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzin
 def _find_stuck_sends(
     session: Session, editions: Sequence[Edition], now: datetime, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Find the editions that go out and have not moved for an hour, though mails of them are due and nothing lets them wait."""
+    """Yield editions whose sending has made no progress for an hour, though emails are due and no wait is planned."""
     for edition in editions:
         if edition.state != EditionState.SENDING or edition.paused_at is not None:
             continue
@@ -415,19 +416,19 @@ def _find_stuck_sends(
 
 
 def _find_standstill(edition: Edition, progress: SendProgress | None, now: datetime) -> datetime | None:
-    """Return when an edition last moved if it should have moved since; None if it's moving or waits on purpose."""
+    """Return when an edition's sending last progressed if it's stuck; None if it's progressing or waits on purpose."""
     moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
     stands_still = now - moved_at >= MAX_STANDSTILL and not _waits_on_purpose(progress, now)
     return moved_at if stands_still else None
 
 
 def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:
-    """Return whether a run has said until when it waits, and that is still to come."""
+    """Return whether a run announced a time until which it waits, and that time hasn't come."""
     return progress is not None and progress.resumes_at is not None and progress.resumes_at > now
 
 
 def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source: bool) -> Iterator[AttentionFinding]:
-    """Find what is wrong with sign-ups, imports, sources and the provider's lists."""
+    """Yield problems with sign-ups, sign-ins, imports, sources, and the provider's lists."""
     surge = rate_limits.find_open_signup_surge(session)
     if surge is not None:
         since = _write_moment(surge.at, zone)
@@ -488,7 +489,10 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
 
 
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
-    """Find what a coming edition links and visitors can't read: by the last look where it's to be approved again, else by what sources said."""
+    """Yield upcoming editions with links that visitors can't read.
+
+    For drafts, the last article check counts; for approved editions, what sources reported.
+    """
     for edition in editions:
         if missing_articles := _list_gone_articles(session, edition):
             sentence = f"{edition.title}: {article_recheck_results.describe_missing_articles(missing_articles)}"

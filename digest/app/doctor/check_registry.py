@@ -1,4 +1,4 @@
-"""What a check of the doctor is, and how all are run."""
+"""Doctor checks: their definition, their registry, and running them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
 
 @dataclass(frozen=True)
 class ExaminedInstallation:
-    """What the checks look at, the moment that they take for now, and whom those that look outside ask."""
+    """An installation to check, the time to use as now, and the network access for online checks."""
 
     installation: Installation
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -35,7 +35,7 @@ class ExaminedInstallation:
         return self.installation.settings
 
     def read(self) -> AbstractContextManager[Session]:
-        """Lend a session that only reads the installation's database."""
+        """Return a context manager for a read-only session on the installation's database."""
         return self.installation.database.read()
 
 
@@ -45,9 +45,9 @@ CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck(Generic[Examined]):
-    """A named check. `meaning` says what it looks at, `remedy` what to do where a finding does not say it itself.
+    """A named check. `meaning` says what it checks; `remedy` what to do if a finding doesn't say so itself.
 
-    One that `is_online` asks outside the machine. The messages of one that `tells_remedy` say what to do, so nothing is added.
+    If `is_online`, it uses the network. If `tells_remedy`, its messages already say what to do, so no remedy is added.
     """
 
     name: str
@@ -59,13 +59,13 @@ class DoctorCheck(Generic[Examined]):
 
 
 class CheckRegistry(dict[str, DoctorCheck[Examined]]):
-    """Checks of one kind of thing, by their names, in the order in which they're carried out."""
+    """Checks of one kind of object by name, in the order in which they run."""
 
     def add(self, check: DoctorCheck[Examined]) -> None:
         """Register a check.
 
         Raises:
-            ValueError: there is one of that name.
+            ValueError: there's already a check of that name.
         """
         if check.name in self:
             raise ValueError(f"two checks are called {check.name}")
@@ -74,9 +74,9 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
     def check(
         self, name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
     ) -> Callable[[Callable[[Examined], Iterator[DoctorFinding]]], Callable[[Examined], Iterator[DoctorFinding]]]:
-        """Register a function as the check `name`; its docstring's first line says what it looks at.
+        """Register a function as the check `name`; the first line of its docstring is the check's meaning.
 
-        The check needs a planted fault in its tests. `make settings` adds it to `docs/doctor.md`.
+        The tests need a planted fault for it. `make settings` adds it to `docs/doctor.md`.
         """
 
         def register(
@@ -94,7 +94,7 @@ doctor_check = DOCTOR_CHECKS.check
 
 
 def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstallation) -> list[DoctorFinding]:
-    """Run one check. What keeps it from looking is an error of its own; without any finding all is well."""
+    """Run one check. An exception becomes an error finding; no findings become an ok finding."""
     try:
         findings = list(check.examine(examined))
     except ApplicationError as exc:
@@ -111,7 +111,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
 
 
 def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
-    """Name the check in a finding, end its message as a sentence, and give it the check's remedy where it has none of its own."""
+    """Return a finding with the check's name, its message as a full sentence, and the check's remedy if it has none."""
     if finding.level == "ok":
         return replace(finding, check=check.name, remedy="")
     return replace(
@@ -123,25 +123,25 @@ def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFi
 
 
 def report_error(message: str, remedy: str = "") -> DoctorFinding:
-    """Make a finding of something that must be mended; running the check names it."""
+    """Return an error finding, for a problem to fix. Running the check adds its name."""
     return DoctorFinding("", "error", message, remedy)
 
 
 def report_exposure(message: str, remedy: str = "") -> DoctorFinding:
-    """Make a finding of something that others can read or change; everything works all the same."""
+    """Return a finding for something that others can read or change, though everything works."""
     return DoctorFinding("", "error", message, remedy, is_exposure=True)
 
 
 def report_unexamined(message: str, remedy: str = "") -> DoctorFinding:
-    """Make a finding of what kept a check from looking."""
+    """Return a finding for a check that couldn't run."""
     return DoctorFinding("", "error", message, remedy, is_unexamined=True)
 
 
 def report_warning(message: str, remedy: str = "") -> DoctorFinding:
-    """Make a finding of something that should be looked at; running the check names it."""
+    """Return a warning finding, for something to look into. Running the check adds its name."""
     return DoctorFinding("", "warning", message, remedy)
 
 
 def report_ok(message: str) -> DoctorFinding:
-    """Make a finding of something that is as it should be."""
+    """Return a finding for something that's fine."""
     return DoctorFinding("", "ok", message)

@@ -1,18 +1,18 @@
-"""DMARC (RFC 9989, section 4.10): whose policy counts for a domain, found by walking up its name, and what is wrong with it."""
+"""DMARC (RFC 9989, section 4.10): a domain's policy, found by walking up the DNS tree, and its problems."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digest.app.doctor.network_access import DnsLookup
 
-MAX_LABELS = 8  # RFC 9989, section 4.10: a longer name is cut to 7 labels after its first question
+MAX_LABELS = 8  # RFC 9989, section 4.10: after the first query, a longer name is cut to 7 labels
 POLICIES = ("none", "quarantine", "reject")
 GONE_TAGS = {"pct": "use t=y for a test policy", "rf": "receivers ignore it", "ri": "reports are sent daily"}
 
 
 @dataclass(frozen=True, slots=True)
 class DmarcRecord:
-    """The record of one domain: its tags, in small letters."""
+    """A domain's DMARC record; tag names are in lowercase."""
 
     domain: str
     tags: Mapping[str, str]
@@ -20,7 +20,7 @@ class DmarcRecord:
 
 @dataclass(frozen=True, slots=True)
 class DmarcDiscovery:
-    """What a walk up the name found: the record that is applied, the organisational domain, and what is wrong."""
+    """The result of a tree walk: the record that applies, the organizational domain, the policy, and the problems."""
 
     record: DmarcRecord | None
     organisation: str
@@ -35,13 +35,13 @@ class _Walk:
 
 
 def parse_record_tags(text: str) -> dict[str, str]:
-    """Read the tags of a record of DKIM's form (RFC 6376, section 3.2); names in small letters."""
+    """Return the tags of a record in DKIM's tag-list format (RFC 6376, section 3.2), with names in lowercase."""
     pairs = (part.partition("=") for part in text.split(";") if "=" in part)
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
 def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
-    """Find the record that receivers apply to mail from a domain: its own, else that of its organisation."""
+    """Find the record that receivers apply to a domain's email: its own, else its organization's."""
     walk = _walk_up(names, domain)
     organisation = _choose_organisation(walk.records, domain)
     own = [record for record in walk.records if record.domain == domain]
@@ -55,19 +55,19 @@ def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
 
 
 def find_organizational_domain(names: DnsLookup, domain: str) -> str:
-    """Find the organisational domain of a domain; two that share it are aligned in relaxed mode."""
+    """Return a domain's organizational domain; domains that share one are aligned in relaxed mode."""
     return _choose_organisation(_walk_up(names, domain).records, domain)
 
 
 def are_aligned(names: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
-    """Say whether an authenticated domain speaks for the domain of From."""
+    """Return whether an authenticated domain is aligned with the domain in From."""
     return author == other or (
         not strict and find_organizational_domain(names, author) == find_organizational_domain(names, other)
     )
 
 
 def correct_dmarc_record(record: DmarcRecord, reports: str) -> str:
-    """Write a record without what is wrong in it: no policy that is none, no tag that is gone, and somebody who gets reports."""
+    """Return a record without its problems: with valid policies, without removed tags, and with a report address."""
     tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
     tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
     tags.setdefault("rua", f"mailto:{reports}")
@@ -90,7 +90,7 @@ def _walk_up(names: DnsLookup, domain: str) -> _Walk:
 
 
 def _list_steps(domain: str) -> list[str]:
-    """List the names to ask, from the domain up to its last label."""
+    """Return the names to query, from the domain up to its last label."""
     labels = domain.lower().rstrip(".").split(".")
     first, parent_labels = labels, labels[1:]
     if len(labels) > MAX_LABELS:
@@ -131,16 +131,16 @@ def _find_record_problems(record: DmarcRecord) -> list[str]:
 
 
 def get_domain(address: str) -> str:
-    """Return the domain of an address as it's written."""
+    """Return the domain of an address, with its case unchanged."""
     return address.rpartition("@")[2]
 
 
 def choose_report_address(sender: str, reply_to: str) -> str:
-    """Choose where a sender's reports go: to its reply address if the same owner can agree to that in DNS, else to the sender."""
+    """Return the address for reports: the reply address if its domain is the sender's or a parent, else the sender's."""
     domain, reply_domain = (get_domain(address).lower() for address in (sender, reply_to))
     return reply_to if f".{domain}".endswith(f".{reply_domain}") else sender
 
 
 def name_report_consent(domain: str, report_domain: str) -> str:
-    """Name the record by which another domain agrees to receive a domain's reports (RFC 9990, section 4)."""
+    """Return the name of the record by which another domain agrees to receive reports (RFC 9990, section 4)."""
     return f"{domain}._report._dmarc.{report_domain}"

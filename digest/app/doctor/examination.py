@@ -1,4 +1,4 @@
-"""Running the doctor's checks over an installation, or over what keeps it from being opened."""
+"""Running the doctor's checks on an installation, or on what keeps it from being opened."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,11 +32,11 @@ CHECK_MODULES = (
 )  # importing them registers their checks
 
 DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
-MAX_QUESTIONS = 6  # checks that ask outside at a time
+MAX_QUESTIONS = 6  # online checks that run at the same time
 
 
 class Consequences(NamedTuple):
-    """What an error of one check leads to: the checks that it may keep from looking, and those whose problems it makes."""
+    """The consequences of a check's error: checks that may then fail to run, and checks whose problems it causes."""
 
     unexamined: Sequence[str] = ()
     made: Sequence[str] = ()
@@ -54,7 +54,7 @@ _OF_SENDER = ("signing", "spf", "dkim-record", "dmarc", "alignment", "exchangers
 _OF_PROVIDERS_NAMES = ("mail-host", "spf", "dkim-record", "alignment", "reverse-name")
 _OVERDUE = ("missed-run", "seals", "waiting-mail", "unapplied-events", "dead-run", "missing-backup")
 _OF_PROVIDER = ("signing", "bounces", "provider-events", "mail-server", "provider-account")
-# By cause, root first.
+# By cause, root causes first.
 CONSEQUENCES: Mapping[str, Consequences] = {
     "disk-space": Consequences(unexamined=("database", *_STORED)),
     "home-folder": Consequences(unexamined=("settings", "database", *_STORED)),
@@ -71,7 +71,7 @@ CONSEQUENCES: Mapping[str, Consequences] = {
     "mail-host": Consequences(made=("spf", "reverse-name")),
     "provider-account": Consequences(made=("spf",)),
     "dmarc": Consequences(made=("alignment",)),  # without a policy, no subdomain is aligned
-    "alignment": Consequences(made=("spf", "dkim-record")),  # they look at the domains that have to change
+    "alignment": Consequences(made=("spf", "dkim-record")),  # these checks examine the domains that have to change
     "base-url": Consequences(made=("site-https",)),
     "site-certificate": Consequences(unexamined=("site-address", *_PAGES)),
     "site-address": Consequences(unexamined=_PAGES, made=("site-sign-in", "site-https", "site-one-click")),
@@ -79,13 +79,13 @@ CONSEQUENCES: Mapping[str, Consequences] = {
 
 
 def run_local_checks(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
-    """Carry out every check of this machine; nothing is changed, and nothing leaves it. Without `now` it is the time."""
+    """Run all local checks, which don't change anything or use the network. `now` defaults to the current time."""
     examined = ExaminedInstallation(installation, now or datetime.now(UTC))
     return run_checks(examined, (name for name, check in DOCTOR_CHECKS.items() if not check.is_online))
 
 
 def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = lambda *_: None) -> list[DoctorFinding]:
-    """Carry out the checks that ask outside the machine, several at a time; `progress` is called with (done, total)."""
+    """Run the online checks, several at a time; `progress` is called with (done, total)."""
     checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
     findings: list[DoctorFinding] = []
     with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
@@ -97,19 +97,19 @@ def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = la
 
 
 def list_checks() -> dict[str, DoctorCheck[ExaminedInstallation]]:
-    """List every check by its name."""
+    """Return all checks by name."""
     return dict(DOCTOR_CHECKS)
 
 
 def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[DoctorFinding]:
-    """Carry out the checks of these names, in their order."""
+    """Run the named checks in order."""
     return [finding for name in names for finding in run_check(DOCTOR_CHECKS[name], examined)]
 
 
 def drop_consequences(findings: Sequence[DoctorFinding]) -> list[DoctorFinding]:
-    """Leave out what only follows from other problems, by `CONSEQUENCES`: what an error kept from being looked at, and what it makes.
+    """Drop findings that only follow from other errors, as listed in `CONSEQUENCES`.
 
-    A finding that's left out has no consequences itself. What others can read or change is always reported, and has none either.
+    A dropped finding has no consequences. Exposures are always kept, and have no consequences either.
     """
     left = list(findings)
     for cause, consequences in CONSEQUENCES.items():
@@ -125,7 +125,7 @@ def _follows(finding: DoctorFinding, consequences: Consequences) -> bool:
 
 
 def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
-    """Say how the records that findings print are entered into a form; empty where none prints one."""
+    """Return a note on entering DNS records in a form; empty if no finding contains a record."""
     if any(DNS_LINE.search(finding.remedy) for finding in findings):
         return (
             "The DNS records above are in zone-file format. If you enter them in a web form, you can leave out "
@@ -135,7 +135,7 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
 
 
 def explain_installation_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
-    """Make findings of what keeps an installation from being opened: its settings, else its disk, folder, or database."""
+    """Return findings on why an installation can't be opened: its settings, or its disk, folder, or database."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."

@@ -1,4 +1,4 @@
-"""The doctor's looks that admins begin in a page: each runs in a thread of its own, and stands in this process's memory alone."""
+"""Doctor runs that admins start on a page, each in its own thread, kept only in this process's memory."""
 
 import threading
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ log = get_logger("doctor")
 
 
 class ExaminationRunningError(RefusalError):
-    """One runs already: it is shown."""
+    """Another run is in progress."""
 
 
 class ExaminationStage(StrEnum):
-    """How an examination stands."""
+    """The stage of a doctor run."""
 
     RUNNING = "running"
     DONE = "done"
@@ -34,7 +34,7 @@ class ExaminationStage(StrEnum):
 
 @dataclass(slots=True)
 class HealthReport:
-    """One examination: when it began, whether it asked outside, how far it is, and what it found so far."""
+    """A doctor run: its start, whether it's online, its progress, and its findings so far."""
 
     began_at: datetime
     is_online: bool
@@ -45,11 +45,11 @@ class HealthReport:
     thread: threading.Thread | None = None
 
     def sorted_findings(self) -> list[DoctorFinding]:
-        """Return what was found: what must be mended first, then what is worth a look, then what is well."""
+        """Return the findings: errors first, then warnings, then what's fine."""
         return sorted(drop_consequences(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
     def run(self, installation: Installation, outside: NetworkAccess, now: datetime) -> None:
-        """Carry out the checks of this machine, then those that ask outside."""
+        """Run the local checks, then the online checks if requested."""
         try:
             self.findings += run_local_checks(installation, now=now)
             self.checks_done = sum(not check.is_online for check in list_checks().values())
@@ -60,7 +60,7 @@ class HealthReport:
                     self.checks_done = local_count + done
 
                 self.findings += run_online_checks(ExaminedInstallation(installation, now, outside), progress=count)
-        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
+        except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("an examination failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
             self.stage = ExaminationStage.FAILED
         else:
@@ -68,7 +68,7 @@ class HealthReport:
 
 
 class HealthReports:
-    """The last examination of one process. It lives as long as the application."""
+    """The latest doctor run of a process, which lives as long as the application."""
 
     def __init__(self, outside: NetworkAccess | None = None) -> None:
         self._outside = outside or NetworkAccess()
@@ -77,15 +77,15 @@ class HealthReports:
 
     @property
     def latest(self) -> HealthReport | None:
-        """The last examination, be it running; None where there was none since the process began."""
+        """The latest run, which may be in progress; None if there was none since the process started."""
         return self._latest
 
     def begin(self, installation: Installation, actor: Actor, *, is_online: bool, now: datetime) -> HealthReport:
-        """Begin an examination.
+        """Start a doctor run in a thread.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            ExaminationRunningError: one runs.
+            NotPermittedError: the actor isn't an admin.
+            ExaminationRunningError: another run is in progress.
         """
         checks = [check for check in list_checks().values() if is_online or not check.is_online]
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the installation depends on: names, folder, keys, database, disk, records that mustn't be touched, and what watches it."""
+"""Checks of what the installation depends on: names, folders, keys, database, logs, disk, clock, and heartbeats."""
 
 import os
 import shutil
@@ -44,12 +44,12 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import Person, PersonState
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
-LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000  # bytes: a warning, and too few to write anything safely
+LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000  # bytes: a warning, and too few to write safely
 FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
-MAX_CLOCK_STEP = 300.0  # seconds that rows may stand in the future: clocks of two machines differ
+MAX_CLOCK_STEP = 300.0  # seconds that rows may be in the future, because the clocks of two machines differ
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
 MAX_SLOT_AGE = 1_000_000  # transactions
-OTHERS = 0o077  # the mode bits of everybody but the owner
+OTHERS = 0o077  # the mode bits of all users but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
@@ -73,7 +73,7 @@ def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 
 def judge_folders(settings: Settings) -> Iterator[DoctorFinding]:
-    """Judge who can open and write the folders of these settings, without a database."""
+    """Check who can open and write to the folders of these settings. Doesn't need the database."""
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
     yield from problems
@@ -147,7 +147,7 @@ def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | None:
-    """Have SQLite look over its pages (https://www.sqlite.org/pragma.html#pragma_quick_check); PostgreSQL has no such question."""
+    """Run SQLite's quick_check (https://www.sqlite.org/pragma.html#pragma_quick_check); PostgreSQL has none."""
     with examined.read() as session:
         if is_postgresql(session):
             return None
@@ -200,7 +200,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Find out if the log is missing, or doesn't begin with its copy beside the backups."""
+    """Return a finding if the log is missing or doesn't begin with its copy beside the backups."""
     own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
     if not own_lines.startswith(copied_lines):
         joined = file.with_name(f"{file.name}.joined")
@@ -253,7 +253,7 @@ def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def judge_disk_space(settings: Settings) -> Iterator[DoctorFinding]:
-    """Judge the space that's left on the home folder's disk, without a database."""
+    """Check the free space on the home folder's disk. Doesn't need the database."""
     free = shutil.disk_usage(settings.home).free
     message = f"{settings.home}: {free // 1_000_000} MB free"
     if free < FULL_DISK_BYTES:
@@ -262,7 +262,7 @@ def judge_disk_space(settings: Settings) -> Iterator[DoctorFinding]:
         yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
 
 
-# They need no database, so they run also if it can't be opened.
+# These also run if the database can't be opened.
 CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_folders}
 
 

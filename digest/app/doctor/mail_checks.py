@@ -1,4 +1,4 @@
-"""What others see of our mail: SPF, DKIM, DMARC, exchangers and reverse names; mail servers, the provider's account."""
+"""Online checks of email: SPF, DKIM, DMARC, MX and PTR records, mail servers, and the provider's account."""
 
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -28,7 +28,7 @@ from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.phrases import join_words
 
-WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: fewer must not be used, fewer should not
+WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: shorter keys must not and should not be used
 NULL_EXCHANGER = "."  # RFC 7505, section 3
 
 
@@ -46,7 +46,7 @@ def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailS
 
 
 def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> str:
-    """Find the name of the host that hands our mail to the world: a server on this machine says its own."""
+    """Return the name of the host that sends our email, which a server on this machine gives itself."""
     host = server.host(examined.settings)
     return _examine_server(examined, server).name if is_loopback(host) else host.lower()
 
@@ -144,7 +144,7 @@ def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> Iterator[DoctorFinding]:
-    """Judge the record of a domain for which `sender` sends, a host or what providers have included as `term`."""
+    """Check a domain's SPF record for `sender`: a host, or the domain that a provider asks to be included as `term`."""
     names = examined.outside.names
     survey = spf.survey_spf(names, domain)
     if not survey.records:
@@ -201,7 +201,7 @@ def _judge_spf_sender(
 
 
 def _explain_all_term(record: str, merged: list[str]) -> str:
-    """Name the last term of a record that others were merged into, and why it is that one."""
+    """Describe the last term of a merged record, and why it was chosen."""
     last = record.rpartition(" ")[2]
     endings = {text.rpartition(" ")[2].lower() for text in merged}
     if endings == {last}:
@@ -210,7 +210,7 @@ def _explain_all_term(record: str, merged: list[str]) -> str:
 
 
 def _record_line(name: str, text: str) -> str:
-    """Write a TXT record as a zone file and `digest setup` have it."""
+    """Return a TXT record as a zone-file line, as `digest setup` prints it."""
     return f"{name}. TXT {quote_record_text(text)}"
 
 
@@ -231,7 +231,7 @@ def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 def _judge_dkim_record(
     examined: ExaminedInstallation, name: str, key: SigningKey | None = None
 ) -> Iterator[DoctorFinding]:
-    """Judge the record of a key, which is ours or else the mail server's own."""
+    """Check the DKIM record of a key: ours, or the mail server's if `key` is None."""
     expected = key.dns_record() if key else ""
     line = _record_line(name, expected) if key else "the one that your mail server printed when it made its key"
     publish = f"Replace any DNS record of that name with: {line}"
@@ -291,7 +291,7 @@ def _find_key_mismatch(name: str, tags: dict[str, str], expected: str, publish: 
 
 
 def _count_bits(tags: dict[str, str]) -> int | None:
-    """Count the bits of an RSA key; None of any other, or where it cannot be read."""
+    """Return the size of an RSA key in bits; None for other or unreadable keys."""
     try:
         key = load_der_public_key(b64decode("".join(tags["p"].split()), validate=True))
     except (ValueError, Base64Error, UnsupportedAlgorithm):
@@ -332,7 +332,7 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> Iterator[DoctorFinding]:
-    """Look whether those in other organisations who are named for reports say that they take them (RFC 9990, section 4)."""
+    """Check that other organizations' domains agree to receive the domain's reports (RFC 9990, section 4)."""
     names = examined.outside.names
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")
@@ -428,7 +428,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             )
         elif lost := [host for host in exchangers if not names.find_addresses(host)]:
             if lost[0] in lost_hosts:
-                continue  # one record repairs them all
+                continue  # the same record was already reported
             lost_hosts.add(lost[0])
             yield report_error(
                 (

@@ -1,4 +1,4 @@
-"""What the checks ask outside the machine: name servers, and servers over TLS. Every question ends in a set time."""
+"""Network access for the checks: DNS, and servers over TLS. Every request has a timeout."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ import dns.reversename
 
 from subscribers.errors import ApplicationError
 
-ANSWER_TIMEOUT = 8.0  # seconds for one answer of the DNS, with every name server that is asked
-FORWARDED_COUNT_HEADER = "X-Forwarded-Count"  # of /healthz: the entries of X-Forwarded-For that arrived
-STEP_TIMEOUT = 10.0  # seconds for connecting to a server, and for each of its answers
+ANSWER_TIMEOUT = 8.0  # seconds for one DNS answer, from all name servers
+FORWARDED_COUNT_HEADER = "X-Forwarded-Count"  # in responses of /healthz: the number of X-Forwarded-For entries received
+STEP_TIMEOUT = 10.0  # seconds for connecting to a server, and for each response
 
 
 class LookupFailedError(ApplicationError):
-    """The DNS gives no answer: neither that there is something nor that there is nothing."""
+    """A DNS lookup failed, so it's unknown whether the record exists."""
 
 
 @dataclass(frozen=True)
 class NetworkAccess:
-    """Whom to ask and whom to trust: the system's name server and authorities, unless others are named.
+    """The name server and certificate authorities to use; the system's by default.
 
-    `name_server` is the number and port of one; `authorities` is a PEM file of those to trust in place of the system's.
+    `name_server` is an IP address and port; `authorities` is a PEM file with the authorities to trust instead.
     """
 
     name_server: tuple[str, int] | None = None
@@ -36,19 +36,19 @@ class NetworkAccess:
 
     @cached_property
     def names(self) -> "DnsLookup":
-        """The DNS; what was asked once is remembered."""
+        """The DNS resolver, which caches answers."""
         return DnsLookup(self.name_server, self.answer_timeout)
 
     @cached_property
     def tls(self) -> ssl.SSLContext:
-        """What TLS trusts."""
+        """The TLS context with the trusted authorities."""
         return ssl.create_default_context(cafile=self.authorities)
 
 
 class DnsLookup:
-    """Questions to the DNS. What does not exist is an empty answer; many threads may ask.
+    """DNS lookups, safe to use from many threads. A record that doesn't exist is an empty result.
 
-    Every method raises `LookupFailedError` where there is no answer.
+    Every method raises `LookupFailedError` if there's no answer.
     """
 
     def __init__(self, name_server: tuple[str, int] | None = None, timeout: float = ANSWER_TIMEOUT) -> None:
@@ -62,23 +62,23 @@ class DnsLookup:
         self._resolver.cache = dns.resolver.LRUCache()
 
     def find_texts(self, name: str) -> list[str]:
-        """Find the TXT records of a name, each with its strings joined."""
+        """Return a name's TXT records, each with its strings joined."""
         return [b"".join(record.strings).decode("utf-8", "replace") for record in self._ask(name, "TXT")]
 
     def find_addresses(self, name: str) -> list[str]:
-        """Find the numbers of a host, IPv4 first."""
+        """Return a host's IP addresses, IPv4 first."""
         return [record.address for kind in ("A", "AAAA") for record in self._ask(name, kind)]
 
     def find_exchangers(self, name: str) -> list[str]:
-        """Find the hosts that take mail for a domain, the preferred first; of one that takes none `.` (RFC 7505, section 3).
+        """Return a domain's mail servers, most preferred first; `.` if it accepts no email (RFC 7505, section 3).
 
-        Those that are equally preferred come in the order of their names.
+        Equally preferred servers are sorted by name.
         """
         records = sorted(self._ask(name, "MX"), key=lambda record: (record.preference, record.exchange))
         return [_plain_name(record.exchange) for record in records]
 
     def find_names(self, address: str) -> list[str]:
-        """Find the names that the owner of a number gives it (PTR)."""
+        """Return the names in an IP address's PTR records."""
         return [_plain_name(record.target) for record in self._ask(dns.reversename.from_address(address), "PTR")]
 
     def _ask(self, name: Any, kind: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How the installation is run: who is told, what the timetable did, what waits, and what needs a person."""
+"""Checks of daily operation: staff, sealed rows, schedule, backups, deliveries, and what needs attention."""
 
 import os
 from collections import Counter
@@ -65,12 +65,12 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, ConsentEvent, Person, Seal, UtcDateTime
 
 NIGHTLY_JOB = "nightly"
-MAX_SILENCE = timedelta(hours=26)  # between two nights, with the hour that a clock may be put back
+MAX_SILENCE = timedelta(hours=26)  # a day and a margin, with the hour by which a clock may be set back
 MAX_SEAL_AGE = timedelta(days=2)
-MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day for a person
-MAX_CHANGE_AGE = timedelta(days=30)  # since a refused delivery was due
-MAX_WAIT = timedelta(hours=1)  # of what should be done within minutes
-MAX_NAMED = 5  # of what is found in one check
+MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day to make it
+MAX_CHANGE_AGE = timedelta(days=30)  # after a refused delivery was due
+MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
+MAX_NAMED = 5  # findings of one check
 
 
 @doctor_check(
@@ -227,7 +227,7 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")
     elif (
         examined.now - max(filter(None, (since, last, started))) > MAX_SILENCE
-    ):  # one that only started is a `stuck-job`
+    ):  # a job that started but didn't finish is `stuck-job`
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     else:
         yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
@@ -361,7 +361,7 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
 
 
 def find_disk(path: Path) -> int:
-    """Return the number of the disk that a path is on, or will be on once it's created."""
+    """Return the device number of the disk that a path is on, or will be on once it's created."""
     return next(place.stat().st_dev for place in (path, *path.absolute().parents) if place.exists())
 
 
@@ -405,7 +405,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """No message has an unknown status."""
-    # Of an edition that rests or is cancelled no run marks what a process left that fell silent.
+    # If an edition is paused or canceled, no run marks the deliveries left by a process that died.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
@@ -464,7 +464,7 @@ def check_invalid_sqlite_values(examined: ExaminedInstallation) -> Iterator[Doct
 
 
 def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
-    """Return the condition that a column has a value that its type doesn't allow; None if SQLite or reading it would tell."""
+    """Return an SQL condition for invalid values in a column; None if its type can't be checked here."""
     if isinstance(column.type, Integer):
         return func.typeof(column).not_in(("integer", "null"))
     if isinstance(column.type, UtcDateTime):
@@ -474,7 +474,7 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
 
 
 def check_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Yield what of one kind needs a person, in the words of the desk and of `digest status`."""
+    """Yield the problems of one kind that need attention, worded as on the desk and in `digest status`."""
     installation = examined.installation
     with installation.read() as session:
         findings = find_attention(session, examined.now, installation.settings.file)

@@ -1,6 +1,6 @@
-"""A message as it arrived: what its receiver found, which signatures hold, what they cover, one-click, links, size.
+"""Checks of a received message: the receiver's results, signatures and what they cover, one-click, links, and size.
 
-Nothing of it is printed but domains, results and header names: it was sent to somebody.
+Findings contain only domains, results, and header names, because the message was sent to a real person.
 """
 
 import logging
@@ -29,33 +29,36 @@ from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
 MAX_MESSAGE_BYTES = 20_000_000
-MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail cuts there; see docs/preflight.md
+MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail clips there; see docs/preflight.md
 _MAX_SIGNATURES = 10
-_MAX_DEPTH = 3  # of parts within parts: mixed, related, alternative
+_MAX_DEPTH = 3  # levels of nested parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
 _GOOD_RESULTS = frozenset({"pass", "none", "neutral"})
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
-# How others write a link anew: a provider's counting of clicks, and what gateways of receivers put in front.
+# How others rewrite links: a provider's click tracking, and prefixes added by receivers' gateways.
 _COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
 _WRAPPED_LINK = re.compile(
     rb"https?://[^\s\"'<>/]*"
     rb"(?:safelinks\.protection\.outlook\.com|urldefense\.(?:com|proofpoint\.com)|linkprotect\.cudasvc\.com)",
     re.IGNORECASE,
 )
-# dkimpy would print what findings say.
+# Silences dkimpy, whose messages the findings already contain.
 _SILENT_LOG = logging.getLogger("digest.doctor.dkimpy")
 _SILENT_LOG.disabled = True
 _HTTPS_LINK = re.compile(r"<(https://[^>\s]+)>")
 
 
 class MessageFileError(ApplicationError):
-    """The file is no message; the text says which and what to do."""
+    """The file isn't a message; the error says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageSignature:
-    """One DKIM signature: whose it is, what it covers, whether it holds; `trouble` says why not, or why nobody can tell."""
+    """A DKIM signature: its domain, what it covers, and whether it's valid.
+
+    `holds` is None if that couldn't be verified; `trouble` is the reason if it isn't True.
+    """
 
     domain: str
     selector: str
@@ -66,9 +69,9 @@ class MessageSignature:
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """A message with the settings of whoever sent it. Without a `world` nobody is asked: only our own keys are known.
+    """A received message with the sender's settings. Without a `world`, DNS isn't used and only our own keys are known.
 
-    `trusted_server` is the name by which the receiver's own results are known (authserv-id, RFC 8601, section 2.5), or empty.
+    `trusted_server` is the name in the receiver's own results (authserv-id, RFC 8601, section 2.5), or empty.
     """
 
     raw: bytes
@@ -81,28 +84,28 @@ class ReceivedMessage:
         return parse_mime(self.raw)
 
     def list_values(self, name: str) -> list[str]:
-        """List the values of a field, unfolded, the topmost first."""
+        """Return the values of a header field, unfolded, topmost first."""
         return self._mime.fields.all(name.lower())
 
     def read_domain(self, name: str) -> str:
-        """Return the domain of a field's mailbox, the topmost's; empty without one."""
+        """Return the domain of the address in the topmost header of this name; empty if there's none."""
         topmost = next(iter(self.list_values(name)), "")
         return parse_header_address(topmost).rpartition("@")[2].lower()
 
     @cached_property
     def author_domain(self) -> str:
-        """The domain of From."""
+        """The domain in From."""
         return self.read_domain("From")
 
     @cached_property
     def html(self) -> bytes:
-        """The HTML part, decoded; empty where there is none."""
+        """The decoded HTML part; empty if there's none."""
         part = _find_html_part(self._mime)
         return part.decoded_body(MAX_MESSAGE_BYTES) if part is not None else b""
 
     @cached_property
     def signatures(self) -> tuple[MessageSignature, ...]:
-        """The DKIM signatures, the topmost first, each verified where its key is known."""
+        """The DKIM signatures, topmost first, each verified if its key is known."""
         values = self.list_values("DKIM-Signature")[:_MAX_SIGNATURES]  # each is computed over the whole body
         return tuple(self._verify(at, value) for at, value in enumerate(values))
 
@@ -126,7 +129,7 @@ class ReceivedMessage:
         )
 
     def _find_key(self, name: str) -> bytes | None:
-        """Find the record of a key: of the DNS, where it is asked, else our own."""
+        """Return a key's record, from DNS if there's a `world`, else our own; None if it isn't found."""
         if self.world is not None:
             texts = self.world.names.find_texts(name)
             return texts[0].encode() if texts else None
@@ -135,7 +138,7 @@ class ReceivedMessage:
         return own[name].encode() if name in own else None
 
     def is_aligned(self, domain: str) -> bool:
-        """Say whether a domain speaks for that of From; without the DNS by their names alone."""
+        """Return whether a domain is aligned with the one in From; without DNS, compare only their names."""
         if self.world is not None:
             return dmarc.are_aligned(self.world.names, self.author_domain, domain, strict=False)
         pair = sorted((self.author_domain, domain), key=len)
@@ -143,7 +146,7 @@ class ReceivedMessage:
 
 
 def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
-    """Find the HTML of a message, or of one of its parts."""
+    """Return the HTML part of a message or of a nested part."""
     if part.media_type == "text/html":
         return part
     inner = part.parts() if depth < _MAX_DEPTH else []
@@ -155,10 +158,10 @@ message_check = MESSAGE_CHECKS.check
 
 
 def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
-    """Carry out every check of a message.
+    """Run all checks of a message.
 
     Raises:
-        MessageFileError: it is none.
+        MessageFileError: the file is too large or has no From header.
     """
     if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
         raise MessageFileError(
@@ -169,7 +172,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
 
 
 def restore_line_endings(raw: bytes) -> bytes:
-    """Give a saved message the line ends that it had when it was signed."""
+    """Restore the CRLF line endings that a message had when it was signed."""
     return re.sub(rb"\r?\n", b"\r\n", raw)
 
 
@@ -205,20 +208,20 @@ def check_authentication_results(received: ReceivedMessage) -> Iterator[DoctorFi
 
 
 def _list_told_results(received: ReceivedMessage) -> list[str]:
-    """List the results in a message, the topmost first: those of the trusted server alone, where one is named."""
+    """Return the authentication results, topmost first; only the trusted server's if one is named."""
     results = received.list_values("Authentication-Results")
     trusted = received.trusted_server.lower()
     return [value for value in results if trusted in ("", _name_server(value).lower())]
 
 
 def _name_server(value: str) -> str:
-    """Return the name under which a receiver gives its results (authserv-id, RFC 8601, section 2.5); empty without one."""
+    """Return the name of the server that added the results (authserv-id, RFC 8601, section 2.5); empty without one."""
     words = value.partition(";")[0].split()
     return words[0] if words else ""
 
 
 def _read_results(value: str) -> dict[str, str]:
-    """Read what a receiver found, by the method: of one that it names twice, the first."""
+    """Return the results by method; if a method occurs twice, its first result."""
     result_pairs = reversed(_RESULT.findall(value.lower()))
     results = dict(result_pairs)
     return {method: results[method] for method in METHODS if method in results}

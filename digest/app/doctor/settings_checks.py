@@ -1,4 +1,4 @@
-"""What the settings say: the file itself, the publication's texts, the sender, links, templates, sending."""
+"""Checks of the settings: the file, the publication's texts, the sender, links, templates, and sending."""
 
 import os
 import stat
@@ -124,7 +124,7 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     folder = settings.templates
     if folder is None:
         return
-    # Each once: a file that cannot be parsed fails in every mail too, in the same words.
+    # Each mistake once: a file that can't be parsed fails with the same message in every email.
     mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
     markup_mistakes = list_markup_mistakes(folder)
@@ -288,7 +288,7 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
-    """Yield the findings of one name that the provider in use has of itself. Without subscribers, no bounces or events can be missing."""
+    """Yield the provider's own findings for one check. Missing bounces and events are ignored without subscribers."""
     settings = examined.settings
     is_early = name in {"bounces", "provider-events"} and not _has_subscribers(examined)
     for finding in provider_in_use(settings).doctor_findings(settings):
@@ -302,7 +302,7 @@ def _has_subscribers(examined: ExaminedInstallation) -> bool:
         return session.scalar(subscribers.limit(1)) is not None
 
 
-# What providers look at themselves, by the names that they give their findings.
+# Checks that providers run themselves, by the names in their findings.
 for name, meaning, remedy in (
     (
         "signing",

@@ -1,6 +1,6 @@
-"""What others see of our pages: links lead to them by https, staff pages ask for a sign-in, one-click works.
+"""Online checks of the website: links reach it over https, staff pages require a sign-in, and one-click works.
 
-Nothing of a reader is asked for: the link that is tried is made up, and answers that there is no such page.
+They don't request any subscriber's data: the link they test is made up and gets a 404.
 """
 
 import secrets
@@ -39,16 +39,16 @@ MAX_PAGE_BYTES = 2_000_000
 
 
 class SiteError(ApplicationError):
-    """The pages cannot be asked; the message says why."""
+    """The website doesn't respond; the message says why."""
 
 
 class CertificateError(SiteError):
-    """The certificate of the pages isn't valid."""
+    """The website's certificate isn't valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteResponse:
-    """One answer of the pages. `valid_until` is the end of the certificate, None without TLS."""
+    """A response from the website. `valid_until` is when the certificate expires; None without TLS."""
 
     status: int
     headers: httpx.Headers
@@ -57,11 +57,11 @@ class SiteResponse:
 
 
 def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, base: str = "") -> SiteResponse:
-    """Ask for a page of the base URL, at the address that the DNS gives for its host; follow no redirect.
+    """Request a page of the base URL at its host's IP address in DNS, without following redirects.
 
     Raises:
-        SiteError: there is no answer.
-        LookupFailedError: the DNS gives none.
+        SiteError: there's no response, or the host has no IP address.
+        LookupFailedError: the DNS lookup failed.
     """
     url = urlsplit(f"{base or examined.settings.link_base}{path}")
     host = url.hostname or ""
@@ -89,10 +89,10 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
 
 
 def _find_address(examined: ExaminedInstallation, host: str) -> str:
-    """Find the address that the DNS gives for a host, as URLs write it.
+    """Return a host's IP address in DNS, formatted for a URL.
 
     Raises:
-        SiteError: it gives none.
+        SiteError: the host has no IP address.
     """
     is_address = host.replace(".", "").isdigit() or ":" in host
     addresses = [host] if is_address else examined.outside.names.find_addresses(host)
@@ -127,7 +127,7 @@ def _stays_here(examined: ExaminedInstallation) -> bool:
 
 
 def _if_public(examine: CheckFunction) -> CheckFunction:
-    """Run a check only if others can reach the pages."""
+    """Return a check that runs only if the website is public."""
 
     @wraps(examine)
     def examine_public_pages(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -229,7 +229,7 @@ def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[DoctorFinding]:
     try:
         answer = _visit(examined, "/", base=f"http://{host}")
-    except SiteError:  # nobody listens: as good
+    except SiteError:  # nothing is listening, which is just as good
         return
     if not answer.headers.get("location", "").startswith(f"https://{host}"):
         yield report_warning(f"The response from http://{host}/ ({answer.status}) doesn't redirect to https.")

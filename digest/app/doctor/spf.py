@@ -1,4 +1,4 @@
-"""SPF (RFC 7208, section 4): what the record of a domain lets through, with all that it includes, and what is wrong with it."""
+"""SPF (RFC 7208, section 4): what a domain's record allows, including the records it includes, and its problems."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,8 +7,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from digest.app.doctor.network_access import DnsLookup
 
-MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that ask the DNS
-MAX_VOID_LOOKUPS = 2  # of these, without an answer
+MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that query DNS
+MAX_VOID_LOOKUPS = 2  # of these lookups, those without an answer
 _TERM = re.compile(
     r"(?P<qualifier>[-+~?]?)(?P<name>all|include|a|mx|ptr|ip4|ip6|exists)"
     r"(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$",
@@ -20,9 +20,9 @@ _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 @dataclass
 class SpfSurvey:
-    """What a record lets through: `networks`, and how it ends (`all_qualifier`, empty where nothing says so).
+    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty without one).
 
-    `lookups` counts what a receiver has to ask for it; `problems` are sentences on what is wrong, each with what to do.
+    `lookups` is the number of DNS queries that a receiver makes for it; `problems` has a message and a remedy each.
     """
 
     records: list[str] = field(default_factory=list)
@@ -34,14 +34,14 @@ class SpfSurvey:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def lets_through(self, addresses: Iterable[str]) -> bool:
-        """Say whether mail from one of these addresses passes."""
+        """Return whether the record allows any of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
 
     def includes_owner(self, host: str) -> bool:
-        """Say whether the record includes a host, or a domain of its owner, by the last two labels.
+        """Return whether the record includes a host or another name with the same last two labels.
 
-        Who relays mail takes it by one host, and sends it from others.
+        Relay services accept email at one host and send it from others.
         """
         owner = host.split(".")[-2:]
         return host in self.included or (
@@ -50,12 +50,12 @@ class SpfSurvey:
 
 
 def find_spf_records(names: DnsLookup, domain: str) -> list[str]:
-    """Find the SPF records of a domain; there may be one (RFC 7208, section 4.5)."""
+    """Return a domain's SPF records, of which there may be only one (RFC 7208, section 4.5)."""
     return [text for text in names.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
 
 
 def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
-    """Read the record of a domain, and all that it includes."""
+    """Survey a domain's SPF record and everything it includes."""
     survey = SpfSurvey()
     _SpfReader(names, survey).read(domain, ())
     if survey.lookups > MAX_LOOKUPS:
@@ -81,16 +81,16 @@ def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
 
 
 def survey_spf_record(names: DnsLookup, domain: str, text: str) -> SpfSurvey:
-    """Read a record as if it were the domain's."""
+    """Survey a record as if the domain had published it."""
     survey = SpfSurvey(records=[text])
     _SpfReader(names, survey).read_terms(text.split()[1:], domain, ())
     return survey
 
 
 def merge_spf_records(records: Sequence[str], added: str = "") -> str:
-    """Write the one record that stands for all of these, with another term; it lets nobody through whom none of them names.
+    """Return one record with the terms of all of these and `added`. It allows no sender that none of them names.
 
-    It ends in the mildest of what they say of others, `~all` before `-all`: nobody's mail is refused who sent by one of them.
+    It ends in the mildest of their endings, `~all` before `-all`, so it doesn't reject email that one of them allowed.
     """
     terms = [term for record in records for term in record.split()[1:]]
     included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]
@@ -106,7 +106,7 @@ class _SpfReader:
         self._names, self._survey = names, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:
-        """Read one record; `above` are the domains that include it."""
+        """Read a domain's record; `above` has the domains whose records include it."""
         survey = self._survey
         if domain in above:
             problem = f"The SPF record of {above[0]} includes {domain} in a loop."
@@ -114,7 +114,7 @@ class _SpfReader:
             return
         records = find_spf_records(self._names, domain)
         if not above:
-            survey.records = sorted(records)  # the DNS gives them in any order
+            survey.records = sorted(records)  # DNS returns them in any order
         elif len(records) != 1:
             problem = f"The SPF record of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
             survey.problems.append(
@@ -178,7 +178,7 @@ class _SpfReader:
 
 
 def _choose_length(address: str, length: str) -> str:
-    """Choose from `/24//64` the prefix length of an address's kind; empty for a single address."""
+    """Return the part of a prefix length such as `/24//64` for the address's IP version; empty for a single address."""
     ipv4, _, ipv6 = length.partition("//") if not length.startswith("//") else ("", "", length[2:])
     if ":" in address:
         return f"/{ipv6}" if ipv6 else ipv4 if "//" not in length else ""

@@ -1,1 +1,1 @@
-"""Editing an edition: applying, undoing, and listing editors' actions, and correcting a sent edition."""
+"""Editing an edition: applying, undoing, and listing edits, and correcting a sent edition."""

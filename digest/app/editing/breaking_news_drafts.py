@@ -1,6 +1,6 @@
-"""Drafting an extra edition of breaking news: the stories that an editor names, in their order, and nothing else.
+"""Drafting an extra edition of breaking news, with exactly the stories that an editor chose, in their order.
 
-Each story is an edit that adds it. So its editor is an author of the edition, and someone else has to approve it.
+Each story is added by an edit, so the editor is an author of the edition and someone else has to approve it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,7 @@ _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
 def list_suggested_articles(installation: Installation, *, now: datetime) -> Sequence[CandidateArticle]:
-    """List the newest news articles of the last day that visitors can read, the newest first."""
+    """Return the newest articles of the last day in the news section that visitors can read, newest first."""
     readable = (Article.withdrawn_at.is_(None), Article.superseded == "", Source.section == NEWS_SECTION)
     recent = (
         select(Article, Source).join(Source).where(Article.dated_at > now - SUGGESTED_FROM, Article.dated_at <= now)
@@ -57,14 +57,14 @@ def list_suggested_articles(installation: Installation, *, now: datetime) -> Seq
 
 
 def list_coming_breaking_news(installation: Installation) -> Sequence[Edition]:
-    """List the extra editions that are drafted or approved and not sent, the newest first."""
+    """Return the extra editions that are drafted or approved but not sent, newest first."""
     coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
     with installation.read() as session:
         return session.scalars(coming.order_by(Edition.release_at.desc())).all()
 
 
 def list_pressing_breaking_news(installation: Installation, *, now: datetime) -> Sequence[Edition]:
-    """List the extra editions that someone has to approve or send, from the first day after they're drafted."""
+    """Return the unsent extra editions drafted within the last day that no one has chosen to send yet."""
     coming = list_coming_breaking_news(installation)
     return [each for each in coming if each.send_requested_at is None and now - each.drafted_at < PRESSING_FOR]
 
@@ -77,13 +77,14 @@ def draft_breaking_news(
     now: datetime,
     fetcher: ContentFetcher | None = None,
 ) -> str:
-    """Draft an extra edition of the stories at these URLs, and return its name.
+    """Draft an extra edition with the stories at these URLs, and return its name.
 
-    If one of exactly these stories isn't sent yet, that is returned instead: a form may be sent twice, and two editors may have the same
-    thought. Articles that weren't collected are fetched; `fetcher` replaces the network.
+    If an unsent one with exactly these stories exists, its name is returned instead, because a form may be submitted
+    twice and two editors may have the same idea. Articles that weren't collected are fetched; `fetcher` replaces the
+    network.
 
     Raises:
-        EditRefusedError: no stories are named, or too many; or one can't be read.
+        EditRefusedError: there are no stories or too many, or one can't be read.
     """
     with DRAFT_BREAKING_NEWS.steps(installation, actor, "breaking news", now=now) as audit:
         urls = list(dict.fromkeys(map(read_story_url, addresses)))
@@ -91,13 +92,13 @@ def draft_breaking_news(
             raise EditRefusedError(
                 f"Breaking news has 1 to {MAX_STORIES} stories, not {len(urls)}.", "Choose the stories that can't wait."
             )
-        # Two URLs may lead to one article.
+        # Two URLs may lead to the same article.
         described = (_describe_article(installation, url, now, fetcher) for url in urls)
         articles = {article["url"]: article for article in described}
         edits = _add_articles(articles.values(), installation.settings, actor, now)
         try:
             return _store_once(installation, edits, audit, now)
-        except IntegrityError:  # on PostgreSQL, someone else took the name at the same moment
+        except IntegrityError:  # on PostgreSQL, someone else took the name at the same time
             return _store_once(installation, edits, audit, now)
 
 
@@ -113,7 +114,7 @@ def _store_once(installation: Installation, edits: Sequence[Edit], audit: Pendin
 
 
 def _find_same_draft(session: Session, urls: set[str]) -> str:
-    """Return the name of unsent breaking news of exactly these stories; empty if there's none."""
+    """Return the name of unsent breaking news with exactly these stories; empty if there's none."""
     placed = select(EditionStory.url).where(EditionStory.section.is_not(None))
     coming = select(Edition.id, Edition.name).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
     for edition_id, name in session.execute(coming.order_by(Edition.id)).all():
@@ -151,7 +152,7 @@ def _add_articles(
 
 
 def _choose_section(settings: Settings) -> str:
-    """Return the key of the section that leads an edition; without one, of the first into which editors put stories."""
+    """Return the key of the section that leads an edition, else of the first in which stories can be placed by hand."""
 
     def order_key(section: SectionSettings) -> tuple[bool, bool]:
         kind = SECTION_KINDS[section.kind]
@@ -178,7 +179,7 @@ def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], 
 
 
 def _make_edition(identity: EditionIdentity, composed: ComposedEdition, now: datetime) -> Edition:
-    """Return the row of an extra edition, which covers no time and has no slot of the calendar."""
+    """Return the row of an extra edition, which covers no period and has no calendar slot."""
     edition = Edition(name=identity.name, number=identity.number, slot=f"extra {identity.name}")
     edition.release_at = edition.opens_at = edition.cut_off = identity.release_at
     edition.drafted_at = now

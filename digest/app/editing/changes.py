@@ -1,4 +1,4 @@
-"""What editors do to an edition at the desk, one function an act: where a story stands, what it is made of, what is written."""
+"""Editors' changes to an edition at the desk, one function per action: placing stories, composing them, and writing."""
 
 import re
 import secrets
@@ -18,14 +18,14 @@ from digest.edition.editing.edits import EditDraft, EditionField, EditKind, Stor
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
 
-# What a paste from a page or a word processor leaves behind; a lone "<" is text.
+# Markup left by pasting from a web page or word processor. A "<" that isn't part of such a tag is text.
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
 _PASTED_BLOCK = re.compile(r"</?(?:p|br|div|h[1-6]|li|ol|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
 _PARAGRAPH_END = re.compile(r"\r?\n[ \t]*\r?\n|</?p(?:\s[^<>]*)?>", re.IGNORECASE)
 
 
-# --- where a story stands ------------------------------------------------------------------------------------
+# --- placing stories -----------------------------------------------------------------------------------------
 
 
 def place_stories(
@@ -37,12 +37,12 @@ def place_stories(
     after: str | None = None,
     position: int | None = None,
 ) -> EditResult:
-    """Put stories into a section, one below the other.
+    """Move stories to a section, one below the other.
 
-    The first comes after another story of the section ("" is first), else at a position from 0, else at the end.
+    The first one goes below the story `after` ("" for the top), else at a 0-based `position`, else to the end.
 
     Raises:
-        EditRefusedError: editors put nothing into that section.
+        EditRefusedError: stories can't be placed by hand in that section.
     """
     value = {"section": section, "after": after, "position": position}
 
@@ -54,10 +54,10 @@ def place_stories(
 
 
 def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
-    """Move a story within its section: up by negative, down by positive steps; at the end of a section it stays.
+    """Move a story within its section: up by negative, down by positive steps, at most to the end.
 
     Raises:
-        EditRefusedError: the story stands in no section, in one that editors do not order, or cannot move that way.
+        EditRefusedError: the story isn't in a section that editors sort, or can't move that way.
     """
 
     def move(state: EditingState) -> EditDraft:
@@ -80,7 +80,7 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
 
 
 def _refuse_measured(installation: Installation, key: str) -> None:
-    """Refuse to put a story by hand where a section says what readers did."""
+    """Refuse to place a story by hand in a section that's sorted by readership."""
     sections = installation.settings.file.sections
     section = next((each for each in sections if each.key == key), None)
     if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
@@ -91,7 +91,7 @@ def _refuse_measured(installation: Installation, key: str) -> None:
 
 
 def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], int]:
-    """Find the section of a story, the addresses of that section's stories, and its own place among them."""
+    """Return a story's section, the URLs of that section's stories, and the story's index among them."""
     story = arrangement.find_story(url)
     for section, stories in arrangement.sections.items():
         if story in stories:
@@ -100,15 +100,15 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Remove stories from the edition or the tray; what takes their places is their sections' rule."""
+    """Remove stories from the edition or the tray; their sections' rules decide what replaces them."""
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
 
 
 def keep_stories_for_next_edition(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Remove stories, and offer them when the next edition is drafted. Restoring a story takes that back.
+    """Remove stories and offer them for the next edition. Restoring a story cancels this.
 
     Raises:
-        EditRefusedError: it's breaking news, or a story was added by hand: the next edition wouldn't know its author.
+        EditRefusedError: it's breaking news, or a story was added by hand, whose author the next edition wouldn't know.
     """
 
     def keep(state: EditingState) -> EditDraft:
@@ -128,62 +128,61 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
 
 
 def _name_others(urls: Sequence[str]) -> dict[str, Any]:
-    """Return the part of an edit's value that names its further stories; an edit of one story has none."""
+    """Return the part of an edit's value for additional stories; empty if there are none."""
     return {"others": list(urls)} if urls else {}
 
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Put a removed story back to where it was, in place of the one that came up for it."""
+    """Restore a removed story to its place, removing its replacement."""
     return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {"removes_replacement": True}))
 
 
 def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: bool) -> EditResult:
-    """Keep a story at its place whatever moves around it, or let it go again."""
+    """Pin a story to its place, or unpin it."""
     return apply_edit(installation, form, EditDraft(EditKind.PIN, url, {"pinned": pinned}))
 
 
 def add_supporting_stories(
     installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
 ) -> EditResult:
-    """Put stories under another one as supporting."""
+    """Put stories under another one as supporting stories."""
     value = {"main": main} | _name_others(other_urls)
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
 
-# --- what a story is made of ---------------------------------------------------------------------------------
+# --- composing stories ---------------------------------------------------------------------------------------
 
 
 def choose_lead_article(installation: Installation, form: EditForm, url: str, *, article: str) -> EditResult:
-    """Let another of its articles lead a story."""
+    """Make another of a story's articles its lead."""
     return apply_edit(installation, form, EditDraft(EditKind.LEAD, url, {"article": article}))
 
 
 def merge_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Let a story take the articles of others."""
+    """Merge other stories into a story."""
     return apply_edit(installation, form, EditDraft(EditKind.MERGE, url, {"others": list(other_urls)}))
 
 
 def keep_stories_apart(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Say that other stories aren't the same news as one, so that they're no longer suggested as its duplicates."""
+    """Mark stories as different news, so that they're no longer suggested as duplicates."""
     return apply_edit(installation, form, EditDraft(EditKind.APART, url, {"others": list(other_urls)}))
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
-    """Make a story of its own of some of a story's articles."""
+    """Split some of a story's articles off into a new story."""
     return apply_edit(installation, form, EditDraft(EditKind.SPLIT, url, {"articles": list(articles)}))
 
 
 def add_written_story(
     installation: Installation, form: EditForm, article: Mapping[str, Any], *, section: str = "", topic: str = ""
 ) -> EditResult:
-    """Add a story that no source brought; without a `url` in `article` it has no link.
+    """Add a story that didn't come from a source; without a `url` in `article`, it has no link.
 
-    `article` has the fields of a `CandidateArticle`, of which `title` is needed. A `url` without a `link` is the link as it was
-    typed.
+    `article` has fields of `CandidateArticle` and requires `title`. Without a `link`, `url` is the link as typed.
 
     Raises:
-        EditRefusedError: the link is no web address, the article is in the edition's week already, or editors put nothing into
-            that section.
+        EditRefusedError: the link isn't a URL, the article is already in this edition's week, or stories can't be
+            placed by hand in that section.
     """
     described = dict(article)
     for name, value in article.items():
@@ -205,13 +204,13 @@ def add_written_story(
     return apply_edit_decided_from_state(installation, form, add)
 
 
-# --- what is written -----------------------------------------------------------------------------------------
+# --- writing -------------------------------------------------------------------------------------------------
 
 
 def set_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
-    """Write the subject, the preheader, the intro or its signature; None brings the original back.
+    """Set the subject, the preheader, the intro, or its signature; None restores the original.
 
-    An intro keeps its paragraphs; an empty one is none at all. The first author of an intro signs it.
+    An intro keeps its paragraphs, and an empty text removes it. The first author of an intro signs it.
     """
     if field is EditionField.INTRO and text:
         return _set_intro(installation, form, clean_typed_paragraphs(text))
@@ -236,23 +235,23 @@ def _set_intro(installation: Installation, form: EditForm, intro: str) -> EditRe
 def set_story_text(
     installation: Installation, form: EditForm, target: str, field: StoryField | EditionField, text: str | None
 ) -> EditResult:
-    """Write a text of a story; None brings the original back."""
+    """Set a text of a story; None restores the original."""
     clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
     written = None if text is None else clean(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
-    # A field that is saved on leaving it comes here unchanged more often than not.
+    # Fields are saved when they lose focus, and usually they haven't changed.
     return _apply_unless(installation, form, draft, lambda now: _written_text(now, target, field) == written)
 
 
 def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
-    """Do an act, except where all is so already."""
+    """Apply an edit unless its result is already there."""
     return apply_edit_decided_from_state(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
-    """Return what an editor wrote, None where the original stands."""
+    """Return an editor's text; None if the original is used."""
     if target == history.EDITION_TARGET:
         return arrangement.texts.get(field)
     story = arrangement.find_story(target)
@@ -260,7 +259,7 @@ def _written_text(arrangement: Arrangement, target: str, field: str) -> str | No
 
 
 def set_story_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
-    """Give a story another topic; an empty one brings its own back.
+    """Set a story's topic; an empty one restores the original.
 
     Raises:
         EditRefusedError: the settings don't list the topic.
@@ -278,12 +277,12 @@ def set_story_topic(installation: Installation, form: EditForm, url: str, topic:
 
 
 def set_editor_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:
-    """Write the editor's note under a story; an empty one takes it away."""
+    """Set the editor's note under a story; an empty text removes it."""
     return apply_edit(installation, form, EditDraft(EditKind.NOTE, url, {"text": clean_typed_text(text)}))
 
 
 def save_labeled_block(installation: Installation, form: EditForm, block: LabeledBlock) -> EditResult:
-    """Write a labelled block, in place of the one of its id."""
+    """Store a labeled block, replacing one of the same ID."""
     block = replace(
         block,
         headline=clean_typed_text(block.headline),
@@ -291,12 +290,12 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
         text=clean_typed_text(block.text),
         url=block.url.strip(),
     )
-    # As a text: a field that is left unchanged is no edit.
+    # As with texts, saving an unchanged block isn't an edit.
     return _apply_unless(installation, form, describe_block(block), lambda now: now.find_block(block.id) == block)
 
 
 def describe_block(block: LabeledBlock) -> EditDraft:
-    """Return the edit that writes a block."""
+    """Return the edit that stores a block."""
     value = asdict(block)
     del value["id"]
     for name in ("first_day", "last_day"):
@@ -305,19 +304,19 @@ def describe_block(block: LabeledBlock) -> EditDraft:
 
 
 def remove_labeled_block(installation: Installation, form: EditForm, block_id: str) -> EditResult:
-    """Take a block out of this edition."""
+    """Remove a block from this edition."""
     return apply_edit(
         installation, form, EditDraft(EditKind.BLOCK, f"{history.BLOCK_PREFIX}{block_id}", {"removed": True})
     )
 
 
 def clean_typed_text(text: str) -> str:
-    """Return a text that was typed or pasted, on one line and without a paste's mark-up."""
+    """Return typed or pasted text on one line, without pasted markup."""
     return normalize_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
 
 
 def clean_typed_paragraphs(text: str) -> str:
-    """Return a text that was typed or pasted with a blank line between its paragraphs, each as `clean_typed_text` has it."""
+    """Return typed or pasted text with a blank line between paragraphs, each cleaned by `clean_typed_text`."""
     return "\n\n".join(filter(None, map(clean_typed_text, _PARAGRAPH_END.split(text))))
 
 

@@ -1,4 +1,4 @@
-"""An editor's own clipboard: stories put aside, and texts that lost against a colleague's. It outlives the session."""
+"""An editor's clipboard of saved stories and texts that lost a conflict with a colleague's. It outlasts the session."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -20,14 +20,14 @@ from digest.settings.affected_areas import AffectedArea
 from digest.store.models import ClipboardItem, Edition
 
 CLIP = Action("clipboard", Role.EDITOR, AffectedArea.NONE)
-MAX_CLIPBOARD_ITEMS = 100  # of one editor
-MAX_TARGET_CHARACTERS = 1000  # longer than any address that is in use, and an index can hold it
+MAX_CLIPBOARD_ITEMS = 100  # per editor
+MAX_TARGET_CHARACTERS = 1000  # longer than any URL in use, but short enough for an index
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 
 @dataclass(frozen=True, slots=True)
 class SavedClipboardItem:
-    """One thing on a clipboard. A story has no `field`, and its headline as `text`."""
+    """A clipboard item. A story has an empty `field` and its headline as `text`."""
 
     id: int
     edition: str
@@ -39,10 +39,10 @@ class SavedClipboardItem:
 
 
 def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str) -> None:
-    """Put a story of an edition on the actor's clipboard.
+    """Copy a story of an edition to the actor's clipboard.
 
     Raises:
-        NotPermittedError: the actor is no editor.
+        NotPermittedError: the actor isn't an editor.
         EditRefusedError: the edition has no such story, or the clipboard is full.
     """
     CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
@@ -58,17 +58,17 @@ def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str
 
 
 def find_text_field_of_edit(kind: str, value: Mapping[str, Any]) -> str:
-    """Return as what the text of an edit is kept on a clipboard; empty where it writes none."""
+    """Return the clipboard field for an edit's text; empty if the edit has none."""
     field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
     return field if field in _FIELDS else ""
 
 
 def copy_text_to_clipboard(installation: Installation, form: EditForm, target: str, field: str, text: str) -> None:
-    """Put a text that was written for a story, a labelled block or the edition on the actor's clipboard.
+    """Copy a text written for a story, a labeled block, or the edition to the actor's clipboard.
 
     Raises:
-        NotPermittedError: the actor is no editor.
-        EditRefusedError: it is empty, or the clipboard is full.
+        NotPermittedError: the actor isn't an editor.
+        EditRefusedError: the text is empty, or the clipboard is full.
     """
     CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
     written = clean_typed_text(text)
@@ -102,7 +102,7 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
 
 
 def remove_text_from_clipboard(installation: Installation, form: EditForm, target: str, field: str) -> bool:
-    """Take a text off the actor's own clipboard; False where it is not there."""
+    """Remove a text from the actor's clipboard; return False if it isn't there."""
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         own = delete(ClipboardItem).where(
@@ -117,7 +117,7 @@ def remove_text_from_clipboard(installation: Installation, form: EditForm, targe
 
 
 def list_clipboard_items(installation: Installation, actor: Actor) -> tuple[SavedClipboardItem, ...]:
-    """List what is on the actor's own clipboard, the latest first."""
+    """Return the items on the actor's clipboard, newest first."""
     with installation.database.read() as session:
         return _load_clipboard_items(session, actor)
 
@@ -133,7 +133,7 @@ def _load_clipboard_items(session: Session, actor: Actor) -> tuple[SavedClipboar
 
 
 def remove_clipboard_item(installation: Installation, form: EditForm, clipping_id: int) -> bool:
-    """Take something off the actor's own clipboard; False where it is not there, or is another's."""
+    """Remove an item from the actor's clipboard; return False if it isn't there or belongs to someone else."""
     with _begin_clip(installation, form) as (session, audit):
         own = delete(ClipboardItem).where(ClipboardItem.id == clipping_id, ClipboardItem.owner == form.actor.name)
         removed = session.execute(own.returning(ClipboardItem.id)).scalar() is not None

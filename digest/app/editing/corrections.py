@@ -1,4 +1,4 @@
-"""Correcting what was wrong in an edition that went out, in the archive and in the next edition. `correction_emails` emails it."""
+"""Corrections of a sent edition, in the archive and in the next edition. `correction_emails` emails them."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class CorrectionError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class CorrectionForm:
-    """What an editor corrects: one text of the story that links `url`; `note` says to readers what was wrong."""
+    """A correction of one text in the story with the link `url`; `note` tells subscribers what was wrong."""
 
     url: str
     field: CorrectedField
@@ -49,7 +49,7 @@ class CorrectionForm:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionOverview:
-    """An edition as its corrections are made: its stories as they read now, and what was corrected."""
+    """An edition's stories as they read now, and its corrections."""
 
     edition: Edition
     stories: tuple[CorrectableStory, ...]
@@ -57,15 +57,15 @@ class CorrectionOverview:
 
     @property
     def is_open(self) -> bool:
-        """Whether something can be corrected: it goes out, or went."""
+        """Whether the edition can be corrected: it's being sent or was sent."""
         return self.edition.state in CORRECTABLE_STATES
 
 
 def view_corrections(installation: Installation, name: str) -> CorrectionOverview:
-    """Read an edition's stories and corrections.
+    """Return an edition's stories and corrections.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
@@ -79,11 +79,11 @@ def view_corrections(installation: Installation, name: str) -> CorrectionOvervie
 def correct_story(
     installation: Installation, name: str, form: CorrectionForm, *, actor: Actor, now: datetime
 ) -> Correction:
-    """Correct a text of an edition that went out; what was sent stays legible beside it.
+    """Correct a text of a sent edition. The archive shows the sent text next to it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        CorrectionError: it has not gone out, there is no such story, or the text is empty or as it was.
+        UnknownEditionError: there's no edition of that name.
+        CorrectionError: it hasn't been sent, there's no such story, or the text is empty or unchanged.
     """
     name = resolve_edition_name(installation, name)
     signed = find_actor_display_name(installation, actor) or installation.settings.file.publication.name
@@ -115,7 +115,7 @@ def correct_story(
         audit.detail = {"correction": correction.id, "story": shortened, "field": form.field}
         session.expunge(correction)
         lead = arrange_email(EditionContent.from_json(edition.content)).lead
-        # The card beside links shows the headline of the story that leads.
+        # The social card shows the lead story's headline.
         is_on_card = form.field == "headline" and lead is not None and lead.entry.url == story.url
     if is_on_card:
         web_editions.store_social_card(installation, name, now=now)
@@ -160,7 +160,7 @@ def _refuse_unclear(new_text: str, was: str, note: str) -> None:
 def _carry_into_draft(
     installation: Installation, correction: Correction, edition: Edition, actor: Actor, now: datetime
 ) -> None:
-    """Put the correction into the next edition where that is drafted already; a later draft takes it by itself."""
+    """Add the correction to the next edition if that's already drafted; a later draft includes it anyway."""
     file, base = installation.settings.file, installation.settings.link_base
     coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
     following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
@@ -171,16 +171,16 @@ def _carry_into_draft(
         day = draft.release_at.astimezone(file.publication.zone).date()
         language = installation.settings.subscriber_language
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
-    # A draft of before there were edits is drafted anew, and takes it then.
+    # A draft from before edits existed is drafted again, which includes the correction.
     with suppress(editing_state.EditRefusedError):
         editing.save_labeled_block(installation, edit_application.EditForm(draft.name, actor, now), block)
 
 
 def find_correction(session: Session, edition: Edition, number: int) -> Correction:
-    """Find a correction of an edition by its number.
+    """Return an edition's correction by its number.
 
     Raises:
-        CorrectionError: there is none.
+        CorrectionError: there's none with that number.
     """
     query = select(Correction).where(Correction.edition_id == edition.id, Correction.seq == number)
     correction = session.scalar(query)

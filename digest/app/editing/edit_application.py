@@ -1,8 +1,8 @@
-"""How an act of an editor is done on an edition: with its role, transaction and audit row.
+"""Applying an edit to an edition, with its role check, transaction, and audit row.
 
-An act is folded into the stored proposal and rendered outside the transaction, and then stored if nobody was quicker; else it
-is folded again on top of what they did. A form carries the number of the last edit that it knew, so that an act that would
-overwrite unseen what somebody else changed comes back as a conflict, with both versions.
+An edit is folded into the stored proposal and rendered outside the transaction, then stored unless someone else's edit
+was stored first. In that case, it's folded again on top. A form has the number of the last edit it was based on, so an
+edit that would overwrite a colleague's unseen change is returned as a conflict with both versions.
 """
 
 from collections.abc import Callable
@@ -43,17 +43,17 @@ from digest.store.models import Edition, EditionState
 
 EDIT = Action("edited", Role.EDITOR, AffectedArea.NONE)
 UPDATE_DRAFT = Action("draft updated", Role.EDITOR, AffectedArea.NONE)
-_MAX_ATTEMPTS = 20  # folds of one act, where colleagues are quicker each time
+_MAX_ATTEMPTS = 20  # attempts at one edit if colleagues are faster each time
 _MAX_AUDITED_TARGET = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class EditForm:
-    """Who acts on which edition, when, and on which state of it: `based_on` is the number of the last edit they saw.
+    """The edition, actor, time, and base of an edit: `based_on` is the number of the last edit that the actor saw.
 
-    Without `based_on` the act is done on whatever the edition is. `state` is the edition as the caller has just read it, to
-    find what the act is about; it is not read again unless somebody is quicker. `supersedes` is the content hash of the approved
-    version that the editor agreed to lose by a change.
+    Without `based_on`, the edit applies to the current edition. `state` is the edition as the caller just read it,
+    which is used unless it has changed since. `supersedes` is the content hash of the approved version that the editor
+    agreed to invalidate.
     """
 
     edition: str
@@ -66,10 +66,10 @@ class EditForm:
 
 @dataclass(frozen=True, slots=True)
 class EditResult:
-    """What came of an act: the edit as it stands in the history, or a conflict; neither, where all was so already.
+    """The result of an edit: the stored edit, or a conflict, or neither if nothing had to change.
 
-    `state` is the edition with the edit, or as it stands where there is a conflict; `before` is how it stood when the form was
-    made.
+    `state` is the edition with the edit, or as it is now if there's a conflict; `before` is the arrangement that the
+    conflicting form was based on.
     """
 
     state: EditingState
@@ -79,34 +79,34 @@ class EditResult:
 
 
 class ApprovedEditionError(EditRefusedError):
-    """The edition is approved, and its editor hasn't agreed that a change ends this approval."""
+    """The edition is approved, and the editor hasn't agreed to end the approval by a change."""
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
-    """Do one act on an edition.
+    """Apply one edit to an edition.
 
     Returns:
-        The edit and the edition with it; or a conflict, where somebody changed the same since the form was made.
+        The edit and the edition with it, or a conflict if someone has changed the same part since the form was opened.
 
     Raises:
-        NotPermittedError: the actor is no editor.
-        UnknownEditionError: there is no such edition.
-        EditRefusedError: it went out or was cancelled, or the act would do nothing.
+        NotPermittedError: the actor isn't an editor.
+        UnknownEditionError: there's no such edition.
+        EditRefusedError: the edition was sent or canceled, or the edit would have no effect.
         ApprovedEditionError: it's approved, and `form` doesn't name that approval.
     """
     return apply_edit_decided_from_state(installation, form, lambda _: draft)
 
 
 class _OvertakenError(Exception):
-    """Somebody else's act was stored first: this one is folded again."""
+    """Someone else's edit was stored first, so this one has to be folded again."""
 
 
 def apply_edit_decided_from_state(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
-    """Do the act that `decide` chooses on the edition as it is, again if somebody is quicker; for the rest see `apply_edit`.
+    """Apply the edit that `decide` returns for the current state, retrying if that changes. See also `apply_edit`.
 
-    `decide` returns None where all is so already.
+    `decide` returns None if nothing has to change.
     """
     with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
         known_state = form.state
@@ -147,10 +147,10 @@ def _overtaken_too_often() -> EditRefusedError:
 
 
 def is_draft_outdated(installation: Installation, name: str) -> bool:
-    """Return whether an unapproved draft differs from what its proposal, edits, and current settings make.
+    """Return whether an unapproved draft differs from what its proposal, edits, and current settings produce.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
@@ -162,11 +162,11 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
 def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
     """Compose an unapproved draft again from its proposal and edits with the current settings.
 
-    Return its name, or "" if it was up to date. An approval that waits for another is superseded.
+    Return its name, or "" if it was up to date. A version waiting for another approval is superseded.
 
     Raises:
-        NotPermittedError: the actor is no editor.
-        UnknownEditionError: there is no such edition.
+        NotPermittedError: the actor isn't an editor.
+        UnknownEditionError: there's no such edition.
         EditRefusedError: it's approved or further, or its proposal is missing or not genuine.
     """
     with UPDATE_DRAFT.steps(installation, actor, name, now=now) as audit:
@@ -199,7 +199,7 @@ def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
 
 
 def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
-    """Fold one more edit in; one that would do nothing is refused, so that whoever clicked is told why."""
+    """Fold in one more edit. An edit without effect is refused, so that the editor learns why."""
     arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
         raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see the latest version.")
@@ -207,7 +207,7 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
 
 
 def _lock_edition(session: Session, state: EditingState) -> Edition:
-    """Lock the row of an edition that is still in a state that was read.
+    """Lock an edition's row, which must still be in the given state.
 
     Raises:
         _OvertakenError: it was drafted again, edited, or approved since.
@@ -230,7 +230,7 @@ def _store_edit(
     audit: PendingAuditEntry,
     installation: Installation,
 ) -> str:
-    """Store an edit and what the edition says with it; return the content hash of the approval that is valid again, or ""."""
+    """Store an edit and the resulting content; return the content hash of the approval that's valid again, or ""."""
     edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
@@ -257,7 +257,7 @@ def _store_edit(
 def _reinstate_matching_approval(
     session: Session, edition: Edition, installation: Installation, now: datetime
 ) -> Approval | None:
-    """Reinstate the approval that an edit ended if the draft is what was approved again; return it, or None."""
+    """Reinstate the approval that an edit ended if the draft is again what was approved; return it, or None."""
     settings = installation.settings
     approval = find_matching_approval(session, edition, settings)
     if approval is None:

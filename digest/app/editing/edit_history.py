@@ -1,4 +1,4 @@
-"""The history of an edition: every act with who did it, how it stood after any of them, and taking edits back."""
+"""The history of an edition: its edits, approvals, and notes, earlier states, and undoing edits."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ from digest.store.models import AuditEntry, Edition
 
 @dataclass(frozen=True, slots=True)
 class ApprovalHistoryEntry:
-    """An approval that was given or taken back; `seq` is the number of the last edit before it."""
+    """An approval or its revocation; `seq` is the number of the last edit before it."""
 
     at: datetime  # UTC
     actor: str
@@ -43,7 +43,7 @@ class ApprovalHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class NoteHistoryEntry:
-    """That an edition was sent back with a note, or that the note (then `text` is empty) was marked as done."""
+    """A note with which an edition was sent back, or (if `text` is empty) that a note was marked as done."""
 
     at: datetime  # UTC
     actor: str
@@ -53,9 +53,9 @@ class NoteHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """All that was done to an edition. `names` says how colleagues see each actor of the staff.
+    """The full history of an edition. `names` maps actors to the names that colleagues see.
 
-    `written_heads` are what `write_head_before` has written so far, by the number of the last edit that counts in each.
+    `written_heads` caches the results of `write_head_before` by the number of the last edit that each includes.
     """
 
     edition: Edition
@@ -72,13 +72,13 @@ class EditionHistory:
         return self.edition.state in COMING_STATES
 
     def find_text_before(self, edit: Edit) -> str | None:
-        """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original."""
+        """Return the editors' text that an edit replaced; None if it replaced the original."""
         return find_previous_text(edit, self.state.edits, self.state.arrangement.name_target)
 
     def write_head_before(self, seq: int) -> EditionContent:
-        """Write what the edition said before the edit of a number, were its subject, preheader and intro nobody's words.
+        """Return the content before an edit, with the default subject, preheader, and intro.
 
-        A subject that nobody wrote is made of the headlines: those of that moment.
+        A default subject is made of the headlines, as they were then.
         """
         state = self.state
         past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
@@ -89,11 +89,11 @@ class EditionHistory:
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
-    """Read the history of an edition.
+    """Return the history of an edition.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditRefusedError: it was drafted by a version that had no edits.
+        UnknownEditionError: there's no edition of that name.
+        EditRefusedError: it was drafted by a version without edits.
     """
     state = read_editing_state(installation, name)
     with installation.database.read() as session:
@@ -121,35 +121,35 @@ def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> It
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
-    """Return the number of the last edit at a moment; 0 before the first."""
+    """Return the number of the last edit at a given time; 0 before the first."""
     return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 
 def render_past_state(installation: Installation, name: str, seq: int) -> str:
-    """Render the HTML of an edition as it stood after the edit of a number, without storing anything; 0 is before the first.
+    """Return the HTML of an edition as it was after an edit (0: before the first), without storing anything.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditRefusedError: it was drafted by a version that had no edits.
+        UnknownEditionError: there's no edition of that name.
+        EditRefusedError: it was drafted by a version without edits.
     """
     html = join_fragments(render_edition_preview(installation, name, seq=seq).fragments, "html")
     return fill_sample_placeholders(html, installation.settings)
 
 
 def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult:
-    """Take back the actor's own last act.
+    """Undo the actor's own last edit.
 
     Raises:
-        EditRefusedError: they have done nothing that is in force.
+        EditRefusedError: they have no edit to undo.
     """
     return apply_edit_decided_from_state(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
-    """Take back the actor's own last undo, if they did nothing since.
+    """Redo the actor's own last undone edit, if they've done nothing since.
 
     Raises:
-        EditRefusedError: there is none.
+        EditRefusedError: they have nothing to redo.
     """
     return apply_edit_decided_from_state(
         installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name))
@@ -157,10 +157,10 @@ def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
-    """Take back one edit of the history, whoever made it.
+    """Undo one edit from the history, even someone else's.
 
     Raises:
-        EditRefusedError: there is none of that number, or it was taken back already.
+        EditRefusedError: there's no such edit, or it's already undone.
     """
 
     def undo(state: EditingState) -> EditDraft:
@@ -178,11 +178,10 @@ def _undo(edit: Edit | None) -> EditDraft:
 
 
 def restore_past_state(installation: Installation, form: EditForm, seq: int) -> EditResult:
-    """Bring back the state after the edit of a number (0: before the first): all edits since are taken back.
+    """Restore the state after an edit (0: before the first) by undoing all later ones.
 
     Raises:
-        EditRefusedError: nothing has changed since; or somebody changed something after the form was made, which said what would
-            be taken out.
+        EditRefusedError: nothing has changed since, or the edition was edited after the preview was opened.
     """
 
     def revert(state: EditingState) -> EditDraft:

@@ -1,4 +1,4 @@
-"""An edition as its editors see it: the proposal that it grew from, the edits, and what stands where."""
+"""The editing state of an edition: its proposal, its edits, and the resulting arrangement."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -23,12 +23,15 @@ from subscribers.errors import RefusalError
 
 
 class EditRefusedError(RefusalError):
-    """The act cannot be done on this edition; the message says why and what to do."""
+    """The edit can't be applied to this edition; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditingState:
-    """An edition as its editors see it. `approval` is the content hash of its valid approval, which an edit ends; else it's empty."""
+    """The editing state of an edition.
+
+    `approval` is the content hash of its valid approval, which the next edit ends; empty without one.
+    """
 
     name: str
     identity: EditionIdentity
@@ -40,34 +43,34 @@ class EditingState:
 
     @property
     def approved(self) -> bool:
-        """True if the edition will be sent as it is now unless someone changes it."""
+        """True if the edition will be sent as it is unless someone changes it."""
         return bool(self.approval)
 
     @property
     def last_seq(self) -> int:
-        """The number of the last edit, which a form made on this state carries; 0 before the first."""
+        """The number of the last edit, which forms based on this state include; 0 before the first."""
         return self.edits[-1].seq if self.edits else 0
 
     def find_last_own(self, actor: str) -> Edit | None:
-        """Find what an editor's undo takes back: their last act that is in force."""
+        """Return the edit that an editor's undo would undo: their last one that's in effect."""
         return history.find_own_last_edit(self.edits, actor)
 
     def find_last_own_undo(self, actor: str) -> Edit | None:
-        """Find what an editor's redo takes back: their last undo, if they did nothing since."""
+        """Return the undo that an editor's redo would reverse: their last one, if they've done nothing since."""
         return history.find_own_last_undo(self.edits, actor)
 
     def find_revert_effect(self, seq: int) -> RevertEffect:
-        """Return what bringing back the state after the edit of a number changes."""
+        """Return what restoring the state after an edit would change."""
         return history.find_revert_effect(self.edits, seq)
 
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
-        """Return what stood where after the edit of a number."""
+        """Return the arrangement after an edit."""
         past = tuple(e for e in self.edits if e.seq <= seq)
         return apply_edits_to_proposal(installation, self.proposal, past, self.identity)
 
 
 def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
-    """Read an edition as its editors see it; None for one that has gone out, or was drafted by a version without edits."""
+    """Return an edition's editing state; None if it was sent or canceled, or drafted by a version without edits."""
     if edition.state not in COMING_STATES:
         return None
     try:
@@ -77,7 +80,7 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 
 
 def list_topic_names(settings: Settings) -> list[str]:
-    """List the topics that a story may have: the settings' or else the built-in ones, and those that sources name."""
+    """Return the topics that a story can have: those in the settings, else the built-in ones, and those of sources."""
     file = settings.file
     names = [*file.select.topic_names]
     for source in file.sources:
@@ -86,11 +89,11 @@ def list_topic_names(settings: Settings) -> list[str]:
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:
-    """Read an edition as its editors see it.
+    """Return an edition's editing state.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditRefusedError: it was drafted by a version that had no edits.
+        UnknownEditionError: there's no edition of that name.
+        EditRefusedError: it was drafted by a version without edits.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
@@ -115,17 +118,17 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
 
 
 def _name_approval(edition: Edition, approval: Approval | None) -> str:
-    """Return the content hash of an approved edition's version, or a word that equals none if its version is missing."""
+    """Return the content hash of the valid approval, or "missing", which no hash equals, if its version is missing."""
     if edition.state != EditionState.APPROVED:
         return ""
     return approval.content_hash if approval else "missing"
 
 
 def read_edition_of_state(installation: Installation, state: EditingState) -> Edition | None:
-    """Read the row of an edition; None if someone has edited it since `state`.
+    """Return an edition's row; None if it has been edited since `state`.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         edition = find_edition(session, state.name)
@@ -134,29 +137,29 @@ def read_edition_of_state(installation: Installation, state: EditingState) -> Ed
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What an arrangement is made of besides edits. Proposals and settings never change, so they're compared by identity."""
+    """The inputs of an arrangement besides edits. They're immutable, so they're compared by identity."""
 
     proposal: ProposalWithLateStories
     file: SettingsFileContent
 
     def is_of(self, other: "_Origin | EditionFold") -> bool:
-        """Return whether another origin, or a fold, has the same."""
+        """Return whether another origin or a fold has the same inputs."""
         return other.proposal is self.proposal and other.file is self.file
 
 
 class ArrangementCache:
-    """The last arrangements of this process, and the folds that go on from them.
+    """The latest arrangements of this process, and folds that can be continued.
 
-    The state that an action leaves is the one that the next action and the page begin with.
+    The state that an action leaves is the one that the next action and the page start from.
     """
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Create an empty cache."""
         self._arrangements: deque[tuple[_Origin, tuple[Edit, ...], date, Arrangement]] = deque(maxlen=8)
         self._folds: deque[EditionFold] = deque(maxlen=2)
 
     def arrange(self, origin: _Origin, edits: tuple[Edit, ...], release_day: date) -> Arrangement:
-        """Return what `arrange_edition` does."""
+        """Return what `arrange_edition` would, from the cache if possible."""
         for known_origin, known_edits, day, arrangement in tuple(self._arrangements):
             if origin.is_of(known_origin) and (known_edits, day) == (edits, release_day):
                 return arrangement
@@ -168,7 +171,7 @@ class ArrangementCache:
         return arrangement
 
     def _take_fold(self, origin: _Origin, edits: tuple[Edit, ...]) -> EditionFold | None:
-        """Take out a fold that leads to these edits: only one thread goes on with it."""
+        """Remove and return a fold that leads to these edits, so that only one thread continues it."""
         for fold in tuple(self._folds):
             if origin.is_of(fold) and fold.leads_to(edits):
                 with suppress(ValueError):  # another thread took it
@@ -183,18 +186,18 @@ _CACHE = ArrangementCache()
 def apply_edits_to_proposal(
     installation: Installation, proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
-    """Fold edits into a proposal by the settings and the day of release."""
+    """Fold edits into a proposal, using the settings and the release day."""
     file = installation.settings.file
     released_at = identity.release_at.astimezone(file.publication.zone)
     return _CACHE.arrange(_Origin(proposal, file), tuple(edits), released_at.date())
 
 
 def render_edition_preview(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:
-    """Render an edition as it stood after the edit of a number, without storing anything; without one, as it stands.
+    """Render an edition as it was after an edit (default: the last one), without storing anything.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditRefusedError: it was drafted by a version that had no edits.
+        UnknownEditionError: there's no edition of that name.
+        EditRefusedError: it was drafted by a version without edits.
     """
     state = read_editing_state(installation, name)
     past = tuple(e for e in state.edits if seq is None or e.seq <= seq)

@@ -1,4 +1,4 @@
-"""The pictures of an edition's stories, as editors choose them: another of the story's, an upload, none, or other words."""
+"""Images of an edition's stories as editors choose them: another article's, an upload, none, or a new description."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -38,10 +38,10 @@ FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, AffectedArea.NONE)
 def use_article_image(
     installation: Installation, form: EditForm, url: str, *, article: str, fetcher: ContentFetcher | None = None
 ) -> EditResult:
-    """Show the picture of another of a story's articles. `fetcher` replaces the network.
+    """Use the image of another of the story's articles. `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: the article has no picture that may be mailed, or it could not be had.
+        EditRefusedError: the article has no image allowed in email, or it couldn't be downloaded.
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
@@ -66,10 +66,10 @@ def upload_image(
     credit: str,
     focus: FocusPoint | None = None,
 ) -> EditResult:
-    """Show an uploaded picture with its description, credit, and focus point. It is decoded in a child process and encoded anew.
+    """Use an uploaded image with its description, credit, and focus point. A child process decodes and re-encodes it.
 
     Raises:
-        EditRefusedError: it is no usable picture, or has no description.
+        EditRefusedError: the image can't be used or has no description.
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     words = _clean_words(alt, credit)
@@ -78,7 +78,7 @@ def upload_image(
 
 
 def _clean_words(alt: str, credit: str) -> dict[str, str]:
-    """Return a description and a credit as they're shown.
+    """Return a description and credit, cleaned for display.
 
     Raises:
         EditRefusedError: the description is empty.
@@ -104,7 +104,7 @@ def _crop_upload(
 
 
 def hide_image(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Show no picture with a story."""
+    """Hide a story's image."""
     draft = EditDraft(EditKind.PICTURE, url, {"shown": False})
     return apply_edit_decided_from_state(
         installation, form, lambda state: draft if _find_shown_image(state, url) else None
@@ -112,7 +112,7 @@ def hide_image(installation: Installation, form: EditForm, url: str) -> EditResu
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Show a story's own picture again, with its own words."""
+    """Restore a story's original image with its own description and credit."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
     return apply_edit_decided_from_state(
@@ -123,10 +123,10 @@ def reset_image(installation: Installation, form: EditForm, url: str) -> EditRes
 def describe_image(
     installation: Installation, form: EditForm, url: str, *, alt: str, credit: str, focus: FocusPoint | None = None
 ) -> EditResult:
-    """Give the picture that a story shows another description, credit, and focus point; no focus point is the default.
+    """Change the description, credit, and focus point of a story's image. None is the default focus point.
 
     Raises:
-        EditRefusedError: the story shows none, or the picture that its cuts were made from isn't kept.
+        EditRefusedError: the story shows no image, or the uncropped image is no longer stored.
     """
     EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
     words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
@@ -157,7 +157,7 @@ def set_block_image(
     credit: str,
     focus: FocusPoint | None = None,
 ) -> EditResult:
-    """Show an image in a labeled block: an uploaded one, or without a `body` the block's own with other words and focus point.
+    """Set a labeled block's image: an upload or, without a `body`, the current one with a new description and focus.
 
     Raises:
         EditRefusedError: there's no such block or image, the image can't be used, or it has no description.
@@ -175,7 +175,7 @@ def set_block_image(
 
 
 def remove_block_image(installation: Installation, form: EditForm, block_id: str) -> EditResult:
-    """Show no image in a labeled block."""
+    """Remove the image from a labeled block."""
     return _write_block_image(installation, form, block_id, None)
 
 
@@ -218,13 +218,13 @@ def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: Image
 
 
 def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
-    """Find what an editor decided about a story's picture; None where nobody did."""
+    """Return an editor's choice for a story's image; None if there is none."""
     story = state.arrangement.find_story(url)
     return story.picture if story else None
 
 
 def _find_shown_image(state: EditingState, url: str) -> EditionImage | None:
-    """Find the picture that a story has in the edition as it stands; None where it has none, or it is hidden."""
+    """Return the image that a story currently shows; None if it has none or it's hidden."""
     story = state.arrangement.find_story(url)
     image = story.placed.scored.story.lead.image if story else None
     cuts = state.arrangement.pictures.get(image) if image else None
@@ -242,7 +242,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
 
 
 def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
-    """List the leads of the edition's stories that have a picture which was never asked for."""
+    """Return the lead articles whose images haven't been fetched yet, among the edition's stories."""
     arrangement = state.arrangement
     return tuple(
         story.original.story.lead
@@ -255,13 +255,13 @@ def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
 
 
 def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
-    """Fetch the pictures of stories that were placed after the draft was made, and say how many are in the edition now.
+    """Fetch the images of stories placed since the draft was made, and return how many were fetched.
 
-    No edit waits for a picture: this is done after it. One that cannot be had is not asked for again. An approved
-    edition is left as it is.
+    Edits don't wait for this; it runs after them. An image that can't be fetched isn't tried again. Approved editions
+    don't change.
     """
     database, settings = installation.database, installation.settings
-    with database.read() as session:  # before an act begins: without an edition there is nothing to write down
+    with database.read() as session:  # before the action, because without an edition there's nothing to record
         if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
             return 0
     with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:

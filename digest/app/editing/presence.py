@@ -1,4 +1,4 @@
-"""Who else has an edition open at the desk, and where: rows that each open page writes over, and that count for a short while."""
+"""Presence of colleagues who have an edition open at the desk, as rows that each open page keeps updating."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from digest.store.staff import display_name_of
 from subscribers.store.database import upsert
 
 SWITCH_KEYS = Action("letter keys switched", Role.EDITOR, AffectedArea.NONE)
-HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page says that it is
+HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page reports its presence
 PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
 KEPT_PERIOD = timedelta(days=1)
 MAX_PLACE_LENGTH = 40
@@ -27,7 +27,7 @@ MAX_PLACE_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class PresentColleague:
-    """Somebody who has the edition open too. `place` is the anchor of what they have open to edit; empty where they only look."""
+    """A colleague who also has the edition open. `place` is the anchor of the part they're editing, or empty."""
 
     name: str
     place: str
@@ -35,7 +35,7 @@ class PresentColleague:
 
 @dataclass(frozen=True, slots=True)
 class EditionPresence:
-    """Who else has an edition open, and its `revision`: another one after each edit, draft and act of approval."""
+    """The colleagues who have an edition open, and its `revision`, which changes with each edit, draft, or approval."""
 
     colleagues: tuple[PresentColleague, ...]
     revision: str
@@ -44,13 +44,13 @@ class EditionPresence:
 def record_presence(
     installation: Installation, signed_in: SignedInStaff, name: str, place: str, *, known_revision: str, now: datetime
 ) -> EditionPresence:
-    """Note that a member has an edition open, and return who else has.
+    """Record that a member has an edition open, and return who else does.
 
-    Every open page asks this every few seconds, so it is three statements. Old rows go when a page is opened, which knows no
-    revision yet.
+    Every open page calls this every few seconds, so it needs only three statements. Old rows are deleted when a page is
+    opened, which doesn't know a revision yet.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.write() as session:
         edition_id, revision = _read_revision(session, name)
@@ -67,7 +67,7 @@ def record_presence(
 def list_colleagues(
     installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
 ) -> tuple[PresentColleague, ...]:
-    """List who else has an edition open; nothing is noted."""
+    """Return the colleagues who have an edition open, without recording anything."""
     with installation.database.read() as session:
         return _load_colleagues(session, signed_in, edition_id, now)
 
@@ -90,7 +90,7 @@ def _load_colleagues(
 
 
 def _read_revision(session: Session, name: str) -> tuple[int, str]:
-    """Return an edition's id, and what changes with all that its open pages tell of it, in one statement."""
+    """Return an edition's ID and its revision, which changes with everything its open pages show, in one query."""
     approvals = Approval.edition_id == Edition.id
     newest_first = select(Approval).where(approvals).order_by(Approval.version.desc())
     newest = newest_first.limit(1)
@@ -113,10 +113,10 @@ def _read_revision(session: Session, name: str) -> tuple[int, str]:
 
 
 def end_presence(installation: Installation, signed_in: SignedInStaff, name: str) -> None:
-    """Note that a member closed an edition.
+    """Record that a member closed an edition.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.write() as session:
         edition = find_edition(session, name)
@@ -125,7 +125,7 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
 
 
 def set_single_key_shortcuts(installation: Installation, signed_in: SignedInStaff, *, on: bool, now: datetime) -> None:
-    """Let single letters act at the desk for a member, or not."""
+    """Turn single-letter shortcuts at the desk on or off for a member."""
     actor = signed_in.actor
     with SWITCH_KEYS.transaction(installation, actor, actor.name, now=now) as (session, draft):
         member = session.get_one(StaffMember, signed_in.member_id)

@@ -1,4 +1,4 @@
-"""A story found by its address while an editor waits: fetched under the guards of collecting, read in a child process."""
+"""Fetching a story by its URL for an editor, with the same limits as collection, and parsing it in a child process."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 
 @dataclass(frozen=True, slots=True)
 class FetchedStory:
-    """What was found at an address, for an editor to correct. `story_url` names the edition's story that has it already.
+    """An article found at a URL, for an editor to correct. `story_url` is the story that already has it, or empty.
 
-    `article` has the fields that `write_story` takes.
+    `article` has the fields that `add_written_story` takes.
     """
 
     article: dict[str, Any]
@@ -45,12 +45,12 @@ def fetch_story(
     now: datetime,
     fetcher: ContentFetcher | None = None,
 ) -> FetchedStory:
-    """Fetch a page and read the article on it. Nothing is stored. `fetcher` replaces the network.
+    """Fetch a page and return its article, without storing anything. `fetcher` replaces the network.
 
     Raises:
-        NotPermittedError: the actor is no editor.
-        UnknownEditionError: there is no such edition.
-        EditRefusedError: there is no page that may be read, or no article on it; what to do is said.
+        NotPermittedError: the actor isn't an editor.
+        UnknownEditionError: there's no such edition.
+        EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
     EDIT.check_role(installation.database, actor, edition, now=now)
     state = read_editing_state(installation, edition)
@@ -63,10 +63,10 @@ def fetch_story(
 def fetch_article(
     installation: Installation, address: str, *, now: datetime, fetcher: ContentFetcher | None = None
 ) -> dict[str, Any]:
-    """Fetch a page and return the fields of the article on it, as in `FetchedStory`. `fetcher` replaces the network.
+    """Fetch a page and return its article's fields, as in `FetchedStory`. `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: there is no page that may be read, or no article on it; what to do is said.
+        EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
     url = read_story_url(address)
     fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
@@ -76,10 +76,10 @@ def fetch_article(
 
 
 def read_story_url(typed: str) -> str:
-    """Return a story's URL as someone typed it.
+    """Return a story's URL as someone typed it, normalized.
 
     Raises:
-        EditRefusedError: it isn't one.
+        EditRefusedError: it isn't a URL.
     """
     url = usable_url(typed.strip())
     if url is None:
@@ -88,7 +88,7 @@ def read_story_url(typed: str) -> str:
 
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
-    """Fetch and read an article; with it comes what its page calls its site."""
+    """Fetch a page and return its article and the site name that the page gives."""
     advice = "Open the page in a browser, write the story yourself, and add the link."
     try:
         if not fetcher.may_read(url):
@@ -134,7 +134,7 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
 
 
 def _describe_image(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
-    """Describe the picture of an item, where its source lets us mail it."""
+    """Return an item's image fields, all None unless its source allows its images in email."""
     if source is None or not may_mail_image(source, item):
         return {"image": None, "image_alt": None, "image_credit": None}
     return {"image": item.image_url, "image_alt": item.image_alt, "image_credit": item.image_credit}

@@ -1,4 +1,4 @@
-"""What is counted over a large edition: not for every look, but every few seconds, and anew after every act."""
+"""Cached counts over large editions, refreshed every few seconds and after every action."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -23,11 +23,9 @@ from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.loggers import get_logger
 
-RECOUNT_AFTER = timedelta(seconds=4)  # a look at an older count begins another in the background
-MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a look waits rather than show an older count
-MAX_AGE_OVER = timedelta(
-    minutes=1
-)  # the same for an edition of which nothing goes out any more: late bounces alone change it
+RECOUNT_AFTER = timedelta(seconds=4)  # reading an older count starts a recount in the background
+MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a reader waits rather than get an older count
+MAX_AGE_OVER = timedelta(minutes=1)  # the same once sending is over, when only late bounces change the count
 
 Counted = TypeVar("Counted")
 
@@ -36,7 +34,7 @@ log = get_logger("sending")
 
 @dataclass(slots=True)
 class _KeptCount:
-    """A count, of which version of the edition it is, and when it began."""
+    """A count, the version of the edition that it's for, and when it was made."""
 
     result: object
     version: Hashable
@@ -50,9 +48,9 @@ def _start_thread(task: Callable[[], object]) -> None:
 
 @dataclass(slots=True)
 class CountCache:
-    """The last counts over large editions of one process, by what was counted. It lives as long as the application.
+    """The latest counts over large editions in one process, by what was counted. It lives as long as the application.
 
-    An edition of at most `max_at_once` messages is counted at each look. `start_aside` runs what nobody waits for.
+    An edition of at most `max_at_once` messages is always counted. `start_aside` runs work in the background.
     """
 
     max_at_once: int = 2_000
@@ -70,13 +68,14 @@ class CountCache:
         *,
         now: datetime,
     ) -> Counted:
-        """Return what `count` makes of an edition, seen as it is at one moment, or was a few seconds ago.
+        """Return the result of `count` for an edition, from one snapshot that may be a few seconds old.
 
-        A count of a large edition is shown again until it is 10 seconds old, a minute where the edition is over, unless an act or
-        the send itself changed where the edition stands. A look at one of more than 4 seconds lets a thread count anew, one at a time.
+        A count of a large edition is reused for 10 seconds, or a minute once sending is over, unless an action or a
+        step of the send has changed the edition. Reading one older than 4 seconds starts a recount in a thread, one at
+        a time.
 
         Raises:
-            UnknownEditionError: there is no edition of that name.
+            UnknownEditionError: there's no edition of that name.
         """
         with installation.database.snapshot() as session:
             row = find_edition(session, edition)
@@ -89,7 +88,7 @@ class CountCache:
         def count_anew() -> Counted:
             return self._count(installation, key, count, now)
 
-        with self._turn_of(key):  # whoever comes while a count is made waits for that one
+        with self._turn_of(key):  # callers that arrive during a count wait for it
             cached = self._kept.get(key)
             if (
                 cached is None
@@ -100,7 +99,7 @@ class CountCache:
             if cached.counted_at + RECOUNT_AFTER <= now and not cached.is_recounting:
                 cached.is_recounting = True
                 self.start_aside(partial(_log_failure, count_anew, cached))
-        result: Counted = cached.result  # type: ignore[assignment]  # `what` names one kind of count
+        result: Counted = cached.result  # type: ignore[assignment]  # a key has one kind of count
         return result
 
     def _turn_of(self, key: Hashable) -> threading.Lock:
@@ -125,17 +124,17 @@ class CountCache:
 
 
 def _log_failure(count_anew: Callable[[], object], cached: _KeptCount) -> None:
-    """Count in a thread that nobody waits for; after a failure the next look counts."""
+    """Recount in the background; after a failure, the next read starts another."""
     try:
         count_anew()
-    except Exception as exc:  # noqa: BLE001 - it is logged by its kind: a trace may quote rows
+    except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
         log.warning("counting in the background failed", error=type(exc).__name__)
         cached.is_recounting = False
 
 
 def _read_version(session: Session, edition: Edition) -> Hashable:
-    """Return what changes with every act on an edition, or on all that leaves, and with every step of the send itself."""
-    # Rows are only ever appended, so that their number tells a later log from an earlier one.
+    """Return a value that changes with every action on the edition or on all sending, and every step of the send."""
+    # Audit rows are only ever appended, so their number identifies the log's state.
     subjects = [edition.name, sending_pause.INSTALLATION]
     acts = select(func.count()).where(AuditEntry.subject.in_(subjects))
     return (
@@ -155,10 +154,10 @@ def _read_version(session: Session, edition: Edition) -> Hashable:
 def count_edition_deliveries(
     installation: Installation, edition: str, recent: CountCache | None, *, now: datetime
 ) -> DeliveryCounts:
-    """Count the deliveries of an edition, or recall what was counted a few seconds ago; without `recent`, always count.
+    """Count an edition's deliveries, or return a count from `recent` that may be a few seconds old.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     if recent is not None:
         return recent.count_or_recall(installation, "deliveries", edition, _count_states, now=now)

@@ -1,6 +1,7 @@
-"""The actions of staff and timetable that make an edition, and what can be read of it.
+"""The actions that make an edition, and functions that read it.
 
-collect → draft → check → approve (`digest.app.approval.edition_approval`) → send (`digest.app.sending.send_control`). Each is safe to repeat.
+collect → draft → check → approve (`digest.app.approval.edition_approval`) → send (`digest.app.sending.send_control`).
+Each is safe to repeat.
 """
 
 import json
@@ -50,9 +51,9 @@ DRAFT = Action("draft", Role.EDITOR, AffectedArea.NONE)
 
 @dataclass(frozen=True, slots=True)
 class EmailVariantCounts:
-    """The variants in which an edition goes to those on the list now: how many readers get each, the most first.
+    """Current subscribers by the email variant that they'd get, the most frequent variant first.
 
-    `fuller` is how many of them get a nearest fuller one, because more combinations were chosen than an edition may have.
+    `fuller` is how many of them get a fuller variant than they chose, because the number of variants is limited.
     """
 
     subscribers: tuple[tuple[VariantKey, int], ...]
@@ -60,10 +61,10 @@ class EmailVariantCounts:
 
 
 def count_subscribers_by_email_variant(installation: Installation, name: str) -> EmailVariantCounts:
-    """Count the readers who are on the list now by the variant of an edition that they would get.
+    """Count current subscribers by the variant of an edition that they'd get.
 
     Raises:
-        UnknownEditionError: there is no such edition.
+        UnknownEditionError: there's no such edition.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
@@ -79,19 +80,19 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
 
 
 def list_edition_parts(content: EditionContent) -> dict[str, str]:
-    """Return the titles of an edition's sections and topics, by their keys (`subscribers.part_keys`)."""
+    """Return the titles of an edition's sections and topics by key (`subscribers.part_keys`)."""
     return mail_layout.list_edition_parts(content)
 
 
 def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> bool:
-    """Return whether nothing is left of an edition's parts, by their keys."""
+    """Return whether omitting these keys leaves nothing of an edition's parts."""
     sections_with_topics = {section for section, topic in map(split_part_key, parts) if topic}
     return are_omitted(set(parts) - sections_with_topics, omitted, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """What one collection brought, by source and by readership file."""
+    """The result of a collection, by source and by readership file."""
 
     sources: tuple[collection_run.SourceReport, ...]
     readership: tuple[ReadershipImportResult, ...]
@@ -110,14 +111,15 @@ def collect_articles(
     stopping: threading.Event | None = None,
     progress: Callable[[int, int, collection_run.SourceReport | None], None] = lambda *_: None,
 ) -> CollectionResult:
-    """Visit every source that is due, or only those named, then import the readership unless only some are named.
+    """Visit the sources that are due, or those named in `only`, then import readership unless only some are named.
 
-    `fetcher` replaces the network; `force` visits sources that are not due, or gone, and fetches all anew; what was visited
-    since `since` is not due; once `stopping` is set no other visit begins; `progress` is called with (done, total, the last
-    source). The timetable's collections leave no audit row: there is one every few minutes, and their slots say what came of them.
+    `fetcher` replaces the network. `force` also visits sources that aren't due or are gone, and fetches everything
+    again. Sources visited since `since` aren't due. No visit begins after `stopping` is set. `progress` is called with
+    (done, total, last source). Scheduled collections leave no audit row, because they run every few minutes and their
+    slots record the outcome.
 
     Raises:
-        UnknownSourceError: one of `only` is in no source's name or address.
+        UnknownSourceError: an entry of `only` matches no source's name or URL.
     """
     database, settings = installation.database, installation.settings
     fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
@@ -144,7 +146,7 @@ def collect_articles(
 def visit_remaining_sources(
     installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
 ) -> list[collection_run.SourceReport]:
-    """Visit sources for the timetable's collection of `since`, which another process has begun: those that it has not reached."""
+    """Join a scheduled collection that another process began at `since`, and visit the sources it hasn't reached."""
     database, settings = installation.database, installation.settings
     if not collection_run.has_unclaimed_visits(database, settings, now=now, since=since):
         return []
@@ -157,7 +159,7 @@ def draft_next_edition(
 ) -> drafting.DraftResult:
     """Draft the edition of the next release. `fetcher` replaces the network.
 
-    An untouched draft of it is replaced; one that an editor has touched stays, and what is new waits in its tray.
+    An unedited draft is replaced. A draft with edits stays, and new stories wait in its tray.
 
     Raises:
         DraftError: the edition is approved or further.
@@ -172,7 +174,7 @@ def draft_next_edition(
                     result = drafting.store_draft(session, draft, now=now)
                     audit.subject, audit.detail = result.name, {"articles": result.article_count}
                     audit.record(session)
-            except drafting.DraftEditedError:  # an editor was quicker: their edits come first
+            except drafting.DraftEditedError:  # an editor's changes take precedence
                 draft = drafting.renew_draft(database, draft, settings, now=now)
             else:
                 return result
@@ -181,12 +183,12 @@ def draft_next_edition(
 def redraft_without_withdrawn(
     installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
 ) -> str:
-    """Draft the coming edition again where nobody edited it and visitors can't read what it links; return its name, else "".
+    """Draft the upcoming edition again if it has no edits but has links that visitors can't read.
 
-    `fetcher` replaces the network.
+    Return its name, or "" if it wasn't drafted again. `fetcher` replaces the network.
 
     Raises:
-        DraftError: it was approved meanwhile.
+        DraftError: it was approved in the meantime.
     """
     with installation.database.read() as session:
         coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
@@ -199,7 +201,7 @@ def redraft_without_withdrawn(
 
 
 def explain_summary_source(story: Story) -> str:
-    """Say whose words the summary of a story is, if nobody edits it."""
+    """Describe where a story's default summary comes from."""
     origin = choose_summary(story).origin
     return origin.words if origin else "none of its articles has one"
 
@@ -211,7 +213,7 @@ def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -
     """Return the preheader of an edition's email without some sections and topics.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)
@@ -226,13 +228,13 @@ def render_edition_bytes(
     omit: Iterable[str] = (),
     short: bool = False,
 ) -> bytes:
-    """Give an edition as readers get it (html, text, eml), as the archive shows it (web), or as data (json).
+    """Return an edition as email (html, text, eml), as the archive's page (web), or as data (json).
 
-    `omit` names sections that a reader left out, by their keys; html and text then come without them, the same bytes as in that
-    reader's mail but for what is filled in for each. With `short` they are the short edition's, where there is one.
+    `omit` has the keys of sections that a subscriber left out. The html and text are then the same bytes as in that
+    subscriber's email except for placeholders. With `short`, they're those of the short edition if there is one.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         edition = find_edition(session, name)

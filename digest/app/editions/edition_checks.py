@@ -1,4 +1,4 @@
-"""Preflight on an edition: the facts that its rules look at, and the message that some of them are about."""
+"""Preflight on an edition: the facts that its rules check, and the message that some of them are about."""
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ from digest.store.models import Article, Edition, EditionStory, MediaFile, Sourc
 from digest.template_markup import list_markup_mistakes
 from digest.templating import find_template_mistakes
 
-OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page that wasn't asked by then is a warning
+OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page not checked by then is a warning
 
 
 def gather_preflight_facts(
@@ -54,9 +54,9 @@ def gather_preflight_facts(
     mailable: MailableEdition | None = None,
     now: datetime,
 ) -> PreflightInput:
-    """Gather what preflight looks at: the final bytes of a message, the pictures, the editions before.
+    """Return the facts for preflight: the final bytes of a message, the images, and previous editions.
 
-    `mailable` is the edition as `approved_versions.read_mailable_edition` gives it, where it is at hand.
+    `mailable` is the result of `approved_versions.read_mailable_edition`, if the caller already has it.
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
@@ -93,7 +93,7 @@ def gather_preflight_facts(
 def _count_sending_days(
     installation: Installation, session: Session, edition: Edition, now: datetime
 ) -> tuple[int, int]:
-    """Return over how many days an edition that is still to come goes out, and to how many; 1 and 0 where no limit could spread it."""
+    """Return the number of days that sending an edition takes, and of recipients; (1, 0) if no limit applies."""
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
@@ -107,9 +107,9 @@ def _read_previous_edition(session: Session, edition: Edition) -> PreviousEditio
     before = session.scalars(query).one_or_none()
     if before is None:
         return None
-    # Of another time's content these are enough: it need not be whole by today's rules.
+    # These fields are enough, because older content may not be valid by today's rules.
     leading = next(iter(list_lead_sections(parse_sections(before.content))), None)
-    # The list of contents begins with the one after the lead.
+    # The table of contents begins with the story after the lead.
     first = next((entry.headline for entry in (*leading.entries[1:], *leading.entries)), "") if leading else ""
     return PreviousEdition(before.number, str(before.content.get("intro", "")), first)
 
@@ -145,10 +145,10 @@ def check_edition(
 ) -> tuple[PreflightFinding, ...]:
     """Run preflight on the final bytes of an edition.
 
-    `own_site` visits the links to the own site, `online` tries every link. `fetcher` replaces the network.
+    `own_site` checks the links to the publication's own site, `online` every link. `fetcher` replaces the network.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
@@ -163,12 +163,12 @@ def check_edition(
 
 
 def _list_own_links(installation: Installation, session: Session, facts: PreflightInput) -> list[str]:
-    """List the links that lead to the own site or to an article of an own source; its front page and our pages are no articles."""
+    """Return the links to pages of the publication's own site and sources, except front pages and our own pages."""
     file = installation.settings.file
     own_urls = [source.url for source in file.sources if source.own]
     sites = set(map(site_name, [file.publication.site, *own_urls]))
     urls = {link: usable_canonical_url(link) for link in filter(_is_web_link, facts.links)}
-    # A site may be under the host of our own pages.
+    # A site may be on the same host as our own pages.
     linked = select(Article.url).where(Article.url.in_(urls.values()))
     own = set(session.scalars(linked.join(Source).where(Source.own)))
     pages = {link for link in urls if _is_page(link, sites, facts.base)}
@@ -185,7 +185,7 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEditionEmail:
-    """An edition's message: what names its content, what preflight finds in it, and both parts as an invented reader gets them."""
+    """An edition's message: its content hash, preflight findings, and both parts as a made-up subscriber gets them."""
 
     content_hash: str
     findings: tuple[PreflightFinding, ...]
@@ -194,10 +194,10 @@ class CheckedEditionEmail:
 
 
 def render_and_check_edition_email(installation: Installation, name: str, *, now: datetime) -> CheckedEditionEmail:
-    """Compose an edition's message and check it.
+    """Render an edition's message and run preflight on it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
     with installation.database.read() as session:
@@ -216,5 +216,5 @@ def _find_faults(
 ) -> tuple[PreflightFinding, ...]:
     try:
         return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
-    except ComposeError as exc:  # too little is there to make a message of, so no rule could look
+    except ComposeError as exc:  # there's too little content for a message, so no rule could run
         return (PreflightFinding("message", FindingLevel.ERROR, exc.message, exc.remedy),)

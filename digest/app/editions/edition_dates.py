@@ -1,6 +1,7 @@
-"""The deadlines and events of editions: where the mail has them, and as a calendar (RFC 5545, section 3.6.1), for one edition and to follow.
+"""Deadlines and events of editions: their place in the email, and calendars of them (RFC 5545, section 3.6.1).
 
-It holds what editions say, and nobody's token: everybody gets the same bytes.
+There's a calendar for each edition and a feed to subscribe to. Neither contains a personal token, so everyone gets the
+same bytes.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ REFRESH_INTERVAL = timedelta(hours=12)
 
 
 def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
-    """Write the dates that stand early in an edition that anybody may read, those beside which the mail links to this; or None."""
+    """Return a calendar of the dates that a public edition lists before its sections; None if it isn't public."""
     public = find_public_edition(installation, name)
     if public is None:
         return None
@@ -43,7 +44,7 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
 
 
 def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
-    """Write all dates of the newest editions; what several of them name stands as the newest has it."""
+    """Return a calendar of all dates in the newest editions. A date in several editions is taken from the newest."""
     settings, seen_ids = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
     editions = list_public_editions(installation, max_editions)
@@ -59,9 +60,9 @@ def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
 
 
 def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, date]:
-    """Return, by a section's key, until which day its entries stand among the dates that the mail sorts before the sections.
+    """Return, by section key, the last day of the dates that the email lists before the sections.
 
-    A section that has no entry among them is missing.
+    Sections without an entry in that list are missing.
     """
     dates = arrange_email(content).dates
     if dates is None:
@@ -73,9 +74,9 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
 def list_deadline_choices(
     content: EditionContent, entry: SectionEntry, lead: CandidateArticle
 ) -> tuple[tuple[Deadline, bool], ...]:
-    """List the deadlines that an entry's texts state, from the day of the edition on, for an editor to choose from.
+    """Return the deadlines stated in an entry's texts, from the edition's day on, for an editor to choose from.
 
-    With each is whether they give only its weekday.
+    Each comes with True if the text gives only its weekday.
     """
     if content.released_on is None:
         return ()
@@ -86,7 +87,7 @@ def list_deadline_choices(
 
 
 def _open_calendar(settings: Settings, name: str) -> "Calendar":
-    # Imported where a calendar is written: nothing else in this process needs it.
+    # Imported here because nothing else in this process needs it.
     from icalendar import Calendar
 
     calendar = Calendar()
@@ -97,7 +98,7 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
     calendar.add("x-wr-calname", name)
-    # RFC 7986, section 5.7; the other is what older programs read.
+    # RFC 7986, section 5.7; older programs read the second property.
     calendar.add("refresh-interval", REFRESH_INTERVAL, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", REFRESH_INTERVAL)
     return calendar
@@ -110,7 +111,7 @@ def _write_event(
     released_at: datetime,
     corrections: Sequence[Correction],
 ) -> "Event":
-    """Write one date: a moment where it is known, else a whole day; a deadline blocks nobody's time."""
+    """Return a calendar event: at a time if one is known, else for the whole day. It doesn't mark anyone as busy."""
     from icalendar import Event, vText
 
     event, base = Event(), settings.link_base
@@ -133,7 +134,7 @@ def _write_event(
 
 
 def _name_date(dated: DatedEntry) -> str:
-    """Name a date, the same in every edition: its story's link, or headline, and that it's the deadline in the story's text."""
+    """Return a date's ID, the same in every edition: its story's link or headline, marked if the text states it."""
     return f"{dated.entry.url or dated.entry.headline}{' due' if dated.is_stated_in_text else ''}"
 
 

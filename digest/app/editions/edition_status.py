@@ -1,4 +1,4 @@
-"""Where an edition stands. It imports little, so that `digest status` answers at once in an emergency."""
+"""The status of an edition. Few imports, so that `digest status` responds quickly in an emergency."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,10 +15,10 @@ from subscribers.phrases import weekday_date
 
 
 def resolve_edition_name(installation: Installation, name: str) -> str:
-    """Return the name of an edition; `current` is the one that goes out next, or went out last.
+    """Return the name of an edition; `current` means the next one to be sent, else the last one sent.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         return find_edition(session, name).name
@@ -26,9 +26,10 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditionStatus:
-    """Where an edition stands. `refusals` are how many someone has to acknowledge. `content_hash` says what it is.
+    """The status of an edition. `refusals` is how many refusals need a decision; `content_hash` identifies its content.
 
-    `blocked_reason` says why nothing of it leaves (it is paused, or all is held), `progress_sentence` how the last run gets on.
+    `blocked_reason` says why sending is stopped (the edition or all sending is paused); `progress_sentence` describes
+    the last run.
     """
 
     name: str
@@ -50,10 +51,10 @@ class EditionStatus:
 
 
 def read_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
-    """Say where an edition stands.
+    """Return the status of an edition.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     zone = installation.settings.file.publication.zone
     with installation.database.read() as session:
@@ -83,16 +84,16 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:
-    """Say delivery counts in one sentence; states in which nobody is are left out."""
+    """Return delivery counts as a sentence, without states that have none."""
     parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 
 def read_edition_status_or_none(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
-    """Say where an edition stands; None where `current` is asked for and there is no edition yet.
+    """Return the status of an edition; None if `name` is `current` and there's no edition yet.
 
     Raises:
-        UnknownEditionError: another was named, and there is none of that name.
+        UnknownEditionError: another name was given, and there's no edition of that name.
     """
     if name == "current":
         with installation.database.read() as session:

@@ -1,4 +1,4 @@
-"""What pages show: values read in one look, never acts."""
+"""Data for pages, read without changing anything."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ SENT_PAGE_SIZE = 50  # editions
 
 @dataclass(frozen=True, slots=True)
 class SentEdition:
-    """An edition with its delivery counts, and how its sending gets on: empty where nothing waits, or it is paused."""
+    """An edition with its delivery counts and progress; `progress_sentence` is empty if it's paused or complete."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -52,19 +52,19 @@ class SentEdition:
 
 
 class SendStartCondition(StrEnum):
-    """What an approved edition that is due waits for."""
+    """The event that starts the sending of an approved edition once it's due."""
 
-    TIMETABLE = "timetable"  # a process follows it, and sends within a minute
-    COMMAND = "command"  # nobody follows the timetable: somebody runs 'digest send'
+    TIMETABLE = "timetable"  # a process follows the schedule and sends within a minute
+    COMMAND = "command"  # no process follows the schedule, so someone has to run 'digest send'
     END_OF_HOLD = "end of hold"
 
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition with what the desk shows of it but for its message. `stories` are those that have a section.
+    """An edition as the desk shows it, without its email. `stories` are those in a section.
 
-    `editor_counts` is what editors changed of the version that stands, None where nobody counted. `goes_into_files`
-    where nobody is mailed: all that leaves is written into files. `release_start` is what it waits for once it is due.
+    `editor_counts` counts editors' changes to the approved version; None if they weren't counted. `goes_into_files` is
+    True if email is only written to files. `release_start` is what starts sending once the edition is due.
     """
 
     edition: Edition
@@ -78,7 +78,7 @@ class EditionView:
 
     @property
     def is_approved(self) -> bool:
-        """Whether it is approved and does not go out yet."""
+        """Whether it's approved but not being sent yet."""
         return self.edition.state is EditionState.APPROVED
 
 
@@ -86,7 +86,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
     """Return an edition's row.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     with installation.database.read() as session:
         return find_edition(session, name)
@@ -95,10 +95,10 @@ def read_edition(installation: Installation, name: str) -> Edition:
 def view_edition(
     installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
 ) -> EditionView:
-    """Read an edition as the desk shows it. No message is composed for it: see `edition_checks.render_and_check_edition_email`.
+    """Return an edition as the desk shows it. For its email, see `edition_checks.render_and_check_edition_email`.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
     with installation.database.read() as session:
@@ -124,7 +124,7 @@ def view_edition(
 
 
 def find_send_start_condition(session: Session) -> SendStartCondition:
-    """Find what makes an edition that is due go out. Whether the timetable's process runs at this moment is not known."""
+    """Return what starts the sending of a due edition. Whether the scheduler is running right now isn't known."""
     if read_current_hold(session):
         return SendStartCondition.END_OF_HOLD
     return SendStartCondition.TIMETABLE if find_schedule_start(session) else SendStartCondition.COMMAND
@@ -140,7 +140,7 @@ def _sent_edition(
 
 @dataclass(frozen=True, slots=True)
 class SentEditionsPage:
-    """Some of the editions that left, the newest first. `older_than` names the edition to go on from; empty at the end."""
+    """A page of sent editions, newest first. `older_than` is its last edition if there are older ones; else it's empty."""
 
     editions: tuple[SentEdition, ...]
     older_than: str
@@ -149,10 +149,10 @@ class SentEditionsPage:
 def list_sent_editions(
     installation: Installation, *, before: str = "", recent: CountCache | None = None, now: datetime
 ) -> SentEditionsPage:
-    """List editions that are going out, went out or were cancelled: those released before another one, by its name.
+    """Return editions being sent, sent, or canceled, newest first, only those before the edition `before` if given.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
     query = sent_ones.order_by(Edition.release_at.desc())
@@ -171,14 +171,14 @@ def list_sent_editions(
 
 
 def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
-    """Read what editors changed of the last editions that go out or went, the newest first."""
+    """Return the counts of editors' changes to the latest editions being sent or sent, newest first."""
     with installation.database.read() as session:
         return list_edition_change_counts(session)
 
 
 @dataclass(frozen=True, slots=True)
 class StorySearchPage:
-    """One page of the stories that fit a search, the best first, and how many fit in all; `next_start` is None on the last page."""
+    """A page of stories that match a search, best first, and the total count; `next_start` is None on the last page."""
 
     stories: tuple[EditionStory, ...]
     count: int
@@ -188,9 +188,10 @@ class StorySearchPage:
 def search_edition_stories(
     installation: Installation, edition: Edition, *, placed: bool | None, words: str, start: int, limit: int
 ) -> StorySearchPage:
-    """Find an edition's stories, the best first: all, those with a section or those without, whose title or address holds `words`.
+    """Search an edition's stories by title or URL, best first.
 
-    A page that would begin after the last one begins with that.
+    `placed` limits the search to stories with a section (True) or without (False). A `start` after the last match
+    begins with the last match.
     """
     query = select(EditionStory).where(EditionStory.edition_id == edition.id)
     if placed is not None:
@@ -210,7 +211,7 @@ def search_edition_stories(
 
 
 def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
-    """List the newest editions that anybody may read, with what they say in the versions that were approved, the newest first."""
+    """Return the newest public editions, each with the content of its approved version, newest first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.database.read() as session:
@@ -225,13 +226,13 @@ def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[
 
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
-    """List the corrections of editions by their names; an edition without one is missing."""
+    """Return the corrections of editions by name; editions without corrections are missing."""
     with installation.database.read() as session:
         return corrections.list_corrections_by_edition(session, names)
 
 
 def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
-    """Return an edition that anybody may read, with what it says in the version that was approved, or None."""
+    """Return a public edition with the content of its approved version, or None."""
     with installation.database.read() as session:
         edition = _find_public_edition(session, name)
         return next(iter(_with_contents(session, [edition])), None) if edition else None
@@ -243,7 +244,7 @@ def _find_public_edition(session: Session, name: str) -> Edition | None:
 
 
 def read_public_edition_html(installation: Installation, name: str) -> str | None:
-    """Return the web copy of an edition that anybody may read, or None."""
+    """Return the web copy of an edition, or None if it isn't public."""
     with installation.database.read() as session:
         edition = _find_public_edition(session, name)
         if edition is None:
@@ -259,32 +260,32 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
 
 
 def find_uncropped_image(installation: Installation, image: EditionImage) -> MediaFile | None:
-    """Return the picture that a cut was made from, on which a focus point can be chosen; None where it isn't kept."""
+    """Return the uncropped image of a crop, on which a focus point can be chosen; None if it isn't stored."""
     with installation.database.read() as session:
         return images.find_uncropped_image(session, image.hash)
 
 
 def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
-    """Return a stored picture with its bytes by their hash; None where there is none, or where the bytes aren't those."""
+    """Return a stored image by the hash of its bytes; None if there's none or the bytes don't match."""
     with installation.database.read() as session:
         return images.load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:
-    """Count the sources that the settings name."""
+    """Count the sources that are active in the settings."""
     with installation.database.read() as session:
         active = select(func.count()).select_from(Source).where(Source.active)
         return session.scalar(active) or 0
 
 
 def list_all_sources(installation: Installation) -> list[Source]:
-    """List every source that the database knows, in no order."""
+    """Return all sources in the database, in no particular order."""
     with installation.database.read() as session:
         return list(session.scalars(select(Source)))
 
 
 def find_readiness_problem(installation: Installation) -> str:
-    """Say publicly, without local paths, why this version can't use the database; empty if it can."""
+    """Return why this version can't use the database, without local paths for the public; empty if it can."""
     problem = find_schema_problem(installation)
     return f"{problem.message} Run 'digest doctor'." if problem else ""
 

@@ -1,4 +1,4 @@
-"""What editors changed of each draft: counted when it is approved, kept with the version, shown over time."""
+"""Counts of editors' changes to each draft, taken at approval, stored with the version, and shown over time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState
 
-MAX_COUNTED_EDITIONS = 20  # that a page shows
+MAX_COUNTED_EDITIONS = 20  # shown on a page
 _SHOWN_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
 class DraftChangeCounts:
-    """What editors changed of a draft; `content_hash` names the state of it that was counted."""
+    """Counts of editors' changes to a draft; `content_hash` identifies the counted state."""
 
     content_hash: str
     counts: EditorChangeCounts
@@ -32,7 +32,7 @@ class DraftChangeCounts:
 
 @dataclass(frozen=True, slots=True)
 class EditionChangeCounts:
-    """An edition that goes out or went, with what editors changed of it."""
+    """Counts of editors' changes to an edition that's being sent or was sent."""
 
     name: str
     number: int
@@ -41,7 +41,7 @@ class EditionChangeCounts:
 
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
-    """Return what an edition would say without its editors; None for one of before proposals were stored."""
+    """Return an edition's content without its edits; None if it's older than stored proposals."""
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None
@@ -49,7 +49,7 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:
-    """Count what editors changed of an edition as it stands; None for one of before proposals were stored."""
+    """Count the editors' changes to an edition as it is now; None if it's older than stored proposals."""
     proposed = read_proposed_content(session, edition, settings)
     if proposed is None:
         return None
@@ -58,7 +58,7 @@ def count_draft_changes(session: Session, edition: Edition, settings: Settings) 
 
 
 def find_editor_change_counts(session: Session, edition: Edition) -> EditorChangeCounts | None:
-    """Find what editors changed of the version that goes out, or went; None where nobody counted."""
+    """Return the counts of editors' changes to the approved version; None if they weren't counted."""
     query = select(Approval.editor_counts).where(
         Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING
     )
@@ -67,7 +67,7 @@ def find_editor_change_counts(session: Session, edition: Edition) -> EditorChang
 
 
 def list_edition_change_counts(session: Session) -> Sequence[EditionChangeCounts]:
-    """List the last editions that go out or went and that were counted, the newest first."""
+    """Return the latest editions being sent or sent that have counts, newest first."""
     query = (
         select(Edition.name, Edition.number, Edition.release_at, Approval.editor_counts)
         .join(Approval, Approval.edition_id == Edition.id)

@@ -1,4 +1,4 @@
-"""Every mail that the installation can send, with invented facts: for staff to look at, and to try templates with."""
+"""Samples of every email that the installation can send, with made-up data, for staff to view and to test templates."""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ _SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class SampleEmail:
-    """One mail of the gallery: its key (the folder of its templates below `mail/`), a title, and who gets it when."""
+    """A sample email: its key (its template folder under `mail/`), a title, and who gets it when."""
 
     key: str
     title: str
@@ -56,7 +56,7 @@ STAFF_MAILS = tuple(SampleEmail(**mail) for mail in _GALLERY["staff"])
 
 @dataclass(frozen=True, slots=True)
 class RenderedSample:
-    """An email as an invented subscriber gets it."""
+    """An email as a made-up subscriber gets it."""
 
     subject: str
     sender_name: str
@@ -66,22 +66,22 @@ class RenderedSample:
 
 
 def find_sample_email(key: str) -> SampleEmail | None:
-    """Return a mail of the gallery by its key; None for an unknown one."""
+    """Return the sample email for a key; None for an unknown one."""
     return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 
 def compose_sample_email(settings: Settings, key: str) -> RenderedSample:
-    """Compose one mail of the gallery with its invented facts.
+    """Render a sample email with its made-up data.
 
     Raises:
-        TemplateMistakeError: a template of the operator's own is broken.
-        RenderingError: a template of the operator's own lost a place at which it is cut.
+        TemplateMistakeError: one of the operator's own templates has a mistake.
+        RenderingError: one of the operator's own templates lacks a place at which it's split.
     """
     return _fill_sample(settings, _compose_mail(settings, key))
 
 
 def compose_sample_notice(settings: Settings, key: str, facts: Mapping[str, str]) -> RenderedSample:
-    """Compose a transactional email with its real facts for an invented subscriber.
+    """Render a transactional email with real data for a made-up subscriber.
 
     Raises:
         TemplateMistakeError: one of the operator's own templates has a mistake.
@@ -96,17 +96,17 @@ def _fill_sample(settings: Settings, message: MessageTemplate) -> RenderedSample
 
 
 def fill_sample_placeholders(text: SlottedText, settings: Settings) -> str:
-    """Fill the slots for an invented subscriber: when and where they signed up, and a token in their links."""
+    """Fill the placeholders for a made-up subscriber: sign-up time and source, and sample tokens in links."""
     language = settings.subscriber_language
     signup_words = write_signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
     return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: signup_words})
 
 
 def compose_sample_subject(settings: Settings, key: str) -> str:
-    """Compose the subject of one mail of the gallery alone, which takes a hundredth of the whole.
+    """Render only the subject of a sample email, which takes a hundredth of the time.
 
     Raises:
-        TemplateMistakeError: a template of the operator's own is broken.
+        TemplateMistakeError: one of the operator's own templates has a mistake.
     """
     if key == EDITION_KEY:
         return render_subject(
@@ -116,7 +116,7 @@ def compose_sample_subject(settings: Settings, key: str) -> str:
 
 
 def find_rendering_mistakes(settings: Settings) -> Iterator[str]:
-    """Render every mail of the gallery, and say what is wrong with the operator's own templates, each mistake once."""
+    """Render every sample email, and yield each mistake in the operator's own templates once."""
     known_mistakes = set[str]()
     for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS):
         try:
@@ -160,7 +160,7 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
 
 
 def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
-    """Return the invented facts of every notice by its kind, as `digest.deliver.send.notices.notice_sending` would write them."""
+    """Return made-up facts for every notice by kind, as in `digest.deliver.send.notices.notice_sending`."""
     values = list_sample_values(settings)
     facts: dict[str, dict[str, str]] = {
         mail.key: {} for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
@@ -176,7 +176,7 @@ def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]
 
 
 def list_sample_values(settings: Settings) -> Mapping[str, str]:
-    """Return what the names in braces of the gallery's facts stand for."""
+    """Return the values for the names in braces in the sample facts."""
     base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
     parts = list_part_titles(settings, language)
     only_last = Preferences(frozenset({parts[-1][0]}))
@@ -204,7 +204,7 @@ def list_sample_values(settings: Settings) -> Mapping[str, str]:
 
 
 def make_sample_content(settings: Settings) -> EditionContent:
-    """Return an invented edition with the publication's own sections, every kind of entry and a labelled block in it."""
+    """Return a made-up edition with the publication's own sections, every kind of entry, and a labeled block."""
     language = settings.subscriber_language
     sections = [
         EditionSection(
@@ -236,7 +236,7 @@ def make_sample_content(settings: Settings) -> EditionContent:
 
 
 def _write_dates(entry: SectionEntry, language: SubscriberLanguage) -> SectionEntry:
-    """Write the dates of an invented entry, which stand in English in it, as readers read them."""
+    """Return a sample entry with its dates translated from English."""
     date_text = language.short_month_day(date(2026, 11, 18)) if entry.date else ""
     when = entry.when
     if when is None:

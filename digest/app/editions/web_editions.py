@@ -1,4 +1,4 @@
-"""The web edition: the page of an edition that went out, with its neighbours and its corrections; and the card beside links to it."""
+"""Web editions: the page of a sent edition with its neighbors and corrections, and the social card for links to it."""
 
 import hashlib
 import json
@@ -38,27 +38,27 @@ log = get_logger("digest.web_editions")
 
 @dataclass(frozen=True, slots=True)
 class EditionListItem:
-    """An edition as a list shows it."""
+    """An edition in a list."""
 
     name: str
     number: int
     subject: str
     preheader: str
     release_at: datetime
-    corrected_at: datetime | None = None  # the last time; subject and preview line read as they were corrected
+    corrected_at: datetime | None = None  # the latest correction, which subject and preheader include
 
     @property
     def changed_at(self) -> datetime:
-        """When it last said something else."""
+        """The last time its content changed."""
         return self.corrected_at or self.release_at
 
 
 @dataclass(frozen=True, slots=True)
 class EditionPage:
-    """The page of an edition that anybody may read.
+    """The page of a public edition.
 
-    `pieces` are those of the web edition, with the corrections in them; none of an edition that was approved by a version without
-    them. `card` is the hash of the card's picture, empty where there is none. `upcoming` is told of beside the newest edition alone.
+    `pieces` are the web edition's fragments with corrections; empty if an older version without them approved it.
+    `card` is the hash of the social card's image, or empty. `upcoming` is set only on the newest edition's page.
     """
 
     line: EditionListItem
@@ -73,32 +73,32 @@ class EditionPage:
 
     @property
     def changed_at(self) -> datetime:
-        """When it last said something else."""
+        """The last time its content changed."""
         return max([self.sent_at, *(correction.at for correction in self.corrections)])
 
 
 @dataclass(frozen=True, slots=True)
 class SocialCardRequest:
-    """What a card shows: its words, and the lead's picture, if any. The same request finds the card again."""
+    """The content of a social card: its texts and the lead story's image, if any. Equal requests find the same card."""
 
     words: SocialCardTexts
     picture: EditionImage | None
 
     @property
     def picture_hash(self) -> str:
-        """The hash of the picture; empty without one."""
+        """The image's hash; empty without one."""
         return self.picture.hash if self.picture else ""
 
     @property
     def focus(self) -> FocusPoint | None:
-        """The focus point of the picture, if an editor chose one."""
+        """The image's focus point, if an editor chose one."""
         return self.picture.focus if self.picture else None
 
     @property
     def address(self) -> str:
-        """The address under which the card is kept."""
+        """The key under which the card is stored."""
         words = self.words
-        # How it looks is left out: a publication that takes another colour keeps the cards that it has.
+        # Colors are left out, so a publication that changes its colors keeps its existing cards.
         card_values: list[Any] = [words.name, words.issue, words.headline, words.deadline, self.picture_hash]
         if self.focus:
             card_values.append(self.focus)
@@ -109,18 +109,18 @@ LIST_ITEM_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_a
 
 
 def read_edition_list_items(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
-    """Read the lines of editions from rows of `LIST_ITEM_COLUMNS`; those that aren't proven are left out."""
+    """Return list items for rows of `LIST_ITEM_COLUMNS`, except for editions that fail verification."""
     return [make_edition_list_item(version) for version in verified_editions.find_verified_versions(session, rows)]
 
 
 def make_edition_list_item(version: verified_editions.VerifiedVersion) -> EditionListItem:
-    """Make the line of an edition."""
+    """Return the list item of an edition."""
     edition, stated = version.edition, version.stated
     return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
 
 
 def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction]) -> EditionListItem:
-    """Return the line of an edition with its corrections in it."""
+    """Return an edition's list item with its corrections."""
     return replace(
         line,
         subject=corrected_content.correct_line(line.subject, made),
@@ -130,7 +130,7 @@ def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction])
 
 
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
-    """Read the page of an edition that anybody may read, or None."""
+    """Return the page of an edition, or None if it isn't public."""
     settings = installation.settings
     with installation.database.read() as session:
         public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
@@ -171,7 +171,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
-    """List corrections as readers see them."""
+    """Return corrections as subscribers see them."""
     zone, language = settings.file.publication.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
@@ -181,7 +181,7 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
 
 
 def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
-    """Find the edition that went out next after one, or last before it."""
+    """Return the next sent edition after this one or, if `later` is False, the last one before it."""
     query = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     if later:
         query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
@@ -197,16 +197,16 @@ def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: 
 
 
 def _find_card(session: Session, request: SocialCardRequest) -> str:
-    """Return the hash of an edition's card; empty where it has none."""
+    """Return the hash of an edition's social card; empty if it has none."""
     card = find_image(session, request.address)
     return card.hash if card else ""
 
 
 def store_social_card(installation: Installation, name: str, *, now: datetime) -> None:
-    """Draw and keep the card of an approved edition. What cannot be drawn costs the page its card, and nothing else.
+    """Draw and store an approved edition's social card. If it can't be drawn, the page just has no card.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
     with installation.database.read() as session:
@@ -233,7 +233,7 @@ def _draw_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint | None)
 
 
 def build_card_request(content: EditionContent, publication_name: str, settings: Settings) -> SocialCardRequest:
-    """Say what the card of an edition shows."""
+    """Return the content of an edition's social card."""
     layout = arrange_email(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
@@ -251,5 +251,5 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
 
 
 def _with_plain_spaces(text: str) -> str:
-    """Return a text as a picture can set it: not every typeface has the spaces that keep words together."""
+    """Return text with ordinary spaces only, because not every font has non-breaking ones."""
     return " ".join(text.split())

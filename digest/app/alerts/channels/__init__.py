@@ -1,4 +1,4 @@
-"""The channels that alerts go out over: a module each, which declares `CHANNEL`. No other code names one of them."""
+"""Alert channels, one module each, which defines `CHANNEL`. No other code names a channel."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,18 +12,18 @@ from digest.settings import Settings
 
 @cache
 def load_alert_channels() -> Mapping[str, AlertChannel]:
-    """Return every channel by its name."""
+    """Return all channels by name."""
     modules = [import_module(f"{__name__}.{module_info.name}") for module_info in iter_modules(__path__)]
     return {module.CHANNEL.name: module.CHANNEL for module in modules}
 
 
 def list_enabled_channels(settings: Settings) -> list[AlertChannel]:
-    """List the channels that the settings switch on."""
+    """Return the channels that are switched on in the settings."""
     return [channel for channel in load_alert_channels().values() if channel.is_on(settings)]
 
 
 def explain_unusable_channels(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
-    """Explain, by setting, under which new values of `[alerts]` nothing could be sent."""
+    """Return why nothing could be sent under new values of `[alerts]`, by setting; empty if all are usable."""
     problems = {
         channel.setting: channel.explain_refusal(settings, values[channel.setting])
         for channel in load_alert_channels().values()

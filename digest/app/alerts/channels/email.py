@@ -1,4 +1,4 @@
-"""Alerts by email: one for all that one look found, to the staff whom `alerts.mail` names."""
+"""Alerts by email: one message for everything that a check found, to the staff named in `alerts.mail`."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -25,14 +25,14 @@ from digest.store.alert_models import Alert
 from digest.store.models import Edition
 from subscribers.errors import ApplicationError
 
-# While the installation is held no mail leaves, this one neither.
+# While sending is paused, no email leaves, including this one.
 UNMAILED_KINDS = frozenset({"held"})
 
 
 def send_alert_email(installation: Installation, events: AlertEvents, now: datetime) -> str:
-    """Queue one email of what opened and what is over; say what went wrong, empty if nothing did.
+    """Queue one email about new and resolved alerts; return an error message, empty if it was queued.
 
-    Emails are encrypted until they have left, so without the keys none can be queued.
+    Emails are encrypted until they're sent, so they can't be queued without the keys.
     """
     opened = [alert for alert, event in events if event == "opened"]
     over = [alert for alert, event in events if event == "over"]
@@ -54,14 +54,17 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
 
 
 def is_emailed(session: Session, settings: Settings, alert: Alert, event: AlertEvent) -> bool:
-    """Decide whether an email tells of an alert: not where another email does, or none can leave."""
+    """Return whether an alert is emailed: not if another email covers it, or if no email can leave."""
     if alert.kind in UNMAILED_KINDS:
         return False
     return event == "over" or alert.kind not in OWN_EMAIL_KINDS or not _has_own_email(session, settings, alert)
 
 
 def _has_own_email(session: Session, settings: Settings, alert: Alert) -> bool:
-    """Return whether the edition of an alert has an email of its own, which says more. A rule that should have sent one isn't enough."""
+    """Return whether the alert's edition was the subject of a more detailed email.
+
+    It must have been queued; a rule that should have queued it isn't enough.
+    """
     try:
         edition = find_edition(session, alert.subject)
     except UnknownEditionError:
@@ -72,7 +75,7 @@ def _has_own_email(session: Session, settings: Settings, alert: Alert) -> bool:
 def _own_emails(
     session: Session, settings: Settings, kind: str, edition: Edition
 ) -> Iterator[tuple[StaffMailKind, str]]:
-    """Yield the kind and occasion of each email that may have told of an alert about an edition."""
+    """Yield the kind and occasion of each email that may have covered an alert about an edition."""
     deadline = find_deadline(session, settings.file, edition)
     if kind == "missed-deadline" and deadline is not None:
         yield "deadline", make_deadline_email_key(edition.slot, DeadlineDecision.WAIT, deadline)

@@ -1,4 +1,4 @@
-"""Posting alerts to a webhook: signed as Standard Webhooks does it (https://www.standardwebhooks.com), as JSON."""
+"""Alerts as JSON to a webhook, signed as in Standard Webhooks (https://www.standardwebhooks.com)."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from digest.store.alert_models import Alert
 
 
 def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
-    """Write what is posted of an alert, as JSON. It names no reader and no address."""
+    """Return an alert's payload as JSON. It contains no subscriber and no email address."""
     opened_at = alert.opened_at or alert.seen_at
     is_over = event == "over"
     over_since = (alert.missing_since or alert.ended_at) if is_over else None
@@ -30,7 +30,7 @@ def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> 
 
 
 def build_test_payload(settings: Settings, now: datetime) -> bytes:
-    """Write what is posted as a test: the fields of an alert, of a kind that no alert has."""
+    """Return the payload of a test alert, with a kind that no real alert has."""
     sentence = "This is a test from the settings page."
     alert_fields = {"kind": "test", "subject": "", "sentence": sentence}
     return _write_event(settings, "test", now, alert_fields, now, None)
@@ -56,9 +56,9 @@ def _write_event(
 
 
 def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
-    """Give the header fields that prove a post: an HMAC-SHA256 over id, time and body.
+    """Return the headers that authenticate a post: an HMAC-SHA256 over ID, time, and body.
 
-    A secret that begins with `whsec_` is base64 after that, as Standard Webhooks writes it; any other is taken as it is.
+    A secret that begins with `whsec_` is followed by base64, as in Standard Webhooks; any other is used as is.
     """
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else b""
@@ -72,29 +72,29 @@ def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -
 
 
 def _send_post(installation: Installation, events: AlertEvents, now: datetime) -> str:
-    """Post one event; return what went wrong, empty where it was taken."""
+    """Post one event; return an error message, empty if it was accepted."""
     ((alert, event),) = events
     settings = installation.settings
     return _post_signed(settings, f"alert-{alert.id}-{event}", build_alert_payload(settings, alert, event), now)
 
 
 def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime) -> str:
-    """Sign a body and post it under the guards of what goes out; return what went wrong, empty where it was taken."""
+    """Sign and post a body under the rules for outgoing requests; return an error message, empty if it worked."""
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     headers = {"Content-Type": "application/json", **sign_payload(secret, message_id, now, body)}
     return request_guarded(settings, settings.file.alerts.webhook, body, headers)
 
 
 def _send_test(installation: Installation, now: datetime) -> str:
-    """Post a test, whose `type` is `alert.test`; return what went wrong, empty where it was taken."""
+    """Post a test, whose `type` is `alert.test`; return an error message, empty if it was accepted."""
     settings = installation.settings
     return _post_signed(settings, f"alert-test-{secrets.token_hex(8)}", build_test_payload(settings, now), now)
 
 
 def explain_refused_url(settings: Settings, webhook: str) -> str:
-    """Explain why nothing could be posted to a URL; empty where it can be, and where its name has no address now.
+    """Explain why alerts can't be posted to a URL; return "" if they can or its host name doesn't resolve now.
 
-    It's looked up under the guards of every fetch, so that an admin hears before an alert is lost.
+    The rules for all outgoing requests apply, so an admin learns of a problem before an alert is lost.
     """
     if settings.alert_secret is None:
         return "DIGEST_ALERT_SECRET isn't set, so alerts can't be signed. Set it in digest.env and restart."
@@ -107,7 +107,7 @@ def explain_refused_url(settings: Settings, webhook: str) -> str:
     except AddressRefusedError as exc:
         return str(exc)
     except UnknownHostError:
-        return ""  # the name server may be away; the test post tells
+        return ""  # the name server may be down; the test post will show it
     return ""
 
 
