@@ -51,7 +51,7 @@ def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: dateti
     If `digest.toml` has a source of the same name, its topics, weight, `primary`, and `own` apply.
 
     Raises:
-        EvaluationError: a file cannot be read as a feed.
+        EvaluationError: a file can't be read as a feed.
     """
     limits, site = settings.file.limits, settings.file.publication.site
     articles: list[CandidateArticle] = []

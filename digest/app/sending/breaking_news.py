@@ -61,7 +61,7 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
     """Return an extra edition for the page that asks whether to send it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     settings = installation.settings
     with installation.read() as session:

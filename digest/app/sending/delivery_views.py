@@ -137,8 +137,8 @@ def view_deliveries(
     A large edition's counts may be a few seconds old if they were shown then.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownEditionError: there is none of that name.
+        NotPermittedError: the actor isn't an admin.
+        UnknownEditionError: no edition has this name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     with installation.read() as session:
@@ -186,8 +186,8 @@ def list_uncertain_ids_without_report(
     """Return the IDs of an edition's uncertain deliveries without news for a day although others were reported on.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownEditionError: there is none of that name.
+        NotPermittedError: the actor isn't an admin.
+        UnknownEditionError: no edition has this name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     doubts = list_uncertain(installation, name, now=now)
@@ -324,7 +324,7 @@ def view_delivery_recipients(
     """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         UnknownEditionError: there's no such edition.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)

@@ -133,7 +133,7 @@ def explain_paused_edition(installation: Installation, name: str) -> str:
     """Return why an edition is waiting for a person: it's paused, or all sending is. Empty if it isn't waiting.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -191,7 +191,7 @@ def read_test_report(installation: Installation, name: str, serial: str) -> Staf
     """Return the report on a test of an edition, or None if there's no test with this serial.
 
     Raises:
-        UnknownEditionError: there is no such edition.
+        UnknownEditionError: there's no such edition.
     """
     name = resolve_edition_name(installation, name)
     with installation.read() as session:
@@ -228,7 +228,7 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
     """Resume a paused edition. Failures reported before `now` no longer count against it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     name = resolve_edition_name(installation, name)
     with RESUME.transaction(installation, actor, name, now=now) as (session, audit):

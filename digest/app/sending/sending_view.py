@@ -107,7 +107,7 @@ def view_sending(
     """Return the view of an edition being sent, consistent at one moment. A large edition's may be a few seconds old.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
 
     def read_view(session: Session, edition: Edition) -> SendingView:

@@ -35,7 +35,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
     """Return the uncertain deliveries of an edition or `NOTICES`, oldest first, including those of dead processes.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     name = _find_name(installation, name)
     recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=now)

@@ -131,7 +131,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
     """Return a table of `EDITABLE_TABLES` for its page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LOOK.check_role(installation.database, actor, table, now=now)
     settings = installation.settings

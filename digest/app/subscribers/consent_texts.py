@@ -35,7 +35,7 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
     """Return the current consent text and all earlier ones.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "wordings", now=now)
     with installation.database.read() as session:

@@ -123,7 +123,7 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
     """Return the content of the growth page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LOOK.check_role(installation.database, actor, "growth", now=now)
     file = installation.settings.file

@@ -36,7 +36,7 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
     """Count the effects of undoing an import.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
     UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
@@ -51,7 +51,7 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
     """Undo a finished import, or continue an interrupted undo.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
     with UNDO.steps(installation, actor, f"import {batch}", now=now) as draft:

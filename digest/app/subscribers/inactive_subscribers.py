@@ -27,7 +27,7 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     """Count the subscribers who could be asked. For a large list, it takes a few seconds.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
     with installation.database.read() as session:
@@ -43,7 +43,7 @@ def ask_inactive_subscribers(
     so.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     settings = installation.settings
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:

@@ -188,7 +188,7 @@ def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReas
     """Write the row results to a new CSV file readable only by its owner, then delete the intermediate file.
 
     Raises:
-        ExportFileError: the file is there already, or cannot be made.
+        ExportFileError: the file already exists or can't be created.
     """
     with open_new_export_file(file) as csv_file:
         write_outcomes(csv_file, read_outcomes(account), name_outcome)
@@ -239,7 +239,7 @@ def list_unfinished_imports(
     """Return the unfinished imports, each with its number of people.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
     with installation.database.read() as session:
@@ -262,7 +262,7 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
     """Return the view of imports.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     unfinished = list_unfinished_imports(installation, actor, now=now)
     with installation.database.read() as session:
@@ -280,7 +280,7 @@ def find_finished_import(
     """Return a finished import by its number, or None.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
     with installation.database.read() as session:
@@ -291,8 +291,8 @@ def count_import_people(installation: Installation, actor: Actor, batch: int, *,
     """Count the people in an import that can be abandoned.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownImportError: there is no unfinished import of that number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownImportError: no unfinished import has this number.
     """
     ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
     for unfinished, people in list_unfinished_imports(installation, actor, now=now):
@@ -305,8 +305,8 @@ def abandon_import(installation: Installation, actor: Actor, batch: int, *, now:
     """Abandon an unfinished import and remove the people that only it added.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownImportError: there is no unfinished import of that number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownImportError: no unfinished import has this number.
     """
     with ABANDON.steps(installation, actor, f"import {batch}", now=now) as draft:
         result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
@@ -335,9 +335,9 @@ def export_list(
     """Write the matching subscribers to a new CSV file readable only by its owner; return the result with their number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ExportFileError: the file is there already, or cannot be made.
-        ExportStateError: the filter asks for people whose addresses may not leave.
+        NotPermittedError: the actor isn't an admin.
+        ExportFileError: the file already exists or can't be created.
+        ExportStateError: the filter selects people whose addresses may not be exported.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
         return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
@@ -356,8 +356,8 @@ def export_list_to_open_file(
     """Write the matching subscribers to an open file as CSV; return the result with their number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ExportStateError: the filter asks for people whose addresses may not leave.
+        NotPermittedError: the actor isn't an admin.
+        ExportStateError: the filter selects people whose addresses may not be exported.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft:
         return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
@@ -429,7 +429,7 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
     """Count the people who could be asked whether they want the newsletter.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     ASK.check_role(installation.database, actor, "unverified people", now=now)
     with installation.database.read() as session:
@@ -440,7 +440,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
     """Queue re-permission emails for up to `limit` people imported without evidence; return the number queued.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     settings = installation.settings
     with ASK.steps(installation, actor, "unverified people", now=now) as draft:

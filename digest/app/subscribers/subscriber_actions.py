@@ -84,7 +84,7 @@ def find_meant_domain(address_text: str) -> str:
     """Return the domain that was probably meant by a mistyped address, or an empty string.
 
     Raises:
-        AddressError: the text is no address.
+        AddressError: the text isn't an email address.
     """
     return find_likely_domain(read_address(address_text).domain)
 
@@ -93,9 +93,9 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
     """Return a person's number by their full address. The audit log records the lookup without the address.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AddressError: the text is no address.
-        UnknownPersonError: nobody of this address is on the list; the message says whether it is suppressed.
+        NotPermittedError: the actor isn't an admin.
+        AddressError: the text isn't an email address.
+        UnknownPersonError: no subscriber has this address; the message says whether it's suppressed.
     """
     address = read_address(address_text)
     with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -112,9 +112,9 @@ def unsubscribe_by_admin(
     `whom` is their address or number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
+        OSError: the unsubscribe log couldn't be written.
     """
     with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, installation.keys, whom).number
@@ -170,9 +170,9 @@ def request_address_correction(
     """Email a new address to confirm that it's a subscriber's; nothing else changes until then. Return True.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AddressError: the text is no address.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the actor isn't an admin.
+        AddressError: the text isn't an email address.
+        UnknownPersonError: no subscriber has this number.
         CorrectionRefusedError: the address can't be corrected like this.
     """
     settings, wording = installation.settings, current_consent_text(installation.settings)
@@ -201,8 +201,8 @@ def withdraw_address_correction(
     """Cancel an unconfirmed address correction; return False if there's none.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     with WITHDRAW_CORRECTION.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         find_person_row(session, installation.keys, number)
@@ -219,9 +219,9 @@ def erase_subscriber(
     A keyed hash of the address prevents later imports of it.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
+        OSError: the unsubscribe log couldn't be written.
     """
     with ERASE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         keys = installation.keys
@@ -276,9 +276,9 @@ def allow_signup_again(
     """Allow the owner of a suppressed address to sign up again, which they must still confirm.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        NotSuppressedError: the address is not suppressed.
-        AddressError: the text is no address.
+        NotPermittedError: the actor isn't an admin.
+        NotSuppressedError: the address isn't suppressed.
+        AddressError: the text isn't an email address.
     """
     address = read_address(address) if isinstance(address, str) else address
     with ALLOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -293,8 +293,8 @@ def renew_person_links(
     """Renew a person's links, so that links in earlier emails can only unsubscribe; return (number, whether it did).
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
     """
     with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         person = find_person_row(session, installation.keys, whom)
@@ -310,7 +310,7 @@ def count_people_by_state(installation: Installation, actor: Actor, *, now: date
     """Return the number of people by state.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     COUNT.check_role(installation.database, actor, "the list", now=now)
     with installation.database.read() as session:

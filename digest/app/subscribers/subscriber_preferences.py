@@ -57,7 +57,7 @@ def view_subscriber_preferences(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        UnknownPersonError: nobody has this number.
+        UnknownPersonError: no subscriber has this number.
         PreferencesRefusedError: the person isn't subscribed.
     """
     SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)

@@ -126,8 +126,8 @@ def view_subscriber_record(
     """Return a person's record. It contains the address only while it's revealed and the sign-in is fresh.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     SHOW_RECORD.check_role(installation.database, staff.actor, f"person {number}", now=now)
     settings, keys = installation.settings, installation.keys
@@ -257,8 +257,8 @@ def require_subscriber(installation: Installation, staff: SignedInStaff, number:
     """Check that a person has this number.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
     with installation.database.read() as session:
@@ -270,8 +270,8 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
     """Return whether a member who unsubscribes a person now could undo it.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     require_subscriber(installation, staff, number, now=now)
     with installation.database.read() as session:

@@ -160,7 +160,7 @@ def view_subscriber_list(
     """Return a page of the list.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
     database, settings = installation.database, installation.settings
@@ -202,7 +202,7 @@ def count_exportable(
     """Count the subscribers who match a filter, including paused ones. No one else may be exported.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
     return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)

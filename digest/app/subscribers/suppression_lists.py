@@ -206,7 +206,7 @@ def receive_suppression_file(
     """Store an uploaded suppression file, still encrypted. Nothing is adopted.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     upload_name = secrets.token_hex(8)
     folder = installation.settings.uploads_folder / upload_name

@@ -134,7 +134,7 @@ class ListUploads:
         """Return all uploads of a kind, newest first.
 
         Raises:
-            NotPermittedError: the actor is no admin.
+            NotPermittedError: the actor isn't an admin.
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
@@ -221,8 +221,8 @@ class ListUploads:
         """Stop the processing of an upload and wait for the current step to end.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UnknownUploadError: there is none of that name.
+            NotPermittedError: the actor isn't an admin.
+            UnknownUploadError: no upload has this name.
         """
         self.find(installation, actor, name, now=now, kind=kind)
         with self._lock:

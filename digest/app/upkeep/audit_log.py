@@ -89,7 +89,7 @@ def view_audit_log(
     """Return a page of the log, newest first, examining at most 2,000 rows.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
@@ -174,7 +174,7 @@ def iterate_audit_log(
     """Yield all matching rows, newest first.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     below: AuditPosition | None = None
@@ -190,7 +190,7 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
     """Verify the chain of the log from its first row, and store the result for the page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
@@ -226,7 +226,7 @@ def export_audit_log(
     """Write the matching rows as CSV, newest first; return their number. The export and its reason are logged.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     with EXPORT_LOG.transaction(installation, actor, "audit log", now=now) as (_, draft):
         draft.detail = {"why": reason}

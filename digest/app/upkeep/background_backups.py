@@ -51,7 +51,7 @@ class BackgroundBackups:
         """Return the result of the last backup in the folder, and the progress of a running one.
 
         Raises:
-            NotPermittedError: the actor is no admin.
+            NotPermittedError: the actor isn't an admin.
         """
         LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
         progress = self._progress  # read before the outcome, so that a backup ending in between is shown as finished

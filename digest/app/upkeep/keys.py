@@ -38,7 +38,7 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
     """Return the keys by kind, each with the number of rows that use it, without secrets.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "keys", now=now)
     with installation.read() as session:
