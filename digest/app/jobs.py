@@ -83,7 +83,7 @@ def require_postgresql_for_workers(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Collect from the sources that are due; other processes may visit some of them (`join_running_collection`).
+    """Visit the sources that are due; other processes may take some of them (`join_running_collection`).
 
     Raises:
         JobStoppedError: the process is stopping and sources remain.
@@ -416,7 +416,10 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
 
 
 def note_send_end(context: JobContext, report: SendReport | None) -> None:
-    """Record for the heartbeat that an edition was sent or couldn't be; None is a run that ended with an error."""
+    """Record for the heartbeat that an edition was sent or couldn't be; None is a run that ended with an error.
+
+    An edition that ends with refusals that must be acknowledged counts as a failure.
+    """
     failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)
     if is_over and not context.stopping.is_set():

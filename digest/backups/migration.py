@@ -1,7 +1,7 @@
 """Moving everything to another database: every row is copied and verified in one transaction.
 
-The old database is then paused. If the move fails, nothing has changed: the new database stays empty, and the move can
-be restarted. Only a few thousand rows are in memory at a time.
+The old database is paused before the copy is committed. If the move fails, nothing has changed: the new database stays
+empty, and the move can be restarted. Only a few thousand rows are in memory at a time.
 """
 
 import hashlib

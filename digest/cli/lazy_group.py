@@ -99,7 +99,7 @@ def _refuse_old_name(error: click.UsageError) -> None:
 
 
 def _explain_unopened_file(error: Exception, user: str | None) -> click.ClickException | None:
-    """Return the error for a file that the user who replaced root can't open, or None for other errors."""
+    """Return an error if the user as whom a root process continued can't open a file, or None for other errors."""
     cause = error if isinstance(error, OSError) else error.__cause__
     if user is None or not isinstance(cause, PermissionError) or cause.filename is None:
         return None

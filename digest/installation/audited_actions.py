@@ -35,7 +35,7 @@ from subscribers.loggers import get_logger
 
 
 class Role(StrEnum):
-    """What an actor may do. Admins may do everything that editors may."""
+    """The permissions of an actor. Admins may do everything that editors may."""
 
     EDITOR = "editor"
     ADMIN = "admin"

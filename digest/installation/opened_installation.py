@@ -77,7 +77,7 @@ class MigrationError(ApplicationError):
 
 
 class Installation:
-    """The installation that commands and processes work on. Keys are loaded when first needed. Thread-safe."""
+    """The installation that commands and processes work on. Keys are loaded when first needed, from any thread."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
         """Use freshly loaded settings and an open database."""
@@ -116,7 +116,7 @@ class Installation:
         if names == self._brand_image_names or not (self._brand_image_names or branding.logo or branding.header):
             return
         self._brand_image_names = names
-        # Imported here, as it needs the image library, and most processes may not.
+        # Imported here, as it needs the image library, and the installation may have no images.
         from digest.edition.brand_images import find_header_image, find_light_and_dark_logo
 
         with self.database.read() as session:
@@ -200,8 +200,8 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
-    Nothing is created unless `may_create` is set. Without `may_migrate`, which read-only callers omit, an older schema
-    is refused and left unchanged. A database opened in a different place is paused in any case
+    Nothing is created unless `may_create` is set. Read-only callers set `may_migrate` to False, so that an older schema
+    is refused and left unchanged. All sending is paused in any case if the database was last opened elsewhere
     (`digest.installation.copied_installation_guard`). After an upgrade from a version that didn't bind consents to
     addresses, they're bound first, with `show_progress`.
 

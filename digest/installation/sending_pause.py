@@ -1,4 +1,4 @@
-"""Pausing and resuming all sending. It imports quickly, as an emergency stop must be immediate."""
+"""Pausing and resuming all sending. The module imports quickly, as an emergency stop must be immediate."""
 
 from datetime import datetime
 

@@ -244,7 +244,7 @@ class InboundMailResult:
 def process_inbound_mail(
     installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
 ) -> InboundMailResult:
-    """Read the bounce mailbox, then apply its messages and the providers' events. A mailbox error doesn't stop this.
+    """Read the bounce mailbox, and apply its messages and the providers' events even if that fails.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -63,7 +63,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts; `is_kept` if they were stored by the last nightly run."""
+    """An edition with its delivery counts; `is_kept` says whether they were stored by a nightly run."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -112,7 +112,10 @@ class EditionTestEmailCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveriesView:
-    """A page of editions, newest first, and the sections below it. `older_than` starts the next page, if any."""
+    """A page of editions, newest first, and the sections below it. `older_than` starts the next page, if any.
+
+    `notice_doubts` are the oldest uncertain deliveries of transactional emails.
+    """
 
     editions: tuple[EditionDeliveries, ...]
     older_than: int | None
@@ -183,7 +186,7 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
 def list_uncertain_ids_without_report(
     installation: Installation, actor: Actor, name: str, *, now: datetime
 ) -> list[str]:
-    """Return the IDs of an edition's uncertain deliveries without news for a day although others were reported on.
+    """Return the IDs of an edition's uncertain deliveries not reported on for a day, although others were.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

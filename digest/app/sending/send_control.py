@@ -112,7 +112,7 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
 
 
 def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
-    """Return the sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
+    """Return a sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
     with installation.read() as session:
         edition = find_edition(session, status.name)
         if edition.planned_at is not None:
@@ -142,7 +142,10 @@ def explain_paused_edition(installation: Installation, name: str) -> str:
 
 
 def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
-    """Return whether live processes are handing over all remaining deliveries of an edition, so a run is useless."""
+    """Return whether live processes are handing over all remaining deliveries, so that no run is needed yet.
+
+    Nothing changes. Once it returns False, `send_edition` closes the edition, retries deliveries, or resolves the rest.
+    """
     purpose = make_edition_delivery_purpose(name)
     with installation.read() as session:
         if not count_deliveries(session, purpose).last_are_leaving:

@@ -116,7 +116,7 @@ def decide_set_aside_domains(
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Release emails to domains that were set aside, regardless of their stop rules, or drop them, in the send loop.
+    """Send the emails set aside for domains regardless of their stop rules, or drop them; the send loop does so.
 
     Raises:
         UnknownEditionError: there's no such edition.

@@ -204,7 +204,8 @@ def change_settings(
     if table == "branding":
         _refuse_invisible_logos(installation, new_file.branding)
     _refuse_silence(installation.settings, new_file)
-    # Write the file within the transaction, so that a crash can't separate the change from its audit row and email.
+    # Write the file within the transaction, so that a crash can't separate the change from its audit row and email for
+    # long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
         if table == "sender":
@@ -416,7 +417,7 @@ class SendTimeComparison:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the send time differs, or whether it's skipped."""
+        """Whether the send time differs, or only one of them is skipped."""
         return _outcome(self.now) != _outcome(self.then)
 
 

@@ -134,7 +134,7 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def draft(self) -> str:
-        """The draft schedule: 12.5 hours before editions are sent, or the evening before for a morning send time."""
+        """The draft schedule: 12.5 hours before the send time, so on the evening before if that's in the morning."""
         rule = parse_schedule_rule(self.release)
         if rule.period:
             return self.release

@@ -170,9 +170,9 @@ def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneInfo) -> dict[str, Any]:
-    """Describe an event (https://schema.org/Event); empty for deadlines and events without the place it requires.
+    """Describe an event (https://schema.org/Event); empty for a deadline, or without a place.
 
-    The place comes before the source's details. A single detail may be either, so it doesn't count as a place.
+    Search engines require a place. It comes before the source's details, so a single detail may be either.
     """
     if when.kind != "event" or len(entry.details) < 2:
         return {}

@@ -24,7 +24,7 @@ _URLS_A_QUERY = 500
 
 
 class UnknownSourceNumberError(RefusalError):
-    """Raised if no source has a number."""
+    """Raised if there's no source with the given number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ MAX_NAMED_PEOPLE = 100  # people listed in an audit row
 
 
 class UnknownImportError(RefusalError):
-    """Raised if no unfinished import has a number."""
+    """Raised if there's no unfinished import with the given number."""
 
 
 class ExportFileError(RefusalError):

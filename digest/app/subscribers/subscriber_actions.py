@@ -43,7 +43,7 @@ RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
 VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
 
 STAFF_RECIPIENT = mark_message("our staff")  # as shown to subscribers whose address was viewed
-# The subject of an audit row if no person's number is known or may be recorded.
+# The subject of an audit row if no person's number is known.
 AN_ADDRESS = "an address"
 
 
@@ -60,7 +60,7 @@ class CorrectionRefusedError(RefusalError):
 
 
 class NotSuppressedError(RefusalError):
-    """Raised if an address to be allowed again isn't suppressed."""
+    """Raised if the address to allow isn't suppressed."""
 
 
 def add_person(
@@ -291,6 +291,8 @@ def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
     """Renew a person's links, so that links in earlier emails can only unsubscribe; return (number, whether it did).
+
+    `whom` is their address or number. Erased people have no links.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -145,7 +145,7 @@ class ListUploads:
         return sorted(known_uploads, key=lambda upload: upload.at, reverse=True)
 
     def _with_progress(self, upload: ListUpload) -> ListUpload:
-        """Return an upload with its thread's progress. If a crash or restart interrupted it, it's stopped."""
+        """Return an upload with its current progress. If a crash or restart interrupted it, its stage is corrected."""
         with self._lock:
             work = self._running.get(upload.name)
         if work is not None and upload.is_running:

@@ -66,9 +66,10 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of the log. `next_below` is where the next page starts, or None; `is_cut` if older rows weren't examined.
+    """A page of the log. `next_below` is where the next page starts, or None.
 
-    `names` maps actors to staff names, and `check` is the last verification of the chain.
+    `is_cut` says whether older rows weren't examined. `names` maps actors to staff names, and `check` is the last
+    verification of the chain.
     """
 
     rows: tuple[AuditEntry, ...]

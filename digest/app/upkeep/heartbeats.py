@@ -15,7 +15,7 @@ from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from subscribers.loggers import get_logger
 
-RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # later would hide a missed run
+RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # a later one hides missed runs
 
 log = get_logger("heartbeats")
 

@@ -96,7 +96,7 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
 
 
 def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> str:
-    """Verify and seal the ledger, and email the seal if it's due. Faults are recorded in both logs by location."""
+    """Verify and seal the ledger, and email the seal if it's due. Faults go to the audit log and the program's log."""
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = email_seal_when_due(installation, sealed, proof, now=now)
     addressed = f", mailed to admins: {mailed:,}" if mailed else ""
@@ -292,7 +292,7 @@ def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
 
 
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
-    """Ask the providers to erase the people we've erased, if they ever knew them."""
+    """Ask the providers to erase the people erased here, if they ever knew them."""
     return "; ".join(
         _request_erasures(installation, kind, kind.erasures, now) for kind in load_provider_kinds() if kind.erasures
     )
