@@ -1,7 +1,7 @@
-"""When things happen: the timetable, and the APScheduler process that starts jobs by name.
+"""The schedule, and the APScheduler process that starts jobs by name.
 
-APScheduler alone forgets what was missed while the process was down and runs 01:30 twice when the clock goes back. So
-it only ticks here: `digest.app.jobs` finds what the timetable owes and does it, each slot once.
+APScheduler alone forgets jobs that were missed while the process was down and runs a 01:30 job twice when the clock
+goes back. So it only ticks here: `digest.app.jobs` finds the slots that are due and runs each once.
 """
 
 import sys
@@ -32,24 +32,24 @@ from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
-TICK_SECONDS = 1  # between two checks whether anything was written to the database: one small query
-# Seconds of the clock after which a job looks again although nothing was written; minutes begin with a look.
+TICK_SECONDS = 1  # between two checks for writes to the database, each a small query
+# Seconds after which a job runs even if nothing was written, aligned to the minute.
 LOOK_SECONDS = 15
-# Of jobs that also don't look at what was written: alerts take some twenty reads.
+# Jobs that ignore writes to the database, as each run is expensive: alerts take about 20 queries.
 SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
-QUICK_SECONDS = 0.05  # a job that takes no longer leaves its connection to the next one; others go on beside it
-FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after trouble with sending
+QUICK_SECONDS = 0.05  # jobs that finish sooner leave their connection to the next one; others run beside it
+FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after a failed send
 
 log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the jobs that have slots, and by which rules they are due beside what the calendar of releases says."""
+    """Return the rules by which each slot job is due, besides the calendar of editions."""
     return list_schedule_rules(installation.settings.file)
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
-    """Run what is owed of one job; return the outcomes."""
+    """Run the due slots of one job; return their outcomes."""
     slots = jobs.find_due_slots(context, job, read_schedule_rules(context.installation)[job])
     outcomes = [jobs.run_slot(context, slot) for slot in slots]
     return [outcome for outcome in outcomes if outcome is not None]
@@ -57,19 +57,22 @@ def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
 
 @dataclass(slots=True)
 class StorageOutage:
-    """Whether the database or the disk is out of reach, for all jobs of a process: its beginning and its end are logged, a line each."""
+    """The state of a storage outage, shared by all jobs of a process. Its start and end are logged once each."""
 
     database: Database
     reason: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def guard(self, action: Callable[[], object]) -> object:
-        """Do something and return its result; where the database or the disk is out of reach that is noted, and other failures are raised."""
+        """Call `action` and return its result, or record an outage and return None if storage is unavailable.
+
+        Other exceptions are raised.
+        """
         try:
             result = action()
             if not self.reason:
                 return result
-            with self.database.read() as session:  # not everything that succeeds has asked it
+            with self.database.read() as session:  # an action may succeed without using the database
                 session.execute(select(1))
         except Exception as exc:
             explained = explain_storage_error(exc)
@@ -91,23 +94,23 @@ class StorageOutage:
 
 @dataclass(slots=True)
 class EditionSendBackoff:
-    """When each edition that is being sent is looked at again. It lives as long as the process.
+    """The times when each edition that is being sent is checked again, kept in memory.
 
-    The rest of an edition in `idle_editions`, of which nothing was due, ends as soon as something is: after an admin's
-    word, a mail log or the file of a dead run messages wait again that are due at once.
+    The wait of an edition in `idle_editions` ends as soon as a message is due: an admin's decision, a mail log, or a
+    dead run's file can make messages due immediately.
     """
 
     next_attempts: dict[str, datetime] = field(default_factory=dict)
     idle_editions: set[str] = field(default_factory=set)
     failure_counts: dict[str, int] = field(default_factory=dict)
-    reported_missed: set[str] = field(default_factory=set)  # names of the missed ones that were logged
+    reported_missed: set[str] = field(default_factory=set)  # names already logged
 
     def is_due(self, name: str, now: datetime) -> bool:
-        """Say whether to look at an edition now; a clock that was set back ends its rest."""
+        """Return whether to check an edition now. If the clock was set back, it's always due."""
         return not now < self.next_attempts.get(name, now) <= now + MAX_BACKOFF
 
     def record_attempt(self, name: str, report: SendReport | None, now: datetime) -> None:
-        """Learn from a run of sending; None is one that broke off with an error."""
+        """Update the schedule after a run; `report` is None if the run ended with an error."""
         failed = report is None or bool(report.stop_reason)
         self.failure_counts[name] = self.failure_counts.get(name, 0) + 1 if failed else 0
         next_due_at = report.next_due_at if report else None
@@ -118,21 +121,21 @@ class EditionSendBackoff:
             self.idle_editions.add(name)
 
     def take_unreported(self, missed: Iterable[str]) -> list[str]:
-        """Return the missed editions that were not returned before: each is logged once."""
+        """Return the missed editions that weren't returned before, so that each is logged once."""
         unreported = sorted(set(missed) - self.reported_missed)
         self.reported_missed.update(unreported)
         return unreported
 
 
 def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) -> datetime:
-    """Decide when to look again: when the next message is due; after failures later and later, to 15 minutes."""
+    """Return the time of the next try: when a message is due, or after failures, with backoff up to 15 minutes."""
     if failures:
         return now + min(MAX_BACKOFF, FIRST_BACKOFF * (1 << min(failures - 1, 10)))
     return min(next_due_at, now + MAX_BACKOFF) if next_due_at else now
 
 
 def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
-    """Send what is approved and due, and go on with what was cut short, each at its pace; return whether any of it is left."""
+    """Send the editions that are due and resume interrupted ones; return whether there were any."""
     sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
@@ -154,36 +157,36 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 
 
 def process_signups_and_notices(context: jobs.JobContext) -> None:
-    """Answer the sign-up forms that wait, and hand over the mails that they and the pages have queued."""
+    """Process pending sign-up forms and hand over the transactional emails that they and the pages queued."""
     jobs.run_job(context, "answer_signups")
     jobs.run_job(context, "send_due_transactional_emails")
 
 
 def plan_and_send_corrections(context: jobs.JobContext) -> None:
-    """Queue the corrections that editors asked for, and hand over what is due."""
+    """Queue the corrections that editors approved and hand over those that are due."""
     jobs.run_job(context, "plan_corrections")
     jobs.run_job(context, "send_corrections")
 
 
 def check_schema_and_recover_runs(context: jobs.JobContext) -> None:
-    """Stop if the database is a newer version's, and take over what dead processes had claimed."""
+    """Stop if the database belongs to a newer version; otherwise recover deliveries claimed by dead processes."""
     jobs.run_job(context, "check_schema")
     if not context.stopping.is_set():
         jobs.run_job(context, "recover_runs")
 
 
 def update_and_send_alerts(context: jobs.JobContext) -> None:
-    """Look what needs somebody, and post what is due."""
+    """Update the alerts and send the notifications that are due."""
     jobs.run_job(context, "look_for_alerts")
     jobs.run_job(context, "send_alert_notifications")
 
 
-# The jobs of each part of the work that `digest work --only` may name.
+# The tick jobs of each part that `digest work --only` accepts.
 WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer",), ("collect",)), strict=True))
 
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
-    """Return what is done at every tick, by name: everything that a process may be for."""
+    """Return all the actions of a tick, by name."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": lambda: check_schema_and_recover_runs(context),
@@ -208,13 +211,13 @@ def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]
 
 
 class JobScheduler:
-    """The running timetable. It lives as long as the process that serves, schedules or works.
+    """The running schedule of a process that serves, schedules, or works.
 
-    Jobs look what is due after something was written, and at certain seconds of the clock. Between them, a tick costs one query.
+    Jobs run after a write to the database and at fixed intervals. In between, a tick costs one query.
     """
 
     def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
-        """Prepare to tick: all that there is, or the `build_tick_jobs` of these names, where other processes do the rest."""
+        """Prepare the tick actions: all of them, or those with these names if other processes run the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
@@ -225,18 +228,18 @@ class JobScheduler:
         wanted = {"runs", *names} if names is not None else None
         self._actions = {name: do for name, do in build_tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")
-        self._periods: dict[str, int] = {}  # in which a job last looked by the clock
+        self._periods: dict[str, int] = {}  # in which a job last ran by the clock
         self._due: set[str] = set()
         self._running: set[str] = set()
 
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
-        """Return the one of a process that serves pages while another follows the timetable."""
+        """Return the scheduler of a process that serves pages while another follows the schedule."""
         return cls(context, ("answer",))
 
     @classmethod
     def for_worker(cls, context: jobs.JobContext, only: Iterable[str]) -> "JobScheduler":
-        """Return the one of a worker, for what `only` names of `WORKER_JOBS`.
+        """Return the scheduler of a worker, for the parts of `WORKER_JOBS` in `only`.
 
         Raises:
             WorkerError: the database is SQLite, which has one writer.
@@ -245,7 +248,7 @@ class JobScheduler:
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def tick(self) -> None:
-        """Start the jobs that are to look now. One that still runs looks again when it's through."""
+        """Start the jobs that are due. One that is still running starts again when it's done."""
         self._outage.guard(self._note_due)
         for name in [name for name in self._actions if name in self._due - self._running]:
             self._due.discard(name)
@@ -259,12 +262,12 @@ class JobScheduler:
             if (is_changed and name not in SLOW_LOOK_SECONDS) or period != self._periods.get(name):
                 self._periods[name] = period
                 self._due.add(name)
-        if jobs.has_abandoned_runs(self._context):  # which no database tells
+        if jobs.has_abandoned_runs(self._context):  # not visible in the database
             self._due.add("runs")
 
     def _run(self, name: str) -> None:
         try:
-            if self._outage.guard(self._actions[name]) is True:  # there is more to do, by a clock of its own
+            if self._outage.guard(self._actions[name]) is True:  # there's more to do that the database doesn't show
                 self._due.add(name)
         except Exception:
             log.exception("job failed", job=name)
@@ -272,17 +275,17 @@ class JobScheduler:
             self._running.discard(name)
 
     def start(self) -> None:
-        """Begin to tick, in threads of its own."""
-        # coalesce and max_instances: on a busy machine a tick comes late; by default it would be left out.
+        """Start ticking in background threads."""
+        # On a busy machine, a tick comes late. By default, APScheduler would skip it.
         once = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler.add_job(self.tick, "interval", seconds=TICK_SECONDS, next_run_time=datetime.now(UTC), **once)
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking, let a send put down what it carries, and wait for the jobs that run.
+        """Stop ticking, let sends finish what they're handing over, and wait for running jobs.
 
         Raises:
-            SchemaTooNewError: the database is a newer version's, which may be why this process stops.
+            SchemaTooNewError: the database belongs to a newer version, which may be why this process stops.
         """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
@@ -292,7 +295,7 @@ class JobScheduler:
 
 
 def main() -> None:
-    """Run the timetable alone, until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
+    """Run the schedule alone until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
         sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nRun scheduled jobs until stopped.")
     logs.configure_logging()
@@ -301,7 +304,7 @@ def main() -> None:
         continue_as_owner(settings.home)
         logs.configure_logging(log_format=settings.log_format)
         with stop_on_signal() as stopping, open_installation(settings) as installation:
-            _ = installation.keys  # a missing key file is said now, not at the first release
+            _ = installation.keys  # report a missing key file now, not at the first send
             scheduler = JobScheduler(jobs.JobContext(installation, stopping=stopping))
             scheduler.start()
             log.info("following the timetable", **settings.file.schedule.model_dump())

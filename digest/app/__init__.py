@@ -1,1 +1,1 @@
-"""What can be done: one function a use case, called by the command line, the desk and the scheduler."""
+"""The actions of the application, one function per use case, called by the command line, desk, and scheduler."""

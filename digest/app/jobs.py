@@ -1,8 +1,8 @@
-"""Jobs: functions that an engine starts by name, with plain arguments. Each is safe to run twice.
+"""Jobs: functions started by name with plain arguments. Each is safe to run twice.
 
-What a job works on is lent by the engine's process (`JobContext`). A job that the timetable owes is guarded by the row
-of its slot, which is the lock whatever the number of engines (`run_slot`). Sending needs no slot: an approved edition
-whose time has come is its own work list, and sending it is resumable.
+The scheduler's process passes a `JobContext` to each job. A scheduled job is guarded by its slot's row, which is the
+lock for any number of schedulers (`run_slot`). Sending needs no slot: approved editions that are due are the work list,
+and sending is resumable.
 """
 
 import json
@@ -51,7 +51,7 @@ log = get_logger("scheduler")
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What an engine's process lends to its jobs. Once `stopping` is set, a job ends as soon as it safely can."""
+    """The resources that a process gives its jobs. Once `stopping` is set, jobs end as soon as it's safe."""
 
     installation: Installation
     clock: Clock = lambda: datetime.now(UTC)
@@ -60,21 +60,21 @@ class JobContext:
 
 
 class FailedOutcome(str):
-    """The outcome of a slot whose job failed, and isn't tried again before its next one."""
+    """The outcome of a slot whose job failed and isn't retried before its next slot."""
 
     __slots__ = ()
 
 
 class JobStoppedError(ApplicationError):
-    """A job was stopped before it was through: its slot stays owed."""
+    """Raised if a job was stopped before it finished. Its slot remains due."""
 
 
 class WorkerError(ApplicationError):
-    """This process cannot be a worker; the message says why and what to do."""
+    """Raised if this process can't be a worker. The message says why and what to do."""
 
 
 def require_postgresql_for_workers(installation: Installation) -> None:
-    """Raise WorkerError unless several processes may work on the database."""
+    """Raise WorkerError unless the database supports several worker processes."""
     if installation.database.engine.dialect.name != "postgresql":
         raise WorkerError(
             "Workers need PostgreSQL. To move this installation, run 'digest migrate --to "
@@ -83,13 +83,13 @@ def require_postgresql_for_workers(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Visit the sources that are due; other processes take some of them meanwhile (`join_running_collection`).
+    """Visit the sources that are due; other processes may take some of them (`join_running_collection`).
 
     Raises:
-        JobStoppedError: the process stops, and some are left.
+        JobStoppedError: the process is stopping and sources remain.
     """
     installation, stopping = context.installation, context.stopping
-    # What was visited since its moment need not be again: a collection whose process died goes on where it was.
+    # Sources visited since the slot's time aren't visited again, so a collection resumes after a crash.
     since = schedule_slots.find_open_slot(installation.database, "collect")
     reports = editions.collect_articles(
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
@@ -105,7 +105,7 @@ def collect(context: JobContext) -> str:
 
 
 def _redraft(context: JobContext) -> str:
-    """Draft the coming edition again if it links what visitors can't read anymore; say so."""
+    """Redraft the next edition if it links to withdrawn articles; return text to append to the outcome."""
     try:
         name = editions.redraft_without_withdrawn(context.installation, actor=SCHEDULER, now=context.clock())
     except (DraftError, RenderingError) as exc:
@@ -115,7 +115,7 @@ def _redraft(context: JobContext) -> str:
 
 
 def join_running_collection(context: JobContext) -> str:
-    """Visit sources for a collection that another process has begun and that is not over; what is due there is the work list."""
+    """Help with a collection that another process is running; return the outcome, or an empty string."""
     installation = context.installation
     since = schedule_slots.find_open_slot(installation.database, "collect")
     if since is None:
@@ -138,27 +138,27 @@ def _describe_visits(reports: Sequence[collection_run.SourceReport]) -> str:
 
 
 def draft(context: JobContext) -> str:
-    """Draft the next edition; one that is approved already is left alone."""
+    """Draft the next edition, unless it's already approved."""
     try:
         result = editions.draft_next_edition(context.installation, actor=SCHEDULER, now=context.clock())
-    except (DraftError, RenderingError) as exc:  # approved already, or something that only a person can mend
+    except (DraftError, RenderingError) as exc:  # already approved, or a problem that needs a person
         log.warning("nothing drafted", why=str(exc))
         return FailedOutcome(exc) if isinstance(exc, RenderingError) else str(exc)
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
 
 
 def remind(context: JobContext) -> str:
-    """Remind the editors of an edition that is not approved yet."""
+    """Remind the editors of an edition that isn't approved yet."""
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
 def deadline(context: JobContext) -> str:
-    """Do with an edition that is not approved at its deadline what the settings say."""
+    """Apply the deadline rule to an edition that isn't approved by its deadline."""
     return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
 
 def fetch_pictures(context: JobContext) -> str:
-    """Fetch the pictures of stories that editors have placed since the coming edition was drafted."""
+    """Download the images of stories that editors added since the next edition was drafted."""
     form = EditForm("current", SCHEDULER, context.clock())
     with suppress(UnknownEditionError, EditRefusedError):
         return str(edition_images.fetch_missing_images(context.installation, form))
@@ -166,13 +166,13 @@ def fetch_pictures(context: JobContext) -> str:
 
 
 def nightly(context: JobContext) -> str:
-    """Do all that a night owes."""
+    """Run the nightly maintenance."""
     outcome = nightly_steps.run_nightly_steps(context.installation, context.clock())
     return FailedOutcome(outcome) if nightly_steps.FAILED in outcome else outcome
 
 
 def backup(context: JobContext) -> str:
-    """Make the backup that is due. One that failed is tried again at its next time; meanwhile it needs somebody."""
+    """Create the scheduled backup. A failed one isn't retried before its next slot; an alert reports it."""
     try:
         folder_backup = backups.back_up_into_folder(context.installation, SCHEDULER, now=context.clock())
     except BackupError as exc:
@@ -182,7 +182,7 @@ def backup(context: JobContext) -> str:
 
 
 def recheck_articles_before_sending(context: JobContext) -> str:
-    """Look again at every article of what is about to be released."""
+    """Recheck all articles of the editions that are about to be sent."""
     installation, clock = context.installation, context.clock
     names = final_check.find_due_checks(installation, now=clock())
     looks = [final_check.recheck_articles(installation, name, actor=SCHEDULER, clock=clock) for name in names]
@@ -190,7 +190,7 @@ def recheck_articles_before_sending(context: JobContext) -> str:
 
 
 def send_edition(context: JobContext, edition: str) -> SendReport:
-    """Send an edition that is due, or go on with one that was cut short."""
+    """Send an edition that is due, or resume one that was interrupted."""
     stopping = context.stopping
     return sending.send_edition(
         context.installation,
@@ -203,13 +203,13 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
 
 
 def recover_runs(context: JobContext) -> str:
-    """Take over what dead and silent processes had claimed."""
+    """Recover the deliveries claimed by dead or silent processes."""
     background_tasks.recover_runs(context.installation, clock=context.clock)
     return ""
 
 
 def has_abandoned_runs(context: JobContext) -> bool:
-    """Return whether a process that ended unexpectedly left a file; no database is asked."""
+    """Return whether a crashed process left a run file. Doesn't query the database."""
     return bool(list_abandoned_run_files(context.installation.settings.runs_folder))
 
 
@@ -239,12 +239,12 @@ def look_up_mail_servers(context: JobContext) -> str:
 
 
 def answer_signups(context: JobContext) -> str:
-    """Answer the sign-up forms that wait."""
+    """Process pending sign-up forms."""
     return str(background_tasks.process_signup_requests(context.installation, clock=context.clock))
 
 
 def send_due_transactional_emails(context: JobContext) -> str:
-    """Hand over the mails that are no edition and are due."""
+    """Hand over the transactional emails that are due."""
     stopping = context.stopping.is_set
     return str(
         background_tasks.send_due_transactional_emails(context.installation, clock=context.clock, stopping=stopping)
@@ -258,27 +258,27 @@ def email_automatic_pauses(context: JobContext) -> str:
 
 
 def look_for_alerts(context: JobContext) -> str:
-    """Look what needs somebody, and tell what is new and what is over."""
+    """Update the alerts and record which are new and which are resolved."""
     return alert_log.update_alerts(context.installation, now=context.clock())
 
 
 def send_alert_notifications(context: JobContext) -> str:
-    """Send the alerts that are due over each channel."""
+    """Send the due alerts to each channel."""
     return alert_notifications.send_alert_notifications(context.installation, now=context.clock())
 
 
 def send_heartbeats(context: JobContext) -> str:
-    """Request the heartbeat URLs of jobs that are over."""
+    """Request the heartbeat URLs of completed jobs."""
     return heartbeats.send_heartbeats(context.installation, now=context.clock())
 
 
 def plan_corrections(context: JobContext) -> str:
-    """Queue the emails of corrections that are approved."""
+    """Queue the emails for approved corrections."""
     return str(correction_emails.plan_correction_emails(context.installation, clock=context.clock))
 
 
 def send_corrections(context: JobContext) -> str:
-    """Hand over the corrections that are due, at the rate of editions."""
+    """Hand over the correction emails that are due, at the editions' rate."""
     results = background_tasks.send_due_corrections(
         context.installation, clock=context.clock, sleep=context.stopping.wait, stopping=context.stopping.is_set
     )
@@ -286,7 +286,7 @@ def send_corrections(context: JobContext) -> str:
 
 
 def apply_inbound_events(context: JobContext) -> str:
-    """Apply what providers have posted, and log what came of it."""
+    """Apply stored provider events and log their counts."""
     counts = background_tasks.apply_inbound_events(context.installation, clock=context.clock)
     outcome = json.dumps(counts)
     if counts:
@@ -295,12 +295,12 @@ def apply_inbound_events(context: JobContext) -> str:
 
 
 def follow_mail_log(context: JobContext) -> bool:
-    """Apply what the mail server's log says; return whether there's more of it."""
+    """Apply new entries in the mail server's log; return whether there are more."""
     return background_tasks.follow_mail_log(context.installation, clock=context.clock)
 
 
 def read_mailbox(context: JobContext) -> str:
-    """Read the bounce mailbox when it is time; trouble with it is logged where it begins."""
+    """Read the bounce mailbox if it's due. Errors are logged by the function that reads it."""
     installation, clock = context.installation, context.clock
     if background_tasks.claim_mailbox_poll(installation, now=clock()):
         with suppress(MailboxError):
@@ -310,7 +310,7 @@ def read_mailbox(context: JobContext) -> str:
     return ""
 
 
-CALENDAR_JOBS = ("draft", "remind", "deadline")  # those whose slots follow from the calendar of releases
+CALENDAR_JOBS = ("draft", "remind", "deadline")  # jobs whose slots follow from the calendar of editions
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "collect": collect,
     "draft": draft,
@@ -319,7 +319,7 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     "nightly": nightly,
     "backup": backup,
 }
-SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs of which other processes do a share, and by which job
+SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs that other processes can help with, and how
 JOBS: dict[str, Callable[..., object]] = {
     **SLOT_JOBS,
     "join_running_collection": join_running_collection,
@@ -343,14 +343,14 @@ JOBS: dict[str, Callable[..., object]] = {
 }
 
 
-WORKER_PARTS = ("send", "notices", "collect")  # of the work, for processes beside the one that serves
+WORKER_PARTS = ("send", "notices", "collect")  # parts of the work for `digest work --only`
 
 
 def run_job(context: JobContext, name: str, *arguments: str) -> object:
-    """Run a job by its name. A failure is logged and returned in words: it must end neither engine nor other jobs.
+    """Run a job by its name. A failure is logged and returned as text, so that it doesn't stop other jobs.
 
     Raises:
-        DBAPIError, OSError: the database or the disk is out of reach, as for every other job (`explain_storage_error`).
+        DBAPIError, OSError: the database or the disk is unavailable, which affects all jobs (`explain_storage_error`).
     """
     try:
         return JOBS[name](context, *arguments)
@@ -362,17 +362,17 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
 
 
 def start_scheduler(context: JobContext) -> None:
-    """Remember, once for all processes, that the timetable is followed from now on."""
+    """Record, once for all processes, when the schedule was first followed."""
     schedule_slots.find_or_record_schedule_start(context.installation.database, context.clock())
 
 
 def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector:
-    """Return what finds out whether anything was written to the installation's database."""
+    """Return a detector of writes to the installation's database."""
     return DatabaseChangeDetector(context.installation.database)
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
-    """Find what the timetable and the calendar owe of one job now."""
+    """Return the slots of one job that are due now, according to the schedule and the calendar."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.file.publication.zone
     since = schedule_slots.find_or_record_schedule_start(database, now)
@@ -383,12 +383,12 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
 
 
 def run_slot(context: JobContext, slot: DueJob) -> str | None:
-    """Claim a slot and run its job; None where another process has it, or it is done. After a failure it stays owed.
+    """Claim a slot and run its job; return its outcome, or None if another process has the slot or completed it.
 
-    Of a job that another process has, this one does a share where the job can be shared.
+    If another process has it and the job can be shared, help with it. After a failure, the slot is retried later.
 
     Raises:
-        DBAPIError, OSError: the database or the disk is out of reach; the slot is owed again when its lease is over.
+        DBAPIError, OSError: the database or the disk is unavailable; the slot is due again once its lease has expired.
     """
     database, owner = context.installation.database, context.owner
     if not schedule_slots.claim_slot(database, slot, owner, context.clock()):
@@ -416,9 +416,9 @@ def run_slot(context: JobContext, slot: DueJob) -> str | None:
 
 
 def note_send_end(context: JobContext, report: SendReport | None) -> None:
-    """Note for the heartbeat that an edition was sent, or couldn't be; None is a run that broke off with an error.
+    """Record for the heartbeat that an edition was sent or couldn't be; None is a run that ended with an error.
 
-    An edition that ends with refusals that someone has to acknowledge counts as a failure.
+    An edition that ends with refusals that must be acknowledged counts as a failure.
     """
     failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)

@@ -1,1 +1,1 @@
-"""Backups: one file with every row, made while all goes on, restored into either kind of database."""
+"""Backups: a single file with every row, made during normal operation, and restorable to either kind of database."""

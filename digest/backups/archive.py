@@ -1,7 +1,7 @@
-"""The archive: a ZIP with one member a table, each row a line of JSON, and a manifest that counts and proves them.
+"""The archive: a ZIP with a JSON Lines file per table, and a manifest with their counts and hashes.
 
-It is the same for SQLite and PostgreSQL. Addresses are in it as they are in the database: encrypted. No key is in it,
-no outbox, and nothing that a provider posted and that was applied already.
+It's the same for SQLite and PostgreSQL. Addresses are encrypted as they are in the database. It contains no keys, no
+outbox files, and no provider events that were already applied.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ ARCHIVE_FORMAT = 1
 MANIFEST_NAME = "manifest.json"
 
 
-# What Python's readers raise where bytes are not what they should be.
+# The errors that Python's readers raise for invalid data.
 _DAMAGE_ERRORS = (
     *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError),
     *(LookupError, ValueError, TypeError, AttributeError, OverflowError),
@@ -34,12 +34,12 @@ _DAMAGE_ERRORS = (
 
 
 class BackupError(RefusalError):
-    """A backup cannot be made, read or restored; the message says why and what to do."""
+    """Raised if a backup can't be made, read, or restored. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedTable:
-    """One table: its columns in order with the form of their values, how many rows, and the SHA-256 of its lines."""
+    """A table in an archive: its columns in order with their formats, its row count, and the SHA-256 of its lines."""
 
     columns: dict[str, ValueFormat]
     rows: int
@@ -48,7 +48,10 @@ class ArchivedTable:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveManifest:
-    """What an archive holds. `revision` is the schema's, `keys` the ids of the keys that its rows name, by kind."""
+    """The content of an archive.
+
+    `revision` is the schema's, and `keys` are the IDs of the keys used by its rows, by kind.
+    """
 
     format: int
     version: str
@@ -60,12 +63,12 @@ class ArchiveManifest:
 
     @property
     def people(self) -> int:
-        """How many people's rows there are."""
+        """The number of rows of people."""
         return self.tables["person"].rows
 
 
 class ArchiveWriter:
-    """Writes an archive into an open file; `close` writes the manifest. Left without that, it is no archive."""
+    """A writer of an archive to an open file. Without `close`, which writes the manifest, it isn't a valid archive."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
@@ -75,12 +78,12 @@ class ArchiveWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # After a failed write: else the ZIP would try to end itself once its file is closed.
+        # After a failed write, the ZIP file would otherwise be finalized once its file is closed.
         with suppress(OSError, ValueError):
             self._zip.close()
 
     def write_table(self, table: Table, lines: Iterable[bytes]) -> None:
-        """Write a table's rows, as `make_row_encoder` encodes them."""
+        """Write a table's rows, encoded by `make_row_encoder`."""
         digest, count = hashlib.sha256(), 0
         with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for line in lines:
@@ -91,7 +94,7 @@ class ArchiveWriter:
         self.archived_tables[table.name] = ArchivedTable(columns, count, digest.hexdigest())
 
     def close(self, manifest: ArchiveManifest) -> None:
-        """Write the manifest and end the archive."""
+        """Write the manifest and finish the archive."""
         self._zip.writestr(MANIFEST_NAME, json.dumps(asdict(manifest), indent=1))
         self._zip.close()
 
@@ -101,11 +104,11 @@ def _member_name(table: str) -> str:
 
 
 def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
-    """Open an archive for reading, decrypted where it is encrypted.
+    """Open an archive for reading, decrypting it if necessary.
 
     Raises:
-        BackupError: it is encrypted, and the passphrase is missing or another one.
-        DamagedFileError: it is encrypted, and damaged.
+        BackupError: it's encrypted, and the passphrase is missing or wrong.
+        DamagedFileError: it's encrypted and damaged.
     """
     with ExitStack() as on_failure:
         file = on_failure.enter_context(path.open("rb"))
@@ -128,13 +131,13 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
 
 
 class ArchiveReader:
-    """Reads an archive; every row that it gives was proved by the end of its table."""
+    """A reader of an archive. The rows of a table are verified by the time its last one has been read."""
 
     def __init__(self, path: Path, passphrase: str | None = None) -> None:
-        """Open an archive, an encrypted one with its passphrase.
+        """Open an archive, with its passphrase if it's encrypted.
 
         Raises:
-            BackupError: it is none, or one that this version cannot read.
+            BackupError: it isn't an archive, or this version can't read it.
         """
         self.path = path
         try:
@@ -163,10 +166,10 @@ class ArchiveReader:
         self._opened.close()
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """Give a table's rows by column.
+        """Yield a table's rows as dicts by column.
 
         Raises:
-            BackupError: the lines are not those that the manifest names.
+            BackupError: the rows don't match the manifest.
         """
         part = self.manifest.tables[name]
         digest, count = hashlib.sha256(), 0
@@ -187,9 +190,9 @@ class ArchiveReader:
             raise BackupError(f"The {name} rows in {self.path} failed verification. Restore from a different backup.")
 
     def verify(self) -> Mapping[str, int]:
-        """Read everything once and prove it; give the number of rows by table.
+        """Read and verify everything once; return the number of rows by table.
 
         Raises:
-            BackupError: something is damaged, or missing.
+            BackupError: something is damaged or missing.
         """
         return {name: sum(1 for _ in self.read_rows(name)) for name in self.manifest.tables}

@@ -1,4 +1,4 @@
-"""Making a backup: every row into an archive beside its place, which has its name only once it was read again and proved."""
+"""Creation of backups in a temporary file, which is renamed once it has been read back and verified."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,12 +41,13 @@ def create_backup(
     progress: Progress = lambda *_: None,
     prove: Callable[[Path], object] | None = None,
 ) -> ArchiveManifest:
-    """Write a backup to a file that must not exist yet, and read it again to prove it; with a passphrase it is encrypted.
+    """Write a backup to a new file, encrypted if there's a passphrase, and read it back to verify it.
 
-    The schema may be an older one. `prove` proves more of it, before it has its name; it raises a BackupError where that fails.
+    The schema may be an older one. `prove` verifies more before the file is renamed, and raises a BackupError on
+    failure.
 
     Raises:
-        BackupError: the file is there, cannot be written, or does not hold what it should.
+        BackupError: the file exists, can't be written, or failed verification.
     """
     if file.exists():
         raise BackupError(f"{file} already exists. Choose another name.")
@@ -74,7 +75,7 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
         counts = {table.name: _count_rows(session, table) for table in tables}
     with ExitStack() as stack:
         writer = stack.enter_context(_create_archive(part, passphrase))
-        # An older schema is backed up before it's upgraded, when nothing is sent.
+        # Older schemas are backed up before an upgrade, when nothing is being sent.
         splits = stack.enter_context(split_tables(database, part.parent, now=now)) if is_newest else {}
         split_rows = sum(counts[name] for name in splits)
         row_count = _RowCount(sum(counts.values()) + split_rows, progress)
@@ -107,7 +108,7 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
 
 @contextmanager
 def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWriter]:
-    """Lend the writer of a new file, which only its owner may read; at the end of the block, the file is on the disk."""
+    """Yield the writer of a new private file, which is synced to disk at the end of the block."""
     part.unlink(missing_ok=True)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     descriptor = os.open(part, flags, 0o600)
@@ -123,14 +124,14 @@ def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWrite
 
 @dataclass(slots=True)
 class _RowCount:
-    """Counts rows read and lines copied, and reports progress from time to time."""
+    """A counter of rows read and lines copied that reports progress every 1,000 rows."""
 
     total: int
     progress: Progress
     done: int = 0
 
     def watch(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Yield rows, and count them."""
+        """Yield rows and count them."""
         for row in rows:
             yield row
             self.done += 1
@@ -155,7 +156,7 @@ def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
 
 
 def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[str]]:
-    """Name the keys that rows were made with: without them the copy cannot be read."""
+    """Return the IDs of the keys used by rows, which are needed to read the copy, by kind."""
     stored = {table.name: table for table in tables}
     ids_by_kind: dict[str, set[str]] = {}
     for kind, table, column in list_key_id_columns():

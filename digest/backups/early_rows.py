@@ -1,8 +1,9 @@
-"""Reading rows before a backup's snapshot: the deliveries of finished editions, and the events so far.
+"""Reading of most rows before a backup's snapshot: deliveries of finished editions, and events.
 
-While a snapshot is kept, PostgreSQL can't remove any outdated row, which slows a send down. So most rows are read before, each page in a
-transaction of its own. Triggers note what changes in them meanwhile: a late bounce, an erasure, retention. Those are read again in the
-snapshot, so that all rows together are what the snapshot alone would have given. See docs/decisions/0073-backups-beside-a-send.md.
+While a snapshot is open, PostgreSQL can't remove outdated rows, which slows down a send. So most rows are read before
+it, each page in its own transaction. Triggers record later changes to them, such as late bounces, erasures, and
+retention. Changed rows are read again in the snapshot, so that the result is the same as if all rows had been read in
+it. See docs/decisions/0073-backups-beside-a-send.md.
 """
 
 import gzip
@@ -29,11 +30,11 @@ from digest.store.engine import Database
 from subscribers.consent.disclosure_log import list_fully_sealed_row_groups
 from subscribers.store.models import DisclosureLogEntry, table_of
 
-MAX_BACKUP_TIME = timedelta(days=3)  # after which it counts as killed, and nothing is noted for it anymore
-WRITERS_TIMEOUT = 30.0  # seconds to wait for the end of transactions that began before the backup
+MAX_BACKUP_TIME = timedelta(days=3)  # after which a backup counts as killed, and changes are no longer recorded for it
+WRITERS_TIMEOUT = 30.0  # seconds to wait for transactions that started before the backup
 _POLL_SECONDS = 0.02
 
-# The triggers of migration 0074 that are on: a table that's made anew, as changing it on SQLite does, has lost its own.
+# The enabled triggers of migration 0074. Recreating a table, as SQLite requires for changes, drops its triggers.
 _ACTIVE_TRIGGERS = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('delivery', 'event')",
     "postgresql": "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') AND"
@@ -47,15 +48,15 @@ _REQUIRED_TRIGGERS = {
 Condition = ColumnElement[bool]
 Key = Column[Any]
 StoredRows = Iterator[Sequence[Any]]
-WatchRows = Callable[[Iterable[Any]], Iterable[Any]]  # passes rows on, and counts them
+WatchRows = Callable[[Iterable[Any]], Iterable[Any]]  # passes rows on and counts them
 
 
 @dataclass(frozen=True, slots=True)
 class RowSplit:
-    """The rows of a table, split in two.
+    """The rows of a table, divided into early and late ones.
 
-    `early` selects those to read before the snapshot. `pages` selects the same in parts, each with the column to page by, and `late`
-    all others in parts. An index serves each part.
+    `early` selects the rows to read before the snapshot. `pages` selects the same rows in parts, each with its paging
+    column, and `late` all others in parts. Each part is served by an index.
     """
 
     table: Table
@@ -65,7 +66,7 @@ class RowSplit:
 
 
 def _split_deliveries(purposes: Sequence[str]) -> RowSplit:
-    """Split deliveries by the purposes of finished editions, which come in the database's order."""
+    """Split deliveries by the purposes of finished editions, given in the database's sort order."""
     table = table_of(Delivery)
     purpose, person = table.c.purpose, table.c.person
     pages: list[tuple[Condition, Key]] = []
@@ -85,7 +86,7 @@ def _split_events(last_event: int) -> RowSplit:
 
 
 class LineSpool:
-    """Lines that wait on the disk: compressed, encrypted with a key of its own, and in a file without a name."""
+    """Lines buffered on disk, compressed and encrypted with a random key, in an anonymous file."""
 
     def __init__(self, folder: Path) -> None:
         self._key = secrets.token_hex()
@@ -95,7 +96,7 @@ class LineSpool:
         self._packed = gzip.GzipFile(fileobj=sealed, mode="wb", compresslevel=1)
 
     def append_lines(self, lines: Iterable[bytes]) -> int:
-        """Append lines; return how many."""
+        """Append lines; return their number."""
         count = 0
         for line in lines:
             self._packed.write(line)
@@ -115,7 +116,7 @@ class LineSpool:
 
 
 class SplitTable:
-    """A table that a backup reads in two parts, whose rows wait on the disk as the lines of an archive."""
+    """A table that a backup reads in two parts. Its rows are buffered on disk as the lines of an archive."""
 
     def __init__(self, split: RowSplit, backup: int, spool: LineSpool) -> None:
         self.table = split.table
@@ -124,7 +125,7 @@ class SplitTable:
         self._changed_keys: set[Any] = set()
 
     def store_early_rows(self, database: Database, watch: WatchRows) -> None:
-        """Read the early rows, each page in a transaction of its own."""
+        """Read and buffer the early rows, each page in its own transaction."""
         for condition, key in self._split.pages:
             rows = self._read_pages(database, condition, key)
             self._early_lines += self._store_rows(watch(rows))
@@ -141,10 +142,10 @@ class SplitTable:
             next_query = query.where(key > getattr(page[-1], key.name))
 
     def store_late_rows(self, session: Session, watch: WatchRows) -> None:
-        """Read all other rows, and the early ones that changed since, in the session of a snapshot.
+        """Read and buffer all other rows, and the early ones that have changed, in a snapshot's session.
 
         Raises:
-            BackupError: changes aren't noted anymore.
+            BackupError: changes are no longer being recorded.
         """
         if session.get(RunningBackup, self._backup) is None:
             raise BackupError("The backup took too long, so it was canceled. Try again.")
@@ -165,7 +166,7 @@ class SplitTable:
         return self._spool.append_lines(map(make_row_encoder(self.table), rows))
 
     def read_lines(self) -> Iterator[bytes]:
-        """Yield the lines of all rows as the snapshot had them."""
+        """Yield the lines of all rows as of the snapshot."""
         place = list(self.table.c).index(self.table.c.id)
         for number, line in enumerate(self._spool.read_lines()):
             may_be_outdated = self._changed_keys and number < self._early_lines
@@ -178,9 +179,9 @@ SplitTables = Mapping[str, SplitTable]
 
 @contextmanager
 def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator[SplitTables]:
-    """Lend the tables to read in two parts, by name. Until the end of the block, the database notes each change of early rows.
+    """Yield the tables to read in two parts, by name. During the block, the database records changes to early rows.
 
-    Their lines wait in the folder. If an old transaction doesn't end, or the triggers are missing, there are no such tables.
+    Lines are buffered in `folder`. If an old transaction doesn't end or the triggers are missing, no tables are split.
     """
     delete_stale_notes(database, now=now)
     with database.write() as session:
@@ -200,7 +201,7 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
 
 
 def delete_stale_notes(database: Database, *, now: datetime) -> int:
-    """Delete what was noted for backups that were killed; return how many those were."""
+    """Delete the records of backups that were killed; return the number of those backups."""
     return _delete_notes(database, RunningBackup.started_at < now - MAX_BACKUP_TIME)
 
 
@@ -219,9 +220,9 @@ def _has_triggers(database: Database) -> bool:
 
 
 def _have_writers_ended(database: Database) -> bool:
-    """Wait until each transaction has ended whose triggers may not have seen the backup; return False if one doesn't end.
+    """Wait for all transactions whose triggers may not have seen the backup; return False if one doesn't end.
 
-    On SQLite there's none, because it has one writer at a time.
+    SQLite has none, as it allows one writer at a time.
     """
     if database.engine.dialect.name == "sqlite":
         return True

@@ -1,7 +1,7 @@
-"""Files encrypted to a passphrase, in the format of age (https://age-encryption.org/v1): `age --decrypt` opens them too.
+"""Files encrypted with a passphrase in the age format (https://age-encryption.org/v1).
 
-The payload is sealed in chunks of 64 KiB, so that a file of any size is written and read in little memory, and any part of
-it can be read without the parts before.
+The `age --decrypt` command also reads them. The payload is encrypted in chunks of 64 KiB, so files of any size need
+little memory, and any part can be read without the parts before it.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 VERSION_LINE = b"age-encryption.org/v1"
-WORK_FACTOR = 17  # the logarithm of scrypt's cost: 128 MB and half a second for each try at a passphrase
-MAX_WORK_FACTOR = 20  # a file that asks for more is refused: it could stop the machine
+WORK_FACTOR = 17  # log2 of scrypt's cost: 128 MB and half a second per passphrase attempt
+MAX_WORK_FACTOR = 20  # files that require more are refused, as they could exhaust the machine
 CHUNK_BYTES = 64 * 1024
 _TAG_BYTES, _NONCE_BYTES, _FILE_KEY_BYTES = 16, 16, 16
 _SEALED_CHUNK_BYTES = CHUNK_BYTES + _TAG_BYTES
@@ -28,15 +28,15 @@ _MAX_HEADER_BYTES = 1000
 
 
 class WrongPassphraseError(ValueError):
-    """The passphrase does not open the file."""
+    """Raised if the passphrase doesn't decrypt the file."""
 
 
 class DamagedFileError(ValueError):
-    """The file is cut short, or is not what was written."""
+    """Raised if the file is truncated or was changed."""
 
 
 def is_encrypted(file: BinaryIO) -> bool:
-    """Return whether a file that is open at its beginning is one of age's; it is at its beginning again afterwards."""
+    """Return whether a file, positioned at its start, is in the age format. The position is restored."""
     start = file.read(len(VERSION_LINE))
     file.seek(0)
     return start == VERSION_LINE
@@ -48,7 +48,7 @@ def _encode(value: bytes) -> bytes:
 
 def _decode(text: bytes) -> bytes:
     value = b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    if _encode(value) != text:  # bits at the end that stand for nothing
+    if _encode(value) != text:  # unused trailing bits were set
         raise ValueError("not an age-encrypted file")
     return value
 
@@ -58,7 +58,7 @@ def _derive_key(file_key: bytes, salt: bytes, purpose: bytes) -> bytes:
 
 
 def _wrapping_cipher(passphrase: str, salt: bytes, work_factor: int) -> ChaCha20Poly1305:
-    """Give the cipher that the key of a file is wrapped with (age, "The scrypt recipient type")."""
+    """Return the cipher that wraps a file's key (age, "The scrypt recipient type")."""
     kdf = Scrypt(salt=VERSION_LINE + b"/scrypt" + salt, length=32, n=1 << work_factor, r=8, p=1)
     return ChaCha20Poly1305(kdf.derive(passphrase.encode()))
 
@@ -71,11 +71,11 @@ def _chunk_nonce(number: int, *, last: bool) -> bytes:
     return number.to_bytes(11, "big") + bytes([last])
 
 
-_WRAP_NONCE = bytes(12)  # each file key is wrapped once, by a key of its own salt
+_WRAP_NONCE = bytes(12)  # each file key is wrapped once, with a key derived from a unique salt
 
 
 class EncryptedWriter:
-    """Encrypts what is written into an open file; `close` writes the last chunk and leaves the file open."""
+    """A writer that encrypts to an open file. `close` writes the last chunk and leaves the file open."""
 
     def __init__(self, file: BinaryIO, passphrase: str) -> None:
         """Write the header with a new random key."""
@@ -90,7 +90,7 @@ class EncryptedWriter:
         self._number = 0
 
     def write(self, data: Any) -> int:
-        """Take bytes; a chunk is written once it is known not to be the last."""
+        """Buffer bytes, writing each chunk once it's known not to be the last."""
         view = memoryview(data).cast("B")
         self._pending += view
         while len(self._pending) > CHUNK_BYTES:
@@ -103,7 +103,7 @@ class EncryptedWriter:
         self._number += 1
 
     def flush(self) -> None:
-        """Do nothing: a chunk is written once it is full."""
+        """Do nothing, as chunks are written once they're full."""
 
     def close(self) -> None:
         """Write the last chunk."""
@@ -112,7 +112,7 @@ class EncryptedWriter:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What stands before the payload: the parts of its lines, and how long it is."""
+    """The parsed header, with its length in bytes."""
 
     salt: bytes
     work_factor: int
@@ -139,14 +139,14 @@ def _read_header(file: BinaryIO) -> _Header:
 
 
 class EncryptedReader(io.RawIOBase):
-    """Reads what an encrypted file holds, from any place; a chunk that was changed is never given. `close` closes the file."""
+    """A seekable reader of an encrypted file that never returns a chunk that was changed. `close` closes the file."""
 
     def __init__(self, file: BinaryIO, passphrase: str, *, max_work_factor: int = MAX_WORK_FACTOR) -> None:
-        """Open the file's key; one that asks for more work than allowed is refused.
+        """Decrypt the file's key, unless that requires more work than allowed.
 
         Raises:
-            WrongPassphraseError: the passphrase does not open it.
-            DamagedFileError: it is cut short, or no file of this kind.
+            WrongPassphraseError: the passphrase doesn't decrypt it.
+            DamagedFileError: the file is truncated or has another format.
         """
         self._file = file
         file.seek(0)
@@ -171,23 +171,23 @@ class EncryptedReader(io.RawIOBase):
         self._cipher = ChaCha20Poly1305(_derive_key(file_key, nonce, b"payload"))
         self._position = 0
         self._opened: tuple[int, bytes] = (-1, b"")
-        self._open_chunk(self._chunks - 1)  # only a whole file ends in a chunk that is marked as the last
+        self._open_chunk(self._chunks - 1)  # only a complete file ends with a chunk marked as the last
 
     def close(self) -> None:
-        """Close it, and the file."""
+        """Close the reader and the file."""
         self._file.close()
         super().close()
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place of what is inside."""
+        """Set the position in the decrypted content."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position

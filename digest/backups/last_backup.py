@@ -1,4 +1,4 @@
-"""What came of the last backup by the clock, and whether one is missing."""
+"""The result of the last scheduled backup, and whether one is overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ BACKUP_STATE_KEY = "backup"
 
 
 def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
-    """Remember what came of a backup into the folder; what is known of the one that was proved last stays."""
+    """Store the result of a backup in the folder, keeping what is known about the last verified one."""
     with database.write() as session:
         before = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
         stored = {**before, **outcome, "tried_at": now.isoformat()}
@@ -25,10 +25,10 @@ def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: 
 
 @dataclass(frozen=True, slots=True)
 class BackupOutcome:
-    """What is known of the backups into the folder.
+    """The state of the backups in the folder.
 
-    `tried_at` is the last try, and `trouble` why it failed; `proved_at`, `file` and `bytes` are of the last that was
-    proved, which may be an earlier one. What is not known is None or empty.
+    `tried_at` is the time of the last attempt, and `trouble` why it failed. `proved_at`, `file`, and `bytes` describe
+    the last verified backup, which may be an earlier one. Unknown values are None or empty.
     """
 
     tried_at: datetime | None = None
@@ -39,7 +39,7 @@ class BackupOutcome:
 
 
 def read_backup_outcome(session: Session) -> BackupOutcome:
-    """Return what came of the last backup into the folder, and of the last that was proved."""
+    """Return the result of the last backup in the folder, and of the last verified one."""
     stored = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
     tried_at, proved_at = (
         datetime.fromisoformat(stored[name]) if name in stored else None for name in ("tried_at", "proved_at")
@@ -50,16 +50,16 @@ def read_backup_outcome(session: Session) -> BackupOutcome:
 
 
 def find_last_verified_backup(session: Session) -> datetime | None:
-    """Return when the last backup was made that was proved; None where there is none."""
+    """Return the time of the last verified backup, or None."""
     return read_backup_outcome(session).proved_at
 
 
 def explain_missing_backup(
     session: Session, file: SettingsFileContent, now: datetime, *, way: str = "'digest backup'"
 ) -> str:
-    """Explain why the newest backup by the clock is not there; empty where it is, and where none is wanted.
+    """Return why the last scheduled backup is missing or failed; empty if it's there or no backups are configured.
 
-    `way` is what makes one, with which a sentence begins.
+    `way` says how to make one, at the end of a sentence.
     """
     zone = file.publication.zone
     if not file.backup.folder:

@@ -1,4 +1,4 @@
-"""Writing an archive's rows into an empty database: the schema of its time, the rows as they stood, then today's schema."""
+"""Loading of an archive into an empty database: its original schema, its rows, and the migration to today's schema."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -34,14 +34,14 @@ from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
 
 FIRST_SEALED_REVISION, FIRST_KEYED_REVISION = "0060", "0065"  # decision 0060: rows with seals, audit rows with MACs
-INSERT_BATCH_SIZE = 1000  # rows that are written at a time
+INSERT_BATCH_SIZE = 1000  # rows per statement
 ADDRESSES_TRIED = 20
 
 
 def restore_rows(
     connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
-    """Make the schema of the archive's time, write its rows, and bring the schema along."""
+    """Create the archive's schema, insert its rows, and migrate to the current schema; return a session."""
     create_schema_and_insert_rows(connection, reader, progress)
     if reader.manifest.revision != newest_schema_revision():
         run_migrations_to_revision(connection, "head")
@@ -50,7 +50,7 @@ def restore_rows(
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)
     _check_keys(session, reader, keys)
-    # Rows from before are vouched for as they were, by whoever restores the file.
+    # Whoever restores the file vouches for rows from before seals and MACs.
     if reader.manifest.revision < FIRST_SEALED_REVISION:
         seal_all_rows(session, keys)
     if reader.manifest.revision < FIRST_KEYED_REVISION:
@@ -61,10 +61,10 @@ def restore_rows(
 def create_schema_and_insert_rows(
     connection: Connection, reader: archive.ArchiveReader, progress: Progress = lambda *_: None
 ) -> None:
-    """Make the schema of the archive's time, and write its rows.
+    """Create the archive's schema and insert its rows.
 
     Raises:
-        BackupError: this version does not know that schema, or the rows aren't of it.
+        BackupError: this version doesn't know the schema, or the rows don't match it.
     """
     manifest = reader.manifest
     try:
@@ -111,9 +111,9 @@ _COLUMN_TYPES: dict[table_rows.ValueFormat, TypeEngine[Any]] = {
 
 
 def build_insert_statement(connection: Connection, name: str, columns: Mapping[str, table_rows.ValueFormat]) -> Insert:
-    """Return what writes rows as they stood: no default of today's may fill in what the archive's time did not have.
+    """Return a statement that inserts rows unchanged, without the current schema's defaults for missing columns.
 
-    SQLite keeps JSON as the text that it is; to cast it there would make a number of it.
+    SQLite stores JSON as text, and a cast would convert it to a number.
     """
     typed = connection.dialect.name == "postgresql"
     plain = table(name, *(column(c, _COLUMN_TYPES[form]) for c, form in columns.items()))
@@ -127,7 +127,7 @@ def build_insert_statement(connection: Connection, name: str, columns: Mapping[s
 
 
 def advance_sequence(connection: Connection, target_table: Table) -> None:
-    """Have PostgreSQL count on from the highest number that was given; SQLite does so by itself."""
+    """Set PostgreSQL's sequence to the highest number used. SQLite does so automatically."""
     key = target_table.autoincrement_column
     if connection.dialect.name != "postgresql" or key is None:
         return
@@ -138,9 +138,9 @@ def advance_sequence(connection: Connection, target_table: Table) -> None:
 
 
 def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) -> None:
-    """Open one address: the key file may be another one with keys of the same ids in it, or damaged.
+    """Check that the key file decrypts an address, as it may be damaged or have other keys with the same IDs.
 
-    A few are tried, for a row may have been damaged before the backup was made.
+    Several addresses are tried, as a row may have been damaged before the backup.
     """
     person_query = select(Person).where(Person.ciphertext.is_not(None))
     query = person_query.order_by(Person.number).limit(ADDRESSES_TRIED)
@@ -156,7 +156,7 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
 
 
 def check_sqlite_integrity(connection: Connection) -> None:
-    """Have SQLite look at every page and every reference."""
+    """Run SQLite's integrity and foreign key checks."""
     problems = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if problems != ["ok"] or broken:

@@ -1,7 +1,7 @@
-"""Moving everything into another database: every row copied in one transaction, proved, and the old database held.
+"""Moving everything to another database: every row is copied and verified in one transaction.
 
-Where it fails nothing has changed: the other database stays empty, and the move is begun anew. Memory is that of some
-thousand rows.
+The old database is paused before the copy is committed. If the move fails, nothing has changed: the new database stays
+empty, and the move can be restarted. Only a few thousand rows are in memory at a time.
 """
 
 import hashlib
@@ -35,25 +35,25 @@ from subscribers.store.keyed_row_seals import attach_keys_to_session
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"
 _HASH_SPACE = 2**256
-_PASSES = 2  # each row is written, and read again
+_PASSES = 2  # each row is written and read back
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """What was moved: the rows of each table, all read again and found the same, and what the consent ledger proves there."""
+    """The result of a move: the number of verified rows by table, and the proof of the copied consent ledger."""
 
     rows_by_table: dict[str, int]
     proof: seals.LedgerProof
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The total number of rows."""
         return sum(self.rows_by_table.values())
 
 
 @dataclass(slots=True)
 class _TableHash:
-    """Counts rows and adds their SHA-256: the same for the same rows in any order, which databases sort differently."""
+    """A row count and a sum of the rows' SHA-256 hashes, independent of order, as databases sort differently."""
 
     rows: int = 0
     total: int = 0
@@ -64,10 +64,10 @@ class _TableHash:
 
 
 def parse_target_url(text_: str) -> URL:
-    """Read the URL of the database to move to.
+    """Parse the URL of the database to move to.
 
     Raises:
-        BackupError: it is none that this program works with; no password is in the message.
+        BackupError: it isn't a supported URL; the message contains no password.
     """
     try:
         url = make_url(text_)
@@ -87,12 +87,12 @@ def parse_target_url(text_: str) -> URL:
 def move_database(
     source_url: str, target_url: URL, keys: KeyRing, *, actor: str, now: datetime, progress: Progress = lambda *_: None
 ) -> MigrationResult:
-    """Copy every row of a database at the newest schema into an empty one, prove the copy, and hold the old one.
+    """Copy all rows of a database at the newest schema to an empty one, verify the copy, and pause the old one.
 
-    `progress` is called with the steps done, and all: each row is copied and read again.
+    `progress` is called with (completed, total) steps, as each row is copied and read back.
 
     Raises:
-        BackupError: it cannot be done; nothing has changed.
+        BackupError: it can't be moved; nothing has changed.
     """
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")
@@ -108,7 +108,7 @@ def move_database(
                 hashes = _copy_rows(session, connection, progress)
                 _verify_rows(connection, hashes, progress)
                 proof = _finish_target(connection, keys, actor=actor, now=now)
-                # First the old one is held: were both free for a moment, both could send.
+                # Pause the old one first, as both could send if neither were paused.
                 installation_hold.pause_possible_copy(session, HOLD_REASON, actor=actor, now=now)
                 session.commit()
                 is_old_one_held = not was_held
@@ -124,7 +124,7 @@ def move_database(
 
 @contextmanager
 def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
-    """Lend the old database, used by nobody else, and a session that keeps others from writing to it."""
+    """Yield the old database, which must not be used by others, and a session that blocks writes to it."""
     file = make_url(url).database if make_url(url).get_backend_name() == "sqlite" else None
     if file:
         require_exclusive_use(Path(file))
@@ -141,7 +141,7 @@ def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
 
 @contextmanager
 def _open_target(url: URL) -> Iterator[Database]:
-    """Lend the other database; a file that was made for it goes again where the move fails."""
+    """Yield the new database. A file created for it is deleted if the move fails."""
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
     if file is not None and file.exists():
         raise BackupError(f"{file} already exists. Choose another name.")
@@ -178,7 +178,7 @@ def _refuse_content(connection: Connection) -> None:
 
 
 def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:
-    """Copy all tables; return the hash of each as it was read."""
+    """Copy all tables; return the hash of each as read."""
     tables = table_rows.tables_by_dependency()
     counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     total = _PASSES * sum(counts)
@@ -195,7 +195,7 @@ def _copy_rows(session: Session, connection: Connection, progress: Progress) -> 
 
 
 def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Iterator[Sequence[Any]]:
-    """Yield all rows of a table, and add each to its hash."""
+    """Yield all rows of a table, adding each to its hash."""
     query = table_rows.select_columns(table)
     encode_row = table_rows.make_row_encoder(table)
     for row in connection.execute(query, execution_options={"yield_per": table_rows.READ_BATCH_SIZE}):
@@ -204,7 +204,7 @@ def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Itera
 
 
 def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
-    """Write rows, and yield how many were written, now and then."""
+    """Write rows, yielding the number written from time to time."""
     written = 0
     if connection.dialect.name == "postgresql":
         columns = ", ".join(f'"{column.name}"' for column in table.c)
@@ -216,7 +216,7 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
                     if written % table_rows.READ_BATCH_SIZE == 0:
                         yield written
         except connection.dialect.loaded_dbapi.Error as exc:
-            # What else the driver says quotes the row.
+            # The rest of the driver's message quotes the row.
             raise BackupError(
                 f"The new database can't store a row of {table.name}: {exc.diag.message_primary}"
             ) from None
@@ -231,10 +231,10 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
 
 
 def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress: Progress) -> None:
-    """Read everything again.
+    """Read all copied rows back and compare their hashes.
 
     Raises:
-        BackupError: a table has not the rows that were read.
+        BackupError: the rows of a table don't match.
     """
     total_rows = sum(hash_.rows for hash_ in hashes.values())
     total = _PASSES * total_rows
@@ -249,18 +249,18 @@ def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress
 
 
 def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: datetime) -> seals.LedgerProof:
-    """Prove the ledger as it stands there, and have the database be at home where it is opened next."""
+    """Verify the copied ledger, and have the database record its place when it's next opened."""
     if connection.dialect.name == "sqlite":
         loader.check_sqlite_integrity(connection)
     else:
         connection.execute(text("ANALYZE"))
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)
-    # The session is in the connection's transaction from here on, and the proof begins none of its own.
+    # From here on, the session uses the connection's transaction, so the verification starts none.
     installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     proof = add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
     detail = {"to": session.get_bind().dialect.name, "people": proof.people}
     record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)
-    # This session never commits: the connection does.
+    # This session never commits; the connection does.
     chain_audit_entries(session)
     return proof

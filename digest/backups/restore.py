@@ -1,7 +1,7 @@
-"""Put a backup in the place of the database, apply the departures since then, and hold the installation.
+"""Replacing the database with a backup, applying later unsubscribes, and pausing all sending.
 
-Everything is made ready beside what is there, in one transaction, and takes its place at the end; what was there is
-set aside, not removed.
+Everything is prepared separately in one transaction and swapped in at the end. The previous content is set aside, not
+deleted.
 """
 
 import sqlite3
@@ -40,16 +40,17 @@ from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe_log_merge import LogMergeResult, merge_unsubscribe_log
 
-CLOSING_SECONDS = 5.0  # that a connection which hung up may still be listed
-_CONTENT_TABLES = ("person", "edition", "delivery", "article")  # what makes a database one that holds something
+CLOSING_SECONDS = 5.0  # time that a closed connection may still be listed
+_CONTENT_TABLES = ("person", "edition", "delivery", "article")  # if any of them has rows, the database isn't empty
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """What came of it. `set_aside_as` names where the old rows are, `unsubscribe_log_found` tells whether there was a `left.log`.
+    """The result of a restore. `set_aside_as` says where the old rows are, or is empty.
 
-    `open_editions` are the editions that the copy takes for not sent: since then they may have been. The value is how many
-    of their deliveries are uncertain for that. `uncertain_notices` counts the other bulk emails, such as corrections.
+    `unsubscribe_log_found` says whether there was a `left.log`. `open_editions` maps the editions not fully sent as of
+    the backup, which may have been sent since, to their number of deliveries made uncertain. `uncertain_notices` counts
+    other bulk emails, such as corrections.
     """
 
     manifest: ArchiveManifest
@@ -64,10 +65,10 @@ class RestoreResult:
 def rehearse_restore(
     settings: Settings, file: Path, keys: KeyRing, *, progress: Progress = lambda *_: None
 ) -> seals.LedgerProof:
-    """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
+    """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
 
     Raises:
-        BackupError: it cannot be restored.
+        BackupError: it can't be restored.
     """
     with (
         _explain_restore_errors(file),
@@ -83,9 +84,9 @@ def rehearse_restore(
 
 @contextmanager
 def _explain_restore_errors(file: Path) -> Iterator[None]:
-    """Turn what a database says against a backup, or a value in it that's none of ours, into an expected error.
+    """Convert database errors and invalid values in a backup to BackupError.
 
-    Every step before the last is taken back, so nothing has changed by then.
+    Every step before the last is rolled back, so nothing has changed by then.
     """
     try:
         yield
@@ -108,15 +109,15 @@ def restore_backup(
     progress: Progress = lambda *_: None,
     tell_admins: Callable[[Session], None] = lambda _: None,
 ) -> RestoreResult:
-    """Put a backup in the place of the database that the settings name.
+    """Replace the database in the settings with a backup.
 
-    `keys` must hold those that the backup's rows name; `replace` does it even though the database holds
-    something. `progress` is called with the rows done, and all; `tell_admins` may queue emails in the restored database.
+    `keys` must include those used by the backup's rows. `replace` is required if the database isn't empty. `progress`
+    is called with (completed, total) rows, and `tell_admins` may queue emails in the restored database.
 
     Raises:
-        BackupError: it cannot be done; nothing has changed.
+        BackupError: it can't be restored; nothing has changed.
         UnsubscribeLogError: `left.log` is damaged; nothing has changed.
-        OSError: a file cannot be written.
+        OSError: a file can't be written.
     """
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
 
@@ -127,11 +128,11 @@ def restore_backup(
         merged = merge_unsubscribe_log(
             session, unsubscribe_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
         )
-        # A session that was ended since the backup must not live again, nor a link that was used.
+        # Sessions ended and links used since the backup must not become valid again.
         end_every_session(session)
         staff.end_every_sign_in_link(session, now)
         made_at = reader.manifest.made_at
-        # The database belongs where it is opened next.
+        # The database belongs wherever it's next opened.
         installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
         installation_hold.pause_possible_copy(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
@@ -145,7 +146,7 @@ def restore_backup(
         open_editions = {name: uncertain.pop(make_edition_delivery_purpose(name), 0) for name in names}
         of_edition = make_edition_delivery_purpose("")
         uncertain_notices = sum(many for purpose, many in uncertain.items() if not purpose.startswith(of_edition))
-        # This session never commits: the connection does.
+        # This session never commits; the connection does.
         chain_audit_entries(session)
         return RestoreResult(reader.manifest, proof, merged, log_exists, aside, open_editions, uncertain_notices)
 
@@ -157,7 +158,7 @@ def restore_backup(
 
 @dataclass(frozen=True, slots=True)
 class _OpenTransaction:
-    """A database as far as the one transaction of a restore: all that is read and written is in it."""
+    """A stand-in for the database, limited to the single transaction of a restore."""
 
     session: Session
 
@@ -168,7 +169,7 @@ class _OpenTransaction:
 
 
 def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
-    """Bind what a backup of before has unbound, as the first start after an upgrade does, and prove the ledger."""
+    """Bind consents left unbound by an older backup, as the first start after an upgrade does; verify the ledger."""
     add_missing_address_commitments(_OpenTransaction(session), keys, now=now)
     if revision < FIRST_SEALED_REVISION:
         add_missing_link_renewal_events(session, now=now)
@@ -180,7 +181,7 @@ FillDatabase = Callable[[Connection, ArchiveReader, str], RestoreResult]
 
 @contextmanager
 def _open_checked_archive(settings: Settings, file: Path, keys: KeyRing) -> Iterator[ArchiveReader]:
-    """Lend an archive that is whole, and whose keys are at hand."""
+    """Yield a verified archive whose keys are all available."""
     with closing(ArchiveReader(file, settings.backup_passphrase_text)) as reader:
         available = {(key.kind, key.id) for key in keys.all}
         needed = [(kind, id_) for kind, ids in reader.manifest.keys.items() for id_ in ids]
@@ -222,7 +223,7 @@ def _restore_into_sqlite(
             restored = fill(connection, reader, str(aside or ""))
             check_sqlite_integrity(connection)
         database.close()
-        # This also makes it one file: what stood in its write-ahead log is in it now.
+        # This also merges the write-ahead log into the file.
         require_exclusive_use(part)
         if exists:
             require_exclusive_use(final)
@@ -255,12 +256,12 @@ def _restore_into_postgresql(
 
 
 def wait_for_other_connections(connection: Connection) -> None:
-    """Wait until no other client has the database open: one that just hung up is still listed for a moment.
+    """Wait until no other client has the database open, as a closed connection is still listed briefly.
 
     Raises:
-        BackupError: somebody else has it open.
+        BackupError: another client still has it open.
     """
-    # Inside a transaction the server shows the list as it was at the first look, until told to forget that.
+    # Within a transaction, the server caches the list on first access until told otherwise.
     forget = text("SELECT pg_stat_clear_snapshot()")
     count_query = text(
         "SELECT count(*) FROM pg_stat_activity "
@@ -297,10 +298,10 @@ def _has_content(url: str) -> bool:
 
 
 def require_exclusive_use(file: Path) -> None:
-    """Make sure that nobody else has a database open, and that all of it is in the one file (sqlite.org/wal.html).
+    """Check that no other process has a database open, and merge it into a single file (sqlite.org/wal.html).
 
     Raises:
-        BackupError: somebody has.
+        BackupError: another process has it open.
     """
     connection = sqlite3.connect(file, timeout=1, isolation_level=None)
     try:
@@ -308,7 +309,7 @@ def require_exclusive_use(file: Path) -> None:
     except sqlite3.OperationalError:
         mode = "in use"
     except sqlite3.DatabaseError:
-        return  # it is no database at all, so nobody works with it; it is set aside as it is
+        return  # not a database, so not in use; it's set aside as it is
     finally:
         connection.close()
     if mode != "delete":

@@ -1,4 +1,4 @@
-"""The rows of all tables, the same for SQLite and PostgreSQL: which there are, how a value is selected, written and read again."""
+"""The rows of all tables, independent of the database: how values are selected, encoded, and decoded."""
 
 import base64
 import json
@@ -30,19 +30,19 @@ from sqlalchemy import (
 from digest.store.delivery_models import ChangedRow, ReceivedEventPayload, RunningBackup
 from subscribers.store.models import Base, DamageTolerantJson, UtcDateTime
 
-READ_BATCH_SIZE = 2000  # rows that are read at a time
+READ_BATCH_SIZE = 2000  # rows per read
 ValueFormat = Literal["plain", "bytes", "moment", "day", "json"]
 
 
 def tables_by_dependency() -> list[Table]:
-    """Give every table, each after those that it refers to."""
+    """Return all tables, each after those it references."""
     return list(Base.metadata.sorted_tables)
 
 
 def reflect_tables(connection: Connection) -> list[Table]:
-    """Return the tables that a database of an older schema has, each after those that it refers to, with the columns that are there.
+    """Return the tables and columns of a database with an older schema, each table after those it references.
 
-    A column is typed as it is today; one that is gone since then as the database says. What an index keeps for itself is no table.
+    Columns have today's types; removed ones, the database's. Internal tables of indexes are left out.
     """
     stored = MetaData()
     not_ours = ("alembic_version", *_list_virtual_tables(connection))
@@ -58,7 +58,7 @@ def reflect_tables(connection: Connection) -> list[Table]:
 
 
 def _list_virtual_tables(connection: Connection) -> Sequence[str]:
-    """List the indexes of texts, which keep their rows in tables whose names begin with theirs."""
+    """Return the names of full-text indexes, which prefix the names of their internal tables."""
     if connection.dialect.name != "sqlite":
         return ()
     query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
@@ -66,14 +66,14 @@ def _list_virtual_tables(connection: Connection) -> Sequence[str]:
 
 
 def build_exclusion_condition(table: Table) -> ColumnElement[bool] | None:
-    """Say which rows of a table are not for an archive."""
+    """Return a condition for the rows of a table that are left out of archives, or None."""
     if table.name in (RunningBackup.__tablename__, ChangedRow.__tablename__):
         return true()
     return table.c.applied_at.is_not(None) if table.name == ReceivedEventPayload.__tablename__ else None
 
 
 def choose_value_format(column: Column[Any]) -> ValueFormat:
-    """Say how a column's values are written."""
+    """Return the format in which a column's values are encoded."""
     kind = column.type
     if isinstance(kind, LargeBinary):
         return "bytes"
@@ -85,18 +85,18 @@ def choose_value_format(column: Column[Any]) -> ValueFormat:
 
 
 def select_expression(column: Column[Any]) -> ColumnElement[Any]:
-    """Give what is selected for a column: JSON as the text that is stored, an enum as its value."""
+    """Return the expression to select for a column: JSON as stored text, and an enum as its value."""
     if choose_value_format(column) == "json":
         return cast(column, Text).label(column.name)
     return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
 
 
 def select_columns(table: Table) -> Select[Any]:
-    """Select all columns of a table, in their order."""
+    """Return a query for all columns of a table, in order."""
     return select(*map(select_expression, table.c))
 
 
-# Of the formats that are not written as they are.
+# For the formats whose values need encoding.
 _ENCODERS: dict[ValueFormat, Callable[[Any], Any]] = {
     "bytes": lambda value: base64.b64encode(value).decode(),
     "moment": datetime.isoformat,
@@ -114,7 +114,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
-    """Return what writes a row of a table, in the order of its columns, as a line: the same whatever the database."""
+    """Return a function that encodes a row, in column order, as a line that is the same for all databases."""
     encoders = [_ENCODERS.get(choose_value_format(column), _unchanged) for column in table.c]
 
     def encode_row(row: Sequence[Any]) -> bytes:
@@ -125,5 +125,5 @@ def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
 
 
 def find_value_decoder(form: ValueFormat) -> Callable[[Any], Any]:
-    """Return what reads a value again that was written in a form; it raises a `ValueError` or `TypeError` where it is none."""
+    """Return the decoder of values in a format, which raises ValueError or TypeError if a value is invalid."""
     return _DECODERS.get(form, _unchanged)

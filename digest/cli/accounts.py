@@ -1,4 +1,4 @@
-"""`digest staff`: who works on the newsletter. Their addresses may stand on the terminal."""
+"""`digest staff`: the team. Its members' addresses may be shown in the terminal."""
 
 from collections.abc import Iterator, Sequence
 
@@ -148,7 +148,7 @@ def _proof_status(member: StaffMember) -> str:
 
 
 def _address_of(member: StaffMember) -> str:
-    """Return the address of a member; nothing of one who was removed."""
+    """Return the address of a member, or an empty string if they were removed."""
     return "" if member.removed_at is not None else member.email
 
 

@@ -1,4 +1,4 @@
-"""`digest calendar`: what goes out when, and skipping, moving, adding and bringing back an edition."""
+"""`digest calendar`: the send times, and skipping, moving, adding, and restoring editions."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time
@@ -136,7 +136,7 @@ def bring_back_edition(context: CommandContext, release: str) -> None:
 
 
 def _find_moment(context: CommandContext, release: str) -> datetime:
-    """Find when a planned edition goes out, by its day, its name, or 'next'."""
+    """Return when a planned edition is sent, by its day, its name, or 'next'."""
     return calendar_actions.find_release(context.installation, release, now=context.now()).release_at
 
 

@@ -1,6 +1,6 @@
-"""What every command stands on: the settings, the installation, who acts, and the moment it is.
+"""The context of all commands: settings, installation, actor, and time.
 
-What is heavy to import is imported where it is first needed: `digest --version` opens nothing.
+Heavy modules are imported where they're first needed, as `digest --version` doesn't open anything.
 """
 
 import getpass
@@ -37,10 +37,10 @@ Outcome = TypeVar("Outcome")
 
 
 def parse_moment(text: str) -> datetime:
-    """Read a moment such as 2026-11-19T17:30; without a zone it is meant in the publication's.
+    """Parse a time such as 2026-11-19T17:30; without a zone, it's in the publication's time zone.
 
     Raises:
-        click.BadParameter: it is no moment of ISO 8601.
+        click.BadParameter: it isn't an ISO 8601 time.
     """
     from dateutil.parser import isoparse
 
@@ -53,14 +53,14 @@ def parse_moment(text: str) -> datetime:
 
 
 MOMENT = click.types.FuncParamType(parse_moment)
-MOMENT.name = "moment"  # as help shows it
+MOMENT.name = "moment"  # as shown by --help
 
 
 @dataclass(frozen=True)
 class CommandContext:
-    """One run of the command line. Settings and database are opened when a command first asks for them.
+    """The context of one run of the command line. Settings and database are opened when first needed.
 
-    `settings_file` is the settings file that was named, `acting_email` the address of the staff member who acts, if one was named.
+    `settings_file` is the value of `--settings`, and `acting_email` that of `--as`.
     """
 
     settings_file: Path | None = None
@@ -68,10 +68,10 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> "Settings":
-        """The settings, checked. From then on, root's process is that of the installation's owner.
+        """The validated settings. On first access, a root process continues as the installation's owner.
 
         Raises:
-            SettingsError: with every problem in them.
+            SettingsError: they're invalid; the message lists all problems.
             FolderOwnerError: root can't continue as the owner.
         """
         from digest.settings import load_settings
@@ -82,32 +82,32 @@ class CommandContext:
 
     @property
     def installation(self) -> "Installation":
-        """The installation, its database at the newest schema; closed when the command ends.
+        """The installation, with its database at the newest schema. It's closed when the command ends.
 
         Raises:
-            InstallationError: its folder or database is out of reach.
-            UnknownStaffError: nobody on the staff has the address that was named.
+            InstallationError: its folder or database is unavailable.
+            UnknownStaffError: no staff member has the address in `--as`.
         """
         return self._opened[0]
 
     @property
     def installation_as_it_is(self) -> "Installation":
-        """The installation for a command that only looks; nothing is brought up to date before.
+        """The installation for a read-only command, without a schema upgrade.
 
         Raises:
-            InstallationError: its folder or database is out of reach, or its schema is older than this program's.
-            UnknownStaffError: nobody on the staff has the address that was named.
+            InstallationError: its folder or database is unavailable, or its schema is older than this version's.
+            UnknownStaffError: no staff member has the address in `--as`.
         """
         return self._open(may_migrate=False)[0]
 
     @property
     def actor(self) -> "Actor":
-        """Who acts: the staff member who was named, else whoever sits at this terminal."""
+        """The actor: the staff member given by `--as`, or else the terminal's user."""
         return self._opened[1]
 
     @cached_property
     def _opened(self) -> "tuple[Installation, Actor]":
-        """The installation with who acts on it: nothing of it is lent to somebody unknown."""
+        """The installation and the actor. An unknown actor can't access the installation."""
         return self._open()
 
     def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
@@ -123,30 +123,30 @@ class CommandContext:
         *args: "Arguments.args",
         **kwargs: "Arguments.kwargs",
     ) -> "Outcome":
-        """Carry out an action of `digest.app` on the installation, as whoever acts."""
+        """Call an action of `digest.app` with the installation and the actor."""
         return action(self.installation, self.actor, *args, **kwargs)
 
     def refuse_unknown_actor(self) -> None:
-        """Look up the staff member who was named, for a command that otherwise needs no installation.
+        """Check the address in `--as` for a command that otherwise needs no installation.
 
         Raises:
-            UnknownStaffError: nobody on the staff has the address.
+            UnknownStaffError: no staff member has the address.
         """
         if self.acting_email is not None:
             _ = self.actor
 
     @property
     def terminal(self) -> "Actor":
-        """Whoever sits at this terminal."""
+        """The terminal's user as an actor."""
         from digest.installation.audited_actions import terminal_actor
 
         return terminal_actor(find_system_user())
 
     def identify_actor(self, installation: "Installation") -> "Actor":
-        """Find who acts on an installation.
+        """Return the actor for an installation.
 
         Raises:
-            UnknownStaffError: nobody on the staff has the address that was named; it is in the audit log.
+            UnknownStaffError: no staff member has the address in `--as`; the attempt is in the audit log.
         """
         from digest.installation.audited_actions import identify_staff
 
@@ -162,22 +162,22 @@ class CommandContext:
 
     @staticmethod
     def now() -> datetime:
-        """Give the time now, in UTC."""
+        """Return the current time in UTC."""
         return datetime.now(UTC)
 
     def moment_or_now(self, moment_option: datetime | None) -> datetime:
-        """Give the moment that was named, else now; in UTC."""
+        """Return the given time in UTC, or else the current time."""
         return self.moment_or_none(moment_option) or self.now()
 
     def moment_or_none(self, moment_option: datetime | None) -> datetime | None:
-        """Give the moment that was named, in UTC; None if there's none."""
+        """Return the given time in UTC, or None."""
         if moment_option is not None and moment_option.tzinfo is None:
             moment_option = moment_option.replace(tzinfo=self.settings.file.publication.zone)
         return moment_option and moment_option.astimezone(UTC)
 
 
 def leave_root(folder: Path) -> None:
-    """Have root's process continue as the owner of an installation's folder, and say so.
+    """Continue a root process as the owner of an installation's folder, and say so.
 
     Raises:
         FolderOwnerError: it can't.
@@ -197,20 +197,23 @@ pass_command_context = click.make_pass_decorator(CommandContext)
 
 
 def print_json(value: object, *, indent: int | None = None) -> None:
-    """Print what `--json` asks for; moments as ISO 8601. With an indent it is meant for people, and no letter is escaped."""
+    """Print a value as JSON, with times in ISO 8601.
+
+    With an indent, it's for people, so non-ASCII text isn't escaped.
+    """
     ascii_only = indent is None
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=methodcaller("isoformat"))
     click.echo(text)
 
 
 def pick_json_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
-    """Return what `--json` prints of a value: its attributes of these names, and others by their paths (`release.deadline`)."""
+    """Return a dict of a value's attributes by name, and of others by path (`release.deadline`), for `--json`."""
     path_by_name = dict(zip(names, names, strict=True)) | paths
     return {key: attrgetter(path)(value) for key, path in path_by_name.items()}
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:
-    """Print an answer for people: sentences and tables, in turn."""
+    """Print an answer for people, consisting of sentences and tables."""
     for line in lines:
         if isinstance(line, str):
             click.echo(line)
@@ -223,7 +226,7 @@ def print_lines(lines: "Iterable[RenderableType]") -> None:
 def print_result(
     result: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None
 ) -> None:
-    """Print what a command found: as JSON where that is asked for, else the lines that say it."""
+    """Print a result, as JSON if requested, or else as lines."""
     if as_json:
         print_json(result, indent=indent)
     else:
@@ -231,7 +234,7 @@ def print_result(
 
 
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a group `--settings` and `--as`, and put the `CommandContext` they describe before its commands."""
+    """Add `--settings` and `--as` to a group, and pass the resulting `CommandContext` to its commands."""
 
     @click.option(
         "--settings", "file", type=FILE_PATH, help="Settings file. [default: DIGEST_SETTINGS, else ./digest.toml]"
@@ -250,7 +253,7 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_system_user() -> str:
-    """Name the user of this process; a container's may have a number only."""
+    """Return the name of this process's user, or its number if it has no name, as in containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -258,7 +261,7 @@ def find_system_user() -> str:
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """Check a reason: it stands in chains, disclosures and the audit log, which hold no reader's address."""
+    """Validate a reason. It's stored in chains, disclosures, and the audit log, so it must not contain an address."""
     from digest.installation.action_reasons import ReasonError, read_reason
 
     try:
@@ -274,12 +277,12 @@ edition_argument = click.argument("edition", default="current")
 
 
 def json_option(help_text: str) -> Callable[..., Any]:
-    """Make the option that has an answer printed as JSON; `help_text` is its help."""
+    """Return the option to print a result as JSON, with this help text."""
     return flag("--json", "as_json", help=help_text)
 
 
 def yes_option(help_text: str = "Don't ask for confirmation.") -> Callable[..., Any]:
-    """Make the option that leaves a question out; `help_text` is its help."""
+    """Return the option to skip a confirmation, with this help text."""
     return flag("--yes", help=help_text)
 
 
@@ -290,7 +293,7 @@ because_option = click.option(
 
 @contextmanager
 def prefix_refusals(label: str) -> Iterator[None]:
-    """Begin the message of every refusal in the block with what was not done."""
+    """Prefix the message of every refusal in the block with what wasn't done."""
     try:
         yield
     except RefusalError as exc:
@@ -298,10 +301,10 @@ def prefix_refusals(label: str) -> Iterator[None]:
 
 
 def _read_email(_context: click.Context, _parameter: click.Parameter, email: str) -> "Address":
-    """Read the address that a command got; `-` takes it from standard input.
+    """Parse the address given to a command; `-` reads it from standard input.
 
     Raises:
-        CommandRefusedError: it is no address.
+        CommandRefusedError: it isn't an email address.
     """
     from subscribers.address import read_address
 
@@ -318,6 +321,6 @@ person_argument = click.argument("whom", metavar="EMAIL|NUMBER", callback=_read_
 
 
 def reason_option(record: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make the option that says why somebody acts on a person; the reason is kept in `record`."""
+    """Return the option for the reason of an action on a person, which is stored in `record`."""
     why = f"Reason, recorded in the {record}. No names or email addresses."
     return click.option("--reason", required=True, callback=check_reason, help=why)

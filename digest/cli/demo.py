@@ -1,4 +1,4 @@
-"""`digest demo`: a whole week into files, and how to look at what it made."""
+"""`digest demo`: produce a whole week as files, and say how to look at them."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`digest evaluate`: hold selection against labels that somebody made by hand. A command of the group a kind of labels."""
+"""`digest evaluate`: score selection against hand-made labels, with a command for each kind of label."""
 
 import json
 from collections.abc import Iterator

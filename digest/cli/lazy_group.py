@@ -1,4 +1,4 @@
-"""Groups that import a command's module only when the command runs, and say the expected errors."""
+"""Groups that import a command's module only when the command runs, and report expected errors."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,35 +10,35 @@ import click
 from digest.renamed_settings_and_commands import RENAMED_COMMANDS
 from subscribers.errors import ApplicationError, RefusalError
 
-RUNNING_AS = "digest.running_as"  # in a context's `meta`: the user that a command of root's continued as
+RUNNING_AS = "digest.running_as"  # key in a context's `meta` for the user as whom a root process continued
 
 
 class CommandRefusedError(click.ClickException):
-    """The answer is no; the message says why."""
+    """Raised if a command is refused. The message says why."""
 
     exit_code = 1
 
 
 class UnmetPrerequisiteError(click.ClickException):
-    """Something is to be set right before the command can do its work; the message says what."""
+    """Raised if something must be fixed before the command can run. The message says what."""
 
     exit_code = 2
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are named as `module:attribute`, each imported when it is asked for."""
+    """A group whose commands are specified as `module:attribute` and imported when needed."""
 
     def __init__(self, *args: Any, command_places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        """Take the places of the commands by name; commands may be added by decorator as well."""
+        """Set the places of commands by name. Commands may be added by decorator, too."""
         super().__init__(*args, **kwargs)
         self._command_places = command_places or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the commands, in the order of the alphabet."""
+        """Return the names of the commands, sorted."""
         return sorted({*super().list_commands(ctx), *self._command_places})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command; None where there is none of that name."""
+        """Import and return a command, or return None if there's none of this name."""
         place = self._command_places.get(cmd_name)
         if place is None:
             return super().get_command(ctx, cmd_name)
@@ -49,9 +49,9 @@ class LazyGroup(click.Group):
 
 
 class ErrorReportingGroup(LazyGroup):
-    """The group of all commands: their expected errors are messages with an exit code, anything else a traceback.
+    """The group of all commands. Expected errors are shown as messages with an exit code, others as tracebacks.
 
-    `before_import` is called before a command's module is imported, `after_import` when it is.
+    `before_import` is called before a command's module is imported, and `after_import` afterwards.
     """
 
     before_import: Callable[[], None] | None = None
@@ -60,14 +60,14 @@ class ErrorReportingGroup(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that was asked for, which imports it."""
+        """Return the requested command, importing it."""
         resolved = super().resolve_command(ctx, args)
         if self.after_import is not None:
             self.after_import()
         return resolved
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; turn an expected error into its message."""
+        """Run the command, converting expected errors to messages."""
         if self.before_import is not None:
             self.before_import()
         try:
@@ -89,7 +89,7 @@ class ErrorReportingGroup(LazyGroup):
 
 
 def _refuse_old_name(error: click.UsageError) -> None:
-    """Say the new name of a command or option that was renamed."""
+    """Raise an error with the new name of a renamed command or option."""
     unknown = re.match(r"No such (?:command|option)\W+([\w-]+)", error.format_message())
     if unknown and error.ctx:
         name = error.option_name if isinstance(error, click.NoSuchOption) else unknown[1]
@@ -99,7 +99,7 @@ def _refuse_old_name(error: click.UsageError) -> None:
 
 
 def _explain_unopened_file(error: Exception, user: str | None) -> click.ClickException | None:
-    """Explain that the user who a command of root's continued as may not open a file; None for any other error."""
+    """Return an error if the user as whom a root process continued can't open a file, or None for other errors."""
     cause = error if isinstance(error, OSError) else error.__cause__
     if user is None or not isinstance(cause, PermissionError) or cause.filename is None:
         return None

@@ -1,4 +1,4 @@
-"""`digest setup`: questions, the files that follow from the answers, and what is left to do."""
+"""`digest setup`: the questions, the resulting files, and the remaining steps."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ _WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "unchanged"}
 
 
 def _answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command an option for every question but the secret ones: a command line stands in the shell's history."""
+    """Add an option for every question except secrets, as command lines are kept in the shell's history."""
     for question in reversed(QUESTIONS):
         if not question.is_secret:
             name = f"--{question.key.replace('_', '-')}"
@@ -93,14 +93,14 @@ def setup(
         click.confirm("Write these changes?", abort=True, default=True)
     result = apply_setup_plan(plan, context.identify_actor, now=context.now())
     keys = result.new_keys.to_json() if result.new_keys else None
-    print_recovery_copy(result.settings.key_file, keys, is_secret=batch)  # a script's output is kept in logs
+    print_recovery_copy(result.settings.key_file, keys, is_secret=batch)  # a script's output may be logged
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)
 
 
 def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
-    """Read the answers that are given: an option overrides the file."""
+    """Return the given answers; options take precedence over the file."""
     file_answers = setup_answers.read_answers_file(answers_file) if answers_file else {}
     option_answers = {key: text for key, text in options.items() if text is not None}
     return file_answers | {key: setup_answers.check_answer(key, text) for key, text in option_answers.items()}
@@ -122,7 +122,7 @@ def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
 def _complete_answers(
     given_answers: Mapping[str, Any], settings: Settings, settings_file: Path, *, batch: bool
 ) -> SetupAnswers:
-    """Ask what is not given; what stands in the installation is proposed."""
+    """Ask for the answers that aren't given, with the existing installation's as defaults."""
     present = setup_answers.read_present_answers(settings) if settings_file.exists() else {}
     if batch:
         return setup_answers.complete_answers(given_answers, present)
@@ -138,7 +138,7 @@ def _complete_answers(
 
 
 def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
-    """Ask until the answer is one. An empty answer to a secret keeps the one that stands."""
+    """Ask until the answer is valid. For a secret, an empty answer keeps the existing value."""
     while True:
         text = click.prompt(
             question.text + _describe_empty_answer(question, proposed),
@@ -156,7 +156,7 @@ def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
 
 
 def _describe_empty_answer(question: SetupQuestion, proposed: Any) -> str:
-    """Say what an empty answer does, where it is not taken for what is proposed."""
+    """Return what an empty answer does, if it doesn't accept the default."""
     if question.is_secret:
         return " (leave empty to keep the current value)" if proposed else ""
     return " (needed)" if proposed is None else ""

@@ -1,4 +1,4 @@
-"""The terminal: a progress bar for what runs long, and tables."""
+"""Progress bars and tables in the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,19 +7,22 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_PIPE_WIDTH = 160  # columns, where the output is no terminal and so has no width
+_PIPE_WIDTH = 160  # columns, if the output isn't a terminal
 
 
 class ProgressUpdate(Protocol):
-    """What is called with how many are done, of how many, and what was the last, if that has a name."""
+    """The type of progress callbacks, called with the completed items, the total, and the last item's name, if any."""
 
     def __call__(self, done: int, total: int, last: str = "") -> None:
-        """Move the bar."""
+        """Update the progress bar."""
 
 
 @contextmanager
 def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpdate]:
-    """Lend a function that is called with (done, total) or (done, total, last); the bar goes to standard error and vanishes at the end."""
+    """Yield a function to call with (done, total) or (done, total, last), which updates a bar on standard error.
+
+    The bar disappears at the end.
+    """
     console = Console(stderr=True)
     columns = (
         *(TextColumn(label), BarColumn(), MofNCompleteColumn()),
@@ -36,6 +39,6 @@ def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpd
 
 
 def make_table_console() -> Console:
-    """Return a console for tables: as wide as the terminal, and wide enough to read where there is none."""
+    """Return a console for tables, as wide as the terminal, or a readable width without one."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

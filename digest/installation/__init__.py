@@ -1,1 +1,1 @@
-"""The basis of every action: the open installation, roles and audit, the pause, and storage errors."""
+"""The foundation of all actions: the open installation, roles and audit, pausing, and storage errors."""

@@ -1,4 +1,4 @@
-"""Why somebody acts on a reader or shows an address: words that stand in chains, disclosures and the audit log."""
+"""Reasons for actions on subscribers and addresses, as stored in consent chains, disclosures, and the audit log."""
 
 import html
 import unicodedata
@@ -7,18 +7,18 @@ from urllib.parse import unquote
 from subscribers.errors import RefusalError
 
 MAX_REASON_LENGTH = 150  # characters
-_MAX_ENCODINGS = 3  # of one character: `%2540` has two
+_MAX_ENCODINGS = 3  # nested encodings of a character: `%2540` has two
 
 
 class ReasonError(RefusalError):
-    """The text is no reason that could be kept."""
+    """Raised if a text can't be stored as a reason."""
 
 
 def read_reason(text: str) -> str:
-    """Return a reason as it is kept: in one line, without an address in it.
+    """Return a reason as a single line, checked for email addresses.
 
     Raises:
-        ReasonError: it is empty, too long, or may hold an address.
+        ReasonError: it's empty, too long, or may contain an address.
     """
     reason = " ".join(text.split())
     if might_contain_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
@@ -30,16 +30,16 @@ def read_reason(text: str) -> str:
 
 
 def read_optional_reason(text: str) -> str:
-    """Return a reason as `read_reason` does; empty where none is given.
+    """Return a reason as `read_reason` does, or an empty string if there's none.
 
     Raises:
-        ReasonError: it's too long, or may hold an address.
+        ReasonError: it's too long or may contain an address.
     """
     return read_reason(text) if text.strip() else ""
 
 
 def might_contain_address(text: str) -> bool:
-    """Return whether there's an @ in a text, in any of its widths, as a character reference or percent-encoded."""
+    """Return whether a text contains an @ in any width, as a character reference, or percent-encoded."""
     for _ in range(_MAX_ENCODINGS):
         text = unquote(html.unescape(unicodedata.normalize("NFKC", text)))
     return "@" in unicodedata.normalize("NFKC", text)

@@ -1,7 +1,7 @@
-"""Who acts, and how an act is carried out: the role is checked first, the audit row is written with what the act changed.
+"""Actors, and the execution of actions: the role is checked first, and the audit row commits with the changes.
 
-A refused act leaves its refusal in the audit log and nothing else. An act that failed is written as failed: its
-own transaction was rolled back, so the row stands in one of its own.
+A refused action has no effect except its row in the audit log. A failed action's transaction is rolled back, so its row
+is written in a separate one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,34 +35,34 @@ from subscribers.loggers import get_logger
 
 
 class Role(StrEnum):
-    """What an actor may do. An admin may do all that an editor may."""
+    """The permissions of an actor. Admins may do everything that editors may."""
 
     EDITOR = "editor"
     ADMIN = "admin"
-    # The timetable and the webhooks: they do what an admin's settings tell them.
+    # The scheduler and webhooks, which act according to an admin's settings.
     SYSTEM = "system"
 
 
 class ActionEntryPoint(StrEnum):
-    """The way by which an act reached the application."""
+    """The interface through which an action reached the application."""
 
     TERMINAL = "terminal"
     DESK = "desk"
     TIMETABLE = "timetable"
 
 
-CONFIRMATION_LIFETIME = timedelta(minutes=15)  # after people prove who they are: guarded actions take a newer proof
+CONFIRMATION_LIFETIME = timedelta(minutes=15)  # guarded actions require a confirmation this recent
 
 
 class UnknownStaffError(ApplicationError):
-    """Nobody on the staff has the address that somebody claims to act as."""
+    """Raised if no staff member has the address that someone wants to act as."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts. `name` is what the audit log records: `staff 3`, `terminal:<system user>`, `scheduler`.
+    """The person or process that acts, with the name in the audit log: `staff 3`, `terminal:…`, or `scheduler`.
 
-    `confirmed_at` is when somebody at the desk last proved who they are.
+    `confirmed_at` is when a person at the desk last confirmed who they are.
     """
 
     name: str
@@ -71,11 +71,14 @@ class Actor:
     confirmed_at: datetime | None = None
 
     def holds(self, role: Role) -> bool:
-        """Say whether the actor may do what `role` may."""
+        """Return whether the actor may do what `role` may."""
         return self.role is role or self.role in (Role.ADMIN, Role.SYSTEM)
 
     def is_confirmed(self, now: datetime) -> bool:
-        """Return whether the actor proved who they are within the last 15 minutes. A terminal and the timetable can't be asked."""
+        """Return whether the actor confirmed who they are within 15 minutes.
+
+        Terminals and the scheduler can't be asked.
+        """
         if self.face is not ActionEntryPoint.DESK:
             return True
         return self.confirmed_at is not None and now - self.confirmed_at < CONFIRMATION_LIFETIME
@@ -85,15 +88,18 @@ SCHEDULER = Actor("scheduler", Role.SYSTEM, ActionEntryPoint.TIMETABLE)
 
 
 def terminal_actor(system_user: str) -> Actor:
-    """Name whoever sits at the terminal: who can read the key file and the database is an admin by nature."""
+    """Return the actor for a terminal user.
+
+    Anyone who can read the key file and the database is effectively an admin.
+    """
     return Actor(f"terminal:{system_user}", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
-    """Find who acts by a staff address, through the face of the claimant, who gives the address.
+    """Return the staff member with an address as the actor, with the interface of the claimant.
 
     Raises:
-        UnknownStaffError: nobody on the staff has it; the claimant's try is in the audit log, without the address.
+        UnknownStaffError: no staff member has it; the attempt is in the audit log, without the address.
     """
     with database.read() as session:
         member = find_staff_member(session, email)
@@ -108,38 +114,38 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
 
 
 UNCONFIRMED_DETAIL = {"needed": "confirmation"}
-MAX_MESSAGE_LENGTH = 300  # of why an act failed
+MAX_MESSAGE_LENGTH = 300  # of the message of a failed action
 log = get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):
-    """The actor's role does not allow the act."""
+    """Raised if the actor's role doesn't allow the action."""
 
 
 class ConfirmationRequiredError(ApplicationError):
-    """The action is guarded, and the actor's proof of who they are is too old."""
+    """Raised if an action is guarded and the actor confirmed who they are too long ago."""
 
     def __init__(self) -> None:
         super().__init__("Your change wasn't saved.", remedy="Confirm your identity, then try again.")
 
 
 def _describe_failure(exc: BaseException) -> dict[str, str]:
-    """Say why an act failed, for the audit log. Other errors than our own may quote anything: of these the log has the name alone."""
+    """Return why an action failed, for the audit log. Other errors may quote anything, so only their name is logged."""
     failure = {"error": type(exc).__name__}
     if isinstance(exc, ApplicationError) and (message := exc.message or str(exc)):
-        # Of a member of the staff it may hold the address.
+        # A message about a staff member may contain an address.
         failure["message"] = scrub_addresses(message)[:MAX_MESSAGE_LENGTH]
     return failure
 
 
 @dataclass(slots=True)
 class PendingAuditEntry:
-    """The audit row of an action in progress, and the email to admins that its affected area asks for.
+    """The audit row of an action in progress, and the email to admins if its affected area requires one.
 
-    An action that finds nothing to change sets `changed` to False; one whose row the store writes sets `recorded` to True.
-    `affected_areas` and `words` are the action's; one that learns only later what it weakens replaces them by `guard`.
-    `recipients` are who may have to be told, and `settings` whom emails come from, as they were before the action. Without keys,
-    nobody knows who's on the staff: an action that puts the keys back asks once more when it's done.
+    An action sets `changed` to False if there was nothing to change, and `recorded` to True if the store writes its
+    row. `affected_areas` and `words` are the action's; `guard` replaces them if they're known only later. `recipients`,
+    who may be emailed, and `settings`, which determine the sender, are those from before the action. Without keys, the
+    staff is unknown, so an action that restores the keys determines the recipients when it's done.
     """
 
     act: str
@@ -149,7 +155,7 @@ class PendingAuditEntry:
     installation: Installation
     affected_areas: tuple[AffectedArea, ...] = ()
     words: str = ""
-    undo_path: str = ""  # of the page that the email to admins leads to
+    undo_path: str = ""  # of the page linked in the email to admins
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
@@ -158,10 +164,10 @@ class PendingAuditEntry:
     settings: Settings = field(init=False)
 
     def guard(self, affected_areas: Iterable[AffectedArea], words: str) -> None:
-        """Take on what the action weakens or touches.
+        """Set what the action weakens or affects.
 
         Raises:
-            ConfirmationRequiredError: the actor's proof of who they are is too old.
+            ConfirmationRequiredError: the actor confirmed who they are too long ago.
         """
         self.affected_areas, self.words = tuple(sorted(set(affected_areas))), words
         if any(c.needs_confirmation for c in self.affected_areas) and not self.actor.is_confirmed(self.now):
@@ -177,19 +183,19 @@ class PendingAuditEntry:
 
     @property
     def _signed_in_as(self) -> str:
-        """The staff name that a sign-in proves; `--as` in a terminal proves nothing."""
+        """The staff name proven by a sign-in; `--as` in a terminal doesn't prove anything."""
         return self.actor.name if self.actor.face is ActionEntryPoint.DESK else ""
 
     def record(self, session: Session) -> None:
-        """Write the row in one of the action's own transactions; an action may write several. The email commits with it."""
+        """Write an audit row in one of the action's transactions; there may be several. The email commits with it."""
         self.tell(session)
         record_audit(session, self.act, self.subject, self.detail, actor=self.actor.name, now=self.now)
         self.recorded = True
 
     def tell(self, session: Session) -> None:
-        """Queue the email of an action that weakens a control, once; count one that touches addresses."""
+        """Queue the email about a weakened control, once, and count the use of addresses."""
         if self.actor.role is Role.SYSTEM:
-            return  # what admins' settings have it do
+            return  # it acts according to the admins' settings
         if AffectedArea.ADDRESSES in self.affected_areas:
             count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
@@ -204,13 +210,13 @@ class PendingAuditEntry:
                 return
             notice.queue(session, self.installation.keys, self.settings, recipients)
         except (KeyFileError, InstallationError) as exc:
-            # An emergency must not wait for keys, and without them nothing can be sent.
+            # Emergencies can't wait for keys, and without them nothing can be sent.
             log.warning("admins weren't emailed about a guarded action", act=self.act, why=str(exc))
             self.detail |= {"not emailed": type(exc).__name__}
         self.are_admins_told = True
 
     def finish(self, session: Session) -> None:
-        """Write what is still unwritten when the action is done."""
+        """Write whatever hasn't been written when the action is done."""
         if self.changed and not self.recorded:
             self.record(session)
         elif self.changed and not self.are_admins_told:
@@ -219,9 +225,9 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One kind of action: the name in its audit row, the role that it takes, and what it weakens or touches.
+    """A kind of action: its name in the audit log, the required role, and the area it affects.
 
-    What it did, in words, is declared in `actions.toml`.
+    Its wording is declared in `actions.toml`.
     """
 
     name: str
@@ -230,18 +236,19 @@ class Action:
 
     @property
     def words(self) -> str:
-        """The words that complete "Dana (staff 3) …" in the audit log, and in emails to admins."""
+        """The wording that completes "Dana (staff 3) …" in the audit log and in emails to admins."""
         return find_action_words(self.name)
 
     @contextmanager
     def transaction(
         self, installation: Installation, actor: Actor, subject: str, *, now: datetime
     ) -> Iterator[tuple[Session, PendingAuditEntry]]:
-        """Lend the one write transaction of an action; its audit row and its email to admins commit with it.
+        """Yield the single write transaction of an action, with which its audit row and email commit.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor's proof of who they are is too old; likewise.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; also
+                logged.
         """
         with self._attempt(installation, actor, subject, now) as draft, installation.write() as session:
             yield session, draft
@@ -252,13 +259,14 @@ class Action:
     def steps(
         self, installation: Installation, actor: Actor, subject: str, *, now: datetime
     ) -> Iterator[PendingAuditEntry]:
-        """Frame an action that takes several transactions.
+        """Run an action that takes several transactions.
 
-        The audit row is written when all are done, unless the action has recorded it in a transaction of its own.
+        The audit row is written at the end unless the action has recorded it in one of its transactions.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor's proof of who they are is too old; likewise.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; also
+                logged.
         """
         with self._attempt(installation, actor, subject, now) as draft:
             yield draft
@@ -267,7 +275,7 @@ class Action:
                     draft.finish(session)
 
     def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
-        """Refuse an actor without the role; all that an act which only looks has to do.
+        """Check that the actor has the role. Read-only actions need no other check.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
@@ -281,11 +289,11 @@ class Action:
         )
 
     def check_permitted(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
-        """Refuse an actor without the role, or whose proof of who they are is too old for a guarded action.
+        """Check that the actor has the role and, for a guarded action, confirmed who they are recently.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the proof is too old; likewise.
+            ConfirmationRequiredError: the confirmation is too old; also logged.
         """
         self.check_role(database, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
@@ -302,7 +310,7 @@ class Action:
     def _attempt(
         self, installation: Installation, actor: Actor, subject: str, now: datetime
     ) -> Iterator[PendingAuditEntry]:
-        """Check role and confirmation, and record a failure."""
+        """Check the role and confirmation, yield the pending audit entry, and record a failure."""
         database = installation.database
         self.check_permitted(database, actor, subject, now=now)
         draft = PendingAuditEntry(self.name, actor, now, subject, installation)
@@ -318,8 +326,7 @@ class Action:
                 with database.write() as session:
                     record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
             except SQLAlchemyError:
-                # The failure itself matters more than that it could not be written down. Where the database is what failed,
-                # whoever catches that says so.
+                # The original failure matters more. If the database failed, the caller reports that.
                 if not explain_storage_error(exc):
                     log.exception("a failed act could not be recorded", act=self.name, actor=actor.name)
             raise

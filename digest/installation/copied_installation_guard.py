@@ -1,8 +1,8 @@
-"""The copy guard: a database that is opened somewhere else than last time is held, for it may be a copy.
+"""The copy guard, which pauses sending if the database is opened in a different place, as it may be a copy.
 
-Two installations with one list would mail everybody twice. So the database records where it was last opened, and where
-that has changed nothing leaves before an admin releases it. A needless hold costs one command; a missed copy costs
-double mail. The new place is recorded then, so that a second copy is noticed again.
+Two installations with the same list would email everyone twice. So the database records where it was last opened, and
+if that has changed, nothing is sent until an admin resumes sending. An unnecessary pause costs one command; a missed
+copy, duplicate emails. The new place is then recorded, so that a further copy is noticed too.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _DIFFERENCE_TEXTS = {
 
 
 def pause_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
-    """Hold the installation where its database was at home somewhere else, and make this its home."""
+    """Pause all sending if the database was last opened elsewhere, and record its new place."""
     current = database_identity(database, settings)
     with database.read() as session:
         recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
@@ -54,7 +54,7 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
 
 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
-    """Say in what two places differ. What one of them does not know (a container without a machine id) is no difference."""
+    """Return how two places differ. Parts unknown in either (such as a container's machine ID) are ignored."""
     if recorded.keys() != current.keys():
         return ["in another environment"]
     return [
@@ -65,7 +65,7 @@ def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]
 
 
 def database_identity(database: Database, settings: Settings) -> dict[str, str]:
-    """Say where a database is at home: its name by the settings, else by the marks of its machine, server or file."""
+    """Return the identity of a database's place: its name in the settings, or marks of its machine, server, or file."""
     if settings.installation:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":
@@ -75,7 +75,7 @@ def database_identity(database: Database, settings: Settings) -> dict[str, str]:
 
 
 def _machine_id_hash() -> str:
-    """Give a hash of the machine's id, which is not to be shown around itself; empty where it has none."""
+    """Return a hash of the machine ID, which must not be exposed (machine-id(5)); empty if there's none."""
     for file in _MACHINE_ID_FILES:
         try:
             machine_id = file.read_text("ascii").strip()
@@ -87,12 +87,12 @@ def _machine_id_hash() -> str:
 
 
 def _postgresql_identity(database: Database) -> dict[str, str]:
-    """Ask PostgreSQL which cluster it is, and which of its databases; a name can be given twice, a number not."""
+    """Return the identifiers of the PostgreSQL cluster and database; names may be reused, but numbers aren't."""
     with database.read() as session:
         row = session.execute(text("SELECT datname, oid FROM pg_database WHERE datname = current_database()")).one()
     try:
         with database.read() as session:
             cluster = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
-    except DBAPIError:  # a hosted server that does not say; the database's own number is left
+    except DBAPIError:  # a hosted server that doesn't reveal it; the database's number remains
         cluster = ""
     return {"server": str(cluster), "database": row.datname, "file": str(row.oid)}

@@ -1,8 +1,7 @@
-"""Emails to admins about guarded actions: one at once when a control is weakened, one a day when addresses were touched.
+"""Emails to admins about guarded actions: immediately if a control is weakened, and a daily summary of address access.
 
-A member whom an action concerns gets the first, too.
-
-No setting turns them off. They go to proven addresses; without any, as while an installation is set up, nothing is queued.
+Members who are affected by an action get the first kind, too. No setting disables these emails. They go to verified
+addresses; if there are none, as during setup, nothing is queued.
 """
 
 import secrets
@@ -36,9 +35,9 @@ FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
 @dataclass(frozen=True, slots=True)
 class GuardedNoticeRecipients:
-    """Who can be told of a guarded action, by number, with their addresses: the admins, and all members as they were before it.
+    """The possible recipients by number, with their addresses: the admins, and all verified members before the action.
 
-    `sole_admin` is the name of the admin who acts, if there's no other who can be told.
+    `sole_admin` is the name of the acting admin if no other can be emailed.
     """
 
     admins: Mapping[int, str] = field(default_factory=dict)
@@ -47,16 +46,16 @@ class GuardedNoticeRecipients:
 
     @property
     def words(self) -> str:
-        """Say who gets an email about an action, as the start of a sentence that goes on with "when"."""
+        """The sentence on who gets an email about an action, to be continued with "when"."""
         if not self.admins:
             return "No admin has a verified address, so no one gets an email"
         only = "You’re the only admin with a verified address, so you get an email"
         return only if self.sole_admin else "All other admins get an email"
 
     def find_by_subject(self, subject: str) -> dict[int, str]:
-        """Return the admins and the member whom the action concerns, even if that member acts: a session may be stolen.
+        """Return the admins and the member affected by the action, even if that member acts: the session may be stolen.
 
-        If a sole admin changes another's account, the whole team is told: that admin may have added a second address of their own.
+        If a sole admin changes another account, the whole team is emailed, as that admin may control a second address.
         """
         concerned = {number: email for number, email in self.proven.items() if f"{STAFF_PREFIX}{number}" == subject}
         is_colleague = subject.startswith(STAFF_PREFIX) and subject != self.sole_admin
@@ -64,9 +63,9 @@ class GuardedNoticeRecipients:
 
 
 def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> GuardedNoticeRecipients:
-    """Return whom an action is told to: each proven admin but the one who acts, who is told only where nobody else can be.
+    """Return who is emailed about an action: all verified admins except the acting one, unless there's no other.
 
-    It's asked before an action, so that members whom the action removes or demotes are told too.
+    Call it before the action, so that members whom it removes or demotes are included.
     """
     with database.read() as session:
         admins = dict(choose_recipients(list_verified_admins(session), signed_in_as))
@@ -76,20 +75,20 @@ def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> Gua
 
 
 def list_verified_admins(session: Session) -> list[tuple[int, str]]:
-    """Return number and address of each admin whose address is proven."""
+    """Return the number and address of each admin with a verified address."""
     return [(member.id, member.email) for member in list_verified_staff(session) if member.role == "admin"]
 
 
 def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> Sequence[tuple[int, str]]:
-    """Return all admins but the one who acts; that one where there is no other."""
+    """Return all admins except the acting one, or that one if there's no other."""
     return [admin for admin in admins if f"{STAFF_PREFIX}{admin[0]}" != signed_in_as] or admins
 
 
 @dataclass(frozen=True, slots=True)
 class GuardedActionNotice:
-    """What admins are told at once: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
+    """An immediate email: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
 
-    `undo_path` is the path of the page that can undo it, if that isn't the team page.
+    `undo_path` is the path of the page where it can be undone, if it isn't the team page.
     """
 
     actor: str
@@ -101,9 +100,9 @@ class GuardedActionNotice:
     undo_path: str = ""
 
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
-        """Queue the email for each recipient, in the action's own transaction, to leave under the sender of `settings`.
+        """Queue the email for each recipient in the action's transaction, with the sender in `settings`.
 
-        That's the sender before the action: a change of the sender can't hold back its own warning.
+        That's the sender before the action, so a change of the sender can't suppress its own warning.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
@@ -127,7 +126,7 @@ class GuardedActionNotice:
 
 
 def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
-    """Count an action that touches addresses, for the day's summary, in the action's own transaction."""
+    """Count an action that accesses addresses, for the daily summary, in the action's transaction."""
     first = {"words": write_action_for_email(words), "actor": actor, "uses": 1, "since": now}
     statement = upsert(session, SubscriberAddressUseCount).values(**first)
     update_values = {"uses": SubscriberAddressUseCount.uses + 1}
@@ -135,9 +134,9 @@ def count_address_access(session: Session, words: str, actor: str, *, now: datet
 
 
 def queue_address_access_summary(installation: Installation, now: datetime) -> str:
-    """Queue the day's summary of actions that touched addresses for each proven admin; what it counts is dropped with it.
+    """Queue the daily summary of address access for each verified admin, and delete the counts it covers.
 
-    At most one a day: what is counted after it waits for the next.
+    At most one is queued per day. Later counts wait for the next one.
     """
     with installation.read() as session:
         if session.scalar(select(SubscriberAddressUseCount.uses).limit(1)) is None:
@@ -159,7 +158,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
-        for use in uses:  # not what somebody counts meanwhile
+        for use in uses:  # only those just read, as more may be counted meanwhile
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 
@@ -179,7 +178,10 @@ def _page_urls(settings: Settings) -> dict[str, str]:
 
 
 def describe_actor(session: Session, name: str) -> str:
-    """Return who acts as an email names them: `Dana (staff 3)`. Without a chosen name it's `staff 3`: no part of an address."""
+    """Return an actor's name for emails: `Dana (staff 3)`, or `staff 3` without a chosen name.
+
+    It never shows an address.
+    """
     number = name.removeprefix(STAFF_PREFIX)
     if number == name or not number.isdecimal():
         return name

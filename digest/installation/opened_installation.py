@@ -1,4 +1,4 @@
-"""An open installation: its settings (read again when their file has changed), database and keys."""
+"""The open installation: its settings, which are reloaded if the file changes, its database, and its keys."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -43,7 +43,7 @@ from subscribers.store.key_check import check_key_match, has_encrypted_data
 from subscribers.store.key_rotation import record_sealed_rows_in_key_file
 from subscribers.store.keyed_row_seals import has_genuine_rows, seal_all_rows
 
-# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is made at the start.
+# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is set up at the start.
 LIVE_TABLES = tuple(name for name in SettingsFileContent.model_fields if name != "inbound")
 
 log = get_logger("installation")
@@ -64,23 +64,23 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
     try:
         status = file.stat()
     except OSError:
-        return None  # moved away for a moment, as editors do when they save
+        return None  # briefly moved away, as editors do when saving
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class InstallationError(ApplicationError):
-    """The installation cannot be opened; the message says what is missing and what to do."""
+    """Raised if the installation can't be opened. The message says what's missing and what to do."""
 
 
 class MigrationError(ApplicationError):
-    """A migration failed. The message says why, and how to go back."""
+    """Raised if a migration fails. The message says why and how to go back."""
 
 
 class Installation:
-    """What every command and process works on. Keys are read only when something asks for them; any thread may ask."""
+    """The installation that commands and processes work on. Keys are loaded when first needed, from any thread."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        """Stand on settings that were just read and a database that is open."""
+        """Use freshly loaded settings and an open database."""
         self.database = database
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
@@ -88,35 +88,35 @@ class Installation:
         database.row_keys.find = lambda: self.keys
 
     def read(self) -> AbstractContextManager[Session]:
-        """Lend a session that only reads the database."""
+        """Return a context manager for a read-only session."""
         return self.database.read()
 
     def write(self) -> AbstractContextManager[Session]:
-        """Lend the session of one write transaction."""
+        """Return a context manager for the session of a write transaction."""
         return self.database.write()
 
     @property
     def settings(self) -> Settings:
-        """The settings, as their file says them now; the bounce mailbox as it was at the start.
+        """The current settings, reloaded if their file has changed, except the bounce mailbox's.
 
-        A file that cannot be used leaves them as they were, and is logged once.
+        If the file can't be used, the previous settings remain in effect, and a warning is logged once.
         """
         self._follow_file()
         self._follow_brand_images()
         return self._settings
 
     def look_brand_images_up_again(self) -> None:
-        """Look up the logo and the header image when the settings are next asked for: one was kept."""
+        """Load the logo and header image again on the next access to the settings, as one was stored."""
         self._brand_image_names = ()
 
     def _follow_brand_images(self) -> None:
-        """Look up the pictures that the settings name as logo and header image, once for each choice of names."""
+        """Load the images that the settings name as logo and header, once per combination of names."""
         branding = self._settings.file.branding
         names = (branding.logo, branding.logo_dark, branding.logo_height, branding.header)
         if names == self._brand_image_names or not (self._brand_image_names or branding.logo or branding.header):
             return
         self._brand_image_names = names
-        # Imported here: it needs what reads pictures, and an installation may have none.
+        # Imported here, as it needs the image library, and the installation may have no images.
         from digest.edition.brand_images import find_header_image, find_light_and_dark_logo
 
         with self.database.read() as session:
@@ -147,11 +147,11 @@ class Installation:
 
     @cached_property
     def keys(self) -> KeyRing:
-        """The keys of the key file.
+        """The keys in the key file.
 
         Raises:
-            InstallationError: there is no key file.
-            KeyMismatchError: it is not the one that the database was written with.
+            InstallationError: there's no key file.
+            KeyMismatchError: the database was written with other keys.
         """
         file = self.settings.key_file
         if not file.exists():
@@ -162,7 +162,7 @@ class Installation:
         return keys
 
     def refuse_demo_keys(self) -> None:
-        """Refuse what reaches beyond this machine while the keys are the demo's.
+        """Refuse actions that reach beyond this machine if the keys are the demo's.
 
         Raises:
             InstallationError: they are.
@@ -181,7 +181,7 @@ class Installation:
 
     @property
     def unsubscribe_log(self) -> UnsubscribeLog:
-        """The log of departures outside the database."""
+        """The log of unsubscribes outside the database."""
         return UnsubscribeLog(self.settings.left_log, self.keys)
 
 
@@ -200,16 +200,17 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
-    Where there is none it is refused and nothing is made, unless `may_create`: what makes installations says so. What only looks says that
-    it may not migrate: an older schema is refused then, and left as it is. A database that is opened somewhere else than last time is held
-    all the same, so that whoever looks at a copy is told: see `digest.installation.copied_installation_guard`. After an upgrade from before consents were bound to
-    addresses that is done first, with `show_progress`.
+    Nothing is created unless `may_create` is set. Read-only callers set `may_migrate` to False, so that an older schema
+    is refused and left unchanged. All sending is paused in any case if the database was last opened elsewhere
+    (`digest.installation.copied_installation_guard`). After an upgrade from a version that didn't bind consents to
+    addresses, they're bound first, with `show_progress`.
 
     Raises:
-        InstallationError: there is none, its folder or its database is out of reach, or its schema is older and may not be migrated.
-        SchemaTooNewError: a newer version has worked with it.
+        InstallationError: there's none, its folder or database is unavailable, or its schema is older and may not be
+            migrated.
+        SchemaTooNewError: a newer version has used it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.
-        MigrationError: an upgrade failed, and the schema is as it was.
+        MigrationError: an upgrade failed, and the schema is unchanged.
     """
     if may_create:
         create_home_folder(settings.home)
@@ -227,7 +228,7 @@ def open_installation(
                 _refuse_other_schema(settings, database)
             installation = Installation(settings, database)
             if may_migrate:
-                _seal_older_rows(installation, clock)  # before anything is written to the audit log
+                _seal_older_rows(installation, clock)  # before any row is added to the audit log
             copied_installation_guard.pause_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
@@ -237,7 +238,7 @@ def open_installation(
         except SQLAlchemyError as exc:
             if damage := find_damage(exc):
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
-            # The URL may hold a password, so only what the driver said is shown.
+            # The URL may contain a password, so only the driver's message is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             raise InstallationError(
                 f"Can't open the database: {reason}.",
@@ -253,12 +254,12 @@ def open_installation(
 
 
 def _migrate_or_explain(database: Database) -> None:
-    """Bring the schema up to date.
+    """Upgrade the schema to the newest one.
 
     Raises:
-        SchemaTooNewError: a newer version brought it further than this one supports.
-        StorageError: a lock, the disk, or the connection prevented it; that isn't the migration's fault.
-        MigrationError: a migration failed, and the schema is as it was.
+        SchemaTooNewError: a newer version upgraded it beyond what this one supports.
+        StorageError: a lock, the disk, or the connection prevented it, rather than the migration.
+        MigrationError: a migration failed, and the schema is unchanged.
     """
     try:
         _refuse_old_server(database)
@@ -307,9 +308,10 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
 
 
 def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) -> None:
-    """Seal the rows that let somebody in, and those of the audit log, once in the life of a key file: from then on an unsealed row is a forged one.
+    """Seal the rows that grant access and those of the audit log, once per key file.
 
-    Without the keys of the database it waits. Rows that another machine's file has sealed already are left as they are.
+    Any unsealed row found later is forged. Without the database's keys, it's postponed. Rows already sealed with
+    another machine's copy of the key file are left alone.
     """
     settings = installation.settings
     if not settings.key_file.exists():
@@ -333,14 +335,17 @@ def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) 
 
 
 def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:
-    """Bind consents of before to their addresses. Without the keys of the database it waits, and so does all that writes about people."""
+    """Bind older consents to their addresses.
+
+    Without the database's keys, it's postponed, as is any change to people.
+    """
     with installation.database.read() as session:
         if not has_unsalted_addresses(session):
             return
     try:
         keys = installation.keys
     except ApplicationError:
-        return  # whoever asks for the keys is told what is wrong with them
+        return  # the error is reported when the keys are requested
     with show_progress("Binding consents to addresses") as progress:
         bound = add_missing_address_commitments(installation.database, keys, now=clock(), progress=progress)
     if bound:
@@ -351,10 +356,10 @@ def _bind_older_consents(installation: Installation, clock: Clock, show_progress
 
 
 def refuse_missing_files(settings: Settings) -> None:
-    """Refuse a folder in which there is no installation, before opening a database would make one.
+    """Refuse a folder without an installation, as opening the database would create one.
 
     Raises:
-        InstallationError: the folder, or the file of the database, is not there.
+        InstallationError: the folder or the database file doesn't exist.
     """
     if not settings.home.is_dir():
         raise _missing_installation(settings, "the folder doesn't exist")
@@ -376,10 +381,10 @@ def _missing_installation(settings: Settings, reason: str) -> InstallationError:
 
 
 def create_home_folder(home: Path) -> None:
-    """Make the folder that holds everything, closed to other users.
+    """Create the home folder, accessible only to its owner.
 
     Raises:
-        InstallationError: it cannot be made.
+        InstallationError: it can't be created.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -390,14 +395,14 @@ def create_home_folder(home: Path) -> None:
 
 
 def explain_missing_key_file(file: Path, database: Database) -> InstallationError:
-    """Say what to do where there is no key file."""
+    """Return the error for a missing key file, with what to do."""
     return _refusal_of_new_keys(file, database) or InstallationError(
         f"There's no key file {file}.", remedy="Run 'digest init' first."
     )
 
 
 def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
-    """Return why new keys are no remedy beside a database that was worked with; None where it was not."""
+    """Return the error if new keys can't replace lost ones because the database has been used, or None."""
     with database.read() as session:
         if has_encrypted_data(session):
             return InstallationError(
@@ -420,16 +425,16 @@ def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | 
 
 
 def create_key_file(installation: Installation) -> KeyRing | None:
-    """Make the key file where there is none, and return its keys; None where the database's own is there already.
+    """Create the key file if it's missing and return its keys; return None if it already exists.
 
     Raises:
-        InstallationError: there is none, and the database was written with other keys.
-        KeyMismatchError: the one that is there is not the database's.
-        KeyFileError: it cannot be made or read.
+        InstallationError: it's missing, and the database was written with other keys.
+        KeyMismatchError: the existing one isn't the database's.
+        KeyFileError: it can't be created or read.
     """
     settings = installation.settings
     if settings.key_file.exists():
-        _ = installation.keys  # raises where they are not the database's
+        _ = installation.keys  # raises KeyMismatchError if they aren't the database's
         return None
     if refusal := _refusal_of_new_keys(settings.key_file, installation.database):
         raise refusal

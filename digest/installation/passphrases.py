@@ -1,4 +1,4 @@
-"""Passphrases that files leave the installation under."""
+"""Passphrases for files that leave the installation."""
 
 from digest.backups.archive import BackupError
 
@@ -6,7 +6,7 @@ MIN_PASSPHRASE = 12  # characters
 
 
 def check_new_passphrase(passphrase: str) -> None:
-    """Refuse a passphrase that's too short to protect a file.
+    """Check that a passphrase is long enough to protect a file.
 
     Raises:
         BackupError: it has fewer than 12 characters.

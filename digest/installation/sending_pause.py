@@ -1,4 +1,4 @@
-"""Hold the installation and release it: quick to import, for in an emergency nothing may leave at once."""
+"""Pausing and resuming all sending. The module imports quickly, as an emergency stop must be immediate."""
 
 from datetime import datetime
 
@@ -15,14 +15,14 @@ from digest.store.models import Edition, EditionState
 
 HOLD = Action("held", Role.ADMIN, AffectedArea.SENDING)
 RELEASE = Action("released", Role.ADMIN, AffectedArea.SENDING)
-INSTALLATION = "installation"  # the subject of acts on all that leaves
+INSTALLATION = "installation"  # the audit subject of actions on all sending
 
 
 def pause_all_sending(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
-    """Let nothing leave the installation; return what holds it. One that is held already stays held as it was.
+    """Pause all sending and return the pause. An existing pause is left unchanged.
 
     Raises:
-        ReasonError: the reason is too long, or may hold an address.
+        ReasonError: the reason is too long or may contain an address.
     """
     with HOLD.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         reason = read_optional_reason(reason)
@@ -34,7 +34,7 @@ def pause_all_sending(installation: Installation, *, reason: str, actor: Actor, 
 
 
 def resume_all_sending(installation: Installation, *, actor: Actor, now: datetime) -> bool:
-    """Let mail leave the installation again; False where nothing held it."""
+    """Resume all sending; return False if it wasn't paused."""
     with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         audit.changed = installation_hold.resume_all_sending(session)
         sending = select(Edition.name).where(Edition.state == EditionState.SENDING)

@@ -1,4 +1,4 @@
-"""Mail to the staff about an edition: to every member whose address is proven, once for each occasion."""
+"""Email to verified staff about an edition, once per occasion."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -26,9 +26,9 @@ def queue_staff_mail(
     now: datetime,
     admins_only: bool = False,
 ) -> int:
-    """Queue a mail of a kind for each member, or each admin, who has none of this occasion yet; return for how many.
+    """Queue an email for each member, or each admin, who hasn't had one for this occasion; return the number queued.
 
-    Where nobody's address is proven it goes to the editors' own.
+    If no address is verified, it goes to the editors' reply address.
     """
     queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
     recipients = [
@@ -45,7 +45,7 @@ def queue_staff_mail(
 
 
 def make_deadline_email_key(slot: str, what: str, moment: datetime) -> str:
-    """Return the occasion of an email about a deadline: the edition's slot, what it says, and the moment it's about."""
+    """Return the occasion of an email about a deadline: the edition's slot, the topic, and the time it concerns."""
     return f"{slot}-{what}-{moment:%Y%m%d%H%M}"
 
 
@@ -55,7 +55,7 @@ def make_pause_email_key(name: str, paused_at: datetime) -> str:
 
 
 def is_staff_mailed(session: Session, kind: StaffMailKind, occasion: str) -> bool:
-    """Return whether an email of an occasion was queued for someone who would get it now."""
+    """Return whether an email for an occasion was queued for anyone who would get it now."""
     return _is_queued(session, kind, occasion, [str(member.id) for member in list_verified_staff(session)] or ["0"])
 
 

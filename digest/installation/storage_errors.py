@@ -1,4 +1,4 @@
-"""What the disk and the database say against a write, in words for whoever has to make room."""
+"""Explanations of disk and database errors for operators."""
 
 import errno
 import sqlite3
@@ -9,10 +9,10 @@ from subscribers.errors import ApplicationError
 
 RESTORE_LOSSES = "Everything since that backup is lost, such as sign-ups, imports, and edits, except for unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# SQLite's primary result codes (https://www.sqlite.org/rescode.html): what a disk or a lock can cause, and no mistake of ours.
+# SQLite's primary result codes (https://www.sqlite.org/rescode.html) caused by a disk or a lock rather than a bug.
 _SQLITE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _SQLITE_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# Classes of PostgreSQL's SQLSTATEs: connection, resources, an operator's or the system's doing. Without one, no server answered.
+# SQLSTATE classes for connections, resources, and operator or system action. Without one, no server answered.
 _POSTGRESQL_CLASSES = frozenset({"", "08", "53", "57", "58"})
 _POSTGRESQL_DISK_FULL = "53100"
 _SQLITE_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -20,15 +20,18 @@ _POSTGRESQL_DAMAGE = frozenset({"XX001", "XX002"})  # data and index corrupted
 
 
 class StorageError(ApplicationError):
-    """The disk or the database refused a write or is out of reach. What was committed stands, the rest was rolled back."""
+    """Raised if the disk or the database failed or is unavailable.
+
+    Committed changes are kept; the rest was rolled back.
+    """
 
     def __init__(self, message: str, *, is_transient: bool = False) -> None:
         super().__init__(message)
-        self.can_retry = is_transient  # a lock ends, a server comes back
+        self.can_retry = is_transient  # locks are released, and servers restart
 
 
 def explain_storage_error(error: BaseException) -> StorageError | None:
-    """Explain an error that the disk, a lock or a server that is away caused; None for any other."""
+    """Return an explanation of an error caused by the disk, a lock, or an unavailable server; None for others."""
     if isinstance(error, OperationalError):
         return _explain_database_error(error)
     if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
@@ -40,7 +43,7 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
 
 
 def explain_damage(reason: str) -> ApplicationError:
-    """Say that the database is damaged, and what to do."""
+    """Return the error for a damaged database, with what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
         remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore. "
@@ -49,7 +52,7 @@ def explain_damage(reason: str) -> ApplicationError:
 
 
 def find_damage(error: BaseException) -> ApplicationError | None:
-    """Explain an error that a damaged database caused; None for any other."""
+    """Return an explanation of an error caused by a damaged database; None for others."""
     driver_error = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(driver_error, sqlite3.Error):
         is_damaged = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE_CODES

@@ -1,1 +1,1 @@
-"""Measuring selection against labels that somebody made by hand: a change of a weight becomes a number."""
+"""Evaluation of story selection against hand-made labels, so that a change in weights can be measured."""

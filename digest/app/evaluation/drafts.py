@@ -1,4 +1,4 @@
-"""How a draft differs from what an editor would take, against grades given by hand, and the grades that editors gave by their edits."""
+"""Comparison of drafts with editors' grades, given by hand or derived from their edits."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,24 +28,24 @@ from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionStory
 
-UNFIT, MUST = 0, 2  # grades: must not be in; must be in; what lies between may be
+UNFIT, MUST = 0, 2  # grades: must not be included; must be included (those between may be)
 FIRST_COUNTS = (10, 14)  # how many of the first stories are scored
 
 
 @dataclass(frozen=True, slots=True)
 class StoryGrade:
-    """An editor's grade of a story; `matter` is the key that stories of one matter share."""
+    """An editor's grade of a story; `matter` is a key shared by all stories about the same news."""
 
     title: str
     grade: int
     matter: str
     why: str
-    is_poor_lead: bool = False  # of the article by which it was found: the right matter, told by the wrong page
+    is_poor_lead: bool = False  # of the article that matched: the right news, but the wrong page
 
 
 @dataclass(frozen=True, slots=True)
 class DraftedStory:
-    """A story of a draft by its lead, and its grade; `repeats` is the place, from 1, at which its matter stood before."""
+    """A story of a draft, by its lead, and its grade; `repeats` is the earlier position, from 1, of the same news."""
 
     headline: str
     url: str
@@ -55,19 +55,22 @@ class DraftedStory:
 
 @dataclass(frozen=True, slots=True)
 class DraftScore:
-    """The first stories of a draft, counted. `changes` are those that must not be in, or that repeat a matter."""
+    """Scores of the first stories of a draft.
+
+    `changes` counts stories that must not be included and those that repeat earlier news.
+    """
 
     first: int
     stories: int
     changes: int
     ungraded: int
     poor_leads: int
-    musts: int  # matters that must be in and are
+    musts: int  # matters that must be included and are
 
 
 @dataclass(frozen=True, slots=True)
 class DraftEvaluation:
-    """A draft held against grades: its stories in order, the scores, and the matters that must be in and are not."""
+    """The comparison of a draft with grades: its stories in order, the scores, and the required matters it lacks."""
 
     stories: tuple[DraftedStory, ...]
     scores: tuple[DraftScore, ...]
@@ -76,13 +79,16 @@ class DraftEvaluation:
 
 
 class GradedStories:
-    """An editor's grades, found by an article's link, else by its headline. A story's own lead wins, then the higher grade."""
+    """An editor's grades, looked up by link, then by headline.
+
+    A story's own lead takes precedence, then the higher grade.
+    """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Index the rows of a file of grades.
 
         Raises:
-            EvaluationError: a row lacks a key, or a value is of the wrong kind.
+            EvaluationError: a row lacks a key, or a value has the wrong type.
         """
         self._by_url: dict[str, StoryGrade] = {}
         self._by_title: dict[frozenset[str], StoryGrade] = {}
@@ -94,7 +100,7 @@ class GradedStories:
         self.musts = {g.matter: g for *_, g in reversed(ranked) if g.grade == MUST}
 
     def find_grade(self, headline: str, url: str) -> StoryGrade | None:
-        """Return the grade of a lead, None where nobody graded it."""
+        """Return the grade of a lead, or None if it wasn't graded."""
         return self._by_url.get(normalize_label_url(url)) or self._by_title.get(title_words(headline))
 
 
@@ -151,11 +157,11 @@ def _count_first(stories: Sequence[DraftedStory], first: int, musts: Iterable[st
 
 
 def evaluate_stored_draft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
-    """Hold the news of an edition against grades, section after section.
+    """Score the news of a stored edition against grades, section by section.
 
     Raises:
-        EvaluationError: the grades cannot be read, or are not of the form described.
-        UnknownEditionError: there is no edition of that name.
+        EvaluationError: the grades can't be read or have the wrong format.
+        UnknownEditionError: no edition has this name.
     """
     graded = _read_grades(grades_file)
     with installation.database.read() as session:
@@ -164,19 +170,19 @@ def evaluate_stored_draft(grades_file: Path, installation: Installation, edition
 
 
 def list_news_entries(content: EditionContent) -> list[SectionEntry]:
-    """List the news of an edition, section after section."""
+    """List the news entries of an edition, section by section."""
     sections = [section for section in content.sections if SECTION_KINDS[section.kind].capped]
     return [entry for section in sections for entry in section.entries]
 
 
 def evaluate_redraft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
-    """Propose an edition again from the stored articles of its window, by the settings as they are now; nothing is stored.
+    """Score a new proposal for a stored edition, made with today's settings from the articles of its window.
 
-    Its editors' acts are left out, and no page is asked for again.
+    The editors' edits are ignored, no pages are downloaded, and nothing is stored.
 
     Raises:
-        EvaluationError: the grades cannot be read, or are not of the form described.
-        UnknownEditionError: there is no edition of that name.
+        EvaluationError: the grades can't be read or have the wrong format.
+        UnknownEditionError: no edition has this name.
     """
     graded, settings = _read_grades(grades_file), installation.settings
     with installation.database.read() as session:
@@ -193,17 +199,17 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
 def evaluate_feeds_draft(
     grades_file: Path, feeds: Sequence[Path], settings: Settings, *, now: datetime, drafted_at: datetime | None = None
 ) -> DraftEvaluation:
-    """Propose an installation's first edition from feeds, and hold its news against grades; nothing is stored.
+    """Score the first edition that an installation would propose from feeds. Nothing is stored.
 
     Args:
-        grades_file: the grades; `benchmarks/evaluation.md` describes their form.
-        feeds: files and folders with the articles of the edition's window; others are passed over.
-        settings: sections, weights and sources.
+        grades_file: the grades; `benchmarks/evaluation.md` describes their format.
+        feeds: files and folders with articles; those outside the edition's window are ignored.
+        settings: sections, weights, and sources.
         now: when articles without a date were found.
-        drafted_at: the moment of the draft; when the newest article came out, where none is given.
+        drafted_at: the time of the draft; by default, the newest article's date.
 
     Raises:
-        EvaluationError: the grades or a feed cannot be read, or are not of the form described.
+        EvaluationError: the grades or a feed can't be read or have the wrong format.
     """
     graded = _read_grades(grades_file)
     articles = read_feed_articles(feeds, settings, now=now)
@@ -227,7 +233,7 @@ def _score_proposal(
     previous: PreviousEditions | None = None,
     words: DocumentFrequencies = NO_EARLIER_WORDS,
 ) -> DraftEvaluation:
-    """Propose an edition, and hold its news against grades."""
+    """Propose an edition and score its news against grades."""
     file = settings.file
     proposal = propose_edition(
         articles,
@@ -254,18 +260,18 @@ def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:
 
 # --- what editors picked ---------------------------------------------------------------------------------------
 
-MAY = 1  # the grade between the two
+MAY = 1  # the grade between the two above
 
 
 def list_editor_picks(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
-    """List the grades that an edition's editors gave by what they did: a row a story, in the form that `evaluate draft` reads.
+    """Return the grades implied by an edition's edits, one row per story, in the format that `evaluate draft` reads.
 
-    A story among the first fourteen of the news that was approved must be in, one farther down may be, and one that was proposed
-    and dropped must not. Of an edition that is not approved, what it says now counts.
+    The first 14 approved news stories must be included, later ones may be, and stories that were proposed and dropped
+    must not be. If the edition isn't approved, its current content counts.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
-        EvaluationError: it was drafted by a version that kept no proposals.
+        UnknownEditionError: no edition has this name.
+        EvaluationError: it was drafted by a version that didn't store proposals.
     """
     with installation.database.read() as session:
         edition = find_edition(session, edition_name)
@@ -291,7 +297,7 @@ def _read_approved_content(session: Session, edition: Edition) -> EditionContent
 def _grade_stories(
     proposed: EditionContent, approved: EditionContent, members: dict[str, list[str]], placed: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Grade the news; `members` are the articles of each story by its lead, `placed` those that the edition has anywhere."""
+    """Yield the graded rows; `members` are each story's articles by its lead's URL, `placed` the edition's URLs."""
     was_proposed = {normalize_label_url(entry.url) for entry in _list_linked(list_news_entries(proposed))}
     for number, entry in enumerate(_list_linked(list_news_entries(approved)), 1):
         url = normalize_label_url(entry.url)
@@ -304,7 +310,7 @@ def _grade_stories(
 
 
 def _list_linked(entries: Sequence[SectionEntry]) -> list[SectionEntry]:
-    """List the entries that have a page: no draft can find one of our own."""
+    """Return the entries that have a URL; the editors' own stories have none, so no draft can find them."""
     return [entry for entry in entries if entry.url]
 
 

@@ -1,4 +1,4 @@
-"""The files of an evaluation: labels as JSON, and feeds as articles that selection can work on. Nothing is stored."""
+"""Input files of evaluations: labels as JSON, and feeds read as candidate articles. Nothing is stored."""
 
 import json
 from collections.abc import Sequence
@@ -17,14 +17,14 @@ from subscribers.errors import ApplicationError
 
 
 class EvaluationError(ApplicationError):
-    """Labels or feeds cannot be read; the message names the file and says what is wrong with it."""
+    """Raised if labels or feeds can't be read. The message names the file and the problem."""
 
 
 def read_labels(file: Path) -> Any:
-    """Read a file of labels: one JSON value, or one JSON object a line.
+    """Read a file of labels: one JSON value, or one JSON object per line.
 
     Raises:
-        EvaluationError: it cannot be read, or is no JSON.
+        EvaluationError: it can't be read or isn't JSON.
     """
     try:
         text = file.read_text("utf-8")
@@ -41,17 +41,17 @@ def read_labels(file: Path) -> Any:
 
 
 def is_text_list(value: object) -> bool:
-    """Return whether a value of a label is a list of texts."""
+    """Return whether a value in a label is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> tuple[CandidateArticle, ...]:
-    """Read feeds, and folders of feeds, as articles of the section "news"; a document's title names its publisher.
+    """Read feeds, and folders of feeds, as articles of the section "news". A document's title is its publisher's name.
 
-    What `digest.toml` says of a source with the same name (topics, weight, primary, own) holds here too.
+    If `digest.toml` has a source of the same name, its topics, weight, `primary`, and `own` apply.
 
     Raises:
-        EvaluationError: a file cannot be read as a feed.
+        EvaluationError: a file can't be read as a feed.
     """
     limits, site = settings.file.limits, settings.file.publication.site
     articles: list[CandidateArticle] = []
@@ -66,10 +66,10 @@ def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: dateti
 
 
 def normalize_label_url(address: str) -> str:
-    """Return the canonical form of an address in a file of labels, by which articles are found.
+    """Return the canonical form of a URL in a file of labels, by which articles are found.
 
     Raises:
-        EvaluationError: it is no web address.
+        EvaluationError: it isn't a URL.
     """
     try:
         return canonical_url(address)

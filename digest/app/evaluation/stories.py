@@ -1,4 +1,4 @@
-"""How well articles are grouped into stories, against a grouping by hand."""
+"""Evaluation of how articles are grouped into stories, against grouping by hand."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ from digest.select.stories import (
 )
 from digest.settings import Settings
 
-LARGE_STORY = 10  # labelled articles from which a story's pieces are shown
+LARGE_STORY = 10  # number of labeled articles from which a story's fragments are reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class PrecisionRecall:
 
     @property
     def f1(self) -> float:
-        """Their harmonic mean."""
+        """The harmonic mean of precision and recall."""
         total = self.precision + self.recall
         return 2 * self.precision * self.recall / total if total else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStory:
-    """A large labelled story: its first link, its articles, and the sizes of the pieces that it fell into."""
+    """A large labeled story: its first URL, its number of articles, and the sizes of the groups it was split into."""
 
     url: str
     article_count: int
@@ -52,7 +52,7 @@ class SplitStory:
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """How many of the labelled pairs of articles stand together ("same") or apart ("different") as they should."""
+    """The number of labeled pairs that are grouped together ("same") or apart ("different") as labeled."""
 
     right: int
     total: int
@@ -61,7 +61,7 @@ class PairScore:
 
 @dataclass(frozen=True, slots=True)
 class StorySetScore:
-    """The scores of one set of labels. `missing` links of it are in none of the feeds."""
+    """The scores of one set of labels. The `missing` URLs are in none of the feeds."""
 
     name: str
     article_count: int
@@ -76,7 +76,7 @@ class StorySetScore:
 
 @dataclass(frozen=True, slots=True)
 class StoryEvaluation:
-    """What grouping made of all articles, and the scores of each set of labels."""
+    """The numbers of articles and stories overall, and the scores of each set of labels."""
 
     article_count: int
     story_count: int
@@ -92,18 +92,18 @@ def evaluate_stories(
     same_story: float | None = None,
     now: datetime,
 ) -> StoryEvaluation:
-    """Group the articles of some feeds, and hold the stories against those of a file of labels.
+    """Group the articles of feeds into stories and score them against a file of labels.
 
     Args:
-        gold: the labels; `benchmarks/evaluation.md` describes their form.
+        gold: the labels; `benchmarks/evaluation.md` describes their format.
         feeds: files, and folders of files.
-        settings: names the sources and the threshold.
-        earlier: feeds of earlier weeks, from which the rarity of words is learnt as well.
-        same_story: a threshold instead of that of the settings.
-        now: the present, against which dates are doubted.
+        settings: the sources and the threshold.
+        earlier: feeds of earlier weeks, also used to count how rare words are.
+        same_story: a threshold that replaces that of the settings.
+        now: the current time, used to reject implausible dates.
 
     Raises:
-        EvaluationError: a file cannot be read, or is not of the form described.
+        EvaluationError: a file can't be read or has the wrong format.
     """
     labels = _read_label_sets(gold)
     articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
@@ -125,15 +125,15 @@ def evaluate_stories(
 
 @dataclass(frozen=True, slots=True)
 class LabeledStories:
-    """One set of labels, by canonical URLs: whole stories, and pairs that are the same story or different ones."""
+    """One set of labels, by canonical URL: whole stories, and pairs of articles about the same or different stories."""
 
     stories: tuple[tuple[str, ...], ...] = ()
-    same: tuple[tuple[str, ...], ...] = ()  # each of two
+    same: tuple[tuple[str, ...], ...] = ()  # pairs
     different: tuple[tuple[str, ...], ...] = ()
 
 
 def score_story_set(name: str, labels: LabeledStories, stories: Iterable[Story]) -> StorySetScore:
-    """Score a grouping against one set of labels; articles without a label count for nothing."""
+    """Score a grouping against one set of labels, ignoring articles without a label."""
     group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
     labelled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
     labelled_urls = [(url, label) for url, label in labelled if url in group_by_url]
@@ -187,7 +187,7 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labele
         _check_groups(f"{gold}: {name}.{key}", groups, are_pairs=key != "stories")
     urls = {key: [tuple(map(normalize_label_url, group)) for group in groups] for key, groups in lists.items()}
     return LabeledStories(
-        # One page that is labelled by two addresses is one article.
+        # Two URLs of the same page are one article.
         tuple(tuple(dict.fromkeys(story)) for story in urls["stories"]),
         tuple(urls["same"]),
         tuple(urls["different"]),
@@ -198,7 +198,7 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labele
 
 
 def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
-    """Measure B-cubed of items that stand in the same places of both: the class by hand, and the group found."""
+    """Compute B-cubed precision and recall from each item's labeled class and the group that was found."""
     by_label, by_group = Counter(labels), Counter(groups)
     both = Counter(zip(labels, groups, strict=True)).items()
     number = len(labels) or 1
@@ -208,7 +208,7 @@ def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> Pr
 
 
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
-    """Measure which pairs of items stand in one group; without any such pair nothing is wrong and nothing missed."""
+    """Compute precision and recall of the pairs of items in the same group; each is 1 if there are no such pairs."""
     together = _count_pairs(Counter(zip(labels, groups, strict=True)))
     group_pairs, labelled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
     return PrecisionRecall(together / group_pairs if group_pairs else 1.0, together / labelled if labelled else 1.0)

@@ -1,4 +1,4 @@
-"""How well articles are given topics, against topics that somebody gave by hand."""
+"""Evaluation of how topics are assigned to articles, against topics assigned by hand."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,14 +13,14 @@ from digest.select.selection_types import CandidateArticle
 from digest.select.topics import TopicMatch, TopicRules, compile_topic_rules
 from digest.settings import Settings, SourceSettings
 
-ALL_SETS = "all"  # the score over every labelled article
+ALL_SETS = "all"  # the score over all labeled articles
 _LIST_KEYS = ("topics", "may", "categories")
 _NO_SOURCE = SourceSettings.model_construct(name="", publisher="")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicLabel:
-    """One labelled article: the topics that are right, of which none may be given, and those that are let pass."""
+    """A labeled article with its correct topics (empty if it should get none) and other acceptable ones."""
 
     set_name: str
     article: CandidateArticle
@@ -30,19 +30,19 @@ class TopicLabel:
 
 @dataclass(frozen=True, slots=True)
 class TopicLabelComparison:
-    """What the rules made of one labelled article."""
+    """A labeled article with the topic that the rules assigned to it."""
 
     label: TopicLabel
     match: TopicMatch | None
 
     @property
     def is_right(self) -> bool:
-        """Whether a right topic was given, or none where none is right."""
+        """Whether a correct topic was assigned, or none if none is correct."""
         return self.match.topic in self.label.right if self.match else not self.label.right
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the topic that was given is right or let pass."""
+        """Whether the assigned topic is correct or acceptable."""
         return self.match is not None and self.match.topic in {*self.label.right, *self.label.allowed}
 
 
@@ -50,8 +50,9 @@ class TopicLabelComparison:
 class TopicSetScore:
     """The counts of one set of labels.
 
-    `given` articles got a topic, `wanted` should have one; of the given ones `right` are right and `allowed` are right
-    or let pass; of the wanted ones `found` got a right topic and `found_allowed` one that is right or let pass.
+    `given` articles were assigned a topic, of which `right` are correct and `allowed` are correct or acceptable.
+    `wanted` articles should have a topic, of which `found` got a correct one and `found_allowed` a correct or
+    acceptable one.
     """
 
     name: str
@@ -65,28 +66,28 @@ class TopicSetScore:
 
     @property
     def precision(self) -> float:
-        """The part of the given topics that is right, strictly; 1 where none was given."""
+        """The fraction of the assigned topics that are correct; 1 if none were assigned."""
         return self.right / self.given if self.given else 1.0
 
     @property
     def lenient_precision(self) -> float:
-        """The part of the given topics that is right or let pass; 1 where none was given."""
+        """The fraction of the assigned topics that are correct or acceptable; 1 if none were assigned."""
         return self.allowed / self.given if self.given else 1.0
 
     @property
     def recall(self) -> float:
-        """The part of the articles with a right topic that got it, strictly; 1 where there is none."""
+        """The fraction of the articles with a correct topic that were assigned one; 1 if there are no such articles."""
         return self.found / self.wanted if self.wanted else 1.0
 
     @property
     def lenient_recall(self) -> float:
-        """The part of the articles with a right topic that got one that is right or let pass; 1 where there is none."""
+        """The fraction of the articles with a correct topic that got a correct or acceptable one; 1 if none has one."""
         return self.found_allowed / self.wanted if self.wanted else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TopicEvaluation:
-    """The scores of each set and of all, what differs from the labels, and names that the rules do not have."""
+    """The scores of each set and of all sets, the disagreements, and the labels' topics that the rules don't define."""
 
     sets: tuple[TopicSetScore, ...]
     disagreements: tuple[TopicLabelComparison, ...]
@@ -94,14 +95,14 @@ class TopicEvaluation:
 
 
 def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
-    """Give topics to labelled articles, and hold them against the labels.
+    """Assign topics to labeled articles and score them against the labels.
 
     Args:
-        labels_file: the labels; `benchmarks/evaluation.md` describes their form.
-        settings: hold the operator's topics, if any, and the sources, of which the one on an article's host counts.
+        labels_file: the labels; `benchmarks/evaluation.md` describes their format.
+        settings: the operator's topics, if any, and the sources, which are matched to articles by host.
 
     Raises:
-        EvaluationError: the file cannot be read, or is not of the form described.
+        EvaluationError: the file can't be read or has the wrong format.
     """
     sources = {urlsplit(source.url).hostname: source for source in reversed(settings.file.sources)}
     labels = _read_topic_labels(labels_file, sources)
@@ -109,7 +110,7 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
 
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
-    """Score the rules against labels: the sets in the order in which they come, then all together."""
+    """Score topic rules against labels: each set in order of appearance, then all together."""
     matches = [TopicLabelComparison(label, rules.match_topic(label.article)) for label in labels]
     by_set: dict[str, list[TopicLabelComparison]] = defaultdict(list)
     for match in matches:
@@ -141,7 +142,7 @@ def _score_topic_set(name: str, matches: list[TopicLabelComparison]) -> TopicSet
 def _read_topic_labels(file: Path, sources: Mapping[str | None, SourceSettings]) -> list[TopicLabel]:
     rows = read_labels(file)
     if isinstance(rows, dict):
-        rows = [rows]  # a file of one line
+        rows = [rows]  # a file with a single line
     if not isinstance(rows, list) or not rows:
         raise EvaluationError(f'{file} contains no labels. Use one {{"url": …, "title": …, "topics": […]}} per line.')
     return [_parse_topic_label(file, number, row, sources) for number, row in enumerate(rows, 1)]
@@ -169,7 +170,7 @@ def _parse_topic_label(file: Path, number: int, row: Any, sources: Mapping[str |
         summary=str(row.get("summary") or ""),
         source=source.name,
         publisher=source.publisher,
-        dated_at=datetime(1970, 1, 1, tzinfo=UTC),  # a topic does not depend on the date
+        dated_at=datetime(1970, 1, 1, tzinfo=UTC),  # topics don't depend on the date
         primary=source.primary,
         own=source.own,
         categories=lists["categories"],

@@ -1,1 +1,1 @@
-"""Sending editions and transactional email, and watching what becomes of them."""
+"""Sending of editions and transactional email, and the results."""

@@ -1,4 +1,4 @@
-"""Emails to the team about editions that were paused automatically, as they may not be looking at the desk."""
+"""Emails that tell the team about automatically paused editions, as they may not be looking at the desk."""
 
 from datetime import datetime
 
@@ -13,11 +13,11 @@ from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
 
-PAUSE_EMAILED = "alarm mailed"  # what its audit row is called
+PAUSE_EMAILED = "alarm mailed"  # the action in the audit log
 
 
 def email_automatic_pauses(installation: Installation, *, now: datetime) -> int:
-    """Queue an email to every verified team member for each new automatic pause; return the number of pauses."""
+    """Email every verified team member about each new automatic pause; return the number of pauses."""
     resting = (Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     with installation.read() as session:
         editions = session.scalars(select(Edition).where(*resting))
@@ -26,7 +26,10 @@ def email_automatic_pauses(installation: Installation, *, now: datetime) -> int:
 
 
 def _is_new_pause(session: Session, edition: Edition) -> bool:
-    """Return whether an edition was paused automatically without an email so far; the final check sends its own emails."""
+    """Return whether an edition was paused automatically and no email was queued yet.
+
+    The final check sends its own emails, so its pauses don't count.
+    """
     assert edition.paused_at is not None, "it rests"
     reported_pause = installation_hold.read_installation_state(session, _state_key(edition))
     article_check = article_recheck_results.read_article_check(session, edition.name)
@@ -46,7 +49,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
         locked = select(Edition).where(Edition.name == name).with_for_update()
         edition = session.scalars(locked).one()
         if edition.paused_at is None or not _is_new_pause(session, edition):
-            return False  # another process was quicker, or somebody let it go on
+            return False  # another process was faster, or someone resumed the edition
         counts = count_deliveries(session, make_edition_delivery_purpose(name))
         facts = {
             "number": edition.title,

@@ -1,4 +1,4 @@
-"""The work of every day, whatever the edition: answer forms, hand over notices, apply what comes back."""
+"""Background tasks that don't depend on an edition: sign-ups, transactional email, and provider events."""
 
 import time
 from collections import Counter
@@ -37,12 +37,12 @@ from subscribers.signup.request_processor import RequestProcessor, SignupReplyKi
 
 log = get_logger("sending")
 
-# Between two tries to open a provider that the settings forbid, or that breaks.
+# Delay after a provider couldn't be opened or failed.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
 
 
 def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupReplyKind, int]:
-    """Answer the sign-up forms that wait: consent event and queued mail in one commit a form."""
+    """Process pending sign-up forms, committing each consent event together with its queued email."""
     processor = RequestProcessor(
         database=installation.database,
         keys=installation.keys,
@@ -54,16 +54,16 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
 
 
 def recover_runs(installation: Installation, *, clock: Clock) -> None:
-    """Take over what dead and silent processes had claimed: their messages that hadn't left are due again."""
+    """Recover the deliveries claimed by dead or silent processes. Messages that weren't sent are due again."""
     dead_runs.recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=clock())
 
 
 def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
-    """Apply what providers have posted of messages that left; count what came of it. Too many failures pause an edition.
+    """Apply the events that providers posted and return their counts. Too many failures pause an edition.
 
     Raises:
-        OSError: the departure log could not be written; what is not applied yet waits.
-        KeyFileError: a payload was sealed with a key that is not in the key file; it waits.
+        OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
+        KeyFileError: a payload's key isn't in the key file; the payload stays queued.
     """
     unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
     counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
@@ -73,12 +73,12 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
 
 
 def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
-    """Apply what the mail server's log says of messages that left; return whether there's more. Too many failures pause an edition.
+    """Apply new entries in the mail server's log; return whether there are more. Too many failures pause an edition.
 
-    Trouble with the log is logged where it begins, and `digest doctor` reports it.
+    Problems with the log are logged, and `digest doctor` reports them.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     source = installation.settings.file.relay.log
     if not source:
@@ -110,7 +110,7 @@ def _require_return_paths(installation: Installation) -> None:
 
 
 def has_webhook(provider_name: str) -> bool:
-    """Whether there is a provider of that name that posts events."""
+    """Return whether a provider of this name exists and posts events."""
     return _find_webhook(provider_name) is not None
 
 
@@ -122,7 +122,7 @@ def _find_webhook(provider_name: str) -> ProviderWebhook | None:
 def receive_webhook(
     installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
 ) -> str:
-    """Store a provider's post, durably when this returns; return why it is refused, for the log alone, else an empty text."""
+    """Store a provider's post, durably on return; return why it was rejected, for the log only, or an empty string."""
     webhook = _find_webhook(provider_name)
     assert webhook is not None, "see has_webhook"
     reason = webhook.refusal_reason(installation.settings, header, body, now)
@@ -138,12 +138,12 @@ def read_bounce_mailbox(
     max_messages: int = poll.MAX_MESSAGES,
     stopping: StopCheck = lambda: False,
 ) -> poll.PollResult | None:
-    """Store the bounces and complaints that wait in the mailbox, to be applied; None where no mailbox is set.
+    """Store the bounces and complaints in the mailbox, to be applied later; return None if no mailbox is configured.
 
-    While the installation is held it is not read: a copy must not take away what came back to the original.
+    The mailbox isn't read while all sending is paused, as a copy must not take the original installation's bounces.
 
     Raises:
-        MailboxError: it cannot be read; what was stored before that is stored.
+        MailboxError: the mailbox can't be read; messages read before the error are stored.
     """
     inbound, password = installation.settings.file.inbound, installation.settings.inbound_password
     if not inbound.host or password is None:
@@ -157,7 +157,7 @@ def read_bounce_mailbox(
 
 
 def claim_mailbox_poll(installation: Installation, *, now: datetime) -> bool:
-    """Take the turn to look into the mailbox, if there is one, nothing is held, and it is time."""
+    """Claim the next mailbox poll; return whether it's due, a mailbox is configured, and sending isn't paused."""
     if not installation.settings.file.inbound.host or _read_current_hold(installation):
         return False
     return poll.claim_poll_turn(installation.database, now=now)
@@ -171,11 +171,11 @@ def _read_current_hold(installation: Installation) -> installation_hold.Installa
 def send_due_transactional_emails(
     installation: Installation, *, clock: Clock, stopping: StopCheck = lambda: False
 ) -> Counter[HandoverStatus]:
-    """Hand over the mails that are no edition and are due; without one, nothing is opened.
+    """Hand over the transactional emails that are due. If none are, don't open the provider.
 
     Raises:
-        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
-        InstallationError: the keys are the demo's; likewise.
+        ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
+        InstallationError: the keys are the demo's; due emails wait for five minutes.
     """
     with installation.read() as session:
         if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
@@ -193,11 +193,11 @@ def send_due_corrections(
     sleep: Callable[[float], object] = time.sleep,
     stopping: StopCheck = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over the corrections that are due, at the rate of editions; without one, nothing is opened.
+    """Hand over the correction emails that are due, at the editions' rate. If none are, don't open the provider.
 
     Raises:
-        ProviderSettingsError: the settings do not say how to send, or forbid it; what is due waits for five minutes.
-        InstallationError: the keys are the demo's; likewise.
+        ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
+        InstallationError: the keys are the demo's; due emails wait for five minutes.
     """
     with installation.read() as session:
         if not correction_sending.has_due_corrections(session, now=clock()) or _provider_waits(
@@ -219,7 +219,7 @@ def _provider_waits(installation: Installation, session: Session, now: datetime)
 
 @contextmanager
 def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[Provider]:
-    """Lend a provider; where it cannot be opened or breaks, what is due waits for a while."""
+    """Yield the provider. If it can't be opened or fails, postpone the emails that are due."""
     try:
         with closing(open_sending_provider(installation)) as provider:
             yield provider
@@ -229,12 +229,12 @@ def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[
 
 
 READ_INBOUND = Action("inbound mail read", Role.ADMIN, AffectedArea.NONE)
-MAX_MESSAGES = 100_000  # messages of the mailbox in one run
+MAX_MESSAGES = 100_000  # messages read from the mailbox per run
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMailResult:
-    """What one run did. `poll` is None where no mailbox is set or it could not be read; `trouble` says why not."""
+    """The result of one run. `poll` is None if no mailbox is configured or it can't be read; `trouble` says why."""
 
     poll: PollResult | None
     applied: Counter[str]
@@ -244,12 +244,12 @@ class InboundMailResult:
 def process_inbound_mail(
     installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
 ) -> InboundMailResult:
-    """Read the bounce mailbox, and apply what it and the providers say; trouble with the mailbox stops nothing else.
+    """Read the bounce mailbox, and apply its messages and the providers' events even if that fails.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        OSError: the departure log could not be written; what is not applied yet waits.
-        KeyFileError: a payload was encrypted with a key that is not in the key file; it waits.
+        NotPermittedError: the actor isn't an admin.
+        OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
+        KeyFileError: a payload's key isn't in the key file; the payload stays queued.
     """
     READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
     poll, trouble = None, ""

@@ -1,4 +1,4 @@
-"""Sending breaking news: who gets an extra edition, what keeps it from being sent, and someone's decision to send it now."""
+"""Sending of breaking news: its audience, what prevents it, and the decision to send it now."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -37,15 +37,16 @@ SEND_NOW = Action("send now", Role.EDITOR, AffectedArea.NONE)
 
 
 class SendNowError(ApplicationError):
-    """Breaking news can't be sent now; the message says why and what to do."""
+    """Raised if breaking news can't be sent now. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendNowView:
-    """An extra edition before it's sent, with its audience. `obstacle` says why it can't be sent and what to do; None if it can.
+    """An extra edition before it's sent, with its audience.
 
-    `canary` is how many emails are sent first and watched for `canary_minutes`; 0 if all are sent at once. `checks_links` says if
-    the last check comes before.
+    `obstacle` is why it can't be sent and what to do, or None. `canary` is the number of emails sent first and
+    monitored for `canary_minutes`, or 0 if all are sent at once. `checks_links` says whether the final check comes
+    first.
     """
 
     edition: Edition
@@ -57,10 +58,10 @@ class SendNowView:
 
 
 def view_send_now(installation: Installation, name: str, *, now: datetime) -> SendNowView:
-    """Read an extra edition as the page shows it that asks whether to send it.
+    """Return an extra edition for the page that asks whether to send it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     settings = installation.settings
     with installation.read() as session:
@@ -78,18 +79,18 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
 def send_now(
     installation: Installation, name: str, *, actor: Actor, now: datetime, content_hash: str | None = None
 ) -> None:
-    """Let the scheduler send approved breaking news now, once its last check is done; a second time changes nothing.
+    """Ask the scheduler to send approved breaking news after its final check. Idempotent.
 
-    `content_hash` is that of the version that the actor saw, if they saw one.
+    `content_hash` is that of the version that the actor saw, if known.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        SendNowError: it isn't breaking news, isn't approved, or is paused; all sending is; it's for no one; its stories were sent;
-            or another version was approved since.
+        UnknownEditionError: no edition has this name.
+        SendNowError: it isn't breaking news, isn't approved, is paused, has no recipients, or repeats stories already
+            sent; all sending is paused; or another version was approved since.
     """
     settings = installation.settings
     with SEND_NOW.transaction(installation, actor, name, now=now) as (session, audit):
-        # All of them: while this one is decided on, no other of the same stories is.
+        # Lock all of them, so that no other edition with the same stories is decided on at the same time.
         coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
         session.scalars(coming.order_by(Edition.id).with_for_update()).all()
         edition = find_edition(session, name)
@@ -111,7 +112,7 @@ def send_now(
 def _find_obstacle(
     session: Session, edition: Edition, settings: Settings, recipients: int, now: datetime
 ) -> tuple[str, str] | None:
-    """Find why an edition can't be sent now, and what to do; None if it can."""
+    """Return why an edition can't be sent now and what to do, or None."""
     return next(_find_obstacles(session, edition, settings, recipients, now), None)
 
 
@@ -142,7 +143,7 @@ def _find_obstacles(
 
 
 def _find_same_news(session: Session, edition: Edition) -> str:
-    """Return the title of breaking news with all of this edition's stories that's being sent or was sent to anyone; empty if there's none."""
+    """Return the title of breaking news with all of this edition's stories that was sent or is being sent, or ""."""
     is_requested = (Edition.state == EditionState.APPROVED) & Edition.send_requested_at.is_not(None)
     is_sent = Edition.state.in_((*PUBLIC_STATES, EditionState.CANCELLED)) | is_requested
     query = select(EditionStory.url, Edition).join(Edition, Edition.id == EditionStory.edition_id)

@@ -1,4 +1,4 @@
-"""What left and what came of it, for admins: editions and notices with their counts, refusals, doubts, tests, the hold."""
+"""Delivery results for admins: counts of editions and transactional emails, refusals, tests, and pauses."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,26 +44,26 @@ from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribe
 
 SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
 PAGE_SIZE = 12  # editions
-MAX_DOUBTS = 200  # uncertain deliveries on one page, the earliest
-MAX_NOTICES = 5000  # of one kind: the newest are counted
-COMPLAINT_SPAN = timedelta(days=30)  # after an edition went out
+MAX_DOUBTS = 200  # uncertain deliveries on one page, the oldest
+MAX_NOTICES = 5000  # of one kind: only the newest are counted
+COMPLAINT_SPAN = timedelta(days=30)  # after an edition was sent
 MAX_TESTS = 10
 MAX_RECIPIENTS = 50  # on one page
-MAX_SORTED = 20_000  # deliveries; the page of a state with more of them is found by walking through the edition's
+MAX_SORTED = 20_000  # deliveries; for a state with more, the page walks through the edition's deliveries
 _OTHER_STATES = (DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
-# What a count of deliveries leads to, by its name in a URL.
+# The delivery states that each count stands for, by its name in a URL.
 RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
     **{state.value: (state,) for state in DeliveryState},
     "planned": tuple(DeliveryState),
     "unsent": OPEN_STATES,
     "other": _OTHER_STATES,
-    "complained": (),  # whatever the state
+    "complained": (),  # regardless of state
 }
 
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """One edition with its delivery counts; `is_kept` that they were counted last night."""
+    """An edition with its delivery counts; `is_kept` says whether they were stored by a nightly run."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -72,9 +72,9 @@ class EditionDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveryProblems:
-    """What is shown of one edition: refusals by mailbox provider and reason, complaints, and deliveries with unknown status.
+    """An edition's delivery problems: refusals by mailbox provider and reason, complaints, and uncertain deliveries.
 
-    `domain_names` are the domains that have a name, by tag. `set_aside` says which emails wait for a decision.
+    `domain_names` maps tags to the domains whose names are known. `set_aside` says which emails wait for a decision.
     """
 
     edition: Edition
@@ -89,7 +89,7 @@ class EditionDeliveryProblems:
 
 @dataclass(frozen=True, slots=True)
 class TransactionalEmailCounts:
-    """The newest mails of one kind, by what came of them. `is_cut` says that there are more."""
+    """The newest emails of one kind, counted by state. `is_cut` says whether there are more."""
 
     kind: str
     by_state: dict[DeliveryState, int]
@@ -97,13 +97,13 @@ class TransactionalEmailCounts:
 
     @property
     def total(self) -> int:
-        """How many they are."""
+        """The number of emails."""
         return sum(self.by_state.values())
 
 
 @dataclass(frozen=True, slots=True)
 class EditionTestEmailCounts:
-    """One test of an edition: when it went, and what came of its mails."""
+    """A test of an edition: when it was sent, and its emails counted by state."""
 
     edition: str
     at: datetime
@@ -112,9 +112,9 @@ class EditionTestEmailCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveriesView:
-    """A page of editions, newest first, and all that stands under them. `older_than` is where to go on; None at the end.
+    """A page of editions, newest first, and the sections below it. `older_than` starts the next page, if any.
 
-    `notice_doubts` are the earliest uncertain mails that are of no edition.
+    `notice_doubts` are the oldest uncertain deliveries of transactional emails.
     """
 
     editions: tuple[EditionDeliveries, ...]
@@ -135,13 +135,13 @@ def view_deliveries(
     recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveriesView:
-    """Read what left: a page of editions, and one of them by its name, else the newest.
+    """Return a page of sent editions, with details of the named one or else the newest.
 
-    A large edition is shown as it was a few seconds ago, where it was looked at then.
+    A large edition's counts may be a few seconds old if they were shown then.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownEditionError: there is none of that name.
+        NotPermittedError: the actor isn't an admin.
+        UnknownEditionError: no edition has this name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     with installation.read() as session:
@@ -174,7 +174,7 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """List a page of the editions that have gone out, newest first, and the one after it; `below` is the ID of the edition before it in the list."""
+    """Return a page of sent editions, newest first, plus one; `below` is the ID of the edition before the page."""
     gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
     sent = gone_out.order_by(Edition.release_at.desc())
     if below is not None:
@@ -186,11 +186,11 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
 def list_uncertain_ids_without_report(
     installation: Installation, actor: Actor, name: str, *, now: datetime
 ) -> list[str]:
-    """List the uncertain deliveries of an edition of which nothing was heard for a day, though others beside them were reported.
+    """Return the IDs of an edition's uncertain deliveries not reported on for a day, although others were.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownEditionError: there is none of that name.
+        NotPermittedError: the actor isn't an admin.
+        UnknownEditionError: no edition has this name.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
     doubts = list_uncertain(installation, name, now=now)
@@ -235,9 +235,9 @@ def _count_complaints(session: Session, edition: Edition) -> int:
 
 
 def _select_complaints(edition: Edition) -> Select[str | None]:
-    """Select the deliveries that were reported as spam within a month: an index holds such events by when they came."""
+    """Select an edition's deliveries reported as spam within a month, using the index of such events by time."""
     since = edition.planned_at or edition.release_at
-    # Not a join: SQLite would begin it at the million deliveries.
+    # Not a join, as SQLite would start it from a million deliveries.
     of_edition = (Delivery.id == StoredDeliveryEvent.delivery) & (
         Delivery.purpose == make_edition_delivery_purpose(edition.name)
     )
@@ -260,9 +260,9 @@ def _find_complainants(session: Session, edition: Edition) -> list[int]:
 
 
 def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | None:
-    """Count the newest mails of a kind by their state; None where there is none."""
+    """Count the newest emails of a kind by state; return None if there are none."""
     prefix = f"{kind}:"
-    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the sign after the colon
+    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the character after the colon
     newest_first = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc())
     newest = newest_first.limit(MAX_NOTICES).subquery()
     counted = select(newest.c.state, func.count()).group_by(newest.c.state)
@@ -291,7 +291,7 @@ def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecipient:
-    """The recipient of one delivery, its state, and the reply in the server's words."""
+    """The recipient of a delivery, its state, and the server's reply."""
 
     subscriber: ListedSubscriber
     state: DeliveryState
@@ -301,9 +301,9 @@ class DeliveryRecipient:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecipients:
-    """A page of the recipients of an edition with one result, by number from the highest on, and where to go on; None at the end.
+    """A page of an edition's recipients with one result, by descending number. `next_below` is None on the last page.
 
-    `count` is how many deliveries have the result, with those to people who were erased. `refusals` is the group that was asked for.
+    `count` includes deliveries to people who were erased. `refusals` is the requested group of refusals.
     """
 
     edition: Edition
@@ -324,10 +324,10 @@ def view_delivery_recipients(
     below: int | None,
     now: datetime,
 ) -> DeliveryRecipients:
-    """List who was to get an edition, with one result (see `RESULT_STATES`), or of one group of refusals, by its key.
+    """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         UnknownEditionError: there's no such edition.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
@@ -364,7 +364,7 @@ def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
 def _find_recipient_numbers(
     session: Session, name: str, states: Sequence[DeliveryState], below: int | None
 ) -> list[int]:
-    """Find the next people below a number, and one more, by the index that leads to them soonest.
+    """Return the next page of recipients' numbers below a number, and one more, by the faster index.
 
     SQLite doesn't know how many deliveries have a state. An expression keeps it from using the wrong index.
     """

@@ -1,6 +1,6 @@
-"""Which receiving domains share mail servers, by their MX records, looked up beside all sends and never in one.
+"""Lookup of receiving domains that share mail servers, by their MX records, in the background.
 
-Microsoft 365, Google, and others take the email of many companies. Only keyed tags are stored, no domain's name.
+Microsoft 365, Google, and others receive email for many companies. Only keyed tags are stored, never domain names.
 """
 
 from collections.abc import Callable
@@ -24,12 +24,12 @@ from subscribers.signup.mailbox_identity import find_registrable_domain
 from subscribers.store.database import upsert
 from subscribers.store.models import Person, PersonState
 
-PASS_INTERVAL = timedelta(hours=1)  # between two looks for domains without a group
-MAX_DOMAINS = 20_000  # in one pass
-FRESH_FOR, RETRY_AFTER = timedelta(days=7), timedelta(days=1)  # after an answer, and after none
-KEPT_FOR = timedelta(days=30)  # a group that isn't looked up anymore: no subscriber has the domain
+PASS_INTERVAL = timedelta(hours=1)  # between two passes
+MAX_DOMAINS = 20_000  # per pass
+FRESH_FOR, RETRY_AFTER = timedelta(days=7), timedelta(days=1)  # after an answer, and after a failed lookup
+KEPT_FOR = timedelta(days=30)  # groups that aren't looked up anymore, as no subscriber has the domain
 LOOKUP_THREADS = 16
-PAGE_SIZE = 500  # domains in one transaction
+PAGE_SIZE = 500  # domains per transaction
 _STATE_KEY = "mail servers looked up"
 
 FindExchangers = Callable[[str], list[str]]
@@ -42,10 +42,10 @@ def look_up_mail_servers(
     stopping: StopCheck = lambda: False,
     find_exchangers: FindExchangers | None = None,
 ) -> int:
-    """Look up the groups of domains that have none yet or an old one, if it's time; return of how many.
+    """Look up the groups of domains with a missing or outdated one if it's time; return the number of lookups.
 
-    `find_exchangers` returns a domain's mail servers, the preferred first, or raises LookupFailedError; without it, the
-    system's name servers are asked. Nothing is looked up while emails are saved as files, or all sending is paused.
+    `find_exchangers` returns a domain's mail servers, the preferred one first, or raises LookupFailedError; by default,
+    it asks the system's name servers. Nothing is looked up while emails are saved as files or all sending is paused.
     """
     if not _take_turn(installation, clock()):
         return 0
@@ -71,7 +71,7 @@ def look_up_mail_servers(
 
 
 def find_mail_server_domain(find_exchangers: FindExchangers, domain: str) -> str:
-    """Return the registrable domain of the server that takes a domain's email; without one, of the domain; empty: no answer."""
+    """Return the registrable domain of a domain's mail server, or of the domain if it has none; "" on failure."""
     try:
         exchangers = [host for host in find_exchangers(domain) if host != "."]
     except (LookupFailedError, OSError, UnicodeError):
@@ -80,7 +80,7 @@ def find_mail_server_domain(find_exchangers: FindExchangers, domain: str) -> str
 
 
 def _take_turn(installation: Installation, now: datetime) -> bool:
-    """Return whether this process should look now, and note that it does."""
+    """Claim the next pass; return whether it's due."""
     if provider_in_use(installation.settings).name == "outbox":
         return False
     with installation.read() as session:
@@ -96,7 +96,10 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
 
 
 def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, str]:
-    """Return the names, by tag, of domains without a fresh group: those with a limit, and subscribers', each from one address."""
+    """Return the domains without a current group, by tag: those with a rate limit and those of subscribers.
+
+    Each domain's name is read from one subscriber's address.
+    """
     keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
     names = {make_domain_tag(keys, Address("x", domain)): domain for domain in limited}
     is_stale = or_(RecipientDomainGroup.fresh_until.is_(None), RecipientDomainGroup.fresh_until < now)
@@ -124,7 +127,7 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
 
 
 def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime) -> None:
-    """Write groups down, given as tag and group. Without an answer, a group of before stays for another day."""
+    """Store groups, given as (tag, group). Without an answer, the previous group is kept for another day."""
     insert = upsert(session, RecipientDomainGroup)
     for is_answered, fresh_until in ((True, now + FRESH_FOR), (False, now + RETRY_AFTER)):
         rows = [

@@ -1,4 +1,4 @@
-"""The team's actions on refusals of an edition: list and acknowledge them, send emails again, and suppress addresses."""
+"""Actions on the refusals of an edition: list and acknowledge them, resend emails, and suppress addresses."""
 
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,30 +34,30 @@ SUPPRESS = Action("refused suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
 
 
 class ChangedRefusalsError(RefusalError):
-    """There are more or fewer refusals than the person confirmed."""
+    """Raised if the number of refusals isn't the one that the person confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalOverview:
-    """The refusals of an edition by provider and reason, the largest group first, and the domains that have a name, by tag."""
+    """The refusals of an edition by provider and reason, largest group first. `domain_names` maps tags to domains."""
 
     edition: Edition
     groups: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
 
     def choose_resendable(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups to send again that have one of these reasons or keys."""
+        """Return the groups with one of these reasons or keys that can be sent again."""
         return [group for group in self.groups if group.is_resendable(chosen)]
 
     def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups with full or missing mailboxes that have one of these reasons or keys."""
+        """Return the groups with one of these reasons or keys whose mailboxes are full or missing."""
         return [group for group in self.groups if group.is_suppressible(chosen)]
 
 
 def find_provider_contact(domain: str) -> str:
-    """Find where a mailbox provider answers senders: the URL of its form, else its postmaster (RFC 5321, section 4.5.1).
+    """Return a mailbox provider's contact for senders: its form's URL or else its postmaster (RFC 5321, section 4.5.1).
 
-    Empty for an unknown domain.
+    Return an empty string for an unknown domain.
     """
     return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
 
@@ -72,7 +72,7 @@ def _load_provider_contacts() -> Mapping[str, str]:
 def name_providers(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup]
 ) -> dict[str, str]:
-    """Return the domains of the providers that refused an edition, by tag, for admins; small ones have none."""
+    """Return the domains of the providers that refused an edition, by tag, for admins. Small ones are left out."""
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     return names | refused_deliveries.name_small_providers(session, installation.keys, edition, groups, names)
 
@@ -93,14 +93,14 @@ def read_refusals(installation: Installation, name: str) -> RefusalOverview:
 def acknowledge_refusals(
     installation: Installation, name: str, *, confirmed: int, reason: str, actor: Actor, now: datetime
 ) -> int:
-    """Acknowledge the refusals that an edition was sent with; return how many, 0 if there were none to acknowledge.
+    """Acknowledge the refusals of a sent edition; return their number, or 0 if there were none to acknowledge.
 
-    `confirmed` is how many the person was told of.
+    `confirmed` is the number that the person was shown.
 
     Raises:
         UnknownEditionError: there's no such edition.
-        ChangedRefusalsError: there are more or fewer by now.
-        ReasonError: the reason is too long, or may contain an address.
+        ChangedRefusalsError: the number has changed since.
+        ReasonError: the reason is too long or may contain an address.
     """
     name = resolve_edition_name(installation, name)
     with ACKNOWLEDGE.transaction(installation, actor, name, now=now) as (session, audit):
@@ -128,23 +128,23 @@ def send_refused_again(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Send refused messages of an edition again, for doubtful reasons only; return how many.
+    """Resend messages of an edition that were refused for reasons that may not apply again; return their number.
 
-    Each transaction takes 500, and has its audit row. Messages that aren't refused anymore stay as they are.
+    Each transaction takes up to 500 and has an audit row. Messages that aren't refused anymore are left alone.
 
     Args:
         installation: the installation.
         name: the edition's name, or `current`.
         chosen: names of reasons, keys of groups, or `all`.
-        confirmed: how many messages the person agreed to send again.
-        reason: why, for the audit log.
-        actor: who sends them again.
+        confirmed: the number of messages that the person agreed to resend.
+        reason: the reason for the audit log.
+        actor: who resends them.
         clock: returns the time in UTC.
 
     Raises:
         UnknownEditionError: there's no such edition.
         EditionControlError: it's canceled.
-        ChangedRefusalsError: there are more or fewer than `confirmed`.
+        ChangedRefusalsError: the number isn't `confirmed`.
     """
     name, sent = resolve_edition_name(installation, name), 0
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
@@ -174,14 +174,14 @@ def suppress_refused(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Suppress the addresses whose mailboxes were full or missing; return how many. The arguments are those of `send_refused_again`.
+    """Suppress the addresses whose mailboxes were full or missing; return their number.
 
-    Each transaction takes 500, and has its audit row. People who may not be emailed anymore stay as they are, and
-    so do those who have confirmed again or changed their address since.
+    The arguments are those of `send_refused_again`. Each transaction takes up to 500 and has an audit row. People who
+    may not be emailed anymore, have confirmed again, or have changed their address since are left alone.
 
     Raises:
         UnknownEditionError: there's no such edition.
-        ChangedRefusalsError: there are more or fewer than `confirmed`.
+        ChangedRefusalsError: the number isn't `confirmed`.
         OSError: the unsubscribe log couldn't be written.
     """
     name, suppressed = resolve_edition_name(installation, name), 0
@@ -207,14 +207,14 @@ def suppress_refused(
 def _iterate_to_mailable(
     session: Session, name: str, people: Collection[int] | None = None
 ) -> Iterator[RefusedDelivery]:
-    """Iterate over the refused deliveries of an edition, to some people or all, that the group counts as its recipients."""
+    """Yield an edition's refused deliveries, to all or some people, that their group counts as recipients."""
     return (one for one in refused_deliveries.iterate_refused(session, name, people) if one.group.recipients)
 
 
 def _iterate_suppressible(
     session: Session, name: str, chosen: Collection[str], people: Collection[int] | None = None
 ) -> Iterator[int]:
-    """Iterate over the people, among some or all, whose mailboxes were full or missing, and whose refusals count still."""
+    """Yield the people, among all or some, whose mailboxes were full or missing and whose refusal still counts."""
     for one in _iterate_to_mailable(session, name, people):
         if one.person is not None and one.group.is_suppressible(chosen):
             yield one.person
@@ -233,7 +233,7 @@ def _suppress_people(
     actor: Actor,
     now: datetime,
 ) -> list[int]:
-    """Suppress locked people; return their numbers. Their departures are synced before the caller commits."""
+    """Suppress locked people and return their numbers. The unsubscribe log is synced before the caller commits."""
     departures = {}
     for person in people:
         departure = suppression.suppress_person(
@@ -252,10 +252,10 @@ def _suppress_people(
 
 
 def _check_number(refused: int, confirmed: int, consequence: str) -> None:
-    """Refuse an action on another number of messages than the person confirmed.
+    """Check that the number of refused messages is the one that the person confirmed.
 
     Raises:
-        ChangedRefusalsError: it's another.
+        ChangedRefusalsError: it isn't.
     """
     if refused != confirmed:
         raise ChangedRefusalsError(

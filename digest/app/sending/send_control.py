@@ -1,4 +1,4 @@
-"""The acts of staff and timetable on what leaves: send, test, pause, resume, cancel."""
+"""Control of sending by staff and the scheduler: send, test, pause, resume, and cancel."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -48,11 +48,11 @@ log = get_logger("sending")
 
 
 def open_sending_provider(installation: Installation) -> Provider:
-    """Open the provider in use; the caller closes it. With the demo's keys only one that stays on this machine.
+    """Open the provider in use; the caller closes it. With the demo's keys, it must not send beyond this machine.
 
     Raises:
-        ProviderSettingsError: the settings do not say how to send, or forbid it.
-        InstallationError: the mail would leave this machine, and the keys are the demo's.
+        ProviderSettingsError: the settings don't configure sending or forbid it.
+        InstallationError: email would leave this machine, and the keys are the demo's.
     """
     if provider_in_use(installation.settings).leaves_machine(installation.settings):
         installation.refuse_demo_keys()
@@ -69,17 +69,17 @@ def send_edition(
     sleep: Callable[[float], object] = time.sleep,
     stopping: StopCheck = lambda: False,
 ) -> SendReport:
-    """Send an approved edition, or go on with one that was cut short; say what this run did.
+    """Send an approved edition or resume an interrupted one; return a report of this run.
 
-    A run that handed nothing over changed nothing, and leaves no audit row. `report_progress` is called with (messages
-    dealt with, planned) after every batch. Once `stopping` is true nothing more is handed over, and `sleep`, which
-    waits for so many seconds, may come back early.
+    A run that didn't hand over anything leaves no audit row. `report_progress` is called with (completed messages,
+    planned messages) after every batch. Once `stopping` returns true, nothing more is handed over. `sleep` waits for a
+    number of seconds and may return early.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        SendError: it is not approved, it is paused or cancelled, or the installation is held.
-        ApprovalError: it is not what was approved.
-        ProviderSettingsError: the settings do not say how to send, or forbid it.
+        UnknownEditionError: no edition has this name.
+        SendError: it isn't approved, it's paused or canceled, or all sending is paused.
+        ApprovalError: its content isn't what was approved.
+        ProviderSettingsError: the settings don't configure sending or forbid it.
     """
     name = resolve_edition_name(installation, name)
     with (
@@ -104,7 +104,7 @@ def send_edition(
 
 
 def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
-    """Seal who got an edition. What goes wrong with that is no fault of the send: the night does it again."""
+    """Seal an edition's deliveries. A failure is only logged, as the nightly maintenance tries again."""
     try:
         seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
     except SQLAlchemyError:
@@ -112,7 +112,7 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
 
 
 def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
-    """Say to how many subscribers an edition will be sent, when, and how many don't get it, before someone approves or sends it."""
+    """Return a sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
     with installation.read() as session:
         edition = find_edition(session, status.name)
         if edition.planned_at is not None:
@@ -130,10 +130,10 @@ def write_release_sentence(installation: Installation, status: EditionStatus, *,
 
 
 def explain_paused_edition(installation: Installation, name: str) -> str:
-    """Say why an edition rests until somebody lets it go on: it is paused, or all is held. Empty where it does not.
+    """Return why an edition is waiting for a person: it's paused, or all sending is. Empty if it isn't waiting.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -142,9 +142,9 @@ def explain_paused_edition(installation: Installation, name: str) -> str:
 
 
 def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
-    """Return whether all that is open of an edition is being handed over by processes that live: no run is of use yet.
+    """Return whether live processes are handing over all remaining deliveries, so that no run is needed yet.
 
-    It only looks. Once it says no, `send_edition` closes the edition, sends what waits again, or finds what became of the rest.
+    Nothing changes. Once it returns False, `send_edition` closes the edition, retries deliveries, or resolves the rest.
     """
     purpose = make_edition_delivery_purpose(name)
     with installation.read() as session:
@@ -156,7 +156,7 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:
-    """List the staff whose address is proven: those to whom a test goes."""
+    """Return the staff with a verified address, who can receive test emails."""
     with installation.read() as session:
         return list_verified_staff(session)
 
@@ -164,13 +164,13 @@ def list_test_recipients(installation: Installation) -> list[StaffMember]:
 def send_test_email(
     installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Clock
 ) -> StaffTestReport:
-    """Send an edition as it stands, a draft too, to the staff whose address is proven: to all, or to those named.
+    """Send the current content of an edition, even a draft, to all verified staff or those named in `to`.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        SendError: there is nothing to send, or nobody to send it to.
-        ApprovalError: it is approved, and not what was approved.
-        ProviderSettingsError: the settings do not say how to send, or forbid it.
+        UnknownEditionError: no edition has this name.
+        SendError: there's nothing to send, or no recipient.
+        ApprovalError: it's approved, but its content isn't what was approved.
+        ProviderSettingsError: the settings don't configure sending or forbid it.
     """
     name, database = resolve_edition_name(installation, name), installation.database
     with (
@@ -182,7 +182,7 @@ def send_test_email(
                 session, name, installation.keys, installation.settings, to=to, now=clock()
             )
         audit.detail = {"to": test.recipients}
-        # Before anything leaves: a crash must not hide who sent it.
+        # Before sending, so that a crash can't hide who sent the test.
         with database.write() as session:
             audit.record(session)
         return staff_test.hand_over_staff_test(
@@ -191,10 +191,10 @@ def send_test_email(
 
 
 def read_test_report(installation: Installation, name: str, serial: str) -> StaffTestReport | None:
-    """Read what came of a test of an edition; None where there was none of that serial.
+    """Return the report on a test of an edition, or None if there's no test with this serial.
 
     Raises:
-        UnknownEditionError: there is no such edition.
+        UnknownEditionError: there's no such edition.
     """
     name = resolve_edition_name(installation, name)
     with installation.read() as session:
@@ -203,7 +203,7 @@ def read_test_report(installation: Installation, name: str, serial: str) -> Staf
 
 @dataclass(frozen=True, slots=True)
 class PauseResult:
-    """An edition that was to be paused or resumed: whether that changed anything, and how many deliveries wait."""
+    """The result of pausing or resuming an edition: whether it changed, and how many deliveries are waiting."""
 
     edition: str
     changed: bool
@@ -211,12 +211,12 @@ class PauseResult:
 
 
 def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseResult:
-    """Pause the sending of an edition. What is being handed over at this moment still arrives.
+    """Pause the sending of an edition. Messages being handed over at this moment are still delivered.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is neither approved nor being sent.
-        ReasonError: the reason is too long, or may hold an address.
+        UnknownEditionError: no edition has this name.
+        EditionControlError: it's neither approved nor being sent.
+        ReasonError: the reason is too long or may contain an address.
     """
     name = resolve_edition_name(installation, name)
     with PAUSE.transaction(installation, actor, name, now=now) as (session, audit):
@@ -231,7 +231,7 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
     """Resume a paused edition. Failures reported before `now` no longer count against it.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     name = resolve_edition_name(installation, name)
     with RESUME.transaction(installation, actor, name, now=now) as (session, audit):
@@ -243,11 +243,11 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
 
 
 def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
-    """Cancel an edition for good: who has it keeps it, nobody else gets it. Return how many were cancelled.
+    """Cancel an edition permanently; return the number of canceled deliveries. Messages already sent can't be recalled.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is sent.
+        UnknownEditionError: no edition has this name.
+        EditionControlError: it's already sent.
     """
     name, database = resolve_edition_name(installation, name), installation.database
     with CANCEL.steps(installation, actor, name, now=now) as audit:
@@ -261,17 +261,17 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
 
 @dataclass(frozen=True, slots=True)
 class PendingSends:
-    """What is to be sent now, by name, and what a person decides about: what was missed, with what to do."""
+    """The editions ready to be sent, and those that missed their send time, each with a sentence on what to do."""
 
     ready_to_send: tuple[str, ...]
     missed: dict[str, str]
 
 
 def find_pending_sends(installation: Installation, *, now: datetime) -> PendingSends:
-    """Find what to send: approved editions whose time has come, breaking news that someone chose to send, and those that were cut short.
+    """Return the editions to send: approved ones that are due, breaking news chosen to be sent, and interrupted ones.
 
-    None that is paused is ready, none whose articles are yet to be looked at again, and none at all while the installation is held.
-    Breaking news isn't ready while the settings don't offer it: see `pause_doubtful_breaking_news`.
+    Editions aren't ready while they're paused, await their final check, or all sending is paused. Breaking news isn't
+    ready while the settings don't offer it (see `pause_doubtful_breaking_news`).
     """
     is_due = (Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)
     due = select(Edition).where(Edition.paused_at.is_(None), (Edition.state == EditionState.SENDING) | is_due)
@@ -295,7 +295,7 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
 def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -> None:
     """Pause breaking news that the settings no longer offer, or that is still being sent a day after someone chose to.
 
-    It may be old news by then, so a person decides; resuming it gives it another day.
+    It may be old news by then, so a person decides. Resuming it allows another day.
     """
     requested = select(Edition).where(~IS_REGULAR, Edition.send_requested_at.is_not(None))
     running = requested.where(Edition.paused_at.is_(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
@@ -311,7 +311,7 @@ def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -
 
 
 def _explain_doubt(edition: Edition, *, is_offered: bool, now: datetime) -> str:
-    """Say why breaking news must not be sent further by itself; empty if it may."""
+    """Return why breaking news must not be sent further without a person's decision; empty if it may be."""
     if not is_offered:
         return "Breaking news is turned off in the settings"
     decisions = filter(None, (edition.send_requested_at, edition.resumed_at))
@@ -320,7 +320,7 @@ def _explain_doubt(edition: Edition, *, is_offered: bool, now: datetime) -> str:
 
 
 def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
-    """Return whether a message of an edition waits that is due by now; one look into an index."""
+    """Return whether any message of an edition is due, by a single index lookup."""
     with installation.read() as session:
         due_at = claims.find_next_due_time(session, make_edition_delivery_purpose(name))
     return due_at is not None and due_at <= now

@@ -1,4 +1,4 @@
-"""What the page of an edition that goes out shows: how far it is, what rang, who refused, what happened."""
+"""The view of an edition being sent: progress, stop rules, refusals, and actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
 
-MAX_LISTED_ACTIONS = 20  # acts: the newest
+MAX_LISTED_ACTIONS = 20  # only the newest actions are listed
 
 _EDITION_ACTIONS = (
     APPROVE,
@@ -68,7 +68,7 @@ _HOLD_ACTIONS = frozenset(act.name for act in (sending_pause.HOLD, sending_pause
 
 @dataclass(frozen=True, slots=True)
 class CanaryCounts:
-    """Those who went ahead: how many, what came of them, and until when the rest waits for that."""
+    """The recipients who get the edition first: their number, deliveries by state, and how long the rest waits."""
 
     size: int
     by_state: Mapping[DeliveryState, int]
@@ -77,10 +77,10 @@ class CanaryCounts:
 
 @dataclass(frozen=True, slots=True)
 class SendingView:
-    """An edition that goes out, or went, all as it was at `counted_at`. `due_later` wait for an hour that has not come.
+    """An edition being sent, or already sent, as of `counted_at`. `due_later` counts deliveries due at a later hour.
 
-    `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
-    and reason; `domain_names` are the domains that have a name, by tag, and `provider_names` those that have one for admins.
+    Failures count from `failures_count_from`, None before planning. `refusals` are grouped by domain and reason;
+    `domain_names` maps tags to known domains, and `provider_names` to those shown only to admins.
     """
 
     counted_at: datetime
@@ -104,10 +104,10 @@ class SendingView:
 def view_sending(
     installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
-    """Read how an edition goes out, as it is at one moment; a large one as it was a few seconds ago, where it was looked at then.
+    """Return the view of an edition being sent, consistent at one moment. A large edition's may be a few seconds old.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
 
     def read_view(session: Session, edition: Edition) -> SendingView:
@@ -151,7 +151,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
 
 
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
-    """Count what waits for its reader's hour or for a later try; return it with the earliest such moment."""
+    """Count the deliveries waiting for their subscriber's hour or a retry; return the number and the earliest time."""
     waiting = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING)
     later = (*waiting, Delivery.next_try_at > now, Delivery.next_try_at < PARKED_FROM)
     counted = select(func.count(), func.min(Delivery.next_try_at)).where(*later)
@@ -160,14 +160,14 @@ def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int
 
 
 def _find_actions(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
-    """Find what was done to an edition, and since it goes out to the whole installation; the newest first."""
+    """Return the newest actions on an edition and, while it's being sent, on the whole installation, newest first."""
     own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTIONS)
     began_at = edition.planned_at or edition.drafted_at
     of_all = AuditEntry.subject == sending_pause.INSTALLATION
     everything = of_all & AuditEntry.act.in_(_HOLD_ACTIONS) & (AuditEntry.at >= began_at)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
-    # Two queries, in the order of the index by subject: for one that joins them PostgreSQL walks through the whole log.
+    # Two queries, in the order of the index by subject, as PostgreSQL would scan the whole log for a combined one.
     newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
     newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTIONS)
     actions = [act for condition in (own, everything) for act in session.scalars(newest.where(condition))]

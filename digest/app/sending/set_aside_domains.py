@@ -1,4 +1,4 @@
-"""Receiving domains and variants that a stop rule set aside: how many emails wait, and an admin's or editor's decision to send or drop them."""
+"""Receiving domains and variants that stop rules set aside, and the decisions to send or drop their emails."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -31,7 +31,10 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class DomainAwaitingDecision:
-    """A domain or variant that waits for a decision. A domain's name is empty unless it's known without any subscriber's address."""
+    """A domain or variant waiting for a decision.
+
+    A domain's name is empty unless it's known without subscribers' addresses.
+    """
 
     tag: str
     name: str
@@ -41,14 +44,14 @@ class DomainAwaitingDecision:
 
     @property
     def label(self) -> str:
-        """The name, or the beginning of the tag."""
+        """The name, or else the first characters of the tag."""
         return self.name or self.tag[:8]
 
 
 def list_domains_awaiting_in_session(
     installation: Installation, session: Session, edition: Edition
 ) -> tuple[DomainAwaitingDecision, ...]:
-    """Read the domains and variants of an edition that wait for a decision, the first to be set aside first."""
+    """Return an edition's domains and variants waiting for a decision, in the order in which they were set aside."""
     undecided = set_aside_domains.list_undecided_domains(edition)
     if not undecided:
         return ()
@@ -70,13 +73,13 @@ def list_domains_awaiting_in_session(
 
 
 def _count_waiting(session: Session, name: str, variant: SetAsideDomain) -> int:
-    """Count what waits of a variant: a delivery that was never claimed has no variant yet, but a run has parked it."""
+    """Count a variant's waiting deliveries, including those parked by a run before they had a variant."""
     is_variant = or_(Delivery.variant == variant.variant_text, Delivery.next_try_at == variant.parked_at)
     return session.scalar(select(func.count()).where(is_delivery_of_edition(name), IS_WAITING, is_variant)) or 0
 
 
 def list_domains_awaiting_decision(installation: Installation, name: str) -> tuple[DomainAwaitingDecision, ...]:
-    """List the domains and variants of an edition that wait for a decision.
+    """Return an edition's domains and variants waiting for a decision.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -88,10 +91,10 @@ def list_domains_awaiting_decision(installation: Installation, name: str) -> tup
 def find_domains_awaiting_decision(
     listed: Sequence[DomainAwaitingDecision], labels: Collection[str]
 ) -> list[DomainAwaitingDecision]:
-    """Find domains and variants by their labels, names or beginnings of tags; `all` is every one.
+    """Find domains and variants by their labels; `all` selects every one.
 
     Raises:
-        DomainNotSetAsideError: one of the labels is none of them.
+        DomainNotSetAsideError: a label matches none of them.
     """
     if ALL in labels and listed:
         return list(listed)
@@ -113,7 +116,7 @@ def decide_set_aside_domains(
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Send the emails to domains that were set aside regardless of their stop rules, or drop them; the send loop does it.
+    """Send the emails set aside for domains regardless of their stop rules, or drop them; the send loop does so.
 
     Raises:
         UnknownEditionError: there's no such edition.

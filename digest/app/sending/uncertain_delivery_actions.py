@@ -1,4 +1,4 @@
-"""The acts of staff on what is uncertain: list it, and resolve it by an admin's word; an edition's by a mail server's log too."""
+"""Actions on uncertain deliveries: list them, and resolve them by an admin's decision or a mail server's log."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -27,15 +27,15 @@ RESOLVE = {
 
 
 def _find_name(installation: Installation, name: str) -> str:
-    """Return an edition's own name, or `NOTICES` as it is."""
+    """Return an edition's canonical name, or `NOTICES` unchanged."""
     return name if name == NOTICES else resolve_edition_name(installation, name)
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, or of `NOTICES`, earliest first, with those that a dead process left.
+    """Return the uncertain deliveries of an edition or `NOTICES`, oldest first, including those of dead processes.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: no edition has this name.
     """
     name = _find_name(installation, name)
     recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=now)
@@ -43,7 +43,7 @@ def list_uncertain(installation: Installation, name: str, *, now: datetime) -> l
 
 
 def explain_resend_risk(installation: Installation) -> str:
-    """Say what may come of sending an uncertain message again over the provider of the settings."""
+    """Return what may happen if an uncertain message is sent again through the current provider."""
     return provider_in_use(installation.settings).resend_risk
 
 
@@ -57,14 +57,14 @@ def resolve_uncertain(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Resolve uncertain deliveries of an edition, or of `NOTICES`, by an admin's word; return how many.
+    """Resolve uncertain deliveries of an edition or of `NOTICES` by an admin's decision; return their number.
 
-    Those not uncertain any more stay as they are. Each transaction takes 1,000, and has its audit row.
+    Deliveries that aren't uncertain anymore are left alone. Each transaction takes up to 1,000 and has an audit row.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is cancelled and nothing of it may be sent again.
-        InvalidResolutionError: an edition's would count as lost.
+        UnknownEditionError: no edition has this name.
+        EditionControlError: it's canceled, so its messages can't be sent again.
+        InvalidResolutionError: an edition's deliveries would be counted as lost.
     """
     name, resolved = _find_name(installation, name), 0
     with RESOLVE[resolution].steps(installation, actor, name, now=clock()) as audit:
@@ -91,11 +91,11 @@ def examine_mail_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> LogEvidence:
-    """Read a Postfix log for what is uncertain of an edition; nothing changes, and no address of it is kept.
+    """Search a Postfix log for an edition's uncertain deliveries. Nothing changes, and no address in it is kept.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        MailLogError: a file cannot be read, or its times are not those of our clock.
+        UnknownEditionError: no edition has this name.
+        MailLogError: a file can't be read, or its times don't match the system clock.
     """
     database, name = installation.database, resolve_edition_name(installation, name)
     return log_evidence.examine_mail_log(database, name, files, zone=zone, longest_silence=longest_silence, now=now)
@@ -104,12 +104,12 @@ def examine_mail_log(
 def resolve_by_log(
     installation: Installation, name: str, evidence: LogEvidence, *, reason: str, actor: Actor, clock: Clock
 ) -> int:
-    """Resolve uncertain deliveries by what a log says; return how many. What it says of others changes them as events do.
+    """Resolve uncertain deliveries by a log's entries; return their number. Entries on others are applied as events.
 
     Raises:
-        UnknownEditionError: there is none of that name.
-        EditionControlError: it is cancelled and nothing of it may be sent again.
-        OSError: the departure log could not be written.
+        UnknownEditionError: no edition has this name.
+        EditionControlError: it's canceled, so its messages can't be sent again.
+        OSError: the unsubscribe log couldn't be written.
     """
     name, database = resolve_edition_name(installation, name), installation.database
     resolved = 0

@@ -1,7 +1,7 @@
-"""Mail servers' logs that a member uploaded, between the look at what they say and the word that settles it.
+"""Uploaded mail server logs, between their examination and the decision to apply the results.
 
-A log holds addresses: it is examined in a private file and removed at once. What it says of uncertain deliveries, without any address,
-stands in this process's memory for a quarter of an hour.
+As a log contains addresses, it's examined in a private file and deleted immediately. The results, without any address,
+are kept in this process's memory for 15 minutes.
 """
 
 import secrets
@@ -23,17 +23,17 @@ from subscribers.callback_types import Clock
 from subscribers.errors import RefusalError
 
 EVIDENCE_LIFETIME = timedelta(minutes=15)
-LOG_SILENCE = timedelta(minutes=60)  # for which a log may be silent without a gap
+LOG_SILENCE = timedelta(minutes=60)  # longest gap between log lines
 MAX_LOG_FILES = 20
 
 
 class LogUploadError(RefusalError):
-    """These files cannot be examined, or what they said is not there any more."""
+    """Raised if the files can't be examined, or the results have expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedLog:
-    """What the logs that one sign-in uploaded say of an edition."""
+    """The results for an edition of the logs uploaded during one sign-in."""
 
     edition: str
     evidence: LogEvidence
@@ -42,7 +42,7 @@ class UploadedLog:
 
 
 class UploadedLogs:
-    """What uploaded logs said, by the random name that their page has. It lives as long as the application."""
+    """The results of uploaded logs, by the random name in their page's URL. They're kept only in memory."""
 
     def __init__(self) -> None:
         self._logs: dict[str, UploadedLog] = {}
@@ -58,11 +58,11 @@ class UploadedLogs:
         zone: tzinfo | None,
         now: datetime,
     ) -> str:
-        """Examine uploaded logs, each with the name that its owner knows it by; give the name under which what they say is found.
+        """Examine uploaded logs, each with its original file name; return the name under which the results are stored.
 
         Raises:
-            NotPermittedError: the member is no admin.
-            LogUploadError: there is no file, or too many, one that is no log, or whose times are not those of our clock.
+            NotPermittedError: the member isn't an admin.
+            LogUploadError: there are no files or too many, one isn't a log, or its times don't match the system clock.
         """
         uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
@@ -70,7 +70,7 @@ class UploadedLogs:
                 "You chose either no log files or too many.",
                 f"Choose up to {MAX_LOG_FILES} of the server's log files, including rotated ones.",
             )
-        # mkdtemp's folder is closed to other users.
+        # mkdtemp creates a folder that other users can't read.
         with tempfile.TemporaryDirectory(prefix=".log-", dir=installation.settings.home) as folder:
             files = [_keep_log(Path(folder) / str(place), stream) for place, (_, stream) in enumerate(uploads)]
             try:
@@ -88,7 +88,7 @@ class UploadedLogs:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> UploadedLog | None:
-        """Find what the logs of a sign-in said; None where it is not there any more."""
+        """Return the results of a log uploaded during this sign-in, or None if they've expired."""
         with self._lock:
             self._drop_old(now)
             log = self._logs.get(name)
@@ -97,12 +97,12 @@ class UploadedLogs:
     def resolve(
         self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock
     ) -> tuple[str, int]:
-        """Settle by what the logs said; give the edition, and how many deliveries were settled.
+        """Resolve deliveries by an uploaded log's results; return the edition and the number of resolved deliveries.
 
         Raises:
-            NotPermittedError: the member is no admin.
-            LogUploadError: what they said is not there any more.
-            EditionControlError: the edition is cancelled and nothing of it may be sent again.
+            NotPermittedError: the member isn't an admin.
+            LogUploadError: the results have expired.
+            EditionControlError: the edition is canceled, so its messages can't be sent again.
         """
         log = self.find(name, staff, now=clock())
         if log is None:

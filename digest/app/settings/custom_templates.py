@@ -1,4 +1,4 @@
-"""Templates of the operator's own: copied from the shipped ones, and looked at before they are used."""
+"""The operator's custom templates, copied from the built-in ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ COPY = Action("template copied", Role.ADMIN, AffectedArea.NONE)
 
 
 class TemplateCopyError(ApplicationError):
-    """A template cannot be copied; the message says what to do."""
+    """Raised if a template can't be copied. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """A shipped template: its name below the folder of templates, and whether a file of the operator's own replaces it."""
+    """A built-in template: its name relative to the template folder, and whether a custom template overrides it."""
 
     name: str
     is_replaced: bool
 
 
 def list_shipped_templates(installation: Installation) -> Iterator[TemplateFile]:
-    """List the shipped templates, by name."""
+    """Yield the built-in templates, sorted by name."""
     shipped, own = find_template_folder(), installation.settings.templates
     for path in sorted(path for path in shipped.rglob("*") if path.is_file()):
         name = path.relative_to(shipped).as_posix()
@@ -35,10 +35,11 @@ def list_shipped_templates(installation: Installation) -> Iterator[TemplateFile]
 
 
 def copy_shipped_templates(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[Path]:
-    """Copy a shipped template, or all of a folder of them, to where the operator's own are looked for; return the copies.
+    """Copy a built-in template, or a folder of them, to the custom template folder; return the copies.
 
     Raises:
-        TemplateCopyError: there is no folder for them, no such template, or a file stands where a copy would.
+        TemplateCopyError: no folder for custom templates is set, there's no such template, or a copy would overwrite a
+            file.
     """
     own, shipped = installation.settings.templates, find_template_folder()
     with COPY.steps(installation, actor, name, now=now) as audit:
@@ -59,7 +60,7 @@ def copy_shipped_templates(installation: Installation, actor: Actor, name: str, 
 
 
 def _list_names(shipped: Path, name: str) -> list[str]:
-    """Name the shipped files that `name` stands for: one, or all below a folder."""
+    """Return the names of the built-in files selected by `name`: one file, or all in a folder."""
     template_path = (shipped / name).resolve()
     if (
         not template_path.is_relative_to(shipped.resolve())

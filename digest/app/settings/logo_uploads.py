@@ -1,4 +1,4 @@
-"""Logos and a header image that an admin uploads in a page: kept, and named in the settings."""
+"""Logos and header images that an admin uploads on a page."""
 
 import hashlib
 import re
@@ -20,20 +20,20 @@ def replace_logos(
     fingerprint: str,
     now: datetime,
 ) -> bool:
-    """Keep uploaded pictures and name them in `[branding]`; say whether the settings changed.
+    """Store uploaded images and set their names in `[branding]`; return whether the settings changed.
 
     Args:
-        installation: the installation whose settings stand in a file.
+        installation: an installation with a settings file.
         actor: an admin.
-        uploads: the name of its file and the bytes of each, by the setting that is to name it: `logo`, `logo_dark`, `header`.
-        fingerprint: of the table that was shown.
-        now: when it is done.
+        uploads: the file name and bytes of each image, by setting: `logo`, `logo_dark`, or `header`.
+        fingerprint: the fingerprint of the table that was shown.
+        now: the current time.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        LogoRefusedError: a picture cannot be used, one of two logos is missing, or one can't be seen.
-        SettingsConflictError: somebody else changed the table meanwhile.
-        SettingsError: there is no settings file, or it cannot be written.
+        NotPermittedError: the actor isn't an admin.
+        LogoRefusedError: an image can't be used, one of two logos is missing, or one can't be seen.
+        SettingsConflictError: someone else changed the table at the same time.
+        SettingsError: there's no settings file, or it can't be written.
     """
     KEEP.check_role(installation.database, actor, "branding", now=now)
     branding = installation.settings.file.branding
@@ -56,9 +56,9 @@ def replace_logos(
 
 
 def name_uploaded_logo(file_name: str, body: bytes) -> str:
-    """Return the name under which an uploaded logo is kept: another picture has another, so that the settings alone decide which is shown.
+    """Return a unique name for an uploaded logo, so that the settings alone decide which image is shown.
 
-    The name holds the whole hash of the file, so nobody can find another file with the same name.
+    The name contains the file's full hash, so a different file can't have the same name.
     """
     stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:30] or "logo"
     return f"{stem}-{hashlib.sha256(body).hexdigest()}.png"

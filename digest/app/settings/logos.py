@@ -1,4 +1,4 @@
-"""The publisher's logo and header image: kept by an admin, named in `[branding]`."""
+"""The publisher's logo and header image, stored by an admin and named in `[branding]`."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,12 +27,12 @@ _WORDS = {"logo": "a logo", "header": "a header image"}
 
 
 class LogoRefusedError(ApplicationError):
-    """A picture cannot be the logo or the header image; the message says why."""
+    """Raised if an image can't be the logo or the header image. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLogo:
-    """A picture that is kept now: its name for `[branding]`, and its size in an email, in CSS pixels."""
+    """A stored image: its name for `[branding]`, and its size in emails, in CSS pixels."""
 
     name: str
     width: int
@@ -42,10 +42,12 @@ class StoredLogo:
 def store_logo(
     installation: Installation, actor: Actor, name: str, body: bytes, *, kind: BrandImageKind = "logo", now: datetime
 ) -> StoredLogo:
-    """Keep a picture as a logo or a header image, decoded in a child process and encoded anew; an older one of the same name gives way to it.
+    """Store an image as a logo or header image, replacing an earlier one of the same name.
+
+    The image is decoded and re-encoded in a child process.
 
     Raises:
-        LogoRefusedError: the name cannot stand in `[branding]`, or the bytes are no usable picture.
+        LogoRefusedError: the name isn't allowed in `[branding]`, or the image can't be used.
     """
     prepare, make_source_url = _KINDS[kind]
     with KEEP.steps(installation, actor, name, now=now) as audit:

@@ -1,4 +1,4 @@
-"""Settings that admins change in a page: shown with what the environment sets and what the doctor says, changed with an audit row."""
+"""Settings that admins edit on pages, shown with environment variables and the doctor's findings, and audited."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -62,10 +62,10 @@ EDITABLE_TABLES = (
 LISTED_CHANGES = 5
 MIN_VISIT_PERIOD = timedelta(minutes=5)
 PREVIEWED_RELEASES = 10
-EARLY_DRAFT = timedelta(days=3)  # between an edition's last draft and its send time
+EARLY_DRAFT = timedelta(days=3)  # between the last draft of an edition and its send time
 _SECRET_FIELDS = ("alert_secret", "backup_passphrase")
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
-# What the doctor looks at that concerns a table.
+# The doctor's checks that concern each table.
 _CHECKS = {
     "publication": ("base-url", "templates", "own-texts"),
     "branding": ("logo",),
@@ -80,9 +80,9 @@ _CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class ReadOnlySetting:
-    """What a page cannot change: its variable, what it says, and whether the environment sets it.
+    """A setting that pages can't change: its variable, its value, and whether the environment sets it.
 
-    Of a secret `value` says no more than whether there is one.
+    For a secret, `value` only says whether it's set.
     """
 
     title: str
@@ -94,7 +94,7 @@ class ReadOnlySetting:
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
-    """A change of a table as the audit log has it: by whom, when, and the values before and after by their keys."""
+    """A change to a table, as recorded in the audit log: when, by whom, and the values before and after by key."""
 
     at: datetime
     actor: str
@@ -104,12 +104,13 @@ class SettingChange:
 
 @dataclass(frozen=True, slots=True)
 class SettingsView:
-    """A table of the settings as its page shows it.
+    """A settings table as shown on its page.
 
-    `values` is the table, of the sections the list of them; `fingerprint` goes back with the form. `file` is where
-    they stand, empty where they come from no file and so can't be changed. `approved` are editions that have to be approved
-    anew where the sender changes; `sending` whether one goes out now. `guarded` are the settings that people confirm to change.
-    `notified` says who gets an email about them, before "when". `locked` names the variables that set settings in the environment, by the settings' names; that of the whole list is under "".
+    `values` is the table, or the list of sections. `fingerprint` is sent back with the form. `file` is the settings
+    file; it's empty if there is none, and then nothing can be changed. `approved` are editions that must be approved
+    again if the sender changes; `sending` are those being sent now. `guarded` are the settings that require
+    confirmation to change. `notified` says who gets an email about such a change; "when" follows it. `locked` maps
+    settings to the environment variables that set them; the key "" is for the whole list.
     """
 
     table: str
@@ -127,10 +128,10 @@ class SettingsView:
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
-    """Show a table of `EDITABLE_TABLES`.
+    """Return a table of `EDITABLE_TABLES` for its page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LOOK.check_role(installation.database, actor, table, now=now)
     settings = installation.settings
@@ -156,9 +157,10 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def fill_in_earlier_values(
     installation: Installation, table: str, values: SettingsTable, before: str
 ) -> SettingsTable | None:
-    """Return a table with its values from before the change of that moment (ISO 8601); None if there was none.
+    """Return a table with its values from before the change at a time (ISO 8601), or None.
 
-    A value of which the audit log has only the host stays as it is. So does the table if it no longer allows the earlier values.
+    It's None if there's no such change, or the table no longer allows the earlier values. Values that the audit log
+    stores only as a host aren't restored.
     """
     change = _find_change(installation, table, before)
     if change is None:
@@ -186,23 +188,24 @@ def _find_guarded(table: BaseModel) -> frozenset[str]:
 def change_settings(
     installation: Installation, actor: Actor, table: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
 ) -> bool:
-    """Write new values into a table of the settings file; say whether anything changed.
+    """Write new values to a table of the settings file; return whether anything changed.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ConfirmationRequiredError: a changed setting weakens a control, and the actor's proof of who they are is too old.
-        SettingsValueError: a value is wrong; its `problems` say which.
-        SettingsConflictError: somebody else changed the table meanwhile.
-        SettingsError: there is no settings file, it cannot be written, or an edition is going out under this sender.
+        NotPermittedError: the actor isn't an admin.
+        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too long ago.
+        SettingsValueError: a value is invalid; `problems` lists which.
+        SettingsConflictError: someone else changed the table at the same time.
+        SettingsError: there's no settings file, it can't be written, or an edition is being sent from this sender.
     """
     CHANGE.check_role(installation.database, actor, table, now=now)
-    # A form with a wrong value is answered before an act begins: it leaves no row.
+    # Check the values before the action begins, so that an invalid form leaves no audit row.
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
     if table == "branding":
         _refuse_invisible_logos(installation, new_file.branding)
     _refuse_silence(installation.settings, new_file)
-    # The file is written within the transaction, so that no crash parts the change from its audit row and email for long.
+    # Write the file within the transaction, so that a crash can't separate the change from its audit row and email for
+    # long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
         if table == "sender":
@@ -218,8 +221,8 @@ def change_settings(
 
 
 def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
-    """Refuse settings under which nothing could leave any more: they'd turn off the email about their own change."""
-    with suppress(ProviderSettingsError):  # then nothing leaves as it is
+    """Refuse settings that would prevent all email, including the email about their own change."""
+    with suppress(ProviderSettingsError):  # email is already disabled
         if not provider_in_use(settings).leaves_machine(settings):
             return
         before = list_sender_problems(settings)
@@ -231,10 +234,10 @@ def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
 def require_confirmation_for_settings(
     draft: PendingAuditEntry, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]
 ) -> None:
-    """Guard an action by what the settings that it changes declare.
+    """Require confirmation if any changed setting is declared to need it.
 
     Raises:
-        ConfirmationRequiredError: one of them weakens a control, and the actor's proof of who they are is too old.
+        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too long ago.
     """
     areas = {name: find_affected_area(type(after), name) for name in find_changed_values(before, after, names)}
     guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
@@ -243,7 +246,7 @@ def require_confirmation_for_settings(
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
-    """Answer at its field what the table itself cannot know: files, the environment, where a name leads."""
+    """Check values that the table's model can't check itself, such as files and the environment."""
     settings = installation.settings
     if table == "publication" and "language" in values:
         _check_language(installation, values["language"])
@@ -257,7 +260,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
 
 
 def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings) -> None:
-    """Refuse logos that can't be seen on their backgrounds; of those that are hard to see, the doctor warns."""
+    """Refuse logos that are invisible on their backgrounds. The doctor warns about those that are hard to see."""
     with installation.read() as session:
         problems = [problem for problem in find_logo_problems(session, branding) if problem.level == "error"]
     if problems:
@@ -265,14 +268,14 @@ def _refuse_invisible_logos(installation: Installation, branding: BrandingSettin
 
 
 def _check_visits(rules: Sequence[str]) -> None:
-    """Answer visits that other people's sites cannot be asked to bear; whoever writes the file knows what they do."""
+    """Refuse visits that are too frequent for other sites. The settings file itself isn't limited."""
     periods = [(rule, parse_schedule_rule(rule).period) for rule in rules]
     if often := next((rule for rule, period in periods if period and period < MIN_VISIT_PERIOD), ""):
         raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites. Use 5m or more."})
 
 
 def _check_language(installation: Installation, code: str) -> None:
-    """Answer a language that readers cannot be written to in at its field."""
+    """Refuse a language without a catalog."""
     try:
         load_language(code, installation.settings.templates)
     except CatalogError as exc:
@@ -280,21 +283,21 @@ def _check_language(installation: Installation, code: str) -> None:
 
 
 def list_named_languages(settings: Settings) -> list[tuple[str, str]]:
-    """List the languages that subscribers can be written to in, as tags and English names."""
+    """Return the languages available for subscribers, as (tag, English name)."""
     return [(code, name_language(code)) for code in list_languages(settings.templates)]
 
 
 def change_sections(
     installation: Installation, actor: Actor, rows: Sequence[Mapping[str, Any]], *, fingerprint: str, now: datetime
 ) -> bool:
-    """Write the sections of an edition, in their order; say whether anything changed.
+    """Write the sections of an edition in order; return whether anything changed.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ConfirmationRequiredError: a title is new, and the actor's proof of who they are is too old.
-        SettingsValueError: a value is wrong; its `problems` name place and field, such as `2.title`.
-        SettingsConflictError: somebody else changed the sections meanwhile.
-        SettingsError: there is no settings file, or it cannot be written.
+        NotPermittedError: the actor isn't an admin.
+        ConfirmationRequiredError: a title is new, and the actor confirmed who they are too long ago.
+        SettingsValueError: a value is invalid; `problems` has its position and field, such as `2.title`.
+        SettingsConflictError: someone else changed the sections at the same time.
+        SettingsError: there's no settings file, or it can't be written.
     """
     CHANGE.check_role(installation.database, actor, "sections", now=now)
     replace_section_list(installation.settings.file, rows)
@@ -311,7 +314,7 @@ def change_sections(
 
 
 def _describe_sections(sections: Sequence[SectionSettings]) -> dict[str, Any]:
-    """Return the sections by key, with what is not the default: `1` is the first one's place."""
+    """Return the sections' positions, from 1, and non-default values, by key."""
     return {
         section.key: {"place": place} | section.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
         for place, section in enumerate(sections, 1)
@@ -349,7 +352,7 @@ def _list_changes(installation: Installation, table: str) -> tuple[SettingChange
 
 
 def _find_change(installation: Installation, table: str, moment: str) -> SettingChange | None:
-    """Find a change by its moment, however many came after it: the emailed link has to work as long as the log has it."""
+    """Return the change made at a time, however old it is, as the emailed link must work while the log has it."""
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:
@@ -367,7 +370,7 @@ def _select_changes(table: str) -> Select[AuditEntry]:
 
 
 def _read_change(row: AuditEntry) -> SettingChange | None:
-    """Read a change of settings; None of a row that somebody tampered with, which the log's check names."""
+    """Return the change in an audit row, or None if the row was tampered with, which verifying the log reports."""
     detail = audit_log.parse_row_detail(row) or {}
     before, after = detail.get("before"), detail.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
@@ -376,7 +379,7 @@ def _read_change(row: AuditEntry) -> SettingChange | None:
 
 
 def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
-    """List what the environment decides about the matter of a table; a password in an address is left out."""
+    """Return the environment's settings related to a table. Passwords in URLs are left out."""
     mail = urlsplit(settings.mail_url.get_secret_value())
     signed_for = settings.file.relay.dkim_domain or settings.dkim_domain
     values = {
@@ -407,14 +410,14 @@ def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetti
 
 @dataclass(frozen=True, slots=True)
 class SendTimeComparison:
-    """A release as it stands in the calendar now, and as another timetable would have it; None where there is none."""
+    """An edition's send time now and under another schedule; each is None if there's no such edition."""
 
     now: PlannedRelease | None
     then: PlannedRelease | None
 
     @property
     def is_changed(self) -> bool:
-        """Whether its moment, or whether it is skipped, would be another."""
+        """Whether the send time differs, or only one of them is skipped."""
         return _outcome(self.now) != _outcome(self.then)
 
 
@@ -425,11 +428,11 @@ def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
 def preview_schedule(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
 ) -> list[SendTimeComparison]:
-    """Return the next releases beside those that a changed schedule would bring; nothing is changed.
+    """Return the next send times next to those of a changed schedule. Nothing is saved.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SettingsValueError: a value is wrong.
+        NotPermittedError: the actor isn't an admin.
+        SettingsValueError: a value is invalid.
     """
     LOOK.check_role(installation.database, actor, "schedule", now=now)
     file = installation.settings.file
@@ -445,17 +448,17 @@ def preview_schedule(
 
 @dataclass(frozen=True, slots=True)
 class EarlyDraft:
-    """When the next edition is drafted by a schedule, and when it's sent, at least `EARLY_DRAFT` later."""
+    """The times when a schedule drafts the next edition and sends it, at least `EARLY_DRAFT` apart."""
 
     drafted_at: datetime
     send_at: datetime
 
 
 def find_early_draft(installation: Installation, values: Mapping[str, Any], *, now: datetime) -> EarlyDraft | None:
-    """Return the times of an edition that a schedule with these values drafts long before it's sent; None if it doesn't.
+    """Return when a schedule with these values drafts an edition long before sending it, or None if it doesn't.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
     """
     file = replace_table_values(installation.settings.file, "schedule", values)
     if file.schedule.send_rule.period:
@@ -473,7 +476,7 @@ def find_early_draft(installation: Installation, values: Mapping[str, Any], *, n
 def compare_send_times_of_schedules(
     calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime
 ) -> list[SendTimeComparison]:
-    """Put the next releases of a calendar beside those by another rule, week by week of the publication's zone."""
+    """Pair the next send times of a calendar with those of another rule, by week in the publication's time zone."""
     changed = replace(calendar, rule=rule)
     weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
     for side, releases in enumerate(each.next_releases(now, PREVIEWED_RELEASES) for each in (calendar, changed)):

@@ -1,1 +1,1 @@
-"""Setting an installation up: questions and answers, the files that follow from them, and what is left to do."""
+"""Setup of an installation: questions and answers, the resulting files, and the remaining steps."""

@@ -1,4 +1,4 @@
-"""What `digest setup` asks: each question once, with what stands in the installation already as its answer."""
+"""The questions of `digest setup`, with the existing installation's values as answers."""
 
 import stat
 import tomllib
@@ -30,7 +30,7 @@ _EXAMPLE_DOMAIN = "example.org"
 
 
 class SetupError(ApplicationError):
-    """Setting up cannot go on; the message says what to answer or to do."""
+    """Raised if setup can't continue. The message says what to answer or do."""
 
 
 def _check_email(text: str) -> str:
@@ -89,7 +89,7 @@ _Email = Annotated[str, AfterValidator(_check_email)]
 
 
 class SetupAnswers(values.SettingsTable):
-    """All that is asked: each field with a title is a question, and so are the fields of the provider that is chosen."""
+    """All answers. Each field with a title is a question, as are the fields of the chosen provider."""
 
     name: _Line = Field(title="Newsletter name")
     tagline: _Line = Field(title="Description in a few words")
@@ -119,26 +119,26 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def host(self) -> str:
-        """The host of the pages."""
+        """The host name of the pages."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
     def sender_domain(self) -> str:
-        """The domain that the mail comes from."""
+        """The domain that email is sent from."""
         return self.sender_address.rpartition("@")[2].lower()
 
     @property
     def is_behind_proxy(self) -> bool:
-        """Whether a web server of one's own stands before the pages: whatever is https is answered by one."""
+        """Whether a web server is in front of the pages, which is the case if their URL is https."""
         return self.base_url.startswith("https:")
 
     @property
     def draft(self) -> str:
-        """When an edition is drafted: half a day before the release, on the evening before where that is in the morning."""
+        """The draft schedule: 12.5 hours before the send time, so on the evening before if that's in the morning."""
         rule = parse_schedule_rule(self.release)
         if rule.period:
             return self.release
-        # Any week without a change of clocks will do; its Monday is 2024-01-01.
+        # Any week without a clock change works; 2024-01-01 is a Monday.
         monday = datetime(2024, 1, 1, rule.at.hour, rule.at.minute, tzinfo=UTC)
         moments = [monday + timedelta(days=day) - _DRAFT_BEFORE_RELEASE for day in rule.days]
         days = sorted({moment.weekday() for moment in moments})
@@ -148,7 +148,7 @@ class SetupAnswers(values.SettingsTable):
 
 @dataclass(frozen=True)
 class SetupQuestion:
-    """One question. One that a `provider` has is asked where that is chosen."""
+    """A question. One with a `provider` is asked only if that provider is chosen."""
 
     key: str
     field: FieldInfo
@@ -156,28 +156,28 @@ class SetupQuestion:
 
     @property
     def text(self) -> str:
-        """The question."""
+        """The text of the question."""
         return self.field.title or self.key
 
     @property
     def is_secret(self) -> bool:
-        """Whether the answer is typed unseen."""
+        """Whether the answer is hidden while typing."""
         return SecretAnswer() in self.field.metadata
 
     @cached_property
     def checker(self) -> TypeAdapter[Any]:
-        """Checks an answer."""
+        """The validator of answers."""
         annotation: Any = self.field.annotation
         return TypeAdapter(Annotated[annotation, *self.field.metadata] if self.field.metadata else annotation)
 
     def concerns(self, answers: Mapping[str, Any]) -> bool:
-        """Whether it is to be asked, given the answers before it."""
+        """Return whether to ask this question, given the earlier answers."""
         if self.provider is None:
             return True
         return answers.get("mail") == self.provider.name and self.provider.setup_form.is_asked(self.key, answers)
 
     def is_needed(self, provider_name: str) -> bool:
-        """Whether setting up with that provider takes an answer to it."""
+        """Return whether setup with a provider requires an answer."""
         return self.field.is_required() and (self.provider is None or self.provider.name == provider_name)
 
 
@@ -195,10 +195,10 @@ _QUESTIONS_BY_KEY = {question.key: question for question in QUESTIONS}
 
 
 def check_answer(key: str, answer: object) -> Any:
-    """Return one answer as it is kept.
+    """Return an answer, validated and normalized.
 
     Raises:
-        SetupError: it is none; the sentence says what to write.
+        SetupError: it's invalid; the message says what to enter.
     """
     try:
         return _QUESTIONS_BY_KEY[key].checker.validate_python(answer)
@@ -207,10 +207,11 @@ def check_answer(key: str, answer: object) -> Any:
 
 
 def read_answers_file(file: Path) -> dict[str, Any]:
-    """Return the answers of a TOML file, each checked.
+    """Return the validated answers in a TOML file.
 
     Raises:
-        SetupError: it cannot be read, others can read a secret in it, or answers are wrong: all of them are named.
+        SetupError: the file can't be read, has a secret that other users can read, or has invalid answers (all are
+            listed).
     """
     answers, mode = _load_answers(file)
     if _holds_secret(answers) and mode & 0o077:
@@ -251,10 +252,10 @@ def _check_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 
 def complete_answers(given_answers: Mapping[str, Any], present: Mapping[str, Any]) -> SetupAnswers:
-    """Put given answers over those that stand in the installation.
+    """Combine given answers with the existing installation's; given ones take precedence.
 
     Raises:
-        SetupError: some are missing or wrong: all of them are named.
+        SetupError: answers are missing or invalid; all are listed.
     """
     answers = {**present, **given_answers}
     checked, problems = _check_answers(answers)
@@ -276,7 +277,7 @@ def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str
 
 
 def read_present_answers(settings: Settings) -> dict[str, Any]:
-    """Return the answers that stand in the settings: none for what is still an example."""
+    """Return the answers in the existing settings, except example values."""
     file, shipped = settings.file, SettingsFileContent()
     present: dict[str, Any] = {
         "name": file.publication.name,
@@ -309,7 +310,7 @@ def _read_present_mail(settings: Settings) -> dict[str, Any]:
 
 
 def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
-    """Return what is proposed where nothing is known, from the answers before; None: nothing can be."""
+    """Return the default for an answer, based on earlier answers, or None."""
     question = _QUESTIONS_BY_KEY[key]
     if question.provider:
         return question.provider.setup_form.propose(key, answers)

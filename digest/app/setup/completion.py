@@ -1,4 +1,4 @@
-"""Carrying a setup plan out: the files are written, keys and database made where there are none, and the act recorded."""
+"""Execution of a setup plan: write the files, create missing keys and a missing database, and record the action."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ AUDIT_SUBJECT = "installation"
 
 @dataclass(frozen=True, slots=True)
 class SetupResult:
-    """What came of it. `problem` says why keys and database could not be made; the files are written all the same."""
+    """The result of a setup. `problem` says why keys and database couldn't be created; the files are written anyway."""
 
     settings: Settings
     new_keys: KeyRing | None = None
@@ -28,20 +28,20 @@ class SetupResult:
 
 
 def require_setup_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Refuse who is no admin of the installation that is there.
+    """Check that the actor is an admin of the existing installation.
 
     Raises:
-        NotPermittedError: the actor is no admin; the refusal is in the audit log.
+        NotPermittedError: they aren't; the refusal is in the audit log.
     """
     SET_UP.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
 
 
 def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor], *, now: datetime) -> SetupResult:
-    """Write the files of a plan, and make keys and database; repeating it changes nothing.
+    """Write the files of a plan and create keys and the database if missing. Idempotent.
 
     Raises:
-        SetupError: a file cannot be written.
-        SettingsError: the settings that were written cannot be used.
+        SetupError: a file can't be written.
+        SettingsError: the new settings can't be used.
     """
     write_planned_files(plan)
     settings = load_settings(plan.settings_file, {})
@@ -60,7 +60,10 @@ def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor
 
 
 def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
-    """Return what signs the mail, for its DNS records; None where nothing does, or the key file cannot be used (the doctor says why)."""
+    """Return the email signer for its DNS records, or None if email isn't signed or the key file can't be used.
+
+    The doctor reports an unusable key file.
+    """
     try:
         return load_signer(settings)
     except DkimError:

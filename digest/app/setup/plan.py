@@ -1,4 +1,4 @@
-"""The files of an installation as its answers want them, beside what stands there; nothing is written before they are looked at."""
+"""The files of an installation according to its answers, compared with the existing ones before anything is written."""
 
 import difflib
 import os
@@ -26,13 +26,11 @@ DKIM_KEY_NAME = "dkim.pem"
 DKIM_SELECTOR = "digest"
 PAGE_PORT = 8025
 SYSTEM_USER = "digest"
-CONTAINER_USER = (
-    10025  # user and group in the container where the folder is root's, who is none there; no account has to be of it
-)
-DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback: 5432 may be this machine's own
+CONTAINER_USER = 10025  # user and group in the container if root owns the folder; no account needs to have this ID
+DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback, as 5432 may be in use on this machine
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml", "prometheus-rules.yml")
-FIRST_DAY = 500  # messages of a warm-up; below twice as many nothing is capped
-_WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # of the first day's messages, a day each
+FIRST_DAY = 500  # messages on the first day of a warm-up; for up to twice as many subscribers, there are no caps
+_WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # multiples of the first day's messages, one per day
 _RSA_BITS = 2048  # RFC 8301, section 3.2
 _SECRET_LINE = re.compile(
     r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY|TOKEN|SECRET)=).*|(://[^:@/\s]*:)[^@\s]*@"
@@ -41,7 +39,7 @@ _SECRET_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """One file: what stands in it and what is to. A key file's text is shown to nobody."""
+    """A file with its existing and its new content. The content of a key file is never shown."""
 
     path: Path
     before: str | None
@@ -51,7 +49,7 @@ class PlannedFile:
 
     @property
     def change(self) -> Literal["new", "changed", "same"]:
-        """What writing it would do."""
+        """The effect of writing the file."""
         if self.before is None:
             return "new"
         return "same" if self.before == self.after else "changed"
@@ -69,13 +67,13 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class SetupPlan:
-    """What setting up would do: the folder, the answers, and the files in the order in which they are written."""
+    """The effects of a setup: the folder, the answers, and the files in the order in which they're written."""
 
     folder: Path
     settings_file: Path
     answers: SetupAnswers
     files: tuple[PlannedFile, ...]
-    overriding: tuple[str, ...]  # variables of the environment that say something else than digest.env
+    overriding: tuple[str, ...]  # environment variables that differ from digest.env
 
     @property
     def home(self) -> Path:
@@ -84,17 +82,20 @@ class SetupPlan:
 
     @property
     def container_user(self) -> tuple[int, int]:
-        """User and group of the container: the folder's owner, unless that is root."""
+        """The user and group of the container: the folder's owner, unless that's root."""
         return choose_container_user(self.folder)
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The variables of digest.env as they are to be."""
+        """The variables of the new digest.env."""
         return parse_variables(next(file.after for file in self.files if file.path.name == ENVIRONMENT_FILE_NAME))
 
 
 def choose_container_user(folder: Path) -> tuple[int, int]:
-    """Choose as whom a container works in a folder: without capabilities root could not read what is another's there."""
+    """Return the user and group of a container.
+
+    Without capabilities, root couldn't read other users' files in the folder.
+    """
     owner = folder.stat()
     return (owner.st_uid, owner.st_gid) if owner.st_uid else (CONTAINER_USER, CONTAINER_USER)
 
@@ -110,11 +111,11 @@ def plan_setup(
     settings: Settings,
     environ: Mapping[str, str] = os.environ,
 ) -> SetupPlan:
-    """Make out what every file of an installation has to say. `settings` are those of the files that stand there.
+    """Compute the content of every file of an installation. `settings` are those of the existing files.
 
     Raises:
-        SetupError: another database is answered than the one that holds the installation.
-        SettingsError: the settings file cannot be changed as it would have to be.
+        SetupError: the answers name a different database from the installation's.
+        SettingsError: the settings file can't be changed as required.
     """
     _refuse_other_database(answers, settings)
     environment_file = settings_file.parent / ENVIRONMENT_FILE_NAME
@@ -170,7 +171,7 @@ def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_f
 
 
 def _keep_url_options(url: str, present: str) -> str:
-    """Return the present URL where it differs in its options alone, such as the number of connections."""
+    """Return the present URL if it differs only in its options, such as the number of connections; otherwise `url`."""
     new_url, present_url = urlsplit(url), urlsplit(present)
     return (
         present
@@ -206,25 +207,25 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
 
 
 def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
-    """Choose the log to follow: the journal has that of a mail server on this machine."""
+    """Return the log to follow: the journal for a mail server on this machine."""
     is_here = answers.provider.sends and is_loopback(answers.provider.server_host)
     return settings.file.relay.log or ("journal" if is_here else "")
 
 
 def find_log_access_group(log: str) -> str:
-    """Find the group that may read a log; empty if the service needs none."""
+    """Return the group that may read a log, or an empty string if the service doesn't need one."""
     if log in {"", "journal"}:
         return log and "systemd-journal"
     try:
         return Path(log).group()
     except (OSError, KeyError):
-        return "adm"  # on Debian and its kin
+        return "adm"  # on Debian-based systems
 
 
 def propose_warm_up(subscribers: int) -> list[int]:
-    """Return daily caps for a sender that receiving servers don't know yet: they refuse many messages from an unknown one at once.
+    """Return daily caps for a new sender, as receiving servers reject large volumes from unknown senders.
 
-    They go on until a day takes all readers; few need no caps.
+    The caps end on the day that covers all subscribers. Small lists don't need any.
     """
     if subscribers <= 2 * FIRST_DAY:
         return []
@@ -235,7 +236,7 @@ def propose_warm_up(subscribers: int) -> list[int]:
 def _plan_deployment(
     folder: Path, home: Path, settings_file: Path, answers: SetupAnswers, settings: Settings
 ) -> Iterator[PlannedFile]:
-    """Plan what runs the program: the operator copies from here what their machine uses."""
+    """Plan the deployment files, from which operators copy those they need."""
     place = folder / "deploy"
     program = Path(sys.executable).parent / "digest"
     user_id, group_id = choose_container_user(folder)
@@ -269,12 +270,12 @@ def _plan_deployment(
 
 
 def find_python_places() -> tuple[Path, ...]:
-    """Return where Python itself is, to which an environment only links, and where its library is."""
+    """Return the resolved paths of the Python executable and its library, to which a virtual environment links."""
     return Path(sys.executable).resolve(), Path(sys.base_prefix).resolve()
 
 
 def is_below_home(path: Path) -> bool:
-    """Tell whether a path is under a folder that systemd's `ProtectHome=yes` hides (systemd.exec(5))."""
+    """Return whether systemd's `ProtectHome=yes` hides a path (systemd.exec(5))."""
     return any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))
 
 
@@ -303,10 +304,10 @@ def _read(file: Path) -> str | None:
 
 
 def write_planned_files(plan: SetupPlan) -> None:
-    """Write what is new or changed, each file in one step, with its mode from the first byte on.
+    """Write the new and changed files, each atomically and with its final mode from the start.
 
     Raises:
-        SetupError: one cannot be written; those before it are.
+        SetupError: a file can't be written; earlier ones are already written.
     """
     for planned in plan.files:
         if planned.change != "same":

@@ -1,4 +1,4 @@
-"""What is left to do after the files are written: the records for the DNS, and the steps to the first edition, in their order."""
+"""The steps left after the files are written, in order: DNS records and everything up to the first edition."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, is_loopback
 from digest.templating import create_jinja_environment
 
-EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: it is nobody's, and stands for this machine's
+EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: a documentation address, as a placeholder for this server's
 _ADDRESS_NOTE = "Web pages (enter this server's IP address, and add an AAAA record for IPv6)"
 _SPF_NOTE = "SPF (add anything else that sends for this domain)"
 _MX_NOTE = (
@@ -28,7 +28,7 @@ _PTR_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """One record as a zone file has it; `note` says what to put in, or what it is for."""
+    """A DNS record in zone file terms; `note` says what to fill in or what it's for."""
 
     name: str
     kind: str
@@ -36,12 +36,12 @@ class DnsRecord:
     note: str
 
     def __str__(self) -> str:
-        """Write it as a line of a zone file."""
+        """Return the record as a line of a zone file."""
         return f"{self.name}. {self.kind} {self.value}"
 
 
 def list_dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Sequence[DnsRecord]:
-    """Return the records that mail and pages need; the DKIM keys' where mail is signed here."""
+    """Return the DNS records that email and pages need, including DKIM keys if email is signed here."""
     return tuple(_dns_records(answers, signer))
 
 
@@ -70,7 +70,7 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
 
 
 def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str = "") -> Sequence[SetupStep]:
-    """Return the steps of `templates/setup/steps.txt`; `problem` says why keys and database are not there yet."""
+    """Return the steps of `templates/setup/steps.txt`; `problem` says why keys and database don't exist yet."""
     settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,

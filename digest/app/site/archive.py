@@ -1,4 +1,4 @@
-"""What readers' public pages list: editions, feeds, topics, what a search finds. Every look reads a bounded number of rows."""
+"""The content of the public pages: editions, feeds, topics, and search results. Every query is bounded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ EDITIONS_A_PAGE, HOME_EDITIONS, STORIES_A_PAGE, FEED_EDITIONS, FEED_STORIES = 50
 
 @dataclass(frozen=True, slots=True)
 class EditionList:
-    """A page of the editions that anybody may read, the newest first; `earlier` is the number before which the next page begins."""
+    """A page of the public editions, newest first. `earlier` is the number below which the next page starts."""
 
     editions: tuple[EditionListItem, ...]
     count: int
@@ -50,23 +50,23 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """What the home shows: the newest edition with what it says now, the last few, how many there are, and which comes next."""
+    """The home page: the newest edition with corrections applied, the last few, their number, and the next one."""
 
     newest: EditionContent | None
     layout: MailLayout | None
     editions: EditionList
     upcoming: UpcomingEdition
-    corrected_at: Mapping[str, datetime]  # of the newest edition's stories, by their links, when each was corrected
+    corrected_at: Mapping[str, datetime]  # when each of the newest edition's stories was corrected, by link
 
     @property
     def lead_anchor(self) -> str:
-        """Where the story that leads stands on the newest edition's page."""
+        """The anchor of the lead story on the newest edition's page."""
         return story_anchor(self.layout.lead.entry) if self.layout and self.layout.lead else ""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEdition:
-    """An edition in a feed; `html` is what its page says, empty where it was approved without a page."""
+    """An edition in a feed. `html` is its page's content, empty if it was approved without a page."""
 
     line: EditionListItem
     headlines: tuple[str, ...]
@@ -76,13 +76,13 @@ class FeedEdition:
 
     @property
     def updated_at(self) -> datetime:
-        """When it last said something else."""
+        """The time of the last correction, or else of publication."""
         return max([self.published_at, *(correction.at for correction in self.corrections)])
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPage:
-    """The stories of a topic, the newest first; `earlier` is the number of the edition before which the next page begins."""
+    """The stories of a topic, newest first. `earlier` is the edition number below which the next page starts."""
 
     topic: ArchiveTopic
     stories: Sequence[ArchiveMatch]
@@ -91,7 +91,7 @@ class TopicPage:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """What a search found: a page of stories, how many fit (`is_bounded`: at least), and by what it can be narrowed."""
+    """A page of search results: stories, their total (a lower bound if `is_bounded`), and filters."""
 
     query: StoryQuery
     stories: Sequence[ArchiveMatch]
@@ -104,7 +104,7 @@ class SearchPage:
 
 
 def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
-    """Read what the home shows."""
+    """Return the content of the home page."""
     with installation.read() as session:
         editions, corrected = _list_editions(session, None, HOME_EDITIONS)
         content, edition_corrections = None, tuple[Correction, ...]()
@@ -122,12 +122,12 @@ def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
 
 
 def list_public_edition_page(installation: Installation, *, before: int | None) -> EditionList:
-    """List a page of the editions that anybody may read; with `before` those with a smaller number."""
+    """Return a page of the public editions, those numbered below `before` if it's given."""
     with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)[0]
 
 
-_Corrections = Mapping[str, tuple[Correction, ...]]  # by the name of their edition
+_Corrections = Mapping[str, tuple[Correction, ...]]  # by edition name
 
 
 def _list_editions(session: Session, before: int | None, limit: int) -> tuple[EditionList, _Corrections]:
@@ -151,7 +151,7 @@ def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionList
 
 
 def list_edition_items(installation: Installation) -> list[EditionListItem]:
-    """List every edition that anybody may read, the newest first: for the map of the site."""
+    """Return all public editions, newest first, for the sitemap."""
     public = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
@@ -159,7 +159,7 @@ def list_edition_items(installation: Installation) -> list[EditionListItem]:
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
-    """Read the newest editions with what their pages say, corrected."""
+    """Return the newest editions with their pages' corrected content."""
     zone, language = installation.settings.file.publication.zone, installation.settings.subscriber_language
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
@@ -195,7 +195,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
 
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
-    """List the topics that public stories have, by name."""
+    """Return the topics of public stories, by name."""
     with installation.read() as session:
         return list_archive_topics(session)
 
@@ -203,7 +203,7 @@ def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
 def read_topic_page(
     installation: Installation, key: str, *, before: int | None = None, limit: int = STORIES_A_PAGE
 ) -> TopicPage | None:
-    """Read a page of a topic's stories; None where no story has that topic."""
+    """Return a page of a topic's stories, or None if no story has the topic."""
     with installation.read() as session:
         topic = next((topic for topic in list_archive_topics(session) if topic.key == key), None)
         if topic is None:
@@ -211,7 +211,7 @@ def read_topic_page(
         stories = list_topic_stories(session, key, before=before, limit=limit + 1)
     if len(stories) <= limit:
         return TopicPage(topic, stories, None)
-    # An edition stands whole on one page, unless it alone is longer than a page.
+    # Don't split an edition across pages unless it's longer than a page.
     last = stories[limit].number
     whole_editions = [story for story in stories[:limit] if story.number != last] or stories[:limit]
     return TopicPage(topic, whole_editions, whole_editions[-1].number)
@@ -227,7 +227,7 @@ def search_archive(
     page: int,
     now: datetime,
 ) -> SearchPage:
-    """Search the stories that anybody may read. Nothing of it is stored or logged."""
+    """Search the public stories. Queries aren't stored or logged."""
     query = StoryQuery(split_search_query(typed), topic, year, newest_first)
     with installation.read() as session:
         matches = search_stories(session, query)

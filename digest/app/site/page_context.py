@@ -1,4 +1,4 @@
-"""What readers' pages are handed, taken from the installation."""
+"""The context of the subscriber pages, built from the installation."""
 
 from datetime import datetime, timedelta
 
@@ -29,7 +29,7 @@ _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Satu
 
 
 def build_page_context(installation: Installation, clock: Clock) -> PageContext:
-    """Put together what `subscribers.pages.context` asks for.
+    """Return the context that `subscribers.pages.context` needs.
 
     Raises:
         InstallationError: the installation has no keys.
@@ -76,13 +76,13 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
 
 
 def build_data_controller(settings: Settings) -> DataController:
-    """Say who answers for the list."""
+    """Return the data controller: the publication and its contact details."""
     publication, sender = settings.file.publication, settings.file.sender
     return DataController(publication.name, sender.reply_to, sender.postal_address, publication.site)
 
 
 def _site_details(settings: Settings) -> SiteDetails:
-    """Take from the settings what readers' pages say."""
+    """Return the site details shown on subscriber pages."""
     publication, sender, language = settings.file.publication, settings.file.sender, settings.subscriber_language
     return SiteDetails(
         name=publication.name,
@@ -105,7 +105,7 @@ def _site_details(settings: Settings) -> SiteDetails:
 
 
 def describe_release_days(rule: ScheduleRule) -> str:
-    """Say when the mail comes: "Fridays", "Mondays and Thursdays", "every day"."""
+    """Return the days of a schedule in words: "Fridays", "Mondays and Thursdays", "every day"."""
     days = [_DAY_NAMES[day] for day in sorted(rule.days)]
     if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"

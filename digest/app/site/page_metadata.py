@@ -1,4 +1,4 @@
-"""What the page of an edition says of itself to search engines and to sites that link it (Open Graph, schema.org). Pure."""
+"""Metadata of edition pages for search engines and link previews (Open Graph, schema.org). Pure functions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ CARD_WIDTH, CARD_HEIGHT = 1200, 630  # pixels
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """The picture that other sites show beside a link; its size in pixels where it is known."""
+    """The preview image of a link. Its size in pixels is 0 if unknown."""
 
     address: str
     alt: str
@@ -33,7 +33,7 @@ class SharedImage:
 
 @dataclass(frozen=True, slots=True)
 class PageMetadata:
-    """What a page's head says. `anchors` are the ids of the stories on it, by their links."""
+    """The metadata of a page. `anchors` are the IDs of its stories, by link."""
 
     title: str
     headline: str
@@ -47,14 +47,14 @@ class PageMetadata:
 def build_page_metadata(
     page: EditionPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> PageMetadata:
-    """Write the head of an edition's page; `base` is the public address without a slash at its end."""
+    """Return the metadata of an edition's page; `base` is the site's public URL without a trailing slash."""
     content, address = page.content, f"{base}/editions/{page.line.name}"
     lead = arrange_email(content).lead
     plain_headline = lead.entry.headline if lead else content.subject
     correction = (page.line.corrected_at, publication.zone, language)
     headline = mark_corrected_title(plain_headline, *correction)
     if page.line.corrected_at:
-        # Where search engines cut a title off, the mark would be gone: the headline is cut before it.
+        # Search engines would cut off the mark, so truncate the headline before it.
         room = MAX_TITLE_LENGTH - len(mark_corrected_title("", *correction))
         short_headline = mark_corrected_title(truncate_text(plain_headline, room), *correction)
     else:
@@ -89,7 +89,7 @@ def build_page_metadata(
 def mark_corrected_title(
     title: str, corrected_at: datetime | None, zone: ZoneInfo, language: SubscriberLanguage
 ) -> str:
-    """Mark the title of what was corrected with the day, where nothing else can stand beside it: in feeds, in the head of a page."""
+    """Append the date of a correction to a title, for feeds and page heads, where no other note can be shown."""
     if corrected_at is None:
         return title
     day = language.full_date(corrected_at.astimezone(zone))
@@ -97,7 +97,7 @@ def mark_corrected_title(
 
 
 def _choose_title(headline: str, issue: str, name: str) -> str:
-    """Write the title with as much of the issue's name as search engines show of it; here nothing is cut."""
+    """Return the headline with as much of the issue's name as fits in a title. The headline isn't truncated here."""
     longest_first = (f"{headline} · {issue}", f"{headline} · {name}")
     return next((title for title in longest_first if len(title) <= MAX_TITLE_LENGTH), headline)
 
@@ -109,7 +109,7 @@ def _list_entries(page: EditionPage) -> Iterator[SectionEntry]:
 def _choose_image(
     page: EditionPage, lead: EditionImage | None, alt: str, base: str, language: SubscriberLanguage
 ) -> SharedImage | None:
-    """Take the card, which shows the lead's picture beside what `alt` says; without one that picture, as large as its file."""
+    """Return the card image, described by `alt` and the lead's image, or else the lead's image."""
     if page.card:
         alt = (
             language.gettext("%(text)s. Image: %(description)s", text=alt, description=lead.alt)
@@ -121,7 +121,7 @@ def _choose_image(
 
 
 def build_home_image(layout: MailLayout | None) -> EditionImage | None:
-    """Return the picture of the newest edition, where its lead has one."""
+    """Return the image of the newest edition's lead, if any."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
 
@@ -137,7 +137,7 @@ def _link_data(
     picture: SharedImage | None,
     language: SubscriberLanguage,
 ) -> dict[str, Any]:
-    """Describe an edition's page: the issue, its site, the way to it, and the events in it (https://schema.org/docs/full.html)."""
+    """Return an edition page's linked data: issue, site, path, and events (https://schema.org/docs/full.html)."""
     issue = _link_issue(page, publication, base, entries, picture, language)
     path = [
         (publication.name, f"{base}/"),
@@ -150,7 +150,7 @@ def _link_data(
 
 
 def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
-    """Describe the site (https://schema.org/WebSite). Its search is closed to search engines, so it isn't named."""
+    """Describe the site (https://schema.org/WebSite). Its search is closed to search engines, so it's left out."""
     return {
         "@type": "WebSite",
         "@id": f"{base}/",
@@ -162,7 +162,7 @@ def describe_website(publication: PublicationSettings, base: str) -> dict[str, A
 
 
 def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Describe the pages that lead to one, by name and URL, the first one first (https://schema.org/BreadcrumbList)."""
+    """Describe the breadcrumbs of a page, given as (name, URL) from the root (https://schema.org/BreadcrumbList)."""
     items = [
         {"@type": "ListItem", "position": place, "name": name, "item": url} for place, (name, url) in enumerate(path, 1)
     ]
@@ -170,9 +170,9 @@ def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneInfo) -> dict[str, Any]:
-    """Describe an event (https://schema.org/Event); empty for a deadline, and without a place, which search engines require.
+    """Describe an event (https://schema.org/Event); empty for a deadline, or without a place.
 
-    A place comes before what the source says of the event. A single detail may be either.
+    Search engines require a place. It comes before the source's details, so a single detail may be either.
     """
     if when.kind != "event" or len(entry.details) < 2:
         return {}
@@ -198,7 +198,7 @@ def _link_issue(
     picture: SharedImage | None,
     language: SubscriberLanguage,
 ) -> dict[str, Any]:
-    """Describe the edition as an issue of a periodical, its stories as its parts (https://schema.org/PublicationIssue)."""
+    """Describe the edition as an issue of a periodical, with its stories (https://schema.org/PublicationIssue)."""
     address, zone = f"{base}/editions/{page.line.name}", publication.zone
     data: dict[str, Any] = {
         "@type": "PublicationIssue",
@@ -251,5 +251,5 @@ def _link_story(entry: SectionEntry, address: str) -> dict[str, Any]:
 
 
 def name_edition(number: int, language: SubscriberLanguage) -> str:
-    """Name an edition within a sentence of a page: "No. 147", or "breaking news"."""
+    """Return an edition's name for use within a sentence: "No. 147", or "breaking news"."""
     return write_issue(number, language)

@@ -1,4 +1,4 @@
-"""The record of processing that GDPR article 30 asks for, and the list of processors, made from the settings."""
+"""The record of processing required by GDPR Article 30, and the list of processors, built from the settings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SHOW_RECORD = Action("record of processing shown", Role.ADMIN, AffectedArea.NONE
 
 @dataclass(frozen=True, slots=True)
 class ProcessingActivity:
-    """One purpose for which data of people is processed, in the terms of article 30(1)(b) to (f)."""
+    """A purpose of processing personal data, in the terms of Article 30(1)(b) to (f)."""
 
     purpose: str
     ground: str
@@ -28,9 +28,9 @@ class ProcessingActivity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessingRecord:
-    """The whole record: who answers for it, what is done and why, who else gets to know addresses, and how data is guarded.
+    """The record: controller, activities, recipients of addresses, and security measures.
 
-    `gaps` name what the settings do not say and the law asks for.
+    `gaps` lists what the law requires and the settings lack.
     """
 
     controller: DataController
@@ -41,17 +41,17 @@ class ProcessingRecord:
 
 
 def view_processing_record(installation: Installation, actor: Actor, *, now: datetime) -> ProcessingRecord:
-    """Make the record from the settings as they are now.
+    """Return the record according to the current settings.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     SHOW_RECORD.check_role(installation.database, actor, "settings", now=now)
     return describe_processing(installation.settings)
 
 
 def describe_processing(settings: Settings) -> ProcessingRecord:
-    """Make the record from settings. Pure."""
+    """Return the record for settings. Pure."""
     controller = build_data_controller(settings)
     return ProcessingRecord(
         controller=controller,

@@ -1,1 +1,1 @@
-"""The sources: what they deliver, their health, and editions from before this installation."""
+"""Sources: their articles, their health, and editions from before this installation."""

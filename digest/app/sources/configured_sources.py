@@ -1,4 +1,4 @@
-"""The sources that articles come from: listed, tried, and added to the settings file, changed there or taken out."""
+"""The configured sources: listing, testing, adding, changing, and removing them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -42,14 +42,14 @@ AUDIT_SUBJECT = "sources"
 
 
 class SourceRefusedError(RefusalError):
-    """A source cannot be read, or cannot be added; the message names it and says why."""
+    """Raised if a source can't be read or added. The message names it and says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A source that could be read: what came in, and the address where it was found.
+    """A source that was read successfully: its document and its final URL.
 
-    `feeds` are those of the site, the one that was read first, if the address is a page's.
+    If the address was that of a page, `feeds` are the site's feeds, starting with the one that was read.
     """
 
     url: str
@@ -60,7 +60,7 @@ class ProbedSource:
 
 @dataclass(frozen=True, slots=True)
 class ListedSource:
-    """A source as the database knows it, with its health as a sentence."""
+    """A source's row with its health as a sentence."""
 
     row: Source
     health: str
@@ -69,7 +69,7 @@ class ListedSource:
 def list_sources(
     installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
 ) -> list[ListedSource]:
-    """List the sources in the order of the settings; `include_inactive` also those that they no longer name."""
+    """Return the sources in the settings' order; `include_inactive` adds those no longer in the settings."""
     LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
     with installation.database.write() as session:
         sync_sources(session, installation.settings)
@@ -81,10 +81,10 @@ def list_sources(
 
 
 def probe_source(settings: Settings, address: str, *, now: datetime) -> ProbedSource:
-    """Visit an address as a source; nothing is stored, so it takes no role and no database.
+    """Read an address as a source. Nothing is stored, so no role or database is needed.
 
     Raises:
-        SourceRefusedError: it cannot be read.
+        SourceRefusedError: it can't be read.
     """
     with open_fetcher(settings) as fetcher:
         visit: VisitResult = visit_source(fetcher, VisitTarget(0, "", address, address), now)
@@ -98,10 +98,10 @@ def probe_source(settings: Settings, address: str, *, now: datetime) -> ProbedSo
 
 
 def probe_new_source(installation: Installation, address: str, *, now: datetime) -> ProbedSource:
-    """Visit an address that's no source yet. Feeds of its site that are sources already are left out.
+    """Read an address that isn't a source yet, leaving out feeds of its site that are already sources.
 
     Raises:
-        SourceRefusedError: it's listed already, or can't be read.
+        SourceRefusedError: it's already listed or can't be read.
     """
     refuse_duplicate_source(installation, address)
     probed_source = probe_source(installation.settings, address, now=now)
@@ -114,10 +114,10 @@ def probe_new_source(installation: Installation, address: str, *, now: datetime)
 
 
 def parse_web_address(address: str) -> str:
-    """Make an absolute URL of what somebody typed; https where no scheme is given.
+    """Return a typed address as an absolute URL, with https if it has no scheme.
 
     Raises:
-        ValueError: it is no web address.
+        ValueError: it isn't a URL.
     """
     return absolute_url(address if "://" in address else f"https://{address}")
 
@@ -133,13 +133,13 @@ def add_source(
     try_first: bool,
     now: datetime,
 ) -> tuple[SourceSettings, ParsedDocument | None]:
-    """Try a source, and add it to the settings file; of a site's page, the best feed that it names.
+    """Add a source to the settings file, testing it first if `try_first`; for a web page, its best feed.
 
-    Its name is by default the feed's own title, its publisher the name.
+    The default name is the feed's title, and the default publisher is the name.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: it is listed already, cannot be read, or the settings file cannot take it.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: it's already listed, can't be read, or can't be written to the settings file.
     """
     with ADD.steps(installation, actor, address, now=now) as draft:
         refuse_duplicate_source(installation, address)
@@ -154,7 +154,7 @@ def add_source(
 
 @dataclass(frozen=True, slots=True)
 class OpmlImport:
-    """What became of the feeds of an OPML file; `refusals` says why some were left out."""
+    """The result of importing an OPML file; `refusals` says why feeds were skipped."""
 
     added: int
     listed_before: int
@@ -162,11 +162,11 @@ class OpmlImport:
 
 
 def import_opml(installation: Installation, actor: Actor, file: Path, section: str, *, now: datetime) -> OpmlImport:
-    """Add the feeds of an OPML file to the settings file, without a visit.
+    """Add the feeds in an OPML file to the settings file without reading them.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: the file isn't a list of feeds, or the settings file can't be written.
     """
     try:
         body = file.read_bytes()
@@ -180,11 +180,11 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
 def import_uploaded_opml(
     installation: Installation, actor: Actor, body: bytes, file_name: str, section: str, *, now: datetime
 ) -> OpmlImport:
-    """Add the feeds of an OPML document that was uploaded.
+    """Add the feeds in an uploaded OPML document.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: the file is no list of feeds, or the settings file cannot take them.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: the file isn't a list of feeds, or the settings file can't be written.
     """
     added: list[SourceSettings] = []
     refusals: list[str] = []
@@ -210,12 +210,12 @@ def import_uploaded_opml(
 def add_source_with_details(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
 ) -> int:
-    """Add a source that was looked at and described, and return the number of its row.
+    """Add a source with all its values; return the number of its row.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SettingsValueError: a value is wrong; its `problems` say which.
-        SourceRefusedError: it is listed already, or the settings file cannot take it.
+        NotPermittedError: the actor isn't an admin.
+        SettingsValueError: a value is invalid; `problems` lists which.
+        SourceRefusedError: it's already listed, or the settings file can't be written.
     """
     url = str(values.get("url", ""))
     with ADD.steps(installation, actor, url, now=now) as draft:
@@ -229,16 +229,16 @@ def add_source_with_details(
 def change_source(
     installation: Installation, actor: Actor, url: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
 ) -> bool:
-    """Write new values for a source into the settings file; say whether anything changed.
+    """Write new values for a source to the settings file; return whether anything changed.
 
-    With another URL, its row stays, with its articles. Its health stays only if it had moved there; otherwise it starts anew.
+    With a new URL, it keeps its row and articles. It keeps its health only if it had moved to that URL.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: another source has its new URL.
-        SettingsValueError: a value is wrong; its `problems` say which.
-        SettingsConflictError: somebody else changed it meanwhile.
-        SettingsError: the settings file cannot be read or written.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: another source has the new URL.
+        SettingsValueError: a value is invalid; `problems` lists which.
+        SettingsConflictError: someone else changed it at the same time.
+        SettingsError: the settings file can't be read or written.
     """
     with CHANGE.steps(installation, actor, url, now=now) as draft:
         before, new_url = find_configured_source(installation, url), values.get("url", url)
@@ -258,7 +258,7 @@ def change_source(
 
 
 def _move_source(session: Session, url: str, new_url: str) -> None:
-    """Note the URL that a source gets; what its visits found is of another feed, unless they were redirected there."""
+    """Record the new URL of a source. Its health is reset unless the source was redirected there."""
     row = session.scalars(select(Source).where(Source.url == url)).first()
     if row is not None and row.moved_to != new_url:
         row.moved_to = new_url
@@ -266,10 +266,10 @@ def _move_source(session: Session, url: str, new_url: str) -> None:
 
 
 def _refuse_taken_url(installation: Installation, url: str) -> None:
-    """Refuse a URL that a source has, also one that's no longer in the settings.
+    """Refuse a URL that another source has, even one no longer in the settings.
 
     Raises:
-        SourceRefusedError: one has it.
+        SourceRefusedError: another source has it.
     """
     with installation.database.read() as session:
         owner = session.scalars(select(Source).where(Source.url == url)).first()
@@ -289,16 +289,16 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
 def follow_moved_source(
     installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
 ) -> None:
-    """Write into the settings file where a source has moved to; its row stays, with its articles and its health.
+    """Write the URL to which a source has moved to the settings file. Its row, articles, and health are kept.
 
-    `new_url` is the address that the actor was shown.
+    `new_url` is the URL that the actor was shown.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: it has not moved there, or another source has that address.
-        SettingsValueError: it is no address of a source.
-        SettingsConflictError: somebody else changed the source meanwhile.
-        SettingsError: the settings file cannot be read or written.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: it hasn't moved there, or another source has that URL.
+        SettingsValueError: it isn't a valid source URL.
+        SettingsConflictError: someone else changed the source at the same time.
+        SettingsError: the settings file can't be read or written.
     """
     CHANGE.check_role(installation.database, actor, url, now=now)
     with installation.database.read() as session:
@@ -309,13 +309,13 @@ def follow_moved_source(
 
 
 def undo_url_change(installation: Installation, actor: Actor, number: int, *, fingerprint: str, now: datetime) -> None:
-    """Give a source (by the number of its row) the URL back that it had before; its articles stay.
+    """Restore the previous URL of a source, given by the number of its row. Its articles are kept.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         SourceRefusedError: its URL wasn't changed, or another source has the earlier one.
-        SettingsConflictError: somebody else changed the source meanwhile.
-        SettingsError: the settings file cannot be read or written.
+        SettingsConflictError: someone else changed the source at the same time.
+        SettingsError: the settings file can't be read or written.
     """
     CHANGE.check_role(installation.database, actor, f"source {number}", now=now)
     with installation.database.read() as session:
@@ -327,11 +327,11 @@ def undo_url_change(installation: Installation, actor: Actor, number: int, *, fi
 
 
 def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
-    """Take a source out of the settings file, and return it as it stood there; its articles stay.
+    """Remove a source from the settings file and return its settings. Its articles are kept.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SourceRefusedError: the settings name none of this address, or their file cannot be written.
+        NotPermittedError: the actor isn't an admin.
+        SourceRefusedError: no source in the settings has this URL, or the settings file can't be written.
     """
     with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)
@@ -353,12 +353,12 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
 
 
 def find_configured_source(installation: Installation, url: str) -> SourceSettings | None:
-    """Find a source of the settings by its address."""
+    """Return the source in the settings with a URL, or None."""
     return next((source for source in installation.settings.file.sources if source.url == url), None)
 
 
 def build_opml(installation: Installation) -> bytes:
-    """Write the sources of the settings as OPML (http://opml.org/spec2.opml), for another feed reader."""
+    """Return the configured sources as OPML (http://opml.org/spec2.opml)."""
     publication = installation.settings.file.publication
     root = ET.Element("opml", version="2.0")
     ET.SubElement(ET.SubElement(root, "head"), "title").text = f"Sources of {publication.name}"
@@ -372,10 +372,10 @@ def build_opml(installation: Installation) -> bytes:
 
 
 def refuse_duplicate_source(installation: Installation, address: str) -> None:
-    """Refuse an address that the settings name already.
+    """Refuse the URL of a source that is already in the settings.
 
     Raises:
-        SourceRefusedError: they do.
+        SourceRefusedError: a source has it.
     """
     for source in installation.settings.file.sources:
         if source.url == address:
@@ -391,7 +391,7 @@ def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSet
 
 
 def _append_sources(installation: Installation, added: list[SourceSettings], draft: PendingAuditEntry) -> None:
-    """Write sources to the settings file, and one audit row each."""
+    """Add sources to the settings file, with an audit row for each."""
     try:
         settings = file_edits.append_sources(installation.settings, added)
     except SettingsError as exc:

@@ -1,4 +1,4 @@
-"""Import of editions that went out before this installation, so that "no repeats" has a memory from the first day."""
+"""Import of editions sent before this installation, so that their stories aren't repeated."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -29,7 +29,10 @@ MAX_FILE_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class PastEditionImportResult:
-    """What was recognised of one file or address; `refusal` says why nothing of it is imported, `replaced` that it was before."""
+    """The result of importing one file or URL.
+
+    `refusal` says why it wasn't imported; `replaced`, whether it was before.
+    """
 
     place: str
     page: PastEditionPage | None = None
@@ -48,17 +51,17 @@ def import_past_editions(
     fetcher: ContentFetcher | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[PastEditionImportResult]:
-    """Read past editions from files and addresses, and store them; a dry run stores nothing.
+    """Read past editions from files and URLs, and store them unless `dry_run`.
 
     Args:
-        installation: where they are stored.
-        places: files of HTML, and web addresses.
-        actor: who imports.
-        now: the present, UTC.
-        dry_run: only say what would be imported.
-        released_on: when one was released that says no date; without it such a one is refused.
+        installation: where they're stored.
+        places: HTML files and URLs.
+        actor: who imports them.
+        now: the current time in UTC.
+        dry_run: only report what would be imported.
+        released_on: the date of editions that don't state one; without it, they're refused.
         fetcher: replaces the network.
-        progress: called with (done, total).
+        progress: called with (completed, total).
     """
     reports: list[PastEditionImportResult] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
@@ -125,7 +128,7 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 
 
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
-    """Return the web address of the past edition of a name, None where there is none."""
+    """Return the URL of a past edition by its name, or None."""
     query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
     with installation.database.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

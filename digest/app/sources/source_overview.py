@@ -1,4 +1,4 @@
-"""What the pages show of sources: their weeks, what they bring, and what they gave to editions."""
+"""Statistics of sources for the pages: articles by week, and stories in editions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,37 +24,37 @@ _URLS_A_QUERY = 500
 
 
 class UnknownSourceNumberError(RefusalError):
-    """No source has this number."""
+    """Raised if there's no source with the given number."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """What a source brings. `found` counts articles that were new in the last seven days, `used` stories of the newest edition."""
+    """The statistics of a source. `used` counts stories in the newest edition."""
 
     weeks: tuple[SourceWeek, ...] = ()
     used: int = 0
 
     @property
     def found(self) -> int:
-        """How many articles were new in the last seven days."""
+        """The number of new articles in the last seven days."""
         return self.weeks[-1].found if self.weeks else 0
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatisticsTable:
-    """The figures of every source by its id, and the number of the edition that `used` speaks of (None: there is none)."""
+    """The statistics of all sources by ID. `edition_number` is the edition that `used` refers to, or None."""
 
     edition_number: int | None
     figures: Mapping[int, SourceStatistics]
 
     def figures_of(self, source: Source) -> SourceStatistics:
-        """Return the figures of a source; empty for one that was never visited."""
+        """Return the statistics of a source; all zero if it was never visited."""
         return self.figures.get(source.id, SourceStatistics())
 
 
 @dataclass(frozen=True, slots=True)
 class EditionSourceShare:
-    """How many stories of an edition a source gave: it led `led` of them and stands below others in `also`."""
+    """A source's stories in an edition: `led` counts those it leads, and `also` those it's listed under."""
 
     name: str
     number: int
@@ -65,9 +65,9 @@ class EditionSourceShare:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """A source as its page shows it. `configured` is None where the settings name it no more.
+    """A source as shown on its page. `configured` is None if it's no longer in the settings.
 
-    `draft_stories` are the stories of editions to come that rest on it, as (edition, headline).
+    `draft_stories` are the stories of upcoming editions that use it, as (edition, headline).
     """
 
     row: Source
@@ -81,7 +81,7 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Read what each source brought in the last weeks, and to the newest edition."""
+    """Return each source's articles of recent weeks and its stories in the newest edition."""
     today = now.astimezone(installation.settings.file.publication.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)
@@ -100,11 +100,11 @@ def read_source_statistics(installation: Installation, *, now: datetime) -> Sour
 
 
 def view_source(installation: Installation, actor: Actor, number: int, *, now: datetime) -> SourceView:
-    """Show one source by the number of its row.
+    """Return a source by the number of its row.
 
     Raises:
-        NotPermittedError: the actor is no member of the staff.
-        UnknownSourceNumberError: there is none.
+        NotPermittedError: the actor isn't a staff member.
+        UnknownSourceNumberError: there's no such source.
     """
     LOOK.check_role(installation.database, actor, "sources", now=now)
     settings = installation.settings
@@ -134,7 +134,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
 
 
 def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[int, int], tuple[int, int]]:
-    """Count by source and edition how many placed stories the source leads, and how many it stands below in."""
+    """Count the placed stories that each source leads and those it's listed under, by (source, edition)."""
     ids = [edition.id for edition in editions]
     query = select(EditionStory.edition_id, EditionStory.members).where(
         EditionStory.edition_id.in_(ids), EditionStory.section.is_not(None)
@@ -151,7 +151,7 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
 
 
 def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
-    """Return the ids of the sources that published each address."""
+    """Return the IDs of the sources that published each URL."""
     sources_by_url: dict[str, set[int]] = {}
     listed = sorted(urls)
     for begin in range(0, len(listed), _URLS_A_QUERY):
@@ -162,7 +162,7 @@ def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
 
 
 def _list_draft_stories(session: Session, source: Source) -> list[tuple[str, str]]:
-    """List the stories that stand in editions to come and that this source leads or reports."""
+    """Return the stories in upcoming editions that a source leads or is listed under."""
     query = (
         select(Edition.name, EditionStory.title, EditionStory.members)
         .join(Edition, Edition.id == EditionStory.edition_id)

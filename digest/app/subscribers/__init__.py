@@ -1,1 +1,1 @@
-"""The list: finding, importing, exporting, and counting subscribers."""
+"""The subscriber list: search, imports, exports, and statistics."""

@@ -1,6 +1,6 @@
-"""Searches for a part of an address: each runs in a child of its own, and stands in memory alone.
+"""Searches for part of an email address. Each runs in a child process, and its results are kept only in memory.
 
-What was searched for is a part of somebody's address, so it is written down nowhere; the audit log has who searched, and why.
+The search text is part of someone's address, so it's never stored. The audit log records who searched and why.
 """
 
 import secrets
@@ -29,8 +29,8 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
-MAX_FOUND = 100  # people: beyond that a longer part is asked for
-MAX_RUNNING = 2  # searches at a time
+MAX_FOUND = 100  # people; if there are more, the page asks for a longer text
+MAX_RUNNING = 2  # concurrent searches
 RESULT_LIFETIME = timedelta(minutes=15)
 
 log = get_logger("people")
@@ -39,23 +39,23 @@ SearchWork = Callable[[Settings, str, Report], bool]
 
 
 class SearchBusyError(RefusalError):
-    """As many searches run as may."""
+    """Raised if the maximum number of searches is already running."""
 
 
 class SearchStage(StrEnum):
-    """How a search stands."""
+    """The state of a search."""
 
     RUNNING = "running"
     DONE = "done"
-    STOPPED = "stopped"  # by whoever began it
-    REPLACED = "replaced"  # by the next search of the same sign-in
-    FULL = "full"  # more were found than are shown
+    STOPPED = "stopped"  # by the person who started it
+    REPLACED = "replaced"  # by a later search of the same sign-in
+    FULL = "full"  # more were found than can be shown
     FAILED = "failed"
 
 
 @dataclass(slots=True)
 class AddressSearch:
-    """One search: what for and why, how far it is, and whom it has found so far. It belongs to one sign-in."""
+    """A search: its text and reason, its progress, and the people found so far. It belongs to one sign-in."""
 
     part: str
     reason: str
@@ -65,18 +65,18 @@ class AddressSearch:
     looked_at: int = 0
     found_numbers: list[int] = field(default_factory=list)
     stage: SearchStage = SearchStage.RUNNING
-    seconds: float = 0.0  # that it has taken so far
+    seconds: float = 0.0  # elapsed
     stop_asked: threading.Event = field(default_factory=threading.Event)
-    is_replaced: bool = False  # that it is asked to stop because another was begun
+    is_replaced: bool = False  # whether it's being stopped because another search was started
     thread: threading.Thread | None = None
 
     @property
     def seconds_left(self) -> int:
-        """About how many seconds it takes on, by its speed so far; 0 where nothing tells."""
+        """The estimated remaining seconds, based on the speed so far; 0 if unknown."""
         return round(self.seconds * (self.total - self.looked_at) / self.looked_at) if self.looked_at else 0
 
     def run(self, installation: Installation, work: SearchWork) -> None:
-        """Have a child look through all addresses, until it is stopped or has found enough."""
+        """Search all addresses in a child process until done, stopped, or full."""
         began = time.monotonic()
 
         def note_step(looked_at: int, numbers: tuple[int, ...]) -> None:
@@ -90,8 +90,8 @@ class AddressSearch:
             )
         except WorkStoppedError:
             self.stage = SearchStage.REPLACED if self.is_replaced else SearchStage.STOPPED
-        except Exception as exc:  # noqa: BLE001 - nobody waits for this thread: the page says that it failed
-            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child has said more
+        except Exception as exc:  # noqa: BLE001 - no caller handles it; the page shows the failure
+            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child logged why
             self.stage = SearchStage.FAILED
         else:
             if is_full:
@@ -102,7 +102,7 @@ class AddressSearch:
 
 
 def search_addresses_in_child(settings: Settings, part: str, report: Report) -> bool:
-    """Look through all addresses, in a child, step by step; say whether more were found than are shown."""
+    """Search all addresses in a child process, step by step; return whether more matched than can be shown."""
     match_count = 0
     with closing(open_database(settings.effective_database_url)) as database:
         keys = Installation(settings, database).keys
@@ -115,7 +115,7 @@ def search_addresses_in_child(settings: Settings, part: str, report: Report) -> 
 
 
 class AddressSearches:
-    """The searches of one process, by the random name that their page has. It lives as long as the application."""
+    """The searches of a process, by the random names in their pages' URLs. They're kept only in memory."""
 
     def __init__(self, *, work: SearchWork = search_addresses_in_child) -> None:
         self._work = work
@@ -125,12 +125,12 @@ class AddressSearches:
     def begin(
         self, installation: Installation, staff: SignedInStaff, part_text: str, reason: str, *, now: datetime
     ) -> str:
-        """Begin a search; return its name. An earlier one of the same sign-in is stopped.
+        """Start a search and return its name. An earlier search of the same sign-in is stopped.
 
         Raises:
-            NotPermittedError: the member is no admin.
-            SearchTextError: the text cannot be searched for.
-            SearchBusyError: too many others run.
+            NotPermittedError: the member isn't an admin.
+            SearchTextError: the text can't be searched for.
+            SearchBusyError: too many other searches are running.
         """
         part = parse_search_text(part_text)
         total = count_subscribers(installation.database, now=now).total
@@ -157,7 +157,7 @@ class AddressSearches:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
-        """Find a search of a sign-in by its name; None where there is none any more."""
+        """Return a search of a sign-in by its name, or None if it has expired."""
         with self._lock:
             self._drop_old(now)
             search = self._searches.get(name)
@@ -171,13 +171,13 @@ class AddressSearches:
 
 
 def list_found_subscribers(installation: Installation, search: AddressSearch) -> tuple[ListedSubscriber, ...]:
-    """Return the readers whom a search has found so far, without their addresses."""
+    """Return the subscribers that a search has found so far, without their addresses."""
     with installation.database.read() as session:
         return subscriber_list.load_subscribers(session, search.found_numbers[:MAX_FOUND])
 
 
 MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters
-PAGE_SIZE = 2000  # addresses of one query, and of one step
+PAGE_SIZE = 2000  # addresses per query and per step
 
 _TABLE = table_of(Person)
 _NEXT_ADDRESSES = (
@@ -189,22 +189,22 @@ _NEXT_ADDRESSES = (
 
 
 class SearchTextError(RefusalError):
-    """The text cannot be searched for; the message says why, without it."""
+    """Raised if a text can't be searched for. The message says why, without quoting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class SearchStepResult:
-    """How many addresses one step looked at, and the numbers of those that hold the part."""
+    """The number of addresses searched in a step, and the numbers of the people whose addresses match."""
 
     looked_at: int
     matching_numbers: tuple[int, ...]
 
 
 def parse_search_text(text: str) -> str:
-    """Return a part of an address as it is searched for.
+    """Return a search text in normalized form.
 
     Raises:
-        SearchTextError: it is too short, too long, or none.
+        SearchTextError: it's too short, too long, or not printable ASCII.
     """
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():
@@ -216,12 +216,12 @@ def parse_search_text(text: str) -> str:
 
 
 def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStepResult]:
-    """Open every address, by number, and yield step by step who has `part` in theirs, in whatever case.
+    """Decrypt all addresses in order and yield the case-insensitive matches for `part`, step by step.
 
-    A damaged address is passed over and named in the log by its number.
+    Addresses that can't be decrypted are skipped, and their person's number is logged.
 
     Raises:
-        KeyFileError: an address was encrypted with a key that is not in the key file.
+        KeyFileError: an address was encrypted with a key that isn't in the key file.
     """
     after = 0
     while True:

@@ -1,6 +1,6 @@
-"""Work that keeps a processor busy for long, in a process of its own: pages are answered meanwhile as if nothing ran.
+"""CPU-intensive work in a child process, so that pages stay responsive.
 
-In a thread it would share the interpreter with the pages: at an import's every statement one of both waits for the other.
+A thread would share the interpreter lock with the pages, and each would wait for the other at every statement.
 """
 
 import multiprocessing
@@ -16,11 +16,11 @@ from digest.logs import configure_logging
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
-# The server that children are forked from loads them once; a child starts in some 20 ms.
+# The fork server loads these once, so a child starts in about 20 ms.
 PRELOADED_MODULES = ["digest.app.subscribers.address_searches", "digest.app.subscribers.uploads"]
 BROKE_OFF = "The work failed. Run 'digest doctor' for details."
-_NICENESS = 5  # pages and sending come first
-_LOOK_SECONDS = 0.1  # between two looks whether to stop
+_NICENESS = 5  # pages and sending have priority
+_LOOK_SECONDS = 0.1  # between two checks for a stop request
 _STOP = "stop"
 
 log = get_logger("work")
@@ -30,24 +30,25 @@ Result = TypeVar("Result")
 
 
 class WorkStoppedError(ApplicationError):
-    """Somebody stopped the work, or the process that asked for it is gone."""
+    """Raised if the work was stopped or the process that requested it is gone."""
 
 
 class WorkFailedError(ApplicationError):
-    """The work broke off; the message is fit to be shown."""
+    """Raised if the work failed. The message can be shown to users."""
 
 
 def run_in_child(
     work: Callable[..., Result], *arguments: Any, on_progress: Callable[..., None], stop_asked: threading.Event
 ) -> Result:
-    """Run `work(*arguments, report)` in a child, and call `on_progress` here with what it reports.
+    """Run `work(*arguments, report)` in a child process, and call `on_progress` here with the values it reports.
 
-    Function, arguments and result are pickled: the function stands in a module, and no argument holds what is open. Once
-    `stop_asked` is set, the next call of `report` raises `WorkStoppedError` there; so it does when this process ends.
+    The function, arguments, and result are pickled, so the function must be at module level, and arguments can't
+    contain open resources. Once `stop_asked` is set or this process ends, the next call of `report` raises
+    `WorkStoppedError` in the child.
 
     Raises:
-        WorkStoppedError: the work let itself be stopped.
-        WorkFailedError: it broke off.
+        WorkStoppedError: the work was stopped.
+        WorkFailedError: it failed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED_MODULES)
@@ -69,12 +70,12 @@ def run_in_child(
 
 
 def _follow_child(pipe: Connection, on_progress: Callable[..., None], stop_asked: threading.Event) -> tuple[str, Any]:
-    """Pass on what a child reports, and the word to stop; return how it ended, and with what."""
+    """Relay a child's progress reports and the stop request; return its outcome and value."""
     was_told_to_stop = False
     while True:
         if stop_asked.is_set() and not was_told_to_stop:
             was_told_to_stop = True
-            with suppress(OSError):  # it has just ended: what it said last is read below
+            with suppress(OSError):  # it has just ended; its last message is read below
                 pipe.send(_STOP)
         if pipe.poll(_LOOK_SECONDS):
             kind, value = pipe.recv()
@@ -84,14 +85,14 @@ def _follow_child(pipe: Connection, on_progress: Callable[..., None], stop_asked
 
 
 def _run_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the process that asked
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is meant for the parent process
     os.nice(_NICENESS)
     configure_logging()
 
     def report(*values: Any) -> None:
         try:
             pipe.send(("progress", values))
-            stopped = pipe.poll()  # there is something to read: the word to stop, or the end of the pipe
+            stopped = pipe.poll()  # readable means a stop request or a closed pipe
         except OSError:
             stopped = True
         if stopped:
@@ -103,7 +104,7 @@ def _run_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any,
         message = ("stopped", None)
     except ApplicationError as exc:
         message = ("failed", str(exc))
-    except Exception:  # it ends here, whatever it was
+    except Exception:  # the parent is told, whatever the error
         log.exception("work in a child failed", work=work.__name__)
         message = ("failed", BROKE_OFF)
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What readers agree to, as the settings say it now, and what they agreed to before."""
+"""The consent text that subscribers agree to now, and the earlier ones."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,26 +16,26 @@ LIST = Action("consent wordings listed", Role.ADMIN, AffectedArea.NONE)
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextRegister:
-    """All words that readers were asked by, the newest first, and those that count now; they are in `kept` once somebody was asked."""
+    """The consent texts that were shown, newest first, and the current one; once shown, it's in `kept`."""
 
     current: ConsentText
     kept: tuple[ConsentTextVersion, ...]
 
     @property
     def is_kept(self) -> bool:
-        """Whether the words that count now have a version already."""
+        """Whether the current text already has a version."""
         return any(map(self.is_current, self.kept))
 
     def is_current(self, wording: ConsentTextVersion) -> bool:
-        """Return whether a kept wording is the one that counts now."""
+        """Return whether a stored text is the current one."""
         return (wording.hash, wording.language) == (self.current.hash, self.current.language)
 
 
 def view_consent_texts(installation: Installation, actor: Actor, *, now: datetime) -> ConsentTextRegister:
-    """Show what readers agree to now, and all that they agreed to before.
+    """Return the current consent text and all earlier ones.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "wordings", now=now)
     with installation.database.read() as session:
@@ -45,9 +45,9 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
 
 
 def current_consent_text(settings: Settings, *, breaking_news: bool = False) -> ConsentText:
-    """Return the text that people who sign up now agree to: the publisher's, or else the standard one for its schedule.
+    """Return the consent text for new subscribers: the publisher's, or else the standard text for its schedule.
 
-    With `breaking_news`, it's the text of people who choose that: it names breaking news, whoever wrote it.
+    With `breaking_news`, return the text for people who choose it, which always mentions breaking news.
     """
     publication, language, template = (
         settings.file.publication,

@@ -1,4 +1,4 @@
-"""Answering a person's request for their data: by a link that's emailed to them, or with a file."""
+"""Answers to data requests: an emailed link, or a file."""
 
 import json
 from datetime import datetime
@@ -32,7 +32,8 @@ SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
 DATA_REQUEST_REASON = mark_message("to answer your request for your data")
 MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
 
-# The answer to print (GDPR, Article 15), everything (ISO/IEC TS 27560), and the portable copy as CSV and JSON (Article 20).
+# A printable answer (GDPR, Article 15), the full record (ISO/IEC TS 27560), and portable copies as CSV and JSON
+# (Article 20).
 AnswerForm = Literal["html", "json", "csv", "portable"]
 _ANSWER_NAMES: dict[AnswerForm, str] = {
     "html": "answer to print",
@@ -52,20 +53,20 @@ def write_data_answer(
     reference: str = "",
     now: datetime,
 ) -> str:
-    """Return a file that answers a person's request for their data. It's a disclosure, which the person can see.
+    """Return a file that answers a person's data request. It's recorded as a disclosure that the person can see.
 
-    `whom` is their address or number, `reference` the sign-in of the team member who looks.
+    `whom` is their address or number, and `reference` is the sign-in of the team member who requests the file.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        UnknownPersonError: nobody has this address or number.
+        UnknownPersonError: no subscriber has this address or number.
     """
     settings, keys = installation.settings, installation.keys
     with SHOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
         name = _ANSWER_NAMES[form]
         draft.subject, draft.detail = f"person {number}", {"why": reason, "file": name}
-        # A sign-in alone would be a look at the address, which pages then show.
+        # A sign-in alone would count as revealing the address, which pages would then show.
         file_reference = ", ".join(filter(None, (reference, name)))
         disclosures.record_disclosures(
             session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=file_reference, now=now
@@ -113,7 +114,7 @@ def _render_record_page(settings: Settings, record: dict[str, Any]) -> str:
 def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
-    """Have a link to their data emailed to a person who asked the team for it; return the outcome.
+    """Email a link to their data to a person who asked the team for it; return the outcome.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

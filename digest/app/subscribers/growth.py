@@ -1,4 +1,4 @@
-"""Growth and standing: who came, who left, what receivers said, when an edition went, what was read. Each look reads kept counts."""
+"""Growth of the list and results of editions, read from stored counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ WAY_DAYS = 30
 SHOWN_WAYS = 10
 SHOWN_EDITIONS = 10
 SHOWN_ARTICLES = 5
-READ_WINDOW = timedelta(days=21)  # articles that are older are not asked for
-MAX_GAP = timedelta(days=2)  # beyond the days asked for, between two counts that are compared
+READ_WINDOW = timedelta(days=21)  # older articles are ignored
+MAX_GAP = timedelta(days=2)  # longest gap, beyond the requested days, between two compared counts
 _LEFT = ConsentKind.WITHDRAWN.value
 
 
 @dataclass(frozen=True, slots=True)
 class SignupSourceCount:
-    """How many came by one way: forms sent in, clicks in the mail that asks, people who came with evidence, and who of them left."""
+    """Sign-ups from one source: forms, confirmations, people added with evidence, and later unsubscribes."""
 
     way: str
     form_count: int
@@ -49,9 +49,9 @@ class SignupSourceCount:
 
 @dataclass(frozen=True, slots=True)
 class EditionResults:
-    """What came of one edition. `unsubscribed_count` counts who unsubscribed until the next edition, or within a week.
+    """The results of an edition. `unsubscribed_count` covers the time until the next edition, or a week.
 
-    `reasons` counts those of them who gave a reason, by its key (`subscribers.consent.ledger.UNSUBSCRIBE_REASONS`).
+    `reasons` counts the reasons given, by key (`subscribers.consent.ledger.UNSUBSCRIBE_REASONS`).
     """
 
     number: int
@@ -64,17 +64,17 @@ class EditionResults:
 
     @property
     def without_reason(self) -> int:
-        """How many unsubscribed without a reason."""
+        """The number of people who unsubscribed without giving a reason."""
         return max(0, self.unsubscribed_count - sum(self.reasons.values()))
 
     def share(self, count: int) -> float:
-        """Return a count as a part of what was handed over, 0 to 1."""
+        """Return a count as a fraction of the accepted messages, 0 to 1."""
         return count / self.handed_over if self.handed_over else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleReadCount:
-    """An article of the own site with the reads of its page in the week before they were counted."""
+    """An article on the publication's site with its page views in the week before they were counted."""
 
     title: str
     url: str
@@ -83,11 +83,11 @@ class ArticleReadCount:
 
 @dataclass(frozen=True, slots=True)
 class GrowthView:
-    """All that the page shows.
+    """The content of the growth page.
 
-    `current` is how many subscribers there are now, `subscribers` the counts of the last year by day. `came` and `went` are who came
-    onto the list and went off it in the week to the last of them, None where no night counted that. `hours` are those of the newest
-    edition by the clock of the zone.
+    `current` is the current number of subscribers, and `subscribers` the daily counts of the last year. `came` and
+    `went` are the people who joined and left in the week up to the last count, None if a nightly count is missing.
+    `hours` are the newest edition's emails by hour, in the publication's time zone.
     """
 
     today: date
@@ -104,26 +104,26 @@ class GrowthView:
 
     @property
     def last_count_is_old(self) -> bool:
-        """Whether last night's count is missing, so that what changed since the last one isn't news."""
+        """Whether last night's count is missing, so that changes since the last count aren't recent."""
         yesterday = self.today - timedelta(days=1)
         return bool(self.subscribers) and self.subscribers[-1][0] < yesterday
 
     def subscribers_before(self, days: int) -> int | None:
-        """Return how many subscribers there were so many days before the last count; None if there's no count of then."""
+        """Return the number of subscribers this many days before the last count, or None if unknown."""
         earlier = _find_earlier_count(self.subscribers, days)
         return None if earlier is None else earlier[1]
 
     @property
     def weekly_subscribers(self) -> tuple[tuple[date, int], ...]:
-        """The counts a week apart, the last one always among them."""
+        """Every seventh count, including the last one."""
         return tuple(reversed(tuple(reversed(self.subscribers))[::7]))
 
 
 def view_list_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
-    """Show growth and standing.
+    """Return the content of the growth page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LOOK.check_role(installation.database, actor, "growth", now=now)
     file = installation.settings.file
@@ -153,7 +153,7 @@ _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 
 
 def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
-    """Load the counts of a year by day. The year ends with the last count, however long ago that was."""
+    """Load a year of daily counts, ending with the last count, however old it is."""
     counted = select(DailyConsentCount.day, DailyConsentCount.count).where(DailyConsentCount.kind == SUBSCRIBERS_KIND)
     statement = counted.order_by(DailyConsentCount.day.desc()).limit(1)
     last = session.execute(statement).first()
@@ -166,7 +166,7 @@ def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
 
 
 def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
-    """Find the count of so many days before the last one, or the nearest before that, if it isn't much older."""
+    """Return the count this many days before the last one, or the nearest earlier one within `MAX_GAP`."""
     if not subscribers:
         return None
     latest = subscribers[-1][0] - timedelta(days=days)
@@ -175,7 +175,7 @@ def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> t
 
 
 def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
-    """Count who came and who went between the two counts of readers that the page compares; None where a night between did not."""
+    """Count the people who joined and left between the two compared counts; None if a nightly count is missing."""
     if not subscribers:
         return None, None
     earlier = _find_earlier_count(subscribers, 7)
@@ -195,7 +195,7 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
 
 
 def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
-    """Count by way who came in the last days, the busiest first; what is beyond `SHOWN_WAYS` is one row."""
+    """Count recent sign-ups by source, largest first. Sources beyond `SHOWN_WAYS` are combined in one row."""
     query = (
         select(DailyConsentCount.way, DailyConsentCount.kind, func.sum(DailyConsentCount.count))
         .where(
@@ -260,7 +260,7 @@ def _judge_edition(figure: EditionFigures, counts: Sequence[DailyConsentCount]) 
 
 
 def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:
-    """Return the first twelve hours of an edition in their order, those without a mail too."""
+    """Return the first 12 hours of an edition in order, including those without emails."""
     counts = {datetime.strptime(text, "%Y-%m-%d %H").replace(tzinfo=UTC): count for text, count in hours.items()}
     if not counts:
         return ()

@@ -1,4 +1,4 @@
-"""Finished imports that an admin takes back within seven days."""
+"""Undo of finished imports, within seven days."""
 
 import threading
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_undo import UndoResult
 
 UNDO = Action("import undone", Role.ADMIN, AffectedArea.ADDRESSES)
-_WAIT_SECONDS = 10.0  # that a page waits; a long list goes on behind it
+_WAIT_SECONDS = 10.0  # how long a page waits before the undo continues in the background
 
 log = get_logger("imports")
 
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """A preview of undoing an import. `suppressed` counts rows of people who had unsubscribed elsewhere: they stay suppressed."""
+    """A preview of undoing an import. `suppressed` counts people who unsubscribed elsewhere and stay suppressed."""
 
     batch: int
     origin: str
@@ -33,10 +33,10 @@ class ImportUndoPreview:
 
 
 def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview:
-    """Count what undoing an import would do.
+    """Count the effects of undoing an import.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
     UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
@@ -48,10 +48,10 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
 
 
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:
-    """Take a finished import back, or go on with that.
+    """Undo a finished import, or continue an interrupted undo.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
     with UNDO.steps(installation, actor, f"import {batch}", now=now) as draft:
@@ -66,12 +66,12 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
 
 
 def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> bool:
-    """Take a finished import back in a thread, which goes on if it takes longer than a page waits; return whether it's over.
+    """Undo a finished import in a thread; return whether it finished while the page waited.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
-        Exception: whatever ended the undo while the page waited; it can be finished later.
+        Exception: the undo failed while the page waited; it can be finished later.
     """
     UNDO.check_permitted(installation.database, actor, f"import {batch}", now=now)
     with installation.database.read() as session:
@@ -81,7 +81,7 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     def work() -> None:
         try:
             undo_import(installation, actor, batch, reason, now=now)
-        except Exception as exc:  # after the page has gone, the list of imports shows that it isn't finished
+        except Exception as exc:  # after the response is sent, the list of imports shows that it isn't finished
             failures.append(exc)
             log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
 

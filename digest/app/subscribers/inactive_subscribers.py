@@ -1,4 +1,4 @@
-"""Asking readers of whom nothing was heard for long whether they still want the mail, by an admin."""
+"""Emails that ask inactive subscribers whether they want to stay subscribed."""
 
 from datetime import datetime, timedelta
 
@@ -19,15 +19,15 @@ _DAYS_A_YEAR = 365.25
 
 
 def find_inactivity_start(years: int, now: datetime) -> datetime:
-    """Return the moment since when nothing may have been heard, so many years before `now`."""
+    """Return the time `years` before `now`, since which a subscriber must have shown no activity."""
     return now - timedelta(days=years * _DAYS_A_YEAR)
 
 
 def count_inactive_subscribers(installation: Installation, actor: Actor, years: int, *, now: datetime) -> int:
-    """Count the readers who could be asked; with a large list that takes some seconds.
+    """Count the subscribers who could be asked. For a large list, it takes a few seconds.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
     with installation.database.read() as session:
@@ -37,12 +37,13 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
 def ask_inactive_subscribers(
     installation: Installation, actor: Actor, years: int, *, takes_off: bool, limit: int, now: datetime
 ) -> int:
-    """Queue the question for up to `limit` readers who have been silent for so many years; give for how many.
+    """Queue emails to up to `limit` subscribers inactive for `years`; return the number queued.
 
-    With `takes_off` the question says that who does not answer in time is taken off the list, and the nightly work does so.
+    With `takes_off`, the email says that people who don't answer in time will be removed, and nightly maintenance does
+    so.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     settings = installation.settings
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:

@@ -1,4 +1,4 @@
-"""Lists that come and go, by an admin: imports, exports, the question to the unverified, a provider's suppressions."""
+"""Imports and exports of the list, re-permission emails, and suppressions pulled from the provider."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -44,15 +44,15 @@ PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
 
 _PIECE_CHARACTERS = 1 << 16
 MAX_SHOWN_IMPORTS = 20
-MAX_NAMED_PEOPLE = 100  # people whose numbers an audit row names
+MAX_NAMED_PEOPLE = 100  # people listed in an audit row
 
 
 class UnknownImportError(RefusalError):
-    """There is no unfinished import of that number."""
+    """Raised if there's no unfinished import with the given number."""
 
 
 class ExportFileError(RefusalError):
-    """The file of an export cannot be made."""
+    """Raised if an export file can't be created."""
 
 
 def rehearse_import(
@@ -66,14 +66,14 @@ def rehearse_import(
     outcomes: Path | None = None,
     keep_rejects: bool = False,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. No subscriber is changed.
+    """Read a file and count what importing it would do. No subscriber is changed.
 
-    `outcomes` gets what every row would come to. With `keep_rejects`, rejected rows are written to `rejected_rows_path`.
+    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written to `rejected_rows_path`.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ListFileError: the file cannot be read as a list, or changed meanwhile.
-        OSError: the account of the rows could not be written.
+        NotPermittedError: the actor isn't an admin.
+        ListFileError: the file can't be read as a list, or changed while being read.
+        OSError: the row results couldn't be written.
     """
     IMPORT.check_permitted(installation.database, actor, "a list", now=now)
     with ExitStack() as stack:
@@ -100,14 +100,15 @@ def import_list(
     progress: Progress,
     outcomes: Path | None = None,
 ) -> tuple[ImportReport, Path | None]:
-    """Import a file, or go on with an import of it; give the file of the rejected rows too, where there are any.
+    """Import a file, or resume its import; return the report and the file of rejected rows, if any.
 
-    The rejected rows stand whole beside the list; what every row came to goes into `outcomes`, by number.
+    Rejected rows are written in full next to the list. The result of each row is written to `outcomes`, by row number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ListFileError: the file cannot be read as a list, changed meanwhile, or its import was begun otherwise.
-        OSError: the departure log, the file of the rejected rows, or the account of the rows could not be written.
+        NotPermittedError: the actor isn't an admin.
+        ListFileError: the file can't be read as a list, changed while being read, or its import was started with other
+            options.
+        OSError: the unsubscribe log, the rejected rows, or the row results couldn't be written.
     """
     with (
         IMPORT.steps(installation, actor, "a list", now=now) as draft,
@@ -141,7 +142,7 @@ def import_list(
 
 
 def read_pieces(file: IO[str]) -> Iterator[str]:
-    """Yield the text of an open file from its start, a piece at a time, and close the file."""
+    """Yield the text of an open file from its start, in chunks, and then close it."""
     with file:
         file.seek(0)
         yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
@@ -149,19 +150,19 @@ def read_pieces(file: IO[str]) -> Iterator[str]:
 
 @contextmanager
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
-    """Look through a list, which is unpacked meanwhile if it's in a ZIP file or a spreadsheet."""
+    """Survey a list, which is first unpacked if it's in a ZIP file or a spreadsheet."""
     with lend_readable_list(file, installation.settings.uploads_folder) as table:
         yield survey_file(table, options, part_keys=_map_tags_to_parts(list_parts(installation), options))
 
 
 def list_parts(installation: Installation) -> tuple[tuple[str, str], ...]:
-    """Return the key and title of each section and topic that subscribers can choose, and that tags can mean."""
+    """Return the key and title of each section and topic that subscribers can choose, to which tags can be mapped."""
     return list_part_titles(installation.settings, installation.settings.subscriber_language)
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
-    """Return the keys of sections and topics by their words and by the tags that an admin mapped, in lower case. Pure."""
-    sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # if a topic has the same name
+    """Return the keys of sections and topics by their words and by mapped tags, in lower case. Pure."""
+    sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # take precedence over topics
     words = {word.lower(): key for key, title in sections_last for word in (*split_part_key(key), title) if word}
     keys = {key for key, _ in parts}
     return words | {tag.lower(): key for tag, key in options.tags if key in keys}
@@ -178,16 +179,16 @@ def _import_context(installation: Installation, actor: Actor) -> ImportContext:
 
 
 def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]:
-    """Count rows as people do: the heading, which has a number in the file, is none."""
+    """Return a progress callback that counts data rows, without the heading."""
     heading = int(survey.layout.has_heading)
     return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
 
 
 def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
-    """Write the account of a list's rows to a new CSV file that its owner alone can read, and remove the account.
+    """Write the row results to a new CSV file readable only by its owner, then delete the intermediate file.
 
     Raises:
-        ExportFileError: the file is there already, or cannot be made.
+        ExportFileError: the file already exists or can't be created.
     """
     with open_new_export_file(file) as csv_file:
         write_outcomes(csv_file, read_outcomes(account), name_outcome)
@@ -195,13 +196,13 @@ def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReas
 
 
 def rejected_rows_path(file: Path) -> Path:
-    """Name the file of the rows of a list that an import left out."""
+    """Return the path of the file of rejected rows."""
     return file.with_name(f"{file.name}.rejected.csv")
 
 
 @contextmanager
 def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
-    """Lend the account of a list's rows in a file; none where nobody asked for it."""
+    """Yield a file for row results, or None if none was requested."""
     if path is None:
         yield None
         return
@@ -211,13 +212,13 @@ def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
 
 @contextmanager
 def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallback]:
-    """Lend a function that writes a rejected row, whole, to a file beside the list, for its owner's eyes only."""
+    """Yield a function that writes a rejected row to a file next to the list, readable only by its owner."""
     with ExitStack() as stack:
         writers: list[SpreadsheetCsvWriter] = []
 
         def write_reject(number: int, reason: str, fields: Sequence[str]) -> None:
             if not writers:
-                # An earlier run may have left one.
+                # left by an earlier run
                 path.unlink(missing_ok=True)
                 writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
                 writers[0].write_row(["row", "reason", *(read_headings(survey) or survey.layout.numbered_columns)])
@@ -227,7 +228,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
 
 
 def _create_private_file(path: Path) -> TextIO:
-    """Make a new file that its owner alone can read, from its first moment on."""
+    """Create a new file that is readable only by its owner from the start."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
 
@@ -235,10 +236,10 @@ def _create_private_file(path: Path) -> TextIO:
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
 ) -> list[tuple[import_batches.UnfinishedImport, int]]:
-    """List the imports that were begun and not finished, each with how many people stand in it.
+    """Return the unfinished imports, each with its number of people.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
     with installation.database.read() as session:
@@ -250,7 +251,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """What came in before, newest first; what is not finished and nobody works on, with its people; how many departures all lists named."""
+    """Finished imports, newest first; unfinished ones that aren't running, with their people; and listed departures."""
 
     finished: tuple[import_batches.FinishedImport, ...]
     unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
@@ -258,10 +259,10 @@ class ImportsView:
 
 
 def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
-    """Read what was imported.
+    """Return the view of imports.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     unfinished = list_unfinished_imports(installation, actor, now=now)
     with installation.database.read() as session:
@@ -276,10 +277,10 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
 def find_finished_import(
     installation: Installation, actor: Actor, batch: int, *, now: datetime
 ) -> import_batches.FinishedImport | None:
-    """Return a finished import; None if there's none with this number.
+    """Return a finished import by its number, or None.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
     with installation.database.read() as session:
@@ -287,11 +288,11 @@ def find_finished_import(
 
 
 def count_import_people(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
-    """Count the people in an import that could be abandoned.
+    """Count the people in an import that can be abandoned.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownImportError: there is no unfinished import of that number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownImportError: no unfinished import has this number.
     """
     ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
     for unfinished, people in list_unfinished_imports(installation, actor, now=now):
@@ -301,11 +302,11 @@ def count_import_people(installation: Installation, actor: Actor, batch: int, *,
 
 
 def abandon_import(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> UndoResult:
-    """Drop an import that was not finished, with everybody whom it alone brought.
+    """Abandon an unfinished import and remove the people that only it added.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownImportError: there is no unfinished import of that number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownImportError: no unfinished import has this number.
     """
     with ABANDON.steps(installation, actor, f"import {batch}", now=now) as draft:
         result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
@@ -331,12 +332,12 @@ def export_list(
     progress: Progress,
     list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write those who match a filter to a new CSV file that its owner alone can read; give how many they are.
+    """Write the matching subscribers to a new CSV file readable only by its owner; return the result with their number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ExportFileError: the file is there already, or cannot be made.
-        ExportStateError: the filter asks for people whose addresses may not leave.
+        NotPermittedError: the actor isn't an admin.
+        ExportFileError: the file already exists or can't be created.
+        ExportStateError: the filter selects people whose addresses may not be exported.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
         return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
@@ -352,11 +353,11 @@ def export_list_to_open_file(
     list_filter: SubscriberFilter = exports.EVERYONE,
     progress: Progress = lambda *_: None,
 ) -> exports.ListExportResult:
-    """Write those who match a filter to an open file as CSV; give how many they are.
+    """Write the matching subscribers to an open file as CSV; return the result with their number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ExportStateError: the filter asks for people whose addresses may not leave.
+        NotPermittedError: the actor isn't an admin.
+        ExportStateError: the filter selects people whose addresses may not be exported.
     """
     with EXPORT.steps(installation, actor, "the list", now=now) as draft:
         return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
@@ -388,13 +389,13 @@ def _write_people(
 
 
 def name_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
-    """Return the domain of a filter if it's a large provider's; of another, which may be one person's, only that there is one."""
+    """Return the domain of a filter if it's a large provider's; otherwise "one domain", as it may identify a person."""
     domains = installation.settings.file.limits.domains_per_hour
     return map_tags_to_domain_names(installation.keys, domains).get(list_filter.domain_tag, "one domain")
 
 
 def _describe_filter(installation: Installation, list_filter: SubscriberFilter) -> dict[str, Any]:
-    """Return what is set of a filter, for the audit log."""
+    """Return the filter's active criteria for the audit log."""
     domain = {"domain": name_domain(installation, list_filter)} if list_filter.domain_tag else {}
     values = {
         "state": list_filter.state,
@@ -411,7 +412,7 @@ def _describe_filter(installation: Installation, list_filter: SubscriberFilter) 
 
 @contextmanager
 def open_new_export_file(path: Path) -> Iterator[TextIO]:
-    """Lend a file that did not exist; half of one is removed."""
+    """Yield a new file, which is deleted if an exception occurs."""
     try:
         file = _create_private_file(path)
     except OSError as exc:
@@ -425,10 +426,10 @@ def open_new_export_file(path: Path) -> Iterator[TextIO]:
 
 
 def count_unverified_people(installation: Installation, actor: Actor, *, now: datetime) -> int:
-    """Count the people who could be asked whether they want the mail.
+    """Count the people who could be asked whether they want the newsletter.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     ASK.check_role(installation.database, actor, "unverified people", now=now)
     with installation.database.read() as session:
@@ -436,10 +437,10 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
 
 
 def ask_unverified_people(installation: Installation, actor: Actor, *, limit: int, now: datetime) -> int:
-    """Queue the one question for up to `limit` people whom a list named without evidence; give for how many.
+    """Queue re-permission emails for up to `limit` people imported without evidence; return the number queued.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     settings = installation.settings
     with ASK.steps(installation, actor, "unverified people", now=now) as draft:
@@ -460,12 +461,12 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
 def pull_suppressions(
     installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime
 ) -> SuppressionPullResult:
-    """Apply whom the provider will not deliver to any more: what is new on its lists, or everything on them.
+    """Apply the new entries on the provider's suppression lists, or all of them if `from_beginning`.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ProviderSettingsError: the settings do not open the provider's API.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        ProviderSettingsError: the settings don't give access to the provider's API.
+        OSError: the unsubscribe log couldn't be written.
     """
     with PULL.steps(installation, actor, "suppression lists", now=now) as draft:
         result = pull_suppressions_without_actor(installation, now, from_beginning=from_beginning)
@@ -478,11 +479,11 @@ def pull_suppressions(
 def pull_suppressions_without_actor(
     installation: Installation, now: datetime, *, from_beginning: bool = False
 ) -> SuppressionPullResult:
-    """Read what is new on the provider's suppression lists, or everything on them.
+    """Apply the provider's suppression lists as `pull_suppressions` does, without a role check or an audit row.
 
     Raises:
-        ProviderSettingsError: the settings do not open the provider's API.
-        OSError: the departure log could not be written.
+        ProviderSettingsError: the settings don't give access to the provider's API.
+        OSError: the unsubscribe log couldn't be written.
     """
     lists = find_suppression_lists(installation.settings)
     if from_beginning:

@@ -1,4 +1,4 @@
-"""Lists that come in a ZIP file or a spreadsheet: unpacked by the sandbox into a CSV file that its owner alone can read."""
+"""Unpacking of lists in ZIP files and spreadsheets, by the sandbox, into private CSV files."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.packed_lists import PACKED_STARTS
 
 log = get_logger("uploads")
-MAX_PACKED_BYTES = 90_000_000  # what the sandbox takes in one message, with room for its head
+MAX_PACKED_BYTES = 90_000_000  # limit of a message to the sandbox, with room for its header
 
 
 def is_packed(file: Path) -> bool:
@@ -25,7 +25,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
     """Write the list in a ZIP file or a spreadsheet to a new CSV file.
 
     Raises:
-        ListFileError: there's none, it's too large or too complex, or the sandbox failed.
+        ListFileError: it contains no list, it's too large or too complex, or the sandbox failed.
     """
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:
@@ -52,16 +52,16 @@ def unpack_list_file(file: Path, target: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that the service's user alone can read, also if it exists and others can read it."""
+    """Create a folder, or change an existing one, so that only the service's user can read it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 
 def make_upload_folder(folder: Path) -> None:
-    """Make the folder of one upload in the folder of all uploads, both private.
+    """Create the folder of an upload, and the folder of all uploads if needed, both private.
 
     Raises:
-        FileExistsError: there's one of that name.
+        FileExistsError: an upload has this name.
     """
     make_private_folder(folder.parent)
     folder.mkdir(mode=0o700)
@@ -69,7 +69,7 @@ def make_upload_folder(folder: Path) -> None:
 
 @contextmanager
 def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
-    """Lend the file itself, or what was unpacked from it below `folder`, which is deleted afterwards.
+    """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterwards.
 
     Raises:
         ListFileError: see `unpack_list_file`.
@@ -82,7 +82,7 @@ def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
         yield file
         return
     make_private_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder) as private:  # one that's left behind goes with the old uploads
+    with tempfile.TemporaryDirectory(dir=folder) as private:  # a leftover folder is deleted with the old uploads
         table = Path(private) / f"{file.name}.csv"
         unpack_list_file(file, table)
         yield table

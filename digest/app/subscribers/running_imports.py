@@ -1,4 +1,4 @@
-"""Which imports a process is working on at this moment: it says so again and again, until it is through, stopped or gone."""
+"""Records of the imports being worked on, renewed by the process until it's done, stopped, or gone."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +18,13 @@ from digest.store.process_identity import identify_current_process
 from subscribers.transfer.import_batches import UnfinishedImport, list_unfinished_imports
 
 RENEWAL_SECONDS = 60.0
-# Of a process on another machine nobody can tell whether it lives: what it said counts for so long.
+# A process on another machine can't be checked for life, so its record counts for this long.
 TRUSTED_FOR = timedelta(minutes=5)
 
 
 @contextmanager
 def mark_import_running(database: Database, file_hash: str, *, now: datetime) -> Iterator[Callable[[], None]]:
-    """Say that this process works on the import of a file, as long as the block runs; call what is lent after each step."""
+    """Record that this process is importing a file while the block runs; yield the function that renews the record."""
     begun = renewed = time.monotonic()
 
     def write() -> None:
@@ -43,20 +43,20 @@ def mark_import_running(database: Database, file_hash: str, *, now: datetime) ->
     try:
         yield renew
     finally:
-        # A database that is away must not hide why the import ended; what was said lapses by itself.
+        # A database failure must not hide why the import ended. The record expires anyway.
         with suppress(SQLAlchemyError), database.write() as session:
             delete_installation_state(session, _state_key(file_hash))
 
 
 def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]:
-    """List the imports that were begun and not finished, and that nobody works on."""
+    """Return the unfinished imports that no process is working on."""
     return [
         unfinished for unfinished in list_unfinished_imports(session) if not is_import_running(session, unfinished, now)
     ]
 
 
 def is_import_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
-    """Say whether a process works on an import."""
+    """Return whether a process is working on an import."""
     state = read_installation_state(session, _state_key(unfinished.file_hash))
     if state is None or identify_current_process().knows_dead(state["owner"]):
         return False

@@ -1,11 +1,11 @@
-"""Sign-ups: what the settings allow."""
+"""The sign-up limits in the settings."""
 
 from digest.settings import Settings
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
 
 
 def build_signup_limits(settings: Settings) -> SignupLimits:
-    """Take the limits on sign-up forms from the settings."""
+    """Return the limits on sign-up forms from the settings."""
     limits = settings.file.limits
     return SignupLimits(
         quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),

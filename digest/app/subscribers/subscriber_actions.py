@@ -1,4 +1,4 @@
-"""What an admin does to one person, and the consent ledger of them all."""
+"""Admins' actions on individual subscribers, and verification of the consent ledger."""
 
 from datetime import datetime
 
@@ -42,36 +42,36 @@ COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
 RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
 VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
 
-STAFF_RECIPIENT = mark_message("our staff")  # as readers are told who saw their address
-# The subject of an audit row while, or because, no person's number is known.
+STAFF_RECIPIENT = mark_message("our staff")  # as shown to subscribers whose address was viewed
+# The subject of an audit row if no person's number is known.
 AN_ADDRESS = "an address"
 
 
 class UnknownPersonError(RefusalError):
-    """Nobody of the address is on the list."""
+    """Raised if no subscriber has the address or number."""
 
 
 class NotRestorableError(RefusalError):
-    """The subscription can't be restored by this admin, or not anymore."""
+    """Raised if the subscription can't be restored by this admin, or not anymore."""
 
 
 class CorrectionRefusedError(RefusalError):
-    """The address can't be corrected like this; the message says why."""
+    """Raised if the address can't be corrected like this. The message says why."""
 
 
 class NotSuppressedError(RefusalError):
-    """The address is not suppressed, so nothing is there to be lifted."""
+    """Raised if the address to allow isn't suppressed."""
 
 
 def add_person(
     installation: Installation, actor: Actor, address: str, evidence: ConsentEvidence, *, now: datetime
 ) -> ManualSignup:
-    """Add a person on the evidence of their consent. Nobody is mailed by this.
+    """Add a person with evidence of their consent. No email is sent.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AddressError: the text is no address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future.
+        NotPermittedError: the actor isn't an admin.
+        AddressError: the text isn't an email address.
+        SignupRefusedError: the address is suppressed or unsubscribed, or the evidence is dated in the future.
     """
     with ADD.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         signup = add_subscriber(session, installation.keys, address, evidence=evidence, now=now)
@@ -81,21 +81,21 @@ def add_person(
 
 
 def find_meant_domain(address_text: str) -> str:
-    """Return the domain that was probably meant by a typo in an address; empty if there's none.
+    """Return the domain that was probably meant by a mistyped address, or an empty string.
 
     Raises:
-        AddressError: the text is no address.
+        AddressError: the text isn't an email address.
     """
     return find_likely_domain(read_address(address_text).domain)
 
 
 def find_person(installation: Installation, actor: Actor, address_text: str, *, now: datetime) -> int:
-    """Find one person by their whole address; give their number. The audit log says that it was done, without the address.
+    """Return a person's number by their full address. The audit log records the lookup without the address.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AddressError: the text is no address.
-        UnknownPersonError: nobody of this address is on the list; the message says whether it is suppressed.
+        NotPermittedError: the actor isn't an admin.
+        AddressError: the text isn't an email address.
+        UnknownPersonError: no subscriber has this address; the message says whether it's suppressed.
     """
     address = read_address(address_text)
     with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -107,14 +107,14 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
 def unsubscribe_by_admin(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Take one person off the list, as if they had left by themselves; give their number, and whether they were on it.
+    """Unsubscribe a person, as if they had done it; return their number and whether they were subscribed.
 
-    `whom` is their address or their number.
+    `whom` is their address or number.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
+        OSError: the unsubscribe log couldn't be written.
     """
     with WITHDRAW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, installation.keys, whom).number
@@ -133,12 +133,12 @@ def unsubscribe_by_admin(
 def restore_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Undo the actor's own unsubscribing of a person, who is emailed about it; give the number and True.
+    """Undo the actor's own unsubscribing of a person and email them about it; return their number and True.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-        NotRestorableError: somebody else unsubscribed the person, or it's too late.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
+        NotRestorableError: someone else unsubscribed the person, or it's too late.
     """
     keys = installation.keys
     with RESTORE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -167,12 +167,12 @@ _CORRECTION_REFUSALS = {
 def request_address_correction(
     installation: Installation, actor: Actor, number: int, address_text: str, reason: str, *, now: datetime
 ) -> bool:
-    """Ask the owner of a new address to confirm that a subscriber's emails go there; nothing else changes yet. Return True.
+    """Email a new address to confirm that it's a subscriber's; nothing else changes until then. Return True.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        AddressError: the text is no address.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the actor isn't an admin.
+        AddressError: the text isn't an email address.
+        UnknownPersonError: no subscriber has this number.
         CorrectionRefusedError: the address can't be corrected like this.
     """
     settings, wording = installation.settings, current_consent_text(installation.settings)
@@ -198,11 +198,11 @@ def request_address_correction(
 def withdraw_address_correction(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> bool:
-    """End a correction that nobody has confirmed yet; return False if there's none.
+    """Cancel an unconfirmed address correction; return False if there's none.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     with WITHDRAW_CORRECTION.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         find_person_row(session, installation.keys, number)
@@ -214,14 +214,14 @@ def withdraw_address_correction(
 def erase_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Erase one person, by their address or number; give the number, and whether they were there to be erased.
+    """Erase a person, given by address or number; return their number and whether anything was erased.
 
-    A keyed hash of the address keeps later imports away.
+    A keyed hash of the address prevents later imports of it.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
+        OSError: the unsubscribe log couldn't be written.
     """
     with ERASE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         keys = installation.keys
@@ -243,14 +243,14 @@ def erase_subscriber(
 def suppress_address(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> bool:
-    """Suppress one address, whether or not it is on the list, or that of a person's number: nothing brings it back.
+    """Suppress an address, subscribed or not, or that of a person given by number. It can't be imported again.
 
-    Return whether it was mailed, or could have come back, until now.
+    Return whether it was emailed, or could have been added, until now.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody has the number, or their address is not kept any more.
-        OSError: the departure log could not be written.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no one has the number, or their address is no longer stored.
+        OSError: the unsubscribe log couldn't be written.
     """
     with SUPPRESS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         address = whom if isinstance(whom, Address) else _decrypt_address_of(session, installation.keys, whom)
@@ -273,12 +273,12 @@ def suppress_address(
 def allow_signup_again(
     installation: Installation, actor: Actor, address: Address | str, reason: str, *, now: datetime
 ) -> None:
-    """Let the owner of a suppressed address sign up again. Nobody is on the list before they confirm.
+    """Allow the owner of a suppressed address to sign up again, which they must still confirm.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        NotSuppressedError: the address is not suppressed.
-        AddressError: the text is no address.
+        NotPermittedError: the actor isn't an admin.
+        NotSuppressedError: the address isn't suppressed.
+        AddressError: the text isn't an email address.
     """
     address = read_address(address) if isinstance(address, str) else address
     with ALLOW.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -290,13 +290,13 @@ def allow_signup_again(
 def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Renew one person's links, so that those of the mails so far leave and do no more; give their number, and whether it did.
+    """Renew a person's links, so that links in earlier emails can only unsubscribe; return (number, whether it did).
 
-    `whom` is their address or their number. Who is erased has no links.
+    `whom` is their address or number. Erased people have no links.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownPersonError: nobody of this address is on the list.
+        NotPermittedError: the actor isn't an admin.
+        UnknownPersonError: no subscriber has this address.
     """
     with RENEW_LINKS.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         person = find_person_row(session, installation.keys, whom)
@@ -309,10 +309,10 @@ def renew_person_links(
 
 
 def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
-    """Count people by their state.
+    """Return the number of people by state.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     COUNT.check_role(installation.database, actor, "the list", now=now)
     with installation.database.read() as session:
@@ -322,11 +322,13 @@ def count_people_by_state(installation: Installation, actor: Actor, *, now: date
 def verify_ledger(
     installation: Installation, actor: Actor, *, kept_hashes: tuple[str, ...], now: datetime, progress: Progress
 ) -> tuple[seals.LedgerProof, AuditProof]:
-    """Prove every chain, address and seal of the consent ledger, and the audit log; each of `kept_hashes` must be a seal.
+    """Verify all chains, addresses, and seals of the consent ledger, and the audit log.
+
+    Each of `kept_hashes` must be a seal.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: there is no key file.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: there's no key file.
     """
     VERIFY.check_role(installation.database, actor, "ledger", now=now)
     with installation.database.read() as session:
@@ -344,10 +346,10 @@ def _decrypt_address_of(session: Session, keys: KeyRing, number: int) -> Address
 
 
 def find_person_row(session: Session, keys: KeyRing, whom: Address | int) -> Person:
-    """Find a person.
+    """Return a person by address or number.
 
     Raises:
-        UnknownPersonError: there is none; the message says whether the address is suppressed.
+        UnknownPersonError: there's no such person; the message says whether the address is suppressed.
     """
     number = whom if isinstance(whom, int) else people.find_person_number(session, keys, whom)
     person = session.get(Person, number) if number else None

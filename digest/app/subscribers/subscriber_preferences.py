@@ -1,4 +1,7 @@
-"""Changing a subscriber's preferences as an admin, a pause among them: they're emailed a link that puts the earlier ones back."""
+"""Changes to a subscriber's preferences by an admin, including pauses.
+
+The subscriber is emailed a link to undo them.
+"""
 
 import json
 from dataclasses import dataclass
@@ -26,19 +29,19 @@ from subscribers.subscriber_language import ENGLISH
 
 SHOW_PREFERENCES = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
 CHANGE_PREFERENCES = Action("preferences changed", Role.ADMIN, AffectedArea.ADDRESSES)
-_SEEN_FIELD = "seen"  # of the form: the preferences that it was filled in from
+_SEEN_FIELD = "seen"  # the form field with the preferences as they were when it was opened
 
 
 class PreferencesRefusedError(RefusalError):
-    """The preferences can't be changed like this; the message says why."""
+    """Raised if the preferences can't be changed like this. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPreferences:
-    """A subscriber's preferences as a form, with what it offers.
+    """A subscriber's preferences as a form, with the available options.
 
-    `seen` goes back with the form: it's refused if the preferences have changed since. `asked` are the names of those that an
-    admin can change.
+    `seen` is sent back with the form, which is refused if the preferences have changed since. `asked` names the
+    preferences that an admin can change.
     """
 
     offered: OfferedPreferences
@@ -50,11 +53,11 @@ class SubscriberPreferences:
 def view_subscriber_preferences(
     installation: Installation, actor: Actor, number: int, *, now: datetime
 ) -> SubscriberPreferences:
-    """Return a subscriber's preferences, to be changed.
+    """Return a subscriber's preferences for editing.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        UnknownPersonError: nobody has this number.
+        UnknownPersonError: no subscriber has this number.
         PreferencesRefusedError: the person isn't subscribed.
     """
     SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)
@@ -82,14 +85,15 @@ def change_subscriber_preferences(
     *,
     now: datetime,
 ) -> tuple[int, bool]:
-    """Change a subscriber's preferences as a form says; return their number, and whether anything changed.
+    """Change a subscriber's preferences according to a form; return their number and whether anything changed.
 
-    They're emailed at once, with the reason and a link that puts the earlier ones back for seven days. `whom` is their address or number.
-    The form's `asks` names the preferences to change (`preferences_form.list_asked_preferences`).
+    They're emailed immediately, with the reason and a link that restores the earlier preferences for seven days. `whom`
+    is their address or number. The form's `asks` lists the preferences to change
+    (`preferences_form.list_asked_preferences`).
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        UnknownPersonError: nobody has this address or number.
+        UnknownPersonError: no subscriber has this address or number.
         FormError: a choice can't be saved.
         PreferencesRefusedError: the person isn't subscribed, the form is outdated, or it turns on breaking news.
         OSError: the unsubscribe log couldn't be written.

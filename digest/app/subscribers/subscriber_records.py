@@ -1,4 +1,4 @@
-"""One reader's record for admins, and their address for a quarter of an hour, by a disclosure that the reader sees."""
+"""A subscriber's record for admins, and access to their address for 15 minutes, recorded as a disclosure."""
 
 import json
 from collections import defaultdict
@@ -37,17 +37,17 @@ from subscribers.subscriber_language import ENGLISH
 
 SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
 SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
-MAX_MAILS = 20  # of what was sent to one person, unless all are wanted
+MAX_MAILS = 20  # emails shown per person, unless all are requested
 MAX_ALL_MAILS = 500
-MAX_ADDRESSES = 100  # shown by one act
+MAX_ADDRESSES = 100  # revealed at once
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentChainEntry:
-    """One link of a consent chain: what happened, and the fields of it that are plain text.
+    """An event in a consent chain: its kind and its plain-text fields.
 
-    `words` are those that it proves, `is_consent` says whether somebody agreed by it; `batch` and `row` are the import's that brought it.
-    `before` and `after` describe changed preferences.
+    `words` is the text it proves, and `is_consent` says whether it's a consent. `batch` and `row` identify the import
+    that added it. `before` and `after` describe changed preferences.
     """
 
     at: datetime
@@ -63,9 +63,9 @@ class ConsentChainEntry:
 
 @dataclass(frozen=True, slots=True)
 class SentEmail:
-    """One email to a person: an edition by its number, or a transactional email by its kind.
+    """An email to a person: an edition by its number, or a transactional email by its kind.
 
-    `events` are kinds with their causes. `reply` is why it was refused, in the server's words.
+    `events` are kinds with their causes. `reply` is the server's reason if it was refused.
     """
 
     at: datetime
@@ -80,7 +80,7 @@ class SentEmail:
 
 @dataclass(frozen=True, slots=True)
 class RevealedAddress:
-    """An address that may be shown, until when, and the reason that was given for it."""
+    """An address that may be shown, until when, and the reason given."""
 
     mailbox: str
     until: datetime
@@ -89,10 +89,11 @@ class RevealedAddress:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberRecord:
-    """All that an admin is shown of one person.
+    """A person's record as shown to admins.
 
-    `restorable_until` is how long the member who asks can undo that they unsubscribed the person, at `unsubscribed_at`.
-    `fault` says what is wrong with their chain or address; empty where nothing is. `names` are those of the staff by actor.
+    `restorable_until` is how long the member can undo their unsubscribing of the person, which happened at
+    `unsubscribed_at`. `fault` is the problem with the chain or address, or empty. `names` are those of the staff, by
+    actor.
     """
 
     number: int
@@ -122,11 +123,11 @@ class SubscriberRecord:
 def view_subscriber_record(
     installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime
 ) -> SubscriberRecord:
-    """Read one person's record. The address is in it only while `reveal_addresses` holds and the sign-in is fresh.
+    """Return a person's record. It contains the address only while it's revealed and the sign-in is fresh.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     SHOW_RECORD.check_role(installation.database, staff.actor, f"person {number}", now=now)
     settings, keys = installation.settings, installation.keys
@@ -177,7 +178,7 @@ def view_subscriber_record(
 
 
 def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, str]) -> ConsentChainEntry:
-    """Describe an event. The version of the consent text is the one with these words, found by their hash in `versions`."""
+    """Describe an event. `versions` maps hashes of consent texts to their versions."""
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     if "reason" in texts:
@@ -253,11 +254,11 @@ def _describe_mail(
 
 
 def require_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
-    """Refuse a number that is nobody's.
+    """Check that a person has this number.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
     with installation.database.read() as session:
@@ -269,8 +270,8 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
     """Return whether a member who unsubscribes a person now could undo it.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has this number.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: no subscriber has this number.
     """
     require_subscriber(installation, staff, number, now=now)
     with installation.database.read() as session:
@@ -280,13 +281,13 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
 def reveal_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
 ) -> int:
-    """Let a member see the addresses of some people (at most 100) for a quarter of an hour; return of how many.
+    """Reveal people's addresses (at most 100) to a member for 15 minutes; return the number revealed.
 
-    It is a disclosure of each, written before the first is shown, which its owner sees with the reason.
+    Each is recorded as a disclosure before it's shown, and its owner can see it with the reason.
 
     Raises:
-        NotPermittedError: the member is no admin.
-        UnknownPersonError: nobody has any of these numbers.
+        NotPermittedError: the member isn't an admin.
+        UnknownPersonError: none of these people has a stored address.
     """
     subject = _name_subject(numbers[0]) if len(numbers) == 1 else f"{len(numbers)} people"
     with SHOW_ADDRESS.transaction(installation, staff.actor, subject, now=now) as (session, draft):
@@ -298,7 +299,7 @@ def reveal_addresses(
             session, people, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )
         draft.detail, draft.changed = {"why": reason}, False
-        # A row for each: the log is searched by subject.
+        # One row per person, as the log is searched by subject.
         for number in people:
             draft.subject = _name_subject(number)
             draft.record(session)
@@ -312,7 +313,7 @@ def _name_subject(number: int) -> str:
 def find_revealed_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
 ) -> dict[int, RevealedAddress]:
-    """Return those of some addresses (at most 100) that the member may see at this moment."""
+    """Return the addresses, among those of at most 100 people, that are currently revealed to the member."""
     with installation.database.read() as session:
         return _find_shown_addresses(session, installation.keys, staff, numbers, now)
 
@@ -320,7 +321,7 @@ def find_revealed_addresses(
 def _find_shown_addresses(
     session: Session, keys: KeyRing, staff: SignedInStaff, numbers: Sequence[int], now: datetime
 ) -> dict[int, RevealedAddress]:
-    """A look lasts as long as the sign-in is fresh, and a quarter of an hour at most."""
+    """Return the addresses revealed within the last 15 minutes, if the sign-in is still fresh."""
     if not staff.is_fresh(now):
         return {}
     looks = select(Disclosure.person, Disclosure.at, Disclosure.why).where(

@@ -1,4 +1,4 @@
-"""The list of readers as admins look through it: in pages, by number, without any part of an address."""
+"""The subscriber list as shown to admins, in pages by number, without any part of an address."""
 
 import math
 import threading
@@ -34,16 +34,16 @@ from subscribers.transfer.imports import count_imported_departures
 
 SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
 LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
-COUNTING_SHARE = 100  # counts are kept for so many times the time that counting took
-MAX_COUNTS = 200  # kept at once, of all filters
-RECIPIENTS_KEPT_SECONDS = 10.0  # they change with the edition and the settings
+COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
+MAX_COUNTS = 200  # cached at once, for all filters
+RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
 Counted = TypeVar("Counted")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
 class PeopleCounts:
-    """How many people stand where, as counted at a moment."""
+    """The number of people in each state at a time."""
 
     by_state: dict[PersonState, int]
     counted_at: datetime
@@ -53,13 +53,13 @@ class PeopleCounts:
 
     @property
     def total(self) -> int:
-        """Everybody, with those who left and the rows that erasures emptied."""
+        """The number of all people, including unsubscribed and erased ones."""
         return sum(self.by_state.values())
 
 
 @dataclass(slots=True)
 class _TimedCount:
-    """A count that's good until a moment of the monotonic clock."""
+    """A count that is valid until a time of the monotonic clock."""
 
     result: object = None
     good_until: float = -math.inf
@@ -73,7 +73,7 @@ _kept_lock = threading.Lock()
 def count_subscribers(
     database: Database, *, now: datetime, monotonic: Callable[[], float] = time.monotonic
 ) -> PeopleCounts:
-    """Count people by state, or return counts of a moment ago (`count_or_recall`)."""
+    """Return the number of people by state, possibly cached (`count_or_recall`)."""
 
     def count(session: Session) -> PeopleCounts:
         return PeopleCounts(audience.count_people_by_state(session), now)
@@ -82,9 +82,9 @@ def count_subscribers(
 
 
 def count_edition_recipients(installation: Installation, edition: Edition, *, now: datetime) -> RecipientCounts:
-    """Count the subscribers whom an edition will be sent to, or return the count of some seconds ago (`count_or_recall`).
+    """Return the number of subscribers an edition will be sent to, possibly cached (`count_or_recall`).
 
-    Once it's being sent, its deliveries are counted instead, and all of these are 0.
+    Once it's being sent, its deliveries are counted elsewhere, so all counts here are 0.
     """
     if edition.state not in COMING_STATES:
         return RecipientCounts(0, 0, 0)
@@ -104,9 +104,10 @@ def count_or_recall(
     *,
     keep_for: float = math.inf,
 ) -> Counted:
-    """Return what `count` counts, or counted a moment ago, at most `keep_for` seconds: counting takes a hundredth of the time if they allow it.
+    """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
 
-    A short list is counted at each look. The states of a million take a tenth of a second, and are counted every ten.
+    So counting takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes 0.1 s,
+    so it's repeated every 10 s.
     """
     with _kept_lock:
         counts = _timed_counts.setdefault(database.engine, {})
@@ -121,13 +122,13 @@ def count_or_recall(
             took = monotonic() - began
             kept_seconds = min(keep_for, (COUNTING_SHARE + 1) * took)
             cached.good_until = began + kept_seconds if took > 0.02 else -math.inf
-        result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` names one kind of count
+        result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` identifies the type
         return result
 
 
 @dataclass(frozen=True, slots=True)
 class LastEditionDeliveryStates:
-    """The edition that went out last, and what came of it for each of some readers."""
+    """The edition sent last, and the state of its deliveries to some people."""
 
     number: int
     states: dict[int | None, DeliveryState]
@@ -135,9 +136,9 @@ class LastEditionDeliveryStates:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberListView:
-    """A page of the list with what stands around it. `origins`, `imports`, and `parts` are what can be filtered by.
+    """A page of the list with its context. `origins`, `imports`, and `parts` are the available filters.
 
-    `matches` are how many match the filter, `paused` the subscribers whose emails rest today.
+    `matches` is the number of people who match the filter, and `paused` the number of subscribers paused today.
     """
 
     counts: PeopleCounts
@@ -156,10 +157,10 @@ class SubscriberListView:
 def view_subscriber_list(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, below: int | None, now: datetime
 ) -> SubscriberListView:
-    """Read one page of the list.
+    """Return a page of the list.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
     database, settings = installation.database, installation.settings
@@ -198,17 +199,17 @@ def view_subscriber_list(
 def count_exportable(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, now: datetime
 ) -> MatchCount:
-    """Count the subscribers who match a filter, paused ones too; no one else may be exported.
+    """Count the subscribers who match a filter, including paused ones. No one else may be exported.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)
     return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)
 
 
 def _count_matching_people(installation: Installation, list_filter: SubscriberFilter, now: datetime) -> MatchCount:
-    """Count the people who match, or return the counts of a moment ago."""
+    """Return the number of people who match a filter, possibly cached."""
     state = list_filter.state
     if list_filter == SubscriberFilter(state=state):
         counts = count_subscribers(installation.database, now=now)
@@ -218,7 +219,7 @@ def _count_matching_people(installation: Installation, list_filter: SubscriberFi
 
 
 def list_signup_sources(installation: Installation) -> list[str]:
-    """List the ways by which people came, that the list can be filtered by."""
+    """Return the sign-up sources by which the list can be filtered."""
     with installation.database.read() as session:
         return subscriber_list.list_signup_sources(session)
 
@@ -226,14 +227,14 @@ def list_signup_sources(installation: Installation) -> list[str]:
 def make_domain_filter_hash(
     installation: Installation, actor: Actor, domain_text: str, reason: str, *, now: datetime
 ) -> str:
-    """Return the keyed hash by which subscribers of a domain are found: their addresses needn't be decrypted.
+    """Return the keyed hash by which a domain's subscribers are found without decrypting addresses.
 
-    It shows who subscribes from there, so it's logged like a search by part of an address, except for large providers.
+    It reveals who subscribes from the domain, so it's logged like a search by address, except for large providers.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        ConfirmationRequiredError: the actor's proof of who they are is too old.
-        AddressError: the text is no domain.
+        NotPermittedError: the actor isn't an admin.
+        ConfirmationRequiredError: the actor confirmed who they are too long ago.
+        AddressError: the text isn't a domain.
         FormError: there's no reason.
     """
     LIST.check_role(installation.database, actor, "the list", now=now)

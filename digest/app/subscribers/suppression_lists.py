@@ -1,6 +1,6 @@
-"""The suppression list as a file, encrypted to a passphrase: exported here, and adopted from other installations.
+"""The suppression list as an encrypted file: exported here, and imported from other installations.
 
-Uploaded files stay encrypted, and are checked and adopted in a child. The passphrase is never stored.
+Uploaded files stay encrypted and are processed in a child process. The passphrase is never stored.
 """
 
 import io
@@ -44,7 +44,7 @@ EXPORT = Action("suppressions exported", Role.ADMIN, AffectedArea.ADDRESSES)
 TRY = Action("adoption tried", Role.ADMIN, AffectedArea.ADDRESSES)
 ADOPT = Action("suppressions adopted", Role.ADMIN, AffectedArea.ADDRESSES)
 
-# Of a file that is opened here; ours ask for 17. One that asks for 18 takes 256 MB.
+# scrypt work factor of files to decrypt. Ours use 17; 18 takes 256 MB.
 MAX_WORK_FACTOR = 18
 AUDIT_SUBJECT = "a suppression list"
 UPLOADED_NAME = "suppressions.age"
@@ -68,13 +68,13 @@ def export_suppression_list(
     now: datetime,
     progress: Progress,
 ) -> Counter[str]:
-    """Write the suppression list to a new encrypted file that its owner alone can read; return how many hashes, by cause.
+    """Write the suppression list to a new encrypted file readable only by its owner; return the counts by cause.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         BackupError: the passphrase is too short.
-        ExportFileError: the file exists, or can't be made.
-        DerivedKeysError: the file would give away keys that sign new things.
+        ExportFileError: the file exists or can't be created.
+        DerivedKeysError: the file would reveal keys that also sign new data.
     """
     with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
         check_new_passphrase(passphrase)
@@ -91,12 +91,12 @@ def export_suppression_list_to_open_file(
     *,
     now: datetime,
 ) -> Counter[str]:
-    """Write the suppression list, encrypted, to an open file; return how many hashes, by cause.
+    """Write the encrypted suppression list to an open file; return the counts by cause.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
         BackupError: the passphrase is too short.
-        DerivedKeysError: the file would give away keys that sign new things.
+        DerivedKeysError: the file would reveal keys that also sign new data.
     """
     with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
         check_new_passphrase(passphrase)
@@ -128,11 +128,11 @@ def rehearse_suppression_adoption(
     now: datetime,
     progress: Progress,
 ) -> AdoptionReport:
-    """Count what adopting a file would do. No subscriber is changed.
+    """Count the effects of adopting a file. No subscriber is changed.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SuppressionFileError: the passphrase doesn't decrypt the file, or it's damaged, or no suppression file.
+        NotPermittedError: the actor isn't an admin.
+        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression file.
     """
     with (
         TRY.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft,
@@ -153,11 +153,11 @@ def adopt_suppression_list(
     now: datetime,
     progress: Progress,
 ) -> AdoptionReport:
-    """Adopt a file, or continue with one that was interrupted. It can't be undone.
+    """Adopt a file, or resume an interrupted adoption. It can't be undone.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        SuppressionFileError: the passphrase doesn't decrypt the file, or it's damaged, or no suppression file.
+        NotPermittedError: the actor isn't an admin.
+        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression file.
         ImportUndoError: an import is being undone.
         OSError: the unsubscribe log couldn't be written.
     """
@@ -178,7 +178,7 @@ def _make_context(installation: Installation, actor: Actor) -> ImportContext:
 
 @contextmanager
 def _decrypt(file: Path, passphrase: str) -> Iterator[BinaryIO]:
-    """Lend what's in an encrypted file."""
+    """Yield the decrypted content of a file."""
     try:
         with file.open("rb") as encrypted:
             reader = EncryptedReader(encrypted, passphrase, max_work_factor=MAX_WORK_FACTOR)
@@ -190,7 +190,7 @@ def _decrypt(file: Path, passphrase: str) -> Iterator[BinaryIO]:
 
 
 def list_lines(report: AdoptionReport) -> list[tuple[int, str]]:
-    """List the counts of a report above zero, each with a label."""
+    """Return the nonzero counts of a report, each with a label."""
     added = [(report.added[cause], f"{label}, not suppressed here yet") for cause, label in CAUSES.items()]
     others = [
         (report.present, "already adopted"),
@@ -203,10 +203,10 @@ def list_lines(report: AdoptionReport) -> list[tuple[int, str]]:
 def receive_suppression_file(
     installation: Installation, uploads: ListUploads, actor: Actor, stream: IO[bytes], *, now: datetime
 ) -> ListUpload:
-    """Keep an uploaded suppression file, still encrypted. Nothing is adopted.
+    """Store an uploaded suppression file, still encrypted. Nothing is adopted.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     upload_name = secrets.token_hex(8)
     folder = installation.settings.uploads_folder / upload_name
@@ -234,12 +234,12 @@ def begin_suppression_step(
     commit: bool,
     now: datetime,
 ) -> None:
-    """Begin a dry run of an uploaded suppression file, or adopt it; or continue with one that was stopped.
+    """Start a dry run of an uploaded suppression file, or its adoption, or resume a stopped one.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownUploadError: there is no such upload.
-        UploadError: it wasn't checked yet, or something is being done with it.
+        NotPermittedError: the actor isn't an admin.
+        UnknownUploadError: there's no such upload.
+        UploadError: it hasn't been checked yet, or it's being processed.
     """
     action = ADOPT if commit else TRY
     action.check_permitted(installation.database, actor, f"upload {name}", now=now)
@@ -259,7 +259,7 @@ def run_suppression_step(
     now: datetime,
     report: Report,
 ) -> ListUpload:
-    """Check or adopt an uploaded file, in a child; return the upload as it is afterwards."""
+    """Check or adopt an uploaded file in a child process; return the updated upload."""
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:

@@ -1,7 +1,7 @@
-"""The files of uploaded lists: a folder for each below `uploads` in the home folder, which the service's user alone can read.
+"""The files of uploaded lists, each in a private folder below `uploads` in the home folder.
 
-Such a folder holds the file, a note of where it stands (`upload.json`), and what its rows came to, by their numbers. It holds addresses
-by nature, so it is in no backup, and it goes a week after it was last touched.
+A folder contains the file, its state (`upload.json`), and the results of its rows by number. Only the service's user
+can read it. As it contains addresses, it's never backed up, and it's deleted a week after its last use.
 """
 
 import json
@@ -22,40 +22,40 @@ from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMea
 from subscribers.transfer.list_file import FileSurvey, read_rows
 from subscribers.transfer.options import ImportOptions
 
-UPLOAD_LIFETIME = timedelta(days=7)  # since it was last touched
-EXAMPLE_ROWS = 200  # that are looked at for examples
+UPLOAD_LIFETIME = timedelta(days=7)  # since it was last changed
+EXAMPLE_ROWS = 200  # that are read for examples
 EXAMPLES_SHOWN = 3
 _NOTE_FILE = "upload.json"
-_NEW_NOTE_FILE = "upload.new"  # until it is whole
+_NEW_NOTE_FILE = "upload.new"  # while being written
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
-# A time, with or without its zone; a number of three digits at most. A longer one may be a telephone's, with dots or colons a network's.
+# Times, with or without a zone, and numbers of up to three digits. Longer numbers may be phone numbers or IP addresses.
 _CLEAR_EXAMPLE = re.compile(
     r"\d{4}-\d\d-\d\d([ T]\d\d?(:\d\d){1,2}(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?|\d{1,2}/\d{1,2}/\d{4}( \d\d?(:\d\d){1,2})?|\d{1,3}"
 )
 _NUMBER_LIKE = re.compile(r"(?=.*\d)[\d\s:.,/+()TZ-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
-_LONGEST_SHAPE = 20  # characters of a number of which its shape is shown
+_LONGEST_SHAPE = 20  # characters of a number whose shape is shown
 
 
 UploadKind = Literal[
     "list", "suppressions"
-]  # the second is an encrypted suppression file, of which `found` is a report
+]  # the second is an encrypted suppression file, for which `found` is a report
 
 
 class UploadStage(StrEnum):
-    """How an upload stands."""
+    """The state of an upload."""
 
-    NEW = "new"  # looked at, nothing tried
+    NEW = "new"  # read, but not checked
     TRYING = "trying"
     TRIED = "tried"
     IMPORTING = "importing"
-    STOPPED = "stopped"  # in the middle of an import: it can go on
+    STOPPED = "stopped"  # during an import, which can be resumed
     DONE = "done"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class UploadColumn:
-    """One column of an uploaded file: its heading, masked examples, and what it means by the heading."""
+    """A column of an uploaded file: its heading, masked examples, and the meaning derived from its heading."""
 
     heading: str
     examples: tuple[str, ...]
@@ -64,10 +64,10 @@ class UploadColumn:
 
 @dataclass(frozen=True, slots=True)
 class ListUpload:
-    """One upload and where it stands. `found` is what the last look, trial or import came to, in plain values.
+    """An upload and its state. `found` is the result of the last survey, dry run, or import, in plain values.
 
-    `problem` says why it failed, `reached` up to which row a trial or an import came. `packed_name` is the name of the ZIP file or
-    spreadsheet that `file` was unpacked from.
+    `problem` says why it failed, and `reached` is the last row processed. `packed_name` is the name of the ZIP file or
+    spreadsheet from which `file` was unpacked.
     """
 
     name: str
@@ -91,12 +91,12 @@ class ListUpload:
 
     @property
     def is_running(self) -> bool:
-        """Whether something is being done with it."""
+        """Whether it's being processed."""
         return self.stage in (UploadStage.TRYING, UploadStage.IMPORTING)
 
     @property
     def meanings(self) -> tuple[ColumnMeaning, ...]:
-        """What each column means: as somebody mapped it, else as its heading says."""
+        """The meaning of each column, as mapped by an admin or else derived from its heading."""
         return self.options.columns or tuple(column.meaning for column in self.columns)
 
 
@@ -104,7 +104,7 @@ _NOTE = TypeAdapter(ListUpload)
 
 
 def read_upload_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
-    """Give the columns of a file, with masked examples from its first rows."""
+    """Return the columns of a file, with masked examples from its first rows."""
     headings = survey.layout.headings or survey.layout.numbered_columns
     values: list[list[str]] = [[] for _ in range(survey.layout.width)]
     for _, fields in islice(read_rows(survey), EXAMPLE_ROWS):
@@ -118,10 +118,10 @@ def read_upload_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
 
 
 def mask_example(text: str) -> str:
-    """Return a field as an example may show it. Pure.
+    """Return a field as it may be shown in an example. Pure.
 
-    Times, short numbers and words of a status stand in clear; of a longer number and of a network address the shape is left, of
-    anything else the first letter.
+    Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are reduced to their
+    shape, and anything else to its first letter.
     """
     stripped = text.strip()
     if not stripped:
@@ -136,7 +136,7 @@ def mask_example(text: str) -> str:
 
 
 def delete_stale_uploads(installation: Installation, now: datetime) -> str:
-    """Remove uploads that nobody has touched for a week."""
+    """Delete uploads that haven't been used for a week; return a summary."""
     folder, removed = installation.settings.uploads_folder, 0
     for each in list(folder.iterdir()) if folder.is_dir() else []:
         note = each / _NOTE_FILE
@@ -148,21 +148,24 @@ def delete_stale_uploads(installation: Installation, now: datetime) -> str:
 
 
 def safe_file_name(file_name: str) -> str:
-    """Return a file's name without its folder and without what could be an address: Mailchimp says in it what a file holds."""
+    """Return a file's name without its folder, or a default if it may contain an address.
+
+    The name is kept because Mailchimp's file names say what the file contains.
+    """
     bare = file_name.replace("\\", "/").rpartition("/")[2]
     name = _UNSAFE.sub("_", "" if "@" in bare else bare).strip(". ")[:100]
     return "list.csv" if not name or name in (_NOTE_FILE, _NEW_NOTE_FILE) else name
 
 
 def save_upload(stream: IO[bytes], file: Path) -> None:
-    """Write what is uploaded to a new file that its owner alone can read."""
+    """Write an uploaded stream to a new file readable only by its owner."""
     descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as target_file:
         shutil.copyfileobj(stream, target_file, 1 << 20)
 
 
 def save_upload_state(upload: ListUpload) -> None:
-    """Write down where an upload stands, whole or not at all."""
+    """Save the state of an upload atomically."""
     fields = _NOTE.dump_python(upload, mode="json", by_alias=True) | {"file": upload.file.name}
     note = upload.file.parent / _NOTE_FILE
     partial = note.with_name(_NEW_NOTE_FILE)
@@ -171,7 +174,7 @@ def save_upload_state(upload: ListUpload) -> None:
 
 
 def read_upload_state(folder: Path) -> ListUpload | None:
-    """Read where the upload of a folder stands; None where there is none."""
+    """Return the state of the upload in a folder, or None if there's none."""
     try:
         fields = json.loads((folder / _NOTE_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

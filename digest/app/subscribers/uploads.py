@@ -1,4 +1,4 @@
-"""Lists that are uploaded: taken in, tried without writing, imported in a child, stopped and gone on with, removed."""
+"""Uploaded lists: received, checked in dry runs, imported in a child process, stopped, resumed, and removed."""
 
 import io
 import re
@@ -48,25 +48,25 @@ TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, AffectedArea.ADDRESSES)
 TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
 SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
 
-_ROWS_A_PIECE = 2000  # of a file of outcomes
+_ROWS_A_PIECE = 2000  # of a file of row results
 _NAME = re.compile(r"[0-9a-f]{16}")
 
-UploadStep = Callable[..., ListUpload]  # takes what it needs and a `Report`; returns the upload as it is afterwards
+UploadStep = Callable[..., ListUpload]  # takes its arguments and a `Report`; returns the updated upload
 
 log = get_logger("uploads")
 
 
 class UploadError(RefusalError):
-    """It cannot be done to this upload; the message says why."""
+    """Raised if an action on an upload isn't possible. The message says why."""
 
 
 class UnknownUploadError(RefusalError):
-    """There is no such upload, or not any more."""
+    """Raised if an upload doesn't exist, or not anymore."""
 
 
 @dataclass(slots=True)
 class _RunningWork:
-    """What is done with an upload in a child, which a thread follows. `reached` and `rows` are rows."""
+    """Work on an upload in a child process, followed by a thread. `reached` and `rows` are numbers of rows."""
 
     reached: int = 0
     rows: int = 0
@@ -75,7 +75,7 @@ class _RunningWork:
 
 
 class ListUploads:
-    """The uploads of an installation, with what one process has its children do with them."""
+    """The uploads of an installation, and the child processes in which this process works on them."""
 
     def __init__(self) -> None:
         self._running: dict[str, _RunningWork] = {}
@@ -84,11 +84,11 @@ class ListUploads:
     def receive(
         self, installation: Installation, actor: Actor, file_name: str, stream: IO[bytes], *, now: datetime
     ) -> ListUpload:
-        """Keep an uploaded file and look at it; nothing is imported.
+        """Store and survey an uploaded file. Nothing is imported.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UploadError: it is too large, or no list.
+            NotPermittedError: the actor isn't an admin.
+            UploadError: it's too large or isn't a list.
         """
         name = secrets.token_hex(8)
         folder = installation.settings.uploads_folder / name
@@ -114,11 +114,11 @@ class ListUploads:
     def find(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> ListUpload:
-        """Find an upload of a kind, with how far it is at this moment.
+        """Return an upload of a kind, with its current progress.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UnknownUploadError: there is none of that name.
+            NotPermittedError: the actor isn't an admin.
+            UnknownUploadError: no upload has this name.
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         upload = read_upload_state(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
@@ -131,10 +131,10 @@ class ListUploads:
     def list_all(
         self, installation: Installation, actor: Actor, *, now: datetime, kind: UploadKind = "list"
     ) -> list[ListUpload]:
-        """Give all uploads of a kind, newest first.
+        """Return all uploads of a kind, newest first.
 
         Raises:
-            NotPermittedError: the actor is no admin.
+            NotPermittedError: the actor isn't an admin.
         """
         SHOW.check_role(installation.database, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
@@ -145,7 +145,7 @@ class ListUploads:
         return sorted(known_uploads, key=lambda upload: upload.at, reverse=True)
 
     def _with_progress(self, upload: ListUpload) -> ListUpload:
-        """Say how far a thread is; what a crash or a restart has cut short is stopped."""
+        """Return an upload with its current progress. If a crash or restart interrupted it, its stage is corrected."""
         with self._lock:
             work = self._running.get(upload.name)
         if work is not None and upload.is_running:
@@ -164,13 +164,13 @@ class ListUploads:
         commit: bool,
         now: datetime,
     ) -> None:
-        """Begin a trial, which writes nothing, or the import; or go on with one that was stopped.
+        """Start a dry run or an import, or resume a stopped one.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UnknownUploadError: there is none of that name.
-            UploadError: something is being done with it.
-            ColumnMappingError: the columns do not make a list.
+            NotPermittedError: the actor isn't an admin.
+            UnknownUploadError: no upload has this name.
+            UploadError: it's being processed.
+            ColumnMappingError: the columns don't form a list.
         """
         (list_transfers.IMPORT if commit else TRY).check_permitted(
             installation.database, actor, f"upload {name}", now=now
@@ -182,10 +182,10 @@ class ListUploads:
         self.start(upload, run_upload_step, installation.settings, actor, upload, now)
 
     def start(self, upload: ListUpload, step: UploadStep, *arguments: Any) -> None:
-        """Start `step(*arguments, report)`, which returns the upload as it is afterwards, in a child that a thread follows.
+        """Start `step(*arguments, report)`, which returns the updated upload, in a child process followed by a thread.
 
         Raises:
-            UploadError: something is being done with the upload.
+            UploadError: the upload is being processed.
         """
         work = _RunningWork(rows=upload.rows)
         with self._lock:
@@ -207,7 +207,7 @@ class ListUploads:
         except WorkStoppedError:
             stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
             ended = replace(upload, stage=stage, reached=work.reached)
-        except Exception as exc:  # nobody waits for this thread: the page says that it failed
+        except Exception as exc:  # no caller handles this thread's exceptions; the page shows the failure
             log.exception("work on an upload failed", error=type(exc).__name__)
             problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
             ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
@@ -218,11 +218,11 @@ class ListUploads:
     def stop(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Stop what is being done with an upload, and wait until it has stopped (a step at most).
+        """Stop the processing of an upload and wait for the current step to end.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UnknownUploadError: there is none of that name.
+            NotPermittedError: the actor isn't an admin.
+            UnknownUploadError: no upload has this name.
         """
         self.find(installation, actor, name, now=now, kind=kind)
         with self._lock:
@@ -232,7 +232,7 @@ class ListUploads:
             work.thread.join(timeout=10)
 
     def wait(self, name: str) -> None:
-        """Wait until nothing is done with an upload any more."""
+        """Wait until an upload is no longer being processed."""
         with self._lock:
             work = self._running.get(name)
         if work is not None and work.thread is not None:
@@ -241,12 +241,12 @@ class ListUploads:
     def remove(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Remove an upload with all its files; who came in stays.
+        """Delete an upload and all its files. Imported people stay.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            UnknownUploadError: there is none of that name.
-            UploadError: something is being done with it.
+            NotPermittedError: the actor isn't an admin.
+            UnknownUploadError: no upload has this name.
+            UploadError: it's being processed.
         """
         upload = self.find(installation, actor, name, now=now, kind=kind)
         if upload.is_running:
@@ -257,7 +257,7 @@ class ListUploads:
 
 @dataclass(frozen=True, slots=True)
 class UploadSurvey:
-    """What a look at a whole file finds: its columns, how many rows, where it comes from, and what is odd about it."""
+    """The result of surveying a file: its columns, number of rows, origin, and warnings."""
 
     columns: tuple[UploadColumn, ...]
     rows: int
@@ -266,10 +266,10 @@ class UploadSurvey:
 
 
 def survey_upload(file: Path, report: Report) -> UploadSurvey:
-    """Look at a whole file, in a child.
+    """Survey a file in a child process.
 
     Raises:
-        ListFileError: it is no list.
+        ListFileError: it isn't a list.
     """
     report()
     survey = survey_file(file)
@@ -277,7 +277,7 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
 
 
 def _unpack_upload(file: Path) -> Path:
-    """Replace a ZIP file or a spreadsheet by the list in it; return the file to read."""
+    """Replace a ZIP file or a spreadsheet with the list in it; return the file to read."""
     if not is_packed(file):
         return file
     table = file.with_name(f"{file.name}.csv")
@@ -298,7 +298,7 @@ def _survey_in_child(file: Path) -> UploadSurvey:
 
 
 def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
-    """Try or import an upload, in a child; return it as it stands afterwards."""
+    """Check or import an upload in a child process; return the updated upload."""
     list_transfers.rejected_rows_path(upload.file).unlink(missing_ok=True)  # those of an earlier dry run
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
@@ -325,7 +325,7 @@ def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: d
                 outcomes=trying,
                 keep_rejects=True,
             )
-            # One of a dry run that broke off is none.
+            # Results of an interrupted dry run must not be used.
             trying.replace(_outcomes_path(upload, came_in=False))
             draft.detail = {"counts": report_of_trial.as_json()}
         return replace(
@@ -358,15 +358,15 @@ def stream_row_outcomes(
     *,
     now: datetime,
 ) -> Iterator[str]:
-    """Give the pieces of a CSV file of what every row of a list came to and why.
+    """Return a CSV file, in chunks, of the result of each row and the reason.
 
-    It names rows by their numbers: no address is in it. Before the import is through, it is what the last dry run says
-    that they would come to. `name_outcome` has the words of whoever asks.
+    It identifies rows by number and contains no addresses. Before the import is finished, it contains the last dry
+    run's results. `name_outcome` returns the wording of a reason.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownUploadError: there is none of that name.
-        UploadError: there is no account of its rows.
+        NotPermittedError: the actor isn't an admin.
+        UnknownUploadError: no upload has this name.
+        UploadError: there are no row results.
     """
     upload = uploads.find(installation, actor, name, now=now)
     with TAKE_OUTCOMES.steps(installation, actor, f"upload {name}", now=now):
@@ -382,12 +382,12 @@ def stream_row_outcomes(
 def take_rejected_rows(
     installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
 ) -> Iterator[str]:
-    """Give the pieces of a CSV file of the rows that were left out, as they were, each with its number and the reason.
+    """Return a CSV file, in chunks, of the skipped rows in full, each with its number and the reason.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        UnknownUploadError: there is none of that name.
-        UploadError: no row was left out, or the list wasn't checked.
+        NotPermittedError: the actor isn't an admin.
+        UnknownUploadError: no upload has this name.
+        UploadError: no rows were skipped, or the list wasn't checked.
     """
     upload = uploads.find(installation, actor, name, now=now)
     with TAKE_REJECTS.steps(installation, actor, f"upload {name}", now=now):
@@ -398,7 +398,7 @@ def take_rejected_rows(
 
 
 def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
-    """Write rows as CSV, some thousand at a time: the file grows with the list, what is held does not."""
+    """Yield rows as CSV, a few thousand at a time, so memory use doesn't grow with the list."""
     headings: Sequence[str] = OUTCOME_COLUMNS
     while True:
         piece, file = list(islice(accounts, _ROWS_A_PIECE)), io.StringIO(newline="")
@@ -410,19 +410,19 @@ def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[R
 
 
 def has_row_outcomes(upload: ListUpload) -> bool:
-    """Return whether there is an account of what every row of a list comes to, or would come to."""
+    """Return whether there are row results of a dry run or an import."""
     is_whole = upload.stage not in (UploadStage.NEW, UploadStage.TRYING)
     return is_whole and _outcomes_path(upload, came_in=upload.stage is UploadStage.DONE).exists()
 
 
 def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
-    """Name the account of a dry run, or that of the import itself, which goes on when the import does."""
+    """Return the path of the row results of a dry run, or of the import, which a resumed import continues."""
     return upload.file.with_name(f"{upload.file.name}.{'outcomes' if came_in else 'would-be-outcomes'}")
 
 
 def apply_column_meanings(
     upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
 ) -> ImportOptions:
-    """Return options that name the columns' meanings only where they are not those that the headings say. Pure."""
+    """Return options that specify column meanings only if they differ from the headings' meanings. Pure."""
     recognised = tuple(column.meaning for column in upload.columns)
     return replace(options, columns=() if tuple(meanings) == recognised else tuple(meanings))

@@ -1,1 +1,1 @@
-"""Keeping the installation sound: nightly work, backups, keys, upgrades, and the audit log."""
+"""Maintenance of the installation: nightly work, backups, keys, upgrades, and the audit log."""

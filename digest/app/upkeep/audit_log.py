@@ -1,4 +1,4 @@
-"""The audit log, for admins: pages of it by person, act, subject and date; its proof; and its export."""
+"""The audit log for admins: pages filtered by person, action, subject, and date; verification; and export."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,22 +20,22 @@ from digest.store.models import AuditEntry
 from digest.store.staff import map_staff_display_names, require_staff_member, staff_actor
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-AuditRow = AuditEntry  # as commands name it
+AuditRow = AuditEntry  # the name used by commands
 SHOW_LOG = Action("audit log shown", Role.ADMIN, AffectedArea.NONE)
 CHECK_LOG = Action("audit log checked", Role.ADMIN, AffectedArea.NONE)
 EXPORT_LOG = Action("audit log exported", Role.ADMIN, AffectedArea.NONE)
 
 PAGE_SIZE = 50  # rows
-MAX_EXAMINED = 2000  # rows that one page looks at; the next page goes on below
+MAX_EXAMINED = 2000  # rows examined per page; the next page continues below
 EXPORT_COLUMNS = ("row", "at", "actor", "act", "subject", "detail", "previous", "hash")
-TERMINAL_ACTORS = "terminal:"  # what every name of who sits at a terminal begins with
+TERMINAL_ACTORS = "terminal:"  # prefix of the names of terminal users
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which rows are wanted. `actor` may be `terminal:` for everybody at a terminal; `topic` is one of `audit_topics.TOPICS`.
+    """Criteria for rows. `actor` may be `terminal:` for all terminal users; `topic` is one of `audit_topics.TOPICS`.
 
-    `since` is the first moment, `until` the first one after.
+    `since` is inclusive, and `until` exclusive.
     """
 
     actor: str = ""
@@ -48,7 +48,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditPosition:
-    """A place in the log, newest first: the moment of a row and its number in the chain."""
+    """A position in the log, newest first: a row's time and its number in the chain."""
 
     at: datetime
     seq: int
@@ -56,7 +56,7 @@ class AuditPosition:
 
 @dataclass(frozen=True, slots=True)
 class AuditCheck:
-    """The last check of the log: when, how many rows, up to which row a seal covers it, and what was wrong."""
+    """The last verification of the log: its time, the number of rows, the last sealed row, and any fault."""
 
     at: datetime
     rows: int
@@ -66,9 +66,10 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of the log. `next_below` is where to go on, None at the end; `is_cut` says that older rows were not looked at.
+    """A page of the log. `next_below` is where the next page starts, or None.
 
-    `names` are those of the staff by actor, `check` the last check of the chain.
+    `is_cut` says whether older rows weren't examined. `names` maps actors to staff names, and `check` is the last
+    verification of the chain.
     """
 
     rows: tuple[AuditEntry, ...]
@@ -86,10 +87,10 @@ def view_audit_log(
     below: AuditPosition | None = None,
     now: datetime,
 ) -> AuditPage:
-    """Read a page of the log, newest first, looking at 2,000 rows at most.
+    """Return a page of the log, newest first, examining at most 2,000 rows.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
@@ -100,7 +101,7 @@ def view_audit_log(
 
 
 def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
-    """Return what else a row says; None where somebody tampered with it so that it cannot be read."""
+    """Return a row's details, or None if they were tampered with and can't be read."""
     detail: object = row.detail
     return redact_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
 
@@ -108,7 +109,7 @@ def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
 def _read_page(
     session: Session, log_filter: AuditFilter, below: AuditPosition | None
 ) -> tuple[tuple[AuditEntry, ...], AuditPosition | None, bool]:
-    """Read rows by the index that fits, so many that a page is full; what no index holds is judged row by row."""
+    """Read rows until a page is full, using the index that fits and checking the other criteria row by row."""
     is_chained = AuditEntry.seq.is_not(None)
     examined = select(AuditEntry).where(is_chained, *_indexed_conditions(log_filter, below))
     newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
@@ -157,11 +158,11 @@ def _place_of(row: AuditEntry) -> AuditPosition:
 
 
 def find_audit_name_by_email(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Return the name that the log has for a member of the staff, by address.
+    """Return the log's name for a staff member, by email address.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        StaffError: nobody on the staff has the address.
+        NotPermittedError: the actor isn't an admin.
+        StaffError: no staff member has the address.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
@@ -171,10 +172,10 @@ def find_audit_name_by_email(installation: Installation, actor: Actor, email: st
 def iterate_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, *, now: datetime
 ) -> Iterator[AuditEntry]:
-    """Yield all rows that are wanted, newest first.
+    """Yield all matching rows, newest first.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
     below: AuditPosition | None = None
@@ -187,10 +188,10 @@ def iterate_audit_log(
 
 
 def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) -> AuditCheck:
-    """Check the chain of the log from its first row, and remember what was found for the page.
+    """Verify the chain of the log from its first row, and store the result for the page.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
     with installation.read() as session:
@@ -201,7 +202,10 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
 
 
 def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> None:
-    """Keep what a check found: the page shows it, and when that was. Where the log holds, the next check looks for its end again."""
+    """Store the result of a verification with its time.
+
+    If the log is intact, the next one also checks that its end is still there.
+    """
     check_result = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
     if not proof.fault:
         check_result["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
@@ -220,10 +224,10 @@ def _read_check(session: Session) -> AuditCheck | None:
 def export_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, reason: str, file: IO[str], *, now: datetime
 ) -> int:
-    """Write the rows that are wanted as CSV, newest first; give how many. The export is in the log itself, with its reason.
+    """Write the matching rows as CSV, newest first; return their number. The export and its reason are logged.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     with EXPORT_LOG.transaction(installation, actor, "audit log", now=now) as (_, draft):
         draft.detail = {"why": reason}

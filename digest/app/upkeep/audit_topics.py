@@ -1,4 +1,4 @@
-"""What the acts in the audit log are about, and how a sentence says them. Pure: the texts of a row in, words out."""
+"""Topics of the actions in the audit log, and their wording. Pure functions."""
 
 import json
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ TOPICS: Mapping[str, str] = {
     "keys": "Keys, backups, and integrity",
     REFUSED: "Denied or failed",
 }
-_MAX_DIGITS = 10  # of a row's number
+_MAX_DIGITS = 10  # of a row number
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
-# Names in details that readers of the log wouldn't know.
+# Clearer words for names in details.
 _DETAIL_NAMES: Mapping[str, str] = {
     "origin": "service",
     "known": "already subscribed",
@@ -39,7 +39,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """List the acts of each topic with what the actor did, "…" for the subject, in alphabetical order of the words."""
+    """Return the actions of each topic with their wording, sorted by it; "…" replaces the subject."""
     return {
         topic: tuple(
             sorted(
@@ -52,12 +52,15 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
 
 
 def is_known_action(act: str) -> bool:
-    """Say whether the log may have an act of this name."""
+    """Return whether the log may contain an action of this name."""
     return bool(find_action_words(act))
 
 
 def is_action_in_topic(act: str, topic: str) -> bool:
-    """Say whether an act is of a topic: what was refused or failed is of its own topic and of the one that it was tried in."""
+    """Return whether an action belongs to a topic.
+
+    Refused and failed ones belong to their own topic and the attempted one's.
+    """
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
         return base_action != act
@@ -65,14 +68,14 @@ def is_action_in_topic(act: str, topic: str) -> bool:
 
 
 def is_matching_action(act: str, action_name: str) -> bool:
-    """Say whether an act is the one that is wanted, also where it was refused or failed."""
+    """Return whether an action is the named one, including refused and failed attempts."""
     return action_name in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
 
 
 def describe_action(act: str) -> tuple[str, str, str]:
-    """Return how an act failed ("", "Refused" or "Failed"), and what stands before and after its subject.
+    """Return how an action failed ("", "Refused", or "Failed") and the wording before and after its subject.
 
-    Where the sentence does not name the subject, what stands after it is "." and the subject is left out.
+    If the wording doesn't include the subject, the text after it is "." and the subject isn't shown.
     """
     failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
@@ -82,7 +85,7 @@ def describe_action(act: str) -> tuple[str, str, str]:
 
 
 def describe_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Name who acted: a member of the staff by name, the timetable, who sat at a terminal."""
+    """Return who acted in words: a staff member's name, the scheduler, or a terminal user."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -109,12 +112,12 @@ def parse_subject(text: str) -> str:
 
 
 def _is_row_number(text: str) -> bool:
-    """Return whether a text is digits that `int` reads: it refuses "²", and thousands of digits."""
+    """Return whether a text consists of ASCII digits that `int` accepts: not "²", and not thousands of digits."""
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def describe_detail(detail: object) -> tuple[str, str]:
-    """Return the reason that was given, and what else the row says, in one line each; of a damaged row that it is one."""
+    """Return the reason and the other details of a row, on one line each, or a note if the row is damaged."""
     if not isinstance(detail, Mapping):
         return "", UNREADABLE
     reason = detail.get("why") or detail.get("because") or ""

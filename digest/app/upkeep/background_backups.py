@@ -1,4 +1,4 @@
-"""Backups that admins begin in a page: each is made in a thread of its own; what came of it is remembered in the database."""
+"""Backups started by admins on a page. They run in a thread, and their results are stored in the database."""
 
 import threading
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ log = get_logger("backups")
 
 
 class BackupRunningError(RefusalError):
-    """One is being made already: the page shows it."""
+    """Raised if a backup is already being made. The page shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupProgress:
-    """How far the backup is that this process makes: rows written, and rows in all."""
+    """The progress of this process's backup: rows written, and total rows."""
 
     rows_written: int = 0
     total: int = 0
@@ -33,14 +33,14 @@ class BackupProgress:
 
 @dataclass(frozen=True, slots=True)
 class BackupView:
-    """The backups as their page shows them: what came of the last, and how far one is that is being made."""
+    """The backups as shown on their page: the result of the last one, and the progress of a running one."""
 
     outcome: BackupOutcome
     progress: BackupProgress | None
 
 
 class BackgroundBackups:
-    """The backup that one process makes at a time. It lives as long as the application."""
+    """The backup that a process is making, at most one at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,23 +48,23 @@ class BackgroundBackups:
         self._thread: threading.Thread | None = None
 
     def view(self, installation: Installation, actor: Actor, *, now: datetime) -> BackupView:
-        """Show what came of the last backup into the folder, and how far one is.
+        """Return the result of the last backup in the folder, and the progress of a running one.
 
         Raises:
-            NotPermittedError: the actor is no admin.
+            NotPermittedError: the actor isn't an admin.
         """
         LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-        progress = self._progress  # before the outcome: of one that ends in between, the outcome is shown
+        progress = self._progress  # read before the outcome, so that a backup ending in between is shown as finished
         with installation.read() as session:
             return BackupView(read_backup_outcome(session), progress)
 
     def begin(self, installation: Installation, actor: Actor, *, passphrase: str = "", now: datetime) -> None:
-        """Begin to make a backup as the clock makes one; it's encrypted to `passphrase` if the settings have none.
+        """Start a backup like a scheduled one, encrypted with `passphrase` if the settings have none.
 
         Raises:
-            NotPermittedError: the actor is no admin.
-            BackupRunningError: this process is making one.
-            BackupError: no folder is set, or there is no passphrase of 12 characters or more.
+            NotPermittedError: the actor isn't an admin.
+            BackupRunningError: this process is already making one.
+            BackupError: no folder is set, or there's no passphrase of at least 12 characters.
         """
         BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
@@ -84,7 +84,7 @@ class BackgroundBackups:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the backup that was begun is made or has failed."""
+        """Wait until the running backup has finished or failed."""
         if self._thread is not None:
             self._thread.join()
 
@@ -92,7 +92,7 @@ class BackgroundBackups:
         try:
             back_up_into_folder(installation, actor, passphrase=passphrase, now=now, progress=self._count)
         except ApplicationError as exc:
-            log.warning("backup failed", why=str(exc))  # it is remembered, and the page shows it
+            log.warning("backup failed", why=str(exc))  # stored, and shown on the page
         except Exception:
             log.exception("backup failed")
         finally:

@@ -1,4 +1,4 @@
-"""Backups made, rehearsed and restored by an admin."""
+"""Backups made, rehearsed, and restored by an admin."""
 
 import re
 import shutil
@@ -40,7 +40,7 @@ _NAME_PATTERN = re.compile(r"digest-(\d{8}T\d{6}Z)(-unproved)?\.zip\.age")
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """One backup of the folder. Its name says when it was made, and whether what it holds was proved."""
+    """A backup in the folder. Its name contains its time and whether it was verified."""
 
     made_at: datetime
     proved: bool
@@ -60,13 +60,13 @@ def create_backup(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> ArchiveManifest:
-    """Write an encrypted backup to a file that must not exist yet, and read it again to prove it.
+    """Write an encrypted backup to a new file and read it back to verify it.
 
-    Without a passphrase of its own, it's encrypted to that of the settings.
+    By default, it's encrypted with the passphrase in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        BackupError: there is no passphrase, or the file exists or can't be written.
+        BackupError: there's no passphrase, or the file exists or can't be written.
     """
     with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
         passphrase = passphrase or installation.settings.backup_passphrase_text or ""
@@ -84,7 +84,7 @@ def create_backup(
 
 @dataclass(frozen=True, slots=True)
 class FolderBackup:
-    """What came of a backup into the folder: its file, what it holds, and which older ones went."""
+    """The result of a backup in the folder: its file, manifest, verification, and the older backups deleted."""
 
     file: Path
     manifest: ArchiveManifest
@@ -100,14 +100,14 @@ def back_up_into_folder(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> FolderBackup:
-    """Write an encrypted backup into the folder of the settings, prove it by restoring it, and delete what is outdated.
+    """Write an encrypted backup to the configured folder, verify it by restoring it, and delete outdated ones.
 
-    It is restored into a scratch database. The newest `left.log` is copied beside it. What came of it is remembered.
-    Without a passphrase of its own, it's encrypted to that of the settings.
+    It's restored to a temporary database. The current `left.log` is copied to the same folder, and the result is
+    stored. By default, it's encrypted with the passphrase in the settings.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        BackupError: it cannot be made, or not restored. What was there before is as it was.
+        NotPermittedError: the actor isn't an admin.
+        BackupError: it can't be made or restored; earlier backups are unchanged.
     """
     try:
         with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
@@ -182,14 +182,18 @@ def _list_backups(folder: Path) -> list[BackupFile]:
 
 
 def _delete_leftovers(folder: Path, home: Path) -> None:
-    """Delete what a backup left that was killed in the middle, once it is a day old."""
+    """Delete day-old leftovers of a killed backup."""
     for path in (*folder.glob(".digest-*.part"), *home.glob(".rehearsal-*")):
         if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
-    """Copy `left.log` into a folder. It only ever grows: a copy that the log doesn't begin with stays, and the log gets a name of its own."""
+    """Copy `left.log` to a folder.
+
+    The log only grows, so if an existing copy isn't a prefix of it, that copy is kept, and the new one gets a different
+    name.
+    """
     if not log.exists():
         return
     target, lines = folder / log.name, read_whole_lines(log)
@@ -199,16 +203,16 @@ def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
 
 
 def require_restore_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Refuse who is no admin of the installation whose database a restore would replace.
+    """Check that the actor is an admin of the installation whose database a restore would replace.
 
     Raises:
-        NotPermittedError: the actor is no admin; the refusal is in the audit log of that database.
+        NotPermittedError: they aren't; the refusal is in the audit log of that database.
     """
     RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
 
 
 def needs_passphrase(settings: Settings, file: Path) -> bool:
-    """Return whether a backup is encrypted and the settings have no passphrase. A file that can't be read needs none."""
+    """Return whether a backup is encrypted and the settings have no passphrase; False if the file can't be read."""
     try:
         with file.open("rb") as opened:
             return not settings.backup_passphrase_text and is_encrypted(opened)
@@ -217,11 +221,11 @@ def needs_passphrase(settings: Settings, file: Path) -> bool:
 
 
 def rehearse_restore(settings: Settings, file: Path, *, progress: Progress = lambda *_: None) -> LedgerProof:
-    """Load a backup into a database that is thrown away, and prove rows, keys, chains and seals.
+    """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
 
     Raises:
-        KeyFileError: there is no usable key file.
-        BackupError: it cannot be restored.
+        KeyFileError: there's no usable key file.
+        BackupError: it can't be restored.
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
@@ -231,15 +235,16 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: Progress = lam
 def restore_backup(
     settings: Settings, actor: Actor, file: Path, *, replace: bool, now: datetime, progress: Progress = lambda *_: None
 ) -> restore.RestoreResult:
-    """Put a backup in the place of the database that the settings name; its audit row and its email to admins are in the restored one.
+    """Replace the database in the settings with a backup.
 
-    No installation is open meanwhile, so who acts was checked before: see `require_restore_permission`.
+    The audit row and the email to admins are in the restored database. No installation is open meanwhile, so the actor
+    must have been checked with `require_restore_permission`.
 
     Raises:
-        KeyFileError: there is no usable key file.
-        BackupError: it cannot be done; nothing has changed.
+        KeyFileError: there's no usable key file.
+        BackupError: it can't be restored; nothing has changed.
         UnsubscribeLogError: `left.log` is damaged; nothing has changed.
-        OSError: a file cannot be written.
+        OSError: a file can't be written.
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
@@ -256,7 +261,7 @@ def restore_backup(
 
 
 def parse_backup_name(name: str) -> BackupFile | None:
-    """Read the name of a file; None where it is none of the folder's backups."""
+    """Parse the name of a backup in the folder; return None for other files."""
     match = _NAME_PATTERN.fullmatch(name)
     if match is None:
         return None
@@ -270,10 +275,10 @@ def parse_backup_name(name: str) -> BackupFile | None:
 def choose_outdated_backups(
     files: Iterable[BackupFile], backup_settings: BackupSettings, zone: ZoneInfo
 ) -> list[BackupFile]:
-    """Choose the backups to delete, oldest first.
+    """Return the backups to delete, oldest first.
 
-    It counts days that have a backup, so that no pause of the clock leaves fewer. Backups that were not proved are counted
-    apart: however many come, none takes the place of one that was, and the newest proved one always stays.
+    Only days with a backup are counted, so gaps in the schedule don't reduce the number kept. Unverified backups are
+    counted separately and never displace verified ones, and the newest verified one is always kept.
     """
     newest_first = sorted(files, key=lambda file: file.made_at, reverse=True)
     proved = [file for file in newest_first if file.proved]

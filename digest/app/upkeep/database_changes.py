@@ -1,4 +1,4 @@
-"""Changes of the whole database: its schema upgraded after a backup, or everything moved to another database; both are proved."""
+"""Schema upgrades, after a backup, and moves to another database. Both are verified."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -48,21 +48,21 @@ _COUNTED_TABLES = (
     "edition",
     "delivery",
     "article",
-)  # no migration adds to them or takes from them
+)  # whose row counts no migration changes
 
 
 _FIRST_WITH_SLOTS = "0037"  # decision 0052
 
 
 class UpgradeError(ApplicationError):
-    """The installation can't be upgraded now; the message says why and what to do."""
+    """Raised if the installation can't be upgraded now. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """From which schema to which; `backup` is None where there was nothing to bring up to date. `proof` is the ledger's.
+    """The result of an upgrade. `backup` is None if the schema was current. `proof` is that of the ledger.
 
-    `drafts` are the upcoming drafts that the new version composes differently: they were updated.
+    `drafts` are the upcoming drafts that were updated because the new version composes them differently.
     """
 
     before: str
@@ -75,17 +75,16 @@ class UpgradeResult:
 def upgrade_installation(
     settings: Settings, actor: Actor, *, now: datetime, show_progress: ShowProgress
 ) -> UpgradeResult:
-    """Back the database up, bring its schema up to date, and prove the result. Where it is up to date it is only proved.
+    """Back up the database, upgrade its schema, and verify the result. A current schema is only verified.
 
-    Upcoming drafts are updated (`apply_current_settings_to_draft`), so that they can be approved.
-
-    Whoever can do this sits at the terminal: staff cannot be looked up before the schema is the one that this version knows.
+    Upcoming drafts are updated (`apply_current_settings_to_draft`) so that they can be approved. The actor is the
+    terminal's user, as staff can't be looked up before the schema is current.
 
     Raises:
-        InstallationError: there is no installation, or its database is out of reach.
-        SchemaTooNewError: a newer version has worked with it.
-        BackupError: somebody works with it, or it cannot be backed up; nothing has changed. Or rows are missing afterwards.
-        UpgradeError: an edition is going out that this version couldn't go on with.
+        InstallationError: there's no installation, or its database is unavailable.
+        SchemaTooNewError: a newer version has used it.
+        BackupError: it's in use or can't be backed up, and nothing has changed; or rows are missing after the upgrade.
+        UpgradeError: an edition is being sent that this version couldn't continue.
     """
     with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
@@ -110,11 +109,11 @@ def upgrade_installation(
 
 
 def needs_upgrade(settings: Settings) -> bool:
-    """Tell whether the schema is older than this version's.
+    """Return whether the schema is older than this version's.
 
     Raises:
-        InstallationError: there is no installation, or its database is out of reach.
-        SchemaTooNewError: a newer version has worked with it.
+        InstallationError: there's no installation, or its database is unavailable.
+        SchemaTooNewError: a newer version has used it.
     """
     with _open_existing_database(settings) as (_, revision):
         return revision != newest_schema_revision()
@@ -122,7 +121,7 @@ def needs_upgrade(settings: Settings) -> bool:
 
 @contextmanager
 def _open_existing_database(settings: Settings) -> Iterator[tuple[Database, str]]:
-    """Open the database as it is, and read its schema's revision."""
+    """Open the database without migrating it, and yield it with its schema revision."""
     refuse_missing_files(settings)
     with closing(open_database(settings.effective_database_url)) as database:
         revision = read_schema_revision(database)
@@ -139,14 +138,17 @@ def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> I
     with installation.read() as session:
         names = session.scalars(coming.order_by(Edition.release_at)).all()
     for name in names:
-        # The audit log, the review page, and `digest doctor` name one that can't be updated.
+        # The audit log, the review page, and `digest doctor` report drafts that can't be updated.
         with suppress(ApplicationError):
             if apply_current_settings_to_draft(installation, name, actor=actor, now=now):
                 yield name
 
 
 def _refuse_edition_on_its_way(database: Database) -> None:
-    """Refuse while an edition is going out that was approved with the placeholders of an older version: it would stop midway."""
+    """Refuse to upgrade while an edition approved with an older version's placeholders is being sent.
+
+    It would stop midway.
+    """
     with database.read() as session:
         name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
     if name is not None:
@@ -157,10 +159,10 @@ def _refuse_edition_on_its_way(database: Database) -> None:
 
 
 def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:
-    """Write a backup of the older schema, while nobody else works with the database."""
+    """Write a backup of the older schema while the database isn't used by others."""
     _refuse_other_users(settings, database)
     passphrase = settings.backup_passphrase_text
-    # It holds staff addresses, so without a passphrase it stays beside the database.
+    # It contains staff addresses, so without a passphrase it stays next to the database.
     folder = Path((passphrase and settings.file.backup.folder) or settings.home / "backups")
     ending = ".zip.age" if passphrase else ".zip"
     name = choose_unused_name(
@@ -177,7 +179,7 @@ def _back_up(settings: Settings, database: Database, revision: str, now: datetim
 
 
 def _refuse_other_users(settings: Settings, database: Database) -> None:
-    """A process of the older version would write rows of its schema into the new one."""
+    """Check that no process of the older version can write rows of its schema to the new one."""
     if database.engine.dialect.name == "sqlite":
         database.close()
         require_exclusive_use(Path(make_url(settings.effective_database_url).database or ""))
@@ -209,7 +211,7 @@ _VARIABLE = "DIGEST_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMove:
-    """What was moved, and the digest.env that names the new database now; None: the operator has to set the variable."""
+    """The result of a move, and the digest.env that was updated, or None if the operator must set the variable."""
 
     result: MigrationResult
     environment_file: Path | None
@@ -224,18 +226,18 @@ def move_installation_to_database(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> DatabaseMove:
-    """Move everything into the empty database of a URL, prove it, hold the old one, and name the new one in digest.env.
+    """Move everything to an empty database, verify it, pause the old one, and set the new URL in digest.env.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        BackupError: it cannot be done; nothing has changed.
+        NotPermittedError: the actor isn't an admin.
+        BackupError: it can't be moved; nothing has changed.
     """
     target = parse_target_url(url)
     with open_installation(settings) as installation:
         actor = find_actor(installation)
-        # The email to admins is queued before: it moves too, and leaves from the new database.
+        # Queue the email to admins first, so that it moves too and is sent from the new database.
         with MOVE.transaction(installation, actor, "installation", now=now) as (_, draft):
-            draft.recorded = True  # in the new database, when that is proved
+            draft.recorded = True  # in the new database, once it's verified
         keys = installation.keys
     result = move_database(settings.effective_database_url, target, keys, actor=actor.name, now=now, progress=progress)
     file = (settings.origin or Path(SETTINGS_FILE_NAME)).parent / ENVIRONMENT_FILE_NAME

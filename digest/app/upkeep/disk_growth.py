@@ -1,4 +1,4 @@
-"""How the disk fills: what is free is written down every night, so that the doctor can say when nothing will be."""
+"""Records of free disk space, from which the doctor forecasts when the disk will be full."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from digest.installation.opened_installation import Installation
 
 STATE_KEY = "disk free by night"
 KEPT_FOR = timedelta(days=60)
-MIN_SPAN = timedelta(days=7)  # less tells of one edition, not of the weeks
+MIN_SPAN = timedelta(days=7)  # a shorter span reflects one edition rather than the trend
 
 
 def record_free_space(installation: Installation, now: datetime) -> str:
-    """Write down what is free where the installation's files are."""
+    """Store the free space on the disk with the installation's files."""
     free = shutil.disk_usage(installation.settings.home).free
     with installation.write() as session:
         oldest = now.date() - KEPT_FOR
@@ -27,13 +27,13 @@ def record_free_space(installation: Installation, now: datetime) -> str:
 
 
 def read_free_space(session: Session) -> dict[date, int]:
-    """Read what was free, in bytes, by day."""
+    """Return the recorded free space in bytes, by day."""
     stored = read_installation_state(session, STATE_KEY) or {}
     return {date.fromisoformat(day): int(size) for day, size in stored.items()}
 
 
 def forecast_days_left(free_by_day: Mapping[date, int], free: int) -> float | None:
-    """Forecast in how many days nothing is free, at the pace from the first night to the last; None where none can be told."""
+    """Return the forecast number of days until the disk is full, or None if usage isn't growing or is unknown."""
     if not free_by_day:
         return None
     first, last = min(free_by_day), max(free_by_day)

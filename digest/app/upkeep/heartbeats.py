@@ -1,6 +1,6 @@
-"""Heartbeats: a URL for each kind of job, requested after it, so that something outside notices if this service stops.
+"""Heartbeats: URLs requested after jobs, so that an external monitor notices if this service stops.
 
-A job only notes that it's over. The request follows at the next look, apart from every job, and is tried again a few times.
+A job only records its end. The request is made separately afterwards and retried a few times.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +15,13 @@ from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from subscribers.loggers import get_logger
 
-RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # later, it would hide a missed run
+RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # a later one hides missed runs
 
 log = get_logger("heartbeats")
 
 
 def note_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
-    """Note that a job is over, where it has a heartbeat; a note before it that wasn't passed on is replaced."""
+    """Record the end of a job that has a heartbeat, replacing an earlier record that wasn't sent."""
     if _list_urls(installation.settings).get(job):
         with installation.write() as session:
             note = {"at": now.isoformat(), "failed": failed, "tries": 0, "next_try_at": now.isoformat(), "trouble": ""}
@@ -29,18 +29,18 @@ def note_job_end(installation: Installation, job: str, *, failed: bool, now: dat
 
 
 def send_heartbeats(installation: Installation, *, now: datetime) -> str:
-    """Request the URLs of the jobs that are over; say how many took it and how many didn't."""
+    """Request the URLs of completed jobs; return a summary of successes and failures."""
     with installation.read() as session:
         due = [job for job, _, note in read_job_end_notes(session, installation.settings) if _is_due(note, now)]
         hold = installation_hold.read_current_hold(session) if due else None
     if hold is not None and hold.may_be_copy:
-        return ""  # a copy mustn't hide that the original stopped
+        return ""  # a copy must not hide that the original has stopped
     results = [_send_heartbeat(installation, job, now) for job in due]
     return f"{results.count(True)} heartbeats, {results.count(False)} failed" if due else ""
 
 
 def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield each job that has a heartbeat and is noted, with the URL and the note."""
+    """Yield (job, URL, record) for each job that has a heartbeat and a recorded end."""
     for job, url in _list_urls(settings).items():
         note = installation_hold.read_installation_state(session, _state_key(job)) if url else None
         if note is not None:
@@ -66,7 +66,10 @@ def _is_due(note: Mapping[str, Any], now: datetime) -> bool:
 
 
 def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool | None:
-    """Request one URL; None if another process does. The next try is stored before this one begins."""
+    """Request a URL; return whether it succeeded, or None if another process does it.
+
+    The next retry is stored first.
+    """
     with installation.write() as session:
         note = installation_hold.read_installation_state(session, _state_key(job))
         if note is None or not _is_due(note, now):
@@ -75,13 +78,13 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
         next_try_at = (now + RETRY_DELAYS[tries]).isoformat() if tries < len(RETRY_DELAYS) else ""
         claimed = {**note, "tries": tries + 1, "next_try_at": next_try_at}
         installation_hold.write_installation_state(session, _state_key(job), claimed, now=now)
-    # Commands note nothing and request nothing: the HTTP client is imported for a request alone.
+    # Imported here, as only requests need the HTTP client.
     from digest.collect.fetch.guarded_request import request_guarded
 
     url = heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
     trouble = request_guarded(installation.settings, url)
     with installation.write() as session:
-        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else it ended again
+        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else the job ended again
             outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})
             installation_hold.write_installation_state(session, _state_key(job), outcome, now=now)
     if trouble:

@@ -1,4 +1,4 @@
-"""The installation's keys, listed and rotated by an admin."""
+"""Listing, rotating, restoring, and protecting the installation's keys."""
 
 import os
 from collections.abc import Iterator
@@ -35,10 +35,10 @@ PROTECT, UNPROTECT = (
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
-    """List the keys by kind, each with the number of rows that name it. No secret is among it.
+    """Return the keys by kind, each with the number of rows that use it, without secrets.
 
     Raises:
-        NotPermittedError: the actor is no admin.
+        NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation.database, actor, "keys", now=now)
     with installation.read() as session:
@@ -48,16 +48,16 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
 def rotate_key(
     installation: Installation, actor: Actor, kind: KeyKind, *, force_new_key: bool, now: datetime, progress: Progress
 ) -> tuple[key_rotation.RotationResult, str]:
-    """Make a fresh key of a kind, or finish a rotation that was cut short; give what it did and the new recovery copy.
+    """Create a new key of a kind, or finish an interrupted rotation; return the result and the new recovery copy.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: there is no key file.
-        KeyFileError: it cannot be used.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: there's no key file.
+        KeyFileError: the key file can't be used.
     """
     with ROTATE.steps(installation, actor, kind, now=now) as draft:
         file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
-        _ = installation.keys  # raises where there is no key file
+        _ = installation.keys  # raises InstallationError if there's no key file
         result = key_rotation.rotate_key(
             installation.database, file, kind, passphrase=passphrase, force_new_key=force_new_key, progress=progress
         )
@@ -77,7 +77,7 @@ def rotate_key(
 
 
 def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: datetime) -> int:
-    """Discard the rows without a valid seal; the number of one of the staff stays. Return how many they were."""
+    """Delete the rows without a valid seal, but keep the numbers of staff members; return how many were forged."""
     forged = find_forged_rows(session, keys)
     for model, numbers in forged.items():
         if model is StaffMember:
@@ -90,9 +90,10 @@ def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: dat
 
 @dataclass(frozen=True, slots=True)
 class KeyRestoration:
-    """What putting a recovery copy back did: where a former file was set aside, and which keys are lost.
+    """The result of restoring a recovery copy: where the previous file was moved, and which keys are lost.
 
-    `lost_keys` were made by rotations after the copy (`token 2-0f3a…`) and are named by no row, or the copy were refused.
+    `lost_keys` were created after the copy (`token 2-0f3a…`). No row uses them; otherwise, the copy would have been
+    refused.
     """
 
     aside: Path | None
@@ -102,15 +103,15 @@ class KeyRestoration:
 def restore_keys(
     installation: Installation, actor: Actor, recovery_copy: str, *, replace: bool, now: datetime
 ) -> KeyRestoration:
-    """Put a recovery copy back as the key file, if it is this database's.
+    """Restore a recovery copy as the key file if it belongs to this database.
 
-    Keys that the former file holds beyond the copy, because some were rotated since, are kept.
+    Newer keys in the previous file, created by rotations, are kept.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: there is a key file, and `replace` is False; or the folder cannot be written.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: a key file exists and `replace` is False, or the folder can't be written.
         KeyFileError: the copy is damaged.
-        KeyMismatchError: it belongs to another database, or a row names a key that was made after it.
+        KeyMismatchError: it belongs to another database, or a row uses a newer key.
     """
     file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
     with RESTORE.steps(installation, actor, "keys", now=now), _change_key_file(file):
@@ -121,20 +122,20 @@ def restore_keys(
                 raise InstallationError(
                     f"{file} already exists. To move it aside and use the recovery copy, add --replace."
                 )
-            with suppress(KeyFileError):  # what cannot be read has nothing to add
+            with suppress(KeyFileError):  # an unreadable file has no keys to add
                 keys = keys.joined_with(KeyRing.load(file, passphrase))
             aside = file.with_name(f"{file.name}.before-{now:%Y%m%dT%H%M%S}")
         with installation.read() as session:
             check_key_match(session, keys, every_row=True)
             lost_keys = _find_lost_keys(session, keys)
         if aside:
-            os.link(file, aside)  # so that at no moment there is no key file
+            os.link(file, aside)  # so that a key file exists at every moment
         key_file.replace_file(file, keys.file_text(passphrase))
         return KeyRestoration(aside, lost_keys)
 
 
 def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
-    """Name the keys that the audit log says were made, and that are not there."""
+    """Return the keys that were created according to the audit log but are missing."""
     rotations = select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name)
     rotation_rows = session.scalars(rotations.order_by(AuditEntry.id))
     present_keys = {f"{key.kind} {key.id}" for key in keys.all}
@@ -142,7 +143,7 @@ def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
 
 
 def list_files_in_clear(installation: Installation) -> list[Path]:
-    """List former key files that `restore_keys` set aside without a passphrase, while the key file has one."""
+    """Return previous key files that `restore_keys` kept without a passphrase although the key file has one."""
     file = installation.settings.key_file
     if not installation.keys.under_passphrase:
         return []
@@ -154,12 +155,12 @@ def list_files_in_clear(installation: Installation) -> list[Path]:
 
 
 def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Put the key file under the passphrase of the settings.
+    """Protect the key file with the passphrase in the settings.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: no passphrase is given; there is no key file, or it cannot be written.
-        KeyFileError: it cannot be used, or the passphrase does not open it.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: no passphrase is set, there's no key file, or it can't be written.
+        KeyFileError: it can't be used, or the passphrase doesn't decrypt it.
     """
     passphrase = installation.settings.key_passphrase_text
     if passphrase is None:
@@ -171,12 +172,12 @@ def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> 
 
 
 def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Write the key file without a passphrase, so that it opens for whoever may read the file.
+    """Remove the passphrase from the key file, so that anyone who can read the file can use the keys.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: there is no key file, or it cannot be written.
-        KeyFileError: it cannot be used, or the passphrase does not open it.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: there's no key file, or it can't be written.
+        KeyFileError: it can't be used, or the passphrase doesn't decrypt it.
     """
     _rewrite_key_file(installation, actor, UNPROTECT, None, now)
 
@@ -186,14 +187,14 @@ def _rewrite_key_file(
 ) -> None:
     file = installation.settings.key_file
     with act.steps(installation, actor, "keys", now=now), _change_key_file(file):
-        _ = installation.keys  # raises where there is no key file, or it is not the database's
+        _ = installation.keys  # raises an error if there's no key file, or it isn't the database's
         keys = KeyRing.load(file, installation.settings.key_passphrase_text)
         key_file.replace_file(file, keys.file_text(new_passphrase))
 
 
 @contextmanager
 def _change_key_file(file: Path) -> Iterator[None]:
-    """Be the only one to change the key file; what the disk says against it is an expected error."""
+    """Lock the key file for a change, and convert OSError to InstallationError."""
     try:
         with key_file.lock_file(file):
             yield

@@ -1,4 +1,4 @@
-"""What happens every night: the consent ledger is proved and sealed, and what was kept long enough goes."""
+"""Nightly maintenance: verify and seal the consent ledger, and delete what was kept long enough."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -61,20 +61,20 @@ GROWTH_STATE_KEY = "growth counted"
 REASONS_STATE_KEY = "unsubscribe reasons counted"
 SLOT_RETENTION = timedelta(days=90)
 ALERT_RETENTION = timedelta(days=90)
-MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, whatever is kept of deliveries
-DELETE_BATCH_SIZE = 1000  # rows of one write transaction
+MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, however long deliveries are kept
+DELETE_BATCH_SIZE = 1000  # rows per write transaction
 
 log = get_logger("nightly")
-_CountEvents = Callable[..., Mapping[DayKey, int]]  # in a session, of events `after` a number, `through` another
+_CountEvents = Callable[..., Mapping[DayKey, int]]  # takes a session and event numbers, `after` exclusive
 
 
-FAILED = " failed: "  # what a step that failed has in its outcome
+FAILED = " failed: "  # marks a failed step in the outcome
 
 
 def run_nightly_steps(installation: Installation, now: datetime) -> str:
-    """Do all that a night owes; say what came of each step.
+    """Run all nightly steps; return their outcomes.
 
-    A step that fails is named, and stops neither the others nor the next night: each is repeatable.
+    A failed step doesn't stop the others. Each can be repeated the next night.
     """
     return "; ".join(_run_step(step, installation, now) for step in NIGHTLY_STEPS)
 
@@ -82,13 +82,13 @@ def run_nightly_steps(installation: Installation, now: datetime) -> str:
 def _run_step(step: Callable[[Installation, datetime], str], installation: Installation, now: datetime) -> str:
     try:
         return step(installation, now)
-    except Exception as exc:  # one night's surprise in one step must not keep the others from running
+    except Exception as exc:  # an error in one step must not stop the others
         log.exception("nightly step failed", step=step.__name__)
         return f"{step.__name__}{FAILED}{type(exc).__name__}"
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:
-    """Seal what says where addresses have been: the deliveries of editions that are over, those of notices, and all other disclosures."""
+    """Seal the records of disclosed addresses: deliveries of finished editions and transactional email, and others."""
     database, keys = installation.database, installation.keys
     deliveries = seal_deliveries(database, keys, now=now)
     sealed_count = disclosure_sealing.seal_disclosures(database, keys, now=now)
@@ -96,7 +96,7 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
 
 
 def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> str:
-    """Prove the ledger, seal it, and mail the seal when it is due; a fault goes into the audit log and the log, by its place."""
+    """Verify and seal the ledger, and email the seal if it's due. Faults go to the audit log and the program's log."""
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = email_seal_when_due(installation, sealed, proof, now=now)
     addressed = f", mailed to admins: {mailed:,}" if mailed else ""
@@ -109,26 +109,26 @@ SEAL = Action("ledger sealed", Role.ADMIN, AffectedArea.NONE)
 
 
 class JustSealedError(RefusalError):
-    """The ledger was sealed at the same moment."""
+    """Raised if another process has just sealed the ledger."""
 
 
 def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> Seal:
-    """Seal the ledger before its time, as the night does.
+    """Seal the ledger now, as nightly maintenance does.
 
     Raises:
-        NotPermittedError: the actor is no admin.
-        InstallationError: there is no key file.
-        JustSealedError: another process sealed it at the same moment.
+        NotPermittedError: the actor isn't an admin.
+        InstallationError: there's no key file.
+        JustSealedError: another process sealed it at the same time.
     """
     SEAL.check_role(installation.database, actor, "ledger", now=now)
     return verify_and_seal_ledger(installation, now, actor=actor.name)[0]
 
 
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
-    """Prove the ledger and append a seal, with a line in the audit log. The walk is outside any write transaction.
+    """Verify the ledger and append a seal and an audit row. The verification is outside any write transaction.
 
     Raises:
-        JustSealedError: another process sealed it at the same moment.
+        JustSealedError: another process sealed it at the same time.
     """
     through = seals.find_last_fully_committed_rows(installation.database)
     with installation.read() as session:
@@ -155,7 +155,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
 
 
 def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
-    """Name the first link that doesn't hold, else the first seal; what's wrong with disclosures; and the people whose address doesn't."""
+    """Return the first broken link or seal, the faults in disclosures, and the people whose address is at fault."""
     faults: dict[str, Any] = {"fault": proof.fault} if proof.fault else {}
     if proof.broken is not None:
         faults = {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
@@ -167,7 +167,7 @@ def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
 
 
 def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
-    """Fold disclosures that are older than 400 days into totals, a batch a transaction."""
+    """Replace disclosures older than 400 days with totals, one batch per transaction."""
     folded = 0
     while True:
         with installation.write() as session:
@@ -178,12 +178,12 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
 
 
 def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
-    """Let go of addresses that nobody confirmed in 7 days, and of what was kept of forms for a set time."""
+    """Delete addresses that weren't confirmed within seven days, and form data past its retention period."""
     return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
 def resolve_inactivity_questions(installation: Installation, now: datetime) -> str:
-    """Resolve unanswered questions to inactive subscribers: unsubscribe those who were told that no answer does that."""
+    """Resolve unanswered emails to inactive subscribers, unsubscribing those who were told that this would happen."""
     removed_count = inactive_subscribers.resolve_unanswered_questions(
         installation.database, installation.unsubscribe_log, now=now
     )
@@ -191,7 +191,7 @@ def resolve_inactivity_questions(installation: Installation, now: datetime) -> s
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
-    """Empty the rows of people who left 30 days ago, and drop what ties imported consents to a network address."""
+    """Delete the addresses of people who unsubscribed 30 days ago, and the salts of IP addresses in old imports."""
     deleted_count = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
     with installation.write() as session:
@@ -210,19 +210,19 @@ def suppress_bouncing_addresses(installation: Installation, now: datetime) -> st
 
 
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
-    """Make totals of deliveries that were kept long enough."""
+    """Replace deliveries past their retention period with totals."""
     database, keys = installation.database, installation.keys
     folded = delivery_disclosures.add_old_deliveries_to_totals(database, keys, installation.settings, now=now)
     return f"{folded:,} old deliveries replaced with totals"
 
 
 def store_final_delivery_counts(installation: Installation, now: datetime) -> str:
-    """Count the deliveries of editions that are over, for the pages that list them."""
+    """Store the delivery counts of finished editions for the pages that list them."""
     return f"deliveries of {stored_delivery_counts.store_delivery_counts(installation.database, now=now):,} editions counted"
 
 
 def count_growth(installation: Installation, now: datetime) -> str:
-    """Count the consent events since the last night by day, the readers of today, and what came of the last editions."""
+    """Count new consent events by day, the current subscribers, and the results of recent editions."""
     database, zone = installation.database, installation.settings.file.publication.zone
     with database.read() as session:
         end = daily_consent_counts.find_last_fully_committed_event(session, now)
@@ -254,7 +254,7 @@ def _count_in_steps(
     end: int,
     now: datetime,
 ) -> int:
-    """Add the counts of the events from where they were counted last, as the installation remembers by `key`; return how many events."""
+    """Count events since the last count stored under `key` and add them to the daily counts; return their number."""
     with database.read() as session:
         begin = _read_counted_through(session, key)
     counted = 0
@@ -264,7 +264,7 @@ def _count_in_steps(
             counts = count(session, after=after, through=through)
         with database.write() as session:
             if _read_counted_through(session, key) != after:
-                break  # somebody else counts at the same time
+                break  # another process is counting
             daily_consent_counts.add_day_counts(session, counts)
             write_installation_state(session, key, {"through": through}, now=now)
         for (_, kind, _), times in counts.items():
@@ -277,22 +277,22 @@ def _read_counted_through(session: Session, key: str) -> int:
 
 
 def delete_old_event_payloads(installation: Installation, now: datetime) -> str:
-    """Delete what providers posted more than 30 days ago."""
+    """Delete event payloads that providers posted more than 30 days ago."""
     return f"{payloads.delete_old_payloads(installation.database, now=now):,} old events deleted"
 
 
 def delete_old_queue_ids(installation: Installation, now: datetime) -> str:
-    """Delete the queue IDs of messages whose end the mail server's log never told."""
+    """Delete the queue IDs of messages whose final status never appeared in the mail server's log."""
     return f"{mail_log.delete_old_queue_ids(installation.database, now=now):,} old queue IDs deleted"
 
 
 def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
-    """Delete the counts of minutes that no bound on sending looks at any more."""
+    """Delete the per-minute counts that no rate limit uses anymore."""
     return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old counts deleted"
 
 
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
-    """Ask the providers to erase whom we have erased, where they ever knew them."""
+    """Ask the providers to erase the people erased here, if they ever knew them."""
     return "; ".join(
         _request_erasures(installation, kind, kind.erasures, now) for kind in load_provider_kinds() if kind.erasures
     )
@@ -315,7 +315,7 @@ def _request_erasures(
 
 
 def pull_provider_suppressions(installation: Installation, now: datetime) -> str:
-    """Apply the suppression lists of the provider in use to our people."""
+    """Apply the suppression lists of the provider in use."""
     return "; ".join(_pull_if_in_use(installation, kind, now) for kind in load_provider_kinds() if kind.suppressions)
 
 
@@ -332,15 +332,15 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
 
 
 def forget_killed_backups(installation: Installation, now: datetime) -> str:
-    """Forget backups that were killed, so that no change is noted for them anymore."""
+    """Forget backups that were killed, so that changes are no longer recorded for them."""
     forgotten = early_rows.delete_stale_notes(installation.database, now=now)
     return f"cleaned up after {count_with_noun(forgotten, 'killed backup')}"
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete the staff's sessions that ran out, and what their log keeps of sign-ins of more than 90 days ago.
+    """Delete expired staff sessions and sign-in log entries older than 90 days.
 
-    So are addresses of who was removed from the staff, which older versions kept.
+    Also delete the addresses of removed staff members, which older versions kept.
     """
     old = SignInAttempt.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
@@ -352,13 +352,13 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
-    """Delete what is remembered of the timetable's slots of more than 90 days ago: only the latest are asked about."""
+    """Delete schedule slots older than 90 days, as only the latest are used."""
     old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
     return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 
 
 def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
-    """Delete the counts of days that the pages show no more: of visits to sources, and of consent events."""
+    """Delete daily counts that pages no longer show, of source visits and consent events."""
     file, database = installation.settings.file, installation.database
     retention = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
     first = now.astimezone(file.publication.zone).date() - retention
@@ -370,7 +370,7 @@ def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_alerts(installation: Installation, now: datetime) -> str:
-    """Delete the alerts that were over more than 90 days ago."""
+    """Delete alerts that ended more than 90 days ago."""
     old = Alert.ended_at < now - ALERT_RETENTION
     posts = AlertNotification.alert_id.in_(select(Alert.id).where(old))
     installation.database.delete_in_batches(AlertNotification, posts, size=DELETE_BATCH_SIZE)
@@ -400,16 +400,16 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_stale_uploads,
     record_free_space,
     request_provider_erasures,
-    pull_provider_suppressions,  # asks others, and may take its time
+    pull_provider_suppressions,  # calls other services and may take a while
 )
 
 
 MAILED_SEAL_STATE_KEY = "mailed seal"
-KEPT_DIGITS = 12  # of a seal, enough to name it by
+KEPT_DIGITS = 12  # of a seal, enough to identify it
 
 
 def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
-    """Queue a mail with the seal for every proven admin, as often as the settings say; return for how many."""
+    """Email the seal to every verified admin as often as the settings say; return the number of emails queued."""
     settings = installation.settings
     with installation.write() as session:
         last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
@@ -436,9 +436,10 @@ def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerPro
 
 
 def is_seal_email_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
-    """Decide whether tonight's seal goes out by mail.
+    """Return whether to email tonight's seal.
 
-    It does on the first night, then every `days` days (0: never), and on the night on which a check finds a fault first.
+    It's emailed on the first night, then every `days` days (never if 0), and on the first night on which a check finds
+    a fault.
     """
     if days == 0:
         return False

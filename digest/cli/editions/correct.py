@@ -1,4 +1,4 @@
-"""The command that corrects an edition which went out."""
+"""The command that corrects an edition after it was sent."""
 
 import click
 
@@ -89,7 +89,7 @@ def _list_corrections(context: CommandContext, edition: str) -> None:
 
 
 def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
-    """Approve the email of a correction and queue it, or request it. Exits with 1 where it still takes an approval."""
+    """Approve and queue the email of a correction, or request it. Exit with 1 if it still needs an approval."""
     installation, actor = context.installation, context.actor
     email = correction_emails.read_correction_email(installation, edition, number)
     if email.is_approved:
@@ -121,7 +121,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
 
 
 def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
-    """Return what has to be confirmed, with the number of recipients."""
+    """Return the confirmation question, with the number of recipients."""
     count = count_with_noun(audience.recipients, "subscriber")
     if is_request:
         return f"Request the email to {count}? It's only sent once it's approved."
@@ -131,7 +131,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 
 
 def describe_correction_audience(audience: CorrectionAudience) -> str:
-    """Say in a sentence who got an error."""
+    """Return a sentence on how many subscribers got an error."""
     return (
         f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with unknown status contained the error. "
         f"{audience.gone:,} of those subscribers have unsubscribed since. {audience.spared:,} messages didn't contain "

@@ -1,4 +1,4 @@
-"""The commands that work on an edition: draft, show, check, approve. `digest send` is in `send`."""
+"""The commands that draft, show, check, and approve an edition. `digest send` is in `send`."""
 
 import sys
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ MAX_LEFT_OUT_SHOWN = 20
 
 
 def explain_proposal(proposal: Proposal) -> Iterator[str]:
-    """Write the whole explanation, line by line."""
+    """Yield the lines of the full explanation of a proposal."""
     for section, placed in proposal.sections.items():
         if not placed:
             continue
@@ -74,7 +74,7 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     yield f"     {scored.score:8.2f}  sum"
 
 
-EXIT_ANSWER_NO = 1  # a rule of preflight fails, an edition is held, or it takes another approval
+EXIT_ANSWER_NO = 1  # a preflight rule fails, an edition is incomplete, or it needs another approval
 
 
 @click.command(
@@ -181,7 +181,7 @@ def show(context: CommandContext, edition: str, form: editions.EditionFormat, ou
 
 
 def print_preflight_rules(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
-    """Print every rule of preflight with its one line, and end."""
+    """Print all preflight rules with their descriptions, and exit."""
     if wanted and not context.resilient_parsing:
         for rule in PREFLIGHT_RULES.values():
             click.echo(f"{rule.name:18} {rule.description}")
@@ -267,7 +267,7 @@ def approve(
 
 
 def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: tuple[str, ...]) -> None:
-    """Approve an edition by its mark. Exits with 1 where it still takes another approval."""
+    """Approve an edition by its approval code. Exit with 1 if it still needs another approval."""
     installation = context.installation
     about, now = (installation, edition, mark), context.now()
     result = edition_approval.approve_edition(*about, actor=context.actor, now=now, confirmed=confirmed)
@@ -282,12 +282,12 @@ def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: t
 
 
 def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:
-    """Print who has approved a draft, what became of that, and the command that approves it.
+    """Print a draft's approvals and their status, and the command that approves it.
 
     Raises:
-        ApprovalError: it's no draft.
+        ApprovalError: it isn't a draft.
     """
-    mark = approvals.read_approval_code(installation, edition)  # first: an edit since makes it void
+    mark = approvals.read_approval_code(installation, edition)  # read first, as a later edit invalidates it
     overview = read_edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")

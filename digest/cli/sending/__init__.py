@@ -1,1 +1,1 @@
-"""Commands that send, stop, and follow an edition."""
+"""Commands that send, stop, and monitor an edition."""

@@ -1,4 +1,4 @@
-"""The commands that control what is sent: pause, resume, or cancel an edition, and pause all sending."""
+"""The commands that control sending: pause, resume, or cancel an edition, and pause all sending."""
 
 import click
 
@@ -29,7 +29,7 @@ def pause(context: CommandContext, edition: str, is_all: bool, because: str | No
         )
         click.echo(str(hold))
         return
-    from digest.app.sending import send_control as sending  # what pauses all sending starts without it
+    from digest.app.sending import send_control as sending  # pausing all sending starts faster without it
 
     result = sending.pause_edition(
         context.installation, edition, reason=because or "", actor=context.actor, now=context.now()
@@ -65,7 +65,7 @@ def resume(context: CommandContext, edition: str, is_all: bool) -> None:
 
 
 def _refuse_edition() -> None:
-    """Refuse an EDITION next to --all, which would pause more than its reader means."""
+    """Refuse an EDITION together with --all, which would pause more than intended."""
     source = click.get_current_context().get_parameter_source("edition")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("EDITION and --all can't be combined. Leave one of them out.")

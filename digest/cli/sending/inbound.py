@@ -1,4 +1,4 @@
-"""`digest inbound`: what came back of the messages that left, read and applied at once."""
+"""`digest inbound`: read and apply bounces and provider events immediately."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""`digest refused`: what mail servers refused of an edition, and why; acknowledging it, and sending it again."""
+"""`digest refused`: an edition's refusals with their reasons; acknowledging them, and sending emails again."""
 
 from collections.abc import Iterator, Sequence
 

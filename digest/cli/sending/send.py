@@ -1,4 +1,4 @@
-"""`digest send`: an edition to its readers, or as a test to the staff. It imports as little as it can: it starts quickly."""
+"""`digest send`: send an edition to its subscribers, or a test to the staff. It imports little to start quickly."""
 
 from collections.abc import Sequence
 
@@ -15,10 +15,10 @@ from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
 from subscribers.phrases import count_with_noun
 
-EXIT_STILL_WAITING = 1  # or the counts do not balance, or not all of a test was accepted
-EXIT_UNCERTAIN = 3  # nothing waits, and nobody knows whether all of it arrived
-EXIT_REFUSED = 4  # nothing waits, and more was refused than may pass unnoticed
-POLL_SECONDS = 2.0  # between two looks whether an edition still rests, or others still hand its last messages over
+EXIT_STILL_WAITING = 1  # or the counts don't balance, or not all test emails were accepted
+EXIT_UNCERTAIN = 3  # nothing is waiting, but the status of some messages is unknown
+EXIT_REFUSED = 4  # nothing is waiting, but there are refusals that need a decision
+POLL_SECONDS = 2.0  # between checks for a resumed edition, or for the end of another process's send
 
 
 @click.command(
@@ -78,7 +78,7 @@ def _recheck_articles(context: CommandContext, name: str) -> None:
 
 
 def _explain_rest(context: CommandContext, report: SendReport) -> int:
-    """Say what stopped a send, and what is left of it; return the exit code of that."""
+    """Print why a send stopped and what remains; return the exit code."""
     counts, stop_reason = report.delivery_counts, report.stop_reason or report.wait_reason
     if stop_reason:
         click.echo(f"Stopped: {stop_reason}", err=True)
@@ -102,10 +102,10 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
 
 
 def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:
-    """Send until nothing is due; return None where a signal came before all.
+    """Send until nothing is due; return the last report, or None if a signal came first.
 
-    What another process is handing over is waited for, its lease at the longest, for the outcome is known then. With
-    `wait`, stay until nothing waits, something goes wrong or a signal comes.
+    Wait for messages that another process is handing over, at most until its lease ends, as their result is known then.
+    With `wait`, stay until nothing is waiting, an error occurs, or a signal comes.
     """
     installation, report, waiting_for = context.installation, None, ""
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
@@ -144,7 +144,7 @@ def _is_over(report: SendReport, *, wait: bool) -> bool:
 
 
 def _rest_seconds(report: SendReport, context: CommandContext) -> float:
-    """Return for how many seconds to wait until something may be due again."""
+    """Return the number of seconds until something may be due again."""
     if report.next_due_at is None:
         return POLL_SECONDS
     seconds = (report.next_due_at - context.now()).total_seconds()
@@ -152,14 +152,14 @@ def _rest_seconds(report: SendReport, context: CommandContext) -> float:
 
 
 def _reason_for_rest(report: SendReport) -> str:
-    """Say why some of an edition is still open."""
+    """Return why part of an edition is still unsent."""
     if report.ends_elsewhere:
         return "another process, such as 'digest serve', is sending the last messages"
     return report.wait_reason or "the rest is due later"
 
 
 def _resume_time(report: SendReport, context: CommandContext) -> str:
-    """Say from when the rest may go; empty where that is now, or unknown."""
+    """Return when the rest continues, or an empty string if that's now or unknown."""
     if report.next_due_at is None or report.awaits_decision or report.next_due_at <= context.now():
         return ""
     local = report.next_due_at.astimezone(context.installation.settings.file.publication.zone)
@@ -167,7 +167,7 @@ def _resume_time(report: SendReport, context: CommandContext) -> str:
 
 
 def _send_test(context: CommandContext, edition: str, to: Sequence[str]) -> None:
-    """Send a test, and print a line for each member of the staff."""
+    """Send a test and print a line for each recipient."""
     report = sending.send_test_email(context.installation, edition, to=to, actor=context.actor, clock=context.now)
     click.echo(f"Test of {report.edition} to the team:")
     for result in report.tested:

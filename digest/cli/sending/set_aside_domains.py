@@ -1,4 +1,4 @@
-"""`digest set-aside`: the emails that a stop rule set aside, and sending or dropping them."""
+"""`digest set-aside`: the emails that stop rules set aside, and sending or dropping them."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""`digest status`: where an edition stands."""
+"""`digest status`: the status of an edition."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -59,7 +59,7 @@ def _describe_edition(overview: EditionStatus | None) -> Iterator[str]:
     }
     for title, value in rows.items():
         if value or title != "sending":
-            yield f" {title:<12}  {value}"  # not a table of rich's, which takes 30 ms to import
+            yield f" {title:<12}  {value}"  # not one of Rich's tables, which take 30 ms to import
     if doubts := overview.delivery_counts[DeliveryState.UNCERTAIN]:
         yield f"{doubts:,} with unknown status. To list and resolve them: digest uncertain {overview.name}"
     if overview.delivery_counts[DeliveryState.REFUSED]:

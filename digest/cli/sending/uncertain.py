@@ -1,4 +1,4 @@
-"""`digest uncertain`: messages of which nobody knows whether they arrived; a log or an admin's word settles them."""
+"""`digest uncertain`: messages with unknown status, resolved by a log or an admin's decision."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -26,7 +26,7 @@ from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from subscribers.phrases import count_with_noun, sentence
 
-MAX_ROWS_SHOWN = 50  # rows of the table; --json lists all
+MAX_ROWS_SHOWN = 50  # of the table; --json lists all
 ALL, SILENT = "all", "silent"
 
 
@@ -145,7 +145,7 @@ def _check_words(
     log_files: Sequence[Path],
     because: str | None,
 ) -> None:
-    """Check that one word is given, that it fits what it is said of, and that a reason goes with it."""
+    """Check that only one decision is given, that it applies to these messages, and that it has a reason."""
     if len(ids_by_resolution) + bool(log_files) > 1:
         raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
     if of_notices and log_files:
@@ -213,7 +213,7 @@ def _describe_resolution(
 def _resolve_by_log(
     context: CommandContext, name: str, evidence: LogEvidence, *, because: str, yes: bool, as_json: bool
 ) -> None:
-    """Show what a log says, and settle it after one word. Without a terminal to answer at, `--yes` is the word."""
+    """Show what a log says, and apply it once confirmed, or with `--yes`."""
     resolvable = len(evidence.events) + len(evidence.not_accepted)
     if not as_json:
         print_lines(_describe_evidence(name, evidence))
@@ -251,7 +251,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
 
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
-    """Say in plain words what may come of it."""
+    """Return the consequences of a decision in plain words."""
     outcomes = {
         UncertainResolution.ACCEPTED: "be marked as accepted. Subscribers who didn't get the email won't get it.",
         UncertainResolution.LOST: "be marked as lost and not sent again.",

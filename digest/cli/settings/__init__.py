@@ -1,1 +1,1 @@
-"""Commands for templates and pictures."""
+"""Commands for templates and images."""

@@ -1,4 +1,4 @@
-"""`digest templates`: the mail's and the pages' templates, and copies of them to change."""
+"""`digest templates`: the templates of emails and pages, and copies to customize."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""`digest collect`: gather articles from the sources of the settings, or from files."""
+"""`digest collect`: collect articles from the configured sources or from files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.sources.readership import ReadershipImportResult
 from digest.collect.visits.collection_run import SourceReport
 
-EXIT_NOTHING_READ = 1  # something was tried, and nothing could be read
+EXIT_NOTHING_READ = 1  # no source could be read
 
 
 @click.command(
@@ -114,7 +114,7 @@ def _report_state(report: SourceReport) -> Text:
 
 
 def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
-    """Say why items were rejected, each reason once a source, and what the readership brought."""
+    """Yield why items were rejected, one line per reason and source, and the results of readership imports."""
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
             rejected = [item.place for item in report.rejected if item.reason == reason]

@@ -1,4 +1,4 @@
-"""`digest sources`: list the sources with their health, add some, try one, import a reader's list."""
+"""`digest sources`: list sources with their health, and add, test, remove, import, and export them."""
 
 import json
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from digest.cli.context import (
 from digest.settings import SOURCE_SECTIONS
 from subscribers.phrases import count_with_noun
 
-_MAX_ITEMS_SHOWN = 10  # items of a source under test
+_MAX_ITEMS_SHOWN = 10  # items shown by a test
 
 
 @click.group(epilog="\b\nExample:\n  digest sources add https://www.example.org/ && digest sources list")

@@ -1,1 +1,1 @@
-"""`digest subscribers`: the list and the people on it."""
+"""`digest subscribers`: the list and its subscribers."""

@@ -1,4 +1,4 @@
-"""`digest subscribers`: people by hand, one at a time, each with the evidence of their consent."""
+"""`digest subscribers`: actions on individual subscribers, recorded with evidence of consent or a reason."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Lists that come and go: `digest subscribers import`, `export`, `ask`, and `pull`."""
+"""Imports and exports: `digest subscribers import`, `export`, `ask`, and `pull`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ from subscribers.transfer.options import ImportOptions
 
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
-    """Print which imports were not finished, with how many people each."""
+    """Print the unfinished imports with the number of people in each."""
     unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
     if as_json:
         rows = [
@@ -58,10 +58,10 @@ def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
 
 
 def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
-    """Drop an import that was not finished, once somebody has confirmed it.
+    """Abandon an unfinished import after a confirmation.
 
     Raises:
-        UnknownImportError: there is no such import, or it was finished.
+        UnknownImportError: there's no such import, or it was finished.
     """
     now = context.now()
     people = context.act(list_transfers.count_import_people, batch, now=now)
@@ -80,7 +80,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
 
 
 def undo_finished_import(context: CommandContext, batch: int, reason: str, *, confirmed: bool) -> None:
-    """Take a finished import back, once somebody has confirmed it.
+    """Undo a finished import after a confirmation.
 
     Raises:
         ImportUndoError: the import can't be undone.
@@ -199,11 +199,11 @@ def import_list(
 def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool, outcomes: Path | None
 ) -> tuple[ImportReport, Path | None]:
-    """Import a file, or only count what that would do; name the file of its rejected rows."""
+    """Import a file, or only count the effects; return the report and the file of rejected rows, if any."""
     now = context.now()
     if outcomes is not None and outcomes.exists():
         raise CommandRefusedError(f"{outcomes} already exists. Choose another name.")
-    # An import that is interrupted leaves it: the next run goes on with it.
+    # An interrupted import leaves this file, and the next run continues with it.
     account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
     try:
         with show_progress("Importing" if commit else "Looking") as progress:
@@ -228,7 +228,7 @@ def _run_import(
 
 
 def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
-    """Write what every row came to; nothing of a file that came in before."""
+    """Write the row results, unless the file was already imported."""
     if report.already_imported:
         account.unlink()
     else:
@@ -236,7 +236,7 @@ def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
 
 
 def _name_outcome(reason: RowReason) -> str:
-    """Return what a row comes to, in the words under which the report counts it."""
+    """Return a row's result in the words of the report."""
     return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not recorded"
 
 
@@ -454,7 +454,7 @@ _OUTCOME_TEXTS = {
 def describe_import(
     report: ImportReport, *, committed: bool, rejected_file: Path | None, other_unfinished: Sequence[UnfinishedImport]
 ) -> Iterator[str]:
-    """Give the lines: the file, the counts, the first problems, and how to go on."""
+    """Yield the lines of a report: the file, the counts, the first problems, and the next step."""
     survey = report.survey
     yield f"{survey.path.name}: {survey.layout.origin}, {count_with_noun(survey.rows, 'row')}, {survey.encoding}."
     yield from survey.warnings

@@ -26,7 +26,7 @@ from subscribers.transfer.suppressions.suppression_adoption import AdoptionRepor
 
 
 def _read_passphrase(_context: click.Context, _parameter: click.Parameter, file: Path | None) -> str:
-    """Return the first line of a file; empty if there's none."""
+    """Return the first line of a file, or an empty string without a file."""
     if file is None:
         return ""
     with file.open(encoding="utf-8") as lines:
@@ -34,7 +34,7 @@ def _read_passphrase(_context: click.Context, _parameter: click.Parameter, file:
 
 
 def passphrase_option() -> Callable[..., Any]:
-    """Make the option for scripts, which can't be asked for a passphrase."""
+    """Return the passphrase option, for scripts, which can't be prompted."""
     return click.option(
         "--passphrase-file",
         "passphrase",

@@ -1,1 +1,1 @@
-"""Commands that set up, examine, back up, and upgrade the installation."""
+"""Commands that set up, check, back up, and upgrade the installation."""

@@ -1,4 +1,4 @@
-"""`digest audit`: who did what, when; shown or exported."""
+"""`digest audit`: show or export the audit log."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""`digest backup` and `digest restore`: one file with everything, and back."""
+"""`digest backup` and `digest restore`: save everything to a single file, and restore it."""
 
 import sys
 from collections.abc import Iterator
@@ -87,7 +87,7 @@ def _is_terminal() -> bool:
 
 
 def _ask_new_passphrase() -> str:
-    """Ask for the passphrase of one backup; empty where nobody can be asked."""
+    """Ask for the passphrase of a backup; return an empty string if there's no terminal."""
     if not _is_terminal():
         return ""
     click.echo(
@@ -123,7 +123,7 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
 
 
 def _describe_keys(context: CommandContext) -> str:
-    """Say with which keys the addresses of a backup open: not with a file that belongs to another database."""
+    """Return which keys decrypt a backup's addresses, or why the key file doesn't."""
     try:
         _ = context.installation.keys
     except ApplicationError as exc:
@@ -183,7 +183,7 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
 
 
 def _ask_passphrase(settings: Settings, file: Path) -> Settings:
-    """Return the settings with the passphrase of a backup, asked for where somebody sits at a terminal and it's needed."""
+    """Return the settings with the passphrase of a backup, asking for it if it's needed and there's a terminal."""
     if not _is_terminal() or not backups.needs_passphrase(settings, file):
         return settings
     passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
@@ -191,7 +191,7 @@ def _ask_passphrase(settings: Settings, file: Path) -> Settings:
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
-    """Find who restores. A staff member is looked up in the database that is there, which is closed again."""
+    """Return the actor of a restore. A staff member is looked up in the existing database, which is then closed."""
     if context.acting_email is None:
         return context.terminal
     with open_installation(context.settings) as installation:

@@ -1,4 +1,4 @@
-"""The commands that set an installation up, look after it and serve it: init, doctor, serve."""
+"""The commands that create, check, and serve an installation: init, doctor, and serve."""
 
 import os
 from collections import Counter
@@ -144,7 +144,7 @@ def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
 
 
 def _examine_installation(context: CommandContext, world: NetworkAccess | None) -> list[DoctorFinding]:
-    """Examine the installation, or what keeps it closed; with a world ask that too, and show how far it is."""
+    """Check the installation, or why it can't be opened; with `world`, also run online checks, showing progress."""
     try:
         installation = context.installation_as_it_is
     except SettingsError as exc:
@@ -159,10 +159,10 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:
-    """Read the number of a name server, and its port.
+    """Parse the IP address of a name server, and its port.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: it isn't valid.
     """
     address, port = text, str(DNS_PORT)
     if text.count(":") == 1:
@@ -202,7 +202,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 t
 @pass_command_context
 def serve(context: CommandContext, host: str, port: int, schedule: bool, emails: tuple[str, ...]) -> None:
     """Serve the public, editor, and admin pages, and run scheduled jobs, until stopped."""
-    from scheduler import JobScheduler  # the one upward import: serving starts the timetable beside the pages
+    from scheduler import JobScheduler  # the only upward import, as serving starts the scheduler too
 
     logs.configure_logging(log_format=context.settings.log_format)
     follow_port(context, port)
@@ -229,16 +229,16 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
 
 
 def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:
-    """Make a one-time sign-in link for each of these team members; return it after their role and address."""
+    """Create a one-time sign-in link for each team member; return (role and address, link) pairs."""
     links = [context.act(make_sign_in_link, email, now=context.now()) for email in emails]
     roles = [context.act(read_staff_role, email, now=context.now()) for email in emails]
     return [(f"the {role} {email}", link) for role, email, link in zip(roles, emails, links, strict=True)]
 
 
 def follow_port(context: CommandContext, port: int) -> None:
-    """Have links lead to the port that's served if the base URL is the default.
+    """Set the port being served in links if the base URL is the default.
 
-    It's set in the environment, so that it holds when the settings are read again, and for the program's own processes.
+    It's set in the environment, so that it also applies when the settings are reloaded, and to child processes.
     """
     default = Settings.model_fields["base_url"].default
     if port and context.settings.base_url == default:
@@ -247,6 +247,6 @@ def follow_port(context: CommandContext, port: int) -> None:
 
 
 def _local_link(link: str, port: int) -> str:
-    """Return a link of this machine with the port that is served; another machine's as it is, for a proxy leads here."""
+    """Return a loopback link with the port being served. Other links are unchanged, as a proxy forwards them."""
     parts = urlsplit(link)
     return parts._replace(netloc=f"{parts.hostname}:{port}").geturl() if is_loopback(parts.hostname or "") else link

@@ -1,4 +1,4 @@
-"""`digest keys`: which keys there are, what hangs on them, and a fresh one of a kind."""
+"""`digest keys`: list, rotate, restore, and protect the keys."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -103,7 +103,7 @@ Exit codes:
 @pass_command_context
 def restore_key_file(context: CommandContext, file: IO[str], replace: bool) -> None:
     """Restore the key file from a recovery copy (FILE, or - for standard input), if it belongs to this database."""
-    # After a loss the keys may come back before the database does.
+    # After a loss, the keys may be restored before the database.
     with open_installation(context.settings, may_create=True) as installation:
         actor = context.identify_actor(installation)
         copy = file.read()
@@ -179,7 +179,7 @@ def _print_rotation(result: RotationResult) -> None:
 
 
 def print_recovery_copy(file: Path, recovery_copy: str | None, *, is_secret: bool = False) -> None:
-    """Print the recovery copy of keys that were just made; None: they were there already. One that's secret is left in its file."""
+    """Report new keys, with their recovery copy unless it's secret. None means that the key file already existed."""
     if recovery_copy is None:
         click.echo(f"{file} already exists and wasn't changed")
         return

@@ -1,4 +1,4 @@
-"""`digest migrate` and `digest upgrade`: everything into another database, and the schema brought up to date."""
+"""`digest migrate` and `digest upgrade`: move everything to another database, and upgrade the schema."""
 
 import os
 import sys
