@@ -1,4 +1,4 @@
-"""The owner of an installation's folder, as whom root's commands continue so that the service can use the new files."""
+"""Running root's commands as the owner of the installation's folder, so that the service can use their files."""
 
 import errno
 import os

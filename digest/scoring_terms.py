@@ -114,7 +114,7 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Return the logarithm of the story's daily reads relative to the week's highest."""
+    """Return the logarithm of the story's daily reads as a share of that of the week's highest."""
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
         return None

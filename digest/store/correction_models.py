@@ -13,7 +13,7 @@ from subscribers.store.models import Base, Moment
 
 
 class Correction(KeyedSealModel):
-    """A correction of one text of one story after the edition began to be sent; never changed in its text or deleted.
+    """A correction of one text of a story after its edition began to be sent. It's kept, and its text never changes.
 
     `url` is the story's link in the edition, `section` its section's key, and `field` the text that was wrong. `signed`
     is the name that subscribers see. The email is requested at most once (`mail_asked_at`). `mail_statement` lists what
@@ -45,7 +45,7 @@ class Correction(KeyedSealModel):
     field: Mapped[Str20]  # headline | summary
     was: Mapped[str]
     becomes: Mapped[str]
-    note: Mapped[str]  # what was wrong, for readers
+    note: Mapped[str]  # what was wrong, for subscribers
     is_carried: Mapped[bool]  # appears in the next edition
     mail_asked_at: Mapped[datetime | None]
     mail_asked_by: Mapped[Str200] = mapped_column(default="", server_default="")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-import subscribers.store.signup_models  # noqa: F401 - so do these
+import subscribers.store.signup_models  # noqa: F401 - registers its tables
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
@@ -94,7 +94,7 @@ class Article(Base):
         UniqueConstraint("source_id", "key", name="uq_article_one_row_an_item"),
         Index("ix_article_window", "dated_at"),  # drafting: the articles of a window
         Index("ix_article_url", "url"),  # the same page from several sources; readership
-        {"sqlite_autoincrement": True},  # ids are never reused
+        {"sqlite_autoincrement": True},  # IDs are never reused
     )
 
     id: Mapped[RowId]
@@ -305,7 +305,7 @@ class EditionStory(Base):
 
 
 class StoredDocumentFrequencies(Base):
-    """How many earlier articles each word appears in, frozen for the window that opens at a moment."""
+    """The number of earlier articles that each word appears in, frozen for the window that opens at a moment."""
 
     __tablename__ = "word_table"
 

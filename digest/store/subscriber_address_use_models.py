@@ -7,7 +7,7 @@ from subscribers.store.models import Base, Moment
 
 
 class SubscriberAddressUseCount(Base):
-    """How often an actor did one kind of thing with addresses, and since when; it names no subscriber."""
+    """The number of times an actor used addresses in one way, and since when; it names no subscriber."""
 
     __tablename__ = "address_use"
 

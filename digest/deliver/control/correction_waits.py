@@ -1,7 +1,7 @@
 """Corrections whose message the mail server refused: their emails wait for an hour and are then retried.
 
-An edition would be paused until someone resumes it. A correction shouldn't depend on that, since the error persists
-meanwhile.
+An edition would be paused until someone resumes it. A correction shouldn't depend on that, since the error stays
+uncorrected until then.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _IS_WAIT = _NAME.startswith(_PREFIX)
 
 @dataclass(frozen=True, slots=True)
 class CorrectionWait:
-    """How long the emails of a correction wait, and the reply that refused the message."""
+    """The end of the wait of a correction's emails, and the reply that refused the message."""
 
     until: datetime
     reply: str

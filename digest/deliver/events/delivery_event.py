@@ -20,7 +20,7 @@ ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the 
 
 
 class EventKind(StrEnum):
-    """What an event reports."""
+    """The kind of an event."""
 
     ACCEPTED = "accepted"  # the provider took it, and will deliver it
     DELIVERED = "delivered"  # the recipient's server took it

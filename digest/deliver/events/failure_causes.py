@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class FailureCause(StrEnum):
-    """What a failure says about the address."""
+    """The cause of a failure, by what it means for the address."""
 
     NONE = ""  # nothing: a network error, a deferral, or a problem of the provider
     NO_MAILBOX = "no mailbox"  # the mailbox doesn't exist: never emailed again

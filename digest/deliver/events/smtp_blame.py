@@ -1,4 +1,4 @@
-"""What a mail server's reply blames and what follows, by stage of the SMTP conversation and reply codes.
+"""The table of what SMTP replies blame and what follows from them, by stage of the conversation and codes.
 
 Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section
 6; RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never parsed.
@@ -27,7 +27,7 @@ class SmtpStage(StrEnum):
 
 
 class BlamedParty(StrEnum):
-    """What a reply blames."""
+    """The party that a reply blames."""
 
     ADDRESS = "the address"
     DOMAIN = "the receiving domain"
@@ -37,7 +37,7 @@ class BlamedParty(StrEnum):
 
 
 class ReplyConsequence(StrEnum):
-    """What follows from a reply."""
+    """The consequence of a reply."""
 
     REFUSE = "ends this delivery"
     SUSPECT = "tries again, and stops if others are refused too"

@@ -52,7 +52,10 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class MailboxPoller:
-    """What polling a mailbox needs. `queue` queues an email; `stopping` says whether the process is about to end."""
+    """The resources for polling a mailbox.
+
+    `queue` queues an email; `stopping` says whether the process is about to end.
+    """
 
     database: Database
     keys: KeyRing

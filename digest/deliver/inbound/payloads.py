@@ -142,10 +142,10 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.MailboxEvent) -> DeliveryEvent:
-    """Return an event with its delivery, which for a complaint is the quoted Message-ID's, sent to that subscriber.
+    """Return an event with its delivery, for which a complaint must quote the Message-ID.
 
-    Without such a delivery, the token may come from a forwarded email. It then only grants its holder an unsubscribe,
-    recorded for the last message handed over, or for the person alone if none is kept anymore.
+    Otherwise, the token may come from a forwarded email. It then only grants its holder an unsubscribe, recorded for
+    the subscriber's last message handed over, or for the person alone if none is kept anymore.
     """
     if mailbox_event.subscriber is None:
         return mailbox_event.event

@@ -5,7 +5,7 @@ lists, and erasures are None if the provider doesn't have them. A provider's sec
 its `variables.toml`, where the settings find them. Importing a `kind` must be cheap, since it happens at every start.
 """
 
-from __future__ import annotations  # the types of its fields are imported by the providers alone
+from __future__ import annotations  # only the providers import the types of its fields
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -129,7 +129,7 @@ class ErasureOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProviderErasures:
-    """How to ask a provider to erase an address that it got from us.
+    """The means of asking a provider to erase an address that it got from us.
 
     `recipient_prefix` begins every text that `describe_recipient` returns. `open_eraser` returns a function that
     requests the erasure of one address, or None if the settings give no access; it raises `ProviderSettingsError` if
@@ -191,10 +191,10 @@ class ProviderKind:
     leaves_machine: Callable[[Settings], bool]
     describe_recipient: Callable[
         [Settings, SubscriberLanguage], str
-    ]  # who got one message, for the list of disclosures
+    ]  # the recipient of one message, for the list of disclosures
     describe_address_recipients: Callable[
         [Settings, SubscriberLanguage], tuple[str, ...]
-    ]  # who gets addresses, for the privacy page
+    ]  # the recipients of addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     setup_form: type[ProviderSetupAnswers]
     # Remedies by check of `digest doctor`, such as "provider-account".

@@ -56,7 +56,7 @@ _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re
 
 @dataclass(frozen=True, slots=True)
 class MailReportResult:
-    """What a report says: `status` contains codes, and `reason` text without addresses."""
+    """The verdict of a report: `status` contains codes, and `reason` text without addresses."""
 
     kind: EventKind
     cause: FailureCause = FailureCause.NONE
@@ -188,10 +188,10 @@ _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![
 
 
 class IgnoreReason(StrEnum):
-    """Why a message is ignored."""
+    """The reason why a message is ignored."""
 
     FOREIGN = "foreign"  # it isn't about a message of ours
-    UNPROVEN = "unproven"  # a report without a return path of ours
+    UNPROVEN = "unproven"  # a report without one of our return paths
     AMBIGUOUS = "ambiguous"  # it names two of our messages
     AUTOMATIC = "automatic"  # an automatic reply, such as a vacation notice
     PERSONAL_REPLY = "letter"  # a person replied to the return path

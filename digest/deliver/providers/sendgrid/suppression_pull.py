@@ -96,12 +96,12 @@ MAX_PAGES = 1000  # per night, for all lists: half a million entries; the next n
 MAX_SECONDS = 600.0
 PEOPLE_PER_TRANSACTION = 100
 NEEDED_PERMISSION = "Suppressions (read)"
-_ACCOUNT_FAILURES = frozenset({401, 429})  # the other lists would answer the same
+_ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would fail, too
 
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """How far a list has been read; times are in seconds since 1970.
+    """The position in a list, which has been read so far; times are in seconds since 1970.
 
     Everything until `through` has been read. During a reading (if `until` is set), so have the first `offset` entries
     between `since` and `until`.

@@ -197,7 +197,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return how to have both unsubscribe headers signed; by default, OpenDKIM signs only one of them."""
+        """Return the step for signing both unsubscribe headers, of which OpenDKIM signs only one by default."""
         del sender_domain, base_url
         if self.signs_here:
             return ()

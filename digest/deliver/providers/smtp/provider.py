@@ -31,7 +31,7 @@ MAX_HELD, MAX_AHEAD = 50, 32  # messages, including those being sent and those w
 AHEAD_SECONDS = 0.1  # how long they should wait: longer than a report and claiming the next messages take
 MAX_AHEAD_SECONDS = 0.25  # messages that waited longer aren't tried, since their consent was checked too long ago
 REPORTED_TOGETHER = 25  # outcomes that are reported without waiting for more
-MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second while connections idle
+MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second if connections are idle
 FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection beyond the server's limit is tried
 _ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 

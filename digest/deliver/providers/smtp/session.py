@@ -2,7 +2,7 @@
 
 import os
 import select
-import smtplib  # its errors are all OSErrors
+import smtplib  # all of its errors are OSErrors
 import ssl
 import threading
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class SmtpConnector:
 
     @property
     def sign_in_remedy(self) -> str:
-        """What to do when the server rejects the sign-in."""
+        """The remedy for a rejected sign-in."""
         scheme = "smtps" if self.server.tls_mode == "implicit" else "smtp"
         return (
             f"Correct the user and password in the line DIGEST_MAIL_URL of {self.server.settings_place}, in the "

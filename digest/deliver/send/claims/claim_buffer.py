@@ -36,7 +36,10 @@ class ClaimBuffer:
         return [delivery.delivery_id for delivery in self.deliveries]
 
     def next_to_begin(self, claimed: Sequence[ClaimedEditionDelivery], count: int) -> Sequence[ClaimedEditionDelivery]:
-        """Return at least `count` deliveries, if there are as many, to mark as being handed over with this claim."""
+        """Return the deliveries to mark as being handed over with this claim.
+
+        Afterward, all buffered deliveries are marked, and at least `count` if there are as many.
+        """
         return [*self.deliveries, *claimed][self.begun : max(len(self.deliveries), count)]
 
     def fill(self, claimed: Iterable[ClaimedEditionDelivery], attempted: int, now: datetime) -> None:

@@ -60,7 +60,10 @@ def _end_delivery(state: DeliveryState, outcome: MessageOutcome) -> StateChange:
 
 
 def end_without_retry(change: StateChange) -> StateChange:
-    """Return the change of a delivery that gets one attempt: `expired`, or `cancelled` if untried, not waiting."""
+    """Return the final change of a delivery that gets only one attempt.
+
+    Instead of waiting, it becomes `expired`, or `cancelled` if untried.
+    """
     if change.state is not DeliveryState.WAITING:
         return change
     state = DeliveryState.EXPIRED if change.attempted else DeliveryState.CANCELLED

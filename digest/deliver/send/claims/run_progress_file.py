@@ -43,7 +43,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class DeadRun:
-    """What a finished run left in its file: the outcomes of the messages it was handing over, by delivery.
+    """The content of a finished run's file: the outcomes of the messages it was handing over, by delivery.
 
     A claimed delivery that isn't among them hadn't begun to be sent.
     """

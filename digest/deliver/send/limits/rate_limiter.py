@@ -145,7 +145,7 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """What a claim takes from domains' limits. It locks all of their rows at the first message for one of them."""
+    """A claim's use of domain limits, which locks all of their rows at the first message for one of them."""
 
     session: Session
     limits: DomainLimits

@@ -39,7 +39,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class SendAllowance:
-    """How many messages may be sent now; if none, when more may be (`available_at`) and the `reason`."""
+    """The number of messages that may be sent now; if none, when more may be (`available_at`) and the `reason`."""
 
     messages: int
     available_at: datetime | None = None
@@ -140,7 +140,7 @@ class SpacedRate:
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """What was sent under a rolling rate: until when it's paid for, and the messages sent at recent times."""
+    """The messages sent under a rolling rate: until when they're paid for, and the numbers at recent times."""
 
     paid_until: datetime = _NEVER
     recent: tuple[tuple[datetime, int], ...] = ()
@@ -171,7 +171,7 @@ class RollingWindowRate:
 
     @property
     def max_burst(self) -> int:
-        """The number of messages that may be sent at once without delays to make up for."""
+        """The number of messages that may be sent at once if there are no delays to make up for."""
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
     def allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:

@@ -29,7 +29,10 @@ _Judged = tuple[SendTask, MessageOutcome]
 
 @dataclass(slots=True)
 class MessageSuspicion:
-    """What a run's refusals say about its message; it probes if `suspect_reply` is set and nothing was accepted."""
+    """A run's evidence that its message is at fault.
+
+    It sends probes if `suspect_reply` is set and nothing was accepted.
+    """
 
     was_accepted: bool  # for any subscriber, including earlier runs
     suspect_reply: str = ""

@@ -58,7 +58,7 @@ _SEPARATOR = "\n"  # between an event's texts, which are single lines
 
 
 class RefusalReason(StrEnum):
-    """Why a message was refused: what the refusal blames, or what it says about the address."""
+    """The reason for a refusal: the party it blames, or what it says about the address."""
 
     MESSAGE = "message"
     RELAY = "relay"

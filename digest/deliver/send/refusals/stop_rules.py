@@ -66,7 +66,7 @@ class FailureCounts:
 
 @dataclass(slots=True)
 class HandedOverCounts:
-    """The minimum number of an edition's messages that were sent, in total and by domain tag."""
+    """A lower bound for the number of an edition's messages that were sent, in total and by domain tag."""
 
     total: int = 0
     by_domain: Counter[str | None] = field(default_factory=Counter)
@@ -151,7 +151,7 @@ def find_stop(
     def decide() -> FailureAttribution:
         return find_domains_at_fault(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
 
-    # Failures are a larger share of fewer messages, so the minimum suffices.
+    # The minimum overstates the share of failures, so if nothing triggers here, exact counts aren't needed.
     if decide() == FailureAttribution(at_fault):
         return FailureAttribution()
     _count_exactly(session, purpose, failures, handed_over)
@@ -173,7 +173,7 @@ def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], h
 
 
 def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], handed_over: HandedOverCounts) -> bool:
-    """Return whether the edition also goes to other domains; otherwise, nothing is left to send."""
+    """Return whether the edition also goes to other domains; otherwise, setting these aside would end it."""
     if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
         return True
     tag = func.coalesce(select_domain_group_tag(Delivery.domain_tag), "")

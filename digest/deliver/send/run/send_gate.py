@@ -48,7 +48,7 @@ _GATE_QUERY = CompiledStatement(
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Which deliveries a run may claim; `stop_reason` says why it has to end and what to do, or is empty.
+    """The deliveries that a run may claim; `stop_reason` says why it has to end and what to do, or is empty.
 
     `aside` are the domains that were set aside, by tag; someone has seen those from before `resumed_at`.
     `provider_wait` is until when the provider accepts nothing from any process.

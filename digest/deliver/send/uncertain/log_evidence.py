@@ -32,7 +32,7 @@ _OVER_SMTP = ("smtp", "")
 
 
 class LogVerdict(StrEnum):
-    """What a log says about an uncertain delivery."""
+    """The verdict of a log on an uncertain delivery."""
 
     DELIVERED = "delivered"
     IN_QUEUE = "accepted, but still in transit when the log ends"
@@ -57,7 +57,7 @@ class UncertainHandover:
 
 @dataclass(frozen=True, slots=True)
 class LogEvidence:
-    """What a log says about an edition's uncertain deliveries.
+    """The evidence of a log about an edition's uncertain deliveries.
 
     `spans` are the times it covers that overlap those of the deliveries. `incomplete_reason` says why missing messages
     prove nothing, or is empty.
