@@ -148,8 +148,8 @@ class PlaceholderValues:
 
         Raises:
             UnicodeEncodeError: an address, ID, or token isn't ASCII; `subscribers.address` rejects such addresses.
-            ValueError: one of them contains a control character. A line break in an ID from the database would begin another
-                header field (RFC 5322, section 2.2), or end the message.
+            ValueError: one of them contains a control character. A line break in an ID from the database would begin
+                another header field (RFC 5322, section 2.2), or end the message.
         """
         return (
             _encode_field(self.to),

@@ -153,7 +153,7 @@ def _return_parked(session: Session, name: str, domains: Collection[SetAsideDoma
     )
     page = select(Delivery.id).where(*parked).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     ids = list(session.scalars(page))
-    if ids:  # measured from the original due time, the next deferral would end the delivery immediately
+    if ids:  # or the next deferral, which counts from the due time, would end the delivery
         session.execute(update(Delivery), [{"id": id_, "due_at": now, "next_try_at": now} for id_ in ids])
     return len(ids)
 

@@ -59,7 +59,7 @@ class EditionRelease:
 def effective_release_time(release_at: datetime, now: datetime) -> datetime:
     """Return the time from which hours count: the send time, or now if it's early or more than an hour late.
 
-    Slightly after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
+    A moment after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
     """
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 

@@ -74,7 +74,7 @@ def seal_edition(
 
 
 def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: datetime) -> list[str]:
-    """Take deliveries that the caller has locked out of their seals to send them again; return those allowed.
+    """Unseal deliveries, which the caller has locked, to send them again; return those that may be sent.
 
     Once the edition is sent, `seal_edition` seals them again.
     """

@@ -1,9 +1,10 @@
 """Handing over claimed deliveries and recording the results, for editions, notices, and test emails.
 
-1. The caller reserves rows (`delivery_claims`). 2. It checks again who may get the message, and creates a `SendTask`
-for each delivery that may be sent. 3. `HandoverRun.mark_handing_over` marks them as being handed over, in a durable
-commit before anything is sent. 4. `compose_and_hand_over_batch` composes the messages and passes them to the provider,
-possibly in another thread. 5. `HandoverRun.note_result` decides each delivery's new state; a refusal is also an event.
+1. The caller reserves rows (`delivery_claims`).
+2. It checks again who may get the message, and creates a `SendTask` for each delivery that may be sent.
+3. `HandoverRun.mark_handing_over` marks them as being handed over, in a durable commit before anything is sent.
+4. `compose_and_hand_over_batch` composes the messages and passes them to the provider, possibly in another thread.
+5. `HandoverRun.note_result` decides each delivery's new state; a refusal is also an event.
 6. `HandoverRun.write_results` stores the results, in the transaction of the next claim.
 
 After an error, unsent messages wait again. Those that may have been sent stay claimed until they're `uncertain`.
@@ -82,7 +83,7 @@ class FinishedTaskBatch:
 
     @property
     def ended(self) -> list[str]:
-        """The deliveries of which nothing will be sent anymore."""
+        """The deliveries that the provider has finished, which are none if an error left that unknown."""
         return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
 
 

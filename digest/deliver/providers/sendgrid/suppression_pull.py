@@ -1,4 +1,4 @@
-"""Nightly application of SendGrid's suppression lists, the addresses it no longer delivers to, to subscribers.
+"""Nightly pull of SendGrid's suppression lists, whose entries are applied to subscribers.
 
 They contain what events didn't report. Entries only ever remove people; deleting one brings no one back. See
 docs/decisions/0019-the-provider.md.
@@ -101,7 +101,7 @@ _ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would fail
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """The position in a list, which has been read so far; times are in seconds since 1970.
+    """The reading position in a list; times are in seconds since 1970.
 
     Everything until `through` has been read. During a reading (if `until` is set), so have the first `offset` entries
     between `since` and `until`.

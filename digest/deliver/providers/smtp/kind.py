@@ -175,7 +175,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def mail_url(self) -> str:
-        """The server's URL, which only allows a server on this machine to be used without TLS."""
+        """The server's URL, which disables TLS only for a server on this machine."""
         login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
         scheme = "smtps" if self.smtp_port == IMPLICIT_PORTS["smtps"] else "smtp"
         in_clear = scheme == "smtp" and not self.smtp_user and is_loopback(self.smtp_host)

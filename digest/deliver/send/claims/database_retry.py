@@ -57,7 +57,7 @@ class DatabaseRetry:
 
 
 def _is_unavailable(exc: DBAPIError | OSError) -> bool:
-    """Return whether waiting may help: no connection, a lock held for long, or a full disk, also for the log."""
+    """Return whether waiting may help: no connection, a long-held lock, or a full disk (even the unsubscribe log's)."""
     return isinstance(exc, OSError | OperationalError | InterfaceError) or exc.connection_invalidated
 
 

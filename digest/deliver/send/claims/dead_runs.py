@@ -1,8 +1,8 @@
 """Recovery of what dead and silent runs had claimed.
 
 A dead run's file says what happened to its messages. For a run that's silent (`run_lease`), reserved deliveries wait
-again, and those being handed over become uncertain. If its file is on another machine or in another folder, that's
-delayed until the file could be read there.
+again, and those being handed over become uncertain. If its file is on another machine or in another folder, this
+happens only after processes there have had time to read it.
 """
 
 from collections import Counter

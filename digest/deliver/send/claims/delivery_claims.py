@@ -154,7 +154,7 @@ def claim_deliveries(
     `avoided_domains`, which may be empty, they're spread over the list, and other domains come first.
 
     Consent is checked here, in the claim's transaction: deliveries become `withdrawn` if the subscriber has
-    unsubscribed, and `skipped` if they've paused or left out every section; neither are returned. Deliveries postponed
+    unsubscribed, and `skipped` if they've paused or left out every section; neither is returned. Deliveries postponed
     by a domain's limit keep waiting, and so do those of a domain or variant that was set `aside`, unless it's dropped.
     A row that was tampered with is refused.
     """

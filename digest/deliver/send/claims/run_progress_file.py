@@ -69,7 +69,7 @@ class RunFileSlots:
         self._buffer = buffer
         self._free_offsets = list(reversed(offsets))
         self._beginnings = beginnings
-        self._state_offsets: dict[str, int] = {}  # by delivery, for messages that may be being sent
+        self._state_offsets: dict[str, int] = {}  # by delivery, for messages that the provider may be sending
         self._ended: list[int] = []
 
     @property
@@ -79,7 +79,7 @@ class RunFileSlots:
 
     @property
     def is_busy(self) -> bool:
-        """Whether messages may be being sent."""
+        """Whether the provider may be sending messages."""
         return bool(self._state_offsets)
 
     def begin_batch(self, delivery_ids: Sequence[str]) -> None:

@@ -189,7 +189,7 @@ class RollingWindowRate:
         return min(free, max(self.max_burst, (now - paid_until) // self.interval + 1)), now
 
     def add_messages(self, usage: RateUsage, messages: int, now: datetime) -> RateUsage:
-        """Return the usage after `messages` more."""
+        """Return the usage after sending `messages` more."""
         paid_until = self._paid_until(usage, now) + self.interval * messages
         recent, slot = self._count_inside(usage, now), self.span / _SLOTS_PER_SPAN
         if recent and (recent[-1][0] - _NEVER) // slot == (now - _NEVER) // slot:

@@ -309,7 +309,7 @@ def iterate_refused(session: Session, edition: str, people: Collection[int] | No
 
 
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
-    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those still refused before.
+    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those changed.
 
     Consent is checked as for all messages. Events about the first attempt no longer count, and an acknowledgment only
     covers the refusals it was given for.

@@ -146,8 +146,8 @@ def _has_reported_neighbours(session: Session, purpose: str, provider: str, hand
 def build_resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
     """Return the column values of an uncertain delivery, due at `due_at`, that's resolved in this way. Pure.
 
-    A message to be sent again becomes due now: measured from its original due time, a deferral days later would end it
-    immediately. If it isn't due yet, as may happen in a restored copy, it waits until then.
+    A message to be sent again becomes due now, or a deferral, which counts from the due time, would end it immediately.
+    If it isn't due yet, as may happen in a restored copy, it waits until then.
     """
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
