@@ -1,6 +1,6 @@
-"""The newsletter: sources → articles → stories → edition → deliveries → events.
+"""The newsletter application: from sources to articles, stories, editions, deliveries, and events.
 
-Imports point down only; the order of the layers stands in `tests/test_layers.py`.
+Imports only point down; `tests/test_layers.py` lists the layers in order.
 """
 
 from importlib.metadata import PackageNotFoundError, version

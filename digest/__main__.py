@@ -1,4 +1,4 @@
-"""`python -m digest` is the `digest` command."""
+"""Entry point for `python -m digest`."""
 
 from digest.cli import main
 

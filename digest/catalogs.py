@@ -1,7 +1,7 @@
-"""Where the message catalogues of readers' languages are found, and how one is read.
+"""Message catalogs for subscribers' languages.
 
-A catalogue is `<language>/LC_MESSAGES/digest.po` below `digest/locale`, or below `locale` in the operator's folder of
-templates, which wins. It is compiled when it is read, so that what stands in the wheel is what translators write.
+A catalog is `<language>/LC_MESSAGES/digest.po` in `digest/locale`, or in `locale` in the operator's templates folder,
+which takes precedence. Catalogs are compiled when they're read, so the wheel ships the files that translators edit.
 """
 
 import io
@@ -21,11 +21,14 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 class CatalogError(ApplicationError):
-    """A message catalogue cannot be used; the message names its file and what to do."""
+    """Raised when a message catalog can't be used; the message names the file and the remedy."""
 
 
 def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
-    """Return the catalogue of a language: the operator's before the shipped one, "fr-CA" before "fr"; None where there is none."""
+    """Return the path of a language's catalog, or None if there isn't one.
+
+    The operator's catalog takes precedence over the built-in one, and "fr-CA" over "fr".
+    """
     for folder in ([operator_folder / "locale"] if operator_folder else []) + [SHIPPED_CATALOGUES]:
         for name in (code.replace("-", "_"), base_language(code)):
             file = folder / name / "LC_MESSAGES" / "digest.po"
@@ -35,7 +38,7 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
 
 
 def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
-    """List the languages that there are, by their tags: English, and those with a catalogue."""
+    """Return the tags of the available languages: English and those with a catalog."""
     folders = [SHIPPED_CATALOGUES, *([operator_folder / "locale"] if operator_folder else [])]
     files = chain.from_iterable(folder.glob("*/LC_MESSAGES/digest.po") for folder in folders)
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))
@@ -52,10 +55,10 @@ def name_language(code: str) -> str:
 
 
 def load_language(code: str, operator_folder: Path | None = None) -> SubscriberLanguage:
-    """Return a language with its messages; it is kept until its file changes.
+    """Return a language with its messages, cached until its file changes.
 
     Raises:
-        CatalogError: it is no language, there is no catalogue, or the catalogue cannot be read.
+        CatalogError: the tag is invalid, or the catalog is missing or unreadable.
     """
     if not _LANGUAGE_TAG.fullmatch(code):
         raise _unknown_language(code)
@@ -81,18 +84,18 @@ def _load_english(code: str) -> SubscriberLanguage:
 
 @lru_cache(maxsize=8)
 def _load_catalogue(code: str, file: Path, changed_ns: int) -> SubscriberLanguage:
-    del changed_ns  # part of the key alone
+    del changed_ns  # only part of the cache key
     _check_language_tag(code)
     return SubscriberLanguage(code, compile_catalog(file))
 
 
 def compile_catalog(file: Path) -> NullTranslations:
-    """Read and compile a catalogue; a message that nobody translated, or that is marked as doubtful, stays English.
+    """Read and compile a catalog; untranslated and fuzzy messages stay in English.
 
     Raises:
-        CatalogError: it is no catalogue.
+        CatalogError: the file isn't a valid catalog.
     """
-    from babel.messages.mofile import write_mo  # commands that write to no reader start without it
+    from babel.messages.mofile import write_mo  # late: most commands don't need Babel
     from babel.messages.pofile import PoFileError, read_po
 
     try:

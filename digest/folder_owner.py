@@ -1,4 +1,4 @@
-"""Whose an installation's folder is: what root runs there goes on as its owner, or the service couldn't use the new files."""
+"""Running root's commands as the owner of the installation's folder, so that the service can use their files."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from subscribers.errors import ApplicationError
 
-PROGRAM_FILES = (sys.executable, os.__file__, __file__)  # of Python, its library, and this program
+PROGRAM_FILES = (sys.executable, os.__file__, __file__)  # the interpreter, its library, and this program
 
 
 class FolderOwnerError(ApplicationError):
@@ -27,7 +27,7 @@ def name_user(user_id: int) -> str:
 
 
 def is_writable(path: Path) -> bool:
-    """Return whether this process can write to a file or folder, and its owner too: root could in any case."""
+    """Return whether both this process and the path's owner can write to it; root always could."""
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 
@@ -44,7 +44,7 @@ class Owner:
 
     @property
     def command(self) -> str:
-        """What to type to run a command as this user."""
+        """The command line for running a command as this user."""
         if self.has_account:
             return f"{'sudo' if shutil.which('sudo') else 'runuser'} -u {self.name} -- digest COMMAND"
         ids = f"--reuid {self.user_id} --regid {self.group_id}"  # neither sudo nor runuser takes a bare number
@@ -52,7 +52,10 @@ class Owner:
 
 
 def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
-    """Look up an account's groups and home; a user without an account has the folder's group and is at home in it."""
+    """Return the owner of a folder with its groups and home.
+
+    A user without an account gets the folder's group, and the folder as home.
+    """
     user, group = status.st_uid, status.st_gid
     try:
         account = pwd.getpwuid(user)
@@ -64,13 +67,14 @@ def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
 
 
 def continue_as_owner(folder: Path) -> str | None:
-    """Have this process of root's continue for good as the owner of a folder, and return the owner's name; None if it's root's.
+    """Switch this process from root to the owner of a folder, permanently, and return the owner's name.
 
-    Other users' processes go on as they are. A folder that doesn't exist yet will be its parent folder's owner's. HOME becomes the
-    owner's. USER and LOGNAME remain as they are: the audit log's `terminal:USER` names who typed the command.
+    Return None if the process doesn't run as root or root owns the folder. A folder that doesn't exist yet takes the
+    owner of its nearest existing parent. HOME changes to the owner's; USER and LOGNAME don't, so the audit log's
+    `terminal:USER` still names the person who typed the command.
 
     Raises:
-        FolderOwnerError: the system doesn't allow it, or the owner can't read this program.
+        FolderOwnerError: the system doesn't allow the switch, or the owner can't read this program.
     """
     if os.geteuid() != 0:
         return None
@@ -95,10 +99,10 @@ def continue_as_owner(folder: Path) -> str | None:
 
 
 def _check_readability(owner: Owner, folder: Path) -> None:
-    """Look at this program as the owner would, without root's groups.
+    """Check that the owner can read this program without root's groups.
 
     Raises:
-        FolderOwnerError: a file of it can't be read.
+        FolderOwnerError: the owner can't read one of the program's files.
     """
     groups = os.getgroups()
     try:
@@ -121,7 +125,7 @@ def _check_readability(owner: Owner, folder: Path) -> None:
 
 
 def _become(owner: Owner) -> None:
-    """Take a user's ID, groups, and home folder."""
+    """Switch to the owner's user ID, groups, and home folder."""
     os.setgroups(owner.group_ids)
     os.setgid(owner.group_id)
     os.setuid(owner.user_id)

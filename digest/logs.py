@@ -1,4 +1,4 @@
-"""Logs: one event a line, as key=value or as JSON, and nothing that looks like an address, whoever wrote the line."""
+"""Logging setup: one event per line, as key=value pairs or JSON, with all email addresses redacted."""
 
 import logging
 import os
@@ -13,8 +13,8 @@ from subscribers.loggers import configure_loggers
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Wider than the grammar of RFC 5321, section 4.1.2, on purpose: a word around an @ is taken out, whether it is an address or not. Bounded before the
-# @ (an address has 254 characters): a line with one endless word must not hold the process.
+# Deliberately wider than the grammar of RFC 5321, section 4.1.2: any word around an @ is redacted. The part before the
+# @ is bounded (an address has at most 254 characters), so that one endless word can't stall the process.
 _ADDRESS_PATTERN = re.compile(
     r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]{1,320})(?:@|%40)[^\s<>\"'=,;()\[\]]+"
 )
@@ -22,9 +22,9 @@ REDACTED = "[address]"
 
 
 def redact_addresses(value: Any) -> Any:
-    """Take whatever looks like an address out of a value, inside lists and tables too."""
+    """Replace everything that looks like an address in a value, including in nested lists and tables."""
     if isinstance(value, str):
-        # Most lines hold neither sign, and the pattern looks for one from each of their characters on.
+        # Most lines contain neither sign, and the pattern would be tried at each of their characters.
         return _ADDRESS_PATTERN.sub(REDACTED, value) if "@" in value or "%40" in value else value
     if isinstance(value, dict):
         return {key: redact_addresses(inner) for key, inner in value.items()}
@@ -32,12 +32,12 @@ def redact_addresses(value: Any) -> Any:
 
 
 def redact_event(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
-    """Redact every value of an event, tracebacks included: the last processor before it is written."""
+    """Redact every value of an event, including tracebacks; the last structlog processor before rendering."""
     return {key: redact_addresses(value) for key, value in event.items()}
 
 
 class _EventFormatter(logging.Formatter):
-    """Formats what libraries log like our own events: one line each, in UTC, values quoted, without addresses."""
+    """Formats library log records like our own events: one line each, in UTC, without addresses."""
 
     def __init__(self, *, is_json: bool) -> None:
         super().__init__()
@@ -82,14 +82,15 @@ def _configure_structlog(level: int, *, is_json: bool) -> None:
 
 
 def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = None) -> None:
-    """Send our events and the libraries' warnings to standard error. Called by a process's main.
+    """Send our events and the libraries' warnings to standard error; called from a process's main function.
 
-    Before the settings are read, `DIGEST_LOG_FORMAT` in the environment says in which form; any other word than `json` is text.
+    If `log_format` is None, the environment variable `DIGEST_LOG_FORMAT` selects the format: `json`, or text for any
+    other value.
     """
     is_json = (log_format or os.environ.get("DIGEST_LOG_FORMAT")) == "json"
     configure_loggers(partial(_configure_structlog, level, is_json=is_json))
     handler = logging.StreamHandler()
     handler.setFormatter(_EventFormatter(is_json=is_json))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    # A step that takes longer than a tick is no news: APScheduler would say so once a second.
+    # APScheduler would warn every second about a step that takes longer than a tick.
     logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)

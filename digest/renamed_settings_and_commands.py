@@ -1,4 +1,4 @@
-"""Names that settings, commands, and options had before, with the names that they have now: they're refused with a sentence that says so."""
+"""Former names of settings, commands, and options, each with its current name for the error message."""
 
 RENAMED_SETTINGS = {
     "look": "[branding]",
@@ -21,5 +21,5 @@ RENAMED_COMMANDS = {
     "digest subscribers add --wording": "digest subscribers add --consent-text",
     "digest subscribers add --wording-version": "digest subscribers add --consent-text-version",
 }
-# The tables of settings under their earlier names, as audit entries have them.
+# Earlier names of settings tables, as they appear in audit entries.
 EARLIER_TABLES = {"branding": ("look",), "consent": ("wordings",)}

@@ -1,8 +1,8 @@
-"""The terms of a story's score, each declared once: its weight, its words, and how much of it a story has.
+"""The terms of a story's score: the name, weight, description, and function of each.
 
-Ranking adds up what is registered here, `[select.weights]` has a key for each, and its description comes from here too.
-The module knows neither articles nor settings, so that both may read it: `digest.select.ranking` measures a story
-(`StoryMeasures`), and a term is a function of these measures.
+Ranking sums the terms registered here, and `[select.weights]` takes its keys and descriptions from them. The module
+imports neither articles nor settings, so that both can import it: `digest.select.ranking` measures a story
+(`StoryMeasures`), and a term is a function of those measures.
 """
 
 import math
@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness has halved
-OFFICIAL_SOURCE_SHARE = 0.5  # the share of an official source; an editor's own decision has 1
-MAX_TOPIC_WORDS = 6  # named in the note
+FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness halves
+OFFICIAL_SOURCE_SHARE = 0.5  # share of a story with an official source; a story that an editor chose has 1
+MAX_TOPIC_WORDS = 6  # shown in the note
 MOST_READ_NOTE = "read more than any other"
 PINNED_NOTE = "pinned by an editor"
 FEATURED_NOTE = "featured on our site"
 
 
 class WeightBounds(NamedTuple):
-    """The lowest and highest weight that an operator may set."""
+    """The lowest and highest weight that an operator can set."""
 
     least: float
     most: float | None = None
@@ -30,27 +30,27 @@ NOT_NEGATIVE = WeightBounds(0)
 
 @dataclass(frozen=True, slots=True)
 class StoryMeasures:
-    """The numbers that terms are computed from: a story's own, beside those of its week."""
+    """The numbers that terms are computed from: the story's own and the week's maximums."""
 
     publishers: int
-    independent_publishers: int  # without those that carried another's text
+    independent_publishers: int  # excludes those that republished another's text
     week_publishers: int
-    daily_reads: float | None  # of its most read article, evened out; None if no reads are known
-    week_daily_reads: float | None  # of the most read article; None if the week has no readership
+    daily_reads: float | None  # of its most read article, smoothed; None if no reads are known
+    week_daily_reads: float | None  # of the week's most read article; None if the week has no readership data
     is_pinned: bool
     is_featured: bool
     has_official_source: bool
     topic: str  # empty if it has none
     topic_strength: float  # 0 to 1
     topic_words: tuple[str, ...]
-    is_borderless: bool  # its topic concerns the home country wherever it happens
+    is_borderless: bool  # whether its topic concerns the home country wherever it happens
     age_days: float
     home_country: str  # ISO 3166-1 alpha-2
-    home_share: float  # 0 to 1, the share of its articles about the home country
+    home_share: float  # 0 to 1, share of its articles about the home country
 
 
 class TermShare(NamedTuple):
-    """How much of a term a story has, from 0 to 1, and the note that explains it to an editor."""
+    """A story's share of a term, from 0 to 1, and the note that explains it to an editor."""
 
     share: float
     note: str
@@ -61,12 +61,15 @@ TermFunction = Callable[[StoryMeasures], TermShare | None]
 
 @dataclass(frozen=True, slots=True)
 class ScoringTerm:
-    """A declared term. `compute` returns None if the term is unknown this week; its weight then goes to the others."""
+    """A declared term.
+
+    `compute` returns None if the term can't be measured this week; the other terms then share its weight.
+    """
 
     name: str
     weight: float  # the default
     bounds: WeightBounds
-    words: str  # for editors: what the term counts
+    words: str  # what the term measures, for editors
     compute: TermFunction
 
 
@@ -76,13 +79,13 @@ SCORING_TERMS: dict[str, ScoringTerm] = {}
 def scoring_term(
     name: str, *, weight: float, bounds: WeightBounds, words: str
 ) -> Callable[[TermFunction], TermFunction]:
-    """Register a function as the term `name`.
+    """Return a decorator that registers a function as the term `name`.
 
     Args:
-        name: the key in `[select.weights]`, and the name that editors see.
-        weight: the default.
-        bounds: of the weight.
-        words: a sentence on what the term counts, for the settings and their documentation.
+        name: Key in `[select.weights]`, and the name that editors see.
+        weight: Default weight.
+        bounds: Lowest and highest weight allowed.
+        words: Sentence on what the term measures, for the settings and their documentation.
 
     Raises:
         ValueError: the name is taken.
@@ -99,7 +102,7 @@ def scoring_term(
 
 @scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="How many publishers carried it.")
 def score_coverage(story: StoryMeasures) -> TermShare:
-    """Return 0 for one publisher, 1 for all of the week's; each doubling adds as much as the one before."""
+    """Return a share that grows with the logarithm of the publishers: 0 for one, 1 for all of the week's."""
     copied = story.publishers - story.independent_publishers
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     publishers = f"{story.publishers} publisher{'s' if story.publishers > 1 else ''}"
@@ -111,7 +114,7 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Compare the logarithm of its reads a day with the week's highest."""
+    """Return the logarithm of the story's daily reads as a share of that of the week's highest."""
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
         return None
@@ -130,7 +133,7 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     words="Your site pinned or featured it, or an official source published it.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
-    """Return 1 for an editor's decision, and a part of it for an official source."""
+    """Return 1 for a story that an editor pinned or featured, and a lower share for an official source."""
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)
     if story.is_featured:
@@ -142,7 +145,7 @@ def score_editorial_choice(story: StoryMeasures) -> TermShare:
 
 @scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="How clearly it's about homeland security.")
 def score_topic_match(story: StoryMeasures) -> TermShare:
-    """Return how clearly its words are of its topic."""
+    """Return how strongly the story matches its topic."""
     if not story.topic:
         return TermShare(0.0, "it doesn't match any of our topics")
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
@@ -150,7 +153,7 @@ def score_topic_match(story: StoryMeasures) -> TermShare:
 
 @scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
 def score_freshness(story: StoryMeasures) -> TermShare:
-    """Halve with every half-life of the article that leads it."""
+    """Return a share that halves with every half-life of the lead article's age."""
     days = int(story.age_days)
     age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
     return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
@@ -163,7 +166,7 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     words="How many of its articles name the home country or one of its agencies; a place there counts half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
-    """Return the share of its articles about the home country, and more for a topic that knows no borders."""
+    """Return the share of its articles about the home country, raised for a topic that matters everywhere."""
     home, share = story.home_country, story.home_share
     note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:

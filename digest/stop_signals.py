@@ -1,4 +1,4 @@
-"""The signals that stop a process: Ctrl+C's, and a service manager's SIGTERM."""
+"""Handling of the signals that stop a process: SIGINT (Ctrl+C) and SIGTERM (from a service manager)."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Lend an event that is set by SIGINT or SIGTERM; a second signal raises KeyboardInterrupt. For the main thread.
+    """Yield an event that SIGINT or SIGTERM sets; a second signal raises KeyboardInterrupt. Main thread only.
 
-    A thread sets the event: it is told through a pipe by the interpreter's part of the handler, which runs at once
-    (`signal.set_wakeup_fd`). Python's part runs in the main thread, when that comes to its next instruction. If the signal
-    arrives when the main thread is just about to wait for the event, that is never; and if it holds the event's lock
-    already, a handler that sets the event waits for that lock, and never returns.
+    A helper thread sets the event. The C-level signal handler, which runs immediately, notifies it through a pipe
+    (`signal.set_wakeup_fd`). A Python-level handler wouldn't do: it runs in the main thread before its next
+    instruction. It would never run if the main thread were just about to wait for the event, and it would deadlock on
+    the event's lock if the main thread already held it.
     """
     stopping = threading.Event()
     signals_seen = 0

@@ -1,6 +1,6 @@
-"""The HTML of templates, read as strictly as no browser does: tags that aren't closed, and end tags without a start.
+"""A strict check of the HTML in templates for unclosed tags and for end tags without a start tag.
 
-A template is followed on every way through its conditions, without rendering it, so that a mistake has its line.
+The check follows every path through a template's conditions without rendering it, so each mistake has a line number.
 """
 
 import re
@@ -21,21 +21,21 @@ from digest.templating import (
 _VOID = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
 )
-_RAW = frozenset({"script", "style"})  # what is in them is no HTML
+_RAW = frozenset({"script", "style"})  # their content isn't HTML
 _TAG = re.compile(r"""<(/?)([A-Za-z][\w:-]*)((?:"[^"]*"|'[^']*'|[^"'>])*?)(/?)>""")
 _COMMENT = re.compile(r"<!--.*?-->|<![^-].*?>", re.DOTALL)
 _MARKUP_START = re.compile(r"<(?=[A-Za-z/!]|$)")
-_EXPRESSION = "\0"  # stands for what a template writes between its own texts
-_MAX_WAYS = 200  # through one template; beyond, it's taken as it is
+_EXPRESSION = "\0"  # represents what a template inserts between its literal texts
+_MAX_WAYS = 200  # paths through one template; with more, the template isn't checked
 
 
 class _TooManyWaysError(Exception):
-    """A template has so many conditions that not every way through it can be followed."""
+    """Raised when a template has too many conditions to follow every path through it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MarkupMistake:
-    """A tag that has no counterpart, such as "<b> isn't closed", and its line."""
+    """An unmatched tag, described as in "<b> isn't closed", and its line."""
 
     line: int
     mistake: str
@@ -43,7 +43,7 @@ class MarkupMistake:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way through a template: the open tags with their lines, a tag that isn't finished yet, and what conditions were."""
+    """One path through a template: open tags and their lines, an unfinished tag, and the outcomes of conditions."""
 
     open_tags: tuple[tuple[str, int], ...] = ()
     pending: str = ""
@@ -52,7 +52,7 @@ class _Way:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What decides how the rest is read."""
+        """The state that determines how the rest of the template is parsed."""
         return tuple(name for name, _ in self.open_tags), self.pending
 
 
@@ -61,7 +61,7 @@ class _Reader:
     mistakes: dict[MarkupMistake, None] = field(default_factory=dict)
 
     def read_part(self, body: Iterable[nodes.Node]) -> None:
-        """Read what is a whole of its own, such as a template or a macro: all of its tags are closed in it."""
+        """Check a self-contained part, such as a template or a macro, which has to close all of its tags."""
         for way in self.follow(body, (_Way(),)):
             for name, line in way.open_tags:
                 self._report(line, f"<{name}> isn't closed")
@@ -91,7 +91,7 @@ class _Reader:
         branches = [(node.test, node.body), *((other.test, other.body) for other in node.elif_)]
         tests = [test for test, _ in branches]
         bodies = [body for _, body in branches] + [node.else_]
-        if isinstance(node.test, nodes.Not) and len(tests) == 1:  # the other way around
+        if isinstance(node.test, nodes.Not) and len(tests) == 1:  # `if not`: swap the branches
             tests, bodies = [node.test.node], bodies[::-1]
         condition = repr(tests)
         known = dict(way.conditions).get(condition)
@@ -107,7 +107,7 @@ class _Reader:
         )
 
     def _read_text(self, text: str, line: int, way: _Way) -> _Way:
-        """Read a piece of a template's own text after what was left of the piece before."""
+        """Parse literal text of a template, continuing a tag that the previous piece left unfinished."""
         first_line = way.pending_line if way.pending else line
         text, at, tags = way.pending + text, 0, list(way.open_tags)
         while start := _MARKUP_START.search(text, at):
@@ -140,7 +140,7 @@ class _Reader:
 
 
 def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
-    """Leave one of those ways that go on alike."""
+    """Keep one path of each group that will continue identically."""
     merged = tuple({(way.place, way.conditions): way for way in ways}.values())
     if len(merged) > _MAX_WAYS:
         raise _TooManyWaysError
@@ -148,7 +148,7 @@ def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
 
 
 def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
-    """Return the tags of a parsed template that have no counterpart in it, in order of their lines."""
+    """Yield the unmatched tags of a parsed template, ordered by line."""
     reader = _Reader()
     try:
         reader.read_part(template.body)
@@ -158,7 +158,7 @@ def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
 
 
 def list_markup_mistakes(operator_folder: Path) -> list[str]:
-    """Say which tags in the operator's own HTML templates have no counterpart, unless the built-in template is like that, too."""
+    """Describe the unmatched tags in the operator's HTML templates that the built-in ones don't have."""
     environment, said = create_jinja_environment(), []
     for file in sorted(operator_folder.rglob("*.html")):
         shipped = find_template_folder() / file.relative_to(operator_folder)
@@ -172,7 +172,10 @@ def list_markup_mistakes(operator_folder: Path) -> list[str]:
 
 
 def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:
-    """Return the mistakes in a template's HTML; none where it can't be read or parsed, which `find_template_mistakes` says."""
+    """Return the mistakes in a template's HTML.
+
+    Return an empty list if the file can't be read or parsed, which `find_template_mistakes` reports.
+    """
     try:
         return list(find_markup_mistakes(environment.parse(file.read_text("utf-8"), file.name, str(file))))
     except (OSError, UnicodeDecodeError, TemplateError, TemplateMistakeError):

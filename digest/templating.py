@@ -1,4 +1,4 @@
-"""Where templates are found, and the one way a Jinja environment is made."""
+"""Template lookup and the Jinja environment."""
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -27,31 +27,31 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 
 class TemplateMistakeError(ApplicationError):
-    """A template of the operator's own cannot be used; the message names its file, the line and the mistake."""
+    """Raised when an operator template can't be used; the message names the file, the line, and the mistake."""
 
 
 class TemplateCodeCache(BytecodeCache):
-    """Keeps the code of templates in memory, by file and source: an environment that is made anew compiles none again.
+    """Keeps compiled templates in memory, by file and source, so that new environments don't compile them again.
 
-    Code depends on the options of its environment, so each kind of environment has a cache of its own.
+    The code depends on the environment's options, so each kind of environment needs a separate cache.
     """
 
     def __init__(self) -> None:
         self._codes: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Put the code of this source into the bucket, where it was compiled before."""
+        """Load the code of the bucket's source if it has been compiled before."""
         bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep the code of the bucket."""
+        """Store the bucket's code."""
         if bucket.code is not None:
             self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
 _code_cache = TemplateCodeCache()
 _TEMPLATE_SUFFIXES = frozenset({".html", ".txt"})
-# What Jinja and Flask hand to every template of theirs.
+# The names that Jinja and Flask pass to every template.
 _ALWAYS_THERE = frozenset(
     {
         "caller",
@@ -72,10 +72,13 @@ _NO_BREAK = Markup("&nbsp;")
 
 
 class OperatorTemplates(Environment):
-    """Names the place of a mistake in the operator's own templates; pages mix it into the environment of their framework."""
+    """An environment that reports where a mistake in an operator template is.
+
+    The web pages combine it with Flask's environment.
+    """
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
-        """Raise what was raised while a template was compiled or rendered: Jinja calls this for either."""
+        """Reraise an error from compiling or rendering a template, as a `TemplateMistakeError` if it's Jinja's."""
         try:
             super().handle_exception(source)
         except TemplateError as exc:
@@ -84,12 +87,12 @@ class OperatorTemplates(Environment):
 
 
 def describe_template_mistake(place: str, mistake: str) -> str:
-    """Say what is wrong with a template of the operator's own, where, and what to do."""
+    """Return a message that says what is wrong with an operator template, where, and how to fix it."""
     return f"{place}: {mistake}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
 
 
 def _locate_mistake(error: TemplateError) -> str:
-    """Name the file and the line of a mistake: in a traceback, templates stand by their own names and lines."""
+    """Return the file and line of a mistake; tracebacks show templates with their own file names and lines."""
     if isinstance(error, TemplateSyntaxError):
         return f"{error.filename or error.name}, line {error.lineno}"
     places = [place for place in _traceback_places(error.__traceback__) if not place[0].endswith(".py")]
@@ -103,7 +106,7 @@ def _traceback_places(frame: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def find_template_folder() -> Path:
-    """Return the shipped templates: inside the installed package, else beside it in a checkout."""
+    """Return the folder of the built-in templates, in the installed package or else in the checkout."""
     packaged = Path(__file__).parent / "templates"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 
@@ -111,9 +114,10 @@ def find_template_folder() -> Path:
 def create_jinja_environment(
     operator_folder: Path | None = None, language: SubscriberLanguage = ENGLISH
 ) -> Environment:
-    """Make an environment that escapes HTML, refuses unknown names, looks at `operator_folder` first and speaks `language`.
+    """Return an environment that escapes HTML and raises an error for undefined names.
 
-    With such a folder, compiling and rendering raise `TemplateMistakeError` for a mistake in a template.
+    Templates in `operator_folder` override the built-in ones. With that folder, a mistake in a template raises
+    `TemplateMistakeError` when it's compiled or rendered.
     """
     loaders = [
         FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
@@ -132,9 +136,9 @@ def create_jinja_environment(
 
 
 def install_language(environment: Environment, find_language: Callable[[], SubscriberLanguage]) -> None:
-    """Give templates `_`, `ngettext`, `pgettext` and `trans`, in the language that is found when a template is rendered.
+    """Install `_`, `ngettext`, `pgettext`, and `trans`, with the language looked up at render time.
 
-    A message holds no markup: what stands for a tag is a value, as %(strong)s and %(end)s do.
+    Messages contain no markup: placeholders such as %(strong)s and %(end)s represent tags.
     """
 
     def gettext(message: str) -> str:
@@ -153,18 +157,18 @@ def install_language(environment: Environment, find_language: Callable[[], Subsc
 
 
 def tie_last_words(text: str) -> Markup:
-    """Keep the last two words of a sentence on one line of a page."""
+    """Join the last two words with a nonbreaking space, so that a page keeps them on one line."""
     before, blank, last = escape(text).rpartition(" ")
     return before + _NO_BREAK + last if blank else last
 
 
 def keep_unbroken(text: str) -> Markup:
-    """Keep all words of a short text on one line of a page."""
+    """Replace all spaces with nonbreaking ones, so that a page keeps the text on one line."""
     return escape(text).replace(" ", _NO_BREAK)
 
 
 def find_template_mistakes(operator_folder: Path) -> list[str]:
-    """Say what is wrong with every template in the operator's folder that cannot be parsed, or that uses a name which no shipped one does."""
+    """Describe each operator template that can't be parsed or uses a name that no built-in template uses."""
     environment, mistakes = create_jinja_environment(operator_folder), []
     for file in sorted(path for path in operator_folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
         try:
@@ -175,7 +179,7 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
             mistakes.append(f"{file} isn't UTF-8 text.")
         else:
             name = file.relative_to(operator_folder)
-            # One that stands in for no shipped template gets its names from whichever includes it.
+            # A template that doesn't override a built-in one gets its names from the templates that include it.
             if (find_template_folder() / name).is_file():
                 mistakes += _list_unknown_names(parsed, file, _known_names(name.parts[0]) | environment.globals.keys())
                 mistakes += _list_unknown_site_fields(parsed, file) if name.parts[0] == "web" else ()
@@ -183,13 +187,13 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
 
 
 def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: AbstractSet[str]) -> Iterator[str]:
-    """Say which names nobody hands to a template; rendering it would fail there, for readers first."""
+    """Yield a message for each undefined name in a template, since rendering would fail on it."""
     own = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
     own |= {macro.name for macro in parsed.find_all(nodes.Macro)}
     own |= {imported.target for imported in parsed.find_all(nodes.Import)}
     for imported in parsed.find_all(nodes.FromImport):
         own |= {name if isinstance(name, str) else name[1] for name in imported.names}
-    # A template may ask whether a name is there.
+    # A template may test whether a name is defined.
     asking: list[nodes.Node | None] = [
         test.node for test in parsed.find_all(nodes.Test) if test.name in {"defined", "undefined"}
     ]
@@ -197,15 +201,15 @@ def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: Abstrac
     own |= {node.name for node in asking if isinstance(node, nodes.Name)}
     for name in parsed.find_all(nodes.Name):
         if name.name not in known_names and name.name not in own:
-            own.add(name.name)  # once a template
+            own.add(name.name)  # report each name once per template
             yield describe_template_mistake(f"{file}, line {name.lineno}", f"'{name.name}' is undefined")
 
 
 def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[str]:
-    """Say what a page asks of `site`, which every page is handed, that it does not have."""
-    from subscribers.pages.context import SiteDetails  # brings Flask along: commands start without it
+    """Yield a message for each attribute of `site` that a page uses but that doesn't exist."""
+    from subscribers.pages.context import SiteDetails  # late: imports Flask, which most commands don't need
 
-    known_fields = dir(SiteDetails)  # its properties, too
+    known_fields = dir(SiteDetails)  # including its properties
     for access in parsed.find_all(nodes.Getattr):
         if isinstance(access.node, nodes.Name) and access.node.name == "site" and access.attr not in known_fields:
             yield describe_template_mistake(f"{file}, line {access.lineno}", f"'site' has no attribute '{access.attr}'")
@@ -213,7 +217,7 @@ def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[st
 
 @lru_cache(maxsize=4)
 def _known_names(area: str) -> frozenset[str]:
-    """List every name that the shipped templates of an area (mail, web) use, and those that are always there."""
+    """Return the names that the built-in templates of an area (mail, web) use, and those that are always defined."""
     environment, folder, names = create_jinja_environment(), find_template_folder() / area, set(_ALWAYS_THERE)
     for file in (path for path in folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
         names |= {name.name for name in environment.parse(file.read_text("utf-8")).find_all(nodes.Name)}

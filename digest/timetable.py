@@ -1,8 +1,8 @@
-"""What is due when: pure functions over rules, moments and what was done already.
+"""The schedule: pure functions that decide which jobs are due.
 
-A rule is one of `daily 06:00`, `fri 06:00`, `mon,thu 17:30` and `every 5m`. The first three are wall-clock
-times in the publication's zone. Where the clock jumps over such a time it happens at the next minute that
-exists; where an hour comes twice it happens the first time. `every N` (s, m or h) counts from the epoch.
+A rule is `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`. The first three are wall-clock times in the
+publication's time zone. A time that a clock change skips is moved to the next minute that exists; a time that occurs
+twice is taken the first time. `every N` (s, m, or h) counts from the epoch.
 """
 
 import re
@@ -20,22 +20,22 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
-    """When something happens: on `days` (0 is Monday) at `at`, or every `period`."""
+    """A recurring time: on `days` (0 is Monday) at `at`, or every `period`."""
 
     days: frozenset[int] = frozenset()
     at: time = time(0)
     period: timedelta | None = None
 
     def next_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """Return the first time that lies after `moment`, in UTC."""
+        """Return the first time after `moment`, in UTC."""
         return min(at for at in self._times_around(moment, zone) if at > moment)
 
     def latest_time(self, moment: datetime, zone: ZoneInfo) -> datetime:
-        """Return the latest time that is not after `moment`, in UTC."""
+        """Return the latest time at or before `moment`, in UTC."""
         return max(at for at in self._times_around(moment, zone) if at <= moment)
 
     def iterate_times(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Yield the times that lie after a moment in their order, in UTC, without end."""
+        """Yield all times after a moment in order, in UTC, without end."""
         if self.period:
             at = self.next_time(after, zone)
             while True:
@@ -48,7 +48,7 @@ class ScheduleRule:
             day += timedelta(days=1)
 
     def _times_around(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Return the times near a moment: of a period the two around it, else all of more than a week on each side."""
+        """Return times near a moment: with a period, the two around it; otherwise those within eight days of it."""
         if self.period:
             seconds = int(self.period.total_seconds())
             latest = datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
@@ -59,10 +59,10 @@ class ScheduleRule:
 
 
 def parse_schedule_rule(text: str) -> ScheduleRule:
-    """Read a rule.
+    """Parse a rule.
 
     Raises:
-        ValueError: the text is no rule; the message shows the forms.
+        ValueError: the text isn't a rule; the message shows the valid forms.
     """
     words = " ".join(text.lower().split())
     if (every := _EVERY_FORM.fullmatch(words)) and int(every[1]):
@@ -77,14 +77,14 @@ def parse_schedule_rule(text: str) -> ScheduleRule:
 def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
     """Return the moment (UTC) at which clocks in `zone` show `at` on `day`.
 
-    In a gap (spring) it is the first minute that exists after it; in a fold (autumn) the first of the two.
+    In a gap (spring), return the first minute after it; in a fold (fall), return the first of the two moments.
     """
     local = datetime.combine(day, at, tzinfo=zone).replace(fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
         return moment
-    # PEP 495: in a gap, fold=0 applies the offset from before it and so lands after the gap by as much as
-    # `at` lay inside it. Walk back to the gap's end, where the offset last changed.
+    # PEP 495: in a gap, fold=0 applies the offset from before it, so the result is as far past the gap as `at` is into
+    # it. Walk back to the end of the gap, where the offset last changed.
     offset = moment.astimezone(zone).utcoffset()
     while (moment - timedelta(minutes=1)).astimezone(zone).utcoffset() == offset:
         moment -= timedelta(minutes=1)
@@ -93,7 +93,7 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """One job that is owed: `at` is its slot, in UTC."""
+    """A job that is due; `at` is its slot, in UTC."""
 
     job: str
     at: datetime
@@ -108,11 +108,11 @@ def find_due_jobs(
     since: datetime,
     planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
 ) -> tuple[DueJob, ...]:
-    """Decide what to do at `now`: for each job its latest slot after `since`, unless it is in `finished`.
+    """Return the latest slot of each job after `since`, unless it's in `finished`.
 
-    A job's slots follow from its rules, and are the moments of `planned` too, such as those of the calendar. A machine that
-    slept through several slots of a job owes it once, not once a slot. `since` is when the timetable was first looked at:
-    nothing is owed for the time before it.
+    A job's slots come from its rules and from `planned`, such as the calendar's moments. A machine that was asleep for
+    several slots of a job runs it once, not once per slot. `since` is when the schedule was first used: nothing is due
+    from before it.
     """
     return tuple(d for d in _latest_slots(now, timetable, zone, planned) if d.at > since and d not in finished)
 

@@ -1,4 +1,4 @@
-"""Validators of types, made when they're first used: to make one takes longer than most of what a command imports."""
+"""Cached pydantic type adapters, created on first use because creating one is slower than most imports."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ _MADE: dict[Any, TypeAdapter[Any]] = {}
 
 
 def type_adapter(kind: type[Value]) -> TypeAdapter[Value]:
-    """Return what reads and writes values of a type."""
+    """Return the adapter that validates and serializes values of a type."""
     if kind not in _MADE:
         _MADE[kind] = TypeAdapter(kind)
     return _MADE[kind]

@@ -1,1 +1,1 @@
-"""Edition → deliveries: one message owed to one person, spliced from approved bytes and handed over."""
+"""Planning, composing, and sending deliveries: one message owed to one person, assembled from approved fragments."""

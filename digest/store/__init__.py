@@ -1,1 +1,1 @@
-"""The tables, the engine, and what queries share."""
+"""The tables, the database engine, and shared queries."""

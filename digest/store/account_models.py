@@ -1,4 +1,4 @@
-"""The tables behind signing in: sessions, passkeys, codes, and the log of sign-ins. What is secret is a hash or encrypted."""
+"""The tables for signing in: sessions, passkeys, codes, and the sign-in log. Secrets are hashed or encrypted."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from subscribers.store.models import Base, Moment
 
 
 class EditingPresence(Base):
-    """That a member has an edition open at the desk. `place` is the anchor of what they are at; a row is written over."""
+    """A staff member who has an edition open at the desk; `place` is the anchor of the part they're at."""
 
     __tablename__ = "presence"
 
@@ -22,9 +22,10 @@ class EditingPresence(Base):
 
 
 class StaffSession(KeyedSealModel):
-    """One browser in which a member of the staff is signed in. The row is deleted when the session ends.
+    """A browser session of a signed-in staff member, deleted when it ends.
 
-    `fresh_at` is when the member last proved who they are in it; `network` and `browser` are as the member is shown them.
+    `fresh_at` is when the member last proved who they are in this session. `network` and `browser` are shown to the
+    member.
     """
 
     __tablename__ = "staff_session"
@@ -45,7 +46,7 @@ class StaffSession(KeyedSealModel):
 
 
 class Passkey(KeyedSealModel):
-    """A member's passkey: its public half, and the name that the member gave it."""
+    """A staff member's passkey: the public key and the name that the member gave it."""
 
     __tablename__ = "passkey"
     __sealed__ = ("staff", "credential", "public_key", "sign_count", "made_at")
@@ -65,10 +66,10 @@ class Passkey(KeyedSealModel):
 
 
 class AuthenticatorApp(KeyedSealModel):
-    """The secret that a member's app makes six-digit codes of, encrypted. It counts once a code of it was typed.
+    """The encrypted secret of a member's authenticator app, valid once the member has entered a code from it.
 
-    A member has one that counts, and perhaps one that waits for its first code.
-    `last_step` is the step of 30 seconds whose code was used last: no code works twice (RFC 6238, section 5.2).
+    A member has at most one confirmed app, and possibly one that awaits its first code. `last_step` is the 30-second
+    step whose code was last used, so that no code works twice (RFC 6238, section 5.2).
     """
 
     __tablename__ = "code_app"
@@ -85,7 +86,7 @@ class AuthenticatorApp(KeyedSealModel):
 
 
 class RecoveryCode(KeyedSealModel):
-    """A code that stands in for the app once; its hash."""
+    """The hash of a recovery code, which replaces an authenticator code once."""
 
     __tablename__ = "recovery_code"
     __sealed__ = ("staff", "hash", "used_at")
@@ -98,26 +99,26 @@ class RecoveryCode(KeyedSealModel):
 
 
 class SignInAttempt(Base):
-    """One try to sign in as a member, whether it worked or not; the member sees it, for 90 days."""
+    """An attempt to sign in as a member, successful or not; the member can see it for 90 days."""
 
     __tablename__ = "sign_in"
     __table_args__ = (
         Index("ix_sign_in_staff", "staff", "at"),  # the log of one member
-        Index("ix_sign_in_at", "at"),  # every night: what is old goes
+        Index("ix_sign_in_at", "at"),  # nightly deletion of old rows
     )
 
     id: Mapped[RowId]
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     at: Mapped[Moment]
     method: Mapped[Str20]
-    passkey: Mapped[Str60] = mapped_column(default="")  # its name at that time
+    passkey: Mapped[Str60] = mapped_column(default="")  # its name at the time
     succeeded: Mapped[bool]
     network: Mapped[str] = mapped_column(String(50))
     browser: Mapped[Str60]
 
 
 class UsedChallenge(Base):
-    """A challenge that a passkey has answered: it is taken once. The row goes when the challenge has run out."""
+    """A passkey challenge that has been answered, so it can't be used again; deleted after it expires."""
 
     __tablename__ = "used_challenge"
 

@@ -1,4 +1,4 @@
-"""The tables of alerts: what needs somebody, from when to when, and what each channel told of it."""
+"""The tables of alerts and of their notifications over each channel."""
 
 from datetime import datetime
 
@@ -12,10 +12,10 @@ OPEN_ALERT = text("ended_at IS NULL")
 
 
 class Alert(Base):
-    """One thing that needs somebody. `kind` and `subject` say which; it names no reader.
+    """A problem that needs attention, identified by `kind` and `subject`; it names no subscriber.
 
-    It is told once it is opened; what often goes by itself is looked at for a while before. `missing_since` is set while it
-    is not there, until it counts as over.
+    Problems that often resolve without help are observed for a while before the alert is opened and sent.
+    `missing_since` is set while the problem is absent, until the alert counts as resolved.
     """
 
     __tablename__ = "alert"
@@ -23,8 +23,8 @@ class Alert(Base):
         Index(
             "uq_alert_one_open", "kind", "subject", unique=True, sqlite_where=OPEN_ALERT, postgresql_where=OPEN_ALERT
         ),
-        Index("ix_alert_ended", "ended_at"),  # every minute: what is open; every night: what is old
-        {"sqlite_autoincrement": True},  # a receiver knows an alert by its number
+        Index("ix_alert_ended", "ended_at"),  # every minute: open alerts; every night: old ones
+        {"sqlite_autoincrement": True},  # receivers identify an alert by its ID, so IDs aren't reused
     )
 
     id: Mapped[RowId]
@@ -38,12 +38,12 @@ class Alert(Base):
 
 
 class AlertNotification(Base):
-    """An alert told over one channel, as it opens or when it is over. Without `next_try_at` it is done, or given up."""
+    """A notification over one channel that an alert opened or ended; delivered or given up if `next_try_at` is None."""
 
     __tablename__ = "alert_post"
     __table_args__ = (
         UniqueConstraint("alert_id", "event", "channel", name="uq_alert_post_once"),
-        Index("ix_alert_post_next", "next_try_at"),  # every few seconds: what is due
+        Index("ix_alert_post_next", "next_try_at"),  # every few seconds: due notifications
     )
 
     id: Mapped[RowId]

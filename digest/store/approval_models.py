@@ -1,4 +1,4 @@
-"""Approved versions of editions: what was approved, by whom, and the pieces as they were then."""
+"""The tables of approved versions of editions: the content, the signatures, and the rendered fragments."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,11 @@ from subscribers.store.models import Base, Json, Moment, enum_by_value
 
 
 class ApprovalState(StrEnum):
-    """waiting (for another approver) → standing → superseded (by an edit) or taken back, for good."""
+    """The state of an approval.
+
+    It waits for another approver, then is standing, until an edit supersedes it or it's taken back. The last two are
+    final.
+    """
 
     WAITING = "waiting"
     STANDING = "standing"
@@ -21,17 +25,18 @@ class ApprovalState(StrEnum):
 
 
 class Approval(Base):
-    """One approved version of an edition. Only its state, and who ended it when, ever change.
+    """An approved version of an edition. Only its state, and who ended it and when, ever change.
 
-    The one that is standing is what goes out, or went. `content_hash` stands for `statement`, which lists all that was approved;
-    `content` is what the edition said, for people to compare; `edit_seq` is the number of the last edit that is in it;
-    `editor_counts` is how much of it editors changed (`digest.edition.content.editor_changes`), None where nobody counted.
+    The standing version is the one that is sent or was sent. `content_hash` covers `statement`, which lists everything
+    approved. `content` is the edition's text, for people to compare; `edit_seq` is the number of the last edit
+    included. `editor_counts` is how much editors changed (`digest.edition.content.editor_changes`), or None if it
+    wasn't counted.
     """
 
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("edition_id", "version", name="uq_approval_one_a_version"),
-        # Each message of a send is of one version: no edition has two that stand.
+        # All messages of a send are of one version, so an edition has at most one standing.
         Index(
             "ix_approval_one_standing",
             "edition_id",
@@ -51,17 +56,17 @@ class Approval(Base):
     edit_seq: Mapped[int]  # 0: before the first edit
     editor_counts: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
     made_at: Mapped[Moment]
-    stood_at: Mapped[datetime | None]  # since when nobody's approval is missing
+    stood_at: Mapped[datetime | None]  # when the last missing approval was given
     ended_at: Mapped[datetime | None]  # superseded or taken back
     ended_by: Mapped[Str200 | None]  # an actor's name
     ended_by_edit: Mapped[int | None]  # the number of the edit that superseded it
-    ended_because: Mapped[str] = mapped_column(default="", server_default="")  # where it was no edit
+    ended_because: Mapped[str] = mapped_column(default="", server_default="")  # if it wasn't an edit
 
     signatures: Mapped[list["ApprovalSignature"]] = relationship(order_by="ApprovalSignature.id", lazy="selectin")
 
 
 class SignatureColumns:
-    """One person's approval: who and when, and an HMAC by a key that isn't in the database."""
+    """One person's approval: the actor, the time, and an HMAC with a key that isn't in the database."""
 
     actor: Mapped[Str200]
     at: Mapped[Moment]
@@ -79,7 +84,7 @@ class ApprovalSignature(SignatureColumns, Base):
 
 
 class ApprovedRenderedFragment(Base):
-    """A rendered piece of an edition as one version of it has it; it never changes."""
+    """A rendered fragment of an approved version; it never changes."""
 
     __tablename__ = "approved_fragment"
     __table_args__ = (UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),)
@@ -96,7 +101,7 @@ class ApprovedRenderedFragment(Base):
 
 
 class SentBackNote(Base):
-    """What a colleague wants changed before an edition goes out; it stands at the desk until somebody says that it is done."""
+    """A change that a colleague requests before an edition is sent, shown at the desk until it's marked as done."""
 
     __tablename__ = "sent_back_note"
     __table_args__ = (Index("ix_sent_back_note_edition", "edition_id"),)  # the notes of an edition

@@ -1,4 +1,4 @@
-"""The stories of editions that anybody may read, to be searched and listed by topic."""
+"""The table behind searching the public archive and listing its stories by topic."""
 
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,14 +8,14 @@ from subscribers.store.models import Base, Moment
 
 
 class ArchivedStory(Base):
-    """One entry of an edition that goes out or went, as its page says it; written anew where the edition is corrected.
+    """A story of an approved or sent edition, as the edition's page shows it; rewritten if the edition is corrected.
 
-    The full-text index beside it is the database's own (FTS5, GIN): `digest.edition.archive.story_archive` reads it. `topic_key` is how the
-    topic is named in addresses.
+    The full-text index is specific to the database (FTS5, GIN); `digest.edition.archive.story_archive` reads it.
+    `topic_key` is the topic's name in URLs.
     """
 
     __tablename__ = "archived_story"
-    __table_args__ = (Index("ix_archived_story_topic", "topic_key", "released_at"),)  # a topic, the newest first
+    __table_args__ = (Index("ix_archived_story_topic", "topic_key", "released_at"),)  # a topic's stories, newest first
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), index=True)
@@ -29,4 +29,4 @@ class ArchivedStory(Base):
     topic_key: Mapped[Str100]
     source: Mapped[Str200]
     dated: Mapped[Str100]  # "Nov 18", "Deadline: Friday, December 4"
-    sources: Mapped[int]  # how many reported it
+    sources: Mapped[int]  # how many publishers reported it

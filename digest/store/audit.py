@@ -1,10 +1,11 @@
-"""The audit log: who did what, when. Append-only, chained, and without any reader's address.
+"""The audit log: who did what and when. Append-only, hash-chained, and free of subscribers' addresses.
 
-Each row carries a MAC over its hash, which covers the row before it: without the key file, nobody can append a row, change one, or cut one out.
-It also names the newest row before it that changed someone's access, so that those can be walked from the end: one that's gone is missed.
+Each row carries a MAC over its hash, which covers the row before it: without the key file, rows can't be appended,
+changed, or cut out. Each row also links to the newest earlier row that changed someone's access, so that those can be
+walked from the end and a missing one is noticed.
 
-A row gets its place in the chain in the last moment before its transaction commits, so that the lock that writers on
-PostgreSQL take for it is held for no longer than the commit and can block nobody who waits for another lock.
+A row is chained just before its transaction commits. On PostgreSQL, writers take a lock for it, which is therefore held
+only during the commit and can't block transactions that wait for other locks.
 """
 
 import hashlib
@@ -29,9 +30,9 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.keyed_row_seals import find_keys_of_session
 from subscribers.store.models import table_of
 
-# Any number that no other advisory lock of the product has.
+# Arbitrary, but different from the product's other advisory locks.
 _CHAIN_LOCK = 0x6175646974
-SETTINGS_CHANGED = "settings changed"  # the act whose subject is a table of the settings
+SETTINGS_CHANGED = "settings changed"  # its subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
 APPROVED, APPROVAL_REVOKED, SENT_BACK = "approve", "void approval", "sent back"
 STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staff role changed"
@@ -50,9 +51,9 @@ _COLUMNS = (
 
 
 class RawAuditRow(NamedTuple):
-    """A row as it's stored, whatever that is; `at` in UTC as 2026-11-20 12:00:00.123000.
+    """A row exactly as stored; `at` is in UTC, as 2026-11-20 12:00:00.123000.
 
-    `access_seq` is the place of the newest row before it that changed someone's access, None where there's none.
+    `access_seq` is the place of the newest earlier row that changed someone's access, or None if there isn't one.
     """
 
     seq: int
@@ -68,16 +69,16 @@ class RawAuditRow(NamedTuple):
 
     @property
     def next_access_seq(self) -> int | None:
-        """What the row after it names as the newest row that changed someone's access."""
+        """The `access_seq` that the next row has to have."""
         return self.seq if self.act in ACCESS_ACTIONS else self.access_seq
 
     @property
     def moment(self) -> datetime:
-        """When it was, of a row that's ours."""
+        """The time of a row, which has to be one of our own."""
         return datetime.fromisoformat(self.at).replace(tzinfo=UTC)
 
     def read_detail(self) -> Any:
-        """Read the detail; None where it can't be read."""
+        """Return the parsed detail, or None if it's unreadable."""
         try:
             return json.loads(self.detail_text)
         except (ValueError, RecursionError):
@@ -85,7 +86,7 @@ class RawAuditRow(NamedTuple):
 
     @property
     def is_intact(self) -> bool:
-        """Whether the row says what was hashed."""
+        """Whether the row matches its hash."""
         detail = self.read_detail()
         try:
             return detail is not None and self.hash == hash_audit_entry(*self[:5], detail, previous=self.previous)
@@ -93,7 +94,7 @@ class RawAuditRow(NamedTuple):
             return False
 
     def is_own(self, keys: KeyRing) -> bool:
-        """Return whether we wrote the row: it's intact, and has a valid MAC."""
+        """Return whether we wrote the row: it's intact and has a valid MAC."""
         try:
             key = keys.by_id("audit", self.mac.partition(":")[0])
         except KeyFileError:
@@ -113,18 +114,18 @@ def record_audit(
 
 
 def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, detail: object, *, previous: str) -> str:
-    """Compute the hash (64 hex digits) of a row from all that it says; `at` in UTC as 2026-11-20 12:00:00.123000."""
+    """Return the hash of a row (64 hex digits); `at` is in UTC, as 2026-11-20 12:00:00.123000."""
     fields = {"seq": seq, "at": at, "actor": actor, "act": act, "subject": subject, "detail": detail}
     return hashlib.sha256(canonical_json(fields | {"previous": previous}).encode()).hexdigest()
 
 
 def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str:
-    """Compute what shows that we wrote a row: `key id:HMAC-SHA-256`, 64 hex digits."""
+    """Return the MAC that proves we wrote a row, as the key ID, a colon, and an HMAC-SHA-256 of 64 hex digits."""
     return f"{key.id}:{keyed_hash(key.secret, _PREFIX, f'{row_hash} {access_seq}'.encode())}"
 
 
 def read_audit_head(session: Session) -> tuple[int, str]:
-    """Return the place and the hash of the newest row of the chain; 0 and an empty text where there is none."""
+    """Return the place and hash of the newest row in the chain, or 0 and an empty string if there isn't one."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
     newest_first = newest.order_by(AuditEntry.seq.desc())
     row = session.execute(newest_first.limit(1)).one_or_none()
@@ -136,12 +137,12 @@ def _read_rows(session: Session, condition: str, **parameters: Any) -> list[RawA
 
 
 def stream_audit_rows(session: Session) -> Iterator[RawAuditRow]:
-    """Yield every row that has a place, in their order."""
+    """Yield every chained row in order."""
     return (RawAuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
 
 
 def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
-    """Yield the rows that have a place, the newest first."""
+    """Yield the chained rows, newest first."""
     condition, parameters = "seq IS NOT NULL", dict[str, int]()
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {_TAIL_PAGE_SIZE}", **parameters):
         yield from rows
@@ -149,7 +150,7 @@ def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
 
 
 def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawAuditRow | None]:
-    """Return the newest row, and the newest one that we wrote."""
+    """Return the newest row and the newest row that we wrote."""
     newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]
@@ -168,7 +169,7 @@ def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether none is missing.
 
-    Each names the one before it. Where one is gone or isn't ours, the older ones are left out: nobody knows what it said.
+    Each row links to the one before it. If one is missing or isn't ours, older rows are left out.
     """
     _, own = _read_end(session, keys)
     if own is None:
@@ -191,7 +192,7 @@ def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | Non
     return rows, place is None
 
 
-# The last walk, by the MAC of the row that it began at: every page asks, and a MAC covers all rows before its own.
+# The last walk, by the MAC of the row that it started from. Every page needs it, and a MAC covers all earlier rows.
 _walked: dict[str, tuple[list[RawAuditRow], bool]] = {}
 
 
@@ -203,15 +204,18 @@ _ACCESS_WALK = (
 
 
 def list_unchained_entries(session: Session) -> list[AuditEntry]:
-    """Return what this session's transaction has recorded and not chained yet. A row of a savepoint that was rolled back is no row."""
+    """Return the entries that this session's transaction has recorded but not chained yet.
+
+    Entries of a savepoint that was rolled back are left out.
+    """
     return [entry for entry in session.info.get(_WAITING, ()) if inspect(entry).persistent]
 
 
 def chain_audit_entries(session: Session) -> None:
-    """Chain the rows that this session's transaction has recorded.
+    """Chain the entries that this session's transaction has recorded.
 
-    A session does it by itself when it commits. One that shares the transaction of a connection never does: call it then.
-    Without the key file, rows get no MAC, and fail verification: an emergency must not wait for keys.
+    Sessions do this when they commit. Call it explicitly for a session that shares a connection's transaction. Without
+    the key file, rows get no MAC and fail verification, since an emergency mustn't wait for keys.
     """
     entries = list_unchained_entries(session)
     session.info.pop(_WAITING, None)
@@ -241,7 +245,10 @@ def chain_audit_entries(session: Session) -> None:
 
 
 def add_macs_to_all_rows(session: Session, keys: KeyRing) -> int:
-    """Give every row a MAC as it is, vouching for each; return how many. One that was changed stays so, and changes no access."""
+    """Give every row a MAC as it is, and return how many there are.
+
+    A row that was changed still fails verification, and doesn't change anyone's access.
+    """
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
     of_row = update(table).where(table.c.seq == bindparam("place"))
@@ -260,7 +267,7 @@ def add_macs_to_all_rows(session: Session, keys: KeyRing) -> int:
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
-    """Give rows that were written without the key file their MACs, except those that change someone's access; return how many."""
+    """Add MACs to rows written without the key file, except those that change someone's access; return the count."""
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
     for row in stream_audit_rows(session):

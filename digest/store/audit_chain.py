@@ -1,7 +1,7 @@
-"""The audit log read back as it is stored, and judged row by row: against the row before it, the nightly seals, and the last check.
+"""Verification of the audit log, row by row, against the chain, the nightly seals, and the last check.
 
-Rows that are taken from the end leave a chain that holds, and the seal of the night may not have covered them yet: so a check remembers
-how far the log went and what its last row was.
+Deleting rows from the end leaves a valid chain, and the nightly seal may not cover them yet. Each check therefore
+stores the log's length and the hash of its last row.
 """
 
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ CHECK_STATE_KEY = "audit log check"
 
 @dataclass(frozen=True, slots=True)
 class AuditProof:
-    """What a check of the audit log found: how many rows it has, and what is wrong first; empty where all holds.
+    """The result of verifying the audit log: the number of rows and the first fault, empty if there is none.
 
-    `sealed_through` is the row up to which the newest seal covers the log, `head` the hash of the last row.
+    `sealed_through` is the last row that the newest seal covers; `head` is the hash of the last row.
     """
 
     rows: int
@@ -36,7 +36,7 @@ class AuditProof:
 
 @dataclass(frozen=True, slots=True)
 class LastVerifiedLogEnd:
-    """Where the log ended when it was last found to hold: how many rows it had, the hash of the last, and when that was."""
+    """The end of the log when it was last verified: the number of rows, the hash of the last one, and the time."""
 
     rows: int
     head: str
@@ -44,14 +44,14 @@ class LastVerifiedLogEnd:
 
 
 def read_last_verified_log_end(session: Session) -> LastVerifiedLogEnd | None:
-    """Return where the log ended when it was last found to hold; None where no check remembered that."""
+    """Return the end of the log when it was last verified, or None if it never was."""
     query = select(StoredInstallationValue.value).where(StoredInstallationValue.name == CHECK_STATE_KEY)
     stored = (session.scalar(query) or {}).get("end")
     return LastVerifiedLogEnd(stored["rows"], stored["head"], stored["at"]) if stored else None
 
 
 def verify_audit_log(session: Session) -> AuditProof:
-    """Check every row against the one before it, the seals against the rows that they cover, and the end against the last check's."""
+    """Verify each row against the one before it, the seals against their rows, and the end against the last check."""
     covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
     seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
@@ -74,7 +74,7 @@ def verify_audit_log(session: Session) -> AuditProof:
 
 
 def add_audit_fault_to_proof(session: Session, proof: LedgerProof) -> LedgerProof:
-    """Return a proof of the ledger with what is wrong with the audit log, where nothing else is."""
+    """Return the ledger's proof, with the audit log's fault added if the ledger has none."""
     return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 
 
@@ -87,7 +87,7 @@ def _find_row_fault(row: RawAuditRow, place: int, head: str, *, is_own: bool) ->
 
 
 def _find_witness_fault(row: RawAuditRow, place: int, seal: Any, checked: LastVerifiedLogEnd | None) -> str:
-    """Hold a row against the seal that covers it, and against where the last check found the end."""
+    """Compare a row with the seal that covers it and with the end that the last check stored."""
     head = row.hash
     if seal is not None and seal.log_head != head:
         return f"row {place:,} isn't the one covered by the seal of {seal.at:%Y-%m-%d %H:%M} UTC"
@@ -115,7 +115,10 @@ def _find_missing_rows(
 
 
 def _name_strange_rows(places: list[int]) -> str:
-    """Name the rows without a valid MAC. They come last: rows that were written while the key file was missing must hide no change."""
+    """Describe the rows without a valid MAC.
+
+    They're reported last, since rows written while the key file was missing mustn't hide a change.
+    """
     if not places:
         return ""
     other_rows = f", nor were {len(places) - 1:,} after it" if len(places) > 1 else ""

@@ -1,4 +1,4 @@
-"""The table of corrections: what was wrong in an edition that went out, and what became of putting it right."""
+"""The tables of corrections to editions after sending began, and of the approvals of their emails."""
 
 from datetime import datetime
 from typing import Any
@@ -13,23 +13,24 @@ from subscribers.store.models import Base, Moment
 
 
 class Correction(KeyedSealModel):
-    """One text of one story that was put right after the edition had begun to go out; its text never changes, and it's never deleted.
+    """A correction of one text of a story after its edition began to be sent. It's kept, and its text never changes.
 
-    `url` is the story's link in the edition, `section` the key of its section, `field` what was wrong. `signed` is the name
-    that subscribers see. The email is requested once (`mail_asked_at`). `mail_statement` lists what the signatures approve; none is
-    missing since `mail_approved_at`. `mail_planned_at` is set when everyone who's owed the email has a delivery.
+    `url` is the story's link in the edition, `section` its section's key, and `field` the text that was wrong. `signed`
+    is the name that subscribers see. The email is requested at most once (`mail_asked_at`). `mail_statement` lists what
+    the signatures approve; the last one needed was given at `mail_approved_at`. `mail_planned_at` is set when everyone
+    who's owed the email has a delivery.
     """
 
     __tablename__ = "correction"
     __table_args__ = (
         UniqueConstraint("edition_id", "seq", name="uq_correction_one_a_number"),
-        Index("ix_correction_at", "at"),  # drafting: what the next edition carries
+        Index("ix_correction_at", "at"),  # drafting: corrections for the next edition
     )
     __sealed__ = (
         *("edition_id", "seq", "at", "actor", "signed", "url", "section", "headline", "field", "was", "becomes"),
         *("note", "is_carried"),
     )
-    # The email is proven by its signatures.
+    # Signatures authenticate the email.
     __unsealed__ = ("id", "mail_asked_at", "mail_asked_by", "mail_statement", "mail_approved_at", "mail_planned_at")
 
     id: Mapped[RowId]
@@ -40,12 +41,12 @@ class Correction(KeyedSealModel):
     signed: Mapped[Str200]
     url: Mapped[str]
     section: Mapped[Str40]
-    headline: Mapped[str]  # of the story as it went out
+    headline: Mapped[str]  # of the story as it was sent
     field: Mapped[Str20]  # headline | summary
     was: Mapped[str]
     becomes: Mapped[str]
-    note: Mapped[str]  # what was wrong, for readers
-    is_carried: Mapped[bool]  # stands in the next edition
+    note: Mapped[str]  # what was wrong, for subscribers
+    is_carried: Mapped[bool]  # appears in the next edition
     mail_asked_at: Mapped[datetime | None]
     mail_asked_by: Mapped[Str200] = mapped_column(default="", server_default="")
     mail_statement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -1,6 +1,6 @@
 """The tables of sending: deliveries, their events, and the state of the installation.
 
-They continue the flow of data of `digest.store.models`: edition → delivery → event.
+They continue the data flow of `digest.store.models`: edition → delivery → event.
 """
 
 from datetime import datetime
@@ -21,12 +21,12 @@ from subscribers.store.models import (
     row_commitment_indexes,
 )
 
-# Only what the night seals: an index of what editions send would slow each of their messages down.
+# Only notices, which are sealed at night: including editions' deliveries would slow down sending.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
 
 
 class DeliveryState(StrEnum):
-    """The state of one owed message; `deliver.plan.delivery_plan` counts them."""
+    """The state of a delivery; `deliver.plan.delivery_plan` counts deliveries by state."""
 
     WAITING = "waiting"
     RESERVED = "reserved"
@@ -45,13 +45,13 @@ OPEN_STATES = (DeliveryState.WAITING, *CLAIMED_STATES)
 
 
 class Delivery(RowCommitmentMixin, Base):
-    """One message owed to one person. A second row for the same purpose and person cannot exist."""
+    """A message owed to one person, at most one per purpose and person."""
 
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
-        Index("ix_delivery_person", "person"),  # what went to one person
-        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next is due
+        Index("ix_delivery_person", "person"),  # everything sent to one person
+        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next one is due
         # claims, in order
         partial_index("ix_delivery_waiting", ("purpose", "next_try_at", "person"), "state = 'waiting'"),
         *row_commitment_indexes("delivery", UNSEALED_NOTICE),
@@ -70,16 +70,17 @@ class Delivery(RowCommitmentMixin, Base):
     message_id: Mapped[Str200] = mapped_column(default="")
     transport: Mapped[Str20] = mapped_column(default="")
     reply: Mapped[str] = mapped_column(default="")  # scrubbed of addresses
-    handed_at: Mapped[datetime | None]  # the last time
-    first_handed_at: Mapped[datetime | None]  # its Date, whenever it is repeated
-    # Of an edition: the variant that was handed over the last time (`VariantKey.as_text`); NULL before 0036, and of other mails.
+    handed_at: Mapped[datetime | None]  # most recently
+    first_handed_at: Mapped[datetime | None]  # also the Date of the message, even when it's sent again
+    # The variant of an edition that was last handed over (`VariantKey.as_text`); NULL for other emails and before 0036.
     variant: Mapped[str | None]
 
 
 class RunLease(Base):
-    """The lease of a run that claims deliveries, under its name in `Delivery.owner`; see `deliver.send.claims.run_lease`.
+    """The lease of a run that claims deliveries under a name in `Delivery.owner`; see `deliver.send.claims.run_lease`.
 
-    The run renews `beat_at`, a Unix time by the database's clock. Taking its claims away raises `epoch`. `home` says where its file is.
+    The run renews `beat_at`, a Unix time by the database's clock. Taking away its claims increments `epoch`. `home` is
+    the location of its progress file.
     """
 
     __tablename__ = "run_lease"
@@ -91,7 +92,10 @@ class RunLease(Base):
 
 
 class EditionFigures(KeyedSealModel):
-    """What came of one edition, counted at night; see `deliver.retention.edition_figures`. It outlives the deliveries."""
+    """The results of one edition, counted nightly and kept after its deliveries are deleted.
+
+    See `deliver.retention.edition_figures`.
+    """
 
     __tablename__ = "edition_figures"
     __sealed__ = ("name", "number", "release_at", "handed_over", "refused", "complained", "hours", "counted_at")
@@ -103,15 +107,15 @@ class EditionFigures(KeyedSealModel):
     handed_over: Mapped[int]
     refused: Mapped[int]
     complained: Mapped[int]
-    hours: Mapped[dict[str, int]] = mapped_column(JSON)  # by the hour in UTC: {"2026-11-20 11": 11964}
+    hours: Mapped[dict[str, int]] = mapped_column(JSON)  # by hour in UTC: {"2026-11-20 11": 11964}
     counted_at: Mapped[Moment]
 
 
 class QueuedNoticeEmail(Base):
-    """What a notice is written from, encrypted. The row is deleted with the last try of its delivery."""
+    """The encrypted content of a queued notice, deleted with the last attempt of its delivery."""
 
     __tablename__ = "notice"
-    # Every second, for what somebody waits for, however many corrections wait beside it.
+    # Queried every second for notices that people wait for, no matter how many corrections are queued.
     __table_args__ = (partial_index("ix_notice_urgent", "delivery", "kind <> 'correction'"),)
 
     delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
@@ -120,25 +124,25 @@ class QueuedNoticeEmail(Base):
     key_id: Mapped[Str16]
 
 
-# In parentheses: SQL as text is joined to other conditions by AND, which binds more closely than OR.
+# In parentheses because it's joined to other conditions with AND, which binds more tightly than OR.
 STOP_RULE_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
 
 
 class StoredDeliveryEvent(Base):
-    """What a provider or a bounce said about a delivery, normalised; see `deliver.events`.
+    """A normalized report from a provider or a bounce about a delivery; see `deliver.events`.
 
-    Two events are the same if they share either the provider's own id, hashed, or the fingerprint of their content.
-    `unsettled_since` is set while its delivery was still being handed over.
+    Two events are the same if they share the hash of the provider's ID or the fingerprint of their content.
+    `unsettled_since` is set if the delivery was still being handed over when the event arrived.
     """
 
     __tablename__ = "event"
     __table_args__ = (
         UniqueConstraint("fingerprint", name="uq_event_counted_once"),
         UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
-        Index("ix_event_delivery", "delivery"),  # the events of one message
+        Index("ix_event_delivery", "delivery"),  # the events of one delivery
         partial_index("ix_event_unsettled", "unsettled_since", "unsettled_since IS NOT NULL"),
         partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # every night: repeated bounces
-        # every few seconds of a send: what may pause it
+        # every few seconds during a send: events that can pause it
         partial_index("ix_event_alarms", "received_at", STOP_RULE_EVENTS),
     )
 
@@ -155,9 +159,9 @@ class StoredDeliveryEvent(Base):
 
 
 class ReceivedEventPayload(Base):
-    """What a provider posted or a mailbox held, as received: compressed, encrypted, bound to the hash of its body.
+    """A provider's post or a mailbox's message as received: compressed, encrypted, and bound to its body's hash.
 
-    `origin` names what reads it (a provider, or `mailbox`). Kept for 30 days.
+    `origin` names what parses it (a provider, or `mailbox`). Kept for 30 days.
     """
 
     __tablename__ = "inbound"
@@ -177,7 +181,7 @@ class ReceivedEventPayload(Base):
 
 
 class DeliveryTotal(Base):
-    """How many deliveries of a purpose ended in a state, of those whose rows are deleted."""
+    """The number of deleted deliveries of a purpose that ended in a state."""
 
     __tablename__ = "delivery_total"
 
@@ -187,9 +191,9 @@ class DeliveryTotal(Base):
 
 
 class ProviderHandoverCount(Base):
-    """How many messages the whole installation handed over within a minute.
+    """The number of messages that the installation handed over within a minute.
 
-    Written only where a limit of the settings needs it, in the transaction of the claim.
+    Written in the claim's transaction, and only if a limit in the settings needs it.
     """
 
     __tablename__ = "handed"
@@ -199,10 +203,10 @@ class ProviderHandoverCount(Base):
 
 
 class SendSpacingState(Base):
-    """From when messages may leave again under a limit that spaces them: the installation's, or that of a domain's tag.
+    """The time from which more messages may be sent under the installation's rate limit or a domain's, by tag.
 
-    Written only where there is such a limit, in the transaction of the claim. `recent` is how many left in the last second, and
-    when (`digest.deliver.send.limits.rate_limiter`); NULL for a domain.
+    Written in the claim's transaction, and only if there is such a limit. `recent` is how many messages were sent in
+    the last second, and when (`digest.deliver.send.limits.rate_limiter`); NULL for a domain.
     """
 
     __tablename__ = "spaced_limit"
@@ -213,9 +217,9 @@ class SendSpacingState(Base):
 
 
 class RecipientDomainGroup(Base):
-    """The group of a receiving domain: domains whose email the same operator's servers take, by their MX records.
+    """The group of a recipient domain: domains whose MX records belong to the same operator.
 
-    Both are keyed tags; a domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
+    Both are keyed tags. A domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
     """
 
     __tablename__ = "domain_group"
@@ -226,7 +230,7 @@ class RecipientDomainGroup(Base):
 
 
 class QueuedMail(Base):
-    """A message that is in the queue of a mail server whose log is followed: by its queue ID there, and the server's name."""
+    """A message in the queue of a mail server whose log is followed, by its queue ID and the server's name."""
 
     __tablename__ = "queued_mail"
 
@@ -236,9 +240,10 @@ class QueuedMail(Base):
 
 
 class RunningBackup(Base):
-    """A backup under way. While its row is there, triggers note in `ChangedRow` each change of a sealed delivery, and of an event up to `last_event`.
+    """A backup in progress.
 
-    See `digest.backups.early_rows`, and migration 0074 for the triggers.
+    While the row exists, triggers record in `ChangedRow` each change of a sealed delivery and of an event up to
+    `last_event`. See `digest.backups.early_rows`, and migration 0074 for the triggers.
     """
 
     __tablename__ = "running_backup"
@@ -249,7 +254,7 @@ class RunningBackup(Base):
 
 
 class ChangedRow(Base):
-    """A row of the table `source` that was changed or deleted, or turned up, while a backup ran."""
+    """A row of the table `source` that was added, changed, or deleted while a backup ran."""
 
     __tablename__ = "changed_row"
     __table_args__ = (Index("ix_changed_row_backup", "backup", "source"),)
@@ -261,7 +266,7 @@ class ChangedRow(Base):
 
 
 class StoredInstallationValue(Base):
-    """What the installation remembers by name: that it is held, how far a provider's lists were read."""
+    """A named value that the installation stores, such as whether sending is paused."""
 
     __tablename__ = "memo"
 
@@ -271,11 +276,10 @@ class StoredInstallationValue(Base):
 
 
 class StaffMember(KeyedSealModel):
-    """Somebody who works on the newsletter, or did. `proven_at` is set once they answered from the address.
+    """A current or former member of the staff; `proven_at` is set once they've verified their address.
 
-    A staff member's address is a sign-in name and stored in clear, here alone; no reader's ever is. Everything else
-    names them by number, so the row stays when they leave, as the audit log refers to it; in place of the address it
-    says `staff 3` then.
+    A member's address is a sign-in name and stored in clear text, only in this table; subscribers' addresses never are.
+    Other tables refer to members by ID, so the row stays when they leave, with `staff 3` in place of the address.
     """
 
     __tablename__ = "staff"
@@ -283,8 +287,8 @@ class StaffMember(KeyedSealModel):
     __unsealed__ = ("name", "added_at", "added_by", "failures_seen_at", "letter_keys")
     __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
 
-    email: Mapped[str] = mapped_column(String(320))  # case-folded; of who was removed, no address
-    name: Mapped[Str80] = mapped_column(default="", server_default="")  # as colleagues see it
+    email: Mapped[str] = mapped_column(String(320))  # case-folded; not an address once removed
+    name: Mapped[Str80] = mapped_column(default="", server_default="")  # as shown to colleagues
     role: Mapped[Str20]  # editor | admin
     added_at: Mapped[Moment]
     added_by: Mapped[Str200]
@@ -292,15 +296,15 @@ class StaffMember(KeyedSealModel):
     removed_at: Mapped[datetime | None]
     password_hash: Mapped[Str200 | None]  # Argon2id, with its parameters and salt
     password_at: Mapped[datetime | None]
-    # up to when the member has looked at failed sign-ins
+    # when the member last saw the failed sign-ins
     failures_seen_at: Mapped[datetime | None]
-    letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # single letters act at the desk
+    letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # desk shortcuts
 
 
 class ProviderErasure(Base):
-    """An erased person's address, encrypted, that the provider is to be asked to erase too.
+    """An erased person's encrypted address that the provider has to be asked to erase too.
 
-    The row is deleted once the provider accepted the request, and after 30 days in any case.
+    The row is deleted once the provider has accepted the request, and after 30 days at the latest.
     """
 
     __tablename__ = "provider_erasure"

@@ -1,4 +1,4 @@
-"""How a database is opened and its schema brought up to date."""
+"""Opening a database and migrating its schema."""
 
 import os
 import sqlite3
@@ -22,16 +22,16 @@ from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-MIN_POSTGRESQL_VERSION = 15  # the oldest that the tests run on
+MIN_POSTGRESQL_VERSION = 15  # the oldest version tested
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
-PING_AFTER_IDLE = 1.0  # seconds that a connection to PostgreSQL may idle before it is checked
+PING_AFTER_IDLE = 1.0  # seconds that a PostgreSQL connection may idle before it's checked
 _IDLE_SINCE = "idle since"
 WRITER_POLL_INTERVAL = 0.002  # seconds between two attempts
-# After so long a silence either side of a connection to PostgreSQL asks the other whether it is there, and gives it up after
-# a minute without an answer. By default Linux asks after two hours: so long would a claim wait for an answer, and so long
-# would the locks of a machine that is gone hold up the others (postgresql.org/docs/current/libpq-connect.html).
-_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # seconds, seconds, questions
-_TCP_USER_TIMEOUT = 60_000  # milliseconds that what was written may stay unacknowledged
+# After this much silence, either side of a PostgreSQL connection probes the other, and gives up after about a minute
+# without an answer. Linux waits two hours by default, during which a claim would hang and the locks of a dead machine
+# would block the others (postgresql.org/docs/current/libpq-connect.html).
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # seconds, seconds, probes
+_TCP_USER_TIMEOUT = 60_000  # milliseconds that sent data may stay unacknowledged
 
 
 def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -39,9 +39,10 @@ def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ping a connection before it is used again, unless it was in use a moment ago.
+    """Ping a connection before it's reused if it has been idle for more than `PING_AFTER_IDLE`.
 
-    SQLAlchemy's `pool_pre_ping` pings each time, a tenth of the work of a send over many short transactions.
+    SQLAlchemy's `pool_pre_ping` pings every time, which takes a tenth of the time of a send with its many short
+    transactions.
     """
     since = record.info.get(_IDLE_SINCE)
     if since is None or time.monotonic() - since < PING_AFTER_IDLE:
@@ -53,7 +54,7 @@ def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEn
 
 
 def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> None:
-    """Let the server give up a client that is gone; over a socket file the settings have no effect."""
+    """Make the server drop a client that has disappeared; the settings have no effect on Unix sockets."""
     limits = {f"tcp_{name}": str(value) for name, value in _KEEPALIVES.items()} | {
         "tcp_user_timeout": str(_TCP_USER_TIMEOUT)
     }
@@ -63,7 +64,7 @@ def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> Non
 
 
 def _set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver must not begin transactions behind our back
+    connection.isolation_level = None  # the driver mustn't begin transactions implicitly
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -79,7 +80,7 @@ def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
     try:
         _await_writer_turn(driver, time.monotonic() + writer_timeout)
         if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # whose error is SQLAlchemy's
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error as SQLAlchemy's
     finally:
         driver.execute(f"PRAGMA busy_timeout = {writer_timeout * 1000:.0f}")
 
@@ -87,8 +88,8 @@ def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
 def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
     """Begin a write transaction as soon as no other is open.
 
-    SQLite's own busy handler backs off to one attempt every 100 ms. A process that writes often then always comes
-    first, and a reader who unsubscribes during an import waits for seconds.
+    SQLite's busy handler backs off to one attempt every 100 ms. A process that writes often would then always win, and
+    a subscriber who unsubscribes during an import would wait for seconds.
     """
     while time.monotonic() < deadline:
         try:
@@ -111,16 +112,16 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading: whatever it holds is rolled back."""
+        """Open a session for reading, rolled back at the end."""
         with self._open_session(self.engine) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a session that commits at the end of the block, or rolls back when the block raises.
+        """Open a session that commits at the end of the block, or rolls back if the block raises.
 
-        On SQLite the transaction begins IMMEDIATE, so that two writers queue instead of one failing with
-        "database is locked" in the middle (https://www.sqlite.org/lang_transaction.html).
+        On SQLite the transaction begins IMMEDIATE, so that a second writer waits for its turn instead of failing
+        halfway with "database is locked" (https://www.sqlite.org/lang_transaction.html).
         """
         with self._open_session(self.engine.execution_options(immediate=True)) as session, session.begin():
             yield session
@@ -130,14 +131,14 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Open a session for reading in which all is seen as it was at one moment."""
+        """Open a session for reading that sees the database as of one moment."""
         with self.read() as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     def delete_in_batches(self, model: type[Base], condition: ColumnElement[bool], *, size: int) -> int:
-        """Delete the rows that match, so many a transaction; return how many they were."""
+        """Delete the matching rows, `size` per transaction, and return their number."""
         table, deleted = table_of(model), 0
         keys = tuple(table.primary_key.columns)
         page = select(*keys).where(condition).limit(size)
@@ -155,21 +156,21 @@ class Database:
 
 
 class AutocommitConnection:
-    """One connection for many queries, each of which sees what is committed at its moment.
+    """A connection for many queries, each of which sees everything committed before it.
 
-    A session begins a transaction and ends it: on PostgreSQL three journeys to the server for one query. Here a query is one.
-    It is for `CompiledStatement.fetch_rows`. Opened when it is first used, and anew after an error.
+    A session begins and ends a transaction, which takes three round trips to PostgreSQL for one query; here a query
+    takes one. For use with `CompiledStatement.fetch_rows`. It's opened on first use, and again after an error.
     """
 
     def __init__(self, database: Database) -> None:
-        # SQLite's driver begins no transaction by itself (`_set_pragmas`).
+        # SQLite's driver doesn't begin transactions (`_set_pragmas`).
         autocommit = {"isolation_level": "AUTOCOMMIT"} if database.engine.dialect.name == "postgresql" else {}
         self._engine = database.engine.execution_options(**autocommit)
         self._connection: Connection | None = None
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """Lend the connection for a query."""
+        """Yield the connection for a query."""
         if self._connection is None:
             self._connection = self._engine.connect()
         try:
@@ -179,24 +180,24 @@ class AutocommitConnection:
             raise
 
     def discard(self) -> None:
-        """Give it up as it is, since it may be dead; the next query opens another."""
+        """Discard the connection, which may be dead; the next query opens another."""
         if self._connection is not None:
             self._connection.invalidate()
             self.close()
 
     def close(self) -> None:
-        """Close it until it is used again."""
+        """Close the connection until it's next used."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
 
-# What changes with every transaction that writes, also one of another process. On PostgreSQL it's the whole server's.
+# Values that change with every committed write of any process; on PostgreSQL, with those to any database on the server.
 _CHANGE_MARKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT CAST(txid_current_snapshot() AS text)"}
 
 
 class DatabaseChangeDetector:
-    """Finds out by one small query whether anything was written to a database. For one thread at a time."""
+    """Detects with one small query whether anything was written to a database. Not thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._query = _CHANGE_MARKS[database.engine.dialect.name]
@@ -204,14 +205,14 @@ class DatabaseChangeDetector:
         self._mark: object = None
 
     def has_changed(self) -> bool:
-        """Return whether anything was written since the last call; the first returns True.
+        """Return whether anything was written since the last call; always True on the first call.
 
         Raises:
             DBAPIError: the database doesn't answer.
         """
         with self._connection.lend() as connection:
             mark = connection.exec_driver_sql(self._query).scalar()
-            connection.rollback()  # in a transaction, SQLite would see the same for good
+            connection.rollback()  # within a transaction, SQLite's value would never change
         before, self._mark = self._mark, mark
         return mark != before
 
@@ -221,13 +222,14 @@ class DatabaseChangeDetector:
 
 
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
-    """Open `url` with the pragmas of the product; the schema is left as it is (see `migrate_schema`).
+    """Open the database at `url` with our pragmas, without migrating its schema (see `migrate_schema`).
 
-    PostgreSQL and we give one another up after about a minute of silence, unless the URL says otherwise for our side
-    (`keepalives_idle` and the like). With SQLite a writer waits `writer_timeout` seconds for its turn, and then fails with "database is locked".
+    Both sides of a PostgreSQL connection give up after about a minute of silence, unless the URL sets other values for
+    our side (`keepalives_idle` and the like). On SQLite, a writer waits up to `writer_timeout` seconds for its turn,
+    and then fails with "database is locked".
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the URL cannot be read.
+        sqlalchemy.exc.ArgumentError: the URL can't be parsed.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
@@ -235,17 +237,17 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
         own = {name: value for name, value in limits.items() if name not in address.query}
         engine = create_engine(address, connect_args=own, hide_parameters=True)
         event.listen(engine, "connect", _give_up_silent_client)
-        # A connection that died while it was idle is replaced.
+        # Replace connections that died while idle.
         event.listen(engine, "checkin", _note_idle_start)
         event.listen(engine, "checkout", partial(_ping_after_idle, engine.dialect))
         return Database(engine)
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Created before SQLite does it, so that no umask can leave people's rows readable to others. One that is there is left
-        # alone: to close it would drop the locks of every connection of this process (sqlite.org/howtocorrupt.html, 2.2).
+        # Create the file before SQLite does, so that no umask can make it readable to others. Don't touch an existing
+        # one: closing it would drop the locks of every connection of this process (sqlite.org/howtocorrupt.html, 2.2).
         if not Path(address.database).exists():
             os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
-    # hide_parameters: an error's text must not quote the values of a row.
+    # hide_parameters keeps row values out of error messages.
     engine = create_engine(address, connect_args={"timeout": writer_timeout}, hide_parameters=True)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", partial(_begin_transaction, writer_timeout))
@@ -253,28 +255,31 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
 
 
 def describe_driver_error(error: DBAPIError) -> str:
-    """Return in one line what a database's driver said first, without a period: it goes on with questions and other addresses tried."""
+    """Return the first line of a database driver's error, without a period.
+
+    The following lines are hints and other addresses tried.
+    """
     lines = str(error.orig).strip().splitlines() or [type(error).__name__]
     printable = (letter if letter.isprintable() else " " for letter in lines[0])
     return " ".join("".join(printable).split()).rstrip(".:")
 
 
-# Released at the end of the transaction. The number is ours alone in this database, and arbitrary.
+# Released at the end of the transaction. The number is arbitrary, and only used here.
 _AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
 
 
 class SchemaTooNewError(ApplicationError):
-    """The database belongs to a newer version of this program, or to another program."""
+    """Raised when the database belongs to a newer version of this program, or to another program."""
 
 
 def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Bring the schema to `revision` in one transaction; a no-op if it's there already, and then without importing Alembic.
+    """Migrate the schema to `revision` in one transaction, without importing Alembic if it's already there.
 
-    Processes take turns: SQLite has one writer, and PostgreSQL has a lock for it.
+    Processes take turns: SQLite has one writer, and on PostgreSQL an advisory lock is taken.
 
     Raises:
-        SchemaTooNewError: a newer version brought it further than this one knows.
-        Exception: a migration failed or the database doesn't respond, and the schema is as it was.
+        SchemaTooNewError: the schema is newer than this version of the program supports.
+        Exception: a migration failed or the database doesn't respond; the schema is unchanged.
     """
     is_head = revision == "head"
     if is_head and read_schema_revision(database) == newest_schema_revision():
@@ -285,18 +290,18 @@ def migrate_schema(database: Database, revision: str = "head") -> None:
         current = read_schema_revision(database)
         refuse_newer_schema(current)
         if is_head and current == newest_schema_revision():
-            return  # another process migrated it meanwhile
+            return  # another process has just migrated it
         run_migrations_to_revision(connection, revision)
         if is_head:
-            # Runs of the version before hand over nothing more.
+            # Prevent running sends of the previous version from handing over more messages.
             connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
 
 
 def refuse_newer_schema(revision: str | None) -> None:
-    """Refuse a schema that this version does not know.
+    """Check that this version supports a schema's revision.
 
     Raises:
-        SchemaTooNewError: a newer version or another program made it.
+        SchemaTooNewError: a newer version or another program created the schema.
     """
     newest = newest_schema_revision()
     if revision is None or revision in _schema_revisions():
@@ -315,10 +320,10 @@ def refuse_newer_schema(revision: str | None) -> None:
 
 
 def run_migrations_to_revision(connection: Connection, revision: str) -> None:
-    """Bring the schema to `revision` within the transaction of a connection.
+    """Migrate the schema to `revision` within a connection's transaction.
 
     Raises:
-        alembic.util.CommandError: there is no such revision.
+        alembic.util.CommandError: the revision doesn't exist.
     """
     from alembic import command
     from alembic.config import Config
@@ -330,7 +335,7 @@ def run_migrations_to_revision(connection: Connection, revision: str) -> None:
 
 
 def read_schema_revision(database: Database) -> str | None:
-    """Read the revision of a schema; None where there is none yet, or the database does not answer."""
+    """Return the schema's revision, or None if there isn't one or the database doesn't answer."""
     try:
         with database.read() as session:
             revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
@@ -340,22 +345,22 @@ def read_schema_revision(database: Database) -> str | None:
 
 
 def has_schema(database: Database) -> bool:
-    """Whether the database was ever given a schema.
+    """Return whether the database has ever had a schema.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: it does not answer.
+        sqlalchemy.exc.DBAPIError: the database doesn't answer.
     """
     return read_schema_revision(database) is not None or inspect(database.engine).has_table("alembic_version")
 
 
 @cache
 def newest_schema_revision() -> str:
-    """Name the schema's revision that this version works with."""
+    """Return the schema revision that this version works with."""
     return max(_schema_revisions())
 
 
 def _schema_revisions() -> frozenset[str]:
-    """Name every revision, by the names of the migrations' files."""
+    """Return all revisions, from the file names of the migrations."""
     files = (MIGRATIONS / "versions").iterdir()
     return frozenset(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
 
@@ -364,7 +369,7 @@ def find_old_server_version(database: Database) -> str:
     """Return the version of a PostgreSQL server that's too old for this program; empty for any other database.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: it doesn't answer.
+        sqlalchemy.exc.DBAPIError: the database doesn't answer.
     """
     if database.engine.dialect.name != "postgresql":
         return ""

@@ -1,4 +1,4 @@
-"""The tables of past editions: newsletters that went out before this installation, with their stories."""
+"""The tables of editions sent before this installation, and of their stories."""
 
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -8,9 +8,9 @@ from subscribers.store.models import Base, Moment
 
 
 class ImportedEdition(Base):
-    """A newsletter that went out before this installation, imported so that nothing of it comes again unasked.
+    """An edition sent before this installation, imported so that its stories aren't sent again unintentionally.
 
-    `address` is its page, or the name of the file that it was read from; `name` the ISO week of its day.
+    `address` is its URL, or the name of the file it was read from; `name` is its ISO week.
     """
 
     __tablename__ = "past_edition"
@@ -29,7 +29,7 @@ class ImportedEdition(Base):
 
 
 class ImportedStory(Base):
-    """One story of a past edition: its canonical URL, and what the edition said of it."""
+    """A story of an imported edition: its canonical URL, headline, and summary."""
 
     __tablename__ = "past_story"
 

@@ -1,6 +1,6 @@
-"""The newest rows of the audit log, read where something is decided by them: only while each of them is ours and none is missing.
+"""The newest rows of the audit log, for decisions that depend on them, with a check that none is missing or forged.
 
-Where one isn't, nobody knows what it said, and whoever asks has to expect the worst. Rows that are cut off at the end aren't missed before
+If one is, its content is unknown, and callers have to assume the worst. Rows cut off at the end aren't noticed before
 the nightly check.
 """
 
@@ -16,13 +16,13 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
-_MARGIN = timedelta(days=1)  # rows are in the order in which they were committed, which isn't quite that of their times
+_MARGIN = timedelta(days=1)  # rows are ordered by commit, which differs slightly from the order of their times
 
 log = get_logger("audit")
 
 
 class LoggedAction(NamedTuple):
-    """What a row of the audit log says."""
+    """The content of a row of the audit log."""
 
     at: datetime
     actor: str
@@ -34,7 +34,10 @@ class LoggedAction(NamedTuple):
 def read_actions_since(
     session: Session, since: datetime | None, names: Collection[str]
 ) -> tuple[list[LoggedAction], bool]:
-    """Return the actions of some names since a moment, those of this transaction too, and whether the log is intact up to that moment."""
+    """Return the named actions since a moment, and whether the log is intact since then.
+
+    Actions of this transaction are included.
+    """
     waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session)]
     rows, is_intact = _read_rows_since(session, since)
     if not is_intact:
@@ -57,6 +60,6 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Raw
     return rows, not rows or rows[-1].seq == 1
 
 
-@lru_cache(maxsize=4096)  # every look at an edition asks for the rows of some weeks, at 25 µs each
+@lru_cache(maxsize=4096)  # each view of an edition requests several weeks of rows, at 25 µs each
 def _is_own(keys: KeyRing, row: RawAuditRow) -> bool:
     return row.is_own(keys)

@@ -1,6 +1,6 @@
-"""The newsletter's rows.
+"""The tables of the newsletter.
 
-The tables follow the flow of data: source → article → story → edition → fragment → delivery → event.
+They follow the data flow: source → article → story → edition → fragment → delivery → event.
 """
 
 from datetime import date, datetime, time
@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import JSON, Float, ForeignKey, Index, String, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-import subscribers.store.signup_models  # noqa: F401 - so do these
+import subscribers.store.signup_models  # noqa: F401 - registers its tables
 from subscribers.store.column_types import RowId, Str10, Str20, Str40, Str60, Str64, Str80, Str100, Str200
 from subscribers.store.keyed_row_seals import KeyedSealModel
 from subscribers.store.models import Base, DamageTolerantJson, Json, Moment, enum_by_value
 
 
 class SourceHealth(StrEnum):
-    """How a source has behaved of late."""
+    """The recent condition of a source."""
 
     NEW = "new"
     GOOD = "good"
@@ -27,15 +27,15 @@ class SourceHealth(StrEnum):
 
 
 class Source(Base):
-    """A place that articles come from, with what the last visits taught about it."""
+    """A place that articles come from, with the results of recent visits."""
 
     __tablename__ = "source"
     __table_args__ = (UniqueConstraint("url", name="uq_source_listed_once"),)
 
     id: Mapped[RowId]
     url: Mapped[str]
-    moved_to: Mapped[str | None]  # a permanent redirect or a discovered feed
-    moved_from: Mapped[str | None]  # the URL before the last change of it
+    moved_to: Mapped[str | None]  # the target of a permanent redirect, or a discovered feed
+    moved_from: Mapped[str | None]  # the URL before its last change
     name: Mapped[Str200]
     publisher: Mapped[Str200]
     section: Mapped[Str40] = mapped_column(default="news")
@@ -61,17 +61,17 @@ class Source(Base):
 
 
 class SourceHostClaim(Base):
-    """A host whose sources one run of collecting visits: the row is the lock, for all processes."""
+    """A lock on a host while one run collects from its sources, across all processes."""
 
     __tablename__ = "host_claim"
 
     host: Mapped[str] = mapped_column(String(255), primary_key=True)
     owner: Mapped[Str80]
-    lease_until: Mapped[Moment]  # a run that is silent for longer is dead, and another may take over
+    lease_until: Mapped[Moment]  # after it, the run is dead, and another may take over
 
 
 class DailySourceVisitCounts(Base):
-    """What came of the visits to one source on one day of the publication's zone: how many worked, and what was new."""
+    """The results of one day's visits to a source, by the publication's time zone."""
 
     __tablename__ = "source_day"
 
@@ -79,27 +79,27 @@ class DailySourceVisitCounts(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     good: Mapped[int] = mapped_column(default=0)
     bad: Mapped[int] = mapped_column(default=0)
-    found: Mapped[int] = mapped_column(default=0)  # articles that were not there before
+    found: Mapped[int] = mapped_column(default=0)  # new articles
 
 
 class Article(Base):
-    """One item as one source published it.
+    """An item as one source published it.
 
-    `dated_at` is the moment that counts (UTC) and `date_basis` says where it came from. `views` are reads
-    of the page in the week before the last readership import, NULL where nobody counted.
+    `dated_at` is its effective date (UTC), and `date_basis` says where that came from. `views` is the number of page
+    views in the week before the last readership import, or NULL if there is no data.
     """
 
     __tablename__ = "article"
     __table_args__ = (
         UniqueConstraint("source_id", "key", name="uq_article_one_row_an_item"),
         Index("ix_article_window", "dated_at"),  # drafting: the articles of a window
-        Index("ix_article_url", "url"),  # the same page through several sources; readership
-        {"sqlite_autoincrement": True},  # ids are never reused
+        Index("ix_article_url", "url"),  # the same page from several sources; readership
+        {"sqlite_autoincrement": True},  # IDs are never reused
     )
 
     id: Mapped[RowId]
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
-    key: Mapped[Str64]  # what makes it the same item: see collect.articles
+    key: Mapped[Str64]  # identifies the item within its source; see collect.articles
     url: Mapped[str]  # canonical
     link: Mapped[str]  # as published, absolute
     title: Mapped[str]
@@ -112,23 +112,23 @@ class Article(Base):
     language: Mapped[Str20 | None]
     image_url: Mapped[str | None]
     image_alt: Mapped[str | None]
-    image_credit: Mapped[Str200 | None]  # whom the item credits with it: see collect.texts.image_credits
+    image_credit: Mapped[Str200 | None]  # the credit given by the item; see collect.texts.image_credits
     dated_at: Mapped[Moment]
     date_basis: Mapped[Str40]
     updated_at: Mapped[datetime | None]
     found_at: Mapped[Moment]
     seen_at: Mapped[Moment]
     withdrawn_at: Mapped[datetime | None]
-    superseded: Mapped[Str100] = mapped_column(default="", server_default="")  # "superseded by …": its page
+    superseded: Mapped[Str100] = mapped_column(default="", server_default="")  # the page's notice, "superseded by …"
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
     all_day: Mapped[bool] = mapped_column(default=False)
-    # When it starts and ends by its text, where the source gives no times of an event.
+    # Start and end as stated in the text, if the source gives no event times.
     announced_at: Mapped[datetime | None]
     announced_until: Mapped[datetime | None]
     event_zone: Mapped[Str60] = mapped_column(default="", server_default="")
     place: Mapped[Str200 | None]
-    # The deadline as the source stated it: see collect.deadlines.
+    # The deadline as the source stated it; see collect.deadlines.
     closes_on: Mapped[date | None]
     closes_clock: Mapped[time | None]
     closes_zone: Mapped[Str60] = mapped_column(default="", server_default="")
@@ -140,7 +140,7 @@ class Article(Base):
 
 
 class PublishedArticleChange(Base):
-    """What an article said before it changed: a new title, a withdrawn page."""
+    """The previous value of a changed field of an article, such as its title."""
 
     __tablename__ = "article_change"
     __table_args__ = (Index("ix_article_change_article", "article_id"),)  # an article's history
@@ -154,7 +154,7 @@ class PublishedArticleChange(Base):
 
 
 class MediaFile(Base):
-    """A picture that was fetched, re-encoded and is served from `/media/<hash>`."""
+    """A downloaded and re-encoded image, served from `/media/<hash>`."""
 
     __tablename__ = "media"
 
@@ -168,11 +168,15 @@ class MediaFile(Base):
     made_at: Mapped[Moment]
 
 
-BREAKING_NEWS_NUMBER = 0  # of every extra edition of breaking news: it takes no number from the regular ones
+BREAKING_NEWS_NUMBER = 0  # of all breaking-news editions, which don't use up regular numbers
 
 
 class EditionState(StrEnum):
-    """draft → approved → sending → sent; incomplete (stored as "held") while there is too little to send."""
+    """The state of an edition.
+
+    It goes from draft to approved, sending, and sent. It's incomplete (stored as "held") while it has too little
+    content.
+    """
 
     DRAFT = "draft"
     INCOMPLETE = "held"
@@ -183,7 +187,7 @@ class EditionState(StrEnum):
 
     @property
     def predicate(self) -> str:
-        """The state in a sentence, as in "The edition is a draft"."""
+        """The state as a predicate, as in "The edition is a draft"."""
         names = {"draft": "a draft", "held": "incomplete", "sending": "being sent", "cancelled": "canceled"}
         return names.get(self.value, self.value)
 
@@ -191,17 +195,18 @@ class EditionState(StrEnum):
 class Edition(Base):
     """One issue of the newsletter.
 
-    `name` is the ISO week of its release day. The window is `opens_at` < dated ≤ `cut_off`; what drafting
-    considered stands in its stories. `content` is the arranged edition (`edition.content`) as JSON, `written_parts` are
-    what editors wrote of it (`digest.edition.editing.authorship`), None in a draft that was last changed by a version that didn't record authors. What
-    was approved of it stands in its approvals; `approved_by` and `approved_at` say who made the one that stands complete, and when.
+    `name` is the ISO week of its send day. Its window is `opens_at` < dated ≤ `cut_off`; its stories record what
+    drafting considered. `content` is the arranged edition (`edition.content`) as JSON. `written_parts` are the texts
+    that editors wrote (`digest.edition.editing.authorship`), or None in a draft last changed by a version that didn't
+    record authors. Approvals record what was approved; `approved_by` and `approved_at` say who completed the standing
+    one, and when.
     """
 
     __tablename__ = "edition"
     __table_args__ = (UniqueConstraint("slot", name="uq_edition_one_a_slot"),)
 
     id: Mapped[RowId]
-    slot: Mapped[Str40]  # the release moment, UTC, ISO 8601
+    slot: Mapped[Str40]  # the send time, UTC, ISO 8601
     name: Mapped[Str20] = mapped_column(unique=True)
     number: Mapped[int]
     state: Mapped[EditionState] = mapped_column(enum_by_value(EditionState))
@@ -216,29 +221,29 @@ class Edition(Base):
     held_because: Mapped[str] = mapped_column(default="")
     approved_by: Mapped[Str200 | None]
     approved_at: Mapped[datetime | None]
-    planned_at: Mapped[datetime | None]  # the list of readers is fixed from here on
-    planned: Mapped[int | None]  # how many deliveries were planned: the delivery counts are checked against it
+    planned_at: Mapped[datetime | None]  # the list of subscribers is fixed from here on
+    planned: Mapped[int | None]  # number of deliveries planned, to check the delivery counts against
     sent_at: Mapped[datetime | None]
-    # Sending rests while `paused_at` is set; what came before `resumed_at` no longer counts against it.
+    # Sending is paused while `paused_at` is set; what happened before `resumed_at` no longer counts toward stop rules.
     paused_at: Mapped[datetime | None]
     paused_because: Mapped[str] = mapped_column(default="", server_default="")
     resumed_at: Mapped[datetime | None]
-    # When someone chose to send approved breaking news now; the end of the approval clears it.
+    # When someone chose to send approved breaking news now; cleared when the approval ends.
     send_requested_at: Mapped[datetime | None]
-    # The first few hundred: how many they are (NULL: not decided), and until when the rest waits for what they bring.
+    # Size of the canary (NULL: not decided), and until when the rest of the list waits for its results.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
-    # Receiving domains that triggered a stop rule, by tag: `digest.deliver.control.set_aside_domains`.
+    # Tags of recipient domains that triggered a stop rule; see `digest.deliver.control.set_aside_domains`.
     set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    # Subscribers who get a fuller variant than they chose, because more combinations were chosen than it may have; NULL: not counted yet.
+    # Subscribers who get a fuller variant than they chose, because of the variant limit; NULL: not counted yet.
     merged: Mapped[int | None]
-    # Of a sent edition: the refusals that someone has to acknowledge (0: few, or acknowledged), and how many were acknowledged.
+    # Of a sent edition: refusals that need acknowledgment (0: few, or acknowledged), and how many were acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")
 
     @property
     def is_breaking_news(self) -> bool:
-        """True for an extra edition of breaking news."""
+        """Whether it's an extra edition of breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
@@ -248,19 +253,19 @@ class Edition(Base):
 
     @property
     def has_refusals(self) -> bool:
-        """Whether it was sent with refusals that no one has acknowledged."""
+        """Whether it was sent with refusals that haven't been acknowledged."""
         return self.state is EditionState.SENT and self.refusals > 0
 
     @property
     def state_words(self) -> str:
-        """The state as people read it: "sent with refusals" until someone acknowledges them."""
+        """The state as shown to people: "sent with refusals" until they're acknowledged."""
         return "sent with refusals" if self.has_refusals else self.state.value
 
 
 class ReleaseScheduleChange(Base):
-    """What editors changed about one release: `digest.edition.calendar.release_calendar` says what the columns mean.
+    """An editor's change to one send time; see `digest.edition.calendar.release_calendar` for the columns.
 
-    `set_aside` is the draft that was called off when the release was skipped, and comes back with it.
+    `set_aside` is the draft that was canceled when the send time was skipped, and is restored with it.
     """
 
     __tablename__ = "release_change"
@@ -279,9 +284,9 @@ class ReleaseScheduleChange(Base):
 
 
 class EditionStory(Base):
-    """One story that an edition considered: where it stands, or why it was left out.
+    """A story that an edition considered, with its position or the reason it was left out.
 
-    `terms` is the named sum behind `score`; `section` is NULL for a story that was left out.
+    `terms` are the named addends of `score`; `section` is NULL for a story that was left out.
     """
 
     __tablename__ = "story"
@@ -300,7 +305,7 @@ class EditionStory(Base):
 
 
 class StoredDocumentFrequencies(Base):
-    """In how many earlier articles each word stands, frozen for the window that opens at a moment."""
+    """The number of earlier articles that each word appears in, frozen for the window that opens at a moment."""
 
     __tablename__ = "word_table"
 
@@ -310,11 +315,11 @@ class StoredDocumentFrequencies(Base):
 
 
 class EditionProposal(KeyedSealModel):
-    """The stored proposal of an edition, from which its edits arrange it: see `digest.edition.editing.stored_proposal`."""
+    """The stored proposal that an edition's edits arrange; see `digest.edition.editing.stored_proposal`."""
 
     __tablename__ = "proposal"
     __sealed__ = ("id", "hash")
-    __unsealed__ = ("body",)  # which `hash` is of
+    __unsealed__ = ("body",)  # covered by `hash`
 
     id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), primary_key=True)
     hash: Mapped[Str64]
@@ -322,9 +327,9 @@ class EditionProposal(KeyedSealModel):
 
 
 class EditionEdit(KeyedSealModel):
-    """One act of an editor on an edition, append-only; `digest.edition.editing.edits` says what each kind means.
+    """An editor's action on an edition, append-only; `digest.edition.editing.edits` defines each kind.
 
-    An edition's edits count up to the first number that's missing or whose row isn't genuine.
+    An edition's edits are valid up to the first missing number or forged row.
     """
 
     __tablename__ = "edit"
@@ -340,11 +345,11 @@ class EditionEdit(KeyedSealModel):
     kind: Mapped[Str20]
     target: Mapped[str]  # an article's canonical URL, `edition`, or `block:` and its name
     value: Mapped[Json]
-    undoes: Mapped[int | None]  # the `seq` of the edit that it takes back
+    undoes: Mapped[int | None]  # the `seq` of the edit that it undoes
 
 
 class ClipboardItem(Base):
-    """What an editor put on their own clipboard: a story, or with `field` a text that they wrote for one."""
+    """An item on an editor's own clipboard: a story or, if `field` is set, a text written for one."""
 
     __tablename__ = "clipping"
     __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)
@@ -359,7 +364,7 @@ class ClipboardItem(Base):
 
 
 class RenderedEditionFragment(Base):
-    """A rendered, inlined piece of an edition as it stands; approval copies it into the version that is sent."""
+    """A rendered, inlined fragment of an edition; approval copies it into the version that is sent."""
 
     __tablename__ = "fragment"
     __table_args__ = (UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),)
@@ -367,7 +372,7 @@ class RenderedEditionFragment(Base):
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
     kind: Mapped[Str10]  # html | text | web | page | short | short-text
-    name: Mapped[str] = mapped_column(String(500))  # digest.edition.content.fragment_names
+    name: Mapped[str] = mapped_column(String(500))  # see digest.edition.content.fragment_names
     position: Mapped[int]
     body: Mapped[str]  # without the slots
     # [offset in body, name]; NULL in one from before 0037, whose placeholders are markers in its body
@@ -375,14 +380,14 @@ class RenderedEditionFragment(Base):
     hash: Mapped[Str64]
 
 
-FIRST_LOOK_JOB = "first look"  # the job of the slot row that remembers since when the timetable is followed
+FIRST_LOOK_JOB = "first look"  # the job of the row that records since when the schedule is followed
 
 
 class ScheduleSlot(Base):
-    """A moment of the timetable that some process has taken: the row is the lock, for all processes.
+    """A slot of the schedule that a process has claimed; the row is a lock across all processes.
 
-    `done_at` is NULL while its taker works, and after a crash: then the slot may be taken over once
-    `lease_until` has passed, and the job, being idempotent, runs again.
+    `done_at` is NULL while the process runs the job, and after a crash. Then another process may claim the slot once
+    `lease_until` has passed, and run the job again, which is idempotent.
     """
 
     __tablename__ = "slot"
@@ -392,16 +397,17 @@ class ScheduleSlot(Base):
     job: Mapped[Str20]
     at: Mapped[Moment]
     owner: Mapped[Str80]
-    lease_until: Mapped[Moment]  # a taker that is silent for longer is dead, and another may take over
-    taken_at: Mapped[datetime | None]  # by its last taker; not known of slots of before schema 0082
+    lease_until: Mapped[Moment]  # after it, the process is dead, and another may take over
+    taken_at: Mapped[datetime | None]  # by the last process; unknown for slots from before schema 0082
     done_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(default="")
 
 
 class AuditEntry(Base):
-    """Who did what, when: append-only, chained, without any reader's address.
+    """An entry of the audit log: who did what and when. Append-only, chained, and free of subscribers' addresses.
 
-    `seq` is the row's place in the chain, from 1. It is empty until the row's transaction commits: nobody else sees it so.
+    `seq` is the row's place in the chain, from 1. It's NULL until the transaction commits, so only that transaction
+    sees it so.
     """
 
     __tablename__ = "audit"
@@ -422,4 +428,4 @@ class AuditEntry(Base):
     subject: Mapped[Str200]
     detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
     mac: Mapped[str] = mapped_column(String(90), default="", server_default="")
-    access_seq: Mapped[int | None]  # the place of the newest row before it that changed someone's access
+    access_seq: Mapped[int | None]  # place of the newest earlier row that changed someone's access

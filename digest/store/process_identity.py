@@ -1,4 +1,4 @@
-"""The name under which a process claims deliveries and slots; it tells whether the process can still be alive."""
+"""The name under which a process claims deliveries and slots, and a check of whether that process is dead."""
 
 import os
 import secrets
@@ -9,20 +9,20 @@ from functools import cache
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """One process of one machine. The nonce tells it from an earlier process with the same number."""
+    """A process on a machine. The nonce distinguishes it from an earlier process with the same ID."""
 
     host: str = field(default_factory=lambda: socket.gethostname()[:40])
     pid: int = field(default_factory=os.getpid)
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __str__(self) -> str:
-        """Return the name as rows store it."""
+        """Return the name as it's stored."""
         return f"{self.host}/{self.pid}/{self.nonce}"
 
     def knows_dead(self, other: str) -> bool:
-        """Return whether `other` was a process of this machine that is gone; of other machines nobody can tell.
+        """Return whether `other` was a process on this machine that has ended; False for other machines.
 
-        A fourth part, by which a process tells its runs apart, is ignored.
+        A fourth part, which identifies a run within the process, is ignored.
         """
         host, pid, nonce = (*other.split("/"), "", "")[:3]
         if host != self.host or not pid.isdigit():
@@ -30,7 +30,7 @@ class ProcessIdentity:
         if int(pid) == self.pid:
             return nonce != self.nonce
         try:
-            os.kill(int(pid), 0)  # signal 0 only asks
+            os.kill(int(pid), 0)  # signal 0 only checks
         except ProcessLookupError:
             return True
         except PermissionError:
@@ -39,7 +39,7 @@ class ProcessIdentity:
 
 
 def identify_current_process() -> ProcessIdentity:
-    """Return the name of this process; after a fork the child has its own."""
+    """Return the identity of this process; a forked child has a different one."""
     return _identify_process(os.getpid())
 
 

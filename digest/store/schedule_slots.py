@@ -1,4 +1,4 @@
-"""The slots of the timetable: one row a job and moment, which is the lock and, once done, the record of what came of it."""
+"""The slots of the schedule: one row per job and moment, which is the lock and then the record of the outcome."""
 
 import threading
 from collections.abc import Collection, Iterator
@@ -15,13 +15,16 @@ from digest.store.process_identity import ProcessIdentity
 from digest.timetable import DueJob
 from subscribers.callback_types import Clock
 
-SLOT_LEASE = timedelta(seconds=45)  # of a process on another machine that is silent for longer nobody waits any more
-MAX_JOB_LATENESS = timedelta(minutes=45)  # of a job, until somebody is asked to look
-RENEWAL_SECONDS = 10.0  # between two renewals of a lease, while the job runs
+SLOT_LEASE = timedelta(seconds=45)  # how long to wait for a silent process on another machine
+MAX_JOB_LATENESS = timedelta(minutes=45)  # before an alert asks someone to check
+RENEWAL_SECONDS = 10.0  # between renewals of a lease, while the job runs
 
 
 def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> bool:
-    """Claim a slot, also one of a process that died with it. False: another process has it, or it is done."""
+    """Claim a slot, even from a process that died, and return whether it succeeded.
+
+    Return False if another process has the slot or it's done.
+    """
     lease = now + SLOT_LEASE
     try:
         with database.write() as session:
@@ -41,13 +44,13 @@ def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: da
 
 
 def is_job_running(session: Session, job: str, now: datetime) -> bool:
-    """Return whether a process that's alive does a job now."""
+    """Return whether a live process is running a job."""
     is_held = (ScheduleSlot.job == job, ScheduleSlot.done_at.is_(None), ScheduleSlot.lease_until > now)
     return session.scalar(select(ScheduleSlot.at).where(*is_held).limit(1)) is not None
 
 
 def renew_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> None:
-    """Renew the lease of a slot that `owner` still has."""
+    """Renew the lease of a slot that `owner` holds."""
     is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
     with database.write() as session:
         session.execute(update(ScheduleSlot).where(*is_own).values(lease_until=now + SLOT_LEASE))
@@ -62,7 +65,7 @@ def keep_slot_renewed(
 
     def renew_until_over() -> None:
         while not is_over.wait(interval):
-            with suppress(DBAPIError):  # the database is away: whoever is first when it is back has the slot
+            with suppress(DBAPIError):  # if the database is down, the first process to claim the slot afterward gets it
                 renew_slot(database, slot, owner, clock())
 
     thread = threading.Thread(target=renew_until_over, name=f"slot of {slot.job}", daemon=True)
@@ -75,21 +78,21 @@ def keep_slot_renewed(
 
 
 def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:
-    """Mark a slot as done, with its outcome in words."""
+    """Mark a slot as done, with a description of the outcome."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(done_at=now, outcome=outcome))
 
 
 def postpone_slot(database: Database, slot: DueJob, outcome: str, until: datetime) -> None:
-    """Leave a slot undone after a failure: whoever looks after `until` claims it again."""
+    """Leave a slot open after a failure, to be claimed again after `until`."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(lease_until=until, outcome=outcome))
 
 
 def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[DueJob]:
-    """Find which slots of a job are done, among those at `moments`."""
+    """Return the completed slots of a job among those at `moments`."""
     query = select(ScheduleSlot.at).where(
         ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
     )
@@ -98,7 +101,7 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Find the moment of a job's newest slot that was claimed, if it is not done."""
+    """Return the moment of a job's newest claimed slot, or None if it's done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())
@@ -107,14 +110,17 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
 
 
 def find_schedule_start(session: Session) -> datetime | None:
-    """Return the moment since which the timetable is followed; None where nobody ever has."""
+    """Return the moment since which the schedule is followed, or None if it never was."""
     looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     query = looks.order_by(ScheduleSlot.at).limit(1)
     return session.scalar(query)
 
 
 def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
-    """Return the moment since which the timetable is followed: nothing is owed for the time before."""
+    """Return the moment since which the schedule is followed, recording `now` if there is none.
+
+    Nothing is due from before that moment.
+    """
     with database.read() as session:
         since = find_schedule_start(session)
     if since is None:

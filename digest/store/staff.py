@@ -1,7 +1,8 @@
-"""The staff: who works on the newsletter, and whether an address is theirs.
+"""The staff: its members and the verification of their addresses.
 
-A member's address stands in the clear in the staff table and nowhere else, and goes with their removal. The audit log, chains
-and logs name a member by number (`staff 3`), so the row stays, with the name that they had given. How they sign in: `digest.app.accounts`.
+A member's address is stored in clear text only in the staff table, and deleted when they're removed. The audit log and
+other logs refer to a member by ID (`staff 3`), so the row stays, with the name they had given. See
+`digest.app.accounts` for signing in.
 """
 
 import secrets
@@ -26,7 +27,7 @@ from subscribers.store import one_time_tokens
 from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, seal_row_as_is
 
 StaffRole = Literal["editor", "admin"]
-PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that proves an address
+PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that verifies an address
 MEMBER_NOTICES = (
     "staff",
     "seal",
@@ -35,28 +36,28 @@ MEMBER_NOTICES = (
     "alert",
     "deadline",
     "summary",
-)  # emails to one member, who is named first in their serial. Not "guard": an admin's removal must not withhold its warnings.
+)  # emails to one member, whose ID starts the serial; not "guard": removing an admin mustn't withdraw its warnings
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
 REQUESTED_SUFFIX = " requested"  # in the serial of a sign-in link that the member requested
 
 
 class StaffError(RefusalError):
-    """It cannot be done to the staff; the message says why and what to do, and holds no address."""
+    """Raised when a staff change isn't allowed; the message says why and what to do, and contains no address."""
 
 
 class VerificationLinkState(StrEnum):
-    """How a link that proves an address stands."""
+    """The state of a link that verifies an address."""
 
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
     PROVEN = "proven"
-    ENDED = "over"  # it ran out, a newer one took its place, or the member is gone
+    ENDED = "over"  # it expired, was replaced by a newer one, or the member was removed
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationLink:
-    """A link looked up, with whose address it proves where that is known."""
+    """A link's state, with the member whose address it verifies if known."""
 
     stage: VerificationLinkState
     member: StaffMember | None = None
@@ -64,22 +65,22 @@ class VerificationLink:
 
     @property
     def masked_email(self) -> str:
-        """The member's address as a page may show it."""
+        """The member's address, masked for display."""
         return mask_address(self.member.email) if self.member and not self.member.removed_at else ""
 
 
 def staff_actor(member: StaffMember) -> str:
-    """Name a member as the audit log does: `staff 3`."""
+    """Return a member's name in the audit log, such as `staff 3`."""
     return f"staff {member.id}"
 
 
 def display_name_of(name: str, email: str) -> str:
-    """Return how colleagues see a member: their name, else the part of the address before the @."""
+    """Return a member's name as shown to colleagues; by default, the part of the address before the @."""
     return name or email.partition("@")[0]
 
 
 def find_staff_member(session: Session, email: str) -> StaffMember | None:
-    """Find who is on the staff by an address, in any spelling that mail systems take for the same."""
+    """Return the member with an address, in any equivalent spelling, or None if there isn't one."""
     try:
         address = read_address(email)
     except AddressError:
@@ -89,25 +90,25 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
-    """Return a member whose row is genuine and as new as the audit log; None for any other."""
+    """Return the member if the row is genuine and as new as the audit log, or else None."""
     genuine = drop_if_forged(session, member)
     if genuine is None:
-        read_revocations(session)  # as many queries as for a member: the time tells nobody who is on the staff
+        read_revocations(session)  # as many queries as for a member, so that timing doesn't reveal the staff
         return None
     return next(iter(filter_current_members(session, [genuine])), None)
 
 
 def get_staff_member(session: Session, number: int) -> StaffMember | None:
-    """Return who is on the staff under a number; None for nobody, and for who was removed."""
+    """Return the member with an ID, or None if there isn't one or they were removed."""
     member = _find_believed(session, session.get(StaffMember, number, populate_existing=True))
     return member if member is not None and member.removed_at is None else None
 
 
 def require_staff_member(session: Session, email: str) -> StaffMember:
-    """Find who is on the staff by an address.
+    """Return the member with an address.
 
     Raises:
-        StaffError: nobody is.
+        StaffError: no member has it.
     """
     member = find_staff_member(session, email)
     if member is None:
@@ -116,17 +117,17 @@ def require_staff_member(session: Session, email: str) -> StaffMember:
 
 
 def list_staff_members(session: Session, *, include_removed: bool = False) -> list[StaffMember]:
-    """Give the staff by number; `include_removed` also those who were."""
+    """Return the members by ID, optionally including former ones."""
     query = select(StaffMember).order_by(StaffMember.id)
     rows = session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None)))
     return filter_current_members(session, filter_genuine_rows(session, rows))
 
 
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
-    """Return how colleagues see each member, also those who left, by the actor that logs and chains record.
+    """Return each member's display name, former ones included, by the actor that logs record.
 
-    With numbers, it's "Ann (staff 3)": nothing proves a name, which anyone who can write to the database can swap, but the number
-    is in the chain.
+    With `with_numbers`, a name is shown as "Ann (staff 3)": anyone who can write to the database can change names, but
+    the number is in the chain.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id))
     names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
@@ -134,11 +135,11 @@ def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> 
 
 
 def list_active_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
-    """List the members who can sign in, by number: their address is proven, or they've signed in lately.
+    """Return the members who can sign in, by ID: their address is verified, or they've signed in recently.
 
-    A row without a valid seal counts here: otherwise, whoever damages the colleagues' rows would be the only editor.
-    Members who could sign in and were removed after `removed_after` are listed too. The audit log remembers that they could: proving an
-    address is an act of theirs, and records of sign-ins are deleted after a while.
+    Rows without a valid seal are included: otherwise, an attacker could become the only editor by damaging the others'
+    rows. So are members who could sign in and were removed after `removed_after`. The audit log shows that they could,
+    since verifying an address is an action of theirs, and records of sign-ins are deleted after a while.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
     believed = {member.id for member in filter_current_members(session, filter_genuine_rows(session, members))}
@@ -149,15 +150,15 @@ def list_active_staff(session: Session, *, removed_after: datetime) -> list[Staf
 
 
 def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int]:
-    """Return the numbers of those of the members who have signed in lately."""
+    """Return the IDs of the members who have signed in recently."""
     signed_in = session.scalars(select(SignInAttempt.staff).where(SignInAttempt.succeeded).distinct())
     return {member.id for member in members}.intersection(signed_in)
 
 
 def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
-    """Return the numbers of those of the members whose address is proven; others' acts show that theirs was.
+    """Return the IDs of the members whose address is verified, or who have entries in the audit log.
 
-    An older row of a member, from before they proved it, may have been put back.
+    The log counts because someone may have restored a row from before the member verified their address.
     """
     proven = {member.id for member in members if member.removed_at is None and member.proven_at}
     unproven = {staff_actor(member): member.id for member in members if member.id not in proven}
@@ -166,17 +167,17 @@ def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
 
 
 def list_verified_staff(session: Session) -> list[StaffMember]:
-    """Give those of the staff who have answered from their address, by number."""
+    """Return the members who have verified their address, by ID."""
     return [member for member in list_staff_members(session) if member.proven_at]
 
 
 def add_staff_member(
     session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime, name: str = ""
 ) -> StaffMember:
-    """Take somebody on, and queue the mail with the link that proves the address. Who comes back gets another number.
+    """Add a member, and queue the email with the link that verifies the address. A returning member gets a new ID.
 
     Raises:
-        StaffError: the address is on the staff already.
+        StaffError: the address is already on the staff.
     """
     email = address.canonical
     forget_removed_addresses(session)
@@ -198,7 +199,7 @@ def add_staff_member(
 
 
 def remove_forged_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Remove whoever a row without a valid seal is said to be: it must neither keep its address from anybody nor count as a colleague."""
+    """Remove the member of a row without a valid seal, which mustn't block its address or count as a colleague."""
     member.email, member.removed_at, member.proven_at = staff_actor(member), now, None
     member.password_hash = member.password_at = None
     seal_row_as_is(session, member)
@@ -208,10 +209,10 @@ def remove_forged_member(session: Session, member: StaffMember, *, actor: str, n
 def queue_verification_link(
     session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime
 ) -> None:
-    """Mail a member the link anew; earlier links end.
+    """Queue a new verification link for a member, and end earlier ones.
 
     Raises:
-        StaffError: the address is proven.
+        StaffError: the address is already verified.
     """
     if member.proven_at is not None:
         raise StaffError(f"{staff_actor(member)} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
@@ -220,7 +221,7 @@ def queue_verification_link(
 
 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Let a member go: no link of theirs works, no mail goes to them any more, and their address is kept nowhere."""
+    """Remove a member: end their links, withdraw emails to them, and delete their address."""
     _end_open_links(session, member, now)
     end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
@@ -228,7 +229,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 
 
 def forget_removed_addresses(session: Session) -> int:
-    """Forget the addresses of members who were removed by an older version, which kept them; return of how many."""
+    """Delete addresses of removed members that an older version kept, and return their number."""
     conditions = (StaffMember.removed_at.is_not(None), StaffMember.email.contains("@"))
     members = session.scalars(select(StaffMember).where(*conditions)).all()
     for member in members:
@@ -238,7 +239,7 @@ def forget_removed_addresses(session: Session) -> int:
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Say how a link stands; nothing is changed."""
+    """Return the state of a verification link, without changing it."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return VerificationLink(VerificationLinkState.UNKNOWN)
@@ -253,7 +254,7 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
 
 
 def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Take the press of the button: the address is proven. Twice is once."""
+    """Mark the address as verified. Idempotent."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:
         member = get_staff_member(session, int(used.serial))
@@ -272,7 +273,7 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
 
 
 def list_link_serials(member: StaffMember) -> tuple[str, str]:
-    """Return the serials of a member's links: of those that an admin or the system makes, and that the member requests."""
+    """Return the serials of a member's links: created by an admin or the system, and requested by the member."""
     return str(member.id), f"{member.id}{REQUESTED_SUFFIX}"
 
 
@@ -284,7 +285,7 @@ def end_member_links(
     *,
     serials: Iterable[str] | None = None,
 ) -> None:
-    """End the links of a member that are open, of one purpose; all, or those of some serials."""
+    """End a member's open links of one purpose, optionally only those with certain serials."""
     for serial in list_link_serials(member) if serials is None else serials:
         one_time_tokens.revoke_tokens_by_serial(session, purpose, serial, now=now)
 
@@ -295,7 +296,7 @@ def end_every_sign_in_link(session: Session, now: datetime) -> None:
 
 
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
-    """End the links by which a member proves the address, and withdraw the mails to them that have not gone out."""
+    """End a member's open verification links, and withdraw unsent emails to them."""
     unsynchronized = {"synchronize_session": False}
     end_member_links(session, member, PROOF_PURPOSE, now)
     waiting = (

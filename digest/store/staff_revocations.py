@@ -1,7 +1,7 @@
-"""What was taken from members, by the audit log: a row that was put back as it once was, seal and all, isn't believed.
+"""Access revoked from staff members according to the audit log, so that restoring an old sealed row has no effect.
 
-A seal proves that we wrote a row, not that it's the newest. Rows of the audit log that change someone's access are walked from its end; where
-one is missing, only members who were added since count.
+A seal proves that we wrote a row, not that it's the newest version. The audit log's rows that change someone's access
+are walked from its end; if one is missing, only members added since are trusted.
 """
 
 import re
@@ -27,7 +27,7 @@ from digest.store.delivery_models import StaffMember
 from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
-# A number that's given to another person after its row was deleted brings nothing along.
+# Includes adding: if a row was deleted and its ID is reused, nothing carries over to the new member.
 _ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
 _ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
@@ -38,9 +38,9 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class Revocations:
-    """What the audit log says was taken from a member, and when. `role` is the last one given, empty where the log has none.
+    """The access revoked from a member according to the audit log, and when; `role` is the last one given, or empty.
 
-    `is_known` is False where rows are missing that may say more.
+    `is_known` is False if rows that could say more are missing.
     """
 
     is_known: bool = True
@@ -51,11 +51,11 @@ class Revocations:
     password_at: datetime = _NEVER
 
     def add(self, act: str, at: datetime, detail: object) -> None:
-        """Add a row of the log."""
+        """Apply a row of the log."""
         values = detail if isinstance(detail, dict) else {}
         if act in (STAFF_ADDED, STAFF_REMOVED):
             self.is_known = self.is_known or act == STAFF_ADDED
-            self.removed = act == STAFF_REMOVED  # an early version brought who came back under the same number
+            self.removed = act == STAFF_REMOVED  # an early version reused the number of a returning member
         if act in (STAFF_ADDED, ROLE_CHANGED):
             self.role = str(values.get("role", ""))
         if act in _ENDING_METHODS:
@@ -66,7 +66,10 @@ class Revocations:
             self.password_at = max(self.password_at, at)
 
     def allow_member(self, member: StaffMember) -> bool:
-        """Return whether a member's row is as new as the log: not removed since, with the last role and no older password."""
+        """Return whether a member's row is as new as the log.
+
+        The member hasn't been removed since, and has the latest role and no older password.
+        """
         if not self.is_known:
             return False
         is_older_password = member.password_at is not None and member.password_at < self.password_at
@@ -74,16 +77,16 @@ class Revocations:
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
     def allow_method(self, method: Passkey | AuthenticatorApp) -> bool:
-        """Return whether a way to sign in was made since the member was added, and since the last reset."""
+        """Return whether a sign-in method was created since the member was added and since the last reset."""
         return method.made_at >= self.reset_at
 
     def allow_session(self, row: StaffSession) -> bool:
-        """Return whether a session began since all of the member's were ended."""
+        """Return whether a session began after the member's sessions were last ended."""
         return row.began_at >= self.sessions_ended_at
 
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
-    """Read what was taken from members, by number."""
+    """Return the revocations, by staff ID."""
     rows, is_complete = read_staff_access_changes(session, find_keys_of_session(session))
     if not is_complete:
         log.error("rows of the audit log about the staff are missing: only members who were added since count")
@@ -97,9 +100,9 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
 
 
 def filter_current_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
-    """Return the members whose rows are as new as the audit log; the others are logged."""
+    """Return the members whose rows are as new as the audit log, and log the others."""
     if not members:
-        return []  # without keys, too
+        return []  # works without keys, too
     revocations = read_revocations(session)
     current = [member for member in members if revocations[member.id].allow_member(member)]
     for member in members:
@@ -109,7 +112,7 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
 
 
 def list_members_missing_staff_rows(session: Session) -> list[str]:
-    """List the members whose row is gone, as the audit log names them: a row stays when its member leaves, so somebody deleted it."""
+    """Return the members whose row was deleted, as named in the audit log; rows normally stay when members leave."""
     revocations = read_revocations(session)
     missing_numbers = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))
     return [f"staff {number}" for number in missing_numbers]

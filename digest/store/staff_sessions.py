@@ -1,4 +1,4 @@
-"""Sessions of the staff, as rows: begun, found by the cookie's token, ended. Only a hash of the token is stored."""
+"""The staff's sessions, of which only a hash of the cookie's token is stored."""
 
 import hashlib
 import secrets
@@ -14,18 +14,18 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
 from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, is_genuine_row
 
-SESSION_LIFETIME = timedelta(days=30)  # after the sign-in
+SESSION_LIFETIME = timedelta(days=30)  # after signing in
 IDLE_LIMIT = timedelta(days=7)  # without a request
 TOKEN_BYTES = 32
 
 
 def hash_session_token(token: str) -> str:
-    """Return what is stored of a token: 256 random bits need no salt and no slow hash."""
+    """Return the stored hash of a token, whose 256 random bits need no salt or slow hash."""
     return hashlib.sha256(b"staff session\0" + token.encode()).hexdigest()
 
 
 def begin_session(session: Session, member: StaffMember, *, network: str, browser: str, now: datetime) -> str:
-    """Store a session of a member who has just proved who they are; return the token for the cookie."""
+    """Store a session for a member who has just signed in, and return the token for the cookie."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     session.add(
         StaffSession(
@@ -43,7 +43,7 @@ def begin_session(session: Session, member: StaffMember, *, network: str, browse
 
 
 def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
-    """Find the session of a token that has not run out, with its member; None where there is none."""
+    """Return the unexpired session of a token, with its member, or None if there isn't one."""
     parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
     row = session.execute(_select_session(), parameters).one_or_none()
     if row is None or not (is_genuine_row(session, row[0]) and is_genuine_row(session, row[1])):
@@ -52,7 +52,7 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
 
 
-@cache  # every page of the staff asks
+@cache  # used by every staff page
 def _select_session() -> Select[StaffSession, StaffMember]:
     return (
         select(StaffSession, StaffMember)
@@ -62,21 +62,21 @@ def _select_session() -> Select[StaffSession, StaffMember]:
 
 
 def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[StaffSession]:
-    """Return a member's sessions that have not run out, the one used last first."""
+    """Return a member's unexpired sessions, most recently used first."""
     query = select(StaffSession).where(StaffSession.staff == staff, _is_alive())
     latest_first = query.order_by(StaffSession.used_at.desc(), StaffSession.id.desc())
     return filter_genuine_rows(session, session.scalars(latest_first, _alive_at(now)))
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
-    """Note that a session is in use."""
+    """Record that a session is in use."""
     row = session.get(StaffSession, session_id)
     if row is not None:
         row.used_at = now
 
 
 def reauthenticate_session(session: Session, session_id: int, *, now: datetime) -> str | None:
-    """Give a session another token, because its member has proved again who they are; None where it has ended."""
+    """Give a session a new token after the member has proved who they are again; return None if it has ended."""
     row = drop_if_forged(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None
@@ -87,28 +87,28 @@ def reauthenticate_session(session: Session, session_id: int, *, now: datetime) 
 
 
 def end_session(session: Session, staff: int, session_id: int) -> bool:
-    """End one session of a member; return whether it was one."""
+    """End one of a member's sessions, and return whether it existed."""
     return _delete_sessions(session, (StaffSession.staff == staff) & (StaffSession.id == session_id)) > 0
 
 
 def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
-    """End a member's sessions, but for the one to keep; return how many they were."""
+    """End a member's sessions, optionally except one, and return the number ended."""
     mine = StaffSession.staff == staff
     return _delete_sessions(session, mine if keep is None else mine & (StaffSession.id != keep))
 
 
 def end_every_session(session: Session) -> int:
-    """End the sessions of all members; return how many they were."""
+    """End the sessions of all members, and return the number ended."""
     return _delete_sessions(session, StaffSession.id.is_not(None))
 
 
 def delete_old_sessions(session: Session, *, now: datetime) -> int:
-    """Delete the sessions that have run out; return how many they were."""
+    """Delete the expired sessions, and return their number."""
     return _delete_sessions(session, ~_is_alive(), _alive_at(now))
 
 
 def _is_alive() -> ColumnElement[bool]:
-    """Build the condition; `_alive_at` gives its parameters."""
+    """Return the condition for an unexpired session; `_alive_at` returns its parameters."""
     return (StaffSession.began_at > bindparam("began_after")) & (StaffSession.used_at > bindparam("used_after"))
 
 

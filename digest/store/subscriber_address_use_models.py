@@ -1,4 +1,4 @@
-"""The table of actions that touched subscriber addresses, until admins get their daily summary."""
+"""The table of actions that used subscribers' addresses, kept until admins get their daily summary."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,7 +7,7 @@ from subscribers.store.models import Base, Moment
 
 
 class SubscriberAddressUseCount(Base):
-    """How often somebody did one kind of thing with addresses, and since when. It names no subscriber."""
+    """The number of times an actor used addresses in one way, and since when; it names no subscriber."""
 
     __tablename__ = "address_use"
 

@@ -1,1 +1,1 @@
-"""The bytes of a message: approved fragments, one reader's values, headers and signature."""
+"""The bytes of a message: approved fragments, a subscriber's values, headers, and signatures."""

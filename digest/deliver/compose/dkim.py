@@ -1,7 +1,8 @@
-"""DKIM signatures (RFC 6376, section 5; Ed25519: RFC 8463, section 3), relaxed/relaxed, made fast enough for one a reader.
+"""DKIM signatures (RFC 6376, section 5; Ed25519: RFC 8463, section 3), fast enough for one per subscriber.
 
-What is the same in everybody's message is canonicalised once; for a reader only the values are put in. Fields that
-somebody could add to a message on its way are oversigned (RFC 6376, section 8.15): named once more than they occur.
+Canonicalization is relaxed/relaxed. The parts that all messages share are canonicalized once; only a subscriber's
+values are added for each. Fields that could be added in transit are oversigned, that is, listed once more than they
+occur (RFC 6376, section 8.15).
 """
 
 import hashlib
@@ -25,45 +26,45 @@ from subscribers.phrases import count_with_noun
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
-    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, section 4, demands the last two
-    # A second one put in front would decide how the body is read, under a signature that still verifies.
+    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, section 4, requires the last two
+    # Another one prepended to the message would change how its body is parsed, without breaking the signature.
     *(b"mime-version", b"content-type", b"content-transfer-encoding"),
 )
 _ALSO_SIGNED = re.compile(rb"feedback-id|(?:list|cfbl)-.*")
 _PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-# What relaxed canonicalisation leaves as it is; the value of a body may have several lines.
+# Values that relaxed canonicalization doesn't change; a body value may have several lines.
 _CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*(?:\r\n ?[!-~]+(?: [!-~]+)*)*")
 _SLOT = re.compile(rb"\0(\d)\0")
-_LINE_LENGTH = 76  # characters of a line of the field
+_LINE_LENGTH = 76  # characters per line of the field
 
 _MAKE_KEY = "Make a new key: openssl genrsa -out"
 _STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, section 3.3)
 
-SlotPlaces = Sequence[tuple[int, int]]  # (place among the parts, slot whose value stands there)
+SlotPlaces = Sequence[tuple[int, int]]  # (index among the parts, slot whose value goes there)
 
 
 class DkimError(ApplicationError):
-    """Mail cannot be signed; the message names the setting, says why, and what to do."""
+    """Raised when email can't be signed; the message names the setting, the reason, and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanonicalMessage:
-    """A message in canonical form, but for the values of its slots.
+    """A message in canonical form, except for the values of its slots.
 
-    `head_pieces` and `body_pieces` alternate between constant bytes and slots. `body_hash` is the hash over the constant
-    beginning of the body, which `body_pieces` lacks.
+    `head_pieces` and `body_pieces` alternate between constant bytes and slots. `body_hash` is the hash of the constant
+    beginning of the body, which isn't in `body_pieces`.
     """
 
-    signed_names: bytes  # of the signed fields, as h= has them, folded
+    signed_names: bytes  # names of the signed fields, folded as in h=
     head_pieces: tuple[bytes | int, ...]
     body_pieces: tuple[bytes | int, ...]
     body_hash: "hashlib._Hash"
 
 
 def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
-    """Canonicalise a message (CRLF, see RFC 6376, section 3.4), given in parts; a slot is filled with a value later.
+    """Canonicalize a message given in parts, with slots to be filled later (CRLF, see RFC 6376, section 3.4).
 
-    Values must be `are_canonical_values`: then what stands around them does not depend on them.
+    The values must pass `are_canonical_values`, so that they don't affect the text around them.
     """
     filled = list(parts)
     for place, slot in slots:
@@ -78,12 +79,12 @@ def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
 
 
 def are_canonical_values(values: Iterable[bytes]) -> bool:
-    """Return whether canonicalising leaves values as they are: printable, no blanks but single ones inside."""
+    """Return whether canonicalization leaves values unchanged: printable, with only single spaces inside."""
     return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
 def canonicalize_body(body: bytes) -> bytes:
-    """Canonicalise a body (RFC 6376, section 3.4.4)."""
+    """Canonicalize a body (RFC 6376, section 3.4.4)."""
     body = re.sub(rb"[ \t]+", b" ", body)
     body = re.sub(rb" (?=\r\n|\Z)", b"", body)
     body = re.sub(rb"(?:\r\n)+\Z", b"", body)
@@ -91,20 +92,20 @@ def canonicalize_body(body: bytes) -> bytes:
 
 
 def quote_record_text(text: str) -> str:
-    """Write the text of a TXT record as a zone file has it: strings of at most 255 characters, each in quotation marks."""
+    """Return a TXT record's text as in a zone file: quoted strings of at most 255 characters."""
     return " ".join(f'"{text[at : at + _STRING_LENGTH]}"' for at in range(0, len(text), _STRING_LENGTH))
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """One key, and the selector under which the DNS gives its public half."""
+    """A private key and the selector under which DNS publishes its public key."""
 
     selector: str
     private_key: RSAPrivateKey | Ed25519PrivateKey = field(repr=False)
 
     @property
     def key_type(self) -> str:
-        """`rsa` or `ed25519`, as a= and the DNS record name it."""
+        """`rsa` or `ed25519`, as in a= and the DNS record."""
         return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
     def dns_record(self) -> str:
@@ -117,7 +118,7 @@ class SigningKey:
         return f"v=DKIM1; k={self.key_type}; p={b64encode(public).decode()}"
 
     def sign_bytes(self, data: bytes) -> bytes:
-        """Sign canonical bytes."""
+        """Return the signature of canonical bytes."""
         if isinstance(self.private_key, RSAPrivateKey):
             return self.private_key.sign(data, PKCS1v15(), hashes.SHA256())
         return self.private_key.sign(hashlib.sha256(data).digest())  # RFC 8463, section 3
@@ -125,14 +126,14 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class DkimSigner:
-    """Signs in the name of a domain, once with each key. It may serve many threads."""
+    """Signs messages for a domain, once with each key. Thread-safe."""
 
     domain: str
     keys: tuple[SigningKey, ...]
     clock: Callable[[], float] = time.time  # seconds since 1970, for t=
 
     def signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
-        """Return the DKIM-Signature fields to put before a message with these values (`are_canonical_values`)."""
+        """Return the DKIM-Signature fields to prepend to a message with these values (see `are_canonical_values`)."""
         body = message.body_hash.copy()
         body.update(_join_pieces(message.body_pieces, values))
         bh = b64encode(body.digest())
@@ -140,7 +141,7 @@ class DkimSigner:
         return b"".join(self._signature_field(key, message.signed_names, head, bh) for key in self.keys)
 
     def sign_message(self, message: bytes) -> bytes:
-        """Return the DKIM-Signature fields to put before any finished message."""
+        """Return the DKIM-Signature fields to prepend to a finished message."""
         return self.signature_fields(canonicalize_message((message,)))
 
     def _signature_field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
@@ -152,7 +153,7 @@ class DkimSigner:
             names,
             bh,
         )
-        # Written so that unfolding is all that canonicalising does to it.
+        # Formatted so that canonicalization only unfolds it.
         b = b64encode(key.sign_bytes(head + b"dkim-signature:" + field_.replace(b"\r\n", b"")))
         width = _LINE_LENGTH - 2
         lines = [b[start : start + width] for start in range(0, len(b), width)]
@@ -160,11 +161,11 @@ class DkimSigner:
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Return a signer with the keys from the settings; None if email isn't signed, or the mail server signs it.
+    """Return a signer with the keys from the settings, or None if email isn't signed or the mail server signs it.
 
     Raises:
-        DkimError: the file is missing, unreadable, readable by others, or holds other keys than one RSA key of
-            2,048 to 4,096 bits and perhaps an Ed25519 key after it, each with a selector.
+        DkimError: the file is missing, unreadable, readable by others, or doesn't contain one RSA key of 2,048 to 4,096
+            bits and optionally Ed25519 keys after it, each with a selector.
     """
     if settings.dkim_key_file is None or settings.file.relay.dkim_record:
         return None
@@ -176,7 +177,7 @@ def load_signer(settings: Settings) -> DkimSigner | None:
             f"the file contains {count_with_noun(len(secrets), 'key')}, but DIGEST_DKIM_SELECTOR names {len(selectors)}",
         )
     rsa, *more = secrets
-    # RFC 8463, section 6: few can check Ed25519 yet, so it is no more than a second signature beside RSA.
+    # RFC 8463, section 6: few receivers verify Ed25519 yet, so it's only allowed in addition to RSA.
     if not isinstance(rsa, RSAPrivateKey) or not all(isinstance(key, Ed25519PrivateKey) for key in more):
         raise _key_file_error(file, "the first key must be RSA, and any others must be Ed25519")
     if not 2048 <= rsa.key_size <= 4096:
@@ -226,7 +227,7 @@ def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields of a head as (name in small letters, canonical line), see RFC 6376, section 3.4.2."""
+    """Return the fields of a header as (lowercase name, canonical line); see RFC 6376, section 3.4.2."""
     fields = []
     for raw in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = raw.partition(b":")
@@ -237,9 +238,9 @@ def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
-    """Choose the fields to sign; return their names in order, and the canonical lines that are hashed.
+    """Choose the fields to sign, and return their names in order and the canonical lines to hash.
 
-    Fields of one name are taken from the last to the first; naming it once more signs that there is no other
+    Fields with the same name are taken from last to first; listing the name once more signs that there are no others
     (RFC 6376, section 5.4.2).
     """
     also_signed = filter(_ALSO_SIGNED.fullmatch, (name for name, _ in fields))

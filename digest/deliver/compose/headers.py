@@ -1,7 +1,8 @@
-"""Header fields written by hand, one by one.
+"""Header fields, formatted by our own code.
 
-Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047, section 5, forbids there,
-and wraps at lengths that RFC 2045, section 6.7, and RFC 2047, section 2, do not allow. See docs/decisions/0007-message-bytes.md.
+Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047, section 5, forbids there, and
+wraps at lengths that RFC 2045, section 6.7, and RFC 2047, section 2, don't allow. See
+docs/decisions/0007-message-bytes.md.
 """
 
 import re
@@ -15,21 +16,21 @@ from zoneinfo import ZoneInfo
 from subscribers.address import is_safe_in_angle_brackets
 from subscribers.errors import ApplicationError
 
-HEADER_LINE_LENGTH = 78  # characters a line should have at most (RFC 5322, section 2.1.1)
-ENCODED_WORD_LENGTH = 75  # characters an encoded word may have (RFC 2047, section 2)
+HEADER_LINE_LENGTH = 78  # recommended maximum of characters per line (RFC 5322, section 2.1.1)
+ENCODED_WORD_LENGTH = 75  # maximum of characters in an encoded word (RFC 2047, section 2)
 _WORD_START, _WORD_END = "=?utf-8?b?", "?="
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 class HeaderError(ApplicationError):
-    """A value cannot stand in a header field; the message names the field."""
+    """Raised when a value can't be used in a header field; the message names the field."""
 
 
 def header_field(name: str, value: str) -> bytes:
-    """Write one field whose value is ASCII and stays on one line.
+    """Return a field whose value is ASCII and fits on one line.
 
     Raises:
-        HeaderError: the value holds a line break, another control character or a non-ASCII letter.
+        HeaderError: the value contains a line break, another control character, or a non-ASCII letter, or is too long.
     """
     if not value.isascii() or not value.isprintable():
         raise HeaderError(f"{name} contains a control character, a line break, or a non-ASCII letter")
@@ -40,7 +41,7 @@ def header_field(name: str, value: str) -> bytes:
 
 
 def unstructured_field(name: str, text: str) -> bytes:
-    """Write a field of free text, such as Subject: folded at blanks, or as encoded words (RFC 2047, section 5)."""
+    """Return a free-text field such as Subject, folded at spaces or as encoded words (RFC 2047, section 5)."""
     words = " ".join(text.split()).split(" ")
     used = len(name) + 2
     if not all(map(_is_plain_word, words)):
@@ -59,12 +60,12 @@ def _write_lines(name: str, lines: Iterable[str]) -> bytes:
 
 
 def mailbox_field(name: str, display_name: str, address: str) -> bytes:
-    """Write a field of one address with its display name: From, or List-Id with its angle brackets."""
+    """Return a field with one address and its display name, such as From, or List-Id with its angle brackets."""
     return _write_lines(name, _mailbox_lines(name, display_name, address))
 
 
 def mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Return the value of such a field on one line, for a provider that writes the field itself."""
+    """Return such a field's value on one line, for a provider that writes the field itself."""
     return " ".join(_mailbox_lines(name, display_name, address))
 
 
@@ -75,9 +76,9 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)
 
 
-@lru_cache(maxsize=256)  # a batch shares its moment
+@lru_cache(maxsize=256)  # the messages of a batch share their date
 def date_value(at: datetime, zone: ZoneInfo) -> str:
-    """Write a time as in a Date field (RFC 5322, section 3.3), in the given zone."""
+    """Return a time formatted for a Date field (RFC 5322, section 3.3) in the given time zone."""
     return format_datetime(at.astimezone(zone))
 
 
@@ -92,10 +93,10 @@ def _display_phrase(display_name: str, *, first_width: int) -> list[str]:
 
 
 def _encode_words(text: str, *, first_width: int) -> list[str]:
-    """Cut text into encoded words of at most 75 characters, never inside a letter (RFC 2047, section 5).
+    """Split text into encoded words of at most 75 characters, never inside a letter (RFC 2047, section 5).
 
-    All of the text goes into encoded words: blanks between two of them are dropped by the reader's program.
-    The first is kept short enough to stand on the line of the field's name.
+    All of the text is encoded, since email apps drop the space between two encoded words. The first word is short
+    enough to fit on the line with the field's name.
     """
     words = []
     capacity = _encoded_word_capacity(first_width)
@@ -111,12 +112,12 @@ def _encode_words(text: str, *, first_width: int) -> list[str]:
 
 
 def _encoded_word_capacity(width: int) -> int:
-    """Return how many octets an encoded word of `width` characters can hold in base64."""
+    """Return how many octets fit into a base64 encoded word of `width` characters."""
     return (width - len(_WORD_START) - len(_WORD_END)) // 4 * 3
 
 
 def _fold_words(words: list[str], first_width: int) -> list[str]:
-    """Put words on lines: `first_width` characters beside the field's name, `HEADER_LINE_LENGTH` - 1 after a folding blank."""
+    """Arrange words into lines of at most `HEADER_LINE_LENGTH` - 1 characters, `first_width` for the first."""
     lines = [words[0]]
     for word in words[1:]:
         width = first_width if len(lines) == 1 else HEADER_LINE_LENGTH - 1

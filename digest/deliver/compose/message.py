@@ -1,10 +1,10 @@
-"""The bytes of a message: encoded once for many readers, spliced for each.
+"""The bytes of a message, encoded once for many subscribers and spliced for each.
 
-A template is encoded once for a variant of an edition. For each subscriber, nothing is rendered, encoded, or searched for: the parts
-between the slots are joined with the subscriber's own address, date, IDs, and tokens.
+A template is encoded once per variant of an edition. Nothing is rendered, encoded, or searched for each subscriber: the
+parts between the slots are joined with the subscriber's address, date, IDs, and tokens.
 
-Bodies are quoted-printable (RFC 2045, section 6.7). Each slot has an encoded line of its own, between soft line breaks, and a value is encoded as whole lines. So lines stay within 76
-characters whatever the values are, and no value is searched for in the text.
+Bodies are quoted-printable (RFC 2045, section 6.7). Each slot is on a separate encoded line, between soft line breaks,
+and its value is encoded as whole lines. Lines therefore stay within 76 characters whatever the values are.
 """
 
 import hashlib
@@ -18,19 +18,20 @@ from digest.deliver.compose import dkim, headers, unsubscribe_address
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import measure_text_width, wrap_text
 
-MAX_LINE_LENGTH = 76  # characters, the "=" of a soft break included
+MAX_LINE_LENGTH = 76  # characters, including the "=" of a soft break
 SOFT_BREAK = b"=\r\n"
-# What stands encoded: neither printable ASCII nor a blank; "=", of which HTML is full, is replaced apart.
+# Bytes to encode: neither printable ASCII nor a blank. "=", which is common in HTML, is replaced separately.
 _SPECIAL_BYTE = re.compile(rb"[^ \t\n!-~]")
-# A line that isn't cut, and has nothing to encode at its start or its end.
+# A line that needs no wrapping, and no encoding at its start or end.
 _WHOLE_LINE = re.compile(rb"[^.F].{,%d}(?<![ \t])" % (MAX_LINE_LENGTH - 2))
 
-# What fits into a line before a soft break, and ends within no escape; what is encoded at its start becomes longer by two.
+# Text that fits on a line before a soft break and doesn't end within an escape; an encoded first byte adds two
+# characters.
 _PIECE = re.compile(rb"(?:[.F].{,%d}|.{1,%d})(?<!=)(?<!=.)" % (MAX_LINE_LENGTH - 4, MAX_LINE_LENGTH - 1))
 
 
 def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
-    """Encode a text (UTF-8) into encoded parts and its slots, in order. Every line break becomes CRLF.
+    """Return a text (UTF-8) as encoded parts and slots, in order. Line breaks become CRLF.
 
     If the text doesn't end with a line break, a soft one is added.
     """
@@ -44,7 +45,7 @@ def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
 
 
 def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
-    """Yield the lines, each as bytes that are encoded but not cut, and slots."""
+    """Yield the lines, each as slots and bytes that are encoded but not wrapped."""
     line: list[bytes | Slot] = []
     for part in text.parts():
         if isinstance(part, Slot):
@@ -60,7 +61,7 @@ def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
 
 
 def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
-    """Cut a line at its slots, and where it's too long."""
+    """Split a line at its slots, and wrap it if it's too long."""
     if len(line) == 1 and isinstance(line[0], bytes) and _WHOLE_LINE.fullmatch(line[0]):
         return line
     last = len(line) - 1
@@ -72,7 +73,7 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
 
 
 def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
-    """Join the bytes between slots."""
+    """Join adjacent bytes, so that one literal precedes and follows each slot."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
         if isinstance(part, bytes):
@@ -84,7 +85,7 @@ def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]
 
 
 def encode_slot_value(text: str) -> bytes:
-    """Encode the value of a slot (UTF-8); a soft line break stands before and after it."""
+    """Encode a slot's value (UTF-8), which goes between soft line breaks."""
     *full_lines, last = _encode_bytes(text).split(b"\n")
     return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in full_lines) + _wrap_line(
         last, ends_line=False
@@ -100,7 +101,7 @@ def _escape_byte(match: re.Match[bytes]) -> bytes:
 
 
 def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
-    """Cut a line without slots where it's too long. `ends_line`: a hard line break follows."""
+    """Wrap a line without slots; `ends_line` says whether a hard line break follows."""
     if ends_line and line.endswith((b" ", b"\t")):
         line = (
             line[:-1] + b"=%02X" % line[-1]
@@ -109,24 +110,25 @@ def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
 
 
 def _escape_line_start(encoded_byte: bytes) -> bytes:
-    """Encode what is special at the start of a line: SMTP's dot (RFC 5321, section 4.5.2) and mbox's "From ".
+    """Encode the bytes that are special at a line's start: SMTP's dot (RFC 5321, section 4.5.2) and mbox's "From ".
 
-    A message without such lines has the same bytes in a file, on the wire, and under a signature.
+    A message without such lines has the same bytes in a file, in transit, and under a signature.
     """
     return b"=%02X" % encoded_byte[0] if encoded_byte in {b".", b"F"} else encoded_byte
 
 
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")
-_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its words are escaped
+_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its value is escaped
 BODY_SLOTS = (LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
 _SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS)
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """The values of the slots in one subscriber's message; `date` is that of its Date field.
+    """The values of the slots in one subscriber's message.
 
-    `signup_text` is plain text in any script; in the text part it is folded, beginning at a column of its line.
+    `date` is the value of the Date field. `signup_text` is plain text in any script; it's wrapped in the text part,
+    starting from its column there.
     """
 
     to: str
@@ -137,7 +139,7 @@ class PlaceholderValues:
     signup_text: str = ""
 
     def body_values(self, signup_column: int) -> tuple[str, str, str, str]:
-        """Return the values of `BODY_SLOTS`, which `MessageTemplate.body_texts` have, for a provider that fills them itself."""
+        """Return the values of `BODY_SLOTS`, for a provider that fills `MessageTemplate.body_texts` itself."""
         signup = self.signup_text
         return self.leave_token, self.preferences_token, _fold_value(signup, signup_column), _escape_value(signup)
 
@@ -145,9 +147,9 @@ class PlaceholderValues:
         """Return the values by slot.
 
         Raises:
-            UnicodeEncodeError: an address, an ID, or a token isn't ASCII; `subscribers.address` reads no such address.
-            ValueError: one has a control character. A line break in an ID from the database would begin another header
-                (RFC 5322, section 2.2), or end the message.
+            UnicodeEncodeError: an address, ID, or token isn't ASCII; `subscribers.address` rejects such addresses.
+            ValueError: one of them contains a control character. A line break in an ID from the database would begin
+                another header field (RFC 5322, section 2.2), or end the message.
         """
         return (
             _encode_field(self.to),
@@ -166,7 +168,7 @@ def _encode_field(value: str) -> bytes:
     return value.encode("ascii")
 
 
-# Readers who asked on one day in one place share the words.
+# Subscribers who signed up on the same day and page share the text.
 _fold_value = lru_cache(maxsize=4096)(wrap_text)
 _escape_value = lru_cache(maxsize=4096)(escape)
 
@@ -183,10 +185,10 @@ def _encode_html_value(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """A message without what is one reader's own. `html` is None in a text-only message.
+    """A message without the values of one subscriber. `html` is None in a text-only message.
 
-    `extra_headers` holds header fields that are the same for everybody. `unsubscribe_url_prefix` precedes the token in
-    List-Unsubscribe ("https://news.example.org/u/"); it is empty in most notices. `unsubscribe_mail_domain` adds an
+    `extra_headers` are header fields that are the same for everyone. `unsubscribe_url_prefix` precedes the token in
+    List-Unsubscribe ("https://news.example.org/u/"); it's empty in most notices. `unsubscribe_mail_domain` adds an
     address at that domain to the header, for email apps that unsubscribe by email (RFC 2369, section 3.2).
     """
 
@@ -197,20 +199,20 @@ class MessageTemplate:
     text: SlottedText
     html: SlottedText | None
     extra_headers: Mapping[str, str] = field(default_factory=dict)
-    list_id: tuple[str, str] | None = None  # display name and id
+    list_id: tuple[str, str] | None = None  # display name and ID
     unsubscribe_url_prefix: str = ""
     unsubscribe_mail_domain: str = ""
 
     @cached_property
     def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
-        """The parts of the message, and (index, slot) of each part that is filled in."""
+        """The parts of the message, and (index, slot) of each part to fill in."""
         parts = merge_adjacent_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
         return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
 
     @cached_property
     def body_texts(self) -> tuple[SlottedText, ...]:
-        """The text part, and the HTML part if there is one, whose sign-up slot takes an escaped value."""
+        """The text part and, if there is one, the HTML part, whose sign-up slot takes an escaped value."""
         if self.html is None:
             return (self.text,)
         html = (_SIGNUP_HTML_SLOT if part == SIGNUP_SLOT else part for part in self.html.parts())
@@ -218,21 +220,21 @@ class MessageTemplate:
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
-        """Whether no line starts with a dot, so that SMTP need not double any (RFC 5321, section 4.5.2).
+        """Whether no line starts with a dot, so that SMTP doesn't need to double any (RFC 5321, section 4.5.2).
 
-        No encoded line does (`encode_quoted_printable` escapes it), no header field, and none of the values of a slot.
+        This is true of encoded lines (`encode_quoted_printable` escapes dots), header fields, and slot values.
         """
         return b"\r\n." not in b"".join(part or b"x" for part in self.parts_and_slots[0])
 
     @cached_property
     def signup_column(self) -> int:
-        """The column of the text part at which the subscriber's sign-up text begins."""
+        """The column at which the sign-up text begins in the text part."""
         offset = next((offset for offset, slot in self.text.slots if slot == SIGNUP_SLOT), 0)
         return measure_text_width(self.text.text[:offset].rpartition("\n")[2])
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
-        """The canonical form for signing, without what is filled in."""
+        """The canonical form for signing, without the slots' values."""
         return dkim.canonicalize_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | Slot]:
@@ -272,7 +274,7 @@ class MessageTemplate:
         if not html_parts:
             return text
         (html,) = html_parts
-        # "=_" cannot occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can be the boundary.
+        # "=_" can't occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can equal the boundary.
         digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
         boundary = b"=_" + digest.hexdigest()[:32].encode()
         opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
@@ -293,7 +295,7 @@ def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:
-    """Return a reader's finished message (RFC 5322, section 2.1; CRLF, ASCII), unsigned.
+    """Return a subscriber's finished message, unsigned (RFC 5322, section 2.1; CRLF, ASCII).
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.slot_values`.
@@ -302,7 +304,7 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
 
 
 def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: dkim.DkimSigner) -> bytes:
-    """Return the finished message with its DKIM signatures on top.
+    """Return a subscriber's finished message with its DKIM signatures prepended.
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.slot_values`.
@@ -311,7 +313,7 @@ def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderVa
     message = _join_parts(template, values)
     if dkim.are_canonical_values(values):
         return signer.signature_fields(template.canonical_form, values) + message
-    return signer.sign_message(message) + message  # a notice leaves slots empty, so it is canonicalised by itself
+    return signer.sign_message(message) + message  # a notice has empty slots, so it's canonicalized separately
 
 
 def _join_parts(template: MessageTemplate, slot_values: tuple[bytes, ...]) -> bytes:

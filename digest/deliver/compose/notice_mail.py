@@ -1,7 +1,7 @@
-"""The templates of notices: one small layout, and text that only we write.
+"""The templates of notices: one simple layout, and text that only our templates contain.
 
-The HTML of a kind is rendered and inlined once a run (0.1 s), with slots for the subscriber's own facts. The rest of an email takes
-0.2 ms. Facts are filled in here, escaped; links with tokens stay slots until the email is sent.
+The HTML of each kind is rendered and inlined once per run (0.1 s), with slots for the subscriber's facts; each email
+then takes 0.2 ms. Facts are escaped and filled in here. Links with tokens stay slots until the email is sent.
 """
 
 import re
@@ -25,14 +25,14 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 TO_SUBSCRIBERS = frozenset(
     {"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"}
-)  # who gets these can leave by one click
-# Who makes the newsletter reads English.
+)  # their recipients can unsubscribe with one click
+# The staff reads English.
 TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """Composes notices. It lives as long as one run."""
+    """Composes notices, with a cache for one run."""
 
     settings: Settings
     frame: PublicationContext
@@ -40,14 +40,14 @@ class NoticeComposer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
-        """Make a composer with the templates and the publication's texts of the settings."""
+        """Return a composer with the templates and publication texts from the settings."""
         return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
-        """Compose the template of one notice; `facts` are its reader's own, an empty one is left out of the text.
+        """Return a notice's template with the recipient's `facts`; empty facts are left out of the text.
 
         Raises:
-            jinja2.TemplateError: a template of the operator's own is broken.
+            jinja2.TemplateError: an operator template is broken.
         """
         sender, base, marks = self.settings.file.sender, self.settings.link_base, SlotMarks()
         subscriber = kind in TO_SUBSCRIBERS
@@ -66,7 +66,7 @@ class NoticeComposer:
         )
 
     def render_subject(self, kind: str, facts: Mapping[str, str]) -> str:
-        """Return the subject of one notice, on one line."""
+        """Return a notice's subject, on one line."""
         marks = SlotMarks()
         return sanitize_text(marks.split(self._render_part(kind, "subject.txt", facts, marks)).text)
 
@@ -98,11 +98,11 @@ def _fact_slot(name: str) -> Slot:
 
 
 def notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
-    """Return the language that a kind of notice is written in: the readers', or English for the staff."""
+    """Return the language of a kind of notice: the subscribers', or English for the staff."""
     return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 
 
 def _collapse_blank_lines(text: str) -> str:
-    """Leave at most one blank line between paragraphs, and none at the ends."""
+    """Reduce blank lines to at most one between paragraphs, and remove them at both ends."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", lines) + "\n"

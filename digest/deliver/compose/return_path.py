@@ -1,7 +1,7 @@
-"""The return path of one delivery (VERP): `bounce+<delivery>.<mac>@<domain>`.
+"""The return path of a delivery (VERP): `bounce+<delivery>.<mac>@<domain>`.
 
-The delivery's opaque id tells which message bounced, and the MAC that it was ours: forged bounces cannot get anybody
-off the list.
+The delivery's opaque ID says which message bounced. The MAC proves that we sent it, so forged bounces can't remove
+anyone from the list.
 """
 
 import hmac
@@ -12,24 +12,24 @@ from itertools import islice
 from subscribers.crypto.keys import KeyRing, SecretKey
 
 _MAC_LENGTH = 16  # characters of base32: 80 bits
-# Base32 in small letters, for mail systems change the case of what stands before the @.
+# Lowercase base32, since some mail systems change the case of the part before the @.
 _LOCAL_PART = re.compile(rf"bounce\+([a-z2-7]{{1,32}})\.([a-z2-7]{{{_MAC_LENGTH}}})(?![a-z2-7])")
-_MAX_SEARCHED = 5_000  # characters of a text that are searched
-_MAX_CANDIDATES = 10  # paths in it
+_MAX_SEARCHED = 5_000  # characters of a text to search
+_MAX_CANDIDATES = 10  # return paths to check in it
 
 
 def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
-    """Return the return path of a delivery, at most 64 characters before the @ (RFC 5321, section 4.5.3.1.1).
+    """Return a delivery's return path, at most 64 characters before the @ (RFC 5321, section 4.5.3.1.1).
 
-    Without a domain for bounces it is empty: they go to the sender's address.
+    Without a bounce domain it's empty, and bounces go to the sender's address.
     """
     return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}" if domain else ""
 
 
 def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
-    """Return the ids of the deliveries whose return paths occur in a text, a header's value for instance.
+    """Return the IDs of the deliveries whose return paths occur in a text, such as a header's value.
 
-    Forwarders wrap a return path into one of their own (SRS), so what surrounds it does not matter.
+    The surrounding text doesn't matter, since forwarders wrap a return path in one of theirs (SRS).
     """
     matches = islice(_LOCAL_PART.finditer(text[:_MAX_SEARCHED].lower()), _MAX_CANDIDATES)
     return frozenset(delivery for match in matches if (delivery := _verified_delivery_id(keys, *match.groups())))

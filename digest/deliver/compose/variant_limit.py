@@ -1,7 +1,7 @@
-"""The variants that an edition has, at most 64, so that all of them can be checked: pure functions of what subscribers chose.
+"""The choice of an edition's variants, at most 64 so that all of them can be checked. Pure functions.
 
-If subscribers chose more combinations than that, those that most of them chose are kept. The others get the fuller variant that has the
-fewest words they left out, and everything they chose.
+If subscribers chose more combinations, the most frequent ones are kept. The other subscribers get the variant that
+contains everything they chose and the fewest additional words.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,9 +13,9 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """The differences between an edition's variants: the parts left out, text only, and the short edition.
+    """The attributes of a variant: the parts left out, text only, and the short edition.
 
-    A section that is left out is there by its own key and those of its topics (`digest.edition.content.fragment_names`).
+    A section that's left out is listed with the keys of its topics (`digest.edition.content.fragment_names`).
     """
 
     omitted: frozenset[str]
@@ -23,13 +23,13 @@ class VariantKey(NamedTuple):
     is_short: bool
 
     def as_text(self) -> str:
-        """Return the form that is stored with a delivery: "events+topics:energy/text/short"; empty for the full variant."""
+        """Return the stored form, such as "events+topics:energy/text/short"; empty for the full variant."""
         flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
         return "".join(("+".join(sorted(self.outermost)), *flags))
 
     @property
     def name(self) -> str:
-        """What people call it: "short text-only variant without events"; the one with everything is the "full variant"."""
+        """The name shown to people, such as "short text-only variant without events" or "full variant"."""
         parts = (split_part_key(key) for key in sorted(self.outermost))
         omitted = f"without {' and '.join(topic or section for section, topic in parts)}" if self.omitted else ""
         flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
@@ -38,14 +38,14 @@ class VariantKey(NamedTuple):
 
     @property
     def outermost(self) -> frozenset[str]:
-        """The parts left out, without the topics of a section that is left out as a whole."""
+        """The parts left out, without the topics of a section that's left out completely."""
         return frozenset(
             key for key in self.omitted if not (split_part_key(key)[1] and split_part_key(key)[0] in self.omitted)
         )
 
     @classmethod
     def from_text(cls, stored: str) -> "VariantKey":
-        """Read the stored form."""
+        """Parse the stored form."""
         keys, *flags = stored.split("/")
         return cls(frozenset(filter(None, keys.split("+"))), "text" in flags, "short" in flags)
 
@@ -54,9 +54,9 @@ FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for 
 
 
 def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
-    """Return the variants that an edition has: the full ones, and of those that readers chose the most frequent, 64 in all at most.
+    """Return an edition's variants: the full ones and those that most subscribers chose, 64 in all at most.
 
-    Among equally frequent ones those come first that leave out less, then by the names of the sections.
+    Ties are broken by fewer parts left out, and then by the sections' names.
     """
     candidates = subscribers.keys() - set(FULLEST_VARIANTS)
     ranked = sorted(candidates, key=lambda key: (-subscribers[key], *_sort_key(key)))
@@ -64,16 +64,16 @@ def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> froze
 
 
 def count_merged_subscribers(subscribers: Mapping[VariantKey, int], variants: Collection[VariantKey]) -> int:
-    """Count the subscribers who get a fuller variant than they chose."""
+    """Return how many subscribers get a fuller variant than they chose."""
     return sum(count for key, count in subscribers.items() if key not in variants)
 
 
 def find_nearest_variant(
     wanted_variant: VariantKey, variants: Collection[VariantKey], words: Mapping[str, int]
 ) -> VariantKey:
-    """Return the wanted variant, or of those that contain all of it the one that adds the fewest words.
+    """Return the wanted variant, or else the one that contains all of it and adds the fewest words.
 
-    `words` are those of each part, by its key. Text only stays what was chosen.
+    `words` is the number of words of each part, by key. The choice of text only is always kept.
     """
     if wanted_variant in variants:
         return wanted_variant

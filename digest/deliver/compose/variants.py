@@ -1,6 +1,6 @@
-"""The messages of an edition: approved fragments joined as a reader's preferences ask, and what is one reader's own in them.
+"""The messages of an edition: fragments selected by a subscriber's preferences, and the subscriber's own values.
 
-A variant is encoded once. One reader's own are address, ids, tokens, when and where they signed up.
+Each variant is encoded once. The subscriber's values are the address, IDs, tokens, and when and where they signed up.
 """
 
 from collections import Counter
@@ -43,21 +43,21 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 @dataclass(frozen=True)
 class EditionVariants:
-    """The variants of one edition. It lives as long as one send and serves one thread."""
+    """The variants of one edition, for one send and one thread."""
 
     edition: MailableEdition
     zone: ZoneInfo  # the publication's
-    language: SubscriberLanguage  # what readers are written to in
-    hidden_preferences: frozenset[str]  # which the publication doesn't offer, and so have no effect
+    language: SubscriberLanguage  # of the email to subscribers
+    hidden_preferences: frozenset[str]  # those that the publication doesn't offer, which have no effect
     unsubscribe_mail_domain: str = ""
     feedback_sender_id: str = ""
-    # Which it has, 64 at most (at 150 KB each that is 10 MB); None: any, for a single look.
+    # At most 64 variants (about 10 MB, at 150 KB each); None allows any, for a single preview.
     chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The keys of the sections and topics that a reader may leave out: none of breaking news."""
+        """The keys of the sections and topics that a subscriber can leave out; empty for breaking news."""
         if self.is_breaking_news:
             return frozenset()
         keys = list_part_keys(p.name for p in self.edition.pieces)
@@ -66,36 +66,37 @@ class EditionVariants:
 
     @property
     def is_breaking_news(self) -> bool:
-        """True for an extra edition of breaking news."""
+        """Whether it's an extra edition of breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed(self, preferences: Preferences, today: date) -> bool:
-        """Return whether a subscriber with these preferences gets the edition on `today`, a day in the publication's zone."""
+        """Return whether a subscriber with these preferences gets the edition on a day in the publication's zone."""
         if self.is_breaking_news:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
         return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
 
     @cached_property
     def words(self) -> Mapping[str, int]:
-        """The number of words of each part, by its key; none of an edition that an older version drafted."""
+        """The number of words of each part, by key; empty for an edition drafted by an older version."""
         return count_words_by_part(piece.name for piece in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
-        """Return whether the short edition says anything to a reader who left parts out.
+        """Return whether the short edition has any content left for a subscriber who left parts out.
 
-        What was drafted by an older version has none, and some sections stand in the full one alone: who is left with nothing gets that.
+        Editions drafted by older versions have none, and some sections appear only in the full edition. Subscribers for
+        whom nothing would be left get the full edition.
         """
         return any(not are_omitted(keys, omitted, self.parts) for keys in self._short_parts)
 
     @cached_property
     def _short_parts(self) -> frozenset[frozenset[str]]:
-        """The parts of each fragment of the short edition that says something by itself."""
+        """The parts of each fragment of the short edition, except alternative fragments."""
         names = (piece.name for piece in self.edition.pieces if piece.kind == "short")
         own = (list_fragment_keys(name) for name in names if not is_alternative_fragment(name))
         return frozenset(filter(None, own))
 
     def template_for(self, preferences: Preferences) -> MessageTemplate | None:
-        """Return the message template for a reader's preferences, or None where no part is left."""
+        """Return the message template for a subscriber's preferences, or None if no part is left."""
         if omits_every_part(preferences, self.parts):
             return None
         variant = self.find_variant(preferences)
@@ -104,23 +105,23 @@ class EditionVariants:
         return self._templates[variant]
 
     def find_variant(self, preferences: Preferences) -> VariantKey:
-        """Return the variant that a reader gets: as they chose, or the nearest fuller one that the edition has."""
+        """Return the variant that a subscriber gets: the chosen one, or the nearest fuller one available."""
         wanted_variant = self.find_wanted_variant(preferences)
         if self.chosen_variants is None:
             return wanted_variant
-        # Chosen since they were counted.
+        # Combinations may have been chosen since they were counted.
         if len(self.chosen_variants) < MAX_VARIANTS:
             self.chosen_variants.add(wanted_variant)
         return find_nearest_variant(wanted_variant, self.chosen_variants, self.words)
 
     def find_wanted_variant(self, preferences: Preferences) -> VariantKey:
-        """Return the variant that a reader's preferences ask for."""
+        """Return the variant that matches a subscriber's preferences."""
         omitted = list_omitted_parts(preferences, self.parts)
         is_short = preferences.short and self.has_short_edition(omitted)
         return VariantKey(omitted, preferences.text_only, is_short)
 
     def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
-        """Return the variants of the same edition as so many readers want each, with no more of them than an edition may have."""
+        """Return these variants limited to the most wanted ones, given the number of subscribers who want each."""
         return replace(self, chosen_variants=set(choose_variants_within_limit(subscribers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
@@ -139,22 +140,22 @@ class EditionVariants:
                 "List-Archive": f"<{base}/>",
                 "List-Help": f"<{base}/privacy>",
                 "List-Owner": f"<mailto:{edition.reply_to or edition.sender_address}>",
-                "List-Post": "NO",  # RFC 2369, section 3.4: nobody can post
-                "Precedence": "bulk",  # keeps vacation programs quiet, as the next one does at Exchange
+                "List-Post": "NO",  # RFC 2369, section 3.4: posting isn't allowed
+                "Precedence": "bulk",  # suppresses automatic replies; the next one does so in Exchange
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             }
             | self._feedback_header(),
         )
 
     def _feedback_header(self) -> dict[str, str]:
-        """Return Feedback-ID, if wanted: campaign, customer, kind of email, and sender ID, as Gmail's documentation has it."""
+        """Return Feedback-ID, if set, as Gmail documents it: campaign, customer, kind of email, and sender ID."""
         kind = "breaking-news" if self.is_breaking_news else "edition"
         fields = (self.edition.name, self.edition.list_id.partition(".")[0], kind, self.feedback_sender_id)
         return {"Feedback-ID": ":".join(fields)} if self.feedback_sender_id else {}
 
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
-    """Create the variants of an edition, or of an approved version of it."""
+    """Return the variants of an edition, or of an approved version of it."""
     file = settings.file
     return EditionVariants(
         edition,
@@ -167,7 +168,7 @@ def create_variants(edition: MailableEdition, settings: Settings) -> EditionVari
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
-    """Count the readers on the list by the variant that they want; those who left out every part want none."""
+    """Count the subscribers on the list by wanted variant, except those who left out every part."""
     subscribers_by_variant: Counter[VariantKey] = Counter()
     for preferences, subscribers in count_preferences(session):
         if not omits_every_part(preferences, variants.parts):
@@ -176,14 +177,14 @@ def count_variant_subscribers(session: Session, variants: EditionVariants) -> Co
 
 
 def list_omitted_parts(preferences: Preferences, parts: frozenset[str]) -> frozenset[str]:
-    """Return which of an edition's parts, by their keys, a reader left out: whole sections, and topics.
+    """Return the keys of the sections and topics of an edition that a subscriber left out.
 
-    A section of which every part is left out is among them, by its own key.
+    A section is included if all of its parts are left out.
     """
     return _list_omitted_parts(preferences.omit, preferences.omit_topics, parts)
 
 
-@lru_cache(maxsize=4096)  # once for each combination, not for each reader
+@lru_cache(maxsize=4096)  # once per combination, not per subscriber
 def _list_omitted_parts(
     omitted_sections: frozenset[str], omitted_topics: frozenset[str], parts: frozenset[str]
 ) -> frozenset[str]:
@@ -199,16 +200,16 @@ def _list_omitted_parts(
 
 
 def omits_every_part(preferences: Preferences, parts: frozenset[str]) -> bool:
-    """Return whether a reader left out every one of an edition's parts; then they are owed no message."""
+    """Return whether a subscriber left out all of an edition's parts, and is therefore owed no message."""
     return bool(parts) and parts <= list_omitted_parts(preferences, parts)
 
 
-_MAX_UNSUBSCRIBE_LENGTH = 77  # a relay of a large provider turns a longer List-Unsubscribe into encoded words
-_SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - as long as a token, in a specimen
+_MAX_UNSUBSCRIBE_LENGTH = 77  # a large provider's relay turns a longer List-Unsubscribe into encoded words
+_SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - as long as a real token, for the sample message
 
 
 class ComposeError(ApplicationError):
-    """No sound message can be written; the message says which field or setting is at fault."""
+    """Raised when a valid message can't be composed; the message names the field or setting at fault."""
 
 
 def fill_placeholders(
@@ -223,7 +224,7 @@ def fill_placeholders(
     """Return the values of the slots in a subscriber's message; `message_id` and `date` go into its header.
 
     Raises:
-        DecryptionError: the reader's address does not open.
+        DecryptionError: the subscriber's address can't be decrypted.
     """
     to, number, generation = subscriber.decrypt_address(keys), subscriber.number, subscriber.link_generation
     return PlaceholderValues(
@@ -237,9 +238,9 @@ def fill_placeholders(
 
 
 def compose_sample_message(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
-    """Compose the message that a reader of every section gets, for an invented reader: to preview and check.
+    """Compose the full message for a made-up subscriber, for previews and checks.
 
-    Its Date is the edition's release, so that the same edition gives the same bytes.
+    Its Date is the edition's send time, so the same edition always gives the same bytes.
     """
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
@@ -260,11 +261,11 @@ def compose_sample_message(mailable: MailableEdition, edition: Edition, settings
 
 
 def write_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
-    """Return when and where a reader asked for the mail: "March 4, 2026, at hls.today"."""
+    """Return when and where a subscriber signed up, such as "March 4, 2026, at hls.today"."""
     return _signup_words(asked_at.astimezone(zone).date(), page_name, language)
 
 
-# Many readers asked on one day in one place. Kept for each language as it is at that moment, its translations included.
+# Many subscribers signed up on the same day and page. The key includes the language with its translations.
 @lru_cache(maxsize=4096)
 def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) -> str:
     place, day = sanitize_text(page_name), language.full_date(asked_on)
@@ -274,7 +275,7 @@ def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) 
 
 
 def check_unsubscribe_url_length(base_url: str) -> None:
-    """Check that a reader's List-Unsubscribe is short enough to arrive intact.
+    """Check that List-Unsubscribe is short enough to arrive intact.
 
     Raises:
         ComposeError: the base URL is too long.

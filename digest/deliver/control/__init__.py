@@ -1,1 +1,1 @@
-"""Pause, resume and cancel an edition; hold and release the installation."""
+"""Pausing, resuming, and canceling an edition, and pausing all sending."""

@@ -1,6 +1,6 @@
-"""What the last look at an edition's articles found, right before its release; one stored result an edition.
+"""The results of rechecking an edition's articles right before it's sent, stored once per edition.
 
-A look holds for one approval: whoever approves anew has the articles looked at anew.
+A result is valid for one approval: after a new approval, the articles are checked again.
 """
 
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ from digest.deliver.control import installation_hold
 from digest.edition.edition_queries import explain_missed_release
 from digest.store.models import Edition, EditionState
 
-REPEAT_AFTER = timedelta(minutes=10)  # while a gone article keeps an edition from going: it may be back
+REPEAT_AFTER = timedelta(minutes=10)  # while a missing article pauses the edition, since it may come back
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleFinding:
-    """One article that is gone, or of which nothing could be learned: where it stands, and what came of asking."""
+    """An article that is missing or couldn't be checked, with the reason."""
 
     url: str
     headline: str
-    what: str  # "404", why a visitor can't read it, or why nothing is known
+    what: str  # "404", why visitors can't read it, or why the check failed
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleCheck:
-    """One look at all articles of an edition.
+    """A check of all articles of an edition.
 
-    `pause_reason` is that of the pause that it caused, or empty; `told` are the addresses whose loss the editors were told,
-    and `occasion` is that of the last email about it.
+    `pause_reason` is the reason of the pause that it caused, or empty. `told` are the URLs of the missing articles that
+    editors have been told about, and `occasion` identifies the last email about them.
     """
 
     at: datetime
@@ -46,7 +46,7 @@ class ArticleCheck:
 
     @property
     def sentence(self) -> str:
-        """Say it in one sentence."""
+        """The result in one sentence."""
         parts = [f"{self.looked_at} articles checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
@@ -54,13 +54,13 @@ class ArticleCheck:
 
 
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
-    """Return the last look at an edition, or None."""
+    """Return the last check of an edition, or None if there isn't one."""
     stored = installation_hold.read_installation_state(session, _state_key(edition))
     return None if stored is None else _parse_look(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
-    """Store a look in place of the one before."""
+    """Store a check in place of the previous one."""
     stored = asdict(article_check) | {
         "at": article_check.at.isoformat(),
         "approved_at": article_check.approved_at.isoformat() if article_check.approved_at else "",
@@ -81,19 +81,22 @@ def _parse_look(stored: Mapping[str, Any]) -> ArticleCheck:
         unanswered=tuple(ArticleFinding(**finding) for finding in stored["unanswered"]),
         pause_reason=stored["pause_reason"],
         told=tuple(stored["told"]),
-        occasion=stored.get("occasion", ""),  # of a look by an older version, not known
+        occasion=stored.get("occasion", ""),  # unknown for checks by an older version
     )
 
 
 def needs_article_check_before_send(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:
-    """Whether an approved edition that is about to go has not been looked at as it was approved. 0 minutes: none has to be."""
+    """Return whether an approved edition needs a check before it's sent. If `minutes` is 0, none ever does."""
     if not minutes or edition.release_at - timedelta(minutes=minutes) > now or explain_missed_release(edition, now):
         return False
     return lacks_current_article_check(session, edition)
 
 
 def lacks_current_article_check(session: Session, edition: Edition) -> bool:
-    """Return whether an edition was approved and not checked since; for breaking news, not since someone chose to send it."""
+    """Return whether an approved edition hasn't been checked since its approval.
+
+    Breaking news must also have been checked since someone chose to send it.
+    """
     article_check = read_article_check(session, edition.name)
     if edition.state is not EditionState.APPROVED or article_check is None:
         return edition.state is EditionState.APPROVED
@@ -102,7 +105,7 @@ def lacks_current_article_check(session: Session, edition: Edition) -> bool:
 
 
 def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:
-    """Find the editions to look at now: those that await it, and every ten minutes those that a gone article holds up."""
+    """Return the editions to check now: those about to be sent, and every ten minutes those that a check paused."""
     if not minutes:
         return []
     soon = (Edition.state == EditionState.APPROVED, Edition.release_at <= now + timedelta(minutes=minutes))
@@ -124,7 +127,7 @@ def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> boo
 
 
 def is_paused_by_check(edition: Edition, article_check: ArticleCheck) -> bool:
-    """Whether an edition rests because of what a look found, and for nothing else."""
+    """Return whether an edition is paused for the reason that a check gave."""
     return (
         edition.paused_at is not None
         and bool(article_check.pause_reason)
@@ -133,14 +136,14 @@ def is_paused_by_check(edition: Edition, article_check: ArticleCheck) -> bool:
 
 
 def find_unreported_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
-    """Return what is gone and was not told yet."""
+    """Return the missing articles that haven't been reported yet."""
     return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
 
 
 def carry_over_reported_articles(
     article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool
 ) -> ArticleCheck:
-    """Return a new look with what it takes over from the one before: whom was told of what. `stops`: a gone article pauses."""
+    """Return a new check with the reports of the previous one; `stops` says whether missing articles pause sending."""
     missing_urls = {finding.url for finding in article_check.gone}
     reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()
     pause_reason = describe_missing_articles(article_check.gone) if stops and article_check.gone else ""
@@ -150,7 +153,7 @@ def carry_over_reported_articles(
 
 
 def describe_missing_articles(findings: tuple[ArticleFinding, ...]) -> str:
-    """Say what is gone, and what to do."""
+    """Return a message that names the missing articles and says what to do."""
     headlines = "; ".join(f"“{finding.headline}” ({finding.what})" for finding in findings[:3])
     more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
     subject, them = ("an article", "it") if len(findings) == 1 else (f"{len(findings)} articles", "them")

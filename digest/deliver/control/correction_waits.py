@@ -1,6 +1,7 @@
-"""Corrections whose message the mail server refuses: their emails wait for an hour at a time, and are tried again.
+"""Corrections whose message the mail server refused: their emails wait for an hour and are then retried.
 
-An edition would be paused until someone resumes it. A correction mustn't depend on that: what it corrects stays wrong meanwhile.
+An edition would be paused until someone resumes it. A correction shouldn't depend on that, since the error stays
+uncorrected until then.
 """
 
 from collections.abc import Mapping
@@ -14,25 +15,25 @@ from digest.deliver.control import installation_hold
 from digest.store.delivery_models import OPEN_STATES, Delivery, StoredInstallationValue
 
 WAIT = timedelta(hours=1)
-_PREFIX = "refusal of "  # of the names of installation states, one per correction, so that processes don't overwrite each other's
+_PREFIX = "refusal of "  # of the state names; one per correction, so that processes don't overwrite each other's
 _NAME = StoredInstallationValue.name
 _IS_WAIT = _NAME.startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionWait:
-    """Until when the emails of a correction wait, and the reply that refused its message."""
+    """The end of the wait of a correction's emails, and the reply that refused the message."""
 
     until: datetime
     reply: str
 
     def is_over(self, now: datetime) -> bool:
-        """Return whether they may be tried again; a clock that was set back ends the wait, too."""
+        """Return whether the wait is over, which it also is after the clock was set back."""
         return not now < self.until <= now + WAIT
 
 
 def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
-    """Return the corrections that wait or waited, by the purpose of their deliveries, until an email of them is accepted."""
+    """Return the waits of corrections, by their deliveries' purpose, until one of their emails is accepted."""
     rows = session.execute(select(_NAME, StoredInstallationValue.value).where(_IS_WAIT))
     return {
         name.removeprefix(_PREFIX): CorrectionWait(datetime.fromisoformat(stored["until"]), stored["reply"])
@@ -41,7 +42,7 @@ def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
 
 
 def note_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
-    """Let the emails of a correction wait; return whether it's the first time since one was accepted."""
+    """Make the emails of a correction wait, and return whether it's the first time since one was accepted."""
     key = _PREFIX + purpose
     is_first = installation_hold.read_installation_state(session, key) is None
     stored = {"until": (now + WAIT).isoformat(), "reply": reply}
@@ -50,12 +51,12 @@ def note_correction_wait(session: Session, purpose: str, reply: str, *, now: dat
 
 
 def end_correction_wait(session: Session, purpose: str) -> None:
-    """Forget that the emails of a correction waited: one was accepted."""
+    """Delete the wait of a correction after one of its emails was accepted."""
     installation_hold.delete_installation_state(session, _PREFIX + purpose)
 
 
 def delete_finished_waits(session: Session) -> None:
-    """Forget the corrections that have no email left to send, even if none was accepted."""
+    """Delete the waits of corrections without any emails left to send."""
     is_own = Delivery.purpose == func.substr(_NAME, len(_PREFIX) + 1)
     is_unfinished = exists().where(is_own, Delivery.state.in_(OPEN_STATES))
     session.execute(delete(StoredInstallationValue).where(_IS_WAIT, ~is_unfinished))

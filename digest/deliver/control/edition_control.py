@@ -1,4 +1,4 @@
-"""Pause, resume and cancel one edition while it goes out; the next claim of its send loop obeys."""
+"""Pausing, resuming, and canceling an edition while it's being sent; its send loop obeys at the next claim."""
 
 from datetime import datetime
 
@@ -19,15 +19,17 @@ AUTOMATIC_ACTOR = "digest"
 
 
 class EditionControlError(ApplicationError):
-    """The edition is in a state that does not allow it; the message says why and what to do."""
+    """Raised when the edition's state doesn't allow the action; the message says why and what to do."""
 
 
 def pause_edition(session: Session, name: str, reason: str, *, now: datetime) -> bool:
-    """Pause an edition; False where it is paused already. What is being handed over at this moment still arrives.
+    """Pause an edition, and return False if it's paused already.
+
+    Messages that are being handed over at that moment still arrive.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        EditionControlError: it is neither approved nor being sent.
+        UnknownEditionError: the edition doesn't exist.
+        EditionControlError: it's neither approved nor being sent.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
@@ -41,11 +43,11 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
 
 
 def pause_automatically(session: Session, name: str, reason: str, *, now: datetime) -> bool:
-    """Pause an edition because of what its own deliveries came to, with an audit row; False where it is paused.
+    """Pause an edition because of its deliveries' results, with an audit row; return False if it's paused already.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        EditionControlError: it is neither approved nor being sent.
+        UnknownEditionError: the edition doesn't exist.
+        EditionControlError: it's neither approved nor being sent.
     """
     paused = pause_edition(session, name, reason, now=now)
     if paused:
@@ -54,17 +56,17 @@ def pause_automatically(session: Session, name: str, reason: str, *, now: dateti
 
 
 def is_paused_automatically(session: Session, edition: Edition) -> bool:
-    """Return whether an edition was paused automatically, not by a person."""
+    """Return whether an edition was paused automatically rather than by a person."""
     paused = select(AuditEntry.actor).where(AuditEntry.subject == edition.name, AuditEntry.act == "paused")
     last = session.scalar(paused.order_by(AuditEntry.id.desc()).limit(1))
     return edition.paused_at is not None and last == AUTOMATIC_ACTOR
 
 
 def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
-    """Resume a paused edition; False where it is not paused. Failures reported before `now` no longer count.
+    """Resume an edition, and return False if it isn't paused. Failures before `now` no longer count.
 
     Raises:
-        UnknownEditionError: there is no such edition.
+        UnknownEditionError: the edition doesn't exist.
     """
     edition = find_edition(session, name, lock=True)
     if edition.paused_at is None:
@@ -74,13 +76,13 @@ def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
 
 
 def cancel_edition(session: Session, name: str) -> EditionState:
-    """Mark an edition as cancelled, for good, and return the state that it was in.
+    """Mark an edition as canceled, permanently, and return its previous state.
 
-    `cancel_waiting_deliveries` has to follow once this has committed.
+    Call `cancel_waiting_deliveries` after this has committed.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        EditionControlError: it is sent.
+        UnknownEditionError: the edition doesn't exist.
+        EditionControlError: it has been sent.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.SENT:
@@ -92,13 +94,13 @@ def cancel_edition(session: Session, name: str) -> EditionState:
 
 
 def mark_sent_edition_as_sending(edition: Edition) -> None:
-    """Let an edition that is marked as sent go on, since messages of it wait again. The caller has locked its row."""
+    """Change a sent edition back to sending because it has waiting messages again. The caller has locked its row."""
     if edition.state is EditionState.SENT:
         edition.state, edition.sent_at = EditionState.SENDING, None
 
 
 def cancel_waiting_deliveries(database: Database, name: str) -> int:
-    """Cancel the waiting deliveries of a cancelled edition, 1,000 a transaction; return how many."""
+    """Cancel the waiting deliveries of a canceled edition, 1,000 per transaction, and return their number."""
     waiting = (is_delivery_of_edition(name), IS_WAITING)
     page = select(Delivery.id).where(*waiting).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     cancelled = 0

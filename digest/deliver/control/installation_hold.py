@@ -1,7 +1,7 @@
-"""Hold the installation: no edition, no notice, no word about anybody to a provider leaves it until it is released.
+"""Pausing all sending: no edition, notice, or request to a provider leaves the installation until it's resumed.
 
-A pause concerns one edition (`edition_control`); a hold concerns all that leaves: for a copy that must not mail
-anybody, or for an hour in which nobody knows what is wrong.
+Pausing an edition (`edition_control`) affects only that edition. This pause is for copies of an installation, which
+mustn't email anyone, and for emergencies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,30 +18,30 @@ from digest.store.delivery_models import StoredInstallationValue
 from subscribers.phrases import sentence
 from subscribers.store.database import upsert
 
-# Where the database belongs: the name, machine or server that it was last opened on.
+# The name, machine, and server that the database was last opened with.
 IDENTITY_STATE_KEY = "at home"
 
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
-    """Return the state of a name, or None."""
+    """Return the stored state with a name, or None if there isn't one."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
 
 
-@cache  # every page of the desk asks for several
+@cache  # every desk page reads several
 def _select_state() -> Select[dict[str, Any]]:
     return select(StoredInstallationValue.value).where(StoredInstallationValue.name == bindparam("state_name"))
 
 
 def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
-    """Store the state of a name in place of the one before."""
+    """Store the state with a name, replacing the previous one."""
     values = {"value": dict(value), "at": now}
     statement = upsert(session, StoredInstallationValue).values(name=key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
 def delete_installation_state(session: Session, key: str) -> bool:
-    """Delete the state of a name; False where there was none."""
+    """Delete the state with a name, and return False if there isn't one."""
     deletion = delete(StoredInstallationValue).where(StoredInstallationValue.name == key)
     return session.connection().execute(deletion).rowcount == 1
 
@@ -50,7 +50,7 @@ _PULL_TROUBLES = "{} pull trouble"  # by provider
 
 
 def save_pull_troubles(session: Session, provider: str, troubles: Sequence[str], *, now: datetime) -> None:
-    """Store what the last pull couldn't read of a provider's suppression lists; nothing if it read all."""
+    """Store the problems of the last pull of a provider's suppression lists, or delete them if there are none."""
     key = _PULL_TROUBLES.format(provider)
     if troubles:
         write_installation_state(session, key, {"troubles": list(troubles)}, now=now)
@@ -59,7 +59,7 @@ def save_pull_troubles(session: Session, provider: str, troubles: Sequence[str],
 
 
 def read_pull_troubles(session: Session) -> str:
-    """Return what the last pull couldn't read of providers' suppression lists, and why; empty if it read all."""
+    """Return the problems of the last pulls of providers' suppression lists, or an empty string."""
     rows = select(StoredInstallationValue.value).where(StoredInstallationValue.name.like(_PULL_TROUBLES.format("%")))
     return "; ".join(trouble for stored in session.scalars(rows) for trouble in stored["troubles"])
 
@@ -69,7 +69,10 @@ HOLD_STATE_KEY = "held"
 
 @dataclass(frozen=True, slots=True)
 class InstallationHold:
-    """Why nothing leaves, who said so, and since when. One of what `may_be_copy` was made by the program, not by somebody's wish."""
+    """A pause of all sending: the reason, the actor, and the time.
+
+    If `may_be_copy` is set, the program paused sending because the installation may be a copy.
+    """
 
     reason: str
     actor: str
@@ -77,7 +80,7 @@ class InstallationHold:
     may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Say who paused sending, when, and why, and how to resume it, in sentences."""
+        """Return sentences that say who paused sending, when, and why, and how to resume it."""
         paused = f"All sending has been paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
             return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
@@ -87,21 +90,22 @@ class InstallationHold:
 
 
 def read_current_hold(session: Session) -> InstallationHold | None:
-    """Return what holds the installation, or None."""
+    """Return the current pause of all sending, or None."""
     stored = read_installation_state(session, HOLD_STATE_KEY)
     return None if stored is None else parse_hold(stored)
 
 
 def parse_hold(stored: Mapping[str, Any]) -> InstallationHold:
-    """Read a hold from the installation's state."""
+    """Parse a pause from its stored state."""
     since = datetime.fromisoformat(stored["since"])
     return InstallationHold(stored["because"], stored["actor"], since, bool(stored.get("may_be_copy")))
 
 
 def pause_all_sending(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
-    """Pause all sending; return False where it is paused already, and leave that pause as it was.
+    """Pause all sending; return False, and keep the existing pause, if it's paused already.
 
-    One that somebody made is replaced where the installation may be a copy: from a copy nothing leaves, no exempt email either.
+    A person's pause is replaced if the installation may be a copy, since nothing may leave a copy, not even exempt
+    emails.
     """
     before = read_current_hold(session)
     if before is not None:
@@ -115,7 +119,7 @@ def pause_all_sending(session: Session, reason: str, *, actor: str, now: datetim
 
 
 def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
-    """Hold the installation because it may be a copy, with an audit row; False where it is held already."""
+    """Pause all sending because the installation may be a copy, with an audit row; return False if it's paused."""
     changed = pause_all_sending(session, reason, actor=actor, now=now, may_be_copy=True)
     if changed:
         record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)
@@ -123,5 +127,5 @@ def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datet
 
 
 def resume_all_sending(session: Session) -> bool:
-    """Let mail leave again; False where nothing held the installation."""
+    """Resume all sending, and return False if it wasn't paused."""
     return delete_installation_state(session, HOLD_STATE_KEY)

@@ -1,4 +1,4 @@
-"""A provider's request to wait (status 429), which all processes follow: its rate is that of the account."""
+"""A provider's request to wait (status 429), which all processes obey because the rate limit is the account's."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,17 +10,17 @@ from digest.deliver.control import installation_hold
 
 WAIT_STATE_KEY = "provider waits"
 WAIT_REASON = "the provider asks for patience"
-MAX_WAIT = timedelta(hours=1, minutes=1)  # a clock that was set back stops nothing for longer
+MAX_WAIT = timedelta(hours=1, minutes=1)  # no longer than this, even if the clock was set back
 
 
 def note_provider_wait(session: Session, provider: str, wait_until: datetime, *, now: datetime) -> None:
-    """Note until when a provider takes nothing."""
+    """Store until when a provider accepts nothing."""
     stored = {"provider": provider, "until": wait_until.isoformat()}
     installation_hold.write_installation_state(session, WAIT_STATE_KEY, stored, now=now)
 
 
 def parse_provider_wait(stored: Mapping[str, Any] | None, provider: str, now: datetime) -> datetime | None:
-    """Return until when a provider takes nothing, given the installation's state; None if it does."""
+    """Return until when a provider accepts nothing, from the stored state, or None if it accepts messages."""
     if stored is None or stored["provider"] != provider:
         return None
     wait_until = datetime.fromisoformat(stored["until"])
@@ -28,5 +28,5 @@ def parse_provider_wait(stored: Mapping[str, Any] | None, provider: str, now: da
 
 
 def read_provider_wait(session: Session, provider: str, now: datetime) -> datetime | None:
-    """Return until when a provider takes nothing; None if it does."""
+    """Return until when a provider accepts nothing, or None if it accepts messages."""
     return parse_provider_wait(installation_hold.read_installation_state(session, WAIT_STATE_KEY), provider, now)

@@ -1,8 +1,8 @@
-"""Receiving domains and variants of an edition that a stop rule set aside: their deliveries wait until someone sends or drops them.
+"""Recipient domains and variants that a stop rule set aside until someone sends or drops their deliveries.
 
-The edition's row lists them, so that a send's gate reads them with it. A delivery of such a domain waits at a moment of that
-domain (`SetAsideDomain.parked_at`), centuries ahead, where no claim looks. A run parks what it meets, and brings it back page by
-page once a person has decided.
+The edition's row lists them, so the send gate reads both together. A set-aside delivery is parked at its domain's
+moment, centuries ahead (`SetAsideDomain.parked_at`), where claims don't find it. The send loop parks the deliveries it
+encounters, and brings them back in pages once a person has decided.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -26,16 +26,16 @@ _VARIANT_PREFIX = "variant:"
 
 
 def make_variant_tag(variant_text: str) -> str:
-    """Return the tag of a variant (`VariantKey.as_text`), by which it's set aside like a domain."""
+    """Return the tag by which a variant (`VariantKey.as_text`) is set aside like a domain."""
     return _VARIANT_PREFIX + variant_text
 
 
 class DomainNotSetAsideError(ApplicationError):
-    """The domain isn't set aside, or someone has already decided."""
+    """Raised when the domain isn't set aside, or someone has already decided."""
 
 
 class SetAsideDecision(StrEnum):
-    """What a person decided about a domain that was set aside."""
+    """A person's decision about a domain that was set aside."""
 
     NONE = ""
     SEND = "send"  # regardless of the domain's stop rules
@@ -44,10 +44,10 @@ class SetAsideDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetAsideDomain:
-    """A domain or variant that was set aside, by its tag. `returning` means that parked deliveries are yet to be brought back."""
+    """A domain or variant that was set aside, by tag; `returning` says whether parked deliveries await requeuing."""
 
     tag: str
-    place: int  # among the edition's
+    place: int  # its index among the edition's
     at: datetime
     reason: str
     decision: SetAsideDecision = SetAsideDecision.NONE
@@ -55,17 +55,17 @@ class SetAsideDomain:
 
     @property
     def variant_text(self) -> str | None:
-        """The variant, as deliveries store it; None if it's a domain."""
+        """The variant as deliveries store it, or None for a domain."""
         return self.tag.removeprefix(_VARIANT_PREFIX) if self.tag.startswith(_VARIANT_PREFIX) else None
 
     @property
     def parked_at(self) -> datetime:
-        """The moment at which its deliveries wait."""
+        """The moment at which its deliveries are parked."""
         return PARKED_FROM + timedelta(seconds=self.place)
 
 
 def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsideDomain]:
-    """Return the domains that were set aside, by tag, as the edition's row stores them."""
+    """Return the set-aside domains by tag, parsed from the edition's row."""
     return {tag: _read_domain(tag, values) for tag, values in (stored or {}).items()}
 
 
@@ -75,20 +75,20 @@ def _read_domain(tag: str, values: Mapping[str, Any]) -> SetAsideDomain:
 
 
 def find_holding(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
-    """Return the domain or variant with one of these tags whose deliveries wait or are dropped; None if there's none."""
+    """Return the domain or variant with one of these tags whose deliveries are held or dropped, or None."""
     held = (set_aside[tag] for tag in tags if tag in set_aside)
     return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
 
 
 def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
-    """List the domains of an edition that wait for a decision; none of an edition that's over."""
+    """Return the domains that await a decision; empty unless the edition is being sent."""
     if edition.state is not EditionState.SENDING:
         return []
     return [domain for domain in read_set_aside_domains(edition.set_aside).values() if not domain.decision]
 
 
 def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
-    """Return that so many domains are set aside, as the beginning of a sentence; empty: none is."""
+    """Return the start of a sentence that counts the set-aside domains, or an empty string if there are none."""
     if not domains:
         return ""
     variants = sum(domain.variant_text is not None for domain in domains)
@@ -98,10 +98,10 @@ def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
 
 
 def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *, now: datetime) -> list[str]:
-    """Set domains aside, given as tag and reason; return the tags of those that weren't before.
+    """Set domains aside, given as tag and reason, and return the tags of those that weren't already.
 
     Raises:
-        UnknownEditionError: there is no such edition.
+        UnknownEditionError: the edition doesn't exist.
     """
     edition = find_edition(session, name, lock=True)
     domains = read_set_aside_domains(edition.set_aside)
@@ -115,11 +115,11 @@ def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *
 def decide_domains(
     session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
 ) -> list[SetAsideDomain]:
-    """Decide what becomes of domains that were set aside; return them. The next claims of a run do it.
+    """Store a decision about set-aside domains, and return them. The next claims of a run apply it.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        DomainNotSetAsideError: one of them doesn't wait for a decision.
+        UnknownEditionError: the edition doesn't exist.
+        DomainNotSetAsideError: one of them doesn't await a decision.
     """
     edition = find_edition(session, name, lock=True)
     undecided = {domain.tag for domain in list_undecided_domains(edition)}
@@ -130,13 +130,13 @@ def decide_domains(
     domains = read_set_aside_domains(edition.set_aside)
     domains |= {tag: replace(domains[tag], decision=decision, returning=True) for tag in tags}
     _store(edition, domains)
-    # So that a run begins: something is due.
+    # Make some deliveries due, so that a run starts.
     _return_parked(session, name, [domains[tag] for tag in tags], now)
     return [domains[tag] for tag in tags]
 
 
 def requeue_decided_deliveries(session: Session, name: str, *, now: datetime) -> None:
-    """Make up to 1,000 parked deliveries due whose domains were decided on. Call it in the transaction of a claim."""
+    """Make up to 1,000 parked deliveries of decided domains due, in the transaction of a claim."""
     edition = find_edition(session, name, lock=True)
     domains = read_set_aside_domains(edition.set_aside)
     returning = [domain for domain in domains.values() if domain.returning]
@@ -153,7 +153,7 @@ def _return_parked(session: Session, name: str, domains: Collection[SetAsideDoma
     )
     page = select(Delivery.id).where(*parked).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     ids = list(session.scalars(page))
-    if ids:  # due from now on: counted from when it was first due, a deferral days later would end it at once
+    if ids:  # or the next deferral, which counts from the due time, would end the delivery
         session.execute(update(Delivery), [{"id": id_, "due_at": now, "next_try_at": now} for id_ in ids])
     return len(ids)
 

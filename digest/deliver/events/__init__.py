@@ -1,1 +1,1 @@
-"""What is reported about messages after they were handed over, as events (`digest.deliver.events.event_processor`)."""
+"""Events: reports about messages after they were handed over (`digest.deliver.events.event_processor`)."""

@@ -1,7 +1,7 @@
-"""One event about a delivery, normalised, and what it means for the delivery and for the person behind it. Pure.
+"""A normalized delivery event, and its effects on the delivery and the person. Pure.
 
-Both are joins: the highest that was ever reported counts. So any order and any repetition of the same events ends in
-the same state.
+Both effects are joins: the highest value ever reported applies. Events therefore lead to the same state in any order,
+even if they're repeated.
 """
 
 import hashlib
@@ -20,24 +20,24 @@ ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the 
 
 
 class EventKind(StrEnum):
-    """What an event says happened."""
+    """The kind of an event."""
 
-    ACCEPTED = "accepted"  # the provider took it and will deliver it
-    DELIVERED = "delivered"  # the receiving server took it
-    DEFERRED = "deferred"  # the receiving server asked for patience; the provider goes on
-    BOUNCED = "bounced"  # the receiving server will not have it
-    DROPPED = "dropped"  # the provider did not even try
+    ACCEPTED = "accepted"  # the provider took it, and will deliver it
+    DELIVERED = "delivered"  # the recipient's server took it
+    DEFERRED = "deferred"  # the recipient's server deferred it, and the provider keeps trying
+    BOUNCED = "bounced"  # the recipient's server rejected it
+    DROPPED = "dropped"  # the provider didn't try to deliver it
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    SUPERSEDED = "superseded"  # a refusal of a message that was sent again: kept, and of no effect anymore
-    UNKNOWN = "unknown"  # kept, and of no effect
+    SUPERSEDED = "superseded"  # a refusal of a message that was sent again; kept without effect
+    UNKNOWN = "unknown"  # kept without effect
 
 
 @dataclass(frozen=True, slots=True)
 class EventEffect:
-    """What an event of one kind means. `feedback_by_cause` adds to `feedback` what only some causes mean for the person."""
+    """The effect of an event's kind; `feedback_by_cause` adds feedback that depends on the cause."""
 
-    state: DeliveryState | None = None  # of the delivery, see `state_after_events`
+    state: DeliveryState | None = None  # of the delivery; see `state_after_events`
     feedback: DeliveryFeedbackKind | None = None  # about the person
     feedback_by_cause: Mapping[FailureCause, DeliveryFeedbackKind] = field(default_factory=dict)
 
@@ -64,10 +64,10 @@ _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliverySt
 def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
     """Return the state of a delivery after all events of these kinds.
 
-    uncertain, waiting < accepted < refused. Uncertain becomes accepted by any proof that the provider has it, and
-    refused by a bounce or a drop, which also applies to one that was accepted. A message that waits for another try
-    and turns out to have been taken is not sent again. Every other state is final; one that is being handed over is
-    left to its owner, and looked at again afterwards.
+    States are ordered: uncertain and waiting, then accepted, then refused. Evidence that the provider has the message
+    changes an uncertain or waiting delivery to accepted, so a waiting one isn't sent again. A bounce or drop changes
+    any of the three to refused. All other states are final, except that a delivery being handed over is left to its
+    owner and checked again afterward.
     """
     if state not in _CHANGEABLE_STATES:
         return state
@@ -76,24 +76,24 @@ def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> Deli
 
 
 def is_refusal(kind: EventKind) -> bool:
-    """Whether an event of this kind says that the message will not arrive."""
+    """Return whether an event of this kind means that the message won't arrive."""
     return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
 def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> DeliveryFeedbackKind | None:
-    """Return what an event means for the person at once; None where it means nothing, or not by itself."""
+    """Return an event's immediate feedback about the person, or None if it has none by itself."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)
 
 
 HARD_BOUNCE_LIMIT = 2
 BOUNCE_LIMIT = 3
-BOUNCE_SPAN = timedelta(days=14)  # a mailbox that is full over a holiday is not gone
+BOUNCE_SPAN = timedelta(days=14)  # a mailbox may be full during a vacation
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class DeliveryAttempt:
-    """The result of one message to one person: `cause` is HARD or SOFT, or NONE where it arrived."""
+    """The result of one message to one person; `cause` is HARD or SOFT, or NONE if it arrived."""
 
     handed_at: datetime
     delivery_id: str
@@ -101,9 +101,9 @@ class DeliveryAttempt:
 
 
 def has_failed_too_often(attempts: Iterable[DeliveryAttempt]) -> bool:
-    """Whether an address has failed too often without a message that arrived in between.
+    """Return whether an address has bounced too often without a message arriving in between.
 
-    Two hard bounces in a row, or three bounces of either kind over more than 14 days.
+    That means two hard bounces in a row, or three bounces of either kind over more than 14 days.
     """
     bounces: list[DeliveryAttempt] = []
     for attempt in sorted(attempts):
@@ -119,10 +119,10 @@ _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvent:
-    """One event, normalised. `detail` holds texts that are scrubbed of addresses; `reported_by` names the source.
+    """A normalized event. `detail` contains texts without addresses; `reported_by` names the source.
 
-    `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
-    if either is known. `person` is the subscriber whom the event is about if none of their deliveries is kept anymore.
+    `fingerprint` is a hash of the content, and `provider_mark` one of the provider's event ID; an event is a duplicate
+    if either is known. `person` is the subscriber it concerns if none of their deliveries is kept anymore.
     """
 
     reported_by: str
@@ -138,11 +138,11 @@ class DeliveryEvent:
 
 
 def parse_delivery_id(text: str) -> str | None:
-    """Return the text if it has the form of a delivery's id, else None."""
+    """Return the text if it has the form of a delivery ID, or else None."""
     return text if _DELIVERY_ID.fullmatch(text) else None
 
 
 def hash_event_parts(*parts: str) -> str:
-    """Hash what identifies an event; no two lists of parts give the same hash."""
+    """Return a hash of an event's identifying parts; different lists of parts give different hashes."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,7 @@
-"""Events, and the one door through which they change anything: `process_events`.
+"""The processing of events, all of which pass through `process_events`.
 
-Whatever reports (a webhook, the bounce mailbox, an SMTP reply) is made into `DeliveryEvent`s. Each event counts once: it
-brings its delivery to the state that `consequences` names, and what it says about a person is applied to that person.
+Reports from webhooks, the bounce mailbox, and SMTP replies become `DeliveryEvent`s. Each event counts once: it changes
+its delivery's state and, if it says something about the person, that person.
 """
 
 from collections import Counter
@@ -29,9 +29,9 @@ from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbac
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
-MAX_EVENTS_PER_TRANSACTION = 500  # events: some 20 ms on SQLite
+MAX_EVENTS_PER_TRANSACTION = 500  # events; about 20 ms on SQLite
 
-# Mailed to an address that somebody says is their new one: its events are not about the address that we hold.
+# The recipient claims this as their new address, so its events don't concern the stored one.
 NEW_ADDRESS_PURPOSE = "move:"
 
 log = get_logger("events")
@@ -40,13 +40,13 @@ log = get_logger("events")
 def process_events(
     session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, unsubscribe_log: UnsubscribeLog, now: datetime
 ) -> Counter[str]:
-    """Store events (at most 500) inside a write transaction, apply them, and count the results.
+    """Store up to 500 events within a write transaction, apply them, and count the results.
 
-    Counted are the kinds of new events, "known" for repeated ones, "foreign" for those that are about no delivery of
-    ours, and the kinds of feedback that changed a person. The departure log is synced before the caller commits.
+    The counts are by kind for new events, "known" for duplicates, "foreign" for events about unknown deliveries, and by
+    kind of feedback that changed a person. The unsubscribe log is synced before the caller commits.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     deliveries = _load_deliveries(session, {event.delivery_id for event in events} - {None})
     ours = [e for e in events if e.delivery_id in deliveries or e.person is not None or e.kind is EventKind.UNKNOWN]
@@ -69,10 +69,10 @@ def _load_deliveries(session: Session, ids: Collection[str | None]) -> dict[str 
 def _insert_new_events(
     session: Session, events: Sequence[DeliveryEvent], deliveries: Mapping[str | None, Any]
 ) -> list[DeliveryEvent]:
-    """Insert the events that are not stored yet; return those."""
+    """Insert the events that aren't stored yet, and return them."""
     if not events:
         return []
-    by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may repeat itself
+    by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may contain duplicates
     ordered = sorted(by_mark.values(), key=lambda event: event.fingerprint)
     by_fingerprint = {event.fingerprint: event for event in ordered}
     insert = upsert(session, StoredDeliveryEvent).on_conflict_do_nothing().returning(StoredDeliveryEvent.fingerprint)
@@ -94,7 +94,7 @@ def _insert_new_events(
 
 @dataclass(slots=True)
 class _DeliveryReports:
-    """All that was reported of one delivery, and the reply to keep for it."""
+    """All that was reported about one delivery, and the reply to store for it."""
 
     kinds: set[EventKind]
     reply: str
@@ -103,7 +103,7 @@ class _DeliveryReports:
 def _group_by_delivery(
     events: Iterable[tuple[str | None, EventKind, Mapping[str, str]]],
 ) -> dict[str | None, _DeliveryReports]:
-    """Group events, given as delivery, kind and detail, by their delivery."""
+    """Group events, given as delivery, kind, and detail, by delivery."""
     reports: dict[str | None, _DeliveryReports] = {}
     for delivery, kind, detail in events:
         words = filter(None, (kind, detail.get("status"), detail.get("reason")))
@@ -116,11 +116,11 @@ def _group_by_delivery(
 
 
 def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
-    """Apply reports to their deliveries. The events of those that a run has claimed are left pending."""
+    """Apply reports to their deliveries. Events of deliveries that a run has claimed stay pending."""
     query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
     states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
     changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
-    # A row that is locked is being written by whoever hands it over: waiting for them could end in a deadlock.
+    # A locked row is being written by the run that hands it over; waiting for it could deadlock.
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
     locked = dict(session.execute(unlocked).all()) if changing else {}
     for delivery, state in locked.items():
@@ -141,7 +141,7 @@ def _change_state(session: Session, delivery: str, state: DeliveryState, report:
 
 
 def list_deliveries_with_events(session: Session) -> list[str]:
-    """Return deliveries (at most 500) that were being handed over when their events came, and no longer are."""
+    """Return up to 500 deliveries whose events arrived during the handover, which has since ended."""
     query = (
         select(StoredDeliveryEvent.delivery)
         .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
@@ -153,7 +153,7 @@ def list_deliveries_with_events(session: Session) -> list[str]:
 
 
 def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
-    """Bring such deliveries to the states that all events about them name."""
+    """Apply the pending events of deliveries, together with all other events about them."""
     concerned = StoredDeliveryEvent.delivery.in_(delivery_ids)
     rows = session.execute(
         select(StoredDeliveryEvent.delivery, StoredDeliveryEvent.kind, StoredDeliveryEvent.detail).where(concerned)
@@ -182,7 +182,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any])
 
 
 def _concerns_address(delivery: Any) -> bool:
-    """Whether a delivery's events are about the address that we hold of somebody."""
+    """Return whether a delivery's events concern the stored address of its person."""
     return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 
@@ -194,16 +194,16 @@ def apply_feedback(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Apply feedback to the people that it is about, and append their departures to the log with one sync.
+    """Apply feedback to the people it concerns, and append their unsubscribes to the log with one sync.
 
-    Return the counts of people that each kind changed, as `person <kind>`.
+    Return the number of people that each kind changed, as `person <kind>`.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     counts: Counter[str] = Counter()
     departures: list[PendingUnsubscribeLogEntry] = []
-    # By number, so that two processes never wait for each other in a circle.
+    # Ordered by number, so that two processes can't deadlock.
     for report in sorted(reports, key=lambda r: r.person):
         changed, departure = apply_feedback_to_person(session, keys, report, now=now)
         counts[f"person {report.kind}"] += changed

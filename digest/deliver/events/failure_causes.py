@@ -1,7 +1,7 @@
-"""Why a message did not arrive, by reply codes alone: the table that decides whether the address is to blame.
+"""The causes of failed deliveries, decided by reply codes alone, and whether the address is to blame.
 
-The codes are those of RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505, section 4; and the registry of
-enhanced status codes. Free text is never read.
+The codes come from RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505, section 4; and the
+registry of enhanced status codes. Free text is never parsed.
 """
 
 import re
@@ -10,16 +10,16 @@ from enum import StrEnum
 
 
 class FailureCause(StrEnum):
-    """What a failure says about the address."""
+    """The cause of a failure, by what it means for the address."""
 
-    NONE = ""  # nothing: the network, a deferral, the provider's own trouble
-    NO_MAILBOX = "no mailbox"  # there is no such mailbox: never mailed again
-    HARD = "hard"  # probably gone: two in a row suppress
-    SOFT = "soft"  # full, or without a reason: three in a row over more than 14 days suppress
-    POLICY = "policy"  # our standing, content or authentication: never the reader's fault
-    OUR_FAULT = "ours"  # our message or our setting is wrong: never the reader's fault
-    COMPLAINED = "complained"  # the provider holds a complaint of this reader
-    LEFT = "left"  # the provider holds an unsubscription of this reader
+    NONE = ""  # nothing: a network error, a deferral, or a problem of the provider
+    NO_MAILBOX = "no mailbox"  # the mailbox doesn't exist: never emailed again
+    HARD = "hard"  # probably gone: two in a row suppress it
+    SOFT = "soft"  # full, or no reason given: three in a row over more than 14 days suppress it
+    POLICY = "policy"  # our reputation, content, or authentication: never the subscriber's fault
+    OUR_FAULT = "ours"  # our message or settings are wrong: never the subscriber's fault
+    COMPLAINED = "complained"  # the provider has a complaint from this subscriber
+    LEFT = "left"  # the provider has an unsubscribe from this subscriber
 
 
 MILDEST_FIRST = (
@@ -38,9 +38,9 @@ _LEADING_CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1
 
 
 def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
-    """Return the reply code (three digits, may be empty) and the enhanced codes of a failure.
+    """Return the reply code (three digits, or empty) and the enhanced codes of a failure.
 
-    Only what stands at the very beginning of a reply is a code. The class x.0.0 says nothing and is left out.
+    Only codes at the very beginning of a reply count. The codes x.0.0 say nothing and are left out.
     """
     status = status.strip()
     match = _LEADING_CODES.match(reply)
@@ -53,12 +53,12 @@ def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
 
 
 def format_reply_codes(code: str, enhanced_codes: frozenset[str]) -> str:
-    """Join the codes of a failure to one text, as events keep them."""
+    """Return the codes of a failure as one text, as stored with events."""
     return " ".join(filter(None, (code, *sorted(enhanced_codes))))
 
 
 def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
-    """Decide by codes; None where no code decides. Where two codes disagree, the milder one counts."""
+    """Return the cause that the codes indicate, the mildest one if they disagree, or None if they indicate none."""
     causes = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
         if cause in causes:
@@ -71,7 +71,7 @@ def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> Failu
 
 
 def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
-    """Return why a message was refused: what its last event with a cause says, else what the server answered. Pure."""
+    """Return why a message was refused: the last cause reported by an event, or else the cause in the reply. Pure."""
     reported = [FailureCause(cause) for cause in event_causes if cause]
     if reported:
         return reported[-1]

@@ -1,8 +1,8 @@
-"""What a Postfix log says of messages, by their Message-IDs, and which time it covers without a gap.
+"""Parsing of Postfix logs: the status of messages by Message-ID, and the time that the log covers without gaps.
 
-`cleanup` writes the Message-ID with the queue ID as soon as a header has arrived, `qmgr` the return path with the queue ID
-once Postfix has taken the whole message, and a delivery agent the status. A message without the second line was never accepted.
-No address of the log is kept.
+`cleanup` logs the Message-ID with the queue ID as soon as the header has arrived, `qmgr` the return path with the queue
+ID once Postfix has taken the whole message, and a delivery agent the status. A message without the second line was
+never accepted. No address from the log is kept.
 """
 
 import gzip
@@ -21,15 +21,16 @@ from digest.deliver.events.failure_causes import FailureCause, find_failure_caus
 from subscribers.errors import ApplicationError
 
 REPORTED_BY = "mail log"
-LOSS_REACH = timedelta(minutes=1)  # before the line that tells of lost lines
+LOSS_REACH = timedelta(minutes=1)  # before a line that reports lost lines
 _GZIP_MAGIC = b"\x1f\x8b"
-# RFC 5424, section 6.2, the same without its priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164, section 4.1), with or without.
+# RFC 5424, section 6.2, with or without the priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164,
+# section 4.1), likewise.
 _TIME = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?P<offset>Z|[+-]\d\d:?\d\d)"
     rb"|(?P<plain>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
 )
-# The host, then the tag: `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2. Postfix writes what strangers
-# sent to it later in a line, so nothing is searched for: a line is read from its start.
+# The host, then the tag: `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2. The rest of a line
+# can contain text from strangers, so lines are matched from the start, not searched.
 _QUEUE_LINE = re.compile(
     rb"\S+ postfix[\w-]*/(?:[\w.-]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
 )
@@ -41,7 +42,7 @@ _STATUS = re.compile(
 )
 _QUEUED_AS = re.compile(rb"\bqueued as (\w+)")
 _DELIVERY_AGENTS = frozenset({b"smtp", b"lmtp", b"local", b"virtual", b"pipe", b"error", b"discard"})
-# systemd-journald; rsyslog's imjournal and imuxsock.
+# The formats of systemd-journald, and of rsyslog's imjournal and imuxsock.
 _LOST_LINES = re.compile(
     rb"\S+ (?:systemd-journald|journal|rsyslogd)\b.*?"
     rb"(?:Suppressed \d+ messages|messages lost due to rate-limiting|drop messages due to rate-limiting)"
@@ -51,11 +52,11 @@ _MOST_TELLING_FIRST = (EventKind.DELIVERED, EventKind.DEFERRED, EventKind.ACCEPT
 
 
 class MailLogError(ApplicationError):
-    """A file cannot be read as a mail log; the message names it and says why."""
+    """Raised when a file can't be read as a mail log; the message names the file and the reason."""
 
 
 class UnreadableLogError(MailLogError):
-    """One file cannot be read; `why` says what is the matter without its name."""
+    """Raised when one file can't be read; `why` is the reason without the file's name."""
 
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(f"{file} {why}")
@@ -63,18 +64,21 @@ class UnreadableLogError(MailLogError):
 
 
 class PostfixQueueStage(StrEnum):
-    """What a line says of a message in the queue."""
+    """The stage of a message in the queue, as a line reports it."""
 
     ENTERED = "entered"
-    TAKEN = "taken"  # all of it has arrived
+    TAKEN = "taken"  # completely received
     REPORTED = "reported"  # by a delivery agent
-    EXPIRED = "expired"  # Postfix has given up
+    EXPIRED = "expired"  # Postfix gave up
     REMOVED = "removed"
 
 
 @dataclass(frozen=True, slots=True)
 class PostfixQueueLine:
-    """A line about a message in the queue. ENTERED has its Message-ID, with the angle brackets; TAKEN its return path; REPORTED the other fields."""
+    """A line about a message in the queue.
+
+    ENTERED lines have its Message-ID with the angle brackets, TAKEN its return path, and REPORTED the other fields.
+    """
 
     step: PostfixQueueStage
     queue_id: bytes
@@ -86,7 +90,7 @@ class PostfixQueueLine:
 
 
 def parse_queue_line(line: bytes) -> PostfixQueueLine | None:
-    """Parse a line of a log; None if it's about no message, or doesn't say where one is."""
+    """Parse a line of the log; return None if it doesn't report a message's stage."""
     time = _TIME.match(line)
     match = _QUEUE_LINE.match(line, time.end()) if time else None
     if match is None:
@@ -118,7 +122,10 @@ def _parse_queue_manager(queue_id: bytes, rest: bytes) -> PostfixQueueLine | Non
 
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
-    """What the log says last of one message that Postfix accepted; `status` is an enhanced code (RFC 3463, section 2), or empty."""
+    """The last status of a message that Postfix accepted.
+
+    `status` is an enhanced code (RFC 3463, section 2), or empty.
+    """
 
     kind: EventKind
     status: str
@@ -129,7 +136,7 @@ class LoggedMessage:
 def make_event(
     delivery_id: str, kind: EventKind, status: str, *, reported_at: datetime, now: datetime
 ) -> DeliveryEvent:
-    """Make an event of what a log says of a delivery: it goes the way of all events."""
+    """Return an event for what a log says about a delivery, to be processed like any other."""
     bounce_cause = find_failure_cause(*parse_reply_codes(status, "")) or FailureCause.SOFT
     return DeliveryEvent(
         reported_by=REPORTED_BY,
@@ -146,7 +153,7 @@ def make_event(
 
 @dataclass(slots=True)
 class _QueuedMail:
-    """One passage of a message through the queue; a content filter makes a second one of it."""
+    """One pass of a message through the queue; a content filter causes a second one."""
 
     entered_at: datetime
     reported_at: datetime
@@ -158,14 +165,14 @@ class _QueuedMail:
 
 @dataclass(slots=True)
 class LogCoverage:
-    """The time that a log covers: `spans` without a silence that is too long, and the moments at which lines were lost."""
+    """The time that a log covers: the `spans` without long gaps, and the moments at which lines were lost."""
 
     longest_silence: timedelta
     spans: list[tuple[datetime, datetime]] = field(default_factory=list)
     losses: list[datetime] = field(default_factory=list)
 
     def note_line(self, at: datetime) -> None:
-        """Count a line of any kind."""
+        """Record a line of any kind."""
         start, end = self.spans[-1] if self.spans else (at, at)
         if self.spans and start <= at <= end + self.longest_silence:
             self.spans[-1] = (start, max(end, at))
@@ -173,13 +180,13 @@ class LogCoverage:
             self.spans.append((at, at))
 
     def covers_time(self, start: datetime, end: datetime) -> bool:
-        """Return whether a message that was accepted in this time would stand in the log."""
+        """Return whether a message accepted during this time would be in the log."""
         if any(start <= loss <= end + LOSS_REACH for loss in self.losses):
             return False
         return any(first <= start and end <= last for first, last in self.joined_spans())
 
     def joined_spans(self) -> list[tuple[datetime, datetime]]:
-        """Return the spans in order; those between which no line had to be are one."""
+        """Return the spans in order, merging those that are no further apart than the longest silence."""
         joined: list[tuple[datetime, datetime]] = []
         for start, end in sorted(self.spans):
             if joined and start <= joined[-1][1] + self.longest_silence:
@@ -191,7 +198,7 @@ class LogCoverage:
 
 @dataclass(slots=True)
 class PostfixLog:
-    """One or more files of a log, read for some Message-IDs."""
+    """One or more log files, searched for certain Message-IDs."""
 
     coverage: LogCoverage
     messages: dict[str, LoggedMessage]
@@ -205,17 +212,17 @@ def read_postfix_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> PostfixLog:
-    """Read the files of a log, rotated and compressed ones too, in any order.
+    """Parse the files of a log, including rotated and compressed ones, in any order.
 
     Args:
-        files: plain or gzip.
-        message_ids: what to look for, with the angle brackets.
-        zone: of the times in traditional lines; None is this machine's.
-        longest_silence: a longer time without any line is a gap.
-        now: traditional lines lack the year: the last one that is not after now is meant.
+        files: Plain or gzip files.
+        message_ids: Message-IDs to look for, with the angle brackets.
+        zone: Time zone of traditional lines; None for this machine's.
+        longest_silence: Longest time without a line that isn't a gap.
+        now: Current time. Traditional lines lack the year, so the latest one not in the future is used.
 
     Raises:
-        MailLogError: a file cannot be read, or holds no line of a log.
+        MailLogError: a file can't be read or contains no log lines.
     """
     coverage = LogCoverage(longest_silence)
     reader = _LineReader({id_.encode("ascii") for id_ in message_ids}, coverage, LogTimestampParser(zone, now))
@@ -251,14 +258,17 @@ def _first_time(file: Path, clock: "LogTimestampParser") -> datetime:
 
 @dataclass(slots=True)
 class LogTimestampParser:
-    """Reads the times of lines; neighbours mostly share theirs. `zone` is that of traditional lines; None is this machine's."""
+    """Parses the times of lines, and caches the last one, since neighboring lines mostly share it.
+
+    `zone` is the time zone of traditional lines; None for this machine's.
+    """
 
     zone: tzinfo | None
     now: datetime
     _last: tuple[bytes, datetime] | None = None
 
     def read_time(self, line: bytes) -> datetime | None:
-        """Return the time of a line in UTC, to the second; None where it has none."""
+        """Return a line's time in UTC, to the second, or None if it has none."""
         match = _TIME.match(line)
         if match is None:
             return None
@@ -280,14 +290,14 @@ class LogTimestampParser:
                 at = local.astimezone(UTC) if self.zone is None else local.replace(tzinfo=self.zone).astimezone(UTC)
                 if at <= self.now + timedelta(days=1):
                     return at
-        except ValueError:  # no such day
+        except ValueError:  # invalid date
             pass
         return None
 
 
 @dataclass(slots=True)
 class _LineReader:
-    """Follows the wanted messages through the lines of a log, file after file."""
+    """Follows the wanted messages through the lines of successive files."""
 
     message_ids: Collection[bytes]
     coverage: LogCoverage
@@ -296,7 +306,7 @@ class _LineReader:
     _in_queue: dict[bytes, _QueuedMail] = field(default_factory=dict)
 
     def read_lines(self, lines: Iterable[bytes]) -> None:
-        """Read the lines of one file."""
+        """Parse the lines of one file."""
         for line in lines:
             at = self.clock.read_time(line)
             if at is None:
@@ -315,7 +325,7 @@ class _LineReader:
         if mail is None:
             return
         if line.step is PostfixQueueStage.REMOVED:
-            del self._in_queue[line.queue_id]  # Postfix uses short ids again
+            del self._in_queue[line.queue_id]  # Postfix reuses short IDs
         elif line.step is PostfixQueueStage.TAKEN:
             mail.accepted = True
         elif line.step is PostfixQueueStage.EXPIRED:
@@ -332,7 +342,7 @@ class _LineReader:
 
 
 def _judge_passages(passages: dict[tuple[bytes, int], _QueuedMail]) -> LoggedMessage | None:
-    """Say what became of a message: None where Postfix never accepted it. One copy that arrived is an arrival."""
+    """Return a message's final status, or None if Postfix never accepted it. One copy that arrived is enough."""
     own_ids = {queue_id for queue_id, _ in passages}
     ends = [mail for mail in passages.values() if mail.accepted and mail.next_queue_id not in own_ids]
     if not ends:

@@ -1,22 +1,23 @@
-"""What mail servers and providers answer, as it may be kept: without addresses, and short."""
+"""Replies of mail servers and providers, shortened and without addresses so that they can be stored."""
 
 import re
 from urllib.parse import unquote
 
 import idna
 
-MAX_REPLY_LENGTH = 200  # characters of a reply that are kept
-# A word between blanks and punctuation. Whether it holds an @ is asked afterwards: a pattern with an @ in it would be tried
-# again at every character of a long word, while nothing else runs.
+MAX_REPLY_LENGTH = 200  # characters to store of a reply
+# A word between blanks and punctuation. It's checked for an @ afterward: with the @ in the pattern, the regex would
+# take quadratic time on a long word.
 _WORD = re.compile(r"<?[^\s<>()\"',;:]++>?")
-# A dot, @, or the like as quoted-printable has it (RFC 2045, section 6.7); unlike in "size=4000", a letter comes after it.
+# A dot, @, or the like in quoted-printable (RFC 2045, section 6.7), followed by a letter, unlike in "size=4000".
 _QUOTED_PRINTABLE = re.compile(r"(?<=\w)=(2B|2D|2E|40|5F)(?=[^\W\d_])", re.IGNORECASE)
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Remove every address from a reply, and the parts of the subscriber's own wherever else they occur, encoded or not.
+    """Remove all addresses from a reply, and the parts of the subscriber's own address anywhere, encoded or not.
 
-    Servers love to quote: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see ?who=ada%40example%2Eorg".
+    Servers often quote them: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see
+    ?who=ada%40example%2Eorg".
     """
     text = _decode_escapes(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply)
     if not text.isprintable():
@@ -32,13 +33,13 @@ def scrub_addresses(reply: str | bytes, address: str = "") -> str:
     return text[:MAX_REPLY_LENGTH]
 
 
-_EVENT_WORD = re.compile(r"(?:bounced|dropped) (?=\S)")  # begins the reply that an event left
+_EVENT_WORD = re.compile(r"(?:bounced|dropped) (?=\S)")  # the beginning of a reply stored for an event
 
 
 def quote_refusal(reply: str, status: str = "", reason: str = "") -> str:
-    """Return a refusal in the server's own words, with its codes if it gave any.
+    """Return a refusal in the server's words, with its codes if there are any.
 
-    `status` and `reason` are those of the event that decided the cause. Without them, the `reply` of the delivery counts.
+    `status` and `reason` come from the event that decided the cause; without them, the delivery's `reply` is used.
     """
     if not (status or reason):
         return _EVENT_WORD.sub("", reply, count=1)
@@ -50,17 +51,17 @@ def _decode_escapes(text: str) -> str:
 
 
 def _list_domain_forms(domain: str) -> set[str]:
-    """List a domain as it's stored, with letters of any script, and in ASCII (RFC 5891, section 4); none of an empty one."""
-    if domain.isascii() and "xn--" not in domain.lower():  # almost every one, and idna takes longer than a message
+    """Return a domain as stored, in Unicode, and in ASCII (RFC 5891, section 4); empty for an empty domain."""
+    if domain.isascii() and "xn--" not in domain.lower():  # the usual case; idna takes longer than composing a message
         return {domain} - {""}
     try:
         return {domain, idna.encode(domain, uts46=True).decode("ascii"), idna.decode(domain)} - {""}
-    except UnicodeError:  # such as the empty one
+    except UnicodeError:  # an empty domain, for example
         return {domain} - {""}
 
 
 def _replace_word(text: str, word: str, pattern: str, replacement: str) -> str:
-    """Replace a word in any case; a pattern is compiled only for a text that holds the word."""
+    """Replace a word, ignoring case. The pattern is only compiled if the text contains the word."""
     if word.casefold() not in text.casefold():
         return text
     return re.sub(pattern, replacement, text, flags=re.IGNORECASE)

@@ -1,7 +1,7 @@
-"""Whom a mail server's reply blames, and what follows from it: one table, by stage of the conversation and by codes.
+"""The table of what SMTP replies blame and what follows from them, by stage of the conversation and codes.
 
-Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section 6;
-RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never read.
+Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section
+6; RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never parsed.
 docs/replies.md shows the table to operators.
 """
 
@@ -14,7 +14,7 @@ from digest.deliver.events.failure_causes import FailureCause, find_failure_caus
 
 
 class SmtpStage(StrEnum):
-    """What a reply answers."""
+    """The stage of the SMTP conversation that a reply belongs to."""
 
     GREETING = "greeting"  # connecting, the greeting, and EHLO
     STARTTLS = "STARTTLS"
@@ -27,7 +27,7 @@ class SmtpStage(StrEnum):
 
 
 class BlamedParty(StrEnum):
-    """Whom or what a reply is about."""
+    """The party that a reply blames."""
 
     ADDRESS = "the address"
     DOMAIN = "the receiving domain"
@@ -37,7 +37,7 @@ class BlamedParty(StrEnum):
 
 
 class ReplyConsequence(StrEnum):
-    """What follows from a reply."""
+    """The consequence of a reply."""
 
     REFUSE = "ends this delivery"
     SUSPECT = "tries again, and stops if others are refused too"
@@ -51,17 +51,17 @@ class ReplyConsequence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlameRule:
-    """A row of the table. It applies at any of its stages to any of its codes.
+    """A row of the table, which applies at any of its stages to any of its codes.
 
-    Codes are a reply code, with or without an enhanced one, separated by commas; an x is any number, and `alone` means
-    without an enhanced code.
+    `codes` are separated by commas: a reply code, optionally with an enhanced one. An x is any number, and `alone`
+    means without an enhanced code.
     """
 
     stages: tuple[SmtpStage, ...]
     codes: str
     culprit: BlamedParty
     handling: ReplyConsequence
-    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: what the codes say
+    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: as the codes indicate
 
     def applies_to(self, stage: SmtpStage, codes: str) -> bool:
         """Return whether the row covers a reply, given as `550 5.1.1` or `550`."""
@@ -70,7 +70,7 @@ class BlameRule:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAssessment:
-    """What a reply means. `cause` is what a refusal says about the address."""
+    """The meaning of a reply; `cause` is what a refusal says about the address."""
 
     culprit: BlamedParty
     handling: ReplyConsequence
@@ -81,7 +81,7 @@ _ENVELOPE = (SmtpStage.MAIL, SmtpStage.RCPT, SmtpStage.DATA)
 _CONTENT = (SmtpStage.DATA, SmtpStage.DOT)
 _FROM_RCPT = (SmtpStage.RCPT, *_CONTENT)
 
-# The first row that applies counts.
+# The first matching row applies.
 BLAME_TABLE = (
     BlameRule((SmtpStage.GREETING,), "any", BlamedParty.RELAY, ReplyConsequence.DROP_CONNECTION),
     BlameRule((SmtpStage.STARTTLS,), "any", BlamedParty.RELAY, ReplyConsequence.STOP),
@@ -118,19 +118,20 @@ BLAME_TABLE = (
 
 
 def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
-    """Return whom a reply blames and what follows; `reply` begins with its code, and may be scrubbed of addresses.
+    """Return what a reply blames and what follows; `reply` starts with its code, and may have addresses removed.
 
-    A reply that no row covers, such as one without a code, comes from a server that's about to hang up: try again later.
+    A reply that no row covers, such as one without a code, comes from a server that's about to hang up, so it's
+    retried.
     """
     return _judge_codes(stage, *parse_reply_codes("", reply))
 
 
 def blame_refusal(cause: FailureCause, reply: str) -> BlamedParty:
-    """Return whom a refusal blames, of which only its cause and its reply are stored: its stage is the one that fits both.
+    """Return what a refusal blames, inferring its stage from the stored cause and reply.
 
-    Providers' events aren't replies. For these, the cause decides.
+    For providers' events, which aren't replies, the cause decides.
     """
-    # A deferral that expired is the receiver's more often than not.
+    # An expired deferral is usually due to the recipient's server.
     stages = sorted((SmtpStage.DOT, SmtpStage.RCPT), key=lambda stage: stage is SmtpStage.DOT and reply.startswith("4"))
     verdicts = (judge_reply(stage, reply) for stage in stages)
     return next((verdict.culprit for verdict in verdicts if verdict.cause is cause), _CULPRITS[cause])

@@ -1,1 +1,1 @@
-"""Inbound reports: stored payloads and the bounce mailbox."""
+"""Inbound reports: stored payloads, the bounce mailbox, and the mail log."""

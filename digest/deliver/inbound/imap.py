@@ -1,4 +1,4 @@
-"""One IMAP connection (RFC 3501, section 2.2) to the bounce mailbox: TLS or nothing, by UID, with a limit on everything."""
+"""One bounded IMAP connection (RFC 3501, section 2.2) to the bounce mailbox, over TLS and by UID."""
 
 import imaplib
 import re
@@ -13,21 +13,21 @@ from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError
 
 STEP_TIMEOUT = 30.0  # seconds for connecting and for each step
-MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report stands at the beginning, what came back may be cut
-_UID_WINDOW = 50_000  # UIDs asked for at once: an answer is one line, and imaplib takes a megabyte
-_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342, section 5: the personal one
+MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report is at its beginning, so the returned message may be truncated
+_UID_WINDOW = 50_000  # UIDs per search: the answer is one line, and imaplib accepts a megabyte
+_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342, section 5: the personal namespace
 _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 
 
 class MailboxError(ApplicationError):
-    """The mailbox cannot be read; the message says why and what to do, and holds no password and no address."""
+    """Raised when the mailbox can't be read; the message says why and what to do, without password or address."""
 
-    can_retry = True  # servers come back
+    can_retry = True  # servers recover
 
 
 class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
-        if size > 2 * MAX_MESSAGE_BYTES:  # the server was asked for less
+        if size > 2 * MAX_MESSAGE_BYTES:  # more than was requested
             raise self.abort("the server sent more data than was requested")
         return super().read(size)
 
@@ -37,10 +37,10 @@ class _BoundedImapTls(_BoundedImap, imaplib.IMAP4_SSL):
 
 
 class MailboxFolder:
-    """The folder that bounces come to, opened for reading, moving and deleting messages.
+    """The folder that receives bounces, for reading, moving, and deleting messages.
 
-    `uid_validity` names the numbering of its messages (UIDVALIDITY); `uid_next` is above every UID in it, or None where
-    the server does not say.
+    `uid_validity` identifies the numbering of its messages (UIDVALIDITY). `uid_next` is above all UIDs in it, or None
+    if the server doesn't say.
     """
 
     def __init__(self, imap: imaplib.IMAP4, mailbox: BounceMailboxSettings, *, readonly: bool = False) -> None:
@@ -61,20 +61,20 @@ class MailboxFolder:
         return int(value) if value else None
 
     def _full_folder_name(self, name: str) -> str:
-        """Return a folder's name with the server's separator, and the prefix that its folders' names must have."""
+        """Return a folder's name with the server's separator and the prefix that it requires."""
         prefix, delimiter = b"", None
         if "NAMESPACE" in self._imap.capabilities:
             match = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
             prefix, delimiter = match.groups() if match else (b"", None)
         else:
-            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, section 6.3.8: asks for the separator alone
+            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, section 6.3.8: requests only the separator
             match = _DELIMITER.search(reply) if isinstance(reply, bytes) else None
             delimiter = match[1] if match else None
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
         return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
     def next_uids(self, first: int, limit: int) -> list[int]:
-        """Return at most `limit` UIDs of the next messages, from `first` on."""
+        """Return up to `limit` UIDs of messages, from `first` on, in order."""
         uids: list[int] = []
         with _translate_errors(self._server_name):
             if self.uid_next is None:
@@ -87,23 +87,26 @@ class MailboxFolder:
     def _search_uids(self, first: int, last: str) -> list[int]:
         _, lines = self._imap.uid("SEARCH", "UID", f"{first}:{last}")
         uids = [int(uid) for line in lines if line for uid in line.split()]
-        return [uid for uid in uids if uid >= first]  # n:* gives the last message, even if it is before n
+        return [uid for uid in uids if uid >= first]  # n:* always includes the last message, even if it's before n
 
     def fetch_message(self, uid: int) -> bytes | None:
-        """Return a message, or its beginning, and leave it unseen; None where it is gone."""
+        """Return the first `MAX_MESSAGE_BYTES` of a message, leaving it unread, or None if it's gone."""
         with _translate_errors(self._server_name):
             _, items = self._imap.uid("FETCH", str(uid), f"(BODY.PEEK[]<0.{MAX_MESSAGE_BYTES}>)")
         literals = [item for item in items if isinstance(item, tuple)]
         return next((body for head, body in literals if b"BODY[]" in head.upper()), None)
 
     def move_or_delete(self, uid: int) -> str:
-        """Move a message to the folder for stored ones, or delete it; return why that cannot be done, else an empty text."""
+        """Move a message to the folder for stored ones, or delete it.
+
+        Return the reason if that fails, or an empty string.
+        """
         with _translate_errors(self._server_name):
             if not self._done_folder:
                 return self._delete(uid)
             status, reply = self._move(uid)
             if status == "NO":
-                self._imap.create(_quote_name(self._done_folder))  # fails where it exists: something else is wrong
+                self._imap.create(_quote_name(self._done_folder))  # fails if it exists already
                 status, reply = self._move(uid)
         if status == "OK":
             return ""
@@ -118,7 +121,7 @@ class MailboxFolder:
         return status, reply
 
     def _delete(self, uid: int) -> str:
-        """Delete one message. A plain EXPUNGE would delete what others have marked too: without UIDPLUS it stays marked."""
+        """Delete one message; without UIDPLUS, only mark it, since a plain EXPUNGE would delete other marked ones."""
         status, reply = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
         if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315, section 2.1
             status, reply = self._imap.uid("EXPUNGE", str(uid))
@@ -127,10 +130,10 @@ class MailboxFolder:
 
 @contextmanager
 def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterator[MailboxFolder]:
-    """Connect, secure, sign in and open the folder, for the length of the block.
+    """Connect, sign in, and open the folder for the duration of the block.
 
     Raises:
-        MailboxError: any of it failed; the folder's methods raise it too.
+        MailboxError: any of it failed; the folder's methods raise it, too.
     """
     with _translate_errors(mailbox.host_and_port):
         imap = _connect_imap(mailbox)
@@ -139,7 +142,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
             _sign_in(imap, mailbox.user, password)
             folder = MailboxFolder(imap, mailbox)
         yield folder
-        with suppress(imaplib.IMAP4.error, OSError):  # failures at the end do not matter
+        with suppress(imaplib.IMAP4.error, OSError):  # failures at the end don't matter
             imap.logout()
     finally:
         with suppress(OSError):
@@ -147,7 +150,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
 
 
 def check_mailbox_access(mailbox: BounceMailboxSettings, password: str, tls: ssl.SSLContext) -> datetime | None:
-    """Sign in and open the folder, changing nothing; return until when the certificate is valid, None without TLS.
+    """Sign in and open the folder read-only; return when the certificate expires, or None without TLS.
 
     Raises:
         MailboxError: any of it failed.
@@ -171,7 +174,7 @@ def check_mailbox_access(mailbox: BounceMailboxSettings, password: str, tls: ssl
 
 @contextmanager
 def _translate_errors(server_name: str) -> Iterator[None]:
-    """Translate errors of the connection to a `MailboxError`."""
+    """Convert connection errors to `MailboxError`."""
     try:
         yield
     except imaplib.IMAP4.error as exc:
@@ -190,7 +193,7 @@ def _translate_errors(server_name: str) -> Iterator[None]:
             f"couldn't connect to {server_name}: {exc.strerror or type(exc).__name__}.",
             remedy="Check that the server is running, and correct the host and port under [inbound] in digest.toml.",
         ) from None
-    except ValueError:  # a number that is none, and the like
+    except ValueError:  # such as an invalid number
         raise MailboxError(f"{server_name} doesn't follow the IMAP protocol") from None
 
 
@@ -207,7 +210,7 @@ def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = N
         return _BoundedImapTls(host, int(port), ssl_context=context, timeout=STEP_TIMEOUT)
     imap = _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
     try:
-        imap.starttls(context)  # or an error: nothing is sent in the clear
+        imap.starttls(context)  # raises an error if it fails, so nothing is sent unencrypted
     except BaseException:
         with suppress(OSError):
             imap.shutdown()
@@ -217,7 +220,7 @@ def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = N
 
 def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     try:
-        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616, section 2: any characters may be in it
+        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616, section 2: allows any characters
             imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
         else:
             imap.login(user, password)
@@ -231,13 +234,13 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
             f"the server rejected the sign-in: {reply}.",
             remedy="Correct the user setting under [inbound] in digest.toml and DIGEST_INBOUND_PASSWORD in digest.env.",
         ) from None
-    capabilities = imap.capability()[1][-1]  # there may be more after the sign-in
+    capabilities = imap.capability()[1][-1]  # the server may offer more after signing in
     if capabilities:
         imap.capabilities = tuple(capabilities.decode("ascii", "replace").upper().split())
 
 
 def _quote_name(name: str) -> str:
-    return f'"{name}"'  # the settings let no character through that would have to be escaped
+    return f'"{name}"'  # the settings don't allow characters that would need escaping
 
 
 def _reply_text(reply: object) -> str:

@@ -1,7 +1,7 @@
-"""Following the log of your own Postfix: what became of messages that it accepted, as events like a provider's.
+"""Following the log of your own Postfix, and turning what happened to accepted messages into events.
 
-A part of the log is read at a time, from where the last one ended. A message is known by its return path, and from then on by its
-queue ID; those that stay in the queue are kept in the database. No line is, and nothing of an address.
+The log is read in parts, each from where the last one ended. A message is recognized by its return path, and from then
+on by its queue ID. IDs of messages still in the queue are stored in the database, but no lines and no addresses.
 """
 
 import json
@@ -37,7 +37,7 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 
 JOURNAL = "journal"
-MAX_PART_BYTES = 4_000_000  # of the log, read at a time
+MAX_PART_BYTES = 4_000_000  # of the log, read at once
 QUEUE_RETENTION = timedelta(days=14)  # Postfix gives up after five days by default
 _LOOK_UP_SIZE = 100  # deliveries or queue IDs in one query
 _JOURNAL_COMMAND = (
@@ -48,21 +48,21 @@ _JOURNAL_COMMAND = (
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Lines of a log, and the position after them. An empty position is none."""
+    """Lines of a log and the position after them, which is empty if there isn't one."""
 
     lines: tuple[bytes, ...]
     position: Mapping[str, Any]
 
 
 def read_part(source: str, position: Mapping[str, Any]) -> LogPart:
-    """Read what was written since a position; without one, only find the end.
+    """Read what was written since a position; without a position, only find the end.
 
     Args:
-        source: the path of a log, or `journal`.
-        position: of the part before, of the same source.
+        source: The path of a log, or `journal`.
+        position: The position after the previous part of the same source.
 
     Raises:
-        MailLogError: it can't be read.
+        MailLogError: the log can't be read.
     """
     if source == JOURNAL:
         return _read_journal(position)
@@ -86,7 +86,7 @@ def _read_file(file: Path, position: Mapping[str, Any]) -> LogPart:
 
 
 def _read_lines(file: Path, offset: int) -> LogPart:
-    """Read the whole lines from an offset on."""
+    """Read the complete lines from an offset on."""
     with file.open("rb") as log:
         inode = os.fstat(log.fileno()).st_ino
         log.seek(offset)
@@ -120,7 +120,7 @@ def _read_journal(position: Mapping[str, Any]) -> LogPart:
 
 
 def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
-    """Write an entry as a syslog would."""
+    """Return a journal entry formatted as a syslog line."""
     at = datetime.fromtimestamp(int(fields["__REALTIME_TIMESTAMP"]) // 1_000_000, UTC)
     message = fields.get("MESSAGE") or ""
     text = message.encode() if isinstance(message, str) else bytes(message)  # a list of bytes if it isn't UTF-8
@@ -133,22 +133,22 @@ def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
 
 @dataclass(slots=True)
 class _QueueWalk:
-    """What lines say, in their order. `in_queue` has the deliveries by queue ID, first those of earlier parts.
+    """The processing of lines in order.
 
-    `own_senders` has them by return path.
+    `in_queue` has the deliveries by queue ID, initially those of earlier parts; `own_senders` has them by return path.
     """
 
     in_queue: dict[str, str]
     own_senders: Mapping[bytes, str]
     now: datetime
     events: list[DeliveryEvent] = field(default_factory=list)
-    touched: set[str] = field(default_factory=set)  # queue IDs that came or went
+    touched: set[str] = field(default_factory=set)  # queue IDs that were added or removed
 
     def follow(self, line: PostfixQueueLine, at: datetime) -> None:
-        """Follow one line."""
+        """Process one line."""
         queue_id = line.queue_id.decode()
         if line.step in {PostfixQueueStage.ENTERED, PostfixQueueStage.TAKEN}:
-            self.in_queue.pop(queue_id, None)  # Postfix uses short IDs again
+            self.in_queue.pop(queue_id, None)  # Postfix reuses short IDs
             if delivery := self.own_senders.get(line.sender):
                 self.in_queue[queue_id] = delivery
             self.touched.add(queue_id)
@@ -165,14 +165,14 @@ class _QueueWalk:
 def follow_mail_log(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, source: str, *, host: str, clock: Clock
 ) -> tuple[Counter[str], bool]:
-    """Apply what the log says since the last time; return the counts of `process_events`, and whether there may be more.
+    """Apply what was logged since the last call; return the counts of `process_events`, and whether there may be more.
 
-    `host` tells the logs of several machines apart. Cut short, the same part is read again, and events that are stored
-    already change nothing.
+    `host` distinguishes the logs of several machines. If this is interrupted, the same part is read again, and events
+    already stored have no effect.
 
     Raises:
         MailLogError: the log can't be read.
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     with database.read() as session:
         state = read_installation_state(session, state_key(host)) or {}
@@ -197,7 +197,7 @@ def follow_mail_log(
 
 
 def note_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
-    """Note that the log of a host couldn't be read; return whether that is news."""
+    """Record that a host's log couldn't be read, and return whether the problem is new."""
     state = dict(read_installation_state(session, state_key(host)) or {})
     if state.get("trouble") == trouble:
         return False
@@ -206,12 +206,12 @@ def note_trouble(session: Session, host: str, trouble: str, *, now: datetime) ->
 
 
 def state_key(host: str) -> str:
-    """Return the name under which it's remembered how far a host's log was read."""
+    """Return the name of the state that stores how far a host's log was read."""
     return f"mail log {host}"[:60]
 
 
 def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
-    """Delete the queue IDs of messages whose end was never logged; return how many."""
+    """Delete old queue IDs of messages whose end was never logged, and return their number."""
     return database.delete_in_batches(
         QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=event_processor.MAX_EVENTS_PER_TRANSACTION
     )
@@ -230,7 +230,7 @@ def _walk_lines(database: Database, keys: KeyRing, lines: Iterable[bytes], host:
 
 
 def _find_deliveries(session: Session, keys: KeyRing, senders: Collection[bytes]) -> dict[bytes, str]:
-    """Find the deliveries of return paths. A MAC proves those: anyone can copy a Message-ID or our address."""
+    """Return the deliveries by return path, whose MAC proves them; a Message-ID or address could be copied."""
     paths = {(sender, id_) for sender in senders for id_ in find_return_paths(keys, sender.decode("ascii", "replace"))}
     ids = set[str]()
     for some in _cut(sorted({id_ for _, id_ in paths})):
@@ -249,7 +249,7 @@ def _load_queue(session: Session, queue_ids: Collection[str], host: str) -> dict
 
 
 def _store_queue(session: Session, walk: _QueueWalk, host: str) -> None:
-    """Store which messages stay in the queue, and forget those that left it."""
+    """Store the messages that stay in the queue, and delete those that left it."""
     for some in _cut(sorted(walk.touched)):
         session.execute(delete(QueuedMail).where(QueuedMail.id.in_([_row_id(host, each) for each in some])))
         staying = [each for each in some if each in walk.in_queue]

@@ -1,7 +1,7 @@
-"""Poll the bounce mailbox: what is ours in it is stored, then moved away; everything else stays there, unseen.
+"""Polling of the bounce mailbox: messages about ours are stored and then moved away; all others stay there, unread.
 
-The order makes a crash harmless. A message is stored before it is moved, and the position saved after that: cut
-short, it is read again, and a body that is stored already adds nothing.
+The order makes crashes harmless: a message is stored before it's moved, and the position is saved afterward. After an
+interruption the message is read again, but isn't stored twice.
 """
 
 import hashlib
@@ -26,24 +26,24 @@ from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import people
 
-MAX_MESSAGES = 200  # messages of one poll
+MAX_MESSAGES = 200  # messages per poll
 POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
-ANSWER_INTERVAL = timedelta(days=7)  # between answers to one reader: whoever can send mail can write in their name
+ANSWER_INTERVAL = timedelta(days=7)  # between answers to one subscriber, since anyone can forge requests in their name
 POSITION_STATE_KEY = "mailbox"  # how far the folder was read
-LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, at its time
+LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, with its time
 
 log = get_logger("inbound")
 
 
 @dataclass(slots=True)
 class PollResult:
-    """The result of one poll. `stuck` says why stored messages could not be moved away.
+    """The result of one poll; `stuck` says why stored messages couldn't be moved away.
 
-    `answered` counts those who wrote that they want to leave, and are mailed their link.
+    `answered` counts the people who asked to unsubscribe and are sent their link.
     """
 
     stored: int = 0
-    already_stored: int = 0  # a poll was cut short, or a mail came twice
+    already_stored: int = 0  # a poll was interrupted, or a message arrived twice
     answered: int = 0
     ignored: Counter[incoming_mail.IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
@@ -52,7 +52,10 @@ class PollResult:
 
 @dataclass(frozen=True, slots=True)
 class MailboxPoller:
-    """What polling a mailbox needs. `queue` queues a mail, `stopping` says whether the process is about to end."""
+    """The resources for polling a mailbox.
+
+    `queue` queues an email; `stopping` says whether the process is about to end.
+    """
 
     database: Database
     keys: KeyRing
@@ -64,10 +67,10 @@ class MailboxPoller:
 
 
 def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
-    """Read at most `limit` messages, and save the result.
+    """Read up to `limit` messages, and save the result.
 
     Raises:
-        MailboxError: the mailbox cannot be read; what was stored before that is stored.
+        MailboxError: the mailbox can't be read; messages stored until then stay stored.
     """
     result = PollResult()
     try:
@@ -86,7 +89,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
     numbering: dict[str, str | int] = {"of": fingerprint, "validity": folder.uid_validity}
     with poller.database.read() as session:
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
-    # Another folder, or one whose messages were numbered anew, is read from its beginning.
+    # Start at the beginning of another folder, or of one whose messages were renumbered.
     first = int(position["next"]) if numbering.items() <= position.items() else 1
     uids = folder.next_uids(first, limit)
     result.more = len(uids) == limit
@@ -109,7 +112,7 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
     if isinstance(mail, incoming_mail.IgnoreReason):
         result.ignored[mail] += 1
         return
-    if isinstance(mail, UnsubscribeRequest):  # it stays where it is, for whoever reads that mailbox
+    if isinstance(mail, UnsubscribeRequest):  # it stays in the mailbox, for people to read
         with poller.database.write() as session:
             answered = _answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
         if answered:
@@ -130,25 +133,25 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The result of the last poll: why nothing could be read, how many times in a row, and what else went wrong."""
+    """The last poll's result: why and how often in a row it couldn't read anything, and other problems."""
 
     at: datetime
     troubles: int = 0
     trouble: str = ""
-    stuck: str = ""  # why stored messages could not be moved away, the last time that there were any
+    stuck: str = ""  # why stored messages couldn't be moved away, the last time there were any
     more: bool = False
 
 
 def read_last_mailbox_poll(session: Session) -> LastPoll | None:
-    """Return the result of the last poll; None where there was none."""
+    """Return the result of the last poll, or None if there was none."""
     state = session.get(StoredInstallationValue, LAST_POLL_STATE_KEY)
     return LastPoll(state.at, **state.value) if state else None
 
 
 def claim_poll_turn(database: Database, *, now: datetime) -> bool:
-    """Claim the next poll, if it is due: every minute, at once where there was more, later and later after trouble.
+    """Claim the next poll if it's due, so that only one process gets it.
 
-    Of many processes one gets it.
+    Polls are due every minute, immediately if there were more messages, and at growing intervals after errors.
     """
     with database.read() as session:
         last = read_last_mailbox_poll(session)
@@ -185,7 +188,7 @@ def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, tro
 
 
 def _follow_poll(last: LastPoll, result: PollResult | None, trouble: str, now: datetime) -> LastPoll:
-    """Return what is kept of a poll that had a result, or else trouble."""
+    """Return the record of a poll that had a result, or else an error."""
     if result is None:
         return LastPoll(now, last.troubles + 1, trouble, last.stuck)
     tried_to_move = result.stored or result.already_stored
@@ -202,7 +205,7 @@ def _log_change(previous: str, problem: str) -> None:
 def _answer_leave_request(
     session: Session, keys: KeyRing, request: UnsubscribeRequest, queue: QueueMail, *, now: datetime
 ) -> bool:
-    """Queue the mail with the link, if a reader of that address is mailed now and got none within a week."""
+    """Queue an email with the unsubscribe link if the address is subscribed and wasn't sent one within a week."""
     number = people.find_person_number(session, keys, request.sender)
     if number is None or ledger.lock_person(session, number) is None or not audience.may_email_person(session, number):
         return False

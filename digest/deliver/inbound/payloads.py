@@ -1,6 +1,6 @@
-"""What a provider posted or the bounce mailbox held: stored as it came, applied, and dropped after 30 days.
+"""Provider posts and mailbox messages, stored as received, applied, and deleted after 30 days.
 
-The events of stored payloads are read and processed in transactions of at most 500 events.
+Their events are processed in transactions of at most 500 events.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 RETENTION = timedelta(days=30)
-READ_PAGE_SIZE = 25  # payloads read at a time, compressed: some 2 KB each, at most 768 KB
-DELETE_PAGE_SIZE = 200  # payloads deleted in one transaction: secure_delete overwrites each of their pages
+READ_PAGE_SIZE = 25  # payloads read at once, compressed: about 2 KB each, 768 KB at most
+DELETE_PAGE_SIZE = 200  # payloads deleted per transaction: secure_delete overwrites each of their pages
 
 log = get_logger("inbound")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPayload:
-    """One posted body, or one message. `body` is None where it cannot be decrypted."""
+    """A stored post or message; `body` is None if it can't be decrypted."""
 
     id: int
     origin: str
@@ -42,9 +42,9 @@ class StoredPayload:
 
 
 def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str, now: datetime) -> bool:
-    """Store a body, durably when this returns; return False where the same body is stored already.
+    """Store a body durably, and return False if the same body is stored already.
 
-    `origin` names who can read it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
+    `origin` names what parses it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
     """
     body_hash = hashlib.sha256(body).hexdigest()
     ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
@@ -59,10 +59,10 @@ def _payload_binding(body_hash: str) -> str:
 
 
 def stream_unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
-    """Yield the payloads that wait to be applied, oldest first, read by pages and decrypted one by one.
+    """Yield the unapplied payloads, oldest first, read in pages and decrypted one by one.
 
     Raises:
-        KeyFileError: one was encrypted with a key that is not in the key file; it waits until the key is back.
+        KeyFileError: a payload's key isn't in the key file; the payload waits until it's back.
     """
     after = 0
     while True:
@@ -82,13 +82,13 @@ def _open_payload(keys: KeyRing, row: ReceivedEventPayload) -> StoredPayload:
     try:
         encrypted = row.ciphertext, row.key_id
         body = zlib.decompress(decrypt_bytes(keys, encrypted, bound_to=_payload_binding(row.body_hash)))
-    except (DecryptionError, zlib.error):  # a damaged row must not hold up those behind it
+    except (DecryptionError, zlib.error):  # a damaged row mustn't hold up the ones after it
         log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
     return StoredPayload(row.id, row.origin, row.at, body)
 
 
 def delete_old_payloads(database: Database, *, now: datetime) -> int:
-    """Delete the payloads that arrived more than 30 days ago, applied or not; return how many."""
+    """Delete payloads that arrived more than 30 days ago, applied or not, and return their number."""
     return database.delete_in_batches(
         ReceivedEventPayload, ReceivedEventPayload.at < now - RETENTION, size=DELETE_PAGE_SIZE
     )
@@ -96,7 +96,7 @@ def delete_old_payloads(database: Database, *, now: datetime) -> int:
 
 @dataclass(slots=True)
 class _EventBatch:
-    """Events that are read but not applied yet, and the payloads that they come from."""
+    """Events that have been read but not applied yet, and the payloads they come from."""
 
     events: list[DeliveryEvent] = field(default_factory=list)
     payload_ids: list[int] = field(default_factory=list)
@@ -105,14 +105,14 @@ class _EventBatch:
 def apply_stored_payloads(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, *, clock: Callable[[], datetime]
 ) -> Counter[str]:
-    """Apply every payload that waits; return the counts of `processor.process_events`.
+    """Apply all waiting payloads; return the counts of `event_processor.process_events`.
 
-    A payload is marked in the transaction that applies its last event: cut short, it is applied again, and events
-    that are stored already change nothing.
+    A payload is marked in the transaction that applies its last event. After an interruption it's applied again, and
+    events already stored have no effect.
 
     Raises:
-        OSError: the departure log could not be written.
-        KeyFileError: a payload was encrypted with a key that is not in the key file.
+        OSError: the unsubscribe log couldn't be written.
+        KeyFileError: a payload's key isn't in the key file.
     """
     _apply_pending_events(database, clock)
     counts: Counter[str] = Counter()
@@ -142,10 +142,10 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.MailboxEvent) -> DeliveryEvent:
-    """Find the delivery of an event that names a reader: a complaint must quote the Message-ID of a message to them.
+    """Return an event with its delivery, for which a complaint must quote the Message-ID.
 
-    The token alone may come from a forwarded mail. It grants what it grants to its holder, and no more: an
-    unsubscription, recorded at the last message that was handed over, or for the person alone if that isn't kept anymore.
+    Otherwise, the token may come from a forwarded email. It then only grants its holder an unsubscribe, recorded for
+    the subscriber's last message handed over, or for the person alone if none is kept anymore.
     """
     if mailbox_event.subscriber is None:
         return mailbox_event.event

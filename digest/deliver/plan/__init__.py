@@ -1,1 +1,1 @@
-"""Who is owed an edition, and when."""
+"""Planning: who is owed an edition, and when."""

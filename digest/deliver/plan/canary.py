@@ -1,7 +1,7 @@
-"""The canary: the first few hundred deliveries of a large edition go ahead, and the rest waits for what they show.
+"""The canary: the first few hundred deliveries of a large edition, whose results the rest waits for.
 
-It is one in a hundred, 20 to 500, spread by the hash that a delivery's id is, and the staff members who are readers.
-Its deliveries are due before all others (`CANARY_DUE_AT`), and until they are out nothing later is claimed.
+It's 1% of the edition, 20 to 500 deliveries, picked by their hashed IDs, plus those of staff members who subscribe.
+They are due before all others (`CANARY_DUE_AT`), and nothing else is claimed until they've been sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ from subscribers.store import people
 
 MIN_EDITION_SIZE = 1000
 MIN_CANARY_SIZE, MAX_CANARY_SIZE = 20, 500
-MAX_BREAKING_NEWS_WAIT = timedelta(minutes=2)  # that the rest of breaking news waits for its canary
+MAX_BREAKING_NEWS_WAIT = timedelta(minutes=2)  # how long the rest of breaking news waits for the canary
 CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryPhase:
-    """Deliveries due until `horizon` may go. With `wait_until`, nothing goes before that moment."""
+    """A phase in which deliveries due until `horizon` may be sent, but not before `wait_until` if that's set."""
 
     horizon: datetime
     canary_only: bool = False
@@ -35,12 +35,12 @@ class CanaryPhase:
 
 
 def compute_canary_size(waiting: int) -> int:
-    """Return how many of an edition's readers go ahead."""
+    """Return the number of canary deliveries for an edition."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
 def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Return the phase, given how many go ahead and until when the rest waits for them."""
+    """Return the current phase, given the canary's size and until when the rest waits for it."""
     if not canary_subscribers:
         return CanaryPhase(now)
     if wait_until is None:
@@ -49,9 +49,9 @@ def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | 
 
 
 def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: datetime, enabled: bool) -> int:
-    """Choose who goes ahead, once an edition; return how many. Unless `enabled`, nobody does.
+    """Choose the canary once per edition, unless disabled, and return its size.
 
-    Call it once all deliveries are planned, in a write transaction that holds the edition's row.
+    Call it after all deliveries are planned, in a write transaction that holds the edition's row.
     """
     if edition.canary is None:
         canary_ids = _select_canary_deliveries(session, keys, edition, now) if enabled else []
@@ -74,7 +74,7 @@ def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition,
 
 
 def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
-    """Return the numbers of the staff members who are readers too."""
+    """Return the numbers of staff members who are also subscribers."""
     members = (
         people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_verified_staff(session)
     )
@@ -82,7 +82,7 @@ def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Note that the canary is out; return the moment until which the rest waits. Breaking news waits for two minutes at most."""
+    """Record that the canary was sent, and return until when the rest waits: at most two minutes for breaking news."""
     number = session.scalar(select(Edition.number).where(Edition.name == edition))
     until = now + (min(observe_for, MAX_BREAKING_NEWS_WAIT) if number == BREAKING_NEWS_NUMBER else observe_for)
     waits = (Edition.name == edition, Edition.canary_until.is_(None))
@@ -91,10 +91,10 @@ def record_canary_end(session: Session, edition: str, *, now: datetime, observe_
 
 
 def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryState, int]:
-    """Count the deliveries that went ahead by state; one whose receiver asked to try again goes with the rest."""
+    """Count the canary's deliveries by state, without deferred ones, which are sent with the rest."""
     went_ahead = (
         is_delivery_of_edition(edition),
-        Delivery.state.in_(DeliveryState),  # the index begins with it
+        Delivery.state.in_(DeliveryState),  # the first column of the index
         Delivery.next_try_at == CANARY_DUE_AT,
     )
     by_state = select(Delivery.state, func.count()).where(*went_ahead).group_by(Delivery.state)

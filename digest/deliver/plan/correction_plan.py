@@ -1,6 +1,6 @@
-"""Who got an error: the readers whose message of an edition said what is corrected, by the variant that each was given.
+"""The audience of a correction: subscribers whose message contained the error, by the variant they got.
 
-A message can say it in its subject, its preview line, and the fragments of its body.
+The error can be in the subject, the preheader, and the fragments of the body.
 """
 
 import re
@@ -39,11 +39,11 @@ from subscribers.consent.preferences import Preferences, find_preferences_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 _TAG = re.compile(r"<[^>]*>")
-# Lines are folded and words bound together as a part and a language ask for it.
+# Parts and languages differ in where lines are folded and words are joined.
 _BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
 
 
-# The kinds of the fragments that a message has, by whether it's the short edition, and whether it's text only.
+# The kinds of fragments in a message, by whether it's the short edition and whether it's text only.
 _FRAGMENT_KINDS = {
     (False, False): {"html", "text"},
     (False, True): {"text"},
@@ -54,13 +54,13 @@ _FRAGMENT_KINDS = {
 
 @dataclass(frozen=True)
 class CorrectedTextLocations:
-    """Where an edition says one text of a story.
+    """The places in an edition where one text of a story appears.
 
     Args:
-        mailable: the edition as it went out.
-        url: the story's link in it.
-        sent: the text as it went out.
-        becomes: how it should read; a subject that was cut before the two differ says nothing wrong.
+        mailable: The edition as it was sent.
+        url: The story's link in it.
+        sent: The text as it was sent.
+        new_text: The corrected text. A subject truncated before the two differ doesn't count.
     """
 
     mailable: MailableEdition
@@ -69,7 +69,7 @@ class CorrectedTextLocations:
     new_text: str
 
     def stand_in(self, variant: VariantKey) -> bool:
-        """Return whether the message of a variant says it; true where that cannot be known."""
+        """Return whether a variant's message contains the text, or True if that's unknown."""
         in_head = self._in_subject or (self._in_old_preheader and not variant.text_only)
         if in_head or not self._fragments:
             return True
@@ -83,7 +83,7 @@ class CorrectedTextLocations:
 
     @cached_property
     def _in_old_preheader(self) -> bool:
-        """True if the preheader says it, and every email has the same: it was drafted by an older version."""
+        """Whether the preheader contains the text and is the same in all messages, as in editions by older versions."""
         has_versions = any(piece.name.endswith(PREHEADER_PART) for piece in self.mailable.pieces)
         return not has_versions and self._is_uncorrected(self.mailable.preheader)
 
@@ -92,9 +92,9 @@ class CorrectedTextLocations:
 
     @cached_property
     def _fragments(self) -> frozenset[tuple[str, str]]:
-        """The kinds and names of the fragments that say the text word for word; where none does, of those that link the story.
+        """The kinds and names of the fragments that contain the text, or else of those that link to the story.
 
-        Those of a preheader may say it in part.
+        Preheaders that contain a part of the text are included.
         """
         kinds, error_text = frozenset().union(*_FRAGMENT_KINDS.values()), _squeeze(self.sent)
         mailed = [piece for piece in self.mailable.pieces if piece.kind in kinds]
@@ -107,7 +107,7 @@ class CorrectedTextLocations:
 
 
 def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:
-    """Return whether a line says a text, whole, or cut by an ellipsis behind a word in which it differs from the corrected one."""
+    """Return whether a line contains a text, entirely or truncated after it differs from the corrected one."""
     line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
     return error_text in line_text or correct_repeated_text(line_text, error_text, right) != line_text
 
@@ -120,31 +120,31 @@ def _squeeze(text: str) -> str:
     return _BETWEEN_LETTERS.sub("", sanitize_text(text)).casefold()
 
 
-# Of an uncertain one nobody knows: who may have got the error gets the correction.
+# Subscribers with an uncertain delivery may have gotten the error, so they get the correction.
 GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionAudience:
-    """Who got an error, in numbers. `recipients` are those who get the correction: the others left, or are erased."""
+    """The number of subscribers who got an error; `recipients` excludes those who have unsubscribed or been erased."""
 
     accepted: int = 0
     uncertain: int = 0
-    spared: int = 0  # their message did not say it
+    spared: int = 0  # their message didn't contain it
     gone: int = 0
 
     @property
     def recipients(self) -> int:
-        """How many the correction goes to."""
+        """The number of subscribers who get the correction."""
         return self.accepted + self.uncertain - self.gone
 
     @property
     def looked_at(self) -> int:
-        """How many had the edition, with the error in it or without."""
+        """The number of subscribers who got the edition, with or without the error."""
         return self.accepted + self.uncertain + self.spared
 
     def __add__(self, other: "CorrectionAudience") -> "CorrectionAudience":
-        """Add up two pages."""
+        """Return the sum of two batches' counts."""
         return CorrectionAudience(
             self.accepted + other.accepted,
             self.uncertain + other.uncertain,
@@ -155,7 +155,7 @@ class CorrectionAudience:
 
 @dataclass(frozen=True, slots=True)
 class RecipientBatch:
-    """A page of readers, by number: those who get the correction, and the numbers of all who were looked at."""
+    """A page of subscribers, by number: those who get the correction, and the counts of all who were checked."""
 
     recipients: tuple[int, ...]
     counts: CorrectionAudience
@@ -164,7 +164,7 @@ class RecipientBatch:
 def read_recipient_batches(
     database: Database, correction: Correction, edition: Edition, settings: Settings
 ) -> Iterator[RecipientBatch]:
-    """Read who got the error, a page of at most 1,000 readers at a time, each in a transaction of its own."""
+    """Yield the subscribers who got the error, in pages of at most 1,000, each read in a separate transaction."""
     with database.read() as session:
         spread = _read_error_spread(session, correction, edition, settings)
     after = 0
@@ -179,22 +179,22 @@ def read_recipient_batches(
 
 @dataclass(frozen=True)
 class _ErrorSpread:
-    """Which variants of an edition hold the error, each decided once; and what tells the variant where none was noted."""
+    """The variants of an edition that contain the error, or probably do if the variant wasn't recorded."""
 
     places: CorrectedTextLocations
     variants: EditionVariants
-    # Those that the edition had, by what is chosen today; None: whatever was asked for.
+    # The variants that the edition probably had, by today's preferences; None: any.
     likely_kept: frozenset[VariantKey] | None
     _decided: dict[VariantKey, bool] = field(default_factory=dict)
 
     def reaches_variant(self, variant: VariantKey) -> bool:
-        """Return whether the message of a variant held the error."""
+        """Return whether a variant's message contained the error."""
         if variant not in self._decided:
             self._decided[variant] = self.places.stand_in(variant)
         return self._decided[variant]
 
     def reaches_chooser(self, preferences: Preferences) -> bool:
-        """Return whether a reader with these choices got the error, where nobody noted the variant; rather one too many."""
+        """Return whether a subscriber with these preferences probably got the error, if the variant wasn't recorded."""
         wanted_variant = self.variants.find_wanted_variant(preferences)
         full = VariantKey(frozenset(), wanted_variant.text_only, is_short=False)
         return self.reaches_variant(
@@ -206,7 +206,7 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
     mailable = read_mailable_edition(session, edition, settings)
     variants = create_variants(mailable, settings)
     subscribers_by_variant = count_variant_subscribers(session, variants)
-    # Of an edition with fewer than it may have, every variant that can be asked for was there.
+    # With fewer combinations than the limit, the edition had every variant that was requested.
     chosen_variants = (
         choose_variants_within_limit(subscribers_by_variant)
         if len(subscribers_by_variant) > MAX_VARIANTS - len(FULLEST_VARIANTS)
@@ -232,7 +232,7 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
 
 
 def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientBatch:
-    # Those of before the variant was noted.
+    # Deliveries from before variants were recorded.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_preferences_at(session, unnoted)
 

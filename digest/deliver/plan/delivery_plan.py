@@ -1,4 +1,4 @@
-"""The deliveries of an edition, or of another purpose: what queries ask of them, and their counts by state."""
+"""The deliveries of an edition or another purpose: query conditions and counts by state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, 
 from digest.store.models import Edition
 from subscribers.consent.breaking_news import BreakingNewsAudience, count_breaking_news_audience
 
-# What's sent to many at once. After a restore, no one knows which of it went out.
+# Sent to many people at once. After a restore, it's unknown which of these were sent.
 BULK_KINDS = ("edition", "correction", "ask", "stay")
 TEST_PURPOSE_PREFIX = "test:"
 HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.UNCERTAIN)
@@ -21,14 +21,14 @@ HANDED_OVER_STATES = (DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliverySta
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCounts:
-    """How many deliveries of a purpose are in each state. They balance: nobody is lost, nobody counted twice."""
+    """The number of deliveries of a purpose in each state, which add up to the number planned."""
 
     planned: int
     by_state: Mapping[DeliveryState, int]
 
     @property
     def is_balanced(self) -> bool:
-        """Whether planned = waiting + reserved + handing over + accepted + refused + uncertain and so on."""
+        """Whether the states add up to the number planned."""
         return self.planned == sum(self.by_state.values())
 
     def __getitem__(self, state: DeliveryState) -> int:
@@ -36,26 +36,26 @@ class DeliveryCounts:
 
     @property
     def intended(self) -> int:
-        """How many were to be sent: without people who paused, had no content in their sections, or unsubscribed before."""
+        """The number intended, without people who paused, left out all sections, or unsubscribed before."""
         return self.planned - self.by_state[DeliveryState.SKIPPED] - self.by_state[DeliveryState.WITHDRAWN]
 
     @property
     def handed_over(self) -> int:
-        """How many were handed over, whatever came of it."""
+        """The number handed over, whatever the result."""
         return sum(self.by_state[state] for state in HANDED_OVER_STATES)
 
     @property
     def open(self) -> int:
-        """How many wait, are reserved, or are being handed over."""
+        """The number waiting, reserved, or being handed over."""
         return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
     def last_are_leaving(self) -> bool:
-        """Whether nothing waits anymore, and runs have the last messages."""
+        """Whether none are waiting and runs have the last ones."""
         return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 
 
-# What queries ask of deliveries.
+# Conditions for queries.
 IS_WAITING = Delivery.state == DeliveryState.WAITING
 IS_RESERVED = Delivery.state == DeliveryState.RESERVED
 IS_CLAIMED = Delivery.state.in_(CLAIMED_STATES)
@@ -64,12 +64,12 @@ IS_UNCERTAIN = Delivery.state == DeliveryState.UNCERTAIN
 
 
 def is_bulk_delivery() -> ColumnElement[bool]:
-    """Select the deliveries of what's sent to many at once."""
+    """Return the condition for deliveries that are sent to many people at once."""
     return or_(*(Delivery.purpose.startswith(f"{kind}:") for kind in BULK_KINDS))
 
 
 def is_delivery_of_edition(name: str) -> ColumnElement[bool]:
-    """Select the deliveries of an edition."""
+    """Return the condition for the deliveries of an edition."""
     return Delivery.purpose == make_edition_delivery_purpose(name)
 
 
@@ -79,13 +79,14 @@ def make_edition_delivery_purpose(edition: str) -> str:
 
 
 def make_correction_delivery_purpose(correction: Correction) -> str:
-    """Return the purpose of a correction's emails: one for each person."""
+    """Return the purpose of a correction's emails, one per person."""
     return f"correction:{correction.id}"
 
 
 def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
-    """Count the deliveries of a purpose by state, with those that were folded into totals; every state is there."""
-    # All states are named, so that an index that begins with them answers alone: a million takes 60 ms in place of 300.
+    """Count the deliveries of a purpose by state, including those that were folded into totals."""
+    # Listing all states lets the index that begins with them answer the query: a million rows take 60 ms instead of
+    # 300.
     mine = (Delivery.purpose == purpose, Delivery.state.in_(list(DeliveryState)))
     rows = select(Delivery.state, func.count()).where(*mine).group_by(Delivery.state)
     folded = select(DeliveryTotal.state, DeliveryTotal.count).where(DeliveryTotal.purpose == purpose)
@@ -98,13 +99,13 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
 
 
 def count_breaking_news_recipients(session: Session, settings: Settings, now: datetime) -> BreakingNewsAudience:
-    """Count the subscribers who get breaking news now; no one does while the settings don't offer it."""
+    """Count the subscribers who get breaking news now, which is no one if the settings don't offer it."""
     file = settings.file
     audience = count_breaking_news_audience(session, now.astimezone(file.publication.zone).date())
     return audience if file.preferences.offers_breaking_news else replace(audience, recipients=0)
 
 
 def has_at_most_deliveries(session: Session, purpose: str, messages: int) -> bool:
-    """Whether a purpose has that many deliveries at most, apart from those that were folded into totals."""
+    """Return whether a purpose has at most that many deliveries, not counting those folded into totals."""
     first = select(Delivery.id).where(Delivery.purpose == purpose).limit(messages + 1)
     return (session.scalar(select(func.count()).select_from(first.subquery())) or 0) <= messages

@@ -1,6 +1,6 @@
-"""Receiving domains whose email is taken by the same operator's servers: limits and stop rules count them as one.
+"""Recipient domains whose email the same operator accepts; rate limits and stop rules treat them as one.
 
-`digest.app.sending.mail_servers` looks the groups up; a domain that it doesn't know is alone.
+`digest.app.sending.mail_servers` looks the groups up; an unknown domain is alone in its group.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import RecipientDomainGroup
 
-# Those whose mail servers have names in other domains than their subscribers' addresses.
+# Operators whose mail servers have other domains than their subscribers' addresses.
 MAIL_OPERATORS = """
 google.com yahoodns.net pphosted.com mimecast.com barracudanetworks.com messagelabs.com messagingengine.com protonmail.ch
 emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com registrar-servers.com yandex.net
@@ -19,7 +19,7 @@ emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com
 
 
 def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
-    """Return the group of a column's domain tag, as an expression: one lookup by primary key a row."""
+    """Return an SQL expression for the group of a domain tag's column: one primary-key lookup per row."""
     group = (
         select(RecipientDomainGroup.group_tag).where(RecipientDomainGroup.domain_tag == domain_tag).scalar_subquery()
     )

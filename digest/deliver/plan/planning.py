@@ -1,6 +1,6 @@
-"""Planning an edition: one delivery per subscriber, written once.
+"""Planning of an edition: one delivery per subscriber, written once.
 
-Subscribers get an edition by their frequency, and it's due at the hour they chose. Pure functions decide both.
+Pure functions decide whether a subscriber gets an edition, by frequency, and when it's due, by the hour they chose.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,35 +37,35 @@ from subscribers.store.compiled_statements import insert_missing
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import table_of
 
-MAX_LATENESS = timedelta(hours=1)  # an edition released later counts from when it really went
+MAX_LATENESS = timedelta(hours=1)  # an edition sent later than this counts from when it's actually sent
 _SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 _WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class EditionRelease:
-    """The release of one edition and of the one before it; `zone` is the publication's."""
+    """The send times of an edition and of the previous one; `zone` is the publication's time zone."""
 
     released_at: datetime
     previous_release_at: datetime | None
     zone: ZoneInfo
 
     def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
-        """Return when it is due for a reader with these preferences, in UTC; None where it is not for them."""
+        """Return when the edition is due for a subscriber, in UTC, or None if they don't get it."""
         is_wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
         return first_due_time(preferences, self.released_at) if is_wanted else None
 
 
 def effective_release_time(release_at: datetime, now: datetime) -> datetime:
-    """Return from when hours are counted: the slot, or now where the edition goes early or more than an hour late.
+    """Return the time from which hours count: the send time, or now if it's early or more than an hour late.
 
-    A few seconds after the slot count as the slot: a reader who chose its hour must not wait for a day.
+    A moment after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
     """
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 
 
 def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return when the month of a moment begins and when the next one does."""
+    """Return the start of a moment's month and of the next month."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
     begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
@@ -73,11 +73,11 @@ def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datet
 
 
 def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
-    """Return whether an edition is for a reader, by how often they want one.
+    """Return whether a subscriber gets an edition, by their frequency.
 
-    Monthly is the first edition of a month that they can get: whose mail rested at the first gets the next. Fortnightly
-    is the first of every second week, counted from the week in which the reader chose it; parity of ISO week numbers
-    alone would break at week 53. Days, weeks and months are the publication's.
+    Monthly subscribers get the first edition of a month that they can: if their email is paused then, they get the next
+    one. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
+    the parity of ISO week numbers breaks at week 53. Days, weeks, and months are in the publication's time zone.
     """
     if preferences.frequency == "weekly":
         return True
@@ -94,11 +94,10 @@ def _monday_of(day: date) -> date:
 
 
 def first_due_time(preferences: Preferences, start: datetime) -> datetime:
-    """Return the first moment at or after `start` (UTC) at which a reader's clock shows their hour.
+    """Return the first moment at or after `start` (UTC) at which a subscriber's clock shows their hour.
 
-    In a gap (spring) it is the next minute that exists; of an hour that comes twice (autumn) both count, and the
-    first that is not before `start` is taken. Without an hour, or with a zone that this machine does not know,
-    it is `start` itself.
+    In a gap (spring), that's the next minute that exists; if the hour occurs twice (fall), either may be the first.
+    Return `start` if no hour is set or this machine doesn't know the time zone.
     """
     zone = _load_zone(preferences.zone) if preferences.hour is not None else None
     if zone is None or preferences.hour is None:
@@ -106,7 +105,7 @@ def first_due_time(preferences: Preferences, start: datetime) -> datetime:
     return _first_hour_after(preferences.hour, zone, start)
 
 
-@lru_cache(maxsize=4096)  # a wave of readers shares the hour and the zone
+@lru_cache(maxsize=4096)  # a wave of subscribers shares hour and zone
 def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
     today = start.astimezone(zone).date()
     days = (today + timedelta(days=n) for n in range(-1, 4))
@@ -115,7 +114,7 @@ def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 
 def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime]:
-    """Return the moments at which clocks in `zone` show `wall_time` on `day`: one, or two where the hour comes twice."""
+    """Return the moments at which clocks in `zone` show `wall_time` on `day`: one, or two if the hour occurs twice."""
     second = datetime.combine(day, wall_time, tzinfo=zone).replace(fold=1).astimezone(UTC)
     first = resolve_wall_time(day, wall_time, zone)
     second_exists = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
@@ -126,7 +125,7 @@ def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime
 def _load_zone(name: str) -> ZoneInfo | None:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # the zones of another machine, or of another year
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # a zone known only to another machine or tzdata version
         return None
 
 
@@ -139,17 +138,18 @@ def plan_deliveries(
     now: datetime,
     doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
-    """Write one delivery for each subscriber, or for each who chose breaking news, in pages of 1,000; a second time changes nothing.
+    """Write one delivery per subscriber, or per breaking-news subscriber, in pages of 1,000. Idempotent.
 
-    Once all are written, the list is fixed: later subscribers get the next edition. Several processes may plan one edition:
-    each page is written only while none of them has fixed the list. Subscribers whose email is paused, who want fewer
-    editions, or who left out every section that this one has, get a row that's `skipped`. Breaking news is due at once, whatever
-    the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
+    When all are written, the list is fixed, and later subscribers get the next edition. Several processes may plan the
+    same edition, since a page is only written while the list isn't fixed. Subscribers who paused their email, want
+    fewer editions, or left out all of its sections get a row that's `skipped`. Breaking news is due immediately,
+    whatever the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
 
-    `doubtful` are the columns of deliveries that may have left before a restore, and take the place of those that make one wait.
+    `doubtful` are column values for deliveries that may have been sent before a restore, which replace those of a
+    waiting one.
 
     Raises:
-        UnknownEditionError: there is no edition of that name.
+        UnknownEditionError: the edition doesn't exist.
     """
     with database.read() as session:
         edition = find_edition(session, name)
@@ -179,10 +179,10 @@ def plan_deliveries(
         while last_number is not None:
             next_page = reader.submit(read_page, last_number)
             with database.write() as session:
-                # A process that was stopped since its last page finds the list fixed by another.
+                # Another process may have fixed the list while this one was suspended.
                 if find_edition(session, name, lock=True).planned_at is not None:
                     return count_deliveries(session, rows.purpose)
-                # Rows that an earlier, interrupted planning wrote are kept. A page may have no one who gets breaking news.
+                # Keep rows from an interrupted planning. A page may have no breaking-news subscribers.
                 if page:
                     insert_missing(session, table_of(Delivery), page)
             last_number, page = next_page.result()
@@ -191,7 +191,7 @@ def plan_deliveries(
 
 @dataclass(frozen=True, slots=True)
 class _PlannedRows:
-    """What the rows of one edition have in common."""
+    """The values that the rows of one edition share."""
 
     purpose: str
     keys: KeyRing
@@ -205,7 +205,7 @@ class _PlannedRows:
     def rows_for(
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
-        """Return the rows for some readers, of whom those in `served` had an edition this month."""
+        """Return the rows for some subscribers; those in `served` have had an edition this month."""
         if self.variants.is_breaking_news:
             subscribers = [subscriber for subscriber in subscribers if subscriber.preferences.breaking_news]
         delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
@@ -235,7 +235,7 @@ class _PlannedRows:
         return {**row, **self.doubtful} if due else row
 
     def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
-        """Return when the edition is due for a subscriber, in UTC; None if they're skipped."""
+        """Return when the edition is due for a subscriber, in UTC, or None if they're skipped."""
         if not self.variants.is_owed(preferences, self.today):
             return None
         if self.variants.is_breaking_news:
@@ -251,7 +251,7 @@ def _edition_release(session: Session, edition: Edition, settings: Settings, now
 
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
-    """Return the purposes of the other regular editions that are released in the same month, earlier or later."""
+    """Return the purposes of the other regular editions in the same month, earlier or later."""
     others = select(Edition.name).where(_is_other_of_month(edition, settings))
     return [make_edition_delivery_purpose(name) for name in session.scalars(others)]
 
@@ -262,7 +262,7 @@ def _is_other_of_month(edition: Edition, settings: Settings) -> ColumnElement[bo
 
 
 def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
-    """Return which of these readers got one of these editions, or may yet get it."""
+    """Return which of these subscribers got one of these editions or may still get it."""
     if not purposes or not numbers:
         return set()
     served = select(Delivery.person).where(Delivery.state.in_(_SERVED_STATES))
@@ -272,20 +272,20 @@ def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequ
 
 @dataclass(frozen=True, slots=True)
 class RecipientCounts:
-    """The subscribers whom an edition will be sent to, by what they chose so far, and the others."""
+    """The number of subscribers who will get an edition, by their current preferences, and of the others."""
 
     recipients: int
     paused: int
-    skipped: int  # who want fewer editions, left out all sections that this one has, or chose no breaking news
+    skipped: int  # they want fewer editions, left out all of its sections, or didn't choose breaking news
 
     @property
     def total(self) -> int:
-        """All who may be emailed."""
+        """Everyone who may be emailed."""
         return self.recipients + self.paused + self.skipped
 
     @property
     def others_sentence(self) -> str:
-        """Say how many it isn't sent to: "12,040 are paused, and 1 chose other sections or fewer editions."; empty if it's sent to all."""
+        """A sentence like "12,040 are paused, and 1 chose other sections or fewer editions."; empty if all get it."""
         paused = f"{self.paused:,} {'is' if self.paused == 1 else 'are'} paused" if self.paused else ""
         skipped = f"{self.skipped:,} chose other sections or fewer editions" if self.skipped else ""
         words = ", and ".join(filter(None, (paused, skipped)))
@@ -293,9 +293,9 @@ class RecipientCounts:
 
 
 def count_recipients(session: Session, edition: Edition, settings: Settings, *, now: datetime) -> RecipientCounts:
-    """Count the subscribers whom an edition will be sent to if it's planned at its send time, or now if that has passed.
+    """Count the subscribers who will get an edition if it's planned at its send time, or now if that has passed.
 
-    If another edition of the month was sent before, subscribers who want one a month are counted as having had it.
+    If another edition was sent earlier in the month, monthly subscribers are counted as having gotten it.
     """
     if edition.is_breaking_news:
         news_audience = count_breaking_news_recipients(session, settings, now)
@@ -316,7 +316,7 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
             recipients += people
         else:
             skipped += people
-    # Editions pause, too, for subscribers whose preferences can't be read.
+    # Editions are also paused for subscribers whose preferences can't be read.
     return RecipientCounts(recipients, total - recipients - skipped, skipped)
 
 

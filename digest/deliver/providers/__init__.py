@@ -1,1 +1,1 @@
-"""The providers: one folder each, found by `registry`."""
+"""The providers, one folder each, found by `registry`."""

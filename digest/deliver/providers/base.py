@@ -1,6 +1,6 @@
-"""What passes between sending and a provider: a message for one person, and its outcome.
+"""The interface between sending and a provider: a message for one person, and its outcome.
 
-Replies of servers are stored scrubbed of addresses. Several connections may share a batch.
+Servers' replies are stored without addresses. Several connections may share a batch.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,22 @@ from digest.deliver.events.failure_causes import FailureCause
 
 
 class HandoverStatus(StrEnum):
-    """The result of handing one message over."""
+    """The result of handing over one message."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"  # for good: this message is not offered again
-    TRY_LATER = "later"  # not accepted now; another try may be
-    UNCERTAIN = "uncertain"  # it left, and no answer came: only evidence or an admin may repeat it
-    NOT_TRIED = "untouched"  # it never left: it waits as before
+    REFUSED = "refused"  # permanently: this message isn't offered again
+    TRY_LATER = "later"  # not accepted now, but may be later
+    UNCERTAIN = "uncertain"  # it was sent, but no answer came: only evidence or an admin may have it sent again
+    NOT_TRIED = "untouched"  # it wasn't sent, and waits as before
 
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """The result for one message; `reply` is scrubbed of addresses (`replies.scrub_addresses`).
+    """The result for one message; `reply` has no addresses (`server_replies.scrub_addresses`).
 
-    A refusal that `may_blame_message` may be about the message rather than this subscriber; with `blames_domain`, rather about
-    what the receiving domain thinks of us. `cause` is what a refusal says about the address, None if only the reply's codes
-    tell. With `slows_domain`, the domain asks for fewer messages.
+    `may_blame_message` marks a refusal that may be due to the message rather than the subscriber, and `blames_domain`
+    one that may be due to our reputation with the recipient's domain. `cause` is what a refusal says about the address,
+    or None if only the reply's codes say. `slows_domain` means that the domain asks for fewer messages.
     """
 
     result: HandoverStatus
@@ -46,10 +46,11 @@ LEASE_EXPIRED = "this process was silent for too long, so it didn't send the mes
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """The outcomes of a batch, in its order, and what they mean for the whole run.
+    """The outcomes of a batch, in order, and their consequences for the run.
 
-    `stop_reason` is empty, or says why nothing more should be handed over, and what to do. For `wait_seconds` nothing should
-    be handed over. `is_busy` means that the server takes nothing for now: a pause of seconds may be enough.
+    `stop_reason` says why nothing more should be handed over, and what to do; it's empty if sending can go on. Nothing
+    should be handed over for `wait_seconds`. `is_busy` means that the server accepts nothing for now, perhaps only for
+    seconds.
     """
 
     outcomes: tuple[MessageOutcome, ...]
@@ -60,56 +61,56 @@ class BatchOutcome:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """One message for one person, ready to be handed over."""
+    """A message for one person, ready to be handed over."""
 
-    delivery_id: str  # the opaque id
+    delivery_id: str  # opaque
     outbox_folder: Literal["edition", "notice", "test"]
     template: MessageTemplate
     placeholders: PlaceholderValues
-    bounce_address: str = ""  # see `return_path.make_return_path`; empty: the sender's address
+    bounce_address: str = ""  # see `return_path.make_return_path`; if empty, the sender's address
 
     @property
     def address(self) -> str:
-        """The one recipient."""
+        """The only recipient."""
         return self.placeholders.to
 
     @property
     def return_path(self) -> str:
-        """Where bounces go (RFC 5321, section 4.4)."""
+        """The address for bounces (RFC 5321, section 4.4)."""
         return self.bounce_address or self.template.sender_address
 
     def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
-        """Return the finished bytes (RFC 5322, section 2.1), the same at every call but for the signature's time."""
+        """Return the finished message (RFC 5322, section 2.1), always the same except for the signature's time."""
         if signer:
             return splice_signed_message(self.template, self.placeholders, signer)
         return splice_message(self.template, self.placeholders)
 
 
 class HandoverRecorder(Protocol):
-    """Where a provider marks how far each message of a batch is: it counts if the process is killed.
+    """Records a provider's progress with each message of a batch, in case the process is killed.
 
-    At the beginning of a batch no message has left. A provider that hands a message over without its `mark_dot` has it
-    sent again after a kill.
+    At the beginning of a batch, no message has been sent. A message handed over without `mark_dot` would be sent again
+    after a kill.
     """
 
     def mark_begun(self, message: OutgoingMessage) -> None:
-        """Mark that a message has not left after all, and none of it can arrive."""
+        """Record that a message wasn't sent after all, and that none of it can arrive."""
         ...
 
     def mark_dot(self, message: OutgoingMessage) -> bool:
-        """Mark that a message leaves now: right before what completes it is written, with SMTP its final dot.
+        """Record that a message is being sent, right before completing it: with SMTP, before the final dot.
 
-        Return False if it must not leave: this process was silent for too long, and another may have taken the message over.
+        Return False if it mustn't be sent because this process was silent for too long and another may have taken over.
         """
         ...
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
-        """Mark what came of a message, as soon as that is known."""
+        """Record the outcome of a message as soon as it's known."""
         ...
 
 
 class Provider(Protocol):
-    """An open provider. It serves one thread."""
+    """An open provider, for one thread."""
 
     @property
     def name(self) -> str:
@@ -118,31 +119,32 @@ class Provider(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """How many messages to give it at once.
+        """The number of messages to hand over at once, at least one.
 
-        It may change with each outcome, and is never less than one.
+        It may change with each outcome.
         """
         ...
 
     @property
     def batch_timeout(self) -> float:
-        """The longest that handing over one batch may take, in seconds."""
+        """The longest time that handing over a batch may take, in seconds."""
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Hand messages over, each to its one recipient, and mark how far each is. Failures are outcomes, not exceptions."""
+        """Hand over messages, each to its recipient, and record progress; failures are outcomes, not exceptions."""
         ...
 
     def close(self) -> None:
-        """Close all connections; failures are ignored, and closing twice is fine."""
+        """Close all connections. Failures are ignored, and closing twice is allowed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedMessages:
-    """Messages that a provider is done with, and what came of them, in the same order.
+    """Messages that a provider has finished, and their outcomes, in the same order.
 
-    It gives `returned` ones back untouched, for lack of a connection. They may be offered again once consent was asked again.
+    `returned` messages come back untried for lack of a connection. They may be offered again after consent is checked
+    again.
     """
 
     messages: Sequence[OutgoingMessage]
@@ -152,22 +154,22 @@ class FinishedMessages:
 
 @runtime_checkable
 class StreamingProvider(Provider, Protocol):
-    """A provider that takes further messages while it is at others: no message waits for another's outcome."""
+    """A provider that accepts more messages while handing over others, so none waits for another's outcome."""
 
     def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
-        """Take messages: with those that it has already, no more than its `batch_size` when it last reported."""
+        """Accept messages. Together with those it already has, they mustn't exceed its last reported `batch_size`."""
         ...
 
     def await_outcomes(self, wake_file: int) -> FinishedMessages:
-        """Hand over what it has until it is done with some of it, or `wake_file` can be read: then return nothing.
+        """Hand over messages until some are finished, or until `wake_file` is readable, and then return no messages.
 
-        After an exception, nothing leaves that wasn't marked as leaving before.
+        After an exception, no message is sent that wasn't already marked as being sent.
         """
         ...
 
 
 class ParallelProvider:
-    """Shares batches out over providers of one kind, at least one, each in a thread of its own."""
+    """Distributes batches over one or more providers of one kind, each in a separate thread."""
 
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)
@@ -177,7 +179,7 @@ class ParallelProvider:
         self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Hand the messages over, dealt out in turn; the outcomes are in the order of the messages."""
+        """Hand over the messages, distributed round-robin; the outcomes are in the order of the messages."""
         count = len(self.providers)
         futures = [
             self._executor.submit(provider.send_batch, messages[start::count], marks)
@@ -192,12 +194,12 @@ class ParallelProvider:
         )
 
     def close(self) -> None:
-        """Close them all."""
+        """Close all of the providers."""
         for provider in self.providers:
             provider.close()
         self._executor.shutdown()
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return the connections of a provider, each a provider for one thread."""
+    """Return a provider's connections, each a provider for one thread."""
     return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

@@ -1,4 +1,4 @@
-"""How long the certificate of a server is valid, as the doctor judges it."""
+"""The validity of a server's certificate, as judged by the doctor."""
 
 import ssl
 from collections.abc import Mapping
@@ -8,18 +8,18 @@ from typing import Any
 from digest.deliver.providers.kind import DoctorFinding
 from subscribers.phrases import count_with_noun
 
-FEW_DAYS, MANY_DAYS = 7, 21  # days that a certificate must be valid for, and should be
+FEW_DAYS, MANY_DAYS = 7, 21  # days of validity required, and recommended
 
 
 def read_certificate_end(certificate: Mapping[str, Any] | None) -> datetime | None:
-    """Read until when a certificate is valid from what `getpeercert` gives; None without one."""
+    """Return when a certificate expires, from the result of `getpeercert`, or None without one."""
     if not certificate:
         return None
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
 
 
 def judge_certificate(check: str, server: str, valid_until: datetime | None, now: datetime) -> DoctorFinding:
-    """Judge a certificate that TLS accepted, by the days that it has left."""
+    """Return a finding about a certificate that TLS accepted, by the days until it expires."""
     if valid_until is None:
         return DoctorFinding(check, "ok", f"{server} responds, without TLS")
     days = (valid_until - now).days

@@ -1,11 +1,11 @@
-"""What the product asks of a provider: each folder declares one `ProviderKind` named KIND in its module `kind`.
+"""The declaration of a provider: each folder has a `ProviderKind` named KIND in its module `kind`.
 
-`open`, `leaves_machine`, the three descriptions, and the form of `digest setup` are required; webhook, suppression lists
-and erasure are None where a provider has no such thing. Secrets and other variables of its own are declared as data, in
-`variables.toml` beside it, where the settings find them. Importing a `kind` must be cheap: it happens at every start.
+`open`, `leaves_machine`, the three descriptions, and the form of `digest setup` are required. The webhook, suppression
+lists, and erasures are None if the provider doesn't have them. A provider's secrets and other variables are declared in
+its `variables.toml`, where the settings find them. Importing a `kind` must be cheap, since it happens at every start.
 """
 
-from __future__ import annotations  # the types of its fields are imported by the providers alone
+from __future__ import annotations  # only the providers import the types of its fields
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -35,10 +35,10 @@ FindingSeverity = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """One thing that `digest doctor` looked at by the check of that name: how it is and, where it is not well, what to do.
+    """A result of one of the checks of `digest doctor`: the state, and a remedy if there's a problem.
 
-    Without a `remedy` the check's own is given. Unless it `is_exposure`, an error keeps what depends on the check from working.
-    One that `is_unexamined` says why the check couldn't look.
+    Without a `remedy`, the check's default is shown. Unless `is_exposure` is set, an error prevents what depends on the
+    check from working. `is_unexamined` marks a finding that says why the check couldn't run.
     """
 
     check: str
@@ -50,17 +50,17 @@ class DoctorFinding:
 
     @property
     def sentence(self) -> str:
-        """What is so and what to do, in one text."""
+        """The message and the remedy, as one text."""
         return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderWebhook:
-    """Where a provider posts its events, at `/hooks/<name>`.
+    """The webhook to which a provider posts events, at `/hooks/<name>`.
 
-    `refusal_reason` takes the settings, a function that gives a header field by its name, the raw body and the time, and returns why the post is
-    not proved to be the provider's, for the log alone; empty where it is. `parse_body` takes a proved body and the time of its
-    arrival, and returns its events, or None where it cannot be read; it raises nothing.
+    `refusal_reason` takes the settings, a function that returns a header's value by name, the raw body, and the time.
+    It returns why a post isn't authentic, for the log only, or an empty string. `parse_body` takes an authentic body
+    and its time of arrival, and returns its events, or None if it can't be parsed; it doesn't raise errors.
     """
 
     refusal_reason: Callable[[Settings, Callable[[str], str | None], bytes, datetime], str]
@@ -71,7 +71,7 @@ class ProviderWebhook:
 class SuppressionPullResult:
     """The result of reading a provider's suppression lists.
 
-    `feedback_counts` counts people whose state changed; `troubles` name the lists that could not be read whole.
+    `feedback_counts` counts the people whose state changed; `troubles` name the lists that couldn't be read completely.
     """
 
     provider_title: str
@@ -81,33 +81,33 @@ class SuppressionPullResult:
     troubles: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Describe the result in one line."""
+        """Return a one-line description of the result."""
         changes = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items()))
         counts = f"{self.entries:,} entries, {self.matched_people:,} for people on this list"
         return "; ".join([f"{self.provider_title}'s lists: {changes or 'nobody new'} ({counts})", *self.troubles])
 
 
 class SuppressionPuller(Protocol):
-    """Apply what is new on a provider's suppression lists to our people. Repeating it changes nothing."""
+    """Applies new entries of a provider's suppression lists to subscribers. Idempotent."""
 
     def __call__(
         self, database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
     ) -> SuppressionPullResult:
-        """Read the lists.
+        """Read the lists, and apply their new entries.
 
         Raises:
-            ProviderSettingsError: the settings do not open the provider's API.
-            OSError: the departure log could not be written; what is not applied yet is read again.
+            ProviderSettingsError: the settings don't give access to the provider's API.
+            OSError: the unsubscribe log couldn't be written; unapplied entries will be read again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SuppressionLists:
-    """A provider's lists of addresses that it does not deliver to any more.
+    """A provider's lists of addresses that it no longer delivers to.
 
-    `pull` saves what it couldn't read (`save_pull_troubles`); `reset_positions` makes the next pull read the lists from their
-    beginning.
+    `pull` stores which lists it couldn't read (`save_pull_troubles`). `reset_positions` makes the next pull read the
+    lists from the beginning.
     """
 
     pull: SuppressionPuller
@@ -116,10 +116,10 @@ class SuppressionLists:
 
 @dataclass(frozen=True, slots=True)
 class ErasureOutcome:
-    """The provider's answer to one request for erasure.
+    """The provider's answer to an erasure request.
 
-    `reference` is its own id of the request, where it gives one. `trouble` is empty where it accepted; else it says why not and
-    what to do, without the address, and `concerns_all` whether any other address would fare the same.
+    `reference` is its ID for the request, if any. `trouble` is empty if the request was accepted; otherwise it says why
+    not and what to do, without the address. `concerns_all` says whether requests for other addresses would fail, too.
     """
 
     reference: str = ""
@@ -129,10 +129,11 @@ class ErasureOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProviderErasures:
-    """How a provider is asked to erase an address that it got from us.
+    """The means of asking a provider to erase an address that it got from us.
 
-    `recipient_prefix` begins what `describe_recipient` returns, whatever the settings. `open_eraser` returns what asks for
-    one address, or None where the settings give no access; it raises `ProviderSettingsError` where they are wrong.
+    `recipient_prefix` begins every text that `describe_recipient` returns. `open_eraser` returns a function that
+    requests the erasure of one address, or None if the settings give no access; it raises `ProviderSettingsError` if
+    they're wrong.
     """
 
     recipient_prefix: str
@@ -142,7 +143,7 @@ class ProviderErasures:
 
 @dataclass(frozen=True, slots=True)
 class MailServerCheckResult:
-    """What a mail server said of itself: its name in answer to EHLO, and until when its certificate is valid."""
+    """A mail server's name, from its answer to EHLO, and the expiration of its certificate."""
 
     name: str
     valid_until: datetime | None
@@ -150,10 +151,10 @@ class MailServerCheckResult:
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server that hands our mail to the world, with a return path of ours.
+    """The server that our email is submitted to, with our own return path.
 
-    `host` returns its name by the settings. `examine` connects, secures and signs in, and hands nothing over; it takes whom
-    TLS trusts and how many seconds a step may take, and raises an `ApplicationError` where that fails.
+    `host` returns its name from the settings. `examine` connects and signs in without handing anything over. It takes
+    the TLS context and a timeout in seconds for each step, and raises an `ApplicationError` if it fails.
     """
 
     host: Callable[[Settings], str]
@@ -162,11 +163,11 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccount:
-    """The account with a provider who mails for us, with a return path of its own.
+    """The account with a provider that sends our email with the provider's return path.
 
-    `findings` asks the account how it is set, for `digest doctor --online`; it takes how many seconds a step may take.
-    `is_authenticated` says whether the provider signs and bounces in the name of a domain; else that domain's SPF must hold
-    `spf_include`.
+    `findings` checks the account's settings for `digest doctor --online`, given a timeout in seconds for each step.
+    `is_authenticated` says whether the provider signs and bounces for a domain; otherwise, the domain's SPF record must
+    contain `spf_include`.
     """
 
     findings: Callable[[Settings, float], Iterable[DoctorFinding]]
@@ -176,10 +177,11 @@ class ProviderAccount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderKind:
-    """One provider as the rest of the product sees it.
+    """A provider as the rest of the product sees it.
 
-    `name` stands in delivery rows, stored payloads and the webhook's URL, and never changes; `title` is for people. The
-    schemes of `url_examples` select the provider in DIGEST_MAIL_URL. `open` raises `ProviderSettingsError`.
+    `name` is stored in deliveries and payloads and is part of the webhook's URL, so it never changes; `title` is shown
+    to people. The schemes of `url_examples` select the provider in DIGEST_MAIL_URL. `open` raises
+    `ProviderSettingsError`.
     """
 
     name: str
@@ -189,18 +191,18 @@ class ProviderKind:
     leaves_machine: Callable[[Settings], bool]
     describe_recipient: Callable[
         [Settings, SubscriberLanguage], str
-    ]  # who got one message, for the list of disclosures
+    ]  # the recipient of one message, for the list of disclosures
     describe_address_recipients: Callable[
         [Settings, SubscriberLanguage], tuple[str, ...]
-    ]  # who gets addresses, for the privacy page
+    ]  # the recipients of addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     setup_form: type[ProviderSetupAnswers]
-    # What to do, by the check of `digest doctor` that wants it, such as "provider-account".
+    # Remedies by check of `digest doctor`, such as "provider-account".
     remedies: Mapping[str, str] = field(default_factory=dict)
-    # Ends the sentence "whoever got it already, gets it twice".
+    # Ends a sentence that says who would get a message twice.
     resend_risk: str = ", unless their mail server recognizes the unchanged Message-ID, as many do."
-    acceptance_is_arrival: bool = False  # nothing more will be reported of an accepted message that arrived
-    max_event_delay: timedelta = timedelta(0)  # how late an event may still be reported
+    acceptance_is_arrival: bool = False  # nothing more will be reported about an accepted message that arrived
+    max_event_delay: timedelta = timedelta(0)  # how late events may be reported
     webhook: ProviderWebhook | None = None
     suppressions: SuppressionLists | None = None
     erasures: ProviderErasures | None = None
@@ -209,24 +211,24 @@ class ProviderKind:
 
 
 class ProviderSettingsError(ApplicationError):
-    """No provider can be opened; the message lists every setting that is wrong or missing."""
+    """Raised when no provider can be opened; the message lists all wrong or missing settings."""
 
 
 def split_mail_url(settings: Settings) -> SplitResult:
-    """Split the URL; one that cannot be split comes back empty."""
+    """Return the parts of DIGEST_MAIL_URL, all empty if it can't be parsed."""
     try:
         url = urlsplit(settings.mail_url.get_secret_value())
-        _ = url.port  # reading it is what checks it
+        _ = url.port  # raises an error if it's invalid
     except ValueError:
         return SplitResult("", "", "", "", "")
     return url
 
 
 def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str, str]:
-    """Read the options after `?`, with `defaults` for those that are missing.
+    """Return the options after `?`, with `defaults` for missing ones.
 
     Raises:
-        ProviderSettingsError: an option is not among the defaults.
+        ProviderSettingsError: an option isn't among the defaults.
     """
     url_options = {key: values[-1] for key, values in parse_qs(url.query, keep_blank_values=True).items()}
     if unknown := sorted(url_options.keys() - defaults.keys()):
@@ -239,10 +241,10 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
 
 
 def parse_count(text: str, maximum: int, name: str) -> int:
-    """Read the option `name`, a number from 1 to `maximum`.
+    """Parse the option `name`, a number from 1 to `maximum`.
 
     Raises:
-        ProviderSettingsError: it is no such number.
+        ProviderSettingsError: it isn't such a number.
     """
     if not (text.isdigit() and 1 <= int(text) <= maximum):
         raise ProviderSettingsError(f"DIGEST_MAIL_URL: {name} must be a number from 1 to {maximum}")

@@ -1,4 +1,4 @@
-"""The providers, and the one place that selects one."""
+"""The list of providers, and the selection of the one in use."""
 
 from functools import cache
 from importlib import import_module
@@ -19,9 +19,9 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def load_provider_kinds() -> tuple[ProviderKind, ...]:
-    """Return every provider: those that write files first, then mail servers, then services.
+    """Return all providers: first those that write files, then mail servers, then services.
 
-    Each is a folder beside this module, whose module `kind` declares it.
+    Each is a folder beside this module, with a module `kind` that declares it.
     """
     kinds = [_load_kind(folder) for folder in _list_folders()]
     return tuple(sorted(kinds, key=lambda kind: (bool(kind.account), bool(kind.mail_server), kind.name)))
@@ -37,12 +37,12 @@ def _load_kind(folder: str) -> ProviderKind:
 
 
 def find_provider(name: str) -> ProviderKind | None:
-    """Find the provider of that name; None where there is none."""
+    """Return the provider with a name, or None if there isn't one."""
     return next((kind for kind in load_provider_kinds() if kind.name == name), None)
 
 
 def is_provider_in_use(kind: ProviderKind, settings: Settings) -> bool:
-    """Whether `DIGEST_MAIL_URL` selects this provider."""
+    """Return whether `DIGEST_MAIL_URL` selects this provider."""
     scheme = split_mail_url(settings).scheme
     return any(example.startswith(f"{scheme}:") for example in kind.url_examples)
 
@@ -51,10 +51,10 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     """Return the provider that `DIGEST_MAIL_URL` selects.
 
     Raises:
-        ProviderSettingsError: the URL cannot be read, or its scheme is no provider's.
+        ProviderSettingsError: the URL can't be parsed, or no provider has its scheme.
     """
     scheme = split_mail_url(settings).scheme
-    # Mostly the first is the one, and no other is imported: a send starts sooner.
+    # The first is usually the right one. Not importing the others makes a send start sooner.
     for folder in sorted(_list_folders(), key=lambda folder: not scheme.startswith(folder)):
         kind = _load_kind(folder)
         if is_provider_in_use(kind, settings):
@@ -73,12 +73,12 @@ def provider_in_use(settings: Settings) -> ProviderKind:
 
 
 def write_provider_remedy(check: str) -> str:
-    """Return what providers say to do about a finding of the doctor's check of that name, one after the other."""
+    """Return the providers' remedies for a finding of one of the doctor's checks, joined."""
     return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 
 
 def writes_files(settings: Settings) -> bool:
-    """Return whether `DIGEST_MAIL_URL` has all mail written into files; not where it cannot be read."""
+    """Return whether `DIGEST_MAIL_URL` selects the outbox; False if it can't be parsed."""
     try:
         return provider_in_use(settings).name == "outbox"
     except ProviderSettingsError:
@@ -88,11 +88,11 @@ def writes_files(settings: Settings) -> bool:
 def open_provider(settings: Settings) -> "Provider":
     """Open the provider that `DIGEST_MAIL_URL` selects; the caller closes it.
 
-    A message that leaves this machine must say who sends it, from where, and how to leave: such a provider opens only with a
-    postal address, a sender of one's own and an https base URL.
+    A provider that sends messages beyond this machine requires a postal address, a real sender address, and an https
+    base URL, since messages have to identify the sender and say how to unsubscribe.
 
     Raises:
-        ProviderSettingsError: the URL cannot be read, or something is missing; no password is in the message.
+        ProviderSettingsError: the URL can't be parsed, or a setting is missing; the message contains no password.
     """
     kind = provider_in_use(settings)
     problems = list_sender_problems(settings) if kind.leaves_machine(settings) else []
@@ -102,13 +102,16 @@ def open_provider(settings: Settings) -> "Provider":
 
 
 def describe_data_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
-    """Say in words who got a message, by the name of the provider in its delivery's row."""
+    """Return a description of who got a message, from the provider's name in its delivery."""
     kind = find_provider(provider_name) or next(kind for kind in load_provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
 def translate_recipient_description(described: str, settings: Settings, language: SubscriberLanguage) -> str:
-    """Say in another language who got a message, of what `describe_data_recipient` wrote down in English; what others wrote stays."""
+    """Return a recipient's description in another language, given the one that `describe_data_recipient` returned.
+
+    Descriptions that aren't a provider's are translated as they are, if possible.
+    """
     for kind in load_provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
             return kind.describe_recipient(settings, language)
@@ -116,22 +119,25 @@ def translate_recipient_description(described: str, settings: Settings, language
 
 
 def describe_address_recipients(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
-    """Say who gets to know readers' addresses, a sentence each, by the provider in use."""
+    """Return sentences that say who gets subscribers' addresses, given the provider in use."""
     try:
         kind = provider_in_use(settings)
-    except ProviderSettingsError:  # nothing can be sent, so nobody gets any
+    except ProviderSettingsError:  # nothing can be sent, so no one gets any
         kind = load_provider_kinds()[0]
     return kind.describe_address_recipients(settings, language)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:
-    """Find the lists of the provider in use, else of the first that keeps any: its settings may still be there."""
+    """Return the suppression lists of the provider in use, or else of the first that has any.
+
+    The settings of a provider that was used before may still be there.
+    """
     kinds = sorted(load_provider_kinds(), key=lambda kind: not is_provider_in_use(kind, settings))
     return next(kind.suppressions for kind in kinds if kind.suppressions)
 
 
 def list_sender_problems(settings: Settings) -> list[str]:
-    """List what forbids sending beyond this machine: settings that are empty or still an example."""
+    """Return the settings that prevent sending beyond this machine, because they're empty or examples."""
     sender = settings.file.sender
     checks = (
         (

@@ -1,4 +1,4 @@
-"""The base of what `digest setup` asks for a provider, and of what follows from the answers."""
+"""The base class of a provider's questions in `digest setup`, and of what follows from the answers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from digest.settings.values import SettingsTable
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One thing to do: what and why, and the lines to type or to enter elsewhere."""
+    """A thing to do: what and why, and the lines to enter."""
 
     title: str
     lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Write it as a paragraph, with its lines indented."""
+        """Return the step as a paragraph, with its lines indented."""
         return "\n  ".join((self.title, *self.lines))
 
 
 @dataclass(frozen=True, slots=True)
 class SecretAnswer:
-    """Marks the type of an answer that is a secret."""
+    """Marks an answer's type as secret."""
 
 
 def check_environment_file_text(text: str) -> str:
-    """Check a text that has to fit between the quotes of `digest.env`.
+    """Check that a text fits between the quotes of `digest.env`.
 
     Raises:
-        ValueError: it has quotes, backslashes, or characters that can't be printed.
+        ValueError: it contains quotation marks, backslashes, or unprintable characters.
     """
     if any(character in "'\"\\" or not character.isprintable() for character in text):
         raise ValueError("Enter one line without quotation marks or backslashes.")
@@ -45,34 +45,34 @@ SecretText = Annotated[EnvironmentFileText, SecretAnswer()]
 class ProviderSetupAnswers(SettingsTable):
     """The answers about one provider.
 
-    A field is a question: its title is the text, and its name begins with the provider's. Without a default, it has to be
-    answered. A field that is named like a variable of the provider (`variables.toml`) is kept in that variable.
+    A field is a question. Its title is the text, and its name begins with the provider's. Without a default, an answer
+    is required. A field named like one of the provider's variables (`variables.toml`) is stored in that variable.
     """
 
-    words: ClassVar[str]  # how the question for the provider lists it
-    plain_url: ClassVar[str]  # of `DIGEST_MAIL_URL`, where no answer is a part of it
-    sends: ClassVar[bool] = True  # email leaves this machine
-    feedback_steps: ClassVar[tuple[SetupStep, ...]] = ()  # what makes bounces and complaints come in
+    words: ClassVar[str]  # the provider's name in the list of choices
+    plain_url: ClassVar[str]  # the value of `DIGEST_MAIL_URL` if no answer is part of it
+    sends: ClassVar[bool] = True  # whether email leaves this machine
+    feedback_steps: ClassVar[tuple[SetupStep, ...]] = ()  # how to receive bounces and complaints
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """Return the names of the variables that answers are kept in, by the answer's key."""
+        """Return the environment variables that store answers, by the answer's key."""
         return {key: f"DIGEST_{key.upper()}" for key in cls.model_fields if key in Settings.model_fields}
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
-        """Return whether a question makes sense after the answers before it."""
+        """Return whether to ask a question, given the previous answers."""
         del key, answers
         return True
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Return what is proposed where nothing is known, from the answers before; None: nothing can be."""
+        """Return the proposed answer, given the previous answers, or None."""
         del key, answers
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the answers that present settings have, apart from `variables`."""
+        """Return the answers in the current settings, except `variables`."""
         del settings
         return {}
 
@@ -83,7 +83,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @property
     def server_host(self) -> str:
-        """The mail server that hands our email to the world; empty where it's the provider's."""
+        """The mail server that our email is submitted to; empty if it's the provider's."""
         return ""
 
     @property
@@ -97,6 +97,6 @@ class ProviderSetupAnswers(SettingsTable):
         return ""
 
     def account_steps(self, sender_domain: str, base_url: str) -> Iterable[SetupStep]:
-        """Return what to do in the provider's account before anything is sent."""
+        """Return the steps to take in the provider's account before sending."""
         del sender_domain, base_url
         return ()

@@ -1,4 +1,4 @@
-"""DKIM for the providers whose messages we sign ourselves."""
+"""DKIM signing for the providers whose messages we sign ourselves."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,11 +12,14 @@ from digest.settings.setting_lines import advise_key_change, advise_variable_cha
 
 _CHECK_RECORD = "to check the DNS record, run 'digest doctor --online'"
 _CHECK_MESSAGE = "to check a received email, run 'digest doctor MESSAGE --online'"
-SIGNING_THREADS = 2  # with RSA-2048, they sign about 8,000 messages a second, more than one thread sends
+SIGNING_THREADS = 2  # with RSA-2048, they sign about 8,000 messages per second, more than one thread sends
 
 
 class SigningThreads:
-    """Signs messages while others are sent: OpenSSL doesn't hold Python's lock. Without a signer, it signs nothing."""
+    """Signs messages in threads while others are sent, since OpenSSL releases the GIL.
+
+    Without a signer, messages aren't signed.
+    """
 
     def __init__(self, signer: DkimSigner | None) -> None:
         self._signer = signer
@@ -24,30 +27,30 @@ class SigningThreads:
         self._begun: dict[int, Future[bytes]] = {}  # by the id() of each message, until it's forgotten
 
     def begin(self, messages: Sequence[OutgoingMessage]) -> None:
-        """Begin to sign messages that are sent soon."""
+        """Start signing messages that will be sent soon."""
         for message in messages if self._signer else ():
             self._begun[id(message)] = self._threads.submit(message.to_bytes, self._signer)
 
     def finish(self, message: OutgoingMessage) -> bytes:
-        """Return the finished message, signed now if that wasn't begun."""
+        """Return the finished message, signing it now if that wasn't started."""
         begun = self._begun.get(id(message))
         return begun.result() if begun else message.to_bytes(self._signer)
 
     def forget(self, message: OutgoingMessage) -> None:
-        """Forget a message that is sent, or isn't sent after all."""
+        """Discard the signature of a message that was sent, or won't be."""
         if begun := self._begun.pop(id(message), None):
             begun.cancel()
 
     def forget_all(self) -> None:
-        """Forget everything that was begun."""
+        """Discard all signatures."""
         self._begun.clear()
 
 
 def load_provider_signer(settings: Settings) -> DkimSigner | None:
-    """Load the signer of the settings; None where messages are not signed.
+    """Load the signer from the settings; return None if messages aren't signed.
 
     Raises:
-        ProviderSettingsError: the key cannot be used.
+        ProviderSettingsError: the key can't be used.
     """
     try:
         return load_signer(settings)
@@ -88,7 +91,7 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
 
 
 def _describe_signing(settings: Settings) -> str:
-    """Say how to sign with a new key."""
+    """Return instructions for signing with a new key."""
     domain = settings.file.sender.address.rpartition("@")[2].lower()
     file = settings.settings_place.parent / "dkim.pem"
     return (

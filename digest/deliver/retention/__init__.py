@@ -1,1 +1,1 @@
-"""What goes after a set time, and what is passed on when somebody is erased."""
+"""Retention limits, and passing erasures on."""

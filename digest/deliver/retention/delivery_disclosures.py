@@ -1,9 +1,9 @@
-"""A person's deliveries as disclosures: listed, turned into totals once they are old, and after an erasure.
+"""A person's deliveries as disclosures: listed, aggregated when they're old, and anonymized by an erasure.
 
-Each that reached handing over says who got an address, for what, when, under which id. Deliveries that were kept long enough
-become totals, by purpose for the delivery counts, by reader for the reader; their events are deleted with them. The counts of
-an old edition balance as before, and a reader's page counts as many disclosures as before: see
-docs/decisions/0019-the-provider.md. Those of an erased person stay countable, and lead to nobody.
+Each delivery that was handed over says who got an address, for what, when, and under which ID. After the retention
+period, deliveries become totals: by purpose for the delivery counts, and by subscriber for their own page. Their events
+are deleted with them. The counts of an old edition and of a subscriber's disclosures don't change; see
+docs/decisions/0019-the-provider.md. An erased person's deliveries are still counted, but lead to no one.
 """
 
 from collections import Counter
@@ -60,15 +60,15 @@ _PURPOSE_TEXTS = {
     "restored": mark_message("To tell you that your subscription was restored"),
 }
 
-NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to readers
+NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to subscribers
 
 
 def list_delivery_disclosures(
     session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
-    """List the mails to one person that were handed over, latest first: that is when the address was disclosed.
+    """Return the emails to a person that were handed over, which is when their address was disclosed, latest first.
 
-    Old ones are among the totals that `subscribers.consent.disclosures` gives.
+    Old ones are part of the totals in `subscribers.consent.disclosures`.
     """
     handed_over = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
     rows = list(session.scalars(handed_over.order_by(Delivery.handed_at.desc())))
@@ -96,13 +96,13 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
 
 
 def describe_email_purpose(purpose: str) -> str:
-    """Say what mails of a kind were for, the same words for each of them: as their total says it."""
+    """Return the purpose of a kind of email in words, which are the same for all emails of that kind."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
 
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
-    """Return the callback that erases a person from the deliveries, and queues the same at the providers that know them."""
+    """Return the callback that erases a person from the deliveries, and queues the erasure at their providers."""
 
     def erase(session: Session, number: int, address: Address | None) -> dict[str, int]:
         if address is not None:
@@ -113,10 +113,11 @@ def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> Forge
 
 
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
-    """Detach a person's deliveries from them: waiting ones are withdrawn, what their events quote is emptied.
+    """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
 
-    Return how many that were sealed lost their salt, as `ForgetElsewhere` does. The owner of a message that is being handed over at this moment still writes down its result. The address is
-    not needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
+    Return the number of sealed ones that lost their salt, as `ForgetElsewhere` does. The run that is handing over a
+    message at this moment still records its result. The address isn't needed here; see
+    `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
     del address
     released = sealed_rows.delete_row_salts(session, DELIVERIES, number)
@@ -134,18 +135,18 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
     return {DELIVERIES.name: released}
 
 
-_UNSYNCHRONIZED = {"synchronize_session": False}  # no object of the session is of these rows
-# Deliveries of one scan over the table, which has no index for their age: the oldest come first.
+_UNSYNCHRONIZED = {"synchronize_session": False}  # the session has no objects for these rows
+# Deliveries per table scan, oldest first, since there is no index by age.
 ROWS_PER_SCAN = 20_000
-ROWS_PER_TRANSACTION = 500  # some 30 ms on SQLite
+ROWS_PER_TRANSACTION = 500  # about 30 ms on SQLite
 _ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
 
 
 def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Settings, *, now: datetime) -> int:
-    """Add every finished delivery that is older than the settings say to the totals, and delete it; return how many.
+    """Add finished deliveries past the retention period to the totals, delete them, and return their number.
 
-    Nothing is counted twice: a page is counted and deleted in one transaction, which says so in the disclosure log. Cut short, the
-    next run does the rest.
+    Nothing is counted twice: a page is counted, deleted, and recorded in the disclosure log in one transaction. After
+    an interruption, the next run does the rest.
     """
     before = now - timedelta(days=settings.file.retention.delivery_days)
     aggregated = 0
@@ -153,7 +154,7 @@ def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Se
         with database.read() as session:
             old = _is_old_and_finished(session, before)
             scan = select(Delivery.id, Delivery.person, Delivery.sealed_in).where(old).limit(ROWS_PER_SCAN)
-            # Batch by batch: a page touches few of them.
+            # In batch order, so that a page touches few batches.
             rows = sorted(session.execute(scan), key=lambda row: row.sealed_in or 0)
         count = 0
         for start in range(0, len(rows), ROWS_PER_TRANSACTION):
@@ -162,14 +163,14 @@ def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Se
                 count += _aggregate_page(session, keys, page, old, settings, now)
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
-            # Events about no delivery of ours, once they are as old.
+            # Events about no delivery of ours, when they're as old.
             unmatched = StoredDeliveryEvent.delivery.is_(None) & (StoredDeliveryEvent.received_at < before)
             database.delete_in_batches(StoredDeliveryEvent, unmatched, size=ROWS_PER_TRANSACTION)
             return aggregated
 
 
 def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bool]:
-    """Select the deliveries that may go: none of an edition that is not over, however old."""
+    """Return the condition for deliveries that may be deleted, which excludes editions that aren't over."""
     ongoing = session.scalars(select(Edition.name).where(Edition.state.in_(_ONGOING_STATES)))
     purposes = [make_edition_delivery_purpose(name) for name in ongoing]
     long_ago = func.coalesce(Delivery.handed_at, Delivery.due_at) < before
@@ -184,9 +185,9 @@ def _aggregate_page(
     settings: Settings,
     now: datetime,
 ) -> int:
-    """Count and delete the rows of a page that nobody has locked; the next run takes the others."""
-    # People first, as an erasure does: a total's foreign key locks them anyway, and in the other order the two would
-    # wait for each other.
+    """Count and delete the unlocked rows of a page; the next run takes the others."""
+    # Lock people first, as an erasure does: a total's foreign key locks them anyway, and the opposite order could
+    # deadlock.
     people = select(Person.number).where(Person.number.in_({row.person for row in page} - {None}))
     session.execute(people.order_by(Person.number).with_for_update())
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
@@ -206,7 +207,7 @@ def _aggregate_page(
 
 
 def find_delivery_total_purpose(purpose: str) -> str:
-    """Return the purpose of the total that a delivery counts in: an edition's own, or that of all mails of a kind."""
+    """Return the purpose of a delivery's total: an edition's own, or one shared by all emails of a kind."""
     kind = purpose.partition(":")[0]
     return purpose if purpose == make_edition_delivery_purpose(purpose.partition(":")[2]) else kind
 
@@ -223,7 +224,7 @@ def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
 
 
 def _collect_disclosures(rows: Iterable[Any], settings: Settings) -> dict[disclosures.TotalKey, list[datetime]]:
-    """Return what was handed over, and when, by the totals that its subscriber sees; of nobody who is erased."""
+    """Return the times of handovers by the totals shown to each subscriber, without erased people."""
     times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:
         if row.person is not None and row.handed_at is not None:

@@ -1,6 +1,7 @@
-"""Deliveries, sealed once nothing of their edition is under way anymore; those of notices every night.
+"""Sealing of deliveries: an edition's once it's over, and the notices' every night.
 
-Nothing of this happens while an edition is sent: its rows are sealed afterwards, 500 a transaction. Cut short, the next run goes on.
+None of this happens while an edition is being sent; its rows are sealed afterward, 500 per transaction. After an
+interruption, the next run continues.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
 from subscribers.crypto.keys import KeyRing
 
 _SUBJECT = "CASE WHEN substr(purpose, 1, 8) = 'edition:' THEN purpose ELSE '' END"
-# A state isn't covered: late bounces change it. Whether and when an uncertain one left, nobody knows yet.
+# States aren't covered, since late bounces change them. For uncertain deliveries, it's unknown whether and when they
+# were sent.
 DELIVERIES = SealedTable(
     Delivery,
     "deliveries",
@@ -36,7 +38,7 @@ SEALED_TABLES: tuple[SealedTable, ...] = (DELIVERIES, *OWN_TABLES)
 
 
 def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
-    """Seal the deliveries of every finished edition, and those of notices; return how many."""
+    """Seal the deliveries of finished editions and of notices, and return their number."""
     disclosure_sealing.record_initial_totals(database, keys, DELIVERIES, now)
     with database.read() as session:
         closed = disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name)
@@ -50,14 +52,14 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
 def seal_edition(
     database: Database, keys: KeyRing, name: str, *, now: datetime, stopping: Callable[[], bool] = lambda: False
 ) -> int:
-    """Seal the deliveries of an edition that are over, and close it where none is left; return how many were sealed.
+    """Seal an edition's finished deliveries, close it if none are left, and return the number sealed.
 
-    Once `stopping` is true it goes no further; the next run does.
+    Once `stopping` returns True, it stops, and the next run continues.
     """
     purpose = make_edition_delivery_purpose(name)
     own = and_(Delivery.purpose == purpose, Delivery.sealed_in.is_(None))
     sealed, after = 0, 0
-    # By people, as the index of a purpose has them: a page never looks at those before it again.
+    # In the order of a purpose's index, so that a page never reads the ones before it again.
     while not stopping() and (page := _find_unsealed(database, and_(own, Delivery.person > after))):
         sealed += sealed_rows.seal_rows(database, keys, DELIVERIES, [row.id for row in page], subject=purpose, now=now)
         after = page[-1].person
@@ -72,9 +74,9 @@ def seal_edition(
 
 
 def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: datetime) -> list[str]:
-    """Take deliveries, which the caller has locked, out of their seals because they're sent again; return those that may be.
+    """Unseal deliveries, which the caller has locked, to send them again; return those that may be sent.
 
-    Once the edition is sent, `seal_edition` seals them anew.
+    Once the edition is sent, `seal_edition` seals them again.
     """
     return sealed_rows.take_rows_out_of_sealed_batches(session, keys, DELIVERIES, ids, now=now)
 
@@ -90,7 +92,7 @@ def _find_unsealed(database: Database, condition: ColumnElement[bool]) -> Sequen
 
 
 def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: ColumnElement[bool], now: datetime) -> None:
-    """Say in the log that an edition has no other deliveries than the sealed ones, where that is so."""
+    """Record in the log that an edition has no deliveries except the sealed ones, if that's true."""
     purpose = make_edition_delivery_purpose(name)
     with database.read() as session:
         if session.scalar(select(Delivery.id).where(unsealed).limit(1)) is not None:
@@ -99,7 +101,7 @@ def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: Colum
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_disclosure_log(session)
-        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # nobody plans it any longer
+        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # no one is planning it anymore
         if is_over and purpose not in disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name):
             closed = LogEntryDraft(LogEntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_log_entries(session, keys, [closed], now)

@@ -1,7 +1,8 @@
-"""What came of each edition, kept: handed over, refused, complained about, and in which hours it went.
+"""The stored results of each edition: messages handed over, refusals, complaints, and the hours of sending.
 
-An edition is counted every night for a month after its release, for bounces and complaints come late, and then stays as it is. The figures outlive its
-deliveries. Figures without a valid seal aren't shown, and the next night counts them anew.
+An edition is counted every night for a month after its send time, since bounces and complaints come late, and then
+stays unchanged. The figures outlive its deliveries. Figures without a valid seal aren't shown, and are counted again
+the next night.
 """
 
 from collections.abc import Sequence
@@ -18,12 +19,12 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.store.database import is_postgresql
 from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row
 
-COUNTED_FOR = timedelta(days=30)  # after the release
+COUNTED_FOR = timedelta(days=30)  # after the send time
 _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_edition_figures(database: Database, *, now: datetime) -> int:
-    """Count what came of the editions of the last month, and of older ones that nobody counted; return of how many."""
+    """Count the results of the last month's editions, and of older uncounted ones, and return their number."""
     with database.read() as session:
         stored_names = [
             figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))
@@ -41,7 +42,7 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
 
 
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
-    """Return what is kept of the last regular editions, the oldest first."""
+    """Return the stored figures of the last regular editions, oldest first."""
     regular = select(EditionFigures).where(EditionFigures.number != BREAKING_NEWS_NUMBER)
     newest_first = session.scalars(regular.order_by(EditionFigures.release_at.desc()))
     genuine = (figures for figures in newest_first if is_genuine_row(session, figures))
@@ -74,7 +75,7 @@ def _count_edition(session: Session, edition: Edition) -> dict[str, object]:
 
 
 def _hour_text(session: Session) -> ColumnElement[str]:
-    """Write the hour (UTC) of a delivery as "2026-11-20 11"."""
+    """Return an SQL expression for the hour (UTC) of a delivery, as in "2026-11-20 11"."""
     if is_postgresql(session):
         return func.to_char(func.timezone("UTC", Delivery.first_handed_at), "YYYY-MM-DD HH24")
     return func.substr(cast(Delivery.first_handed_at, String), 1, 13)

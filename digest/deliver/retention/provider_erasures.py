@@ -1,7 +1,7 @@
-"""Erasure at the providers: a provider that ever got the address of a person erased here is asked to erase it too.
+"""Erasures at providers: each provider that got the address of a person erased here is asked to erase it, too.
 
-The address is queued, encrypted, in the transaction that erases it everywhere else here. A nightly step forwards it;
-each try is a disclosure that names no person any more. See docs/decisions/0019-the-provider.md.
+The address is queued, encrypted, in the transaction that erases it elsewhere. A nightly job forwards it; each attempt
+is a disclosure that no longer names a person. See docs/decisions/0019-the-provider.md.
 """
 
 import base64
@@ -28,16 +28,16 @@ from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 from subscribers.store.models import DisclosureTotal
 
-ERASURE_KEPT_FOR = timedelta(days=30)  # an address that nobody takes is not kept for longer
-MAX_RETRY_DAYS = 4  # days between two tries
-NIGHT_SLACK = timedelta(hours=1)  # nights are not exactly a day apart
-MAX_ERASURES_PER_RUN = 500  # erasures a night, each with several requests
+ERASURE_KEPT_FOR = timedelta(days=30)  # an address that the provider doesn't accept isn't kept longer
+MAX_RETRY_DAYS = 4  # between two attempts
+NIGHT_SLACK = timedelta(hours=1)  # nightly runs aren't exactly a day apart
+MAX_ERASURES_PER_RUN = 500  # per night, each with several requests
 log = get_logger("erasures")
 
 
 @dataclass(slots=True)
 class ErasureReport:
-    """The result of one run: erasures that the provider accepted, that still wait, and that were given up after 30 days."""
+    """The result of one run: erasures that were accepted, that are waiting, and that were given up after 30 days."""
 
     provider_title: str
     accepted: int = 0
@@ -46,16 +46,16 @@ class ErasureReport:
     trouble: str = ""
 
     def __str__(self) -> str:
-        """Describe the result in one line."""
+        """Return a one-line description of the result."""
         given_up = f", {self.given_up:,} given up after {ERASURE_KEPT_FOR.days} days" if self.given_up else ""
         counts = f"erasures for {self.provider_title}: {self.accepted:,} passed on, {self.waiting:,} waiting{given_up}"
         return f"{counts}; {self.trouble}" if self.trouble else counts
 
 
 def queue_provider_erasures(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
-    """Queue the address of a person who is being erased, for each provider that got it from us; return whether any did.
+    """Queue a person's address for erasure at each provider that got it, and return whether any did.
 
-    Call it while the person's deliveries still lead to them.
+    Call it while the person's deliveries still refer to them.
     """
     providers = [kind for kind in load_provider_kinds() if _provider_knows_person(session, kind, number)]
     for provider in providers:
@@ -71,7 +71,7 @@ def queue_provider_erasures(session: Session, keys: KeyRing, number: int, addres
 
 
 def _provider_knows_person(session: Session, provider: ProviderKind, number: int) -> bool:
-    """Whether a provider that can erase was ever given an address of this person."""
+    """Return whether a provider that supports erasures ever got this person's address."""
     if provider.erasures is None:
         return False
     handed = (Delivery.transport == provider.name) & Delivery.handed_at.is_not(None)
@@ -95,10 +95,10 @@ def forward_erasures(
     now: datetime,
     limit: int = MAX_ERASURES_PER_RUN,
 ) -> ErasureReport:
-    """Forward at most `limit` due erasures to a provider, one address at a time; none while the installation is held.
+    """Forward up to `limit` due erasures to a provider, one address at a time; none while all sending is paused.
 
-    `erase` is None where the settings give no access: what is queued waits. `recipient` names the provider in the
-    disclosure of each try.
+    If `erase` is None because the settings give no access, queued erasures wait. `recipient` names the provider in the
+    disclosure of each attempt.
     """
     report = ErasureReport(provider.title, given_up=_give_up_old_erasures(database, provider, now))
     tried_count = 0
@@ -126,7 +126,7 @@ def forward_erasures(
 
 
 def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
-    """Describe, a sentence a provider, the erasures that it did not accept in two nights."""
+    """Yield a sentence for each provider about the erasures it hasn't accepted in two nights."""
     for name, count, first in session.execute(_select_stuck_erasures()):
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
@@ -137,7 +137,7 @@ def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
             )
 
 
-@cache  # every page of the desk asks
+@cache  # every desk page needs it
 def _select_stuck_erasures() -> Select[str, int, datetime]:
     return (
         select(ProviderErasure.provider, func.count(), func.min(ProviderErasure.asked_at))
@@ -150,7 +150,7 @@ def _select_stuck_erasures() -> Select[str, int, datetime]:
 def _claim_next_erasure(
     database: Database, provider: ProviderKind, recipient: str, now: datetime
 ) -> ProviderErasure | None:
-    """Claim the next erasure that is due, with its next try written down before this one begins."""
+    """Claim the next due erasure, storing the time of its next attempt before this one begins."""
     query = (
         select(ProviderErasure)
         .where(ProviderErasure.provider == provider.name, ProviderErasure.next_try_at <= now)
@@ -172,14 +172,14 @@ def _claim_next_erasure(
 
 
 def choose_erasure_retry_delay(tries: int) -> timedelta:
-    """Return the pause after so many tries: one night, two, then four."""
+    """Return the delay after that many attempts: one night, two, then four."""
     return timedelta(days=min(1 << min(tries - 1, 10), MAX_RETRY_DAYS)) - NIGHT_SLACK
 
 
 def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
         values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
-    except DecryptionError:  # a damaged row must not hold up those behind it
+    except DecryptionError:  # a damaged row mustn't hold up the ones after it
         log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(values["address"])
@@ -193,7 +193,7 @@ def _finish_erasure(database: Database, erasure: ProviderErasure, job: str, now:
 
 
 def _give_up_old_erasures(database: Database, provider: ProviderKind, now: datetime) -> int:
-    """Delete the addresses that a provider did not accept in 30 days, with a row in the audit log."""
+    """Delete the addresses that a provider hasn't accepted in 30 days, with an audit row for each."""
     with database.write() as session:
         old = list(
             session.scalars(

@@ -1,7 +1,7 @@
-"""Suppress addresses that fail again and again, judged every night from the events: no counter is kept that could be wrong.
+"""Nightly suppression of addresses that bounce repeatedly, judged from events rather than from stored counters.
 
-Only messages are judged that are old enough for no provider to report anything more about. So it does not matter in
-which order the events came.
+Only messages old enough that providers won't report anything more about them are judged, so the order of events doesn't
+matter.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,13 +29,13 @@ PEOPLE_PER_TRANSACTION = 200
 def suppress_repeated_bounces(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, *, now: datetime, lookback: timedelta
 ) -> int:
-    """Suppress everybody whose address has failed too often; return how many.
+    """Suppress all addresses that have bounced too often, and return their number.
 
-    What was handed over longer than `lookback` ago does not count. It is how long deliveries are kept, so that the
-    result does not depend on whether they were made totals already.
+    Messages handed over longer than `lookback` ago don't count. That's the retention period of deliveries, so the
+    result doesn't depend on whether they've been aggregated already.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     suppressed = after = 0
     max_event_delay = max(kind.max_event_delay for kind in registry.load_provider_kinds())
@@ -54,7 +54,7 @@ def suppress_repeated_bounces(
 
 
 def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
-    """Return the next people on the list with bounces of two messages or more."""
+    """Return the next subscribers with bounces of at least two messages."""
     query = (
         select(Delivery.person)
         .join(StoredDeliveryEvent, StoredDeliveryEvent.delivery == Delivery.id)
@@ -96,16 +96,16 @@ def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
 
 
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
-    """Return the result of one message; None where it is not known, or not the address's doing."""
+    """Return the result of one message, or None if it's unknown or not due to the address."""
     at = rows[0].handed_at or min(filter(None, (row.at for row in rows)), default=None)
     cause = _judge_message(rows)
     return None if at is None or cause is None else DeliveryAttempt(at, delivery_id, cause)
 
 
 def _judge_message(rows: Sequence[Any]) -> FailureCause | None:
-    """Return why a message failed by the address's doing, NONE where it arrived, and None where neither is known.
+    """Return why a message failed because of the address, NONE if it arrived, and None if that's unknown.
 
-    Over some providers a message arrived when they report so; others (a mail server) report nothing after they accepted it.
+    Some providers report arrivals; others, such as a mail server, report nothing after they accepted a message.
     """
     causes = {row.cause for row in rows}
     for cause in (FailureCause.HARD, FailureCause.SOFT):

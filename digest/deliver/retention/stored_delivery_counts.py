@@ -1,6 +1,6 @@
-"""The delivery counts of editions that went out long ago, kept: a list of editions need not count a million rows for each.
+"""Stored delivery counts of past editions, so that a list of editions doesn't have to count millions of rows.
 
-They are counted anew every night, for a late bounce may still change them, and where an admin settles a doubt.
+They're recounted every night, since late bounces may change them, and when an admin resolves uncertain deliveries.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 
 KEPT_COUNTS_KEY = "delivery counts"
-KEPT_AFTER = timedelta(days=8)  # after its release: what is newer is counted at each look
+KEPT_AFTER = timedelta(days=8)  # after the send time; newer editions are counted on demand
 _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_delivery_counts(database: Database, *, now: datetime) -> int:
-    """Count the deliveries of every edition that went out some time ago, and keep the counts; return of how many."""
+    """Store the delivery counts of editions sent some time ago, and return the number of editions."""
     over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
     with database.read() as session:
@@ -37,7 +37,7 @@ def store_delivery_counts(database: Database, *, now: datetime) -> int:
 
 
 def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> None:
-    """Count an edition anew where its counts are kept: what was settled shows at once."""
+    """Recount an edition if its counts are stored, so that a decision shows immediately."""
     stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
     if edition in stored_counts:
         session.flush()
@@ -46,7 +46,7 @@ def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> 
 
 
 def load_stored_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
-    """Return the kept counts by the names of their editions."""
+    """Return the stored counts by edition name."""
     stored_counts: Mapping[str, Any] = read_installation_state(session, KEPT_COUNTS_KEY) or {}
     return {
         name: DeliveryCounts(stored["planned"], {state: stored.get(str(state), 0) for state in DeliveryState})

@@ -1,1 +1,1 @@
-"""Handing messages over: claim, ask for consent again, send, record."""
+"""Sending: claiming deliveries, checking consent again, handing messages over, and recording the results."""

@@ -1,13 +1,13 @@
-"""Handing claimed deliveries over and recording what came of it: one path for editions, notices and test mails.
+"""Handing over claimed deliveries and recording the results, for editions, notices, and test emails.
 
-1. The caller reserves rows (`claims`).
-2. It asks again who may still get the message, and makes a `SendTask` of each delivery that may go.
-3. `HandoverRun.mark_handing_over` marks them as being handed over, in a commit that is durable before anything leaves.
-4. `compose_and_hand_over_batch` composes the messages and gives them to the provider. It may run in another thread.
-5. `HandoverRun.note_result` decides what becomes of each delivery; a refusal is an event too.
-6. `HandoverRun.write_results` writes that down, in the transaction of the next claim.
+1. The caller reserves rows (`delivery_claims`).
+2. It checks again who may get the message, and creates a `SendTask` for each delivery that may be sent.
+3. `HandoverRun.mark_handing_over` marks them as being handed over, in a durable commit before anything is sent.
+4. `compose_and_hand_over_batch` composes the messages and passes them to the provider, possibly in another thread.
+5. `HandoverRun.note_result` decides each delivery's new state; a refusal is also an event.
+6. `HandoverRun.write_results` stores the results, in the transaction of the next claim.
 
-After a fault, messages that had not left wait again. What may have left stays claimed until it is `uncertain`.
+After an error, unsent messages wait again. Those that may have been sent stay claimed until they're `uncertain`.
 """
 
 from collections import Counter
@@ -53,7 +53,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class SendTask:
-    """A claimed delivery that may go, and what composes its message; `variant` is the tag of its variant, if it has one."""
+    """A claimed delivery that may be sent, the function that composes it, and its variant's tag, if any."""
 
     delivery: ClaimedDelivery
     compose_message: Callable[[], OutgoingMessage]
@@ -62,11 +62,11 @@ class SendTask:
 
 @dataclass(frozen=True, slots=True)
 class FinishedTaskBatch:
-    """What came of a batch of tasks.
+    """The results of a batch of tasks.
 
-    `compose_errors` are the outcomes, by delivery, of messages that could not be composed; `outcome` speaks of the others, in their
-    order. With an `error`, `may_have_left` says whether some may have left all the same. A batch that `is_returned` was not tried,
-    and may go once consent was asked again.
+    `compose_errors` are the outcomes, by delivery, of messages that couldn't be composed; `outcome` has those of the
+    others, in order. With an `error`, `may_have_left` says whether some may have been sent anyway. A batch that
+    `is_returned` wasn't tried, and may be sent after consent is checked again.
     """
 
     tasks: Sequence[SendTask]
@@ -78,34 +78,34 @@ class FinishedTaskBatch:
 
     @property
     def handed_over(self) -> list[SendTask]:
-        """The tasks whose messages were given to the provider."""
+        """The tasks whose messages were passed to the provider."""
         return [task for task in self.tasks if task.delivery.delivery_id not in self.compose_errors]
 
     @property
     def ended(self) -> list[str]:
-        """The deliveries of which nothing leaves any more."""
+        """The deliveries that the provider has finished, which are none if an error left that unknown."""
         return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
 
 
 def compose_and_hand_over_batch(
     provider: Provider, tasks: Sequence[SendTask], slots: RunFileSlots
 ) -> FinishedTaskBatch:
-    """Compose the messages of a batch and hand them over; a fault is part of the result. No database is touched.
+    """Compose the messages of a batch and hand them over; an error is part of the result. Doesn't use the database.
 
-    The batch has begun in `slots`.
+    The batch must have begun in `slots`.
     """
     may_have_left = False
     try:
         untried, messages = compose_tasks(tasks, slots)
         may_have_left = bool(messages)
         outcome = provider.send_batch(messages, slots) if messages else untried.outcome
-    except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+    except BaseException as exc:  # noqa: BLE001 - reraised by the thread that writes to the database
         return FinishedTaskBatch(tasks, error=exc, may_have_left=may_have_left)
     return FinishedTaskBatch(tasks, outcome, untried.compose_errors)
 
 
 def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
-    """Compose messages right before they leave; return what came of the tasks that do not, and the messages of the others."""
+    """Compose messages right before sending; return the results of tasks without a message, and the messages."""
     if not slots.may_leave():
         untried = MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
         return FinishedTaskBatch(tasks, BatchOutcome((untried,) * len(tasks))), []
@@ -116,7 +116,7 @@ def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[Finis
 
 
 def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
-    """Compose what can be: a damaged row, or one whose key is missing, must not hold up everybody behind it."""
+    """Compose the messages that can be; a damaged row or a missing key mustn't hold up the ones after it."""
     messages, errors = [], {}
     for task in tasks:
         try:
@@ -124,7 +124,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
         except (DecryptionError, KeyFileError) as exc:
             delivery = task.delivery
             log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
-            # A key that's missing may be put back; what doesn't open under its own key never will.
+            # A missing key may be restored; a row that its own key can't decrypt stays unreadable.
             result = HandoverStatus.TRY_LATER if isinstance(exc, KeyFileError) else HandoverStatus.REFUSED
             errors[delivery.delivery_id] = MessageOutcome(result, str(exc))
     return messages, errors
@@ -132,10 +132,10 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
 
 @dataclass(kw_only=True)
 class HandoverRun:
-    """One run over one provider, kept by one thread, and what its next commit writes down.
+    """A run over one provider, used by one thread, and what its next commit stores.
 
-    `state_changes` and `refusal_events` are what came of deliveries, `withdrawn` those whose recipients may not get
-    them any more, `unsent` those that were claimed and never left.
+    `state_changes` and `refusal_events` are the results of deliveries, `withdrawn` those whose recipients may no longer
+    get them, and `unsent` those that were claimed but never sent.
     """
 
     database: Database
@@ -145,8 +145,8 @@ class HandoverRun:
     clock: Callable[[], datetime]
     run_file: RunFile
     run_lease: LeaseKeeper
-    retries: bool = True  # False: a delivery gets one try
-    untried_pause: timedelta = timedelta()  # before the next try of what the provider did not even try
+    retries: bool = True  # False: a delivery gets one attempt
+    untried_pause: timedelta = timedelta()  # before the next attempt of messages that the provider didn't try
     stop_reason: str = ""  # why nothing more is handed over
     lease: LeaseTerms = field(init=False)
     unsubscribe_log: UnsubscribeLog = field(init=False)
@@ -156,7 +156,7 @@ class HandoverRun:
     refusal_events: list[DeliveryEvent] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     unsent: list[str] = field(default_factory=list)
-    possibly_sent: set[str] = field(default_factory=set)  # a fault struck while they were handed over
+    possibly_sent: set[str] = field(default_factory=set)  # an error occurred while they were handed over
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
@@ -164,21 +164,21 @@ class HandoverRun:
         self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
-        """Note that a commit wrote everything down and claimed these, which have not left yet."""
+        """Record that a commit stored everything and claimed these deliveries, which haven't been sent yet."""
         self.state_changes, self.refusal_events, self.withdrawn = [], [], []
         self.unsent = [delivery.delivery_id for delivery in claimed]
 
     def keeps_lease(self) -> bool:
-        """Return whether this run may go on; if not, it ends."""
+        """Return whether this run may go on; otherwise it ends."""
         self.run_lease.ensure_valid()
         if self.run_lease.is_lost:
             self.stop_reason = self.stop_reason or LEASE_LOST
         return not self.run_lease.is_lost
 
     def mark_handing_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
-        """Mark reserved deliveries as being handed over, in the caller's transaction. It may be repeated.
+        """Mark reserved deliveries as being handed over, in the caller's transaction. Idempotent.
 
-        Return False unless all are still this run's. Then the run ends, and none of them may leave.
+        Return False unless this run still has all of them. Then the run ends, and none of them may be sent.
         """
         if not deliveries or claims.mark_handing_over(session, self.lease, self.run_lease.epoch, deliveries):
             return True
@@ -186,13 +186,13 @@ class HandoverRun:
         return False
 
     def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
-        """Note which of the claimed deliveries go now, as tasks; the recipients of the others are gone."""
+        """Record which claimed deliveries are sent now, as tasks; the others' recipients may no longer get them."""
         going = {task.delivery.delivery_id for task in tasks}
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Note what came of a batch; return the deliveries that were not accepted and gave no event."""
+        """Record a batch's results; return the deliveries that were neither accepted nor caused an event."""
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
             if result.may_have_left:
@@ -233,7 +233,7 @@ class HandoverRun:
         return change
 
     def _note_refusal(self, delivery: ClaimedDelivery, change: StateChange, now: datetime) -> bool:
-        """Note the event that a refusal in the SMTP conversation is; return whether it is one."""
+        """Record the event for a refusal in the SMTP conversation, and return whether there is one."""
         if self.lease.provider_name != retry_policy.REPORTED_BY:
             return False
         event = retry_policy.build_refusal_event(delivery.delivery_id, delivery.tries, change, now)
@@ -244,7 +244,7 @@ class HandoverRun:
         return True
 
     def write_results(self, session: Session) -> None:
-        """Record what was noted, in the caller's transaction. It may be repeated after a failed commit."""
+        """Store the recorded results in the caller's transaction. It can be repeated after a failed commit."""
         owner = self.lease.owner
         claims.record_results(session, owner, self.state_changes)
         claims.undo_claims(session, owner, self.withdrawn, withdrawn=True)
@@ -255,7 +255,7 @@ class HandoverRun:
             )
 
     def share_provider_wait(self, seconds: float) -> datetime:
-        """Note for all processes that the provider asks to wait for so long; return until when."""
+        """Record for all processes that the provider asks to wait, and return until when."""
         now = self.clock()
         wait_until = now + timedelta(seconds=seconds)
         with self.database.write() as session:
@@ -263,7 +263,7 @@ class HandoverRun:
         return wait_until
 
     def may_claim(self, session: Session) -> bool:
-        """Return whether anything may still be claimed; `stop_reason` says why not."""
+        """Return whether anything may still be claimed; if not, `stop_reason` says why."""
         hold = installation_hold.read_current_hold(session)
         if hold is not None and not self.stop_reason:
             self.stop_reason = str(hold)
@@ -276,15 +276,15 @@ def hand_over_batches(
     permit: Callable[[Sequence[ClaimT]], Sequence[SendTask]],
     wait_for_more: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Hand over batch after batch in this thread, until nothing is claimed or the provider asks to stop.
+    """Hand over batches in this thread, until nothing is claimed or the provider asks to stop.
 
-    One commit records what came of a batch and claims the next.
+    One commit stores the results of a batch and claims the next one.
 
     Args:
-        run: the run; its `stop_reason` says why it ended early.
-        claim_next: claims the next batch, none where `HandoverRun.may_claim` forbids it.
-        permit: asks again who may get a message, and makes a task for each of those.
-        wait_for_more: called where nothing was claimed; it may wait, and says whether to claim again.
+        run: The run; its `stop_reason` says why it ended early.
+        claim_next: Claims the next batch, which is empty if `HandoverRun.may_claim` forbids it.
+        permit: Checks again who may get a message, and returns a task for each.
+        wait_for_more: Called if nothing was claimed. It may wait, and returns whether to claim again.
     """
     slots = run.run_file.take_slots()
     try:
@@ -297,7 +297,7 @@ def hand_over_batches(
                 return
             tasks = permit(claimed)
             if not (run.keeps_lease() and _hand_over_tasks(run, tasks)):
-                continue  # what was claimed waits again
+                continue  # the claimed deliveries wait again
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)
             if outcome.wait_seconds:
@@ -310,7 +310,7 @@ def hand_over_batches(
 
 
 def _explain_wait(outcome: BatchOutcome) -> str:
-    """Return why the others wait for the next run, too; empty if they needn't: each would be turned away like these."""
+    """Return why all other messages wait for the next run; empty if they don't have to."""
     if outcome.is_busy:
         return "the mail server isn't accepting email for now"
     return f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""

@@ -1,11 +1,11 @@
-"""Test mails: an edition sent to the staff alone, also while it is a draft.
+"""Test emails: an edition sent only to the staff, even while it's a draft.
 
-They get what a reader of all sections gets, composed, signed and handed over by the same code. What differs are the
-address, the ids, the text on when they signed up, and tokens whose pages say that this was a test. Each is a delivery
-of purpose `test:<edition>:<serial>` to nobody on the list, so the edition's delivery counts do not change.
+Staff members get what a subscriber of all sections gets, composed, signed, and handed over by the same code. Only the
+address, the IDs, and the sign-up text differ, and the tokens, whose pages say that this was a test. Each email is a
+delivery with the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
 
-A test is tried once, for somebody waits for it. Its row is written and claimed in one commit: whatever a crash leaves
-is `uncertain`.
+A test is tried once, since someone waits for it. Its row is stored and claimed in one commit, so anything left by a
+crash is `uncertain`.
 """
 
 import secrets
@@ -51,7 +51,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class StaffTestResult:
-    """What came of the test mail to one staff member; `reply` is what the provider answered."""
+    """The result of the test email to one staff member; `reply` is the provider's."""
 
     email: str
     state: DeliveryState
@@ -60,9 +60,9 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """What came of a test, by staff member. `stopped` is empty or says why not all of them were tried.
+    """The results of a test, by staff member; `stopped` says why not all of them were tried, or is empty.
 
-    `serial` tells it from the other tests of its edition.
+    `serial` distinguishes it from the edition's other tests.
     """
 
     edition: str
@@ -72,19 +72,19 @@ class StaffTestReport:
 
     @property
     def arrived(self) -> bool:
-        """Whether every mail was accepted."""
+        """Whether every email was accepted."""
         return all(result.state is DeliveryState.ACCEPTED for result in self.tested)
 
 
 @dataclass(frozen=True, slots=True)
 class _StaffTestMail(ClaimedDelivery):
-    """One test mail, composed before anything is claimed."""
+    """A test email, composed before anything is claimed."""
 
     member: StaffMember
     message: OutgoingMessage
 
     def compose_message(self) -> OutgoingMessage:
-        """Return the message, which is composed already."""
+        """Return the message, which has been composed already."""
         return self.message
 
 
@@ -98,13 +98,13 @@ class StaffTest:
 
     @property
     def recipients(self) -> list[str]:
-        """Who gets it, as the audit log names them."""
+        """The recipients, as named in the audit log."""
         return [staff.staff_actor(mail.member) for mail in self.mails]
 
 
 @dataclass(kw_only=True)
 class _StaffTestRun(HandoverRun):
-    """One test over one provider; `unclaimed` are the mails whose turn has not come."""
+    """A test over one provider; `unclaimed` are the emails still to be sent."""
 
     purpose: str
     unclaimed: deque[_StaffTestMail]
@@ -113,12 +113,12 @@ class _StaffTestRun(HandoverRun):
 def compose_staff_test(
     session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = (), now: datetime
 ) -> StaffTest:
-    """Compose an edition as it stands for the staff whose address is proven: all of them, or those of `to`.
+    """Compose an edition in its current state for all verified staff members, or those in `to`.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        SendError: there is nothing in it, or nobody to send it to.
-        ApprovalError: it is approved, and not what was approved.
+        UnknownEditionError: the edition doesn't exist.
+        SendError: it has no content, or there are no recipients.
+        ApprovalError: it's approved, but isn't what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_url_length(settings.link_base)
@@ -137,9 +137,9 @@ def hand_over_staff_test(
     *,
     clock: Callable[[], datetime],
 ) -> StaffTestReport:
-    """Hand a composed test over, each mail once."""
+    """Hand over a composed test, each email once."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
-    run_file = RunFile.in_memory(BATCH_SIZE)  # one try: a doubt stays one
+    run_file = RunFile.in_memory(BATCH_SIZE)  # no retries, so what's uncertain stays so
     with keep_lease(database, run_file.owner, settings) as run_lease:
         run = _StaffTestRun(
             database=database,
@@ -160,7 +160,7 @@ def hand_over_staff_test(
 
 
 def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) -> StaffTestReport | None:
-    """Read what came of a test to those who are still on the staff; None where there was none, or nobody of it is left."""
+    """Return a test's results for current staff members, or None if there are none."""
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
     deliveries = session.scalars(select(Delivery).where(Delivery.purpose == purpose))
     rows = {row.id: row for row in deliveries}
@@ -171,7 +171,7 @@ def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) ->
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
-    """Compose the variant of every section. What is approved has to be what was approved, as with readers."""
+    """Compose the full variant; an approved edition must be what was approved, as for subscribers."""
     edition = find_edition(session, name)
     if approval.find_valid_approval(session, edition):
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
@@ -185,7 +185,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
 
 
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
-    """Find whom a test goes to; errors name one of `to` by its place, never by the address."""
+    """Return the recipients of a test; errors refer to one of `to` by its position, never by the address."""
     if not to:
         proven = staff.list_verified_staff(session)
         if not proven:
@@ -241,7 +241,7 @@ def _compose_mail(
 
 
 def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
-    """Write the rows of the next batch and claim them; who is no longer on the staff gets none."""
+    """Store the rows of the next batch and claim them, skipping former staff members."""
     if not run.may_claim(session):
         return []
     proven = {member.id for member in staff.list_verified_staff(session)}
@@ -267,12 +267,12 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
 
 
 def _make_tasks(claimed: Sequence[_StaffTestMail]) -> list[SendTask]:
-    """Make tasks of all: the claim asked right before this whether they are on the staff."""
+    """Return tasks for all claimed emails, whose recipients the claim has just checked."""
     return [SendTask(mail, mail.compose_message) for mail in claimed]
 
 
 def _read_results(run: _StaffTestRun, mails: Sequence[_StaffTestMail]) -> tuple[StaffTestResult, ...]:
-    """Read what came of each mail: untried ones are `cancelled`, those of former staff `withdrawn`."""
+    """Return the result of each email: `cancelled` if untried, and `withdrawn` for former staff members."""
     untried = {mail.member.id for mail in run.unclaimed}
     with run.database.read() as session:
         query = select(Delivery.id, Delivery.state, Delivery.reply).where(Delivery.purpose == run.purpose)

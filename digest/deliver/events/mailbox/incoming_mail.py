@@ -1,10 +1,12 @@
-"""Read a message of the bounce mailbox. Pure: its bytes in; the event that it reports out, or why it is ignored.
+"""Parsing of a message in the bounce mailbox into the event it reports, or the reason to ignore it. Pure.
 
-It counts only if it proves that it is about a message of ours: by that message's return path with its MAC
-(`return_path`), a complaint also by the reader's token for leaving. A message to the address in List-Unsubscribe
-(`unsubscribe_address`) unsubscribes the owner of its token, whoever sent it. See docs/decisions/0018-bounce-mailbox.md.
+A message counts only if it proves that it concerns one of ours, by that message's return path with its MAC
+(`return_path`) or, for a complaint, by the subscriber's unsubscribe token. A message to the address in List-Unsubscribe
+(`unsubscribe_address`) unsubscribes the owner of its token, whatever its sender. See
+docs/decisions/0018-bounce-mailbox.md.
 
-Reports of mail systems are those of delivery status (RFC 3464, section 2), of abuse (RFC 5965, section 2), and bounces of older forms. Only fields are read that are meant for machines. The one exception is `parse_legacy_bounce`, which reads no cause.
+Mail systems send delivery status reports (RFC 3464, section 2), abuse reports (RFC 5965, section 2), and bounces in
+older forms. Only machine-readable fields are parsed. The one exception is `parse_legacy_bounce`, which reads no cause.
 """
 
 import re
@@ -38,7 +40,7 @@ from subscribers.crypto.keys import KeyRing
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _FEEDBACK_TYPES = ("message/feedback-report",)
 _RETURNED_MESSAGE_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
-# "relayed" and "expanded" say nothing about the mailbox: the message went on to where no more reports come from
+# "relayed" and "expanded" say nothing about the mailbox: no more reports come from where the message went
 _KIND_OF_ACTION = {
     "delivered": EventKind.DELIVERED,
     "relayed": EventKind.ACCEPTED,
@@ -47,14 +49,14 @@ _KIND_OF_ACTION = {
     "failed": EventKind.BOUNCED,
 }
 _BEST_FIRST = (EventKind.DELIVERED, EventKind.ACCEPTED, EventKind.DEFERRED, EventKind.BOUNCED)
-# qmail's form (QSBMF): a greeting, a paragraph for each recipient, and a line before the copy of the message
+# qmail's format (QSBMF): a greeting, a paragraph for each recipient, and a line before the copy of the message
 _QSBMF = re.compile(rb"Hi\. This is the [^\n]{1,200}\n(?:(?!---)[^\n]*\n){0,60}?<[^<>\s]{3,320}>:\r?\n")
 _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class MailReportResult:
-    """What a report says. `status` holds codes, `reason` text that is scrubbed of addresses."""
+    """The verdict of a report: `status` contains codes, and `reason` text without addresses."""
 
     kind: EventKind
     cause: FailureCause = FailureCause.NONE
@@ -64,10 +66,10 @@ class MailReportResult:
 
 @dataclass(frozen=True, slots=True)
 class MailSystemReport:
-    """A parsed report. `verdict` is None where it says nothing that counts; `returned_fields` are the fields it quotes.
+    """A parsed report. `verdict` is None if it says nothing relevant; `returned_fields` are the quoted fields.
 
-    `original_sender` is the return path that it says the message had, `envelope_id` the id that we had given with it;
-    `is_feedback` marks one in the form of RFC 5965, section 2.
+    `original_sender` is the return path that the report gives for the message, and `envelope_id` the ID that we sent
+    with it. `is_feedback` marks an abuse report (RFC 5965, section 2).
     """
 
     verdict: MailReportResult | None
@@ -78,7 +80,7 @@ class MailSystemReport:
 
 
 def parse_report(mail: MimePart) -> MailSystemReport | None:
-    """Parse a report; return None where a message is none."""
+    """Parse a report; return None if the message isn't one."""
     if mail.media_type != "multipart/report":
         return None
     form = mail.parameter("report-type").lower()
@@ -101,15 +103,15 @@ def _parse_delivery_status(part: MimePart, returned: HeaderFields) -> MailSystem
 
 def _parse_feedback(part: MimePart, returned: HeaderFields) -> MailSystemReport:
     fields = HeaderFields(part.decoded_body())
-    # Any other type is about our mail, not about a wish of the reader; an unknown one is ignored (RFC 5965, section 6).
+    # Other types don't express a wish of the subscriber; unknown ones are ignored (RFC 5965, section 6).
     verdict = MailReportResult(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
     return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
 
 
 def parse_legacy_bounce(mail: MimePart) -> MailReportResult | None:
-    """Read a bounce that is no report: qmail's form, or Exim's old one with its field for machines.
+    """Parse a bounce that isn't a report: qmail's format, or Exim's old one with its machine-readable field.
 
-    The reason is in free text, which is not read: it counts as a soft bounce.
+    The reason is free text, which isn't parsed, so it counts as a soft bounce.
     """
     sender = mail.fields.first("return-path")
     if sender and sender != "<>":  # RFC 5321, section 4.5.5: a bounce has no sender
@@ -128,14 +130,14 @@ def _first_part(parts: Iterable[MimePart], media_types: tuple[str, ...]) -> Mime
 
 
 def _returned_fields(part: MimePart) -> HeaderFields:
-    """Return the fields of the returned message; its body is not read."""
+    """Return the fields of the returned message, without reading its body."""
     text = part.decoded_body()
     end = re.search(rb"\n\r?\n", text)
     return HeaderFields(text[: end.start()] if end else text)
 
 
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> MailReportResult | None:
-    """Return the mildest verdict on the recipients of a report."""
+    """Return the mildest verdict on a report's recipients."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
     return min(verdicts, key=_harshness, default=None)
 
@@ -151,7 +153,7 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Ma
     final = _recipient_address(group.first("final-recipient"))
     original = _recipient_address(group.first("original-recipient"))
     form, _, reason = group.first("diagnostic-code").partition(";")
-    status = group.first("status").partition(" ")[0]  # some systems write a comment after it
+    status = group.first("status").partition(" ")[0]  # some systems add a comment after it
     code, statuses = parse_reply_codes(status, reason if form.strip().lower() == "smtp" else "")
     for address in (final, original, parse_header_address(returned_fields.first("to"))):
         reason = scrub_addresses(reason, address)
@@ -161,9 +163,9 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Ma
 
 
 def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> FailureCause:
-    """Decide by codes; without one it is a soft bounce.
+    """Return the cause that the codes indicate, or else a soft bounce.
 
-    Where the reader's address forwards to another and that one is gone, theirs may still exist.
+    If the subscriber's address forwards to one that's gone, the subscriber's may still exist.
     """
     cause = find_failure_cause(code, statuses)
     if cause is FailureCause.NO_MAILBOX and forwarded:
@@ -172,35 +174,35 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
 
 def _recipient_address(value: str) -> str:
-    """Return the address of `rfc822; ada@example.org` (RFC 3464, section 2.3.1), case-folded."""
+    """Return the address in `rfc822; ada@example.org` (RFC 3464, section 2.3.1), case-folded."""
     return value.rpartition(";")[2].strip().strip("<>").casefold()
 
 
 REPORTED_BY = "mailbox"
-# The recipient of a message, as servers record it, what is harder to forge first
+# The recipient of a message as servers record it, least forgeable first.
 _RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 _RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
-# Of a mailbox that is read for the first time, an older request is nobody's wish any more.
+# Older requests, found when a mailbox is first read, are out of date.
 MAX_REQUEST_AGE = timedelta(days=7)
 _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
 
 
 class IgnoreReason(StrEnum):
-    """Why a message is ignored."""
+    """The reason why a message is ignored."""
 
-    FOREIGN = "foreign"  # it is about nothing of ours
-    UNPROVEN = "unproven"  # a report without a return path of ours
-    AMBIGUOUS = "ambiguous"  # it names two messages of ours
-    AUTOMATIC = "automatic"  # an automatic reply: on holiday, please confirm that you are no robot
-    PERSONAL_REPLY = "letter"  # somebody replied to the return path
-    NO_VERDICT = "silent"  # a report that says nothing about the reader: a virus, no spam after all
+    FOREIGN = "foreign"  # it isn't about a message of ours
+    UNPROVEN = "unproven"  # a report without one of our return paths
+    AMBIGUOUS = "ambiguous"  # it names two of our messages
+    AUTOMATIC = "automatic"  # an automatic reply, such as a vacation notice
+    PERSONAL_REPLY = "letter"  # a person replied to the return path
+    NO_VERDICT = "silent"  # a report that says nothing about the subscriber, such as a virus or "not spam"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOwner:
     """A subscriber identified by an unsubscribe token.
 
-    `message_id` is that of the message that a complaint quotes; a request to unsubscribe quotes none.
+    `message_id` is that of the message quoted in a complaint; empty for a request to unsubscribe.
     """
 
     person: int
@@ -209,7 +211,7 @@ class TokenOwner:
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """The event that a message reports. Where it names no delivery, it is about one of `subscriber`'s."""
+    """The event that a message reports; if it names no delivery, it concerns one of `subscriber`'s."""
 
     event: DeliveryEvent
     subscriber: TokenOwner | None = None
@@ -218,7 +220,7 @@ class MailboxEvent:
 def read_incoming_mail(
     raw: bytes, *, keys: KeyRing, received_at: datetime
 ) -> MailboxEvent | UnsubscribeRequest | IgnoreReason:
-    """Return what a message reports about a message of ours, or that its sender wants to leave, or why it is ignored."""
+    """Return what a message reports, or its sender's request to unsubscribe, or why it's ignored."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
     if report is None and (people := _find_unsubscribing_people(keys, mail)):
@@ -248,9 +250,9 @@ def _judge_report(
 
 
 def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:
-    """Yield the texts that may hold a return path: the recipients of this message, then what it quotes.
+    """Yield the texts that may contain a return path: this message's recipients, then what it quotes.
 
-    An `Original-Envelope-Id` alone proves nothing: it has no MAC.
+    `Original-Envelope-Id` isn't enough by itself, since it has no MAC.
     """
     yield from _recipient_texts(mail)
     if report is not None:
@@ -264,7 +266,7 @@ def _recipient_texts(mail: mime.MimePart) -> Iterator[str]:
 
 
 def _find_unsubscribing_people(keys: KeyRing, mail: mime.MimePart) -> frozenset[int]:
-    """Return the people that the first field with any of our unsubscribe addresses names."""
+    """Return the people whose unsubscribe addresses are in the first field that contains any."""
     people = (unsubscribe_address.find_unsubscribing_people(keys, text) for text in _recipient_texts(mail))
     return next(filter(None, people), frozenset())
 
@@ -272,7 +274,8 @@ def _find_unsubscribing_people(keys: KeyRing, mail: mime.MimePart) -> frozenset[
 def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> MailboxEvent | IgnoreReason:
     """Return the event of a message to an unsubscribe address.
 
-    It's told from the owner's later requests by its time, so that reading it again changes nothing.
+    The fingerprint includes its time, which distinguishes it from later requests, so reading the message again has no
+    effect.
     """
     if len(people) > 1:
         return IgnoreReason.AMBIGUOUS
@@ -283,13 +286,13 @@ def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> 
 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
-    """Return the deliveries of the first text that names any."""
+    """Return the deliveries that the first text with a valid return path names."""
     deliveries = (return_path.find_return_paths(keys, text) for text in candidates)
     return next(filter(None, deliveries), frozenset())
 
 
 def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[TokenOwner]:
-    """Return the readers whose tokens are in the List-Unsubscribe field of the quoted message."""
+    """Return the subscribers whose tokens are in the quoted message's List-Unsubscribe field."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
     tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
@@ -300,7 +303,7 @@ def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> fr
 def _read_letter(
     mail: mime.MimePart, delivery: str | None, times: tuple[datetime, datetime]
 ) -> UnsubscribeRequest | IgnoreReason:
-    """Read what is no report: only a recent letter by a person counts, and only if it asks to leave."""
+    """Parse a message that isn't a report: only a recent one by a person that asks to unsubscribe counts."""
     if is_automatic_message(mail.fields):
         return IgnoreReason.AUTOMATIC if delivery else IgnoreReason.FOREIGN
     request = read_unsubscribe_request(mail) if times[1] - times[0] < MAX_REQUEST_AGE else None
@@ -322,7 +325,7 @@ def _mailbox_event(
         cause=verdict.cause,
         occurred_at=times[0],
         received_at=times[1],
-        # the same report about the same message is one event, in however many mails it comes
+        # repeated reports about the same message are one event
         fingerprint=hash_event_parts(REPORTED_BY, subject, verdict.kind, verdict.cause, verdict.status),
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
@@ -331,9 +334,9 @@ def _mailbox_event(
 
 
 def _event_times(mail: mime.MimePart, received_at: datetime) -> tuple[datetime, datetime]:
-    """Return when it came to the mailbox, never in the future, and `received_at`.
+    """Return when the message reached the mailbox, never in the future, and `received_at`.
 
-    The topmost Received was written by the mailbox's own server.
+    The topmost Received field was written by the mailbox's server.
     """
     arrival = mail.fields.first("received").rpartition(";")[2]
     occurred_at = _parse_mail_date(arrival) or _parse_mail_date(mail.fields.first("date")) or received_at

@@ -1,7 +1,7 @@
-"""Read a message's fields and parts with limits. Pure: nothing here raises, whatever the bytes are.
+"""Bounded parsing of a message's fields and parts. Pure: it doesn't raise errors for any input.
 
-Python's own parser recurses into nested parts and fails there. A report has its parts on one level (RFC 6522, section 3), so
-one level is read, of that the first parts only, and work stays linear in the bytes.
+Python's parser fails on deeply nested parts. A report has its parts on one level (RFC 6522, section 3), so only the
+first parts of one level are read, in linear time.
 """
 
 import binascii
@@ -14,12 +14,12 @@ from email.message import Message
 from email.utils import getaddresses
 from functools import cached_property
 
-MAX_HEAD_BYTES = 100_000  # bytes of the fields of a message or a part
+MAX_HEAD_BYTES = 100_000  # bytes of a message's or part's header
 MAX_FIELDS = 1000
 MAX_PARTS = 20
-MAX_DECODED_BYTES = 100_000  # bytes of a part that is decoded
-_MAX_ADDRESS_LENGTH = 1000  # characters of a field that names addresses
-_MAX_CONTENT_TYPE_LENGTH = 2000  # characters of a Content-Type: its parser's work grows with the square
+MAX_DECODED_BYTES = 100_000  # bytes of a part to decode
+_MAX_ADDRESS_LENGTH = 1000  # characters of a field with addresses
+_MAX_CONTENT_TYPE_LENGTH = 2000  # characters of a Content-Type, whose parser takes quadratic time
 _HEAD_END = re.compile(rb"\A\r?\n|\n\r?\n")
 _FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
 _FOLDED_LINE = re.compile(r"\r?\n(?=[ \t])")
@@ -27,7 +27,7 @@ _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\r?\n)+")
 
 
 class HeaderFields:
-    """Header fields in their order, their names in any case. Folded values are on one line."""
+    """Header fields in order, with case-insensitive names. Folded values are unfolded."""
 
     def __init__(self, head: bytes) -> None:
         text = _FOLDED_LINE.sub("", head[:MAX_HEAD_BYTES].decode("utf-8", "replace"))
@@ -37,11 +37,11 @@ class HeaderFields:
                 self._values.setdefault(match[1].lower(), []).append(match[2].strip())
 
     def all(self, name: str) -> list[str]:
-        """Return the values of every field of that name."""
+        """Return the values of all fields with a name."""
         return self._values.get(name, [])
 
     def first(self, name: str) -> str:
-        """Return the value of the topmost field of that name; empty where there is none."""
+        """Return the value of the topmost field with a name, or an empty string if there isn't one."""
         return next(iter(self.all(name)), "")
 
     def __contains__(self, name: str) -> bool:
@@ -50,7 +50,7 @@ class HeaderFields:
 
 @dataclass(frozen=True)
 class MimePart:
-    """A message, or one part of one."""
+    """A message or a part of one."""
 
     fields: HeaderFields
     body: bytes
@@ -63,11 +63,11 @@ class MimePart:
 
     @property
     def media_type(self) -> str:
-        """The media type, in small letters: `multipart/report`."""
+        """The lowercase media type, such as `multipart/report`."""
         return self._content_type.get_content_type()
 
     def parameter(self, name: str) -> str:
-        """Return a parameter of the media type; empty where there is none, or one in an odd encoding."""
+        """Return a parameter of the media type, or an empty string if it's missing or unusually encoded."""
         value = self._content_type.get_param(name, "")
         return value if isinstance(value, str) else ""
 
@@ -79,7 +79,10 @@ class MimePart:
         return [parse_mime(raw) for raw in _split_at_boundary(self.body, boundary.encode("utf-8", "replace"))]
 
     def decoded_body(self, limit: int = MAX_DECODED_BYTES) -> bytes:
-        """Return the body up to `limit` bytes, its transfer encoding decoded (RFC 2045, section 6); what cannot be decoded is empty."""
+        """Return the first `limit` bytes of the body with the transfer encoding decoded (RFC 2045, section 6).
+
+        Return empty bytes if it can't be decoded.
+        """
         encoding, body = self.fields.first("content-transfer-encoding").lower(), self.body[:limit]
         if encoding == "quoted-printable":
             return quopri.decodestring(body)
@@ -91,25 +94,25 @@ class MimePart:
             return b""
 
     def field_groups(self) -> list[HeaderFields]:
-        """Return the groups of fields in the body of a report, separated by empty lines (RFC 3464, section 2.1)."""
+        """Return the groups of fields in a report's body, which empty lines separate (RFC 3464, section 2.1)."""
         return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
 
 
 def parse_header_addresses(values: Iterable[str]) -> list[str]:
-    """Return the addresses that fields name; none where they cannot be read."""
+    """Return the addresses in field values, or an empty list if they can't be parsed."""
     try:
         return [address for _, address in getaddresses([value[:_MAX_ADDRESS_LENGTH] for value in values])]
-    except RecursionError:  # comments within comments: Python's parser goes down with them
+    except RecursionError:  # nested comments exceed the recursion limit of Python's parser
         return []
 
 
 def parse_header_address(value: str) -> str:
-    """Return the address of a field that names one mailbox; empty where it cannot be read."""
+    """Return the address of a field with one mailbox, or an empty string if it can't be parsed."""
     return next(iter(parse_header_addresses([value])), "")
 
 
 def parse_mime(raw: bytes) -> MimePart:
-    """Split a message into its fields and its body."""
+    """Split a message into its fields and body."""
     if end := _HEAD_END.search(raw, 0, MAX_HEAD_BYTES):
         return MimePart(HeaderFields(raw[: end.start()]), raw[end.end() :])
     return MimePart(HeaderFields(raw), b"")
@@ -124,5 +127,5 @@ def _split_at_boundary(body: bytes, boundary: bytes) -> Iterator[bytes]:
         if match[1] or count == MAX_PARTS:
             return
         start = re.compile(rb"\r?\n?").match(body, match.end()).end()  # type: ignore[union-attr]  # it matches nothing too
-    if start is not None:  # cut short
+    if start is not None:  # truncated
         yield body[start:]

@@ -1,6 +1,6 @@
-"""Replies by which a reader asks to leave, told by a small table of words. Pure; of the text nothing is kept.
+"""Replies that ask to unsubscribe, recognized by a short list of words. Pure; no text is kept.
 
-The sender of a mail can be forged. So a request leads to a mail with the reader's own link, and to nothing else.
+The sender of an email can be forged, so a request only triggers an email with the subscriber's unsubscribe link.
 """
 
 import re
@@ -13,7 +13,8 @@ from email.header import decode_header, make_header
 from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, parse_header_addresses
 from subscribers.address import Address, AddressError, read_address
 
-# A line asks to leave if it holds one of the first words, and else nothing but the second ones: by language, without accents.
+# A line is a request if it contains a word of the first list and otherwise only words of the second. By language,
+# without accents.
 _WORD_TABLE = {
     "en": (
         "unsubscribe unsubscribed remove removed off opt optout stop",
@@ -49,13 +50,13 @@ _MACHINE_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeRequest:
-    """Somebody wrote, from an address that may be forged, that they want to leave."""
+    """A request to unsubscribe, from an address that may be forged."""
 
     sender: Address
 
 
 def is_automatic_message(fields: HeaderFields) -> bool:
-    """Return whether a machine wrote a mail, or wants no answer (RFC 3834, sections 2 and 5; RFC 5321, section 4.5.5)."""
+    """Return whether an email is automatic or wants no reply (RFC 3834, sections 2 and 5; RFC 5321, section 4.5.5)."""
     submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()
     precedence = fields.first("precedence").lower()
     return (
@@ -67,7 +68,7 @@ def is_automatic_message(fields: HeaderFields) -> bool:
 
 
 def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
-    """Return the request that a mail by a person is; None where it is none, or its sender cannot be told."""
+    """Return the request to unsubscribe that an email makes, or None if it isn't one or its sender is unclear."""
     if not any(map(asks_to_unsubscribe, _telling_lines(mail))):
         return None
     senders = parse_header_addresses(mail.fields.all("from"))
@@ -78,7 +79,7 @@ def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
 
 
 def asks_to_unsubscribe(line: str) -> bool:
-    """Return whether a line says that its writer wants to leave, in English, German, French or Spanish."""
+    """Return whether a line asks to unsubscribe, in English, German, French, or Spanish."""
     decomposed = unicodedata.normalize("NFKD", line[:_MAX_LINE_LENGTH].casefold())
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     words = set(_WORD.findall(letters))
@@ -94,7 +95,7 @@ def _telling_lines(mail: MimePart) -> Iterator[str]:
 
 
 def _decode_words(value: str) -> str:
-    """Decode the encoded words of a field (RFC 2047, section 6); one that cannot be decoded stays as it is."""
+    """Decode the encoded words of a field (RFC 2047, section 6), or return it unchanged if that fails."""
     try:
         return str(make_header(decode_header(value)))
     except (HeaderParseError, LookupError, ValueError):
@@ -102,7 +103,7 @@ def _decode_words(value: str) -> str:
 
 
 def _text_of(mail: MimePart) -> str:
-    """Return the beginning of the plain text of a mail, which may be a part of a part; empty where it has none."""
+    """Return the beginning of the plain text, which may be in a nested part; empty if there is none."""
     parts = [mail, *mail.parts()]
     parts += [inner for part in parts[1:] for inner in part.parts()]
     plain = next((part for part in parts if part.media_type == "text/plain"), None)

@@ -1,1 +1,1 @@
-"""A folder of `.eml` files."""
+"""The outbox: a folder of `.eml` files."""

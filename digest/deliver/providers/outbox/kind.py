@@ -1,4 +1,4 @@
-"""The outbox as a provider: nothing leaves this machine."""
+"""The outbox as a provider, which writes files and sends nothing."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ _WRITTEN = MessageOutcome(HandoverStatus.ACCEPTED)
 
 
 class OutboxProvider:
-    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…` and `<folder>/test/…`, closed to other users."""
+    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…`, and `<folder>/test/…`, private to the owner."""
 
     name = "outbox"
     batch_size = 100
@@ -34,9 +34,9 @@ class OutboxProvider:
         self._signer = signer
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Write the messages; they are on the disk when this returns.
+        """Write the messages durably.
 
-        A file of the same delivery is replaced: it holds the same bytes, but for the time of a signature.
+        An existing file of the same delivery is replaced; only a signature's time can differ.
         """
         written, stop_reason = 0, ""
         try:
@@ -55,13 +55,13 @@ class OutboxProvider:
         return BatchOutcome((_WRITTEN,) * written + not_tried, stop_reason)
 
     def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
-        """Write a file that exists whole or not at all: where it does, the message is accepted. Return whether it does."""
+        """Write a file atomically, which counts as acceptance; return whether it was written."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = folder / f".{message.delivery_id}.tmp"
         with suppress(FileNotFoundError):
-            draft.unlink()  # a crash left it
+            draft.unlink()  # left by a crash
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(message.to_bytes(self._signer))
@@ -75,7 +75,7 @@ class OutboxProvider:
         return True
 
     def close(self) -> None:
-        """Do nothing: nothing is held open."""
+        """Do nothing, since nothing is open."""
 
 
 def _open(settings: Settings) -> OutboxProvider:
@@ -89,7 +89,7 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 class OutboxSetupAnswers(ProviderSetupAnswers):
-    """The outbox has no questions."""
+    """The setup form of the outbox, without questions."""
 
     words = "outbox (writes files)"
     sends = False

@@ -1,1 +1,1 @@
-"""SendGrid: its API, events, suppression lists and erasure."""
+"""SendGrid: its API, events, suppression lists, and erasures."""

@@ -1,7 +1,7 @@
-"""The account at SendGrid: how it's set, and erasing an address there.
+"""The SendGrid account: checking its settings, and erasing an address there.
 
-It's asked what the key may do, that nothing is counted, and whose domain it signs for. Erasing takes an address off its suppression
-lists, and out of all else that it keeps.
+The checks cover the key's permissions, open and click tracking, and the authenticated domains. Erasing an address
+removes it from the suppression lists and from all other data.
 """
 
 import json
@@ -28,7 +28,7 @@ MAX_DOMAINS = 200  # authenticated domains of one account
 
 
 def find_account_problems(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
-    """Ask the account what the key may do, whether it counts opens and clicks, and whether it signs for our domain."""
+    """Check the key's permissions, open and click tracking, and whether the account signs for our domain."""
     api = SendGridApi(*read_api_account(settings), timeout=timeout)
     response = api.call("get", "scopes")
     if response.status != 200:
@@ -49,7 +49,7 @@ def find_account_problems(settings: Settings, timeout: float) -> Iterator[Doctor
 
 
 def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
-    """Return whether SendGrid signs in the name of a domain; False where it does not say."""
+    """Return whether SendGrid signs for a domain; False if it doesn't say."""
     if not settings.provider_variable("sendgrid_api_key"):
         return False
     return _is_among(_list_domains(SendGridApi(*read_api_account(settings), timeout=timeout)), domain)
@@ -123,22 +123,22 @@ def _failure(response: SendGridResponse, permission: str) -> DoctorFinding:
 NEEDED_PERMISSION = (
     "Suppressions and recipients.erasejob.create, which Twilio support grants to accounts from before July 2023"
 )
-# On these an address serves nobody once it is erased here. Complaints and departures are the person's own word to
-# SendGrid, which keeps others who mail through the account from writing: they stay.
+# Erased addresses aren't needed on these. Complaints and unsubscribes stay: they're the person's own statements to
+# SendGrid, and keep other users of the account from emailing them.
 CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
 
 
 def open_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
-    """Return what erases one address; None where there is no key.
+    """Return a function that erases an address, or None if there is no key.
 
     Raises:
-        ProviderSettingsError: the key would travel in the clear.
+        ProviderSettingsError: the key would be sent unencrypted.
     """
     return make_address_eraser(open_api(settings)) if settings.provider_variable("sendgrid_api_key") else None
 
 
 def make_address_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
-    """Return what erases one address over `api`."""
+    """Return a function that erases an address over `api`."""
 
     def erase(address: str) -> ErasureOutcome:
         response = _request_erasure(api, address)
@@ -152,10 +152,10 @@ def make_address_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
 
 
 def _request_erasure(api: SendGridApi, address: str) -> SendGridResponse:
-    """Take an address off the lists, then have all else erased: 202 says that both is done."""
+    """Remove an address from the lists, and request the erasure of all other data; 202 means that both succeeded."""
     for name in CLEARED_LISTS:
         response = api.call("delete", f"suppression/{name}", body={"emails": [address]})
-        if not 200 <= response.status < 300 and response.status != 404:  # 404: it is not on the list
+        if not 200 <= response.status < 300 and response.status != 404:  # 404: it isn't on the list
             return response
     return api.call("post", "recipients/erasejob", body={"email_addresses": [address]})
 

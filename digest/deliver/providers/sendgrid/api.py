@@ -1,6 +1,6 @@
-"""SendGrid's v3 API over its official package: every call goes through `SendGridApi`, which avoids the package's traps.
+"""SendGrid's v3 API through its official package, with `SendGridApi` working around the package's pitfalls.
 
-Bare, the package waits for ever, reads without end, follows redirects with the key, and logs key and
+By itself, the package waits forever, reads without a limit, follows redirects with the key, and logs the key and the
 payload. See docs/decisions/0007-message-bytes.md.
 """
 
@@ -27,20 +27,20 @@ from digest.deliver.providers.kind import ProviderSettingsError
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change
 
-STEP_TIMEOUT = 30.0  # seconds for every step of a request
-MAX_RESPONSE_BYTES = 4_000_000  # bytes: a page of 500 bounces has some 200,000
-DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that does not say how long
+STEP_TIMEOUT = 30.0  # seconds for each step of a request
+MAX_RESPONSE_BYTES = 4_000_000  # a page of 500 bounces has about 200,000
+DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that doesn't say how long
 MAX_RATE_LIMIT_WAIT = 3600.0  # seconds, whatever a 429 says
-_MILLISECONDS = 100_000_000_000  # a Unix time this large is in milliseconds: in seconds it would be the year 5138
+_MILLISECONDS = 100_000_000_000  # a Unix time this large is in milliseconds; in seconds, it would be in the year 5138
 
 
 @dataclass(frozen=True, slots=True)
 class SendGridResponse:
-    """The response to a request: a status, or 0 where there is none and `text` says why.
+    """The response to a request, with status 0 if there was none and `text` says why.
 
-    `text` is scrubbed of addresses; of a success it is SendGrid's id for it, where it gives one. `request_sent` says whether
-    the whole request went out, `wait_seconds` when to try again after a 429, `error_fields` which fields a 400 is about.
-    `body` is that of a success, as it came.
+    `text` has no addresses; for a success, it's SendGrid's ID, if any. `request_sent` says whether the whole request
+    was sent, `wait_seconds` when to retry after a 429, and `error_fields` which fields a 400 is about. `body` is the
+    raw body of a success.
     """
 
     status: int = 0
@@ -52,12 +52,12 @@ class SendGridResponse:
 
 
 class SendGridApi:
-    """SendGrid's API for one account. Nothing is held open: the package opens a connection for each request."""
+    """SendGrid's API for one account. The package opens a connection for each request, so nothing stays open."""
 
     def __init__(
         self, api_key: str, host: str, *, timeout: float = STEP_TIMEOUT, clock: Callable[[], float] = time.time
     ) -> None:
-        from sendgrid import SendGridAPIClient  # imported once it is used: at every start it would cost 50 ms
+        from sendgrid import SendGridAPIClient  # late: it would add 50 ms to every start
 
         _silence_debug_log()
         self._clock = clock
@@ -73,10 +73,10 @@ class SendGridApi:
         query: dict[str, int] | None = None,
         announce_body: Callable[[], bool] = lambda: True,
     ) -> SendGridResponse:
-        """Make one request and read its response; failures are responses, not exceptions.
+        """Make a request and return its response; failures are responses, not exceptions.
 
-        `path` is below `/v3/`, and holds no reader's address: others log paths. `body` is sent as JSON, right after
-        `announce_body` was called; if that returns False, it isn't.
+        `path` is relative to `/v3/`, and mustn't contain a subscriber's address, since others log paths. `body` is sent
+        as JSON right after `announce_body` is called, unless that returns False.
         """
         client = self._client
         for step in path.split("/"):
@@ -88,7 +88,7 @@ class SendGridApi:
             text, fields = _parse_errors(exc.body)
             return SendGridResponse(exc.status_code, text, wait_seconds=self._rate_limit_wait(exc), error_fields=fields)
         except urllib.error.URLError as exc:
-            # urllib wraps what fails while connecting and while the request goes out, and nothing after that.
+            # urllib only wraps errors from connecting and from sending the request.
             return SendGridResponse(text=scrub_addresses(str(exc.reason)), request_sent=False)
         except (OSError, http.client.HTTPException) as exc:
             return SendGridResponse(text=type(exc).__name__)
@@ -96,7 +96,7 @@ class SendGridApi:
         return SendGridResponse(response.status_code, text, body=response.body)
 
     def _rate_limit_wait(self, exc: HTTPError) -> float:
-        """Read from a 429 how many seconds to wait."""
+        """Return how many seconds a 429 asks to wait, or 0 for other statuses."""
         if exc.status_code != 429:
             return 0.0
         wait = _read_wait(exc.headers.get("X-RateLimit-Reset", ""), exc.headers.get("Retry-After", ""), self._clock())
@@ -104,7 +104,7 @@ class SendGridApi:
 
 
 def _read_wait(reset: str, after: str, now: float) -> float:
-    """Return the seconds that a 429's headers ask for, not bounded yet; `now` is a Unix time in seconds."""
+    """Return the seconds that a 429's headers ask to wait, unbounded; `now` is a Unix time in seconds."""
     if reset.isascii() and reset.isdigit():
         resets_at = float(reset[:20])
         return (resets_at / 1000 if resets_at >= _MILLISECONDS else resets_at) - now + 1
@@ -117,10 +117,10 @@ def _read_wait(reset: str, after: str, now: float) -> float:
 
 
 def read_api_account(settings: Settings) -> tuple[str, str]:
-    """Return the API key and the host of the account that the settings name.
+    """Return the API key and host from the settings.
 
     Raises:
-        ProviderSettingsError: there is no key, or it would travel in the clear.
+        ProviderSettingsError: there is no key, or it would be sent unencrypted.
     """
     key, address = (settings.provider_variable(f"sendgrid_{name}") for name in ("api_key", "host"))
     if not key:
@@ -141,12 +141,12 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
 
 
 def open_api(settings: Settings) -> SendGridApi:
-    """Open the API for the account that the settings name; raise as `read_api_account` does."""
+    """Open the API for the account in the settings; raise the same errors as `read_api_account`."""
     return SendGridApi(*read_api_account(settings))
 
 
 def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:
-    """Say in one line why a call failed, and what to do; `needed_permission` is the one that the key needs for it."""
+    """Return one line that says why a call failed and what to do; `needed_permission` is the one that the key needs."""
     text = f"{response.status} {response.text}".strip() if response.status else response.text
     if not response.request_sent:
         return f"couldn't connect to SendGrid: {text}"
@@ -165,7 +165,7 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
 
 
 def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
-    """Read the text and the fields of an error response, which may as well be a proxy's HTML page."""
+    """Return the text and fields of an error response, which may also be a proxy's HTML page."""
     try:
         errors = [e for e in json.loads(body)["errors"] if isinstance(e, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -175,19 +175,19 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Follows no redirect: it would carry the key to wherever it points, and turn the POST into a GET."""
+    """Refuses redirects, which would send the key to another server and turn a POST into a GET."""
 
     def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
-        """Return None: urllib then raises the redirect as an error."""
+        """Return None, so that urllib raises the redirect as an error."""
 
 
 class _BoundedResponseHandler(urllib.request.BaseHandler):
-    """Reads every response, of whatever status, to its end, within `MAX_RESPONSE_BYTES` and four times the timeout."""
+    """Reads every response completely, within `MAX_RESPONSE_BYTES` and four times the timeout."""
 
-    handler_order = 100  # before urllib makes errors of statuses: the package reads those to their end too
+    handler_order = 100  # before urllib turns statuses into errors, whose bodies the package reads completely, too
 
     def http_response(self, request: Any, response: Any) -> Any:
-        """Return a response whose body is in memory already."""
+        """Return a response whose body has been read into memory."""
         deadline = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
         body = bytearray()
         while chunk := response.read1(65536):
@@ -200,21 +200,21 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
             raise http.client.IncompleteRead(b"", response.length)
         response.close()
         complete = urllib.response.addinfourl(io.BytesIO(bytes(body)), response.headers, response.url, response.status)
-        complete.msg = response.reason  # type: ignore[attr-defined]  # urllib's own handlers read it
+        complete.msg = response.reason  # type: ignore[attr-defined]  # urllib's handlers read it
         return complete
 
     https_response = http_response
 
 
 def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield a body, once its headers are sent (`http.client`) and it's announced."""
+    """Yield a body once it's announced, which is after its headers were sent (`http.client`)."""
     if not announce():
         raise OSError("the request's body wasn't sent")
     yield body
 
 
 class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
-    """The package's client with an opener of our own."""
+    """The package's client, with our own opener."""
 
     announce_body: Callable[[], bool]
 
@@ -232,16 +232,16 @@ class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the pac
         del opener  # it follows redirects
         if body := request.data:
             request.data = _announced(body, self.announce_body)
-            request.add_header("Content-Length", str(len(body)))  # else it would be sent in chunks
+            request.add_header("Content-Length", str(len(body)))  # otherwise, it would be sent in chunks
         strict_opener = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
         return super()._make_request(strict_opener, request, timeout=timeout)
 
 
 class _DebugLogFilter(logging.Filter):
-    """Drops the package's DEBUG records, which hold key and payload, whatever level anybody sets."""
+    """Drops the package's DEBUG records, which contain the key and payload, whatever the log level."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Pass warnings and worse."""
+        """Return whether a record is a warning or worse."""
         return record.levelno >= logging.WARNING
 
 
@@ -251,4 +251,4 @@ _DEBUG_LOG_FILTER = _DebugLogFilter()
 def _silence_debug_log() -> None:
     logger = logging.getLogger("python_http_client.client")
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_DEBUG_LOG_FILTER)  # adding it twice adds it once
+    logger.addFilter(_DEBUG_LOG_FILTER)  # adding it twice has no effect

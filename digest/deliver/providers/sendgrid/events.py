@@ -1,10 +1,11 @@
-"""Normalise SendGrid's events. Pure: the raw body of a post in, events out; nothing here raises.
+"""Normalization of SendGrid's events. Pure: takes a post's raw body, and returns events without raising errors.
 
-Its events are objects of a JSON array, our custom argument `delivery_id` among their keys. Each holds the reader's
-address: it is used to scrub the reason, and goes no further.
+Events are objects in a JSON array, with our custom argument `delivery_id` among their keys. Each contains the
+subscriber's address, which is used to scrub the reason and then discarded.
 
-A post is proved to be SendGrid's by ECDSA (P-256, SHA-256) over the timestamp's bytes and the raw body. The official package is not used for it: it takes the body as text, raises on what is missing, and checks no time
-(see docs/decisions/0014-events.md).
+A post is authenticated by an ECDSA signature (P-256, SHA-256) over the timestamp's bytes and the raw body. The official
+package isn't used for that: it takes the body as text, raises errors if something is missing, and doesn't check the
+time (see docs/decisions/0014-events.md).
 """
 
 import json
@@ -30,17 +31,18 @@ from digest.deliver.events.server_replies import scrub_addresses
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
-# SendGrid tries for 24 hours, and does not say whether it signs each try anew. Two hours more for clocks and outages.
+# SendGrid retries for 24 hours, and doesn't say whether it signs each retry again. Two more hours allow for clocks and
+# outages.
 MAX_AGE = timedelta(hours=26)
-MAX_CLOCK_SKEW = timedelta(minutes=10)  # of clocks
-_MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER are 96
+MAX_CLOCK_SKEW = timedelta(minutes=10)  # between clocks
+_MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER take 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
 def webhook_refusal_reason(
     keys: Sequence[EllipticCurvePublicKey], body: bytes, *, signature: str | None, timestamp: str | None, now: datetime
 ) -> str:
-    """Return why a post is refused, for the log alone; empty where any of `keys` signed it and it is fresh."""
+    """Return why a post is refused, for the log only; empty if one of `keys` signed it and it's recent."""
     if not keys:
         return "no key is configured"
     if not signature or not timestamp:
@@ -74,7 +76,7 @@ def _is_signed_by(key: EllipticCurvePublicKey, signature: bytes, signed_bytes: b
 
 
 REPORTED_BY = "sendgrid"
-IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; were it on, they would still not be stored
+IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; even if it were on, these wouldn't be stored
 _KIND_OF_EVENT = {
     "processed": EventKind.ACCEPTED,
     "delivered": EventKind.DELIVERED,
@@ -86,7 +88,7 @@ _KIND_OF_EVENT = {
     "unsubscribe": EventKind.UNSUBSCRIBED,
     "group_unsubscribe": EventKind.UNSUBSCRIBED,
 }
-# `bounce_classification`, where no code decides; the others say nothing about an address
+# `bounce_classification`, if no code decides; the others say nothing about the address
 _CAUSE_OF_CLASSIFICATION = {
     "invalid address": FailureCause.NO_MAILBOX,
     "mailbox unavailable": FailureCause.SOFT,
@@ -96,7 +98,7 @@ _CAUSE_OF_CLASSIFICATION = {
     "frequency or volume too high": FailureCause.POLICY,
     "technical failure": FailureCause.NONE,
 }
-_CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
+_CAUSE_OF_DROP_REASON = {  # `reason` of a drop, from SendGrid's own lists
     "bounced address": FailureCause.NO_MAILBOX,
     "invalid": FailureCause.NO_MAILBOX,
     "spam reporting address": FailureCause.COMPLAINED,
@@ -106,7 +108,7 @@ _CAUSE_OF_DROP_REASON = {  # `reason` of a drop: what SendGrid's own lists say
 
 
 def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent] | None:
-    """Return the events of a posted body, without those that are ignored; None where it is no array."""
+    """Return the events of a post's body, except the ignored ones, or None if it isn't an array."""
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):
@@ -142,7 +144,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
     if kind is not EventKind.BOUNCED:
         return FailureCause.NONE
     if read_text_value(item, "type") == "blocked" or read_text_value(item, "event") == "blocked":
-        return FailureCause.POLICY  # the message was turned away, not the address; SendGrid itself does not suppress it
+        return FailureCause.POLICY  # the message was rejected, not the address, which SendGrid doesn't suppress either
     classified = _CAUSE_OF_CLASSIFICATION.get(read_text_value(item, "bounce_classification").strip().lower())
     by_code = find_failure_cause(*parse_item_codes(item))
     if FailureCause.POLICY in {classified, by_code}:
@@ -153,19 +155,19 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
 
 
 def parse_item_codes(item: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
-    """Return the reply code and the enhanced codes of an event, or of an entry of a suppression list."""
+    """Return the reply code and enhanced codes of an event or of a suppression list's entry."""
     return parse_reply_codes(read_text_value(item, "status"), read_text_value(item, "reason"))
 
 
 def _drop_cause(reason: str) -> FailureCause:
-    """Read a drop's reason: SendGrid's own words for its own lists, at the beginning of the text."""
+    """Return the cause in a drop's reason, which starts with a phrase for one of SendGrid's lists."""
     text = reason.strip().lower()
     causes = (cause for phrase, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(text, phrase))
     return next(causes, FailureCause.NONE)
 
 
 def _is_phrase(reason: str, phrase: str) -> bool:
-    """Whether a reason is just these words: "Invalid SMTPAPI header" is not "Invalid"."""
+    """Return whether a reason is exactly this phrase: "Invalid SMTPAPI header" isn't "Invalid"."""
     return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
@@ -184,7 +186,7 @@ def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[s
 
 
 def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
-    """Hash what identifies an event: its id at SendGrid may change from one try of a post to the next."""
+    """Return a hash that identifies an event, whose SendGrid ID may change between retries of a post."""
     reason = read_text_value(item, "reason") or read_text_value(item, "response")
     parts = (
         read_text_value(item, "sg_message_id"),
@@ -196,7 +198,7 @@ def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
 
 
 def parse_timestamp(value: Any, received_at: datetime) -> datetime:
-    """Read a time in seconds since 1970; what is none, or in the future, becomes the time of receipt."""
+    """Return a time given in seconds since 1970, or the time of receipt if it's invalid or in the future."""
     try:
         at = datetime.fromtimestamp(int(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -205,6 +207,6 @@ def parse_timestamp(value: Any, received_at: datetime) -> datetime:
 
 
 def read_text_value(item: Mapping[str, Any], name: str) -> str:
-    """Return a value of an object as text; what is neither text nor number is empty."""
+    """Return an object's value as text, or an empty string if it's neither text nor a number."""
     value = item.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

@@ -1,4 +1,4 @@
-"""SendGrid as a provider: its settings, and what operators and readers are told about it."""
+"""SendGrid as a provider: its settings, and its descriptions for operators and subscribers."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -21,7 +21,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.subscriber_language import SubscriberLanguage
 
 RECIPIENT_NAME = "Twilio SendGrid"
-MAX_CONNECTIONS = 8  # requests at a time: what is on the way is in doubt when the process dies
+MAX_CONNECTIONS = 8  # concurrent requests; messages being sent become uncertain if the process dies
 
 
 def _open(settings: Settings) -> Provider:
@@ -86,14 +86,14 @@ def _pull_suppressions(
 
 
 class SendGridSetupAnswers(ProviderSetupAnswers):
-    """What `digest setup` asks for SendGrid."""
+    """The setup form for SendGrid."""
 
     words = "sendgrid"
     plain_url = "sendgrid:"
     sendgrid_api_key: SecretText = Field("", title="SendGrid's API key")
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return what to do in SendGrid's pages."""
+        """Return the steps to take on SendGrid's website."""
         title = (
             f"In SendGrid, authenticate the domain {sender_domain} (and add the CNAME records it shows to DNS), "
             "and set up the signed Event Webhook (see docs/bounces.md). Put its key in "

@@ -1,6 +1,6 @@
-"""Messages over SendGrid: in batches, each person in a personalization of their own, and only a 202 is success.
+"""Sending through SendGrid in batches, with one personalization per person; only a 202 is success.
 
-The official package would put a list of recipients into one message; `api` avoids its other traps.
+The official package would put a list of recipients into one message; `api` works around its other pitfalls.
 """
 
 import time
@@ -22,9 +22,9 @@ from digest.deliver.providers.base import (
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 from digest.edition.rendering.slot_marks import SlotMarks
 
-MAX_BATCH_SIZE = 1000  # personalizations a request may have
-DEFAULT_BATCH_SIZE = 250  # a lost response leaves so many uncertain
-MAX_REFUSALS_IN_A_ROW = 8  # searched for singly in one batch; then the rest of it comes back untried
+MAX_BATCH_SIZE = 1000  # personalizations per request
+DEFAULT_BATCH_SIZE = 250  # messages that a lost response leaves uncertain
+MAX_REFUSALS_IN_A_ROW = 8  # found one by one in a batch, after which the rest of it is returned untried
 
 _TRACKING_OFF: dict[str, Any] = {
     "click_tracking": {"enable": False, "enable_text": False},
@@ -49,12 +49,12 @@ class SendGridProvider:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.batch_size = min(batch_size, MAX_BATCH_SIZE)
-        # Bisecting down to one bad entry takes about two requests a level; more than one bad entry takes more.
+        # Bisecting down to one bad entry takes about two requests per level; several bad entries take more.
         self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
         self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Hand a batch over: one request for each template among its messages."""
+        """Hand over a batch, with one request for each template among its messages."""
         groups: dict[int, list[OutgoingMessage]] = {}
         for message in messages:
             groups.setdefault(id(message.template), []).append(message)
@@ -68,10 +68,10 @@ class SendGridProvider:
         return replace(batch, outcomes=tuple(outcomes.get(m.delivery_id, not_tried) for m in messages))
 
     def close(self) -> None:
-        """Do nothing: the package opens a connection for each request."""
+        """Do nothing, since the package opens a connection for each request."""
 
     def _send_request(self, batch: list[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages of one template; see the table in `_interpret_response`."""
+        """Hand over messages with the same template; see `_interpret_response` for the outcomes."""
         body, withheld = build_request_body(batch), list[OutgoingMessage]()
 
         def announce() -> bool:
@@ -96,14 +96,14 @@ class SendGridProvider:
     def _send_in_halves(
         self, batch: list[OutgoingMessage], response: SendGridResponse, marks: HandoverRecorder
     ) -> BatchOutcome:
-        """Find the bad entry by halves; what is good goes out on the way."""
+        """Find the bad entry by bisecting, while sending the good ones."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
             return BatchOutcome((MessageOutcome(HandoverStatus.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
         first = self._send_request(batch[:middle], marks)
         results = {outcome.result for outcome in first.outcomes}
-        # Should every message be refused, each would cost two requests: whoever claims decides how to go on.
+        # If all messages were refused, each would cost two requests, so the caller decides how to go on.
         all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverStatus.REFUSED}
         if first.stop_reason or all_refused or HandoverStatus.NOT_TRIED in results:
             untried = _same_outcome(HandoverStatus.NOT_TRIED, len(batch) - middle)
@@ -117,11 +117,11 @@ def _same_outcome(result: HandoverStatus, count: int, reply: str = "") -> tuple[
 
 
 def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
-    """Map the response to a request for `count` messages.
+    """Return the outcomes for the response to a request for `count` messages.
 
-    202 is acceptance, and nothing else is. A 401 or 403 is about our account, a 400 that no reader caused about our
-    template, and a 429 about the rate: nothing was taken. A 5xx, a redirect, another 2xx or no response at all leaves
-    all uncertain: there is no idempotency key.
+    Only a 202 is acceptance. Nothing was accepted after a 401 or 403, which concern our account; a 400 not caused by a
+    subscriber, which concerns our template; or a 429, which concerns the rate. A 5xx, a redirect, another 2xx, or no
+    response leaves all messages uncertain, since there is no idempotency key.
     """
     status, text = response.status, f"{response.status} {response.text}".strip()
     result, reply, stop_reason = HandoverStatus.NOT_TRIED, "", ""
@@ -142,7 +142,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
 
 
 def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
-    """Build the request for messages of one template: one personalization with one `to` for each."""
+    """Return the request body for messages with the same template, with a personalization for each."""
     template = batch[0].template
     marks, column = _choose_marks(batch), template.signup_column
     content = [
@@ -167,7 +167,7 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
 
 
 def _choose_marks(batch: Sequence[OutgoingMessage]) -> SlotMarks:
-    """Choose marks that occur in no text of a request: SendGrid searches the texts for them, and may search the values too."""
+    """Return marks that occur in no text or value of a request, since SendGrid searches for them."""
     template = batch[0].template
     texts = [template.subject, template.sender_name, *(text.text for text in template.body_texts)]
     texts += {message.placeholders.signup_text for message in batch}
@@ -181,10 +181,10 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
         "substitutions": substitutions,
-        # SendGrid keeps it for long and cannot erase it: an opaque id, and nothing about the person.
+        # SendGrid keeps this for long and can't erase it, so it's opaque.
         "custom_args": {"delivery_id": message.delivery_id},
     }
-    if message.template.unsubscribe_url_prefix:  # substitutions do not reach header fields
+    if message.template.unsubscribe_url_prefix:  # substitutions don't apply to header fields
         personalization["headers"] = {
             "List-Unsubscribe": f"<{message.template.unsubscribe_url_prefix}{message.placeholders.leave_token}>"
         }
@@ -192,7 +192,7 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
 
 
 def _shared_headers(template: MessageTemplate) -> dict[str, str]:
-    """Return the header fields that all messages share. SendGrid sets To, From, Subject, Reply-To and Content-* itself."""
+    """Return the header fields that all messages share; SendGrid sets To, From, Subject, Reply-To, and Content-*."""
     headers = dict(template.extra_headers)
     if template.unsubscribe_url_prefix:
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
@@ -202,7 +202,7 @@ def _shared_headers(template: MessageTemplate) -> dict[str, str]:
 
 
 def _may_concern_one_subscriber(response: SendGridResponse) -> bool:
-    """Whether a 400 may be one entry's fault: it names a personalization, or no field at all."""
+    """Return whether a 400 may be due to one entry: it names a personalization, or no field at all."""
     return not response.error_fields or any(
         f is None or f.startswith("personalizations") for f in response.error_fields
     )

@@ -1,7 +1,7 @@
-"""Apply SendGrid's suppression lists to our people, every night: addresses that it does not deliver to any more.
+"""Nightly pull of SendGrid's suppression lists, whose entries are applied to subscribers.
 
-They hold what an event did not tell us. People are only ever taken off by them; an entry that is gone from a list
-brings nobody back. See docs/decisions/0019-the-provider.md.
+They contain what events didn't report. Entries only ever remove people; deleting one brings no one back. See
+docs/decisions/0019-the-provider.md.
 """
 
 import json
@@ -29,12 +29,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport
 from subscribers.store import people
 
-MAX_ADDRESS_LENGTH = 254  # characters of an address: RFC 5321, section 4.5.3.1.3
+MAX_ADDRESS_LENGTH = 254  # RFC 5321, section 4.5.3.1.3
 
 
 @dataclass(frozen=True, slots=True)
 class SuppressionEntry:
-    """One entry. `feedback` is None where it says nothing against the address; `detail` holds no address."""
+    """An entry of a list. `feedback` is None if it says nothing against the address; `detail` contains no address."""
 
     address: Address
     feedback: DeliveryFeedbackKind | None
@@ -44,14 +44,14 @@ class SuppressionEntry:
 
 @dataclass(frozen=True, slots=True)
 class SuppressionPage:
-    """One page of a list: how many entries it has, and those whose address can be read."""
+    """A page of a list: the number of entries, and those whose address can be parsed."""
 
     size: int
     entries: tuple[SuppressionEntry, ...]
 
 
 def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime) -> SuppressionPage | None:
-    """Read a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; None where it is no list."""
+    """Parse a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; return None if it isn't a list."""
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):
@@ -74,37 +74,37 @@ def _parse_entry(list_name: str, item: Mapping[str, Any], received_at: datetime)
 
 
 def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, Any]) -> DeliveryFeedbackKind | None:
-    """Judge an entry by its codes; without one it counts as its list says."""
+    """Return the feedback that an entry's codes indicate, or else the list's default."""
     return convert_event_to_feedback_kind(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
 
 
-# Each list and what an entry means; the gravest is read first.
+# Each list and the meaning of its entries, most serious first.
 FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], DeliveryFeedbackKind | None]] = {
     "spam_reports": lambda _: DeliveryFeedbackKind.COMPLAINED,
     "unsubscribes": lambda _: DeliveryFeedbackKind.UNSUBSCRIBED,
-    # By its codes alone: SendGrid puts much on this list that is no reader's fault.
+    # By codes only: much on this list isn't the subscriber's fault.
     "bounces": partial(_judge_codes, EventKind.BOUNCED, FailureCause.NONE),
     "invalid_emails": partial(_judge_codes, EventKind.DROPPED, FailureCause.NO_MAILBOX),
-    "blocks": lambda _: None,  # the message was turned away, not the address
+    "blocks": lambda _: None,  # the message was rejected, not the address
 }
 
 
 POSITIONS_STATE_KEY = "sendgrid pull"
-PAGE_SIZE = 500  # entries a page: the most that the API gives
-OVERLAP = timedelta(days=3)  # read again: an entry may appear late, and clocks differ
-MAX_PAGES = 1000  # a night, of all lists: half a million entries; the next night goes on from there
+PAGE_SIZE = 500  # entries per page, the API's maximum
+OVERLAP = timedelta(days=3)  # read again, since entries may appear late and clocks differ
+MAX_PAGES = 1000  # per night, for all lists: half a million entries; the next night continues from there
 MAX_SECONDS = 600.0
-PEOPLE_PER_TRANSACTION = 100  # a transaction
+PEOPLE_PER_TRANSACTION = 100
 NEEDED_PERMISSION = "Suppressions (read)"
-_ACCOUNT_FAILURES = frozenset({401, 429})  # the other lists would answer the same
+_ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would fail, too
 
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """How far a list was read; times are seconds since 1970.
+    """The reading position in a list; times are in seconds since 1970.
 
-    Read is all until `through`; and while a reading goes on (`until` is set), the first `offset` entries of those between
-    `since` and `until`.
+    Everything until `through` has been read. During a reading (if `until` is set), so have the first `offset` entries
+    between `since` and `until`.
     """
 
     through: int = 0
@@ -114,24 +114,24 @@ class ListPosition:
 
     @property
     def page_query(self) -> dict[str, int]:
-        """The query of the next page. The end is fixed while a list is read, so that new entries move nothing."""
+        """The query for the next page. The end is fixed during a reading, so that new entries don't shift pages."""
         return {"start_time": self.since, "end_time": self.until, "limit": PAGE_SIZE, "offset": self.offset}
 
     def begin_reading(self, now: datetime) -> "ListPosition":
-        """Return the position of a new reading, or of one that was cut short."""
+        """Return the position for a new reading, or for one that was interrupted."""
         if self.until:
             return self
         since = max(0, self.through - int(OVERLAP.total_seconds()))
         return ListPosition(self.through, since, int(now.timestamp()))
 
     def follow_page(self, page: SuppressionPage) -> "ListPosition":
-        """Return the position after a page; an empty one says that everything until the fixed end was read."""
+        """Return the position after a page; after an empty one, everything until the fixed end has been read."""
         return replace(self, offset=self.offset + page.size) if page.size else ListPosition(through=self.until)
 
 
 @dataclass(slots=True)
 class _PullRun:
-    """One run over the lists, with what is left of its limits."""
+    """One run over the lists, with its remaining limits."""
 
     database: Database
     keys: KeyRing
@@ -144,7 +144,7 @@ class _PullRun:
     result: SuppressionPullResult = field(default_factory=lambda: SuppressionPullResult("SendGrid"))
 
     def is_out_of_time(self) -> bool:
-        """Whether the run has used up its pages or its time."""
+        """Return whether the run has used up its pages or its time."""
         return self.pages_left <= 0 or self.clock() >= self.ends_at
 
 
@@ -158,13 +158,13 @@ def pull_suppressions(
     max_pages: int = MAX_PAGES,
     clock: Callable[[], float] = time.monotonic,
 ) -> SuppressionPullResult:
-    """Read what is new on every list, and apply it to our people. Repeating it changes nothing.
+    """Read the new entries of all lists, and apply them to subscribers. Idempotent.
 
-    Addresses that are not ours are counted and dropped. A list that cannot be read is named among the troubles, and the
-    next run goes on where this one stopped.
+    Unknown addresses are counted and discarded. A list that can't be read is added to the troubles, and the next run
+    continues where this one stopped.
 
     Raises:
-        OSError: the departure log could not be written; what is not applied yet is read again.
+        OSError: the unsubscribe log couldn't be written; unapplied entries will be read again.
     """
     run = _PullRun(database, keys, unsubscribe_log, api, now, max_pages, clock() + MAX_SECONDS, clock)
     for name in FEEDBACK_OF_LIST:
@@ -177,12 +177,12 @@ def pull_suppressions(
 
 
 def reset_list_positions(session: Session) -> None:
-    """Delete how far the lists were read: the next pull reads all of them."""
+    """Delete the positions of the lists, so that the next pull reads all of them."""
     installation_hold.delete_installation_state(session, POSITIONS_STATE_KEY)
 
 
 def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
-    """Read one list to its end, page by page; return the response that ended it otherwise."""
+    """Read one list to the end, page by page; return the response if it failed."""
     with run.database.read() as session:
         position = _list_positions(session).get(name, ListPosition()).begin_reading(run.now)
     previous_body = b""
@@ -207,7 +207,7 @@ def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
 
 
 def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListPosition) -> None:
-    """Apply a page, and save the position with the last of it."""
+    """Apply a page, and save the new position in the last transaction."""
     matches = _match_people(run, page.entries)
     reports = [
         DeliveryFeedbackReport(number, entry.feedback, entry.at, REPORTED_BY, entry.detail)
@@ -229,7 +229,7 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
 
 
 def _match_people(run: _PullRun, entries: Sequence[SuppressionEntry]) -> list[tuple[int, SuppressionEntry]]:
-    """Find our people among the entries of a page, by keyed hash, in one query."""
+    """Return the subscribers among a page's entries, found by keyed hash in one query."""
     with run.database.read() as session:
         numbers = people.find_person_numbers(session, run.keys, [entry.address for entry in entries])
     return [(numbers[e.address.canonical], e) for e in entries if e.address.canonical in numbers]

@@ -1,6 +1,7 @@
-"""One SMTP connection: `smtplib`, with PIPELINING (RFC 2920, section 3) and delivery reports by id (RFC 3461, section 4) where offered.
+"""An `smtplib` connection with PIPELINING (RFC 2920, section 3) and DSN (RFC 3461, section 4) if offered.
 
-Steps that wait for the server are generators. They yield what they wait for, so that one thread can move many connections on.
+Steps that wait for the server are generators. They yield what they wait for, so that one thread can serve many
+connections.
 """
 
 import math
@@ -18,24 +19,22 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each answer until mail can be offered
-COMMAND_TIMEOUT = 300.0  # RFC 5321, section 4.5.3.2: MAIL, RCPT and the data itself
-FINAL_REPLY_TIMEOUT = 600.0  # and after the final dot, where a server may well be busy
-MIN_READ_TIMEOUT = 1.0  # a reply that arrived while nobody read is still read
-MAX_REPLY_LINE = 8192  # bytes of a line of a reply without its end, before the connection is given up
-READ_SIZE = (
-    16384  # bytes that are read at once: a whole record of TLS (RFC 8446, section 5.1), so that nothing is left in it
-)
+CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each reply until messages can be sent
+COMMAND_TIMEOUT = 300.0  # seconds; RFC 5321, section 4.5.3.2: MAIL, RCPT, and the data itself
+FINAL_REPLY_TIMEOUT = 600.0  # seconds after the final dot, when a server may be busy
+MIN_READ_TIMEOUT = 1.0  # seconds, so that a reply that has already arrived is still read
+MAX_REPLY_LINE = 8192  # bytes of a reply's line without its end, before the connection is dropped
+READ_SIZE = 16384  # bytes read at once: a whole TLS record (RFC 8446, section 5.1), so that none of it stays buffered
 FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, section 4.1.1.4)
-NO_REPLY = -1  # smtplib's code for a reply that is none
+NO_REPLY = -1  # smtplib's code for an invalid reply
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
-# To MAIL, RCPT and DATA, a line each: nothing stands in the way of the message.
+# One-line replies to MAIL, RCPT, and DATA that let the message proceed.
 _USUAL_REPLIES = re.compile(rb"250 [^\r\n]*\r\n25[01] [^\r\n]*\r\n354 ([^\r\n]*)\r\n")
 T = TypeVar("T")
 
 
 class SocketWait(NamedTuple):
-    """A wait of a connection: for an event of poll(2) on a file, until a moment of the monotonic clock."""
+    """A connection's wait for a poll(2) event on a file, until a moment of the monotonic clock."""
 
     file: int
     event: int
@@ -43,7 +42,7 @@ class SocketWait(NamedTuple):
 
     @property
     def milliseconds_left(self) -> float | None:
-        """The milliseconds until its deadline, as poll(2) takes them; None if it has none."""
+        """The milliseconds until its deadline, for poll(2), or None if there is none."""
         return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic()) * 1000
 
 
@@ -51,7 +50,7 @@ SmtpSteps = Generator[SocketWait, None, T]
 
 
 def run_steps(steps: SmtpSteps[T]) -> T:
-    """Run all steps, waiting at each; return their result."""
+    """Run all steps, waiting at each, and return their result."""
     while True:
         try:
             wait = next(steps)
@@ -63,12 +62,12 @@ def run_steps(steps: SmtpSteps[T]) -> T:
         poll.poll(wait.milliseconds_left)
 
 
-_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no blank, no angle bracket, no line break
+_ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no spaces, angle brackets, or line breaks
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
-    """How many seconds a server may take, from the last thing written to it until its reply is complete."""
+    """The seconds that a server may take, from the last write to the complete reply."""
 
     connect: float = CONNECT_TIMEOUT
     command: float = COMMAND_TIMEOUT
@@ -76,15 +75,16 @@ class SmtpTimeouts:
 
     @property
     def max_per_message(self) -> float:
-        """The longest that one message may take: two connections, on the first of which it failed."""
+        """The longest that one message may take, over two connections of which the first fails."""
         return 2 * (self.connect + 3 * self.command) + self.final
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """The server that mail goes to, and how. `tls_mode` is `starttls`, `implicit` (RFC 8314, section 3.3) or `off` (loopback only).
+    """The server that email is submitted to.
 
-    `settings_place` says where DIGEST_MAIL_URL stands, for whoever has to mend it.
+    `tls_mode` is `starttls`, `implicit` (RFC 8314, section 3.3), or `off` (loopback only). `settings_place` says where
+    DIGEST_MAIL_URL is set, for error messages.
     """
 
     host: str
@@ -92,15 +92,15 @@ class SmtpServer:
     tls_mode: str
     user: str = ""
     password: str = field(default="", repr=False)
-    ca_file: Path | None = None  # further certificate authorities to trust
-    messages_per_connection: int = 100  # a connection, then QUIT
+    ca_file: Path | None = None  # additional certificate authorities to trust
+    messages_per_connection: int = 100  # then QUIT
     timeouts: SmtpTimeouts = SmtpTimeouts()
     settings_place: str = "digest.env"
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpEnvelope:
-    """Sender, recipient, and the id that a delivery report shall quote."""
+    """The sender, the recipient, and the ID that a delivery report should quote."""
 
     sender: str
     recipient: str
@@ -108,7 +108,7 @@ class SmtpEnvelope:
 
     @property
     def is_valid(self) -> bool:
-        """Whether both addresses can stand in a command without being parsed as something else."""
+        """Return whether both addresses can be used in a command without being parsed as something else."""
         return bool(_ADDRESS.fullmatch(self.sender) and _ADDRESS.fullmatch(self.recipient))
 
 
@@ -127,11 +127,11 @@ class SmtpReply:
 
 
 class SmtpConnection(smtplib.SMTP):
-    """A connection that one thread may move on beside others.
+    """An SMTP connection that one thread can serve along with others.
 
-    A socket's timeout starts again with every byte: a server that drips its reply would hold us for ever. Here the
-    time runs from the last write to the end of the reply. Once it is open (`stop_blocking`), a write or read is one call
-    to the kernel, and a wait comes only where that would block: a socket with a timeout waits before each.
+    A socket's timeout restarts with every byte, so a server that trickles its reply could block us forever. Here, the
+    time counts from the last write to the end of the reply. Once the connection is open (`stop_blocking`), a write or
+    read is one system call, with a wait only if it would block; a socket with a timeout would wait before each call.
     """
 
     timeouts = SmtpTimeouts()
@@ -142,10 +142,10 @@ class SmtpConnection(smtplib.SMTP):
     _received_from: socket.socket | None = None
 
     def offer_envelope(self, envelope: SmtpEnvelope) -> SmtpSteps[SmtpReply]:
-        """Send MAIL, RCPT and DATA, in one write where the server supports that; return the reply that refuses, or DATA's 354.
+        """Send MAIL, RCPT, and DATA, in one write if possible; return the first refusal, or DATA's 354.
 
         Raises:
-            OSError: the connection broke before the server had replied; the data was not sent.
+            OSError: the connection broke before the server replied; the data wasn't sent.
         """
         commands = _commands_for_envelope(envelope, dsn=self.has_extn("dsn"))
         self.set_reply_timeout(self.timeouts.command)
@@ -162,7 +162,7 @@ class SmtpConnection(smtplib.SMTP):
         return reply
 
     def run_command(self, verb: str) -> SmtpSteps[int]:
-        """Send a command without arguments; return the code of the reply.
+        """Send a command without arguments, and return the reply's code.
 
         Raises:
             OSError: the connection broke.
@@ -172,7 +172,7 @@ class SmtpConnection(smtplib.SMTP):
         return code
 
     def _take_usual_replies(self) -> SmtpSteps[SmtpReply | None]:
-        """Return DATA's 354 where all three replies have arrived, a line each, and none refuses; else None, and keep them."""
+        """Return DATA's 354 if all three replies have arrived as single lines without a refusal; else keep them."""
         deadline = self._reply_deadline()
         if not self._received:
             yield from self._receive_more(deadline)
@@ -184,7 +184,7 @@ class SmtpConnection(smtplib.SMTP):
 
     def _read_each_reply(self) -> SmtpSteps[SmtpReply]:
         replies: list[SmtpReply] = []
-        for verb in _EXPECTED_CODES:  # every reply belongs to its command: all are read
+        for verb in _EXPECTED_CODES:  # replies come in the order of the commands, so all are read
             try:
                 replies.append(SmtpReply(verb, *(yield from self._read_reply())))
             except OSError:
@@ -199,9 +199,10 @@ class SmtpConnection(smtplib.SMTP):
         return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> SmtpSteps[None]:
-        """End a transaction whose DATA the server took all the same: with a lone dot (RFC 2920, section 3.1).
+        """End a transaction whose DATA the server accepted anyway, with a lone dot (RFC 2920, section 3.1).
 
-        Should it have taken the recipient of a sender that it refused, an empty message would arrive: hang up.
+        If the server accepted the recipient of a rejected sender, that would deliver an empty message, so hang up
+        instead.
         """
         try:
             if not replies[1].is_expected:
@@ -210,40 +211,40 @@ class SmtpConnection(smtplib.SMTP):
                 return
         except OSError:
             pass
-        self.close()  # the next command fails on it
+        self.close()  # makes the next command fail
 
     def set_reply_timeout(self, seconds: float) -> None:
-        """Let every following step take so many seconds, counted from the last write."""
+        """Set the timeout of all following steps, counted from the last write."""
         self._reply_timeout = seconds
 
     def stop_blocking(self) -> None:
-        """Note that the connection is open, secure and signed in: nothing but `send` and `getreply` uses its socket now."""
+        """Note that the connection is open, encrypted, and signed in; only `send` and `getreply` use its socket now."""
         assert self.sock is not None
         self.sock.settimeout(0)
         self._is_open = True
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
-        """Write, and remember when: the server's time to reply runs from here.
+        """Write, and remember the time, from which the server's time to reply counts.
 
         Raises:
-            smtplib.SMTPServerDisconnected: the connection is closed, broke, or takes nothing for too long.
+            smtplib.SMTPServerDisconnected: the connection is closed or broke, or the server accepted nothing for too long.
         """
         run_steps(self._write(s.encode(self.command_encoding) if isinstance(s, str) else s))
 
     def send_data(self, data: bytes) -> SmtpSteps[None]:
-        """Send a message but for its final dot; `send_final_dot` has to follow at once.
+        """Send a message without its final dot; `send_final_dot` has to follow immediately.
 
         Raises:
             OSError: the connection broke.
         """
-        # Its last packet waits for the dot. TLS makes packets of its own.
+        # Hold back the last packet for the dot. TLS forms its own packets.
         return self._write(data, 0 if isinstance(self.sock, ssl.SSLSocket) else socket.MSG_MORE)
 
     def send_final_dot(self) -> SmtpSteps[None]:
         """Complete a message.
 
-        What is marked before counts as sent if the process is killed, so as little as possible comes in between: a
-        socket's own `send` would ask first whether it can write, and another thread may come to its turn.
+        A message marked before this counts as sent if the process is killed, so as little as possible happens in
+        between: a socket's `send` would first check whether it can write, and another thread might run.
 
         Raises:
             OSError: the connection broke.
@@ -262,11 +263,11 @@ class SmtpConnection(smtplib.SMTP):
         return self._read_reply()
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read a reply for as long as the server may take; return its code, -1 where it has none, and its text.
+        """Read a reply within the timeout; return its code, -1 if it has none, and its text.
 
         Raises:
-            smtplib.SMTPServerDisconnected: it took longer, or the connection broke.
-            smtplib.SMTPResponseException: a line of it has no end.
+            smtplib.SMTPServerDisconnected: it took too long, or the connection broke.
+            smtplib.SMTPResponseException: a line was too long.
         """
         return run_steps(self._read_reply())
 
@@ -281,10 +282,10 @@ class SmtpConnection(smtplib.SMTP):
                 return code, b"\n".join(texts)
 
     def _reply_deadline(self) -> float:
-        """Return until when the next reply may take."""
+        """Return the deadline of the next reply."""
         now = time.monotonic()
         if self._received_from is not self.sock:
-            # A greeting, or the first reply after STARTTLS: what came before it in clear does not count.
+            # A greeting, or the first reply after STARTTLS: discard what was received unencrypted before it.
             self._received, self._received_from, self._last_write_at = b"", self.sock, now
         return max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
 
@@ -300,7 +301,7 @@ class SmtpConnection(smtplib.SMTP):
             yield from self._receive_more(deadline)
 
     def _receive_more(self, deadline: float) -> SmtpSteps[None]:
-        """Add what has arrived, or arrives within the time, to what was received."""
+        """Receive more data before the deadline, and append it to what was received."""
         try:
             received = yield from self._receive(deadline)
         except OSError as exc:
@@ -312,7 +313,7 @@ class SmtpConnection(smtplib.SMTP):
         self._received += received
 
     def _receive(self, deadline: float) -> SmtpSteps[bytes]:
-        """Read what arrives until the deadline: what arrived before has been read."""
+        """Read what arrives before the deadline, assuming that everything earlier has been read."""
         assert self.sock is not None
         if self._is_open:
             yield SocketWait(self.sock.fileno(), select.POLLIN, deadline)
@@ -327,7 +328,7 @@ class SmtpConnection(smtplib.SMTP):
                 yield self._wait_for(select.POLLOUT, deadline)
 
     def _write(self, data: bytes, flags: int = 0) -> SmtpSteps[None]:
-        """Write all of it."""
+        """Write all of the data."""
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected("call connect() first")
         deadline = time.monotonic() + self._effective_timeout
@@ -341,7 +342,7 @@ class SmtpConnection(smtplib.SMTP):
         self._last_write_at = time.monotonic()
 
     def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> SmtpSteps[int]:
-        """Write as much as the socket takes at once, after a wait until it takes any; return how much."""
+        """Write as much as the socket accepts, waiting until it accepts some, and return how much."""
         assert self.sock is not None
         while True:
             if not self._is_open:
@@ -354,7 +355,7 @@ class SmtpConnection(smtplib.SMTP):
                 yield self._wait_for(select.POLLIN, deadline)
 
     def _wait_for(self, event: int, deadline: float) -> SocketWait:
-        """Return a wait until the socket can be read or written, or broke.
+        """Return a wait until the socket is readable or writable, or has failed.
 
         Raises:
             TimeoutError: the deadline has passed.
@@ -369,7 +370,7 @@ class SmtpConnection(smtplib.SMTP):
 
 
 def _seconds_until(deadline: float) -> float:
-    """Return the seconds that are left. Raises TimeoutError where none are."""
+    """Return the seconds that remain; raise TimeoutError if none do."""
     seconds_left = deadline - time.monotonic()
     if seconds_left <= 0:
         raise TimeoutError("the response took too long")
@@ -377,11 +378,11 @@ def _seconds_until(deadline: float) -> float:
 
 
 class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):
-    """The same over TLS from the first byte (RFC 8314, section 3.3)."""
+    """An SMTP connection that uses TLS from the first byte (RFC 8314, section 3.3)."""
 
 
 def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[str, bytes]]:
-    # A report quotes the id as Original-Envelope-Id, and the headers alone: enough to know which message it was.
+    # A report quotes the ID as Original-Envelope-Id, and only the headers, which is enough to identify the message.
     mail, rcpt = (f" RET=HDRS ENVID={envelope.id}", " NOTIFY=FAILURE") if dsn else ("", "")
     return [
         ("MAIL", f"MAIL FROM:<{envelope.sender}>{mail}\r\n".encode("ascii")),
@@ -391,12 +392,12 @@ def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[s
 
 
 def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConnection:
-    """Connect, secure and sign in; with `starttls` nothing is sent in the clear but the greeting.
+    """Connect, encrypt, and sign in; with `starttls`, only the greeting is unencrypted.
 
-    `context` says whom TLS trusts, and is None with `off` alone: without one smtplib would trust anybody.
+    `context` may only be None with `off`, since smtplib would otherwise trust any certificate.
 
     Raises:
-        OSError: smtplib's errors and those of `ssl` and `socket`; the connection is closed.
+        OSError: an error of smtplib, `ssl`, or `socket`; the connection is closed.
     """
     assert context is not None or server.tls_mode == "off", "TLS without a check of the certificate is none"
     address = (server.host, server.port, _greeting_name())
@@ -413,7 +414,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
         if server.user:
             connection.login(server.user, server.password)
         assert connection.sock is not None
-        # The end of a message must not wait for the acknowledgement of its beginning (Nagle).
+        # Disable Nagle's algorithm: the end of a message mustn't wait for the acknowledgment of its beginning.
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.stop_blocking()
     except BaseException:
@@ -424,5 +425,5 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
 
 @cache
 def _greeting_name() -> str:
-    """Return the name for EHLO. smtplib would ask the DNS for it at every connection."""
+    """Return the name for EHLO, which smtplib would look up in DNS for every connection."""
     return str(smtplib.SMTP().local_hostname)

@@ -1,4 +1,4 @@
-"""SMTP as a provider: its URL, and what operators and readers are told about it."""
+"""SMTP as a provider: its URL, and its descriptions for operators and subscribers."""
 
 import ssl
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ from digest.settings.operations import check_dkim_record
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.subscriber_language import SubscriberLanguage
 
-NO_USER = "-"  # the answer for none
+NO_USER = "-"  # the answer for no user
 OPENDKIM_FILE = Path("/etc/opendkim.conf")
-IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # of a URL without one: RFC 6409, section 3.1, and RFC 8314, section 3.3
-MAX_CONNECTIONS = 50  # what Postfix takes from one client, where nobody set it otherwise
+IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # defaults: RFC 6409, section 3.1, and RFC 8314, section 3.3
+MAX_CONNECTIONS = 50  # Postfix's default limit for one client
 
 
 def _open(settings: Settings) -> Provider:
@@ -33,7 +33,7 @@ def _open(settings: Settings) -> Provider:
 
 
 def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
-    """Read the server, and over how many connections mail goes to it."""
+    """Return the server from the settings, and the number of connections to it."""
     url = kind.split_mail_url(settings)
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
@@ -122,7 +122,7 @@ def _read_optional(text: str) -> str:
 
 
 class SmtpSetupAnswers(ProviderSetupAnswers):
-    """What `digest setup` asks for a mail server."""
+    """The setup form for a mail server."""
 
     words = "smtp"
     feedback_steps = (SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see docs/bounces.md)."),)
@@ -145,14 +145,17 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
-        """Return whether a question makes sense: a server without a user wants no password, and only your own server signs for you."""
+        """Return whether to ask a question.
+
+        A server without a user needs no password, and only your own server can sign for you.
+        """
         if key == "smtp_dkim_record":
             return is_loopback(str(answers.get("smtp_host", "")))
         return key != "smtp_password" or answers.get("smtp_user") not in {"", NO_USER}
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Propose no user, the port that mail servers take mail on, here or elsewhere, and the key of an OpenDKIM on this machine."""
+        """Propose no user, the usual port (here or elsewhere), and the key of an OpenDKIM on this machine."""
         port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else IMPLICIT_PORTS["smtp"]
         if key == "smtp_dkim_record":
             return find_opendkim_record() or NO_USER
@@ -160,7 +163,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the server and the login of the URL, and the key that the server signs with."""
+        """Return the URL's server and login, and the key that the server signs with."""
         url, record = kind.split_mail_url(settings), settings.file.relay.dkim_record
         return {
             **({"smtp_dkim_record": record} if record else {}),
@@ -172,7 +175,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def mail_url(self) -> str:
-        """The URL of the server, which is reached without TLS on this machine alone."""
+        """The server's URL, which disables TLS only for a server on this machine."""
         login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
         scheme = "smtps" if self.smtp_port == IMPLICIT_PORTS["smtps"] else "smtp"
         in_clear = scheme == "smtp" and not self.smtp_user and is_loopback(self.smtp_host)
@@ -180,7 +183,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def server_host(self) -> str:
-        """The host of the server."""
+        """The server's host."""
         return self.smtp_host
 
     @property
@@ -190,11 +193,11 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def signs_here(self) -> bool:
-        """Whether email is signed here: unless the server does."""
+        """Whether email is signed here rather than by the server."""
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return how to have both unsubscribe headers signed; by default, OpenDKIM signs only one of them."""
+        """Return the step for signing both unsubscribe headers, of which OpenDKIM signs only one by default."""
         del sender_domain, base_url
         if self.signs_here:
             return ()
@@ -206,7 +209,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
 
 def find_opendkim_record(file: Path = OPENDKIM_FILE) -> str:
-    """Find the DNS name of the one key that OpenDKIM on this machine signs with; empty if its settings don't tell."""
+    """Return the DNS name of OpenDKIM's only key on this machine, or an empty string if its settings don't say."""
     try:
         lines = map(str.split, file.read_text("utf-8").splitlines())
         options = {words[0].lower(): words[1] for words in lines if len(words) == 2}
@@ -226,5 +229,5 @@ KIND = kind.ProviderKind(
     doctor_findings=_doctor_findings,
     setup_form=SmtpSetupAnswers,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
-    acceptance_is_arrival=True,  # what fails later comes back to the bounce mailbox
+    acceptance_is_arrival=True,  # later failures come back to the bounce mailbox
 )

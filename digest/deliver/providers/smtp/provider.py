@@ -1,9 +1,9 @@
-"""SMTP as a provider: several connections in one loop, each of which takes its next message as soon as it is free.
+"""SMTP as a provider: several connections in one loop, each taking the next message as soon as it's free.
 
-One thread moves all of them on. With a thread for each, Python's threads spend more time waiting for one another than for
-the server. A connection that waits for its server holds up no other, for as long as that takes, and connecting happens
-beside sending. While the server is quick, a few messages more than it has connections wait here for one that is free, so
-that no connection waits for our database.
+One thread serves all of them: with a thread for each, Python's threads would spend more time waiting for each other
+than for the server. A connection that waits for its server doesn't hold up the others, and connecting happens while
+others send. While the server is fast, slightly more messages than connections are queued here, so that no connection
+waits for our database.
 """
 
 import select
@@ -27,12 +27,12 @@ from digest.deliver.providers.smtp.connection import SmtpServer, SmtpSteps, Sock
 from digest.deliver.providers.smtp.session import SmtpConnector, SmtpSession, SmtpSessionError
 from subscribers.loggers import get_logger
 
-MAX_HELD, MAX_AHEAD = 50, 32  # messages: with those on their way, and that wait for a connection
-AHEAD_SECONDS = 0.1  # which is how long they are to wait: longer than a report and the next messages take
-MAX_AHEAD_SECONDS = 0.25  # what waited longer isn't tried: consent was asked too long ago
+MAX_HELD, MAX_AHEAD = 50, 32  # messages, including those being sent and those waiting for a connection
+AHEAD_SECONDS = 0.1  # how long they should wait: longer than a report and claiming the next messages take
+MAX_AHEAD_SECONDS = 0.25  # messages that waited longer aren't tried, since their consent was checked too long ago
 REPORTED_TOGETHER = 25  # outcomes that are reported without waiting for more
-MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # for which fewer wait for others; and while connections do
-FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection more than the server took is tried
+MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second if connections are idle
+FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection beyond the server's limit is tried
 _ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 
 log = get_logger("sending")
@@ -40,7 +40,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A message to hand over, and the moment until which it may begin."""
+    """A message to hand over, and the deadline for starting."""
 
     message: OutgoingMessage
     marks: HandoverRecorder
@@ -49,7 +49,7 @@ class _Offer:
 
 @dataclass(slots=True)
 class _Transfer:
-    """The work of one session: a message, or saying QUIT."""
+    """The work of one session: a message, or QUIT."""
 
     session: SmtpSession
     steps: SmtpSteps[MessageOutcome | None]
@@ -59,12 +59,15 @@ class _Transfer:
 
 
 class ConnectionLimit:
-    """The number of connections that a server takes, learned from refusals. One more is tried after a rest, which doubles each time."""
+    """The number of connections that a server accepts, learned from refusals.
+
+    After a refusal, one more is tried after a delay, which doubles each time.
+    """
 
     def __init__(self, connections: int, clock: Callable[[], float]) -> None:
-        self._connections = connections  # that we would like
+        self._connections = connections  # the number wanted
         self._clock = clock
-        self.taken = connections  # as far as is known
+        self.taken = connections  # as far as known
         self._rest_seconds = 0.0
         self._rests_until = 0.0
 
@@ -76,11 +79,11 @@ class ConnectionLimit:
 
     @property
     def is_exhausted(self) -> bool:
-        """True if the server takes none at all."""
+        """Whether the server accepts none at all."""
         return not self.taken
 
     def note_refusal(self, others: int) -> float:
-        """Note that the server refused a connection beside so many others; return the seconds of the rest that follows."""
+        """Record a refusal beside `others` open connections, and return the seconds until the next try."""
         self.taken = min(self.taken, others)
         now = self._clock()
         if now >= self._rests_until:
@@ -89,14 +92,14 @@ class ConnectionLimit:
         return self._rest_seconds
 
     def note_open(self, count: int) -> None:
-        """Note that so many are open. Where that is more than before, the next one needs no rest."""
+        """Record the number of open connections; if the server accepts all that are wanted, reset the delay."""
         self.taken = max(self.taken, count)
         if self.taken >= self._connections:
             self._rest_seconds = 0.0
 
 
 class SmtpProvider:
-    """Connections to one server, at least one, opened when they are needed, used for many messages, closed with QUIT."""
+    """One or more connections to a server, opened on demand, used for many messages, and closed with QUIT."""
 
     name = "smtp"
 
@@ -114,8 +117,8 @@ class SmtpProvider:
         self._limit = ConnectionLimit(connections, clock)
         self._signing = SigningThreads(signer)
         self._sessions = tuple(SmtpSession(connector, self._signing.finish) for _ in range(connections))
-        self._idle = deque(self._sessions)  # the open ones last
-        self._silent: list[SmtpSession] = []  # whose answer was lost: they wait until another brings one
+        self._idle = deque(self._sessions)  # open ones last
+        self._silent: list[SmtpSession] = []  # sessions that lost a reply, unused until another one gets a reply
         self._queue: deque[_Offer] = deque()
         self._transfers: dict[int, _Transfer] = {}  # by the file that each waits for
         self._poll = select.poll()
@@ -128,16 +131,16 @@ class SmtpProvider:
 
     @property
     def batch_size(self) -> int:
-        """One message for each connection that the server takes, and some more while it is quick."""
+        """One message for each connection that the server accepts, and some more while it's fast."""
         return self.connection_count + self._ahead
 
     @property
     def connection_count(self) -> int:
-        """The number of connections that may be used now."""
+        """The number of connections that can be used now."""
         return max(1, min(self._limit.allowed, len(self._sessions) - len(self._silent)))
 
     def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
-        """Hand messages over, and wait for all of them."""
+        """Hand over messages, and wait for all of them."""
         self.offer(messages, marks)
         outcomes: dict[int, MessageOutcome] = {}
         stop_reason, is_busy = "", False
@@ -149,7 +152,7 @@ class SmtpProvider:
         return BatchOutcome(tuple(outcomes[id(m)] for m in messages), stop_reason=stop_reason, is_busy=is_busy)
 
     def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
-        """Take messages, each for the next connection that is free."""
+        """Queue messages, each for the next free connection."""
         now = self._clock()
         if not (self._transfers or self._finished):
             self._reported_at = now
@@ -158,7 +161,7 @@ class SmtpProvider:
         self._queue.extend(_Offer(message, marks, expires_at) for message in messages)
 
     def await_outcomes(self, wake_file: int | None = None) -> FinishedMessages:
-        """Move all connections on until it is known what came of some messages; return nothing once `wake_file` can be read."""
+        """Serve all connections until some messages have outcomes; return nothing once `wake_file` is readable."""
         self._is_streaming = wake_file is not None
         if wake_file is not None:
             self._poll.register(wake_file, select.POLLIN)
@@ -178,7 +181,7 @@ class SmtpProvider:
                 self._poll.unregister(wake_file)
 
     def close(self) -> None:
-        """Say QUIT on all connections and hang up; at once where messages are under way, since someone interrupted them."""
+        """Close all connections with QUIT, or immediately if an interruption left messages being sent."""
         if self._transfers:
             self._abort()
         for session in self._sessions:
@@ -198,17 +201,17 @@ class SmtpProvider:
                 self._advance(_Transfer(session, steps, offer.message, session.is_open))
 
     def _take_session(self) -> SmtpSession | None:
-        """Take a session that is free: an open one, or one that may be opened."""
+        """Return a free session, either an open one or one that may be opened, or None."""
         if not self._idle or not (self._idle[-1].is_open or self._count_used() < self._limit.allowed):
             return None
         return self._idle.pop()
 
     def _count_used(self) -> int:
-        """Count the sessions that are at work or open."""
+        """Return the number of sessions that are busy or open."""
         return len(self._sessions) - len(self._silent) - sum(not session.is_open for session in self._idle)
 
     def _move_on(self, wake_file: int | None = None) -> bool:
-        """Wait for any of the connections, and take their next steps; return whether `wake_file` can be read."""
+        """Wait for any connection, and advance the ready ones; return whether `wake_file` is readable."""
         deadline = min((transfer.deadline for transfer in self._transfers.values()), default=inf)
         events = self._poll.poll(SocketWait(-1, 0, min(deadline, self._report_due_at)).milliseconds_left)
         is_awake = False
@@ -227,7 +230,7 @@ class SmtpProvider:
         self._advance(self._transfers.pop(file))
 
     def _advance(self, transfer: _Transfer) -> None:
-        """Take a transfer's steps until it has to wait, or is over."""
+        """Advance a transfer until it has to wait or is finished."""
         try:
             wait = next(transfer.steps)
         except StopIteration as end:
@@ -248,11 +251,11 @@ class SmtpProvider:
             self._poll.register(wait.file, wait.event)
 
     def _end_transfer(self, transfer: _Transfer, outcome: MessageOutcome) -> None:
-        """Note what came of a message, and what that says about the connections."""
+        """Record the outcome of a message, and what it says about the connections."""
         assert transfer.message is not None
         self._finish(transfer.message, outcome)
         if outcome.may_blame_message and self._is_streaming:
-            self._return_queued()  # the same text: whether it goes on is decided first
+            self._return_queued()  # same text: first decide whether to go on
         session = transfer.session
         if outcome.result is HandoverStatus.UNCERTAIN:
             self._silent.append(session)
@@ -268,7 +271,7 @@ class SmtpProvider:
             self._limit.note_open(sum(each.is_open for each in self._sessions))
 
     def _end_silence(self) -> None:
-        """Use all connections again once each of them lost an answer; in a stream, after a pause."""
+        """Use all connections again after each of them lost a reply, in a stream after a pause."""
         if len(self._silent) == len(self._sessions):
             self._idle.extend(self._silent)
             self._silent.clear()
@@ -277,7 +280,7 @@ class SmtpProvider:
                 self._return_queued()
 
     def _note_refusal(self, refusal: SmtpSessionError) -> None:
-        """Let a connection rest that the server refused; stop where it takes none, or the refusal concerns all."""
+        """Reduce the connections after a refusal, or stop if the server accepts none or the refusal concerns all."""
         if refusal.this_connection_only:
             seconds = self._limit.note_refusal(self._count_used())
             if not self._limit.is_exhausted:
@@ -288,7 +291,7 @@ class SmtpProvider:
         self._return_queued()
 
     def _return_queued(self) -> None:
-        """Give back what has not begun."""
+        """Return the queued messages."""
         self._returned += [offer.message for offer in self._queue]
         self._queue.clear()
 
@@ -300,13 +303,13 @@ class SmtpProvider:
 
     @property
     def _report_due_at(self) -> float:
-        """The moment until which outcomes may wait, to be reported with others."""
+        """The time at which finished outcomes are reported even if no others have joined them."""
         if not self._finished:
             return inf
         return self._first_finished_at + (MAX_REPORT_SECONDS if self._queue else HASTY_REPORT_SECONDS)
 
     def _is_report_due(self) -> bool:
-        """Return whether to report what is finished. While connections are busy with other messages, several are reported together."""
+        """Return whether to report outcomes, which are grouped while connections are busy with other messages."""
         if self._returned:
             return True
         if not self._finished:
@@ -331,7 +334,7 @@ class SmtpProvider:
         return FinishedMessages(tuple(message for message, _ in finished), batch, returned)
 
     def _abort(self) -> None:
-        """Hang up everywhere and forget all messages: after an interruption, no reply is waited for."""
+        """Close all connections without waiting for replies, and forget all messages, after an interruption."""
         for file, transfer in self._transfers.items():
             self._poll.unregister(file)
             transfer.steps.close()
@@ -344,6 +347,6 @@ class SmtpProvider:
 
 
 def choose_messages_ahead(connections: int, seconds: float) -> int:
-    """Return how many messages may wait for one of so many connections, where a message took so many seconds lately."""
+    """Return how many messages may be queued for these connections, given the recent seconds per message."""
     most = max(0, min(MAX_AHEAD, MAX_HELD - connections))
     return most if seconds <= 0 else min(most, int(AHEAD_SECONDS / seconds))

@@ -1,8 +1,8 @@
-"""One SMTP session (RFC 5321, section 3): one recipient a transaction, TLS or nothing, and it is always known how far a message got."""
+"""An SMTP session (RFC 5321, section 3) with one recipient per transaction, required TLS, and tracked progress."""
 
 import os
 import select
-import smtplib  # its errors are all OSErrors
+import smtplib  # all of its errors are OSErrors
 import ssl
 import threading
 from collections.abc import Callable
@@ -33,14 +33,14 @@ from digest.deliver.providers.smtp.connection import (
 )
 from subscribers.errors import ApplicationError
 
-QUIT_TIMEOUT = 5.0  # seconds: a goodbye isn't worth waiting longer
+QUIT_TIMEOUT = 5.0  # seconds; a reply to QUIT isn't worth waiting longer
 
 
 class SmtpSessionError(ApplicationError):
-    """The server takes no further message; the text is for the operator.
+    """Raised when the server accepts no more messages; the text is for the operator.
 
-    With `this_connection_only` it may take them over another connection: there are too many, or one broke. With
-    `is_busy` it may take them in some seconds.
+    With `this_connection_only`, it may accept them over another connection: there are too many, or this one broke. With
+    `is_busy`, it may accept them in a few seconds.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SmtpSessionError(ApplicationError):
 
 
 class SmtpConnector:
-    """Opens connections to one server. Threads may share it."""
+    """Opens connections to a server. Thread-safe."""
 
     def __init__(self, server: SmtpServer, trusted: ssl.SSLContext | None = None) -> None:
         self.server = server
@@ -65,7 +65,7 @@ class SmtpConnector:
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
-        """What TLS trusts, kept: loading the authorities takes longer than a message."""
+        """The TLS context, cached because loading the authorities takes longer than sending a message."""
         if self.server.tls_mode == "off":
             return None
         return self._trusted or ssl.create_default_context(cafile=self.server.ca_file)
@@ -76,7 +76,7 @@ class SmtpConnector:
 
     @property
     def sign_in_remedy(self) -> str:
-        """What to do when the server rejects the sign-in."""
+        """The remedy for a rejected sign-in."""
         scheme = "smtps" if self.server.tls_mode == "implicit" else "smtp"
         return (
             f"Correct the user and password in the line DIGEST_MAIL_URL of {self.server.settings_place}, in the "
@@ -84,7 +84,7 @@ class SmtpConnector:
         )
 
     def connect(self) -> SmtpConnection:
-        """Connect, secure, and sign in.
+        """Connect, encrypt, and sign in.
 
         Raises:
             SmtpSessionError: any of it failed.
@@ -122,7 +122,7 @@ class SmtpConnector:
             ) from None
 
     def connect_beside(self) -> SmtpSteps[SmtpConnection]:
-        """Connect in a thread of its own: looking the name up, TLS, and a server's greeting may each take long."""
+        """Connect in a separate thread, since the name lookup, TLS, and the server's greeting can be slow."""
         attempt = _ConnectionAttempt(self.connect)
         try:
             yield SocketWait(attempt.is_over, select.POLLIN, inf)
@@ -131,7 +131,7 @@ class SmtpConnector:
             attempt.abandon()
 
     def examine(self) -> MailServerCheckResult:
-        """Connect, secure, sign in and say QUIT; nothing is handed over.
+        """Connect, encrypt, sign in, and say QUIT, without handing anything over.
 
         Raises:
             SmtpSessionError: any of it failed.
@@ -149,7 +149,7 @@ class SmtpConnector:
 
 
 class _ConnectionAttempt:
-    """A connection that a thread is opening. The file `is_over` can be read once it has an outcome."""
+    """A connection that a thread is opening; the file `is_over` becomes readable when it succeeds or fails."""
 
     def __init__(self, connect: Callable[[], SmtpConnection]) -> None:
         self.is_over, self._signal = os.pipe()
@@ -157,13 +157,13 @@ class _ConnectionAttempt:
         self._is_abandoned = False
         self._connection: SmtpConnection | None = None
         self._error: BaseException | None = None
-        # A daemon: whoever interrupts does not wait for the server's greeting.
+        # Daemon: an interruption mustn't wait for the server's greeting.
         threading.Thread(target=self._run, args=(connect,), name="connect", daemon=True).start()
 
     def _run(self, connect: Callable[[], SmtpConnection]) -> None:
         try:
             self._connection = connect()
-        except BaseException as exc:  # noqa: BLE001 - raised again by the thread that waits
+        except BaseException as exc:  # noqa: BLE001 - reraised by the waiting thread
             self._error = exc
         os.close(self._signal)
         with self._lock:
@@ -171,7 +171,7 @@ class _ConnectionAttempt:
                 self._connection.close()
 
     def take_connection(self) -> SmtpConnection:
-        """Return the connection of an attempt that is over. Raises what it raised."""
+        """Return the connection of a finished attempt, or raise its error."""
         if self._error is not None:
             raise self._error
         assert self._connection is not None, "it is over"
@@ -179,7 +179,7 @@ class _ConnectionAttempt:
         return connection
 
     def abandon(self) -> None:
-        """Close what nobody takes, now or when it is open."""
+        """Close a connection that won't be used, now or once it's open."""
         os.close(self.is_over)
         with self._lock:
             self._is_abandoned = True
@@ -188,7 +188,7 @@ class _ConnectionAttempt:
 
 
 class SmtpSession:
-    """One connection, opened when it is needed, used for many messages, closed with QUIT."""
+    """A connection that's opened on demand, used for many messages, and closed with QUIT."""
 
     def __init__(self, connector: SmtpConnector, finish_message: Callable[[OutgoingMessage], bytes]) -> None:
         self._connector = connector
@@ -199,17 +199,17 @@ class SmtpSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected, as far as is known."""
+        """Whether it's connected, as far as known."""
         return self._connection is not None
 
     def send_message(self, message: OutgoingMessage, marks: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
-        """Hand one message over, yielding wherever the server has to answer: meanwhile others can go on.
+        """Hand over a message, yielding when the server has to reply so that others can go on.
 
-        The server may have closed a connection that had served before, or close it now (421). Whatever fails on it before
-        the data goes out is tried once more, on a new one: nothing can have been accepted.
+        The server may have closed a connection after earlier messages, or close it now (421). A failure before the data
+        is sent is therefore retried once over a new connection: nothing can have been accepted.
 
         Raises:
-            SmtpSessionError: the server, or this connection, takes nothing at all.
+            SmtpSessionError: the server, or this connection, accepts nothing.
         """
         envelope = SmtpEnvelope(message.return_path, message.address, message.delivery_id)
         if not envelope.is_valid:
@@ -228,7 +228,7 @@ class SmtpSession:
         return outcome
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
-        """Return what follows DATA, up to the final dot: dots that start a line are doubled (RFC 5321, section 4.5.2)."""
+        """Return the data to send before the final dot, with leading dots doubled (RFC 5321, section 4.5.2)."""
         data = self._finish_message(message)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
@@ -247,23 +247,23 @@ class SmtpSession:
             if not reply.is_expected:
                 return (yield from self._handle_refusal(reply, envelope.recipient))
             connection.set_reply_timeout(connection.timeouts.command)
-            # smtplib's `data` would hide whether it failed before or after the final dot.
+            # smtplib's `data` wouldn't say whether it failed before or after the final dot.
             yield from connection.send_data(data)
             if not marks.mark_dot(message):
-                self.hang_up()  # in the middle of the data: the server drops what it has
+                self.hang_up()  # within the data, so the server discards it
                 return MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
             yield from connection.send_final_dot()
         except OSError:
             self.hang_up()
-            marks.mark_begun(message)  # had the final dot gone out, sending it would not have failed
+            marks.mark_begun(message)  # sending would have succeeded if the final dot had been sent
             return None
         return (yield from self._read_final_outcome(connection, envelope.recipient))
 
     def _handle_refusal(self, reply: SmtpReply, address: str) -> SmtpSteps[MessageOutcome | None]:
-        """Return the outcome of a message that wasn't taken; None if a new connection may take it.
+        """Return the outcome of a message that wasn't accepted, or None if a new connection may accept it.
 
         Raises:
-            SmtpSessionError: the server takes no message now, or none at all.
+            SmtpSessionError: the server accepts no message now, or none at all.
         """
         text = f"{reply.code} {scrub_addresses(reply.text, address)}"
         is_between = reply.code == 421 and self.message_count > 0
@@ -289,7 +289,7 @@ class SmtpSession:
         )
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> SmtpSteps[MessageOutcome]:
-        """Read the reply after the final dot. Without one the outcome is uncertain (RFC 5321, section 6.1)."""
+        """Read the reply after the final dot; without one, the outcome is uncertain (RFC 5321, section 6.1)."""
         try:
             code, reply = yield from connection.read_final_reply()
         except OSError:
@@ -314,7 +314,7 @@ class SmtpSession:
         self.hang_up()
 
     def quit(self) -> SmtpSteps[None]:
-        """Say QUIT and hang up."""
+        """Say QUIT and close the connection."""
         if self._connection is not None:
             self._connection.set_reply_timeout(min(QUIT_TIMEOUT, self._connection.timeouts.connect))
             with suppress(OSError):
@@ -322,14 +322,14 @@ class SmtpSession:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the connection at once: in the middle of a message, QUIT would be a line of it."""
+        """Close the connection immediately; within a message, QUIT would become a part of it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
 def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
-    """Return the outcome of a message that a reply refuses, for now or for good."""
+    """Return the outcome of a message that a reply refuses, temporarily or permanently."""
     verdict = judge_reply(stage, reply)
     if verdict.handling in {ReplyConsequence.RETRY, ReplyConsequence.SLOW_DOWN}:
         slows_domain = verdict.handling is ReplyConsequence.SLOW_DOWN

@@ -1,1 +1,1 @@
-"""Deliveries that a run has claimed, and how far each one is."""
+"""Claims: the deliveries that a run has claimed, and their progress."""

@@ -1,4 +1,4 @@
-"""The statements by which deliveries are claimed and their results recorded, each compiled once: `claims` runs them."""
+"""The precompiled SQL statements that `delivery_claims` uses to claim deliveries and record their results."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -55,24 +55,24 @@ _SELECT_CLAIMS = (
         _columns.next_try_at <= bindparam("horizon"),
     )
     .limit(bindparam("max_rows"))
-    .with_for_update(skip_locked=True, of=_columns.id.table)  # PostgreSQL; SQLite has one writer anyway
+    .with_for_update(skip_locked=True, of=_columns.id.table)  # for PostgreSQL; SQLite has only one writer
 )
 CLAIM_ORDER = (_columns.next_try_at, _columns.person)
 _cursor = (bindparam("after_time", type_=UtcDateTime()), bindparam("after_person", type_=Integer()))
-# The state as SQL, not as a parameter: so the index in this order is used.
+# The state is a literal, not a parameter, so that the index in this order is used.
 _is_waiting = _columns.state == literal_column(f"'{DeliveryState.WAITING}'")
 IS_AFTER_CURSOR = and_(_is_waiting, tuple_(*CLAIM_ORDER) > tuple_(*_cursor))
 SELECT_DUE = CompiledStatement(_SELECT_CLAIMS.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER))
-# Ids are keyed hashes: the first of them are spread over the list.
+# IDs are keyed hashes, so the first ones are spread over the list.
 SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
     select_domain_group_tag(_columns.domain_tag).in_(bindparam("avoided_domains", expanding=True)), _columns.id
 )
 
 
 class UpdateById:
-    """An UPDATE of rows by id: row by row on SQLite; on PostgreSQL one statement for all with the same values.
+    """An UPDATE by ID: row by row on SQLite, and one statement for all rows with the same values on PostgreSQL.
 
-    On PostgreSQL every statement is work for the planner, which shares our cores.
+    PostgreSQL's planner, which shares our cores, has work with each statement.
     """
 
     def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
@@ -82,7 +82,7 @@ class UpdateById:
         self._many_rows = CompiledStatement(change.where(_columns.id == several))
 
     def update_rows(self, session: Session, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
-        """Update rows, given as (id, values), all with the same names; return how many changed."""
+        """Update rows given as (ID, values), with the same names in each, and return how many changed."""
         if not is_postgresql(session):
             return self._single_row.execute_many(session, [{"delivery_id": id_, **values} for id_, values in changes])
         ids_by_values: dict[tuple[tuple[str, Any], ...], list[str]] = {}
@@ -92,14 +92,15 @@ class UpdateById:
         return self._many_rows.execute_many(session, rows)
 
 
-# Of a message that never left: None if it was the first try.
+# For a message that wasn't sent: None if it was the first attempt.
 _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 
 
 def is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
-    """Ask for the states of rows that are found by id, as an expression, so that no index is searched for them.
+    """Return a condition on the state of rows found by ID that doesn't use an index.
 
-    There, PostgreSQL would read every outdated row that ever had one of these states, for as long as an old snapshot is kept.
+    With the index, PostgreSQL would read all outdated rows that ever had one of these states, as long as an old
+    snapshot is kept.
     """
     state = type_coerce(_columns.state, String()).concat(literal_column("''"))
     return or_(*(state == each.value for each in states))
@@ -115,7 +116,7 @@ _LEASE_VALUES: dict[str, Any] = {
     "lease_until": bindparam("leased_until"),
 }
 TAKE_LEASE = UpdateById(_IS_WAITING, **_LEASE_VALUES)
-# On PostgreSQL one statement, however many variants there are.
+# One statement on PostgreSQL, however many variants there are.
 _leased = (
     func.unnest(
         bindparam("delivery_ids", type_=postgresql.ARRAY(String())),
@@ -134,7 +135,7 @@ TAKE_READER_LEASE, TAKE_READER_LEASES = (
     )
 )
 _IS_OWN = _columns.owner == bindparam("owner_name")
-# Of a run that others took for dead the row became uncertain; the run that claimed it knows better.
+# If others considered the run dead, its rows became uncertain; the run itself knows better.
 _WAS_HANDED_OVER = is_in_state(DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 _IS_OWN_CLAIM = (_IS_OWN, or_(_IS_RESERVED, _WAS_HANDED_OVER))
 _lease_columns = inspect(RunLease).local_table.c
@@ -151,7 +152,7 @@ _hand_over = (
         transport=bindparam("provider_name"),
     )
 )
-# One statement for all on SQLite too.
+# One statement for all on SQLite, too.
 _json_ids = func.json_each(bindparam("delivery_ids", type_=String())).table_valued("value")
 HAND_OVER_JSON, HAND_OVER_ARRAY = (
     CompiledStatement(_hand_over.where(is_meant))
@@ -169,7 +170,7 @@ def _result_update(
     added_tries: ColumnElement[int],
     retry_at: ColumnElement[datetime],
 ) -> CompiledStatement:
-    """Return the UPDATE that records the result of a claim."""
+    """Return the UPDATE that records a claim's result."""
     change = update(_columns.id.table).where(_columns.id == delivery_id, _IS_OWN, _WAS_HANDED_OVER)
     return CompiledStatement(
         change.values(

@@ -1,4 +1,4 @@
-"""A database that is out of reach for a while pauses a send and does not end it."""
+"""Retrying during a database outage, which pauses a send without ending it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from subscribers.loggers import get_logger
 
-MAX_TOTAL_WAIT = timedelta(minutes=15)  # then the run ends, and the timetable tries again by itself
-FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between two tries: a try costs next to nothing
+MAX_TOTAL_WAIT = timedelta(minutes=15)  # then the run ends, and the schedule tries again
+FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between two attempts, which cost almost nothing
 
 T = TypeVar("T")
 
@@ -19,11 +19,11 @@ log = get_logger("sending")
 
 @dataclass(slots=True)
 class DatabaseRetry:
-    """Repeats steps that use the database while it is out of reach.
+    """Repeats steps that use the database while it's unavailable.
 
-    `sleep` waits for so many seconds; `stopping` tells whether the process is about to end; `discard_connections` gives up what
-    else is open to the database, which is as dead. `commit_in_doubt` is set by a failure, since a commit may have come through
-    that seemed lost; whoever resolves that clears it.
+    `sleep` waits for a number of seconds; `stopping` says whether the process is about to end; `discard_connections`
+    discards other connections to the database. `commit_in_doubt` is set by a failure, since the commit may have
+    succeeded anyway; the code that resolves that clears it.
     """
 
     sleep: Callable[[float], object]
@@ -32,10 +32,10 @@ class DatabaseRetry:
     commit_in_doubt: bool = False
 
     def __call__(self, step: Callable[[], T]) -> T:
-        """Run a step, which must be safe to run twice; return its result.
+        """Run a step, which has to be idempotent, and return its result.
 
         Raises:
-            DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors at once.
+            DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors immediately.
         """
         waited, pause = 0.0, FIRST_PAUSE
         while True:
@@ -57,11 +57,11 @@ class DatabaseRetry:
 
 
 def _is_unavailable(exc: DBAPIError | OSError) -> bool:
-    """Return whether waiting may help: no connection, a lock held for long, a full disk, the departure log's too."""
+    """Return whether waiting may help: no connection, a long-held lock, or a full disk (even the unsubscribe log's)."""
     return isinstance(exc, OSError | OperationalError | InterfaceError) or exc.connection_invalidated
 
 
 def _failure_summary(exc: DBAPIError | OSError) -> str:
-    """Return the error's kind and first line, which hold no values of a row (`hide_parameters`)."""
+    """Return the error's type and first line, which contain no row values (`hide_parameters`)."""
     text = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
     return f"{type(exc).__name__}: {(text or '').strip().partition(chr(10))[0][:100]}"

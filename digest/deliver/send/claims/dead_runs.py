@@ -1,7 +1,8 @@
-"""What runs that are over had claimed.
+"""Recovery of what dead and silent runs had claimed.
 
-Their files tell what came of it. Of a run that is silent (`run_lease`), what's reserved waits again, and what was being handed
-over becomes uncertain. If its file is on another machine or in another folder, that waits until its file could be read there.
+A dead run's file says what happened to its messages. For a run that's silent (`run_lease`), reserved deliveries wait
+again, and those being handed over become uncertain. If its file is on another machine or in another folder, this
+happens only after processes there have had time to read it.
 """
 
 from collections import Counter
@@ -40,7 +41,7 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
-GRACE_LEASES = 4  # further leases in which another home's processes may read its file
+GRACE_LEASES = 4  # further leases during which processes at the file's location can read it
 _NOT_BEGUN = MessageOutcome(HandoverStatus.NOT_TRIED)
 _NO_WORD = "the process sending it ended unexpectedly"
 
@@ -48,18 +49,18 @@ log = get_logger("sending")
 
 
 class RunVerdict(Enum):
-    """What a run is, as far as others can tell."""
+    """The state of a run, as far as others can tell."""
 
     ALIVE = auto()
-    SILENT = auto()  # it may hand over nothing more, and its file may still tell what became of its messages
+    SILENT = auto()  # it may hand over nothing more, and its file may still say what happened to its messages
     OVER = auto()
 
 
 def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> RunVerdict:
-    """Judge a run that didn't renew its lease for some seconds; `lease` is in seconds as well.
+    """Return the state of a run that hasn't renewed its lease for `silence` seconds; `lease` is in seconds, too.
 
-    A clock that was set back makes the silence negative. `is_dead` says that its process is known to be gone, `at_home` that its
-    file would be among ours, and was read.
+    The silence is negative if the clock was set back. `is_dead` says that its process is known to have ended, and
+    `at_home` that its file would be among ours and have been read.
     """
     silence = abs(silence)
     if silence <= lease and not is_dead:
@@ -68,13 +69,13 @@ def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> 
 
 
 def recover_dead_and_silent_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
-    """Take over what runs that are dead or silent had claimed. It may be repeated."""
+    """Take over what dead or silent runs had claimed. Idempotent."""
     recover_dead_runs(database, settings, keys, now=now)
     _end_silent_runs(database, settings)
 
 
 def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
-    """Record what the files of dead runs tell: answers as such, and what had not left waits again. It may be repeated."""
+    """Record the outcomes in dead runs' files, and let unsent messages wait again. Idempotent."""
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
     for dead_run in take_dead_runs(settings.runs_folder, read_database_instance_id(database)):
         with database.write() as session:
@@ -88,7 +89,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
 
 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
-    """Lock what a dead run had claimed and recorded no result of, also where its lease ran out meanwhile."""
+    """Lock a dead run's deliveries without recorded results, including those whose lease has expired."""
     unrecorded = Delivery.state.in_((*CLAIMED_STATES, DeliveryState.UNCERTAIN))
     columns = (
         *(Delivery.id, Delivery.purpose, Delivery.state, Delivery.tries, Delivery.due_at),
@@ -106,10 +107,10 @@ def _record_outcomes(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Record the outcomes of a dead run; count them."""
+    """Record the outcomes of a dead run, and count them by status."""
     results, changes, events, unsent = Counter[str](), [], [], []
     for row in rows:
-        # A reserved one hasn't begun: what a slot says of it is of an earlier try.
+        # A reserved delivery hasn't begun, so its slot is from an earlier attempt.
         is_reserved = row.state is DeliveryState.RESERVED
         outcome = _NOT_BEGUN if is_reserved else dead_run.outcomes.get(row.id, _NOT_BEGUN)
         results[outcome.result] += 1
@@ -135,13 +136,13 @@ def _record_outcomes(
 
 
 def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
-    """List the purposes of what a dead run had handed over last: some may wait again by a result that it recorded itself."""
+    """Return the purposes of a dead run's last messages; some may wait again because of a result that it recorded."""
     purposes = select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes))
     return set(session.scalars(purposes))
 
 
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
-    """Let editions go on that were sent, as it seemed, and of which something waits; return the cancelled ones."""
+    """Change sent editions with waiting deliveries back to sending, and return the canceled ones."""
     waiting = select(Delivery.purpose).where(IS_WAITING, Delivery.purpose.in_(purposes))
     of_edition = literal(make_edition_delivery_purpose("")).concat(Edition.name).in_(waiting)
     editions = session.scalars(select(Edition).where(of_edition).with_for_update()).all()
@@ -158,9 +159,9 @@ def _end_silent_runs(database: Database, settings: Settings) -> None:
 
 
 def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]) -> list[tuple[Any, RunVerdict]]:
-    """List the leases of silent runs whose claims weren't taken away yet, with what the runs are.
+    """Return the leases and states of silent runs whose claims weren't taken away yet.
 
-    This process's own runs (`kept`) aren't silent: after an outage of the database they renew their leases.
+    This process's own runs (`kept`) aren't silent: they renew their leases after a database outage.
     """
     this_process, home = identify_current_process(), make_run_folder_id(settings)
     silence = (database_clock(session) - RunLease.beat_at).label("silence")
@@ -175,7 +176,7 @@ def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]
 
 
 def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
-    """Take the claims of a silent run away, as it was seen; what other processes have locked is left for the next time."""
+    """Take away a silent run's claims if its lease is unchanged; rows locked by others are left for the next time."""
     unchanged = (RunLease.owner == lease.owner, RunLease.epoch == lease.epoch, RunLease.beat_at == lease.beat_at)
     own = Delivery.owner == lease.owner
     with database.write() as session:
@@ -184,13 +185,13 @@ def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
             return
         purposes = set(session.scalars(select(Delivery.purpose).where(own, IS_RESERVED).distinct()))
         row.epoch += 1
-        # A test email is tried once, and has no one to wait for.
+        # A test email is tried only once, and no one resolves its status.
         is_test = Delivery.purpose.startswith(TEST_PURPOSE_PREFIX)
         waiting = case((is_test, DeliveryState.CANCELLED.value), else_=DeliveryState.WAITING.value)
         _change_claims(session, own & IS_RESERVED, state=waiting, owner=None, lease_until=None)
         if verdict is RunVerdict.OVER:
             _change_claims(session, own & IS_HANDING_OVER, state=DeliveryState.UNCERTAIN, reply=_NO_WORD)
-            # What they were written from goes with their try.
+            # Their queued content is deleted with their attempt.
             uncertain = select(Delivery.id).where(own, IS_UNCERTAIN)
             session.execute(
                 delete(QueuedNoticeEmail).where(

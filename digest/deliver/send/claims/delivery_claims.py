@@ -1,8 +1,8 @@
-"""Deliveries in the database: reserving them, handing them over, recording results, and undoing claims.
+"""Claims of deliveries in the database: reserving them, handing them over, recording results, and undoing claims.
 
-A claim reserves rows by a conditional UPDATE inside the transaction that selected them, so of two processes one gets a row. A
-reserved row hasn't left, and waits again if its run dies. Before messages leave, their rows become `handing over` in a durable
-commit, and only while the run keeps its lease (`run_lease`).
+A claim reserves rows with a conditional UPDATE in the transaction that selected them, so that only one process gets a
+row. A reserved row hasn't been sent, and waits again if its run dies. Before messages are sent, their rows become
+`handing over` in a durable commit, and only while the run keeps its lease (`run_lease`).
 """
 
 import json
@@ -47,16 +47,16 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 
 CHANGED_ROW = "not sent: this row was changed outside the application"
-RETURN_INTERVAL = timedelta(seconds=30)  # after which a claim begins at the start again
+RETURN_INTERVAL = timedelta(seconds=30)  # after which claims start from the beginning again
 _START = (datetime(1970, 1, 1, tzinfo=UTC), 0)  # before everything
-LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, beside the provider's own time
+LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, in addition to the provider's timeout
 
 log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
-    """The lease of one run: its name (`owner`), the provider that it hands over to, how long it has for a batch."""
+    """The terms of a run's lease: its name (`owner`), its provider, and the time allowed for a batch."""
 
     owner: str
     provider_name: str
@@ -64,16 +64,16 @@ class LeaseTerms:
 
     @classmethod
     def for_provider(cls, provider: Provider, owner: str) -> "LeaseTerms":
-        """Return the terms under which the run `owner` hands over to `provider`."""
+        """Return the terms for the run `owner` with `provider`."""
         return cls(owner, provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery as it stood when it was claimed; `tries` counts those before this one.
+    """A delivery as it was when it was claimed; `tries` counts the earlier attempts.
 
-    `first_handed_at` is the Date of its message: `claimed_at`, or that of the first claim whose message left.
-    `domain_tag` is that of the receiving domain's group.
+    `first_handed_at` is the Date of its message: `claimed_at`, or that of the first claim whose message was sent.
+    `domain_tag` is that of the recipient domain's group.
     """
 
     delivery_id: str
@@ -88,18 +88,18 @@ class ClaimedDelivery:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedEditionDelivery(ClaimedDelivery):
-    """A claimed delivery of an edition, and its reader."""
+    """A claimed delivery of an edition, and its subscriber."""
 
     subscriber: AudienceMember
 
 
 @dataclass(slots=True)
 class ClaimCursor:
-    """The place that a run has reached in the order of claims, by time and person. Its next claim continues there.
+    """A run's position in the order of claims, by time and person, from which its next claim continues.
 
-    While an old snapshot is kept, PostgreSQL keeps an outdated index entry of each delivery that waited before that place. A claim from the
-    start would read them all. What waits there again is found when the cursor returns: every 30 seconds, and before the run takes it
-    that nothing is due.
+    While an old snapshot is kept, PostgreSQL keeps an outdated index entry for each delivery that was waiting before
+    that position, and a claim from the start would read all of them. Deliveries waiting there again are found when the
+    cursor returns to the start: every 30 seconds, and before the run concludes that nothing is due.
     """
 
     after: tuple[datetime, int] = _START
@@ -112,20 +112,20 @@ class ClaimCursor:
         return {"after_time": self.after[0], "after_person": self.after[1]}
 
     def return_if_due(self, now: datetime) -> bool:
-        """Return to the start if it's time to, or if the clock was set back; return whether it was."""
+        """Return to the start if it's time to, or if the clock was set back; return whether it did."""
         is_due = self.returned_at is None or not timedelta() <= now - self.returned_at < RETURN_INTERVAL
         if is_due:
             self.return_to_start(now)
         return is_due
 
     def return_to_start(self, now: datetime) -> None:
-        """Continue at the start."""
+        """Continue from the start."""
         self.after, self.returned_at = _START, now
 
     def advance(self, rows: Sequence[Any]) -> None:
-        """Continue after the last of the rows that were due, or after the furthest so far if none were."""
+        """Continue after the last of the due rows, or if there were none, after the furthest position so far."""
         if rows:
-            self.after = (rows[-1].next_try_at, rows[-1].person or 0)  # without a person, after an erasure
+            self.after = (rows[-1].next_try_at, rows[-1].person or 0)  # no person after an erasure
             self.furthest = max(self.furthest, self.after)
         else:
             self.after = self.furthest
@@ -146,16 +146,17 @@ def claim_deliveries(
     avoided_domains: Collection[str | None] | None = None,
     aside: Mapping[str, SetAsideDomain],
 ) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
-    """Claim up to `limit` deliveries of an edition that are due by `horizon`; set aside those that are owed no more.
+    """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those no longer owed.
 
-    Return them, and whether the transaction is as large as it may be, so that more may be due.
+    Return them, and whether the transaction reached its maximum size, so that more may be due.
 
-    The earliest come first, from the cursor on. If nothing is due there and the run `is_idle`, from the start. With `avoided_domains`,
-    which may be empty, they are spread over the list, and other domains come first.
+    The earliest come first, from the cursor on, or from the start if there are none and the run `is_idle`. With
+    `avoided_domains`, which may be empty, they're spread over the list, and other domains come first.
 
-    Consent is asked here, in the transaction of the claim: a reader who left is `withdrawn`, one who paused or left
-    out every section is `skipped`; neither is returned. A delivery that its domain's limit postpones waits on, and so does one of
-    a domain or variant that was set `aside`, unless it's dropped. A row that isn't as it was planned is refused.
+    Consent is checked here, in the claim's transaction: deliveries become `withdrawn` if the subscriber has
+    unsubscribed, and `skipped` if they've paused or left out every section; neither is returned. Deliveries postponed
+    by a domain's limit keep waiting, and so do those of a domain or variant that was set `aside`, unless it's dropped.
+    A row that was tampered with is refused.
     """
     claimed: list[ClaimedEditionDelivery] = []
     domain_claim = DomainLimitClaim(session, domain_limits, now)
@@ -194,7 +195,7 @@ def _sort_due_rows(
     aside: Mapping[str, SetAsideDomain],
     now: datetime,
 ) -> list[ClaimedEditionDelivery]:
-    """Part rows into those that go now, those that are postponed and those that are owed no more; update all."""
+    """Divide rows into those to send now, postponed ones, and those no longer owed; update all of them."""
     today = now.astimezone(variants.zone).date()
     going: list[ClaimedEditionDelivery] = []
     postponed, ended = [], []
@@ -205,7 +206,7 @@ def _sort_due_rows(
             ended.append((row.id, state))
             continue
         domain_tag = row.group_tag
-        # By its own tag too: its group may have been looked up since.
+        # Check the domain's tag, too: its group may have been looked up since.
         held_by = (
             find_holding(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
             if aside
@@ -251,7 +252,7 @@ def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVa
 
 
 def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
-    """Claim waiting deliveries that this transaction has locked, for the time of the lease."""
+    """Claim waiting deliveries that this transaction has locked, for the lease's duration."""
     terms = _lease_terms(lease, now)
     _update_waiting_rows(session, TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
 
@@ -264,9 +265,9 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
 
 
 def mark_handing_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
-    """Mark reserved deliveries as being handed over, if the run keeps its lease; return whether all are. It may be repeated.
+    """Mark reserved deliveries as being handed over if the run keeps its lease, and return whether all are. Idempotent.
 
-    Others may have been taken from the run, because it was silent for too long.
+    Deliveries may have been taken from the run because it was silent for too long.
     """
     terms = {"owner_name": lease.owner, "lease_epoch": epoch, "provider_name": lease.provider_name}
     ids_by_moment: dict[datetime, list[str]] = {}
@@ -289,7 +290,7 @@ def _take_reader_leases(
     *,
     now: datetime,
 ) -> None:
-    """Claim deliveries of an edition as `take_leases` does, and note which variant each reader is given."""
+    """Claim deliveries of an edition like `take_leases`, and store each subscriber's variant."""
     if not going:
         return
     ids, texts = [delivery.delivery_id for delivery in going], _list_variant_texts(going, variants)
@@ -306,7 +307,7 @@ def _take_reader_leases(
 def _list_variant_texts(going: Sequence[ClaimedEditionDelivery], variants: EditionVariants) -> list[str]:
     preferences, variant_text, texts = None, "", []
     for delivery in going:
-        # Readers who chose nothing share one object.
+        # Subscribers with default preferences share one object.
         if delivery.subscriber.preferences is not preferences:
             preferences = delivery.subscriber.preferences
             variant_text = variants.find_variant(preferences).as_text()
@@ -315,17 +316,17 @@ def _list_variant_texts(going: Sequence[ClaimedEditionDelivery], variants: Editi
 
 
 def postpone_deliveries(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
-    """Let waiting deliveries that this transaction has locked wait on, given as (id, until when)."""
+    """Postpone waiting deliveries that this transaction has locked, given as (ID, time of the next attempt)."""
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
 def end_unneeded_deliveries(session: Session, states: Iterable[tuple[str, DeliveryState]], why: str = "") -> None:
-    """End waiting deliveries that are owed no more and that this transaction has locked, given as (id, state)."""
+    """End waiting deliveries that are no longer owed and that this transaction has locked, given as (ID, state)."""
     _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
 
 
 def end_tampered_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
-    """End waiting deliveries that this transaction has locked and whose rows aren't what the application wrote."""
+    """End waiting deliveries that this transaction has locked and whose rows were tampered with."""
     ids = list(delivery_ids)
     for id_ in ids:
         log.error("a delivery was changed outside the application", delivery=id_)
@@ -344,7 +345,7 @@ def _check_all_waited(changed: int, expected: int) -> None:
 
 
 def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
-    """Record what came of claimed deliveries, given as (id, change)."""
+    """Record the results of claimed deliveries, given as (ID, change)."""
     if not state_changes:
         return
     rows = [
@@ -360,20 +361,20 @@ def record_results(session: Session, owner: str, state_changes: Sequence[tuple[s
 
 
 def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:
-    """Undo claims of messages that never left: the person went in that moment, or sending stopped."""
+    """Undo claims of unsent messages, because the person just unsubscribed or sending stopped."""
     if delivery_ids:
         values = {"owner_name": owner, "new_state": DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING}
         UNDO_CLAIM.update_rows(session, [(id_, values) for id_ in delivery_ids])
 
 
 def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
-    """Undo claims of `owner` that no worker holds: their commit came through although it seemed lost."""
+    """Undo claims of `owner` that no worker has: their commit succeeded although it seemed to fail."""
     own = (IS_CLAIMED, Delivery.purpose == purpose, Delivery.owner == owner)
     strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
     undo_claims(session, owner, strays, withdrawn=False)
 
 
 def find_next_due_time(session: Session, purpose: str) -> datetime | None:
-    """Return when the next waiting delivery is due, or None where none waits."""
+    """Return when the next waiting delivery is due, or None if none is waiting."""
     waiting = (IS_WAITING, Delivery.purpose == purpose)
     return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

@@ -1,4 +1,4 @@
-"""The progress of a send, for whoever asks from another terminal: written every few seconds in the claim's commit."""
+"""The progress of a send, shown to other processes and stored every few seconds with a claim's commit."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -10,13 +10,13 @@ from digest.deliver.control import installation_hold
 from subscribers.phrases import clock_time
 
 WRITE_INTERVAL = timedelta(seconds=5)
-STALE_AFTER = timedelta(minutes=2)  # a run that reported nothing for so long is not running
-KEPT_MINUTES = 60  # minutes of handing over whose numbers are kept
+STALE_AFTER = timedelta(minutes=2)  # a run that hasn't reported for this long isn't running
+KEPT_MINUTES = 60  # number of minutes with handovers whose counts are kept
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteCount:
-    """How many messages of an edition were dealt with in the minute that begins at `at` (UTC)."""
+    """The number of an edition's messages that were processed in the minute starting at `at` (UTC)."""
 
     at: datetime
     messages: int
@@ -24,9 +24,9 @@ class MinuteCount:
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """What a run last reported. `wait_reason` says what it waits for, and `resumes_at` until when.
+    """A run's last report. `wait_reason` and `resumes_at` say what it waits for, and until when.
 
-    `minutes` are the last minutes in which something was handed over, by this run or one before it, in order.
+    `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
     """
 
     started_at: datetime
@@ -42,26 +42,26 @@ class SendProgress:
         return not (self.running or self.wait_reason or (self.resumes_at and self.resumes_at > now))
 
     def is_overdue(self, now: datetime) -> bool:
-        """Return whether the next run has been due for so long that nothing seems to start it."""
+        """Return whether the next run has been due for so long that apparently nothing starts it."""
         return self.starts_soon(now) and now - self.reported_at > STALE_AFTER
 
     @property
     def per_second(self) -> float:
-        """The messages it dealt with per second, on average."""
+        """The average number of messages processed per second."""
         seconds = (self.reported_at - self.started_at).total_seconds()
         return self.attempted / seconds if seconds > 0 else 0.0
 
     def is_running(self, now: datetime) -> bool:
-        """Return whether it is still running, as far as anybody can tell."""
+        """Return whether it's still running, as far as known."""
         return self.running and now - self.reported_at <= STALE_AFTER
 
     def time_left(self, waiting: int) -> timedelta | None:
-        """Return how long so many messages take at this rate; None where that is unknown."""
+        """Return how long `waiting` messages take at this rate, or None if it's unknown."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
 def describe_progress(progress: SendProgress | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
-    """Describe in a sentence how far a send with so many waiting deliveries is; empty where nothing waits."""
+    """Return a sentence about a send's progress, or an empty string if nothing is waiting."""
     if progress is None or not waiting:
         return ""
     if progress.is_running(now):
@@ -85,15 +85,15 @@ def _format_duration(span: timedelta) -> str:
 
 @dataclass(slots=True)
 class ProgressWriter:
-    """Writes the progress of one run."""
+    """Stores the progress of one run."""
 
     edition: str
     started_at: datetime
     last_written_at: datetime | None = field(default=None)
-    counted: int = 0  # messages of this run that stand in a minute
+    counted: int = 0  # messages of this run that are counted in a minute
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether it is time to write; a clock that was set back does not prevent it."""
+        """Return whether it's time to store the progress, which it also is after the clock was set back."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(
@@ -106,9 +106,9 @@ class ProgressWriter:
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Write the progress into the caller's transaction. A commit that fails costs the minutes some messages."""
+        """Store the progress in the caller's transaction. If the commit fails, the minutes miss some messages."""
         before = read_progress(session, self.edition)
-        # What is being handed over may come back, and is tried again: it counts once.
+        # Messages being handed over may come back and be retried, but count once.
         minutes = add_to_minute_counts(before.minutes if before else (), max(0, attempted - self.counted), now)
         self.last_written_at, self.counted = now, max(self.counted, attempted)
         stored = {
@@ -124,7 +124,7 @@ class ProgressWriter:
 
 
 def read_progress(session: Session, edition: str) -> SendProgress | None:
-    """Return the progress of an edition's last run, or None where it never ran."""
+    """Return the progress of an edition's last run, or None if there was none."""
     stored = installation_hold.read_installation_state(session, _progress_key(edition))
     if stored is None:
         return None
@@ -140,7 +140,7 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
 
 
 def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None:
-    """Forget what an edition's last run waited for when it ended, because sending was resumed now: the next one begins within seconds."""
+    """Delete the reason why an edition's last run ended, since sending was resumed and the next run starts soon."""
     key = _progress_key(edition)
     stored = installation_hold.read_installation_state(session, key)
     if stored is not None and not stored["running"]:
@@ -149,7 +149,7 @@ def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None
 
 
 def add_to_minute_counts(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
-    """Count messages in the minute of `now`; the last KEPT_MINUTES minutes with a number stay."""
+    """Add messages to the minute of `now`, keeping the last KEPT_MINUTES minutes with messages."""
     counts = {minute.at: minute.messages for minute in minutes}
     if messages:
         at = now.replace(second=0, microsecond=0)

@@ -1,7 +1,7 @@
-"""Bulk email that a restored copy owed: it may have been sent after the copy was made, and the copy can't know.
+"""Bulk email owed by a restored copy, which can't know whether it was sent after the backup was made.
 
-Such deliveries are `uncertain`, for the time between the copy and the restore. A log, events, or an admin's decision resolves
-them like all others.
+Such deliveries become `uncertain` for the time between the backup and the restore. A log, events, or an admin's
+decision resolves them like any others.
 """
 
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _REPLY = "not sent when the backup was made; it may have been sent since"
 
 @dataclass(frozen=True, slots=True)
 class RestoreGap:
-    """The time of which a restored copy knows nothing."""
+    """The period that a restored copy knows nothing about."""
 
     made_at: datetime
     restored_at: datetime
 
     def uncertain_values(self) -> dict[str, Any]:
-        """Return the columns of a delivery that may have left in this time."""
+        """Return the column values of a delivery that may have been sent in this period."""
         return {
             "state": DeliveryState.UNCERTAIN,
             "handed_at": self.made_at,
@@ -38,9 +38,10 @@ class RestoreGap:
 
 
 def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
-    """Record the gap, set the bulk email owed in it to `uncertain`, and count what's uncertain now by purpose.
+    """Record the gap, mark the bulk email owed in it as `uncertain`, and count uncertain deliveries by purpose.
 
-    What's due after the restore can't have left and waits on. What was uncertain already may have been sent again.
+    Deliveries due after the restore can't have been sent, and keep waiting. Already uncertain ones may have been sent
+    again.
     """
     was_due = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
@@ -65,29 +66,31 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
 
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return the columns of deliveries that are planned now for something made or released at a moment; none unless a restore came after it.
+    """Return the column values of deliveries planned now for something made or sent at `made_at`; usually none.
 
-    The installation may have planned and sent it before it was lost. Deliveries have the same ids whenever they are planned, so a log
-    can tell. The time of planning isn't asked: since the restore, the clock may have been set back.
+    If a restore came after that moment, the installation may have planned and sent it before it was lost. Deliveries
+    have the same IDs whenever they're planned, so a log can tell. The time of planning doesn't matter, since the clock
+    may have been set back after the restore.
     """
     gap = read_restore_gap(session)
     return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
 def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
-    """Return the condition that this copy knows everything since a delivery's last handover: it came after the last restore.
+    """Return the condition that a delivery's last handover came after the last restore, so this copy knows its results.
 
-    A handover that the copy already had doesn't count, even if the clock was set back since and the restore looks older.
+    A handover that the copy already had doesn't count, even if the clock was set back since and the restore looks
+    older.
     """
     stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
     if stored is None:
         return true()
-    # Older versions stored no "unknown_until".
+    # Older versions didn't store "unknown_until".
     return Delivery.handed_at > datetime.fromisoformat(stored.get("unknown_until") or stored["restored_at"])
 
 
 def read_restore_gap(session: Session) -> RestoreGap | None:
-    """Return the gap of the last restore; None where the database never was a copy."""
+    """Return the gap of the last restore, or None if the database was never restored."""
     stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
     if stored is None:
         return None

@@ -1,4 +1,4 @@
-"""How a delivery moves on, and the event that a final refusal is: pure decisions over an outcome, the tries so far and the time."""
+"""Pure decisions about a delivery's next state and retries, and the event for a final refusal."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from digest.store.delivery_models import DeliveryState
 
 FIRST_RETRY_DELAY = timedelta(minutes=15)
 MAX_RETRY_DELAY = timedelta(hours=4)
-GIVE_UP_AFTER = timedelta(hours=72)  # from the first try; providers give deferrals as long
+GIVE_UP_AFTER = timedelta(hours=72)  # after the first attempt, as long as providers keep trying deferred messages
 
 _FINAL_STATES = {
     HandoverStatus.ACCEPTED: DeliveryState.ACCEPTED,
@@ -22,10 +22,10 @@ _FINAL_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """The new state of a delivery. `next_try_at` counts where it waits; `attempted` says whether a try was made.
+    """A delivery's new state. `next_try_at` applies if it waits; `attempted` says whether an attempt was made.
 
-    `cause` is what a refusal says about the address; None: only the reply's codes tell. With `blames_message`, it's about the
-    message.
+    `cause` is what a refusal says about the address, or None if only the reply's codes say. `blames_message` means that
+    it's about the message.
     """
 
     state: DeliveryState
@@ -39,10 +39,10 @@ class StateChange:
 def decide_state_change(
     outcome: MessageOutcome, *, delivery_id: str, tries: int, due_at: datetime, first_tried_at: datetime, now: datetime
 ) -> StateChange:
-    """Decide how a delivery moves on; `tries` counts those before this one.
+    """Return a delivery's new state; `tries` counts the earlier attempts.
 
-    It is given up so long after its first try, not after it was due: a rate limit may have kept it for days. What is sent again
-    by somebody's word is due anew.
+    It expires some time after its first attempt, not after it was due, since a rate limit may have delayed it for days.
+    A delivery that someone has sent again becomes due again.
     """
     if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
@@ -60,7 +60,10 @@ def _end_delivery(state: DeliveryState, outcome: MessageOutcome) -> StateChange:
 
 
 def end_without_retry(change: StateChange) -> StateChange:
-    """Return the change of a delivery that gets one try: instead of waiting it is `expired`, untried `cancelled`."""
+    """Return the final change of a delivery that gets only one attempt.
+
+    Instead of waiting, it becomes `expired`, or `cancelled` if untried.
+    """
     if change.state is not DeliveryState.WAITING:
         return change
     state = DeliveryState.EXPIRED if change.attempted else DeliveryState.CANCELLED
@@ -70,9 +73,9 @@ def end_without_retry(change: StateChange) -> StateChange:
 def decide_admin_warning_state_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
-    """Return what becomes of an admin's warning: only a missing mailbox ends one that's refused, as settings may be the cause.
+    """Return the change of a warning to an admin, which only a missing mailbox ends, since settings may be the cause.
 
-    One that wasn't tried, because the server takes nothing from its sender, lets the others go first.
+    One that wasn't tried, because the server accepts nothing from its sender, lets others go first.
     """
     if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)
@@ -84,10 +87,10 @@ def decide_admin_warning_state_change(
 
 
 def compute_retry_delay(delivery_id: str, tries: int) -> timedelta:
-    """Return the wait before the next try: 15 minutes, doubling up to 4 hours, plus up to as much again by chance.
+    """Return the delay before the next attempt: 15 minutes, doubled up to 4 hours, plus up to as much again.
 
-    The chance is computed from the delivery's id, so that a thousand readers of one greylisting server do not
-    come back in one minute, and the same delivery always waits the same.
+    The random part is derived from the delivery's ID, so that a thousand subscribers of one greylisting server aren't
+    retried in the same minute, and a delivery's delay is always the same.
     """
     step = min(FIRST_RETRY_DELAY * (1 << min(tries, 10)), MAX_RETRY_DELAY)
     digest = hashlib.sha256(f"{delivery_id} {tries}".encode()).digest()
@@ -100,10 +103,10 @@ _REFUSED_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
 def build_refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
-    """Return the event that a final refusal is; None where it says nothing about address, message or reputation.
+    """Return the event for a final refusal, or None if it says nothing about address, message, or reputation.
 
-    A message that was deferred until it expired counts once, by the last reply: a mailbox that stays full is a
-    repeated bounce. `tries` counts those before this one.
+    A message deferred until it expired counts once, by its last reply: a mailbox that stays full is a repeated bounce.
+    `tries` counts the earlier attempts.
     """
     if change.state not in _REFUSED_STATES:
         return None

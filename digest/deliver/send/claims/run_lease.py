@@ -1,9 +1,9 @@
-"""The lease of a run: a row that its process renews while it lives, and a limit that it checks by its own clock.
+"""The lease of a run: a row that its process renews, and a limit that it checks against its own clock.
 
-A run that doesn't renew its lease is silent: its machine died, or its process is frozen. Others then take its claims away and
-raise the row's epoch (`dead_runs`), so that it can hand nothing over if it wakes up. It doesn't try: its own limit comes before
-theirs, and is measured by CLOCK_BOOTTIME (clock_gettime(2)), which goes on while a machine sleeps and which no one sets.
-Others measure by the database's clock, which all of them share.
+A run that doesn't renew its lease is silent: its machine or process died, or is frozen. Others then take away its
+claims and increment the row's epoch (`dead_runs`), so that it can't hand anything over if it wakes up. It won't try,
+since its own limit is shorter and measured by CLOCK_BOOTTIME (clock_gettime(2)), which runs while the machine sleeps
+and can't be set. Others measure by the database's clock, which they share.
 """
 
 import socket
@@ -32,7 +32,7 @@ log = get_logger("sending")
 
 
 class LeaseKeeper:
-    """Keeps the lease of one run, for so many seconds after each renewal."""
+    """Keeps the lease of one run, for a number of seconds after each renewal."""
 
     epoch = 1
 
@@ -42,20 +42,20 @@ class LeaseKeeper:
         self._home = home
         self._seconds = seconds
         self._valid_until = 0.0  # by CLOCK_BOOTTIME
-        self.is_lost = False  # another process took the claims away
+        self.is_lost = False  # another process took away the claims
 
     @property
     def is_valid(self) -> bool:
-        """Whether the run may hand anything over: asked before each batch and right before each message is complete."""
+        """Whether the run may hand anything over, checked before each batch and before completing each message."""
         return time.clock_gettime(time.CLOCK_BOOTTIME) < self._valid_until and not self.is_lost
 
     def ensure_valid(self) -> None:
-        """Renew the lease at once where it isn't valid: the thread that does it comes late after an outage."""
+        """Renew the lease now if it isn't valid, since the renewing thread is late after an outage."""
         if not self.is_valid:
             self.renew()
 
     def begin(self) -> None:
-        """Store the lease. It may be repeated."""
+        """Store the lease. Idempotent."""
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
         with self._database.write() as session:
             row = {"owner": self.owner, "epoch": self.epoch, "home": self._home, "beat_at": database_clock(session)}
@@ -75,15 +75,15 @@ class LeaseKeeper:
             self.is_lost = True
 
     def end(self) -> None:
-        """Delete the lease, unless claims are left: then others find it silent."""
+        """Delete the lease, unless claims are left, in which case others will find it silent."""
         claims = select(Delivery.id).where(IS_CLAIMED, Delivery.owner == self.owner)
         with self._database.write() as session:
             session.execute(delete(RunLease).where(RunLease.owner == self.owner, ~claims.exists()))
 
     def renew_until(self, is_over: threading.Event) -> None:
-        """Renew the lease at intervals, in a thread of its own."""
+        """Renew the lease at intervals, in a separate thread."""
         while not is_over.wait(self._seconds / BEATS_PER_LEASE):
-            # A database that is away is waited for by the run itself.
+            # The run itself waits for an unavailable database.
             with suppress(DBAPIError, OSError):
                 self.renew()
 
@@ -92,7 +92,7 @@ class LeaseKeeper:
 def keep_lease(
     database: Database, owner: str, settings: Settings, retry: Callable[[Callable[[], Any]], Any] = lambda step: step()
 ) -> Iterator[LeaseKeeper]:
-    """Keep the lease of a run within the block. `retry` runs the steps that need the database."""
+    """Keep a run's lease for the duration of the block. `retry` runs the steps that need the database."""
     keeper = LeaseKeeper(database, owner, make_run_folder_id(settings), settings.send_lease)
     retry(keeper.begin)
     is_over = threading.Event()
@@ -109,12 +109,12 @@ def keep_lease(
 
 
 def make_run_folder_id(settings: Settings) -> str:
-    """Return what tells the folder of this installation's run files from those of other machines and folders."""
+    """Return a text that identifies the folder of this installation's run files across machines."""
     return f"{socket.gethostname()}:{settings.runs_folder.absolute()}"
 
 
 def database_clock(session: Session) -> ColumnElement[float]:
-    """Return the database's time, in seconds since 1970."""
+    """Return an SQL expression for the database's time, in seconds since 1970."""
     if is_postgresql(session):
         return cast(extract("epoch", func.clock_timestamp()), Double)
     return (func.julianday("now") - _UNIX_EPOCH_JULIAN) * 86400.0

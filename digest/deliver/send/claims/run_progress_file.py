@@ -1,11 +1,11 @@
-"""The run's file: how far each message of a run is, for whoever goes on after the process was killed.
+"""The progress file of a run, which says how far each message got if the process is killed.
 
-Between two commits the database knows what was claimed, and no more. Here every message that is being handed over has a
-slot: begun, then dot (from now on it may arrive), then answer. The file lies in the installation's home, is mapped into
-memory and never synced: it survives a killed process, not a machine that loses its power. The run holds its lock
-(flock), so whoever gets the lock knows that the run is over.
+Between two commits, the database only knows what was claimed. In the file, each message being handed over has a slot:
+begun, then dot (it may arrive from then on), then answer. The file is in the installation's folder, mapped into memory,
+and never synced: it survives a killed process, but not a power failure. The run holds a lock on it (flock), so a
+process that gets the lock knows that the run is over.
 
-Layout: a header of JSON, padded with zeros, then the slots. See docs/decisions/0028-the-runs-file.md.
+The file consists of a JSON header, padded with zeros, and the slots. See docs/decisions/0028-the-runs-file.md.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 _SUFFIX = ".run"
 _HEADER_SIZE = 512  # bytes
 _SLOT_SIZE = 256  # bytes
-# A slot: the place of its beginning among all of the run, the delivery's id, the answer, and in its last byte the state.
+# A slot: its sequence number within the run, the delivery's ID, the answer, and the state in the last byte.
 _BEGINNING = Struct("<Q26s")
 _ANSWER = Struct("<221p")
 _STATE_OFFSET = _SLOT_SIZE - 1
@@ -43,9 +43,9 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class DeadRun:
-    """What a run that is over left in its file: the outcomes of what it was handing over, by delivery.
+    """The content of a finished run's file: the outcomes of the messages it was handing over, by delivery.
 
-    A delivery that it had claimed and that is not among them had not begun to leave.
+    A claimed delivery that isn't among them hadn't begun to be sent.
     """
 
     owner: str
@@ -53,9 +53,9 @@ class DeadRun:
 
 
 class RunFileSlots:
-    """The slots of a run, one for each message that is being handed over: the `HandoverRecorder` of its provider.
+    """The slots of a run, one per message being handed over; its provider's `HandoverRecorder`.
 
-    A slot is free again once what came of its message is committed. One thread gives slots and frees them; others mark.
+    A slot is free again once its message's outcome is committed. One thread assigns and frees slots; others mark them.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class RunFileSlots:
         self._buffer = buffer
         self._free_offsets = list(reversed(offsets))
         self._beginnings = beginnings
-        self._state_offsets: dict[str, int] = {}  # by delivery: of messages that may be leaving
+        self._state_offsets: dict[str, int] = {}  # by delivery, for messages that the provider may be sending
         self._ended: list[int] = []
 
     @property
     def free_count(self) -> int:
-        """How many messages can begin."""
+        """The number of messages that can begin."""
         return len(self._free_offsets)
 
     @property
     def is_busy(self) -> bool:
-        """Whether messages may be leaving."""
+        """Whether the provider may be sending messages."""
         return bool(self._state_offsets)
 
     def begin_batch(self, delivery_ids: Sequence[str]) -> None:
-        """Give each delivery a slot."""
+        """Assign a slot to each delivery."""
         assert len(delivery_ids) <= self.free_count, "more messages than slots"
         for delivery_id in delivery_ids:
             offset = self._free_offsets.pop()
@@ -94,34 +94,34 @@ class RunFileSlots:
             self._state_offsets[delivery_id] = state_offset
 
     def end_batch(self, delivery_ids: Iterable[str]) -> None:
-        """Note that the provider is done with deliveries: nothing of them leaves any more."""
+        """Record that the provider is done with deliveries, so that none of them will be sent anymore."""
         self._ended += [self._state_offsets.pop(delivery_id) - _STATE_OFFSET for delivery_id in delivery_ids]
 
     def free_ended(self) -> None:
-        """Free the slots of what has ended: what came of it is committed."""
+        """Free the slots of ended deliveries, whose outcomes are committed."""
         self._free_offsets += reversed(self._ended)
         self._ended = []
 
     def is_leaving(self, delivery_id: str) -> bool:
-        """Return whether a delivery that has a slot may have arrived."""
+        """Return whether a delivery with a slot may have arrived."""
         return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
 
     def mark_begun(self, message: OutgoingMessage) -> None:
-        """Mark that a message has not left, or not at this try."""
+        """Mark a message as not sent, at least at this attempt."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN
 
     def mark_dot(self, message: OutgoingMessage) -> bool:
-        """Mark that a message leaves now; return False if it must not, since the run doesn't keep its lease."""
+        """Mark a message as being sent; return False if it mustn't be, because the run hasn't kept its lease."""
         self._buffer[self._state_offsets[message.delivery_id]] = _DOT
-        if self.may_leave():  # asked after the mark: nothing comes between the question and the dot
+        if self.may_leave():  # checked after the mark, so that nothing comes between the check and the dot
             return True
         self.mark_begun(message)
         return False
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
-        """Mark what came of a message; without an answer it stays as it is.
+        """Mark the outcome of a message; without an answer, its mark doesn't change.
 
-        A refusal that may be the fault of what all get is judged among others, so after a kill it is tried again.
+        A refusal that the message itself may have caused is judged along with others, so it's retried after a kill.
         """
         if outcome.result is HandoverStatus.NOT_TRIED or outcome.may_blame_message:
             self.mark_begun(message)
@@ -133,7 +133,7 @@ class RunFileSlots:
 
 
 class RunFile:
-    """The file of one run. `owner` is the run's name in the deliveries that it claims."""
+    """The progress file of one run; `owner` is the run's name in the deliveries it claims."""
 
     def __init__(self, owner: str, buffer: mmap.mmap | bytearray, descriptor: int | None = None) -> None:
         self.owner = owner
@@ -146,11 +146,11 @@ class RunFile:
 
     @classmethod
     def in_memory(cls, slot_count: int) -> "RunFile":
-        """Return slots without a file: what a kill leaves is uncertain."""
+        """Return slots without a file, so that a kill leaves deliveries uncertain."""
         return cls(_new_run_owner(), bytearray(_HEADER_SIZE + slot_count * _SLOT_SIZE))
 
     def take_slots(self, slot_count: int | None = None) -> RunFileSlots:
-        """Take so many slots, or all that are left."""
+        """Take a number of slots, or all that are left."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
         slots = RunFileSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_leave)
@@ -159,7 +159,7 @@ class RunFile:
         return slots
 
     def release(self) -> None:
-        """Give up the lock, unless a worker may still be handing over: then it is held until the process ends."""
+        """Release the lock, unless a worker may still be handing over; then it's held until the process ends."""
         if self._descriptor is None or any(slots.is_busy for slots in self._slots):
             return
         assert isinstance(self._buffer, mmap.mmap), "a file is mapped"
@@ -170,10 +170,10 @@ class RunFile:
 
 @contextmanager
 def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterator[RunFile]:
-    """Open the file of a run with so many slots, and delete it at the end of the block.
+    """Open a run's file with a number of slots, and delete it at the end of the block.
 
-    After an error it is left to whoever gets its lock (`take_dead_runs`). Where no file can be made, on a full disk
-    for example, the slots are in memory alone.
+    After an error, the file is left to the process that gets its lock (`take_dead_runs`). If it can't be created, for
+    example on a full disk, the slots are only in memory.
     """
     owner = _new_run_owner()
     path = folder / f"{owner.rpartition('/')[2]}{_SUFFIX}"
@@ -193,10 +193,10 @@ def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterat
 
 
 def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
-    """Yield what runs that are over left; a file is deleted when the next one is asked for.
+    """Yield what finished runs left; each file is deleted when the next one is requested.
 
-    Of a run of another boot or another database, and of a file that is a copy or cannot be read, nothing is yielded:
-    what it had claimed is uncertain.
+    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: what it had claimed is
+    uncertain.
     """
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
@@ -208,21 +208,21 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
             if (dead_run := _read_dead_run(path, _run_place(descriptor, database_number))) is not None:
                 yield dead_run
             path.unlink(missing_ok=True)
-        except BlockingIOError:  # it goes on
+        except BlockingIOError:  # it's still running
             continue
         finally:
             os.close(descriptor)
 
 
 def list_abandoned_run_files(folder: Path) -> list[Path]:
-    """List the files whose run is over, for nobody holds their lock; they are left as they are."""
+    """Return the files of finished runs, whose lock no process holds, without changing them."""
     return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
 
 
 def _is_locked(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:  # its run just ended
+    except FileNotFoundError:  # its run has just ended
         return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -234,7 +234,7 @@ def _is_locked(path: Path) -> bool:
 
 
 def read_database_instance_id(database: Database) -> str:
-    """Return by what the system knows a database; a copied or restored one has another number."""
+    """Return a number that identifies a database; a copied or restored one has another number."""
     if database.engine.dialect.name == "sqlite":
         return str(Path(database.engine.url.database or "").stat().st_ino)
     query = "SELECT oid, CAST(CAST('delivery' AS regclass) AS oid) FROM pg_database WHERE datname = current_database()"
@@ -251,7 +251,7 @@ def _create_run_file(path: Path, owner: str, database_number: str, slot_count: i
     descriptor = _create_locked_file(path)
     try:
         size = _HEADER_SIZE + slot_count * _SLOT_SIZE
-        # Without room on the disk a write into the mapping would be a SIGBUS.
+        # If the disk were full, writing to the mapping would raise SIGBUS.
         os.posix_fallocate(descriptor, 0, size)
         header = json.dumps(_run_place(descriptor, database_number) | {"owner": owner}).encode("ascii")
         buffer = mmap.mmap(descriptor, size)
@@ -263,7 +263,7 @@ def _create_run_file(path: Path, owner: str, database_number: str, slot_count: i
 
 
 def _create_locked_file(path: Path) -> int:
-    """Create a file and lock it; `take_dead_runs` may come in between, find it empty and delete it."""
+    """Create and lock a file, again if `take_dead_runs` found it empty and deleted it before it was locked."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -273,7 +273,7 @@ def _create_locked_file(path: Path) -> int:
 
 
 def _run_place(descriptor: int, database_number: str) -> dict[str, str]:
-    """Return where the run of an open file belongs; a copied file has another inode."""
+    """Return what identifies the run of an open file; a copied file has another inode."""
     return {
         "boot": _BOOT_ID_FILE.read_text("ascii").strip(),
         "database": database_number,
@@ -283,7 +283,7 @@ def _run_place(descriptor: int, database_number: str) -> dict[str, str]:
 
 def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
     content = path.read_bytes()
-    if not content:  # its run has not locked it yet, and makes another
+    if not content:  # its run hasn't locked it yet, and will create another
         return None
     try:
         header = json.loads(content[:_HEADER_SIZE].rstrip(b"\0"))
@@ -296,7 +296,7 @@ def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
 
 
 def _read_outcomes(content: bytes) -> dict[str, MessageOutcome]:
-    """Read the outcome of each delivery from the slot that it began last. Raises ValueError where one makes no sense."""
+    """Return each delivery's outcome from the slot it began last; raise ValueError if one is invalid."""
     latest: dict[str, tuple[int, MessageOutcome]] = {}
     for offset in range(_HEADER_SIZE, len(content), _SLOT_SIZE):
         state = content[offset + _STATE_OFFSET]

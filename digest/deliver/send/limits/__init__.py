@@ -1,1 +1,1 @@
-"""Rate limits: how fast messages may leave."""
+"""Rate limits for sending."""

@@ -1,6 +1,6 @@
-"""The rate limiter of one run: the limits of the settings against what the whole installation handed over.
+"""The rate limiter of a run, which compares the limits in the settings with the whole installation's sending.
 
-Where the settings limit nothing, nothing is counted, and a send runs no statement for this.
+If the settings have no limits, nothing is counted, and a send runs no statements for this.
 """
 
 from collections import Counter
@@ -31,25 +31,28 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.database import upsert
 
-FIRST_HANDOVER_KEY = "first handed over"  # the installation state that says since when a new sender warms up
+FIRST_HANDOVER_KEY = "first handed over"  # the stored state that says since when a new sender has been warming up
 COUNTS_KEPT_FOR = 2 * DAY
-_WHOLE_INSTALLATION = "all"  # the name of its spaced limit; the others are named by a domain's tag
+_WHOLE_INSTALLATION = "all"  # the name of its row; other rows are named by a domain's tag
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-_TICK = timedelta(milliseconds=1)  # in which moments are stored, since _LONG_AGO
+_TICK = timedelta(milliseconds=1)  # the unit in which times since _LONG_AGO are stored
 
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Decides how many messages one run may hand over now; it serves one thread."""
+    """Decides how many messages a run may hand over now. Not thread-safe."""
 
     limits: UsageLimitSettings
     domain_limits: DomainLimits
     first_handover_at: datetime | None = None
-    _usage: RateUsage | None = None  # under the bound by the second, as this transaction found it
+    _usage: RateUsage | None = None  # under the limit per second, as this transaction found it
 
     @classmethod
     def from_settings(cls, database: Database, limits: UsageLimitSettings, keys: KeyRing) -> "RateLimiter":
-        """Make the rate limiter of a run from the settings. Domains that share mail servers share the sum of their limits."""
+        """Return a rate limiter with the limits in the settings.
+
+        Domains that share mail servers share the sum of their limits.
+        """
         caps = {
             make_domain_tag(keys, Address("x", domain.lower())): most
             for domain, most in limits.domains_per_hour.items()
@@ -64,7 +67,7 @@ class RateLimiter:
 
     @property
     def has_limits(self) -> bool:
-        """Whether what is handed over has to be counted."""
+        """Whether handed-over messages need counting."""
         return bool(self.limits.send_per_second or self._is_counted_by_minute)
 
     @property
@@ -76,12 +79,12 @@ class RateLimiter:
         return RollingWindowRate.from_limit(self.limits.send_per_second)
 
     def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
-        """Return how many of `requested` messages may leave now; other processes wait until this transaction ends.
+        """Return how many of `requested` messages may be sent; other processes wait until this transaction ends.
 
-        The clock is read when they are done.
+        The clock is read after waiting for others.
         """
         if self.limits.send_per_second:
-            # Several processes wake at the same moment: who can see that nothing is left holds up nobody with a lock.
+            # Several processes wake up at the same moment, so only lock if something is available.
             available, ready_at = self._rate.allowance(_read_usage(session), clock())
             if available:
                 self._usage = _lock_usage(session)
@@ -106,7 +109,7 @@ class RateLimiter:
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them; return from when more may leave, None: at once."""
+        """Count messages in the transaction that claims them; return when more may be sent, or None for now."""
         usage, self._usage = self._usage, None
         if not messages or not self.has_limits:
             return None
@@ -122,19 +125,19 @@ class RateLimiter:
         return None if available else ready_at
 
     def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
-        """Count messages that waited for no limit, in the transaction that claims them: what keeps to it waits the longer."""
+        """Count messages exempt from limits, in the transaction that claims them, so that others wait longer."""
         self._usage = None
         self.count_messages(session, messages, now)
 
     def _first_handover(self, session: Session, now: datetime) -> datetime | None:
-        """Return when this installation first handed something over; a moment that is still to come is none."""
+        """Return when this installation first handed something over; None if never, or in the future."""
         if self.first_handover_at is None:
             self.first_handover_at = read_first_handover(session, now)
         return self.first_handover_at
 
 
 def read_first_handover(session: Session, now: datetime) -> datetime | None:
-    """Return when this installation first handed something over under a limit; a moment that is still to come is none."""
+    """Return when this installation first handed something over under a limit; None if never, or in the future."""
     stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
     first = datetime.fromisoformat(stored["at"]) if stored else None
     return first if first and first <= now else None
@@ -142,7 +145,7 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """What one claim takes from the domains' limits. It locks their rows, all at once, at the first message for one."""
+    """A claim's use of domain limits, which locks all of their rows at the first message for one of them."""
 
     session: Session
     limits: DomainLimits
@@ -150,20 +153,20 @@ class DomainLimitClaim:
     _is_begun: bool = False
 
     def postponed_until(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may leave now, else the moment until which it is postponed."""
+        """Return None for a message that may be sent now, or else the time until which it's postponed."""
         if not self._is_begun and domain_tag in self.limits.by_domain:
             self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
             self._is_begun = True
         return self.limits.postponed_until(domain_tag, self.now, fresh=fresh)
 
     def save(self) -> None:
-        """Write down what was taken."""
+        """Store what was taken."""
         if self._is_begun:
             _save_ready_times(self.session, self.limits.ready_times())
 
 
 def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
-    """Return what left under the bound by the second."""
+    """Return what was sent under the limit per second."""
     query = select(SendSpacingState.ready_at, SendSpacingState.recent).where(
         SendSpacingState.name == _WHOLE_INSTALLATION
     )
@@ -174,11 +177,11 @@ def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
 
 
 def _lock_usage(session: Session) -> RateUsage:
-    """Return what left under the bound by the second; other processes wait until this transaction ends."""
+    """Return what was sent under the limit per second; other processes wait until this transaction ends."""
     usage = _read_usage(session, lock=True)
     if usage != RateUsage():
         return usage
-    _lock_ready_times(session, [_WHOLE_INSTALLATION])  # it may be the first message ever
+    _lock_ready_times(session, [_WHOLE_INSTALLATION])  # for the first message ever
     return _read_usage(session)
 
 
@@ -189,7 +192,7 @@ def _save_usage(session: Session, usage: RateUsage) -> None:
 
 
 def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
-    """Return from when each of these limits lets something go; other processes wait until this transaction ends."""
+    """Return when each of these limits allows more; other processes wait until this transaction ends."""
     query = select(SendSpacingState.name, SendSpacingState.ready_at).where(SendSpacingState.name.in_(names))
     query = query.order_by(SendSpacingState.name).with_for_update()
     ready_times = {row.name: row.ready_at for row in session.execute(query)}
@@ -213,7 +216,7 @@ def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
 
 
 def delete_old_counts(database: Database, *, now: datetime) -> int:
-    """Delete what no limit reads any more; return how many counts of a minute that were."""
+    """Delete rows that limits no longer need, and return the number of deleted minute counts."""
     long_ago = now - COUNTS_KEPT_FOR
     with database.write() as session:
         session.execute(delete(SendSpacingState).where(SendSpacingState.ready_at < long_ago))

@@ -1,9 +1,9 @@
-"""How fast messages may leave: pure decisions over counts by minute, the time, and what servers answer.
+"""Pure decisions on how fast messages may be sent, from counts per minute, the time, and servers' replies.
 
-Limits hold for the whole installation over sliding windows: an hour is any 60 minutes, a day any 24 hours. A minute's
-count stays in the window until all of that minute has left it, so a limit is never exceeded, and used up a minute late.
-A domain's share is spaced (`SpacedRate`), what is limited by the second is spread and counted (`RollingWindowRate`): of both a window
-holds no more anywhere.
+Limits apply to the whole installation over sliding windows: an hour is any 60 minutes, and a day any 24 hours. A
+minute's count stays in the window until all of that minute has left it, so a limit is never exceeded, but is used up to
+a minute late. A domain's messages are spaced (`SpacedRate`), and limits per second are spread and counted
+(`RollingWindowRate`); neither exceeds its limit in any window.
 """
 
 import math
@@ -15,22 +15,22 @@ from datetime import UTC, datetime, timedelta
 from digest.settings import UsageLimitSettings
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal; then a domain gets twice as many
-MAX_DOUBLINGS = 6  # after so many, a domain that nobody capped is free again
-MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set back by more stops nothing
-HANDOVER_JITTER = timedelta(milliseconds=100)  # by which messages may leave later than they were claimed
-METERED_JITTER = timedelta(milliseconds=10)  # the same where a hundredth of the rate matters
-_MAX_BURST_SHARE = 20  # a twentieth of a span's messages leaves at once, at least one
-_SPACED_SHARE = 100  # a hundredth of a spaced rate leaves at once, at least one, and as much time is made up for
-_MAX_CATCH_UP_SHARE = 2  # a half of a span may be made up for
-_SLOTS_PER_SPAN = 100  # in which claims are counted together
+RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal, after which a domain's allowance doubles
+MAX_DOUBLINGS = 6  # after which a domain without a cap is unlimited again
+MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set back further doesn't stop sending
+HANDOVER_JITTER = timedelta(milliseconds=100)  # how much later than claimed messages may be sent
+METERED_JITTER = timedelta(milliseconds=10)  # the same for rates where a hundredth matters
+_MAX_BURST_SHARE = 20  # 1/20 of a span's messages, but at least one, may be sent at once
+_SPACED_SHARE = 100  # 1/100 of a spaced rate, at least one, may be sent at once; as much delay is made up for
+_MAX_CATCH_UP_SHARE = 2  # half of a span may be made up for
+_SLOTS_PER_SPAN = 100  # in each of which claims are counted together
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
-_MAX_COUNTED_DOMAINS = 10_000  # whose messages of this minute are counted; the large ones come first
+_MAX_COUNTED_DOMAINS = 10_000  # domains whose messages are counted this minute, largest first
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """At most `max_messages` in any window of `span`; `description` says so in words."""
+    """A limit of `max_messages` in any window of `span`, described in words by `description`."""
 
     max_messages: int
     span: timedelta
@@ -39,7 +39,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class SendAllowance:
-    """How many messages may leave now; if none, `available_at` says from when some may, and `reason` why."""
+    """The number of messages that may be sent now; if none, when more may be (`available_at`) and the `reason`."""
 
     messages: int
     available_at: datetime | None = None
@@ -49,9 +49,9 @@ class SendAllowance:
 def current_rate_limits(
     limits: UsageLimitSettings, first_handover_at: datetime | None, now: datetime
 ) -> tuple[RateLimit, ...]:
-    """Return the limits that hold now; `first_handover_at` is when this installation first handed something over.
+    """Return the current limits; `first_handover_at` is when this installation first handed something over.
 
-    A new sender warms up: `limits.warm_up` names how many messages each of its first days may see.
+    A new sender warms up: `limits.warm_up` lists how many messages may be sent on each of its first days.
     """
     rate_limits = []
     if limits.send_per_hour:
@@ -66,9 +66,9 @@ def current_rate_limits(
 def count_sending_days(
     limits: UsageLimitSettings, messages: int, first_handover_at: datetime | None, now: datetime
 ) -> int:
-    """Return over how many days so many messages go out from now on, by the warm-up and the limit of an hour; 1: within a day.
+    """Return how many days sending `messages` takes from now, by the warm-up and the hourly limit; 1 is within a day.
 
-    What else leaves meanwhile, and what left in the day before, is not counted.
+    Other messages, and those sent in the day before, aren't counted.
     """
     day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
     per_day = limits.send_per_hour * (DAY // HOUR)
@@ -83,7 +83,7 @@ def count_sending_days(
 def compute_send_allowance(
     rate_limits: Iterable[RateLimit], minute_counts: Iterable[tuple[datetime, int]], now: datetime
 ) -> SendAllowance:
-    """Return how many messages the limits leave, given (minute, messages handed over in it)."""
+    """Return how many messages the limits still allow, given (minute, messages handed over in it)."""
     counts = sorted(minute_counts)
     allowances = [_allowance_under_limit(limit, counts, now) for limit in rate_limits]
     exhausted = [allowance for allowance in allowances if not allowance.messages]
@@ -93,7 +93,7 @@ def compute_send_allowance(
 
 
 def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
-    # Minutes that lie further ahead are from before a clock was set back.
+    # Minutes further in the future are from before the clock was set back.
     span = rate_limit.span
     past = [(minute, count) for minute, count in counts if minute <= now + span]
     inside = [(minute + MINUTE + span, count) for minute, count in past if minute + MINUTE + span > now]
@@ -109,10 +109,10 @@ def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, i
 
 @dataclass(frozen=True, slots=True)
 class SpacedRate:
-    """At most `max_burst` messages at once, and before any other leaves `interval` passes for each of them.
+    """A rate of up to `max_burst` messages at once, each followed by an `interval` before others may be sent.
 
-    What a process comes late is made up for, up to `tolerance`. Whatever lies in a window, all but the last burst has been paid for within it
-    and the tolerance before it (GCRA, ITU-T I.371).
+    Delays of a process are made up for, up to `tolerance`. In any window, all but the last burst have been paid for
+    within the window and the tolerance before it (GCRA, ITU-T I.371).
     """
 
     max_burst: int
@@ -121,26 +121,26 @@ class SpacedRate:
 
     @classmethod
     def from_limit(cls, max_messages: float, span: timedelta) -> "SpacedRate":
-        """Return the rate at which no window of `span`, wherever it begins, holds more than `max_messages`, rounded up."""
+        """Return the rate with at most `max_messages`, rounded up, in any window of `span`."""
         burst = max(1, int(max_messages / _SPACED_SHARE))
-        # A slow rate loses little by coming late.
+        # A slow rate loses little to delays.
         tolerance = span / _SPACED_SHARE * min(1, max_messages / _SPACED_SHARE)
         paid_span = span + HANDOVER_JITTER + tolerance
         return cls(burst, paid_span / (max_messages - burst + 1), tolerance)
 
     def paid_until(self, ready_at: datetime, now: datetime) -> datetime:
-        """Return until when what left before is paid for: not before what may be made up for, and not as a clock says that was set back."""
+        """Return until when sent messages are paid for, bounded by the tolerance and by what a correct clock allows."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(ready_at, now - self.tolerance) if ready_at <= latest else now
 
     def available_messages(self, paid_until: datetime, now: datetime) -> int:
-        """Return how many may leave now."""
+        """Return how many messages may be sent now."""
         return 0 if now < paid_until else self.max_burst + (now - paid_until) // self.interval
 
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """What left under a metered rate: until when that is paid for, and how many messages left at which moments."""
+    """The messages sent under a rolling rate: until when they're paid for, and the numbers at recent times."""
 
     paid_until: datetime = _NEVER
     recent: tuple[tuple[datetime, int], ...] = ()
@@ -148,11 +148,11 @@ class RateUsage:
 
 @dataclass(frozen=True, slots=True)
 class RollingWindowRate:
-    """At most `max_messages` in any window of `span`, spread over it, and nearly as many on average.
+    """A rate of at most `max_messages` in any window of `span`, spread over it, with nearly as many on average.
 
-    They are spaced with a tolerance (GCRA, ITU-T I.371), so that what a process comes late is made up for; alone that would let
-    half as many again into a window, so what is in the window is counted as well. Where each claim comes late by a hundredth of a
-    span, a hundredth is lost.
+    Messages are spaced with a tolerance (GCRA, ITU-T I.371), so that a process's delays are made up for. By itself,
+    that would allow half as many again in a window, so messages in the window are counted as well. If each claim is
+    late by a hundredth of a span, a hundredth of the rate is lost.
     """
 
     max_messages: int
@@ -160,22 +160,22 @@ class RollingWindowRate:
 
     @classmethod
     def from_limit(cls, per_second: float) -> "RollingWindowRate":
-        """Return the rate at which no second, wherever it begins, holds more than `per_second`, rounded up."""
+        """Return the rate with at most `per_second` messages, rounded up, in any second."""
         most = max(1, math.ceil(per_second))
         return cls(most, SECOND * (most / per_second))
 
     @property
     def interval(self) -> timedelta:
-        """What a message is paid for with."""
+        """The average time between two messages."""
         return self.span / self.max_messages
 
     @property
     def max_burst(self) -> int:
-        """How many may leave at once, where nobody came late."""
+        """The number of messages that may be sent at once if there are no delays to make up for."""
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
     def allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
-        """Return how many may leave now, and from when more may where none may."""
+        """Return how many messages may be sent now, and if none, when more may be."""
         paid_until = self._paid_until(usage, now)
         inside = self._count_inside(usage, now)
         used = sum(count for _, count in inside)
@@ -189,7 +189,7 @@ class RollingWindowRate:
         return min(free, max(self.max_burst, (now - paid_until) // self.interval + 1)), now
 
     def add_messages(self, usage: RateUsage, messages: int, now: datetime) -> RateUsage:
-        """Return the usage after so many messages more."""
+        """Return the usage after sending `messages` more."""
         paid_until = self._paid_until(usage, now) + self.interval * messages
         recent, slot = self._count_inside(usage, now), self.span / _SLOTS_PER_SPAN
         if recent and (recent[-1][0] - _NEVER) // slot == (now - _NEVER) // slot:
@@ -202,7 +202,7 @@ class RollingWindowRate:
         return self.span + METERED_JITTER
 
     def _paid_until(self, usage: RateUsage, now: datetime) -> datetime:
-        """Return until when all is paid for: not before what may be made up for, and not as a clock says that was set back."""
+        """Return until when everything is paid for, bounded by the catch-up and by what a correct clock allows."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(usage.paid_until if usage.paid_until <= latest else _NEVER, now - self.span / _MAX_CATCH_UP_SHARE)
 
@@ -212,40 +212,40 @@ class RollingWindowRate:
 
 @dataclass(slots=True)
 class _DomainLimit:
-    """How many messages of one domain may leave in a minute, how many may in this claim, and where its queue ends."""
+    """The messages that a domain may get per minute and in this claim, and the end of its queue."""
 
     allowed_per_minute: float
-    cap_per_minute: float | None  # by the settings; None: they say nothing
+    cap_per_minute: float | None  # by the settings; None if they don't set one
     slowed_at: datetime | None = None
     doublings: int = 0
     queue_ends_at: datetime = _NEVER
-    paid_until: datetime = _NEVER  # by the row that all processes share, as this claim found it
-    ready_at: datetime = _NEVER  # from when the next one may leave
-    messages_left: int = 0  # that may leave in this claim
+    paid_until: datetime = _NEVER  # from the row that all processes share, as of this claim
+    ready_at: datetime = _NEVER  # when the next message may be sent
+    messages_left: int = 0  # in this claim
     messages_taken: int = 0
     postponed_again: int = 0
 
     @property
     def rate(self) -> SpacedRate:
-        """The rate that holds now."""
+        """The current rate."""
         return SpacedRate.from_limit(self.allowed_per_minute, MINUTE)
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:
-        """Begin a claim with what the shared row says."""
+        """Begin a claim with the time stored in the shared row."""
         self.paid_until = self.rate.paid_until(ready_at, now)
         self.messages_left = self.rate.available_messages(self.paid_until, now)
         self.ready_at = max(now, self.paid_until)
         self.messages_taken = self.postponed_again = 0
 
     def postponed_until(self, now: datetime, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may leave now, else when it is its turn; a fresh one does not overtake."""
+        """Return None if a message may be sent now, or else its turn; a fresh one doesn't overtake others."""
         interval = self.rate.interval
         if self.messages_left and not (fresh and self.queue_ends_at > now):
             self.messages_left -= 1
             self.messages_taken += 1
             self.ready_at = self.paid_until + interval * self.messages_taken
             return None
-        if not fresh:  # it came too early, or others came late: it keeps its place as well as it can
+        if not fresh:  # it came too early, or others came late; it keeps its place as well as possible
             self.postponed_again += 1
             return self.ready_at + interval * (self.postponed_again - 1)
         place = max(self.queue_ends_at, self.ready_at)
@@ -253,7 +253,7 @@ class _DomainLimit:
         return place
 
     def recover_allowance(self, now: datetime) -> bool:
-        """Double the allowance for every interval without a refusal; return whether the domain is free again."""
+        """Double the allowance for each interval without a refusal; return whether the domain is unlimited again."""
         while self.slowed_at is not None and now - self.slowed_at >= RECOVERY_INTERVAL:
             self.slowed_at += RECOVERY_INTERVAL
             self.allowed_per_minute *= 2
@@ -265,12 +265,13 @@ class _DomainLimit:
 
 @dataclass(slots=True)
 class DomainLimits:
-    """The domains that are limited: those with a cap, and those whose servers asked for less. Tags name them.
+    """The limited domains, by tag: those with a cap, and those whose servers asked for fewer messages.
 
-    It lives as long as one run, and holds rates and queues. Until when what left is paid for, all processes share.
+    It lives as long as one run and contains rates and queues. The times until which messages are paid for are shared by
+    all processes.
     """
 
-    caps_per_hour: Mapping[str, int] = field(default_factory=dict)  # messages an hour
+    caps_per_hour: Mapping[str, int] = field(default_factory=dict)  # messages per hour
     by_domain: dict[str, _DomainLimit] = field(init=False)
     current_minute: datetime = _NEVER
     seen_this_minute: Counter[str] = field(default_factory=Counter)
@@ -279,7 +280,7 @@ class DomainLimits:
         self.by_domain = {tag: _DomainLimit(cap / 60, cap / 60) for tag, cap in self.caps_per_hour.items()}
 
     def begin_claim(self, ready_times: Mapping[str, datetime], now: datetime) -> None:
-        """Begin a claim, given from when each limited domain may get more; one that recovered is free again."""
+        """Begin a claim, given when each limited domain may get more; recovered domains become unlimited."""
         for tag, limit in list(self.by_domain.items()):
             if limit.recover_allowance(now):
                 del self.by_domain[tag]
@@ -287,13 +288,13 @@ class DomainLimits:
                 limit.begin_claim(ready_times[tag], now)
 
     def ready_times(self) -> dict[str, datetime]:
-        """Return from when each domain that got something in this claim may get more."""
+        """Return when each domain that got messages in this claim may get more."""
         return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.messages_taken}
 
     def postponed_until(self, domain_tag: str | None, now: datetime, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may leave now, else the moment until which it is postponed.
+        """Return None for a message that may be sent now, or else the time until which it's postponed.
 
-        `fresh` tells that it was never postponed.
+        `fresh` says that it has never been postponed.
         """
         if domain_tag is None:
             return None
@@ -309,7 +310,7 @@ class DomainLimits:
         return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
-        """Halve a domain's allowance, as its servers ask for, at most once a minute; return whether it was halved."""
+        """Halve a domain's allowance at its servers' request, at most once a minute, and return whether it was."""
         if domain_tag is None:
             return False
         limit = self.by_domain.get(domain_tag)

@@ -1,1 +1,1 @@
-"""Transactional email: queueing, wording, and sending."""
+"""Transactional email: queuing, wording, and sending."""

@@ -1,7 +1,7 @@
-"""Sending corrections, which go to many: at the rate of editions, and with the same suspicion of a message that's refused.
+"""Sending of corrections, which go to many people: at the rate of editions, and stopping if the message is refused.
 
-A refusal after the message was sent may be about the message, so its subscriber waits. If the server refuses too many, the correction
-waits for an hour (`correction_waits`), and then probes go out again.
+A refusal after the message was sent may be due to the message, so its delivery waits. If the server refuses too many,
+the correction waits for an hour (`correction_waits`), and then probes are sent again.
 """
 
 import time
@@ -50,28 +50,28 @@ from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
-MAX_LIMIT_WAIT = timedelta(minutes=1)  # that a run sleeps at once, until a rate limit lets more go
+MAX_LIMIT_WAIT = timedelta(minutes=1)  # longest sleep of a run until a rate limit allows more
 
 log = get_logger("notices")
 
 
 @dataclass(kw_only=True)
 class _CorrectionRun(NoticeRun):
-    """One run over the corrections that are due."""
+    """A run over the corrections that are due."""
 
-    resumes_at: datetime | None = None  # from when the rate limits let more go
+    resumes_at: datetime | None = None  # when the rate limits allow more
     cursor: ClaimCursor = field(default_factory=ClaimCursor)
     correction: str = ""  # the purpose of the last claim
     suspicions: dict[str, MessageSuspicion] = field(default_factory=dict)  # by purpose
 
     @property
     def was_just_accepted(self) -> bool:
-        """True if the server accepted a message of the last batch, and its correction doesn't wait."""
+        """Whether the server accepted a message of the last batch, and its correction doesn't wait."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 
     def suspect_correction(self, session: Session, purpose: str) -> MessageSuspicion:
-        """Note which correction is claimed now; return what is suspected of its message."""
+        """Record which correction is claimed now, and return the suspicion about its message."""
         self.correction = purpose
         if purpose not in self.suspicions:
             accepted = count_deliveries(session, purpose)[DeliveryState.ACCEPTED]
@@ -79,7 +79,7 @@ class _CorrectionRun(NoticeRun):
         return self.suspicions[purpose]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Note what came of a batch. A correction whose message is refused waits."""
+        """Record a batch's results; a correction whose message is refused waits."""
         suspicion = self.suspicions.get(self.correction)
         if suspicion is None:
             return super().note_result(result)
@@ -99,14 +99,14 @@ class _CorrectionRun(NoticeRun):
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_corrections` has something to do; while the installation is held it has not."""
+    """Return whether `send_due_corrections` has something to do, which it hasn't while all sending is paused."""
     if installation_hold.read_current_hold(session) is not None:
         return False
     return _find_correction_purpose(session, ClaimCursor(), now) is not None
 
 
 def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
-    """Return the purpose of a correction with a delivery that's due: after the cursor, else from the start."""
+    """Return the purpose of a correction with a due delivery, after the cursor or else from the start."""
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
     waits = read_correction_waits(session)
     waiting = {purpose for purpose, wait in waits.items() if not wait.is_over(now)}
@@ -131,12 +131,12 @@ def send_due_corrections(
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over every correction that is due, at the rate of editions; count what came of them.
+    """Hand over all due corrections at the rate of editions, and count the results by status.
 
-    It waits for the rate limits by `sleep`, which may come back early, and ends soon once `stopping` is true.
+    It waits for the rate limits with `sleep`, which may return early, and ends soon once `stopping` returns True.
 
     Raises:
-        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+        jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.
     """
     with open_notice_run(_CorrectionRun, database, provider, keys, settings, clock) as run:
         with database.write() as session:
@@ -153,7 +153,7 @@ def send_due_corrections(
 
 
 def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
-    """Claim as many corrections as the rate limits let go; where they let none go, note until when."""
+    """Claim as many corrections as the rate limits allow; if that's none, record when more are allowed."""
     if run.was_just_accepted:
         end_correction_wait(session, run.correction)
     _delete_recorded_notices(run, session)
@@ -178,7 +178,7 @@ def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable
         run.cursor.advance(rows)
     going = _without_postponed(run, session, rows, suspicion.domains_at_fault, now)
     claimed = claim_rows(run, session, going, now)
-    if rows:  # without one, what is due is another process's
+    if rows:  # if there are none, another process has the due ones
         limited_until = run.rate_limiter.count_messages(session, len(claimed), run.clock())
         run.resumes_at = limited_until or now
     return claimed
@@ -187,7 +187,7 @@ def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable
 def _without_postponed(
     run: _CorrectionRun, session: Session, rows: Sequence[Any], domains_at_fault: Collection[str], now: datetime
 ) -> list[Any]:
-    """Return the rows that go now; let the others wait for the turn of their domain, or because it refuses too many."""
+    """Return the rows to send now; postpone the others because of their domain's limit or refusals."""
     domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
 
     def find_turn(row: Any) -> datetime | None:
@@ -203,7 +203,7 @@ def _without_postponed(
 
 
 def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> bool:
-    """Wait until the rate limits let more go, a minute at most; return whether to claim again."""
+    """Wait up to a minute until the rate limits allow more, and return whether to claim again."""
     if run.stop_reason or run.resumes_at is None:
         return False
     seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
@@ -213,7 +213,7 @@ def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> b
 
 
 def _delete_recorded_notices(run: _CorrectionRun, session: Session) -> None:
-    """Delete what the deliveries were written from that the last batch ended: not looking at all that wait."""
+    """Delete the queued content of the deliveries that the last batch ended, without searching all that wait."""
     kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
     ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:

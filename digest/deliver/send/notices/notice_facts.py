@@ -1,4 +1,4 @@
-"""What a notice says: what was kept encrypted for it, put into words."""
+"""The facts in a notice: its decrypted content, put into words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import preference_changes
 from subscribers.subscriber_language import SubscriberLanguage
 
-# which page a token opens; all others confirm
+# the page that each token opens; all others confirm
 _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
@@ -40,14 +40,14 @@ _OPTIONAL_FACTS = (
     "to_editor",
     "by_editor",
     "reason",
-)  # not in every notice that was queued
+)  # not in every queued notice
 _MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
-_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "to"})  # no text says them as they are
+_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "to"})  # not shown as they are
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedNotice(ClaimedDelivery):
-    """A claimed notice: its kind, and what it is written from."""
+    """A claimed notice with its kind and content."""
 
     kind: str
     facts: Mapping[str, Any]
@@ -56,7 +56,7 @@ class ClaimedNotice(ClaimedDelivery):
 def build_template_facts(
     database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice
 ) -> dict[str, str]:
-    """Put what was encrypted into words, the same at every try, so that the bytes are too."""
+    """Return a notice's content in words, the same at every attempt, so that the bytes are the same, too."""
     stored, zone = notice.facts, settings.file.publication.zone
     language = notice_language(settings, notice.kind)
     facts = dict.fromkeys(_OPTIONAL_FACTS, "")
@@ -86,7 +86,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
 
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
-    """Name what was chosen until the mail was due: what is chosen between two tries is the next mail's matter."""
+    """Describe the preferences chosen until the email was due; later changes belong in the next email."""
     assert notice.person is not None, "choices are somebody's"
     first_change = notice.facts["first_change"]
     with database.read() as session:
@@ -100,9 +100,9 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
 
 
 def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice) -> dict[str, str]:
-    """Say which edition comes when, and what was best in the newest; from when the mail was due, so that each try says the same.
+    """Describe the next edition and the best of the newest one, as of when the email was due so that retries match.
 
-    Only what colleagues signed is quoted: a newest edition that isn't proven isn't mentioned.
+    Only signed content is quoted: a newest edition without valid signatures isn't mentioned.
     """
     zone, language, now = settings.file.publication.zone, settings.subscriber_language, notice.due_at
     with database.read() as session:

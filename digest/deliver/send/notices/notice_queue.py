@@ -1,4 +1,4 @@
-"""Queueing notices: the delivery and what the notice is written from, in the transaction of whatever caused it."""
+"""Queuing of notices: the delivery and its content are stored in the transaction that causes the notice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,16 +16,17 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store.models import Person
 
-MANY_TRIES = 2  # of a warning to an admin: under the sender before its action, and today's
-# As SQL, not as a parameter: so the index of the notices that are no correction is used, however many of these there are.
+MANY_TRIES = 2  # of a warning to an admin: with the sender before the action, and with today's
+# A literal, not a parameter, so that the index of notices that aren't corrections is used, however many of these there
+# are.
 IS_URGENT = QueuedNoticeEmail.kind != literal_column("'correction'")
 IS_GUARD = QueuedNoticeEmail.kind == literal_column("'guard'")
 
-NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of what its notice is written from
+NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of the notice's content
 
 
 def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
-    """Return the callable with which readers' pages and the processing of forms queue their mails."""
+    """Return the function with which subscriber pages and form processing queue their emails."""
 
     def queue_notice(session: Session, request: MailRequest) -> None:
         rows = _prepare_notice(keys, settings, request, clock())
@@ -38,7 +39,7 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
 def prepare_notices(
     keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
 ) -> list[NoticeRows]:
-    """Encrypt many notices to people, as rows for `insert_notices`: outside of a write transaction."""
+    """Encrypt notices to people, as rows for `insert_notices`, outside of a write transaction."""
     return [_prepare_notice(keys, settings, request, now) for request in requests]
 
 
@@ -62,9 +63,9 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
 
 
 def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
-    """Queue many notices (at most 1,000) that have no delivery yet; return how many. A second time it changes nothing.
+    """Queue up to 1,000 notices that have no delivery yet, and return their number. Idempotent.
 
-    `columns` are values of their deliveries that replace the usual ones.
+    `columns` are delivery values that replace the defaults.
     """
     ids = [delivery["id"] for delivery, _ in rows]
     stored = select(Delivery.id).where(Delivery.id.in_(ids))
@@ -84,7 +85,7 @@ def _insert_rows(session: Session, rows: Sequence[NoticeRows], domain_tags: Mapp
 
 
 def count_retried_admin_warnings(session: Session) -> int:
-    """Count the warnings to admins that were tried at least twice and still wait."""
+    """Return the number of warnings to admins that were tried at least twice and are still waiting."""
     tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
     query = (
         select(func.count()).select_from(QueuedNoticeEmail).join(Delivery, Delivery.id == QueuedNoticeEmail.delivery)

@@ -1,11 +1,11 @@
-"""Notices, mails that are no edition: each a delivery of its own purpose (`confirm:…`, `welcome:…`).
+"""Sending of notices, the emails that aren't editions: deliveries with purposes such as `confirm:…` and `welcome:…`.
 
-`notice_queue` writes the delivery in the transaction of whatever caused it; `send_due_notices` hands over what is due
-(`handover`). What a notice is written from, a token for example, is kept encrypted and goes with the last try. If many got one
-at once and its status is unknown, it's kept until that is resolved, so that it can be sent again.
+`notice_queue` stores the delivery in the transaction that causes the notice, and `send_due_notices` hands over due ones
+(`handover`). A notice's content, such as a token, is stored encrypted and deleted with the last attempt. If a notice
+went to many people and its status is unknown, the content is kept until that's resolved, so that it can be sent again.
 
-Somebody waits for a confirmation or a link, so these wait for no rate limit, and are counted against it. Corrections go to
-many: `correction_sending` hands them over in a run of their own.
+People wait for a confirmation or a link, so these don't wait for rate limits, but count toward them. Corrections go to
+many, so `correction_sending` hands them over in separate runs.
 """
 
 from collections import Counter
@@ -52,17 +52,17 @@ from subscribers.loggers import get_logger
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
-BATCH_SIZE = 20  # messages claimed at once: each is rendered by itself
+BATCH_SIZE = 20  # messages claimed at once, each rendered individually
 RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
 
 TO_EDITORS = frozenset(
     {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
-)  # to the editors, where the request names no address
+)  # to the editors, if the request contains no address
 log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_notices` has something to do; during a pause, only with emails that are exempt from it."""
+    """Return whether `send_due_notices` has something to do; during a pause, only exempt emails count."""
     condition = _leaving_notices(session)
     if condition is None:
         return False
@@ -71,7 +71,7 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
-    """Let everything that is due wait: the provider cannot be opened, and trying every second would not help."""
+    """Postpone all due notices because the provider can't be opened and retrying every second wouldn't help."""
     is_queued = QueuedNoticeEmail.delivery == Delivery.id
     due = select(Delivery.id).join(QueuedNoticeEmail, is_queued).where(is_due(now))
     next_try_at = now + delay
@@ -81,10 +81,10 @@ def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta)
 
 
 def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
-    """Return which notices may leave now; None where none may.
+    """Return the condition for notices that may be sent now, or None if none may.
 
-    Emails about guarded actions leave during a pause too: else the pause would silence what warns of it. From what may be a
-    copy nothing leaves.
+    Emails about guarded actions are exempt from a pause, which would otherwise suppress its own warnings. Nothing may
+    be sent from an installation that may be a copy.
     """
     hold = installation_hold.read_current_hold(session)
     if hold is None:
@@ -93,7 +93,7 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
 
 
 def is_due(now: datetime) -> ColumnElement[bool]:
-    """Select what's due of rows that are found by their notice, or by the index of claims."""
+    """Return the condition for due rows, to be found by their notice or by the index of claims."""
     return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
 
@@ -102,14 +102,14 @@ RunT = TypeVar("RunT", bound="NoticeRun")
 
 @dataclass(kw_only=True)
 class NoticeRun(HandoverRun):
-    """One run over the notices that are due; it lives as long as `send_due_notices`."""
+    """One run of `send_due_notices` over the due notices."""
 
     composer: NoticeComposer
     rate_limiter: RateLimiter
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's zone."""
+        """The publication's time zone."""
         return self.settings.file.publication.zone
 
     def _decide_change(
@@ -132,12 +132,12 @@ def send_due_notices(
     clock: Callable[[], datetime],
     stopping: Callable[[], bool] = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over every notice that is due but corrections, until none is or the provider asks to stop; count what came of them.
+    """Hand over due notices, except corrections, until none are due or the provider asks to stop; count by status.
 
-    Once `stopping` is true nothing more is claimed: the rest waits for the process that is started next.
+    Once `stopping` returns True, no more are claimed, and the rest waits for the next process.
 
     Raises:
-        jinja2.TemplateError: a template of the operator's own is broken; what was claimed waits on.
+        jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.
     """
     with open_notice_run(NoticeRun, database, provider, keys, settings, clock) as run:
         hand_over_batches(run, lambda session: _claim_notices(run, session, stopping), partial(recheck_recipients, run))
@@ -153,7 +153,7 @@ def open_notice_run(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> Iterator[RunT]:
-    """Open a run over notices; at its end, the log says why others wait."""
+    """Open a run over notices; at the end, log why others wait."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
@@ -177,25 +177,25 @@ def open_notice_run(
 
 
 def _claim_notices(run: NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
-    """Claim what is due; what may not go any more is `withdrawn`. What is over loses what it was written from."""
+    """Claim due notices, withdraw those that may no longer be sent, and delete the content of finished ones."""
     claimed = []
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
         in_order = select_due_notices(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at)
         rows = session.execute(in_order.limit(BATCH_SIZE)).all()
-        # Each warning goes alone: the server may refuse another's sender, and take nothing more.
+        # Each warning is claimed alone, since the server may refuse another's sender and then accept nothing more.
         starts_with_warning = bool(rows) and rows[0].kind == "guard"
         claimed = claim_rows(run, session, rows[:1] if starts_with_warning else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
-        run.may_claim(session)  # says why the others wait
+        run.may_claim(session)  # records why the others wait
     delete_finished_notices(session, IS_URGENT)
     return claimed
 
 
 def claim_rows(run: NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
-    """Claim rows of `select_due_notices`; end those that were changed from outside, or may not go anymore."""
+    """Claim rows of `select_due_notices`; end those that were tampered with or may no longer be sent."""
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
@@ -210,18 +210,18 @@ def claim_rows(run: NoticeRun, session: Session, rows: Sequence[Any], now: datet
 
 
 def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
-    """Whether the link that a notice is about was used or replaced while the notice waited."""
+    """Return whether a notice's link was used or replaced while the notice waited."""
     return "token" in notice.facts and one_time_tokens.has_token_ended(session, notice.facts["token"])
 
 
 def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
-    """Return whether a notice may go to the address that its person's row has now: its link may have been made for another."""
+    """Return whether a notice's link was made for the person's current address."""
     token = notice.facts.get("token") if notice.person is not None else None
     return token is None or one_time_tokens.is_made_for(session, token, address)
 
 
 def select_due_notices(now: datetime) -> Any:
-    """Select what's due, with what it's written from, and lock it."""
+    """Return the query that selects due notices with their content, and locks them."""
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
     tag = select_domain_group_tag(Delivery.domain_tag).label("domain_tag")
@@ -242,7 +242,7 @@ def select_due_notices(now: datetime) -> Any:
 
 
 def delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    """Delete what notices that are over were written from."""
+    """Delete the content of finished notices."""
     may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
         Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
@@ -252,15 +252,18 @@ def delete_finished_notices(session: Session, condition: ColumnElement[bool]) ->
 
 
 def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
-    """Return a notice, or None if its rows aren't what was queued: the ID follows from kind and person, and the facts are bound to it."""
-    purpose = str(row.purpose)  # SQLite would keep bytes in it
+    """Return a notice, or None if its rows were tampered with.
+
+    The ID is derived from kind and person, and the facts are bound to the ID.
+    """
+    purpose = str(row.purpose)  # SQLite would allow bytes in it
     message = (row.id, row.person, row.message_id)
     genuine = find_genuine_ids(run.keys, purpose, [message])
     if not genuine or row.kind != purpose.partition(":")[0]:
         return None
     try:
         facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
-    except (DecryptionError, KeyFileError):  # a damaged row must not hold up everybody behind it
+    except (DecryptionError, KeyFileError):  # a damaged row mustn't hold up the ones after it
         return None
     return ClaimedNotice(
         delivery_id=row.id,
@@ -277,7 +280,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 
 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
-    """Ask again who may get a notice, at the moment of handing over, and compose the messages of those."""
+    """Check again who may get a notice right before the handover, and return the tasks for those."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [
@@ -291,7 +294,7 @@ def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list
 def _permitted_addresses(
     run: NoticeRun, session: Session, notices: Iterable[ClaimedNotice], now: datetime
 ) -> dict[tuple[int | None, str], str]:
-    """Return the addresses of the notices that may go now, by person and kind. A notice without a person goes to the editors."""
+    """Return the addresses that may get their notice now, by person and kind; without a person, the editors'."""
     requested = [(notice.person, notice.kind) for notice in notices]
     sender = run.settings.file.sender
     to_people = [(person, kind) for person, kind in requested if person is not None]
@@ -330,16 +333,16 @@ def _compose_message(run: NoticeRun, notice: ClaimedNotice, address: str) -> Out
 
 
 def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
-    """Return whom a notice comes from: a warning alternates between the sender before its action and today's.
+    """Return a notice's sender; for a warning, alternate between the sender before the action and today's.
 
-    Either may be the one that the server takes: the change may have broken it, or mended it.
+    The server may accept only one of them, since the change may have broken or fixed the sender.
     """
     before = notice.facts.get("sent_from") if notice.tries % 2 == 0 else None
     return settings.file.sender.model_copy(update=before)
 
 
 def _link_tokens(run: NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
-    """Return the tokens to leave and to choose of an email to a subscriber who has `address`; others hold none."""
+    """Return the unsubscribe and preferences tokens for an email to a subscriber; empty for other emails."""
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""
     with run.database.read() as session:

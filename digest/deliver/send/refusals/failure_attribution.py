@@ -1,26 +1,26 @@
-"""Which receiving domains refusals are about, or whether they're about the edition: one pure decision.
+"""A pure decision on whether refusals are due to certain recipient domains or to the edition.
 
-If a single domain accounts for the refusals, it's set aside, and the others go on. If several do, the sender is the likelier
-cause, so everything pauses.
+A single domain that accounts for the refusals is set aside, and sending to others goes on. If there are several, the
+sender is the more likely cause, so everything pauses.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
-_MAJORITY = 0.5  # of the failures outside of domains at fault, for one domain to account for them
+_MAJORITY = 0.5  # share of the other failures that one domain must have to account for them
 _MIN_FAILURES, _FAILED_SHARE = 2, 0.5  # of what a domain was handed, to set it aside when everything pauses
 
 
 class FailureCount(Protocol):
-    """Something that counts failures; `int` does."""
+    """A count of failures, such as an `int`."""
 
     def __add__(self, other: Self, /) -> Self:
-        """Add the failures of another domain."""
+        """Return the sum with another domain's failures."""
         ...
 
     def __int__(self) -> int:
-        """Return how many they are."""
+        """Return the number of failures."""
         ...
 
 
@@ -29,7 +29,7 @@ F = TypeVar("F", bound=FailureCount)
 
 @dataclass(frozen=True, slots=True)
 class FailureAttribution:
-    """The domains at fault, by tag, each with the reason, and why everything should pause; empty: it needn't."""
+    """The domains at fault, by tag with the reason, and why everything should pause, or an empty string."""
 
     domains: dict[str, str] = field(default_factory=dict)
     pause_reason: str = ""
@@ -42,10 +42,10 @@ def find_domains_at_fault(
     explain: Callable[[F, int], str],
     at_fault: Mapping[str, str],
 ) -> FailureAttribution:
-    """Decide which domains are at fault beside those in `at_fault`, and whether everything should pause.
+    """Decide which domains are at fault in addition to `at_fault`, and whether everything should pause.
 
-    `failures` and `handed_over` are by domain tag, and `total` is what all domains were handed. `explain` returns why so many
-    failures among so many messages are too many; empty: they aren't.
+    `failures` and `handed_over` are by domain tag; `total` is what all domains were handed. `explain` returns why a
+    number of failures among a number of messages is too many, or an empty string if it isn't.
     """
     domains = dict(at_fault)
     reasons = {tag: explain(count, handed_over.get(tag, 0)) for tag, count in failures.items()}
@@ -61,7 +61,7 @@ def find_domains_at_fault(
         top = max(rest, key=lambda tag: rest[tag])
         is_one_domain = top and rest[top] > _MAJORITY * sum(rest.values())
         if not top or not is_one_domain or explain_others(domains | {top: why}):
-            # So that those who resume needn't do it again for each of these.
+            # Set these aside, too, so that someone who resumes doesn't have to do it for each.
             return FailureAttribution(dict.fromkeys(_find_refusing(failures, handed_over), why) | domains, why)
         domains[top] = why
     return FailureAttribution(domains, explain_others({}) if len(domains) > 1 else "")

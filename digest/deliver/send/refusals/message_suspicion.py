@@ -1,13 +1,13 @@
-"""Whether a mail server refuses the message, or one of its variants, rather than one subscriber after the other.
+"""Detection of whether a mail server refuses the message, or a variant, rather than individual subscribers.
 
-A refusal after the message was sent may be about either, so its subscriber waits and is tried again. Until anything of
-the edition was accepted, probes are sent: to a few subscribers of other domains, then to a few of the whole list. If none
-of those is accepted either, the message is at fault. After that, each variant is judged by what became of its latest
-messages, at any point of the edition: one that the server begins to refuse is set aside while the others go on. If several are, or
-there's no other, the edition pauses.
+A refusal after the message was sent may be due to either, so its delivery waits and is retried. Until any message of
+the edition was accepted, probes are sent: to a few subscribers at other domains, then to a few from the whole list. If
+none of those is accepted either, the message is at fault. Afterward, each variant is judged by its latest messages: one
+that the server starts to refuse is set aside while the others go on. If several are, or there's no other, the edition
+pauses.
 
-A refusal that blames the receiving domain counts against the domain instead: one that refuses too many of its latest messages
-is set aside, and its subscribers wait. If several do, the edition pauses.
+A refusal that blames the recipient domain counts against the domain instead. A domain that refuses too many of its
+latest messages is set aside, and its subscribers wait. If several do, the edition pauses.
 """
 
 from collections import Counter, defaultdict, deque
@@ -18,36 +18,39 @@ from digest.deliver.providers.base import HandoverStatus, MessageOutcome
 from digest.deliver.send.handover import FinishedTaskBatch, SendTask
 from digest.deliver.send.refusals.failure_attribution import find_domains_at_fault
 
-PROBE_SIZE = 5  # subscribers of each of the two probes
+PROBE_SIZE = 5  # subscribers in each of the two probes
 WINDOW_SIZE = 50  # latest messages of a variant, of a domain, or of the edition
-MIN_REFUSALS = 5  # in a window, before a variant is at fault
-MIN_REFUSED_SHARE = 0.1  # of a window
-MAX_TRIES = 4  # of a message whose variant isn't at fault
+MIN_REFUSALS = 5  # within a window, before a variant is at fault
+MIN_REFUSED_SHARE = 0.1  # within a window
+MAX_TRIES = 4  # for a message whose variant isn't at fault
 
 _Judged = tuple[SendTask, MessageOutcome]
 
 
 @dataclass(slots=True)
 class MessageSuspicion:
-    """What the refusals of one run say about its message. It probes while `suspect_reply` is set and nothing was accepted."""
+    """A run's evidence that its message is at fault.
 
-    was_accepted: bool  # for any subscriber, also in an earlier run
+    It sends probes if `suspect_reply` is set and nothing was accepted.
+    """
+
+    was_accepted: bool  # for any subscriber, including earlier runs
     suspect_reply: str = ""
     suspect_domains: set[str | None] = field(default_factory=set)
     probes_refused: int = 0  # subscribers
-    pause_reason: str = ""  # set once several domains or variants are at fault, or the only variant
-    domains_at_fault: dict[str, str] = field(default_factory=dict)  # and variants, by tag, with the reason
-    exempt_domains: frozenset[str] = frozenset()  # that someone decided to send to regardless
+    pause_reason: str = ""  # set if several domains or variants are at fault, or the only variant
+    domains_at_fault: dict[str, str] = field(default_factory=dict)  # including variants, by tag with the reason
+    exempt_domains: frozenset[str] = frozenset()  # domains that someone decided to send to regardless
     _accepted_by_variant: defaultdict[str, deque[bool]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=WINDOW_SIZE))
     )
-    # Only of domains that refused something.
+    # Only for domains that refused something.
     _accepted_by_domain: dict[str, deque[bool]] = field(default_factory=dict)
     _latest: deque[tuple[str | None, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_SIZE))
 
     @property
     def is_probing(self) -> bool:
-        """Whether the next subscribers to be tried show what's at fault."""
+        """Whether the next attempts are probes."""
         return bool(self.suspect_reply) and not self.was_accepted
 
     @property
@@ -57,19 +60,19 @@ class MessageSuspicion:
 
     @property
     def avoided_domains(self) -> set[str | None]:
-        """The domains that the next probe leaves for later."""
+        """The domains that the next probe avoids."""
         return set() if self.probes_refused >= PROBE_SIZE else self.suspect_domains
 
     @property
     def stop_reason(self) -> str:
-        """The reason to send nothing more, once no subscriber is left who could clear the message."""
+        """The reason to stop, once there are no more subscribers to probe."""
         return (
             f"the mail server refused every message of this edition so far: {self.suspect_reply}. "
             "These subscribers will be tried again."
         )
 
     def judge_batch(self, batch: FinishedTaskBatch) -> FinishedTaskBatch:
-        """Return a batch with the refusals of those who are judged later turned into deferrals."""
+        """Return a batch in which refusals to be judged later are deferrals."""
         outcomes = batch.outcome.outcomes
         self.was_accepted |= any(outcome.result is HandoverStatus.ACCEPTED for outcome in outcomes)
         outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
@@ -102,12 +105,12 @@ class MessageSuspicion:
                 self._accepted_by_domain[tag].append(is_accepted)
 
     def _note_probe(self, suspects: list[_Judged]) -> None:
-        if self.suspect_domains:  # of a larger batch that was on its way already a probe's worth counts
+        if self.suspect_domains:  # of a larger batch that was already being sent, only a probe's worth counts
             self.probes_refused += min(len(suspects), PROBE_SIZE)
         self.suspect_domains |= {task.delivery.domain_tag for task, _ in suspects}
 
     def _judge_variants(self) -> None:
-        """Note the variants of which the mail server refuses too many messages, and set `pause_reason` unless others can go on."""
+        """Record the variants with too many refusals, and set `pause_reason` unless others can go on."""
         reasons = {
             variant: why
             for variant, window in self._accepted_by_variant.items()
@@ -127,7 +130,7 @@ class MessageSuspicion:
             )
 
     def _judge_domains(self) -> None:
-        """Note the domains at fault, and set `pause_reason` if several are, or nobody in particular."""
+        """Record the domains at fault, and set `pause_reason` if there are several, or none in particular."""
         for tag, window in self._accepted_by_domain.items():
             if why := self._explain_refusals(window.count(False), len(window)):
                 self.domains_at_fault.setdefault(tag, why)
@@ -148,10 +151,10 @@ class MessageSuspicion:
         return f"the mail server refused {refused} of the latest {messages} messages: {self.suspect_reply}."
 
     def _defer_suspect(self, task: SendTask, outcome: MessageOutcome) -> MessageOutcome:
-        """Turn a refusal into a deferral, unless its variant is taken by others and this one was tried often enough.
+        """Change a refusal to a deferral, unless others accepted its variant and it was tried often enough.
 
-        A provider that can't tell what its refusal says about the address (`cause`) has found the subscriber among
-        others that it accepted, so the refusal counts at once.
+        A provider that can't tell what its refusal says about the address (`cause`) has singled out the subscriber
+        among others that it accepted, so the refusal counts immediately.
         """
         tried_enough = outcome.cause is None or task.delivery.tries + 1 >= MAX_TRIES
         held = {task.variant, task.delivery.domain_tag}

@@ -1,7 +1,7 @@
-"""What was refused of an edition: why, by which domains, whether someone has to be told, and sending it again.
+"""An edition's refused deliveries: the reasons, the domains, whether someone has to be told, and resending.
 
-A delivery that expired counts as refused: each try was. A mailbox provider is known by the tag of its domain, or of its group
-of domains, never by an address.
+An expired delivery counts as refused, since each attempt was. A mailbox provider is identified by its domain's or
+domain group's tag, never by an address.
 """
 
 import re
@@ -44,21 +44,21 @@ from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
 from subscribers.store.people import read_address_matching_commitment
 
-MIN_NAMED = 10  # subscribers of one domain whose messages were refused: with fewer, its name could point to a person
-_MAX_NAMED = 50  # providers; each takes an address to decrypt
+MIN_NAMED = 10  # refused subscribers at one domain; with fewer, its name could identify a person
+_MAX_NAMED = 50  # providers, for each of which an address is decrypted
 MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
 MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
-REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: mail servers return what they can't deliver within five
+REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: servers may return messages for five days
 ALL_REASONS = "all"
-# RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as DMARC asks.
+# RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as for DMARC.
 _AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
 _FULL_CODES = frozenset({"4.2.2", "5.2.2"})  # RFC 3463, section 3.3
-_VARYING_WORD = re.compile(r"\S*\d\S*")  # in a reply: a queue ID, a time, an IP address
-_SEPARATOR = "\n"  # of an event's texts, which are single lines
+_VARYING_WORD = re.compile(r"\S*\d\S*")  # within a reply: a queue ID, a time, an IP address
+_SEPARATOR = "\n"  # between an event's texts, which are single lines
 
 
 class RefusalReason(StrEnum):
-    """Why a message was refused, for people: whom the refusal blames, or what it says about the address."""
+    """The reason for a refusal: the party it blames, or what it says about the address."""
 
     MESSAGE = "message"
     RELAY = "relay"
@@ -68,22 +68,22 @@ class RefusalReason(StrEnum):
     ADDRESS = "address"  # the reply gives no reason
     FULL_MAILBOX = "full mailbox"
     NO_MAILBOX = "no mailbox"
-    DEPARTED = "departed"  # the provider has a complaint or an unsubscribe of theirs
-    CHANGED_ROW = "changed row"  # changed outside the application, and never offered to the mail server
+    DEPARTED = "departed"  # the provider has a complaint or an unsubscribe from them
+    CHANGED_ROW = "changed row"  # tampered with, and never offered to the mail server
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the address isn't to blame, so that the message may be sent again."""
+        """Whether the address isn't to blame, so that the message can be sent again."""
         return self in _DOUBTFUL
 
     @property
     def is_about_mailbox(self) -> bool:
-        """Whether the mailbox is full or missing, so that suppressing its address is the next step."""
+        """Whether the mailbox is full or missing, so that the next step is to suppress its address."""
         return self in _ABOUT_MAILBOX
 
     @property
     def is_loss(self) -> bool:
-        """Whether someone who exists, and wants the edition, didn't get it."""
+        """Whether an existing person who wants the edition didn't get it."""
         return self not in _NO_LOSS
 
 
@@ -108,7 +108,7 @@ _WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED)
 
 
 def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
-    """Return why a message was refused, by the cause and the reply that are stored."""
+    """Return why a message was refused, from the stored cause and reply."""
     if reply == CHANGED_ROW:
         return RefusalReason.CHANGED_ROW
     reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
@@ -122,11 +122,11 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
-    """How many messages one mailbox provider refused alike. `recipients` is how many of them went to people who may be emailed now.
+    """The number of similar refusals by one mailbox provider.
 
-    Where the mailbox is to blame, people who have confirmed again or changed their address since aren't among those.
-
-    `cause` and `reply` are those of the last event that gives a cause, else those of the delivery. `tag` is empty for erased people.
+    `recipients` counts those of people who may be emailed now. If the mailbox is to blame, it excludes people who have
+    since confirmed again or changed their address. `cause` and `reply` are from the last event with a cause, or else
+    from the delivery. `tag` is empty for erased people.
     """
 
     tag: str
@@ -137,17 +137,17 @@ class RefusalGroup:
 
     @property
     def reason(self) -> RefusalReason:
-        """Why they were refused."""
+        """The reason for the refusals."""
         return find_refusal_reason(self.cause, self.reply)
 
     @property
     def key(self) -> str:
-        """What people call this and all other groups of the same reason and provider: `reputation-1a2b3c4d5e6f`."""
+        """The name shown to people for all groups with this reason and provider, such as `reputation-1a2b3c4d5e6f`."""
         return f"{self.reason}-{self.tag[:12]}"
 
     @property
     def is_reply_of_cause(self) -> bool:
-        """Whether the reply's own codes don't give another cause."""
+        """Whether the reply's codes don't indicate a different cause."""
         own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
         return own_cause in {None, FailureCause.NONE, self.cause}
 
@@ -156,11 +156,11 @@ class RefusalGroup:
         return not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen, and may be sent again."""
+        """Return whether they're chosen and can be sent again."""
         return self.reason.is_doubtful and self.is_chosen(chosen)
 
     def is_suppressible(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen, and their mailboxes are full or missing."""
+        """Return whether they're chosen and their mailboxes are full or missing."""
         return self.reason.is_about_mailbox and self.is_chosen(chosen)
 
 
@@ -168,7 +168,7 @@ _Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
-    """Group what was refused of an edition, each message once, in one pass over them."""
+    """Group an edition's refusals, each message once, in one pass."""
     refused = _select_refused(session, edition)
     columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
     sums = (func.sum(refused.c[name]).label(name) for name in ("may_mail", "may_suppress"))
@@ -185,9 +185,10 @@ def _read_group(row: Any, count: int) -> RefusalGroup:
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
-    """Select what was refused of an edition, with the cause, status, and reason of its last event that has a cause; empty if there's none.
+    """Return a query for an edition's refusals, each with the cause, status, and reason of its last event with a cause.
 
-    After a restore, what was handed over before it goes to no one: it may have been sent again since the backup.
+    These are empty without such an event. After a restore, refusals from before it have no recipients, since the
+    messages may have been sent again since the backup.
     """
     gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
     decisions = select(_join_event_texts()).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
@@ -206,7 +207,7 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
 
 
 def _join_event_texts() -> ColumnElement[str]:
-    """Join the cause, status, and reason of an event."""
+    """Return an SQL expression that joins an event's cause, status, and reason."""
     joined: ColumnElement[str] = StoredDeliveryEvent.cause.expression
     for name in ("status", "reason"):
         text = func.coalesce(StoredDeliveryEvent.detail[name].as_string(), "")
@@ -215,7 +216,10 @@ def _join_event_texts() -> ColumnElement[str]:
 
 
 def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
-    """Merge groups of the same provider and reason, the largest first. The reply is the most common one of the most common cause."""
+    """Merge groups of the same provider and reason, largest first.
+
+    Each gets the most common cause, and the most common reply with that cause.
+    """
     merged: dict[str, list[RefusalGroup]] = {}
     for group in groups:
         merged.setdefault(group.key, []).append(group)
@@ -242,20 +246,20 @@ def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _G
 
 
 def is_notable(refusals: int, tried: int) -> bool:
-    """Return whether someone has to be told of so many refusals. Pure."""
+    """Return whether someone has to be told about this many refusals. Pure."""
     return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
 
 
 def store_notable_refusal_count(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
-    """Note how many refusals of a sent edition someone has to acknowledge; the caller has locked its row."""
+    """Store how many refusals of a sent edition have to be acknowledged; the caller has locked its row."""
     edition.refusals = count_notable_refusals(session, edition, counts)
 
 
 def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
-    """Count the refusals of an edition that someone has to acknowledge; 0 if the ones not acknowledged yet are few."""
+    """Count the refusals of an edition that have to be acknowledged, or return 0 if few are unacknowledged."""
     expired, acknowledged = counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
     tried = counts.handed_over + expired
-    # Most editions end here, without a look at any delivery.
+    # Most editions end here, without reading any deliveries.
     if not is_notable(counts[DeliveryState.REFUSED] + expired - acknowledged, tried):
         return 0
     refusals = sum(group.count for group in group_refusals(session, edition.name) if group.reason.is_loss)
@@ -263,7 +267,7 @@ def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryC
 
 
 def recount_refusals_of_sent_editions(database: Database, *, now: datetime) -> None:
-    """Review the editions sent lately: bounces come after their end."""
+    """Recount the refusals of recently sent editions, since bounces arrive later."""
     lately = (Edition.state == EditionState.SENT, Edition.sent_at > now - REVIEWED_FOR)
     with database.read() as session:
         changed = [
@@ -283,7 +287,10 @@ def _count(session: Session, edition: Edition) -> DeliveryCounts:
 
 @dataclass(frozen=True, slots=True)
 class RefusedDelivery:
-    """A refused delivery; `person` is None if they were erased. `group` has it alone, with a recipient if they may be emailed now."""
+    """A refused delivery; `person` is None if they were erased.
+
+    `group` contains only this delivery, with a recipient if the person may be emailed now.
+    """
 
     id: str
     person: int | None
@@ -291,9 +298,9 @@ class RefusedDelivery:
 
 
 def iterate_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Iterator[RefusedDelivery]:
-    """Iterate over the refused deliveries of an edition, to some people (at most 500) or to all.
+    """Yield the refused deliveries of an edition, for up to 500 people or for all.
 
-    They're in the order of the batches that they were sealed in: a page changes few of those.
+    They're in the order of their sealed batches, so a page affects only a few batches.
     """
     refused = _select_refused(session, edition, people)
     in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
@@ -302,14 +309,14 @@ def iterate_refused(session: Session, edition: str, people: Collection[int] | No
 
 
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
-    """Let refused deliveries of an edition (at most 500) wait again, due now; return the ids of those that were refused still.
+    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those changed.
 
-    Consent is asked as with every message. What was reported of the first try counts no more, and an acknowledgment of
-    refusals covers only those that it was made for.
+    Consent is checked as for all messages. Events about the first attempt no longer count, and an acknowledgment only
+    covers the refusals it was given for.
 
     Raises:
-        UnknownEditionError: there's no such edition.
-        EditionControlError: it's canceled.
+        UnknownEditionError: the edition doesn't exist.
+        EditionControlError: the edition is canceled.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.CANCELLED:
@@ -338,9 +345,9 @@ def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequenc
 def name_small_providers(
     session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
 ) -> dict[str, str]:
-    """Name providers that no list names, for admins: after the domain of theirs with the most refused subscribers, if it has enough.
+    """Name unlisted providers, for admins, after their domain with the most refused subscribers, if it has enough.
 
-    Only keyed tags are stored, so the name comes from one of those addresses.
+    Only keyed tags are stored, so the name is taken from one of those subscribers' addresses.
     """
     unknown = [group.tag for group in groups if group.tag and group.tag not in known_tags][:_MAX_NAMED]
     if not unknown:
@@ -348,7 +355,7 @@ def name_small_providers(
     provider, own, many = select_domain_group_tag(Delivery.domain_tag), Delivery.domain_tag, func.count()
     refused = select(provider, own, func.max(Delivery.person)).where(is_delivery_of_edition(edition), _WAS_REFUSED)
     of_provider = refused.where(Delivery.person.is_not(None), provider.in_(unknown)).group_by(provider, own)
-    # The largest is last, and so it's the one that counts.
+    # The largest comes last, so its name is used.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
     names: dict[str, str] = {}
@@ -360,6 +367,6 @@ def name_small_providers(
 
 
 def map_tags_to_domain_names(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
-    """Name, by their tags, the domains that are known without any reader's address: the large providers, and others."""
+    """Return the names, by tag, of domains known without subscribers' addresses: large providers and others."""
     domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
     return {make_domain_tag(keys, Address("x", domain)): domain for domain in domains}

@@ -1,9 +1,9 @@
-"""What pauses a send until somebody has looked: complaints, dead addresses, policy refusals, a list that changed much.
+"""The stop rules that pause a send: complaints, dead addresses, policy refusals, and large changes of the list.
 
-Counts decide on small lists, shares on large ones: three complaints out of 200 readers are too many, and out of
-20,000 they are not. Gmail reports no single complaints, so none counted does not mean none made.
+Counts decide on small lists, and shares on large ones: three complaints are too many among 200 subscribers, but not
+among 20,000. Gmail doesn't report individual complaints, so a count of zero doesn't mean that there were none.
 
-The same rules hold for each receiving domain. One that triggers a rule is set aside, and the others go on.
+The same rules apply to each recipient domain. A domain that triggers a rule is set aside, and the others go on.
 """
 
 from collections import Counter
@@ -37,22 +37,22 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.loggers import get_logger
 
-SET_ASIDE = "domain set aside"  # what its audit row is called
-MAX_COUNTED_DOMAINS = 10_000  # of a run; the large ones come first
+SET_ASIDE = "domain set aside"  # the name of its audit row
+MAX_COUNTED_DOMAINS = 10_000  # by a run, largest first
 
 log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
 class FailureCounts:
-    """How many deliveries of an edition failed, by kind of failure."""
+    """The number of an edition's failed deliveries, by kind of failure."""
 
     complaints: int = 0
-    dead_addresses: int = 0  # there is no such mailbox, or probably not
-    policy_refusals: int = 0  # for our reputation or our authentication
+    dead_addresses: int = 0  # the mailbox doesn't exist, or probably doesn't
+    policy_refusals: int = 0  # because of our reputation or authentication
 
     def __add__(self, other: "FailureCounts") -> "FailureCounts":
-        """Add the failures of another domain."""
+        """Return the sum with another domain's failures."""
         return FailureCounts(
             self.complaints + other.complaints,
             self.dead_addresses + other.dead_addresses,
@@ -60,19 +60,19 @@ class FailureCounts:
         )
 
     def __int__(self) -> int:
-        """Return how many they are."""
+        """Return the number of failures."""
         return self.complaints + self.dead_addresses + self.policy_refusals
 
 
 @dataclass(slots=True)
 class HandedOverCounts:
-    """How many messages of an edition left, at least: in all, and by the tag of the domain."""
+    """A lower bound for the number of an edition's messages that were sent, in total and by domain tag."""
 
     total: int = 0
     by_domain: Counter[str | None] = field(default_factory=Counter)
 
     def add_message(self, tag: str | None) -> None:
-        """Count a message that left."""
+        """Count a message that was sent."""
         self.total += 1
         if tag in self.by_domain or len(self.by_domain) < MAX_COUNTED_DOMAINS:
             self.by_domain[tag] += 1
@@ -84,16 +84,16 @@ def count_failures(session: Session, purpose: str, since: datetime) -> FailureCo
 
 
 def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
-    """Add up the failures of domains."""
+    """Return the sum of several domains' failures."""
     return reduce(add, counts, FailureCounts())
 
 
 def count_failures_by_domain(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
-    """Count the failures of a purpose's deliveries that were reported since a moment, by the tag of the domain.
+    """Count the failures of a purpose's deliveries that were reported since a moment, by domain tag.
 
     Refusals that blame the message count against its variant (`message_suspicion`).
     """
-    # Not a join: SQLite would begin it at all deliveries of the purpose, every few seconds of a send.
+    # Not a join, which SQLite would start from all deliveries of the purpose, every few seconds during a send.
     tag = (
         select(select_domain_group_tag(Delivery.domain_tag))
         .where(Delivery.id == StoredDeliveryEvent.delivery)
@@ -127,9 +127,9 @@ def _count_kind(row: Any) -> FailureCounts:
 def find_stop(
     session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts
 ) -> FailureAttribution:
-    """Return which domains to set aside, and why to pause an edition, for what failed since it was last resumed.
+    """Return which domains to set aside and why to pause an edition, from the failures since it was last resumed.
 
-    `handed_over` is what left so far, at least. It's counted exactly, and corrected, only if that can matter.
+    `handed_over` is the minimum sent so far. It's counted exactly, and corrected, only if that can matter.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
@@ -139,7 +139,7 @@ def find_stop(
     if domains:  # their groups may have been looked up since
         groups = load_domain_group_tags(session, domains)
         domains = {groups[tag]: domain for tag, domain in domains.items()}
-    # What someone decided on, or saw when they resumed, counts no longer.
+    # Exclude what someone has decided on, or saw when they resumed.
     at_fault = {tag: one.reason for tag, one in domains.items() if one.at > since and not one.decision}
     failures = {
         tag: counts
@@ -151,7 +151,7 @@ def find_stop(
     def decide() -> FailureAttribution:
         return find_domains_at_fault(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
 
-    # Of fewer messages, failures are a larger share.
+    # The minimum overstates the share of failures, so if nothing triggers here, exact counts aren't needed.
     if decide() == FailureAttribution(at_fault):
         return FailureAttribution()
     _count_exactly(session, purpose, failures, handed_over)
@@ -163,7 +163,7 @@ def find_stop(
 
 
 def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], handed_over: HandedOverCounts) -> None:
-    """Raise the counts to what all processes handed over, of these domains and in all."""
+    """Raise the counts to what all processes handed over, in total and to these domains."""
     tag = select_domain_group_tag(Delivery.domain_tag)
     left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
     counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
@@ -173,7 +173,7 @@ def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], h
 
 
 def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], handed_over: HandedOverCounts) -> bool:
-    """Return whether the edition goes to other domains too: else there's nothing to go on with."""
+    """Return whether the edition also goes to other domains; otherwise, setting these aside would end it."""
     if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
         return True
     tag = func.coalesce(select_domain_group_tag(Delivery.domain_tag), "")
@@ -182,14 +182,14 @@ def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], hand
 
 
 def pause_and_log(database: Database, edition: str, reason: str, *, now: datetime) -> None:
-    """Pause an edition and say so in the log and the audit log, unless it is paused already, or over."""
+    """Pause an edition and log it, also in the audit log, unless it's paused already or over."""
     with suppress(edition_control.EditionControlError), database.write() as session:
         if edition_control.pause_automatically(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
 
 
 def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, now: datetime) -> None:
-    """Set domains aside, and pause the edition if several are at fault; the log and the audit log say so."""
+    """Set domains aside, and pause the edition if several are at fault, with log and audit entries."""
     if stop.domains:
         with database.write() as session:
             for tag in set_aside_domains.set_domains_aside(session, edition, stop.domains, now=now):
@@ -201,7 +201,7 @@ def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, no
 
 
 def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
-    """Stop whatever is being sent and failed too often, also while no run is at it: the rest waits for the canary."""
+    """Apply the stop rules to all editions being sent, even without a run, such as after the canary."""
     sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
     with database.read() as session:
         editions = list(session.scalars(sending))
@@ -216,7 +216,7 @@ def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime
 
 
 def _read_counts(session: Session, edition: str) -> HandedOverCounts:
-    """Return what had left when it was last counted: a large list isn't counted again for every failure."""
+    """Return the counts from the last time, so that a large list isn't recounted for each failure."""
     stored = installation_hold.read_installation_state(session, _counts_key(edition)) or {}
     progress = read_progress(session, edition)
     total = max(stored.get("total", 0), progress.attempted if progress else 0)
@@ -236,7 +236,7 @@ def _counts_key(edition: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StopRuleLevel:
-    """The level of one stop rule: it triggers once `count` reaches both its number and its share of what was handed over."""
+    """The level of a stop rule, which triggers once `count` reaches both its number and its share of messages."""
 
     name: str  # policy refusals | complaints | dead addresses
     count: int
@@ -246,14 +246,14 @@ class StopRuleLevel:
 
     @property
     def is_triggered(self) -> bool:
-        """Whether it triggers."""
+        """Whether the rule triggers."""
         return self.count >= self.triggered_at and self.count >= self.triggered_at_share * self.handed_over
 
 
 def measure_stop_rule_levels(
     failures: FailureCounts, handed_over: int, alerts: AlertSettings
 ) -> tuple[StopRuleLevel, ...]:
-    """Return the level of each stop rule, the one first that says most about what is wrong."""
+    """Return the level of each stop rule, the most informative first."""
     return (
         StopRuleLevel(
             "policy refusals",
@@ -270,7 +270,7 @@ def measure_stop_rule_levels(
 
 
 def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Return in a sentence why a send should stop for so many failures; empty where it need not."""
+    """Return a sentence on why a send should stop for these failures, or an empty string if it needn't."""
     triggered = next(
         (reading for reading in measure_stop_rule_levels(failures, handed_over, alerts) if reading.is_triggered), None
     )
@@ -286,7 +286,7 @@ def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: Alert
 
 
 def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
-    """Return a sentence if the list changed too much since the edition before; empty where it did not."""
+    """Return a sentence if the list changed too much since the previous edition, or an empty string."""
     if planned_before is None or not alerts.list_drift:
         return ""
     change = abs(planned - planned_before)

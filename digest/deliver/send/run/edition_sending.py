@@ -1,4 +1,4 @@
-"""Sending an edition, from approved to sent, resumable at every step; `loop` hands the messages over."""
+"""Sending of an edition, from approved to sent, resumable at every step; `send_loop` hands over the messages."""
 
 import time
 from collections import Counter
@@ -55,15 +55,16 @@ log = get_logger("sending")
 
 
 class SendError(ApplicationError):
-    """The edition cannot be sent; the message says why and what to do."""
+    """Raised when an edition can't be sent; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """What one run did. `refusals` are how many of a sent edition someone has to acknowledge.
+    """The report of a run; `refusals` counts those of a sent edition that have to be acknowledged.
 
-    `stop_reason` is empty or says what went wrong or who stopped it; `wait_reason` says what the rest waits for where
-    nothing is wrong; `next_due_at` is when something is due next. `domains_aside` wait for someone's decision.
+    `stop_reason` says what went wrong or who stopped the run, and `wait_reason` what the rest waits for if nothing is
+    wrong; both may be empty. `next_due_at` is when the next delivery is due. `domains_aside` counts domains that await
+    a decision.
     """
 
     edition: str
@@ -78,17 +79,17 @@ class SendReport:
 
     @property
     def handed_over(self) -> int:
-        """How many messages left in this run."""
+        """The number of messages sent in this run."""
         return self.results[HandoverStatus.ACCEPTED] + self.results[HandoverStatus.UNCERTAIN]
 
     @property
     def ends_elsewhere(self) -> bool:
-        """Whether another process is handing over the last messages: this run is over, and has none of them."""
+        """Whether another process is handing over the last messages, so that this run is over."""
         return self.delivery_counts.last_are_leaving
 
     @property
     def awaits_decision(self) -> bool:
-        """Whether all that waits are emails to domains that were set aside."""
+        """Whether all waiting emails are to domains that were set aside."""
         return self.next_due_at is not None and self.next_due_at >= set_aside_domains.PARKED_FROM
 
 
@@ -105,32 +106,32 @@ def run_edition(
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> SendReport:
-    """Send an approved edition, or go on with one that is being sent.
+    """Send an approved edition, or continue one that's being sent.
 
-    1. Prove that the version that stands is what was approved, and mark the edition as being sent.
-    2. Plan one delivery for everybody in the audience (once), choose the canary, and check that the list is plausible.
-       In a copy that was restored after the release all that is planned is `uncertain`.
-    3. Claim, ask for consent again, hand over and record, until nothing is due or something stops the run. What a
-       crashed or silent run left is taken over (`dead_runs`).
-    4. Mark the edition as sent when nothing waits and nothing is being handed over, and note refusals that are too many.
+    1. Verify that the standing version is what was approved, and mark the edition as being sent.
+    2. Plan one delivery for each subscriber (once), choose the canary, and check that the list is plausible. In a copy
+       restored after the send time, all planned deliveries are `uncertain`.
+    3. Claim deliveries, check consent again, hand messages over, and record the results, until nothing is due or something
+       stops the run. Take over what crashed or silent runs left (`dead_runs`).
+    4. Mark the edition as sent when nothing is waiting or being handed over, and record whether refusals are too many.
 
     Args:
-        database: holds the edition and its deliveries.
-        name: the edition's name.
-        provider: hands the messages over; it is not closed here.
-        keys: the installation's keys.
-        settings: the settings.
-        clock: returns the time in UTC.
-        report_progress: called with (messages dealt with, planned) after every batch.
-        limit: hand over at most so many messages in this run.
-        sleep: waits for so many seconds; it may come back early once `stopping` is true.
-        stopping: whether the process is about to end: then nothing more is handed over.
+        database: Contains the edition and its deliveries.
+        name: Name of the edition.
+        provider: Provider for handing over messages; it isn't closed here.
+        keys: Keys of the installation.
+        settings: Settings.
+        clock: Returns the time in UTC.
+        report_progress: Called with (messages processed, planned) after every batch.
+        limit: Maximum number of messages to hand over in this run.
+        sleep: Waits for a number of seconds; it may return early once `stopping` returns True.
+        stopping: Whether the process is about to end; then nothing more is handed over.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        SendError: it is a draft, held, paused or cancelled, its links lead to this machine alone, or the installation is held;
-            or it's breaking news that no one chose to send, or that is turned off.
-        ApprovalError: it is not what was approved.
+        UnknownEditionError: the edition doesn't exist.
+        SendError: it's a draft, incomplete, paused, or canceled; its links only work on this machine; all sending is paused;
+            or it's breaking news that no one chose to send, or that's turned off.
+        ApprovalError: it isn't what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_url_length(settings.link_base)
@@ -138,7 +139,7 @@ def run_edition(
     queries = AutocommitConnection(database)
     database_retry = DatabaseRetry(sleep, stopping, queries.discard)
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
-    # Before anything is counted: what an earlier run left may have been accepted.
+    # Before counting anything, since messages of an earlier run may have been accepted.
     database_retry(lambda: recover_dead_and_silent_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: _plan_edition(database, name, keys, settings, now))
     database_retry(
@@ -172,7 +173,7 @@ def run_edition(
         try:
             run_send_loop(run)
         except BaseException:
-            if not run.database_retry.commit_in_doubt:  # else it was waited for long enough
+            if not run.database_retry.commit_in_doubt:  # otherwise, the wait was long enough already
                 run.database_retry(lambda: _reopen_if_open(run))
             raise
         return _finish_run(run)
@@ -242,9 +243,9 @@ def _plan_edition(database: Database, name: str, keys: KeyRing, settings: Settin
 def _prepare_first_send(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
 ) -> None:
-    """Before anything leaves, choose the canary, and check that the list is plausible.
+    """Choose the canary and check that the list is plausible, before anything is sent.
 
-    `feedback_expected` tells whether this provider brings any.
+    `feedback_expected` says whether the provider reports any events.
     """
     alerts = settings.file.alerts
     with database.write() as session:
@@ -262,7 +263,10 @@ def _prepare_first_send(
 
 
 def _previous_planned_count(session: Session, edition: Edition) -> int | None:
-    """Return how many subscribers the list had for the last edition; None if there's none, or for breaking news, which few may get."""
+    """Return the number of subscribers planned for the last edition, or None if there isn't one.
+
+    Return None for breaking news, too, which may go to only a few.
+    """
     if edition.is_breaking_news:
         return None
     query = (
@@ -277,7 +281,7 @@ def _previous_planned_count(session: Session, edition: Edition) -> int | None:
 def _finish_run(run: SendRun) -> SendReport:
     run.database_retry(lambda: recover_dead_and_silent_runs(run.database, run.settings, run.keys, now=run.clock()))
     report = run.database_retry(lambda: _close_run(run))
-    if report.state is EditionState.CANCELLED:  # what came back to wait while it was being cancelled
+    if report.state is EditionState.CANCELLED:  # deliveries that returned to waiting during the cancellation
         edition_control.cancel_waiting_deliveries(run.database, run.edition)
     log.info(
         "send ended",
@@ -292,7 +296,7 @@ def _finish_run(run: SendRun) -> SendReport:
 
 
 def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
-    """Record and log that the counts do not balance, which no run can put right; return it as a sentence."""
+    """Record and log that the counts don't add up, which no run can fix, and return it as a sentence."""
     total = sum(counts.by_state.values())
     log.error("the delivery counts do not balance", edition=name, planned=counts.planned, deliveries=total)
     detail = {"planned": counts.planned, "deliveries": total}
@@ -304,10 +308,10 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
 
 
 def _reopen_if_open(run: SendRun) -> None:
-    """Let the edition go on where it is marked as sent though messages of it wait.
+    """Change an edition marked as sent back to sending if it has waiting messages.
 
-    A run that was stopped past its lease comes back to an edition that another has closed meanwhile; of what it had claimed some
-    may have to be tried again.
+    A run suspended past its lease may continue after another one closed the edition, and some of its claims may have to
+    be retried.
     """
     with run.database.write() as session:
         edition = find_edition(session, run.edition, lock=True)
@@ -317,7 +321,7 @@ def _reopen_if_open(run: SendRun) -> None:
 
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        # Locked, so that an act that makes deliveries wait again (`uncertain_deliveries`) comes before or after.
+        # Locked to serialize with actions that make deliveries wait again (`uncertain_deliveries`).
         edition = find_edition(session, run.edition, lock=True)
         counts = count_deliveries(session, run.purpose)
         if not counts.is_balanced:

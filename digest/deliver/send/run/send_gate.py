@@ -1,4 +1,4 @@
-"""Whether a run may hand over now: asked in the transaction of every claim, so that a pause holds from the next one."""
+"""The send gate, which decides in every claim's transaction what a run may do, so that a pause applies immediately."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,10 +48,10 @@ _GATE_QUERY = CompiledStatement(
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """Which deliveries a run may claim; `stop_reason` is empty, or says why it has to end and what to do.
+    """The deliveries that a run may claim; `stop_reason` says why it has to end and what to do, or is empty.
 
-    `aside` are the domains that were set aside, by tag. Those before `resumed_at` were seen by someone. `provider_wait` is until
-    when the provider takes nothing, from whichever process.
+    `aside` are the domains that were set aside, by tag; someone has seen those from before `resumed_at`.
+    `provider_wait` is until when the provider accepts nothing from any process.
     """
 
     phase: canary.CanaryPhase
@@ -62,7 +62,7 @@ class GateDecision:
 
 
 def check_send_gate(session: Session, edition: str, provider: str, now: datetime) -> GateDecision:
-    """Decide what a run of an edition over a provider may do now."""
+    """Return what a run of an edition over a provider may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
         canary.current_canary_phase(row.canary, row.canary_until, now),
@@ -75,14 +75,14 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
 
 @dataclass(frozen=True, slots=True)
 class HandoverPermission:
-    """Which readers, by number, may be handed their message now; `stop_reason` says why nobody may."""
+    """The numbers of subscribers who may be sent their message now; `stop_reason` says why no one may."""
 
     mailable: frozenset[int]
     stop_reason: str = ""
 
 
 def ask_handover_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
-    """Ask, right before messages leave, whether a run may go on and which of these readers may be mailed; in one query."""
+    """Return, right before sending, whether a run may go on and which subscribers may be emailed, in one query."""
     query = _compile_permission_query(connection.dialect.name)
     rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_person_numbers(connection, numbers)})
     stop_reason = explain_blocked_send(edition, rows[0], rows[0].value)
@@ -97,9 +97,9 @@ def _compile_permission_query(dialect_name: str) -> CompiledStatement:
 
 
 def explain_blocked_send(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:
-    """Return why an edition must not go out now; empty where it may. `stored_hold` is the hold's stored value, or None.
+    """Return why an edition mustn't be sent now, or an empty string; `stored_hold` is the stored pause or None.
 
-    `called` is what it is called in the sentence, where that is not the name by which commands know it.
+    `called` replaces the name in the sentence, but not in the command.
     """
     if stored_hold is not None:
         return str(installation_hold.parse_hold(stored_hold))

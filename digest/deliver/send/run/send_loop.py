@@ -1,13 +1,14 @@
-"""The loop that hands an edition over: record and claim, ask for consent again, give tasks out, wait for a worker.
+"""The loop that sends an edition: record results and claim, check consent again, assign tasks, and wait for workers.
 
-Every connection has a worker, a thread that composes and hands over; the calling thread alone writes to the database.
-One durable commit carries the results of all workers that are done, and reserves their next tasks and some more
-(`claim_buffer`): many messages share it. It also marks what leaves until the next one as being handed over. A kill leaves in doubt at
-most what the workers hold, one message a connection over SMTP: the run's file tells how far those were (`run_progress_file`).
+Each connection has a worker, a thread that composes and hands over messages; only the calling thread writes to the
+database. One durable commit records the results of all finished workers, and reserves their next tasks and some more
+(`claim_buffer`), so many messages share it. It also marks those that will be sent before the next commit as being
+handed over. A kill leaves at most the workers' messages uncertain, one per SMTP connection, and the run's file says how
+far those were (`run_progress_file`).
 
-Whether the run may go on is asked in the transaction of every claim, and again, with consent, right before messages
-leave (`send_gate`). How much goes at once is decided by the rate limiter, and while the database is away the run waits for
-it (`database_retry`).
+Every claim's transaction checks whether the run may go on, and this is checked again with consent right before messages
+are sent (`send_gate`). The rate limiter decides how many messages may be sent at once. During a database outage, the
+run waits (`database_retry`).
 """
 
 from collections.abc import Collection, Sequence
@@ -40,10 +41,10 @@ from digest.edition.edition_queries import find_edition
 from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-FIRST_NO_ANSWER_PAUSE = 1.0  # seconds of pause when no connection got an answer; twice as long after each lost probe
-MAX_LOST_PROBES = 6  # messages handed over singly after that and not answered either, before the run ends
+FIRST_NO_ANSWER_PAUSE = 1.0  # seconds to pause when no connection got a reply; doubled after each lost probe
+MAX_LOST_PROBES = 6  # single messages without a reply after that, before the run ends
 STOP_RULE_CHECK_INTERVAL = timedelta(seconds=5)
-REFUSALS_BEFORE_CHECK = 5  # refusals that make the run check the stop rules at once
+REFUSALS_BEFORE_CHECK = 5  # refusals that trigger an immediate check
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
 
 _LEFT = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.UNCERTAIN})
@@ -52,7 +53,7 @@ log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
-    """Hand over whatever is due, until nothing is or the run has to stop; `HandoverRun.results` counts what came of it."""
+    """Hand over due deliveries until there are none or the run has to stop; `HandoverRun.results` counts them."""
     with closing(WorkerPool(list_thread_providers(run.provider), run.run_file)) as workers, closing(run.queries):
         try:
             while _run_round(run, workers):
@@ -63,7 +64,7 @@ def run_send_loop(run: SendRun) -> None:
 
 
 def _run_round(run: SendRun, workers: WorkerPool) -> bool:
-    """Record what is known, give out what is due, wait for one worker; return False at the end."""
+    """Record results, assign due deliveries, and wait for a worker; return False at the end."""
     _check_stop_rules(run)
     looked_at = run.clock()
     if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
@@ -94,16 +95,16 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return whether to record and claim now; it can wait while the reserve has tasks for all that are idle."""
+    """Return whether to record and claim now, which can wait while the buffer has tasks for all idle workers."""
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
-    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count what's committed
+    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count only what's committed
         return True
     return not 0 < workers.free_capacity <= run.reserve.begun
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return whether to record and claim while all workers are busy: the next one that is idle need not wait for it."""
+    """Return whether to record and claim while all workers are busy, so that the next idle one doesn't wait for it."""
     if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
         return False
     refill_size = workers.handout_size
@@ -111,7 +112,7 @@ def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _check_stop_rules(run: SendRun) -> None:
-    """Stop the edition, or a domain, if too many of its messages failed."""
+    """Set domains aside or pause the edition if too many messages have failed."""
     now = run.clock()
     checked_lately = (
         run.stop_rules_checked_at is not None
@@ -132,17 +133,14 @@ def _check_stop_rules(run: SendRun) -> None:
 
 
 def _apply_stop(run: SendRun, stop: FailureAttribution) -> None:
-    """Set domains or variants aside, or pause the edition; another claim asks before anything that is reserved leaves."""
+    """Set domains or variants aside, or pause the edition; a new claim then checks the reserved deliveries."""
     if stop != FailureAttribution():
         run.database_retry(lambda: stop_rules.apply_stop(run.database, run.edition, stop, now=run.clock()))
         run.reserve_is_outdated = bool(stop.domains)
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the last results, reserve the next deliveries, and mark those that leave next, in one durable commit.
-
-    It may be repeated.
-    """
+    """Record the latest results, reserve deliveries, and mark those to send next, in one durable commit. Idempotent."""
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
@@ -165,7 +163,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
 
 
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
-    """Return how many deliveries to claim now: for the workers that are idle, and for the reserve."""
+    """Return how many deliveries to claim now, for the idle workers and for the buffer."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was stopped. Send again to finish."
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_CLAIM_BUFFER
@@ -174,7 +172,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
     capacity = workers.idle_capacity + reserved - len(run.reserve)
     if may_reserve:
-        # What a power cut leaves in doubt: no more than the first batches of all workers and a full reserve.
+        # A power failure leaves at most the first batches of all workers and a full buffer uncertain.
         claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
         capacity = min(capacity, workers.first_capacity + MAX_CLAIM_BUFFER - claimed_already)
     if run.limit is not None:
@@ -183,7 +181,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
 
 
 def _hand_out(run: SendRun, workers: WorkerPool) -> None:
-    """Give the idle workers what is reserved for readers who may still be mailed; where nothing may go, it waits again."""
+    """Assign reserved deliveries that may still be sent to idle workers; if none may be, let them wait again."""
     if run.reserve_is_outdated:
         run.release_reserve()
     going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
@@ -209,7 +207,7 @@ def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
 def _claim_allowed(
     run: SendRun, session: Session, workers: WorkerPool, capacity: int
 ) -> tuple[ClaimedEditionDelivery, ...]:
-    """Claim what may go now; where nothing may, note why and until when."""
+    """Claim the deliveries that may be sent now; if there are none, record why and until when."""
     now = run.clock()
     gate = check_send_gate(session, run.edition, run.provider.name, now)
     if gate.stop_reason:
@@ -258,7 +256,7 @@ def _claim_allowed(
 
 
 def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
-    """Pause until messages may leave again; end the run where that is far off."""
+    """Pause until messages may be sent again, or end the run if that's too long."""
     assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
     seconds = (allowance.available_at - run.clock()).total_seconds()
     if seconds <= MAX_PAUSE_SECONDS:
@@ -268,15 +266,15 @@ def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
 
 
 def _pause_for(run: SendRun, seconds: float) -> None:
-    """Hand nothing over for so long at least."""
+    """Hand nothing over for at least this long."""
     until = run.clock() + timedelta(seconds=seconds)
     run.paused_until = max(until, run.paused_until or until)
 
 
 def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
-    """Pause until the next delivery is due, if that is soon: most that wait for seconds wait for their domain's turn.
+    """Pause until the next delivery is due, if that's soon: short waits are mostly for a domain's turn.
 
-    What was due at `looked_at` and was not claimed is another process's.
+    Deliveries that were due at `looked_at` but not claimed are another process's.
     """
     with run.database.read() as session:
         due = claims.find_next_due_time(session, run.purpose)
@@ -285,13 +283,13 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
 
 
 def _make_tasks(run: SendRun, going: Sequence[ClaimedEditionDelivery], mailable: Collection[int]) -> list[SendTask]:
-    """Take deliveries out of the reserve; return the tasks for the subscribers who may still be emailed."""
+    """Take deliveries out of the buffer, and return the tasks for subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template, variant = None, None, ""
     for delivery in going:
         if delivery.subscriber.number in mailable:
-            # Readers who chose nothing share one object: what follows from it is looked up once.
+            # Subscribers with default preferences share one object, so its variant is looked up once.
             if delivery.subscriber.preferences is not preferences:
                 preferences = delivery.subscriber.preferences
                 template = run.variants.template_for(preferences)
@@ -303,7 +301,7 @@ def _make_tasks(run: SendRun, going: Sequence[ClaimedEditionDelivery], mailable:
 
 
 def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: MessageTemplate) -> OutgoingMessage:
-    """Compose a reader's message; the worker calls it in its own thread."""
+    """Compose a subscriber's message, in the worker's thread."""
     settings = run.settings.file
     return OutgoingMessage(
         delivery_id=delivery.delivery_id,
@@ -322,7 +320,7 @@ def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: M
 
 
 def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[WorkerResult]) -> None:
-    """Note what came of tasks, and do for the whole run what the answers ask for."""
+    """Record the results of tasks, and react to those that affect the whole run."""
     for result in results:
         _note_result(run, result)
         if result.batch.error is None:
@@ -353,8 +351,8 @@ def _note_result(run: SendRun, result: WorkerResult) -> None:
 
 
 def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
-    """Stop, pause, or go on, as one worker's answer asks for."""
-    # A server that took messages of this run will take more: it may limit new connections, or be starting again.
+    """Stop, pause, or go on, according to a worker's outcome."""
+    # A server that accepted messages of this run will accept more; it may limit new connections or be restarting.
     is_busy = outcome.is_busy and bool(run.attempted or not outcome.stop_reason)
     if outcome.stop_reason and not is_busy:
         run.stop_reason = run.stop_reason or outcome.stop_reason
@@ -373,13 +371,13 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         worker.is_suspended = not worker.is_streaming
         if run.unanswered_rounds or not (workers.idle_capacity or workers.tasks_in_flight):
             _pause_then_probe(run, workers)
-    elif results - {HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED}:  # an answer
+    elif results - {HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED}:  # a reply
         workers.resume_workers()
         run.unanswered_rounds = 0
 
 
 def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") -> None:
-    """Pause when every connection lost its answer or the server is busy, then try one message; stop after a minute of that."""
+    """Pause if every connection lost its reply or the server is busy, then send a probe; stop after several."""
     if run.seconds_paused:
         return
     if run.unanswered_rounds >= MAX_LOST_PROBES:
@@ -397,7 +395,7 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") 
 
 
 def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
-    """After a fault or an interruption, let the busy workers finish, and record what came of it."""
+    """Let the busy workers finish after an error or interruption, and record their results."""
     while workers.tasks_in_flight:
         for result in workers.wait_for_results():
             _note_result(run, result)

@@ -1,4 +1,4 @@
-"""One run of an edition: what it works with, and how far it is. The loop (`loop`) decides by it and changes it."""
+"""The state of one run of an edition, used and changed by `send_loop`."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +21,12 @@ from digest.deliver.send.run.send_gate import GateDecision
 from digest.store.engine import AutocommitConnection
 from subscribers.callback_types import Progress
 
-MAX_PAUSE_SECONDS = 60.0  # seconds that a run sleeps; for longer it ends, and says from when it may go on
+MAX_PAUSE_SECONDS = 60.0  # longest sleep of a run; for longer waits it ends, and says when it may continue
 
 
 @dataclass(kw_only=True)
 class SendRun(HandoverRun):
-    """One run of one edition. It lives as long as `send_edition`."""
+    """The state of one run of an edition, for one call of `run_edition`."""
 
     edition: str
     variants: EditionVariants
@@ -38,18 +38,18 @@ class SendRun(HandoverRun):
     progress_writer: ProgressWriter
     suspicion: MessageSuspicion
     planned_total: int = 0
-    handed_over: HandedOverCounts = field(default_factory=HandedOverCounts)  # by this run and those before
-    aside: Mapping[str, SetAsideDomain] = field(default_factory=dict)  # as the last claim found it
-    wait_reason: str = ""  # why nothing more is handed over though nothing is wrong: it goes on at `resumes_at`
+    handed_over: HandedOverCounts = field(default_factory=HandedOverCounts)  # by this run and earlier ones
+    aside: Mapping[str, SetAsideDomain] = field(default_factory=dict)  # as of the last claim
+    wait_reason: str = ""  # why nothing more is handed over although nothing is wrong, until `resumes_at`
     resumes_at: datetime | None = None
     paused_until: datetime | None = None  # nothing is handed over before
-    unanswered_rounds: int = 0  # how often in a row no connection got an answer
+    unanswered_rounds: int = 0  # times in a row that no connection got a reply
     stop_rules_checked_at: datetime | None = None
-    refusals_at_check: int = 0  # those that were committed at that moment
+    refusals_at_check: int = 0  # committed refusals at that time
     reserve: ClaimBuffer = field(default_factory=ClaimBuffer)
     claim_cursor: ClaimCursor = field(default_factory=ClaimCursor)
-    reserve_is_outdated: bool = False  # a domain of it may have been set aside meanwhile
-    claims_more: bool = False  # the last claim looked at as many as one transaction may: more may be due
+    reserve_is_outdated: bool = False  # one of its domains may have been set aside since
+    claims_more: bool = False  # the last claim reached its transaction's limit, so more may be due
 
     @property
     def purpose(self) -> str:
@@ -58,50 +58,50 @@ class SendRun(HandoverRun):
 
     @property
     def has_unwritten_results(self) -> bool:
-        """Whether the next commit has something to write down."""
+        """Whether there are results for the next commit."""
         return bool(self.state_changes or self.withdrawn or self.unsent)
 
     @property
     def is_over(self) -> bool:
-        """Whether this run hands nothing over any more."""
+        """Whether this run no longer hands anything over."""
         return bool(self.stop_reason or self.wait_reason)
 
     @property
     def attempted(self) -> int:
-        """How many messages this run dealt with."""
+        """The number of messages that this run processed."""
         return self.results.total() - self.results[HandoverStatus.NOT_TRIED]
 
     @property
     def seconds_paused(self) -> float:
-        """For how many seconds nothing is handed over; a clock that was set back ends a pause."""
+        """The seconds left of a pause, which also ends if the clock is set back."""
         seconds = (self.paused_until - self.clock()).total_seconds() if self.paused_until else 0.0
         return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
 
     @property
     def may_reserve(self) -> bool:
-        """Whether more may be claimed than the workers can take: not where each message is counted, or is a probe."""
+        """Whether to claim more than the workers can take, which isn't done if each message is counted or a probe."""
         counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)
 
     def note_reserved(self, claimed: Sequence[ClaimedEditionDelivery], begun: int) -> None:
-        """Note that a commit wrote everything down and claimed these, which no worker has yet; so many more may leave now."""
+        """Record that a commit stored all results and claimed deliveries, and that `begun` more may be sent now."""
         self.note_claimed(())
         self.reserve.fill(claimed, self.attempted, self.clock())
         self.reserve.begun += begun
 
     def take_back(self, tasks: Iterable[SendTask]) -> None:
-        """Note that tasks were not tried, and may leave without another claim."""
+        """Record that tasks weren't tried, and can be sent without another claim."""
         self.reserve.put_back(cast("ClaimedEditionDelivery", task.delivery) for task in tasks)
 
     def release_reserve(self) -> None:
-        """Let what is reserved wait again, from the next commit on."""
+        """Let the reserved deliveries wait again, from the next commit on."""
         self.unsent += self.reserve.ids
         self.reserve.remove(len(self.reserve))
         self.reserve_is_outdated = False
 
     def note_aside(self, gate: GateDecision) -> None:
-        """Note which domains a claim found set aside; one that was just set aside may be in the reserve."""
+        """Record the domains that a claim found set aside; the buffer may contain deliveries to new ones."""
         if gate.aside == self.aside:
             return
         self.aside, self.reserve_is_outdated = gate.aside, bool(self.reserve)

@@ -1,6 +1,6 @@
-"""Send workers: threads that hand messages over. The calling thread gives them tasks and writes the results down.
+"""Send workers: threads that hand over messages, while the calling thread assigns tasks and stores the results.
 
-Decrypting addresses, composing, signing and talking to servers happens in the workers; they never use the database.
+Workers decrypt addresses, compose and sign messages, and talk to servers; they never use the database.
 """
 
 import os
@@ -15,19 +15,19 @@ from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
 from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
 from digest.deliver.send.handover import FinishedTaskBatch, SendTask, compose_and_hand_over_batch, compose_tasks
 
-HANDOUT_SIZE = 25  # tasks that a worker is given at a time, where it takes more of them while it is at others
+HANDOUT_SIZE = 25  # tasks assigned to a streaming worker at once
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """The outcome of tasks of one worker."""
+    """The outcome of some of a worker's tasks."""
 
     worker: "SendWorker"
     batch: FinishedTaskBatch
 
 
 class SendWorker:
-    """One thread over one provider, which takes a batch once it is done with the one before."""
+    """A thread with one provider, which takes a batch after finishing the previous one."""
 
     is_streaming = False
 
@@ -36,16 +36,16 @@ class SendWorker:
         self._slots = slots
         self._results = results
         self._task_queue: SimpleQueue[Sequence[SendTask] | None] = SimpleQueue()
-        self.batch_size = provider.batch_size  # as it was after the last result
+        self.batch_size = provider.batch_size  # as of the last result
         self.task_count = 0  # tasks that it holds
-        self.is_suspended = False  # its last tasks got no answer
-        # A daemon: who interrupts twice will not wait for a server's ten minutes.
+        self.is_suspended = False  # its last tasks got no reply
+        # Daemon: a second interruption mustn't wait for a server's 10-minute timeout.
         self._thread = Thread(target=self._run_until_dismissed, name=f"worker {provider.name}", daemon=True)
         self._thread.start()
 
     @property
     def handout_size(self) -> int:
-        """The best number of tasks to give it at a time."""
+        """The best number of tasks to assign at once."""
         return self.batch_size
 
     @property
@@ -54,17 +54,17 @@ class SendWorker:
         return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Give the worker tasks, at most as many as it has room for; their slots have begun."""
+        """Assign tasks to the worker, no more than it can take; their slots have begun."""
         self.task_count += len(tasks)
         self._queue_tasks(tasks)
 
     def note_result(self, batch: FinishedTaskBatch) -> None:
-        """Note that it is done with tasks."""
+        """Record that it has finished some tasks."""
         self.task_count -= len(batch.tasks)
         self.batch_size = self._provider.batch_size
 
     def dismiss(self) -> None:
-        """End its thread: now, or once it is done with its tasks."""
+        """End its thread, now or once it has finished its tasks."""
         self._queue_tasks(None)
         if not self.task_count:
             self._thread.join()  # from now on, another thread may use its provider
@@ -81,35 +81,35 @@ class SendWorker:
 
 
 class StreamingWorker(SendWorker):
-    """One thread over a provider that takes further messages while it is at others."""
+    """A thread with a provider that accepts more messages while handing over others."""
 
     is_streaming = True
 
     def __init__(self, provider: StreamingProvider, slots: RunFileSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._stream = provider
-        self._wake_file = os.eventfd(0, os.EFD_SEMAPHORE)  # can be read as often as there are assignments
-        self._tasks: dict[str, SendTask] = {}  # by delivery: what the provider has
+        self._wake_file = os.eventfd(0, os.EFD_SEMAPHORE)  # readable once per assignment
+        self._tasks: dict[str, SendTask] = {}  # the provider's tasks, by delivery
         super().__init__(provider, slots, results)
 
     @property
     def handout_size(self) -> int:
-        """The best number of tasks to give it at a time."""
+        """The best number of tasks to assign at once."""
         return min(self.batch_size, HANDOUT_SIZE)
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks it can take now, besides those it holds."""
+        """The number of tasks it can take now, in addition to its current ones."""
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
         os.eventfd_write(self._wake_file, 1)
-        super()._queue_tasks(tasks)  # last: once dismissed, the thread closes the file
+        super()._queue_tasks(tasks)  # last, since the thread closes the file once it's dismissed
 
     def _run_until_dismissed(self) -> None:
         try:
             while not self._take_step():
                 pass
-        except BaseException as exc:  # noqa: BLE001 - raised again by the thread that writes to the database
+        except BaseException as exc:  # noqa: BLE001 - reraised by the thread that writes to the database
             for is_leaving in (True, False):
                 tasks = [task for id_, task in self._tasks.items() if self._slots.is_leaving(id_) is is_leaving]
                 self._report(FinishedTaskBatch(tasks, error=exc, may_have_left=is_leaving))
@@ -122,7 +122,7 @@ class StreamingWorker(SendWorker):
         return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
-        """Report what the provider is done with, or give it what was assigned; return whether the worker is dismissed."""
+        """Report what the provider has finished, or pass on assigned tasks; return whether the worker is dismissed."""
         finished = self._stream.await_outcomes(self._wake_file)
         if finished.messages or finished.returned:
             if finished.returned:
@@ -144,19 +144,19 @@ class StreamingWorker(SendWorker):
 
 
 def count_run_file_slots(provider: Provider) -> int:
-    """Return how many slots a run over this provider needs: for what is claimed and not recorded at any moment."""
+    """Return how many slots a run with this provider needs for claims without recorded results."""
     return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_CLAIM_BUFFER
 
 
 class WorkerPool:
-    """The workers of one run, used by one thread; close it at the end."""
+    """The workers of one run, used by one thread. Close it at the end."""
 
     def __init__(self, providers: Sequence[Provider], run_file: RunFile) -> None:
-        """Start one worker for each provider, with its slots in the run's file."""
+        """Start one worker for each provider, with slots in the run's file."""
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
         self._slots = run_file.take_slots()
         self._workers = [self._start_worker(provider) for provider in providers]
-        self.tasks_in_flight: dict[str, SendTask] = {}  # by delivery: what the workers hold
+        self.tasks_in_flight: dict[str, SendTask] = {}  # the workers' tasks, by delivery
         self.first_capacity = self.idle_capacity  # before any of them takes more
 
     def _start_worker(self, provider: Provider) -> SendWorker:
@@ -176,11 +176,11 @@ class WorkerPool:
 
     @property
     def handout_size(self) -> int:
-        """The number of tasks that a worker is best given at a time, of the one that takes most."""
+        """The best number of tasks to assign to a worker at once, for the worker that takes the most."""
         return max(worker.handout_size for worker in self._workers)
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Share tasks out over the workers; there must be room for all."""
+        """Distribute tasks among the workers, which must have room for all of them."""
         assert len(tasks) <= self.free_capacity, "more tasks than the workers can take"
         start = 0
         for worker in self._workers:
@@ -192,7 +192,7 @@ class WorkerPool:
                 worker.assign_tasks(share)
 
     def wait_for_results(self, seconds: float | None = None) -> list[WorkerResult]:
-        """Wait until something is done, or for so many seconds; return all results that are there by then."""
+        """Wait until there is a result, or for a number of seconds, and return all results available."""
         results: list[WorkerResult] = []
         with suppress(Empty):
             results.append(self._results.get(timeout=seconds))
@@ -206,15 +206,15 @@ class WorkerPool:
         return results
 
     def note_commit(self) -> None:
-        """Note that all results that it gave are committed."""
+        """Record that all returned results are committed."""
         self._slots.free_ended()
 
     def resume_workers(self) -> None:
-        """Let the suspended workers take tasks again."""
+        """Let suspended workers take tasks again."""
         for worker in self._workers:
             worker.is_suspended = False
 
     def close(self) -> None:
-        """End all workers, those that are at work once they are done."""
+        """End all workers, busy ones once they have finished."""
         for worker in self._workers:
             worker.dismiss()

@@ -1,8 +1,8 @@
-"""What a mail server's log says of uncertain deliveries: which it delivered, bounced, still has, or never accepted.
+"""Evidence in a mail server's log about uncertain deliveries: delivered, bounced, in transit, or never accepted.
 
-That a message stands in the log proves something by itself. That it does not, proves something only where the log
-covers all of the time in which it may have been handed over, and where messages that the server took for certain do
-stand in it: a log of another server, or half a log, proves nothing.
+A message that's in the log is evidence by itself. A missing one is evidence only if the log covers all of the time in
+which it may have been handed over, and contains messages that the server is known to have accepted: another server's
+log, or half a log, proves nothing.
 """
 
 from collections import Counter
@@ -24,15 +24,15 @@ from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 
-MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, where no lease says it
+MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, if no lease says it
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two machines
-WITNESS_COUNT = 2000  # deliveries known as accepted that are looked for in the log
-# Deliveries of other providers never stood in such a log; of a restored copy's nobody knows the provider.
+WITNESS_COUNT = 2000  # accepted deliveries to look for in the log
+# Other providers' deliveries are never in such a log; for a restored copy's, the provider is unknown.
 _OVER_SMTP = ("smtp", "")
 
 
 class LogVerdict(StrEnum):
-    """What a log says of one uncertain delivery."""
+    """The verdict of a log on an uncertain delivery."""
 
     DELIVERED = "delivered"
     IN_QUEUE = "accepted, but still in transit when the log ends"
@@ -57,9 +57,10 @@ class UncertainHandover:
 
 @dataclass(frozen=True, slots=True)
 class LogEvidence:
-    """What a log says of an edition's uncertain deliveries.
+    """The evidence of a log about an edition's uncertain deliveries.
 
-    `spans` are the times that it covers, as far as they touch the doubts. `incomplete_reason` is empty, or says why nothing counts as absent.
+    `spans` are the times it covers that overlap those of the deliveries. `incomplete_reason` says why missing messages
+    prove nothing, or is empty.
     """
 
     verdicts: Counter[LogVerdict]
@@ -78,10 +79,10 @@ def examine_mail_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> LogEvidence:
-    """Read a Postfix log for what is uncertain of an edition; see `read_postfix_log` for the arguments.
+    """Search a Postfix log for an edition's uncertain deliveries; see `read_postfix_log` for the arguments.
 
     Raises:
-        MailLogError: a file cannot be read, or its times are not those of our clock.
+        MailLogError: a file can't be read, or its clock differs from ours.
     """
     with database.read() as session:
         doubtful = _load_doubtful(session, edition)
@@ -95,7 +96,7 @@ def examine_mail_log(
 def weigh_log_evidence(
     log: PostfixLog, doubtful: Sequence[UncertainHandover], witnesses: dict[str, datetime], *, now: datetime
 ) -> LogEvidence:
-    """Decide what a log proves. `witnesses` are messages known as accepted: Message-ID and time. Pure."""
+    """Decide what a log proves. `witnesses` are the times of accepted messages, by Message-ID. Pure."""
     reason = _incomplete_reason(log, witnesses)
     verdicts: Counter[LogVerdict] = Counter()
     events, not_accepted = [], []
@@ -124,7 +125,7 @@ def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[UncertainHandover]) -> 
 
 
 def _enclose_doubts(doubtful: Sequence[UncertainHandover]) -> tuple[datetime, datetime]:
-    """Return when the first doubt begins and the last one ends."""
+    """Return the start and end of the time in which the deliveries may have been handed over."""
     return min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
 
 
@@ -172,7 +173,7 @@ def _load_doubtful(session: Session, edition: str) -> list[UncertainHandover]:
 
 
 def _load_witnesses(session: Session, edition: str, doubtful: Sequence[UncertainHandover]) -> dict[str, datetime]:
-    """Return deliveries that the server accepted in the time of the doubts: a sample, since ids are hashes."""
+    """Return a sample of deliveries that the server accepted in the same period; IDs are hashes."""
     if not doubtful:
         return {}
     accepted: tuple[Any, ...] = (

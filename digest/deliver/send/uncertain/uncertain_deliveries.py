@@ -1,8 +1,9 @@
-"""Resolving uncertain deliveries by an admin's word: accepted, to be sent again, or lost.
+"""Resolution of uncertain deliveries by an admin's decision: accepted, to be sent again, or lost.
 
-A delivery is uncertain if it was handed over and no answer came. Events resolve most (`events.event_processor`), a mail
-server's log many (`log_evidence`); for the others only a person can weigh a message that never came against one that
-comes twice. What a notice was written from goes with its try, so it can't be sent again, unless it's one of many (`BULK_KINDS`).
+A delivery is uncertain if it was handed over without an answer. Events resolve most of them (`events.event_processor`),
+and a mail server's log many (`log_evidence`). For the rest, only a person can weigh a missing message against a
+duplicate. A notice's content is deleted with its attempt, so it can't be sent again unless it went to many people
+(`BULK_KINDS`).
 """
 
 from collections.abc import Sequence
@@ -29,20 +30,20 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
-SILENT_AFTER = timedelta(hours=24)  # by then a provider has reported what it took
-NEIGHBOUR_REACH = timedelta(minutes=10)  # messages of one run
+SILENT_AFTER = timedelta(hours=24)  # by then, a provider has reported what it accepted
+NEIGHBOUR_REACH = timedelta(minutes=10)  # between messages of one run
 ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
 LOST_BY_WORD = "taken as lost, by an admin's word"
-# What stands in place of an edition's name for all mails that are no edition: notices, corrections, tests.
+# Replaces an edition's name for all emails that aren't editions: notices, corrections, and tests.
 NOTICES = "notices"
 
 
 class InvalidResolutionError(RefusalError):
-    """What is uncertain cannot be resolved in this way."""
+    """Raised when an uncertain delivery can't be resolved in this way."""
 
 
 class UncertainResolution(StrEnum):
-    """What an admin says of an uncertain delivery, as the audit log has it."""
+    """An admin's decision about an uncertain delivery, as named in the audit log."""
 
     ACCEPTED = "taken as accepted"
     SEND_AGAIN = "sent again"
@@ -51,10 +52,11 @@ class UncertainResolution(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UncertainDelivery:
-    """An uncertain delivery: when and by which provider it was handed over, and the reply. It names nobody.
+    """An uncertain delivery: when and by which provider it was handed over, and the reply, without the address.
 
-    Of one that `is_silent` nothing was heard for a day, though the provider reported others of that time: most likely
-    it never had it. `kind` says which notice it is; it is empty for an edition's. `is_kept` says whether it can be sent again.
+    `is_silent` means that nothing was heard for a day, although the provider reported others of that time, so it most
+    likely never got it. `kind` is that of a notice, a correction, or a test, and empty for an edition. `is_kept` says
+    whether it can be sent again.
     """
 
     delivery_id: str
@@ -68,7 +70,7 @@ class UncertainDelivery:
 
 
 def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """List the uncertain deliveries of an edition, or of `NOTICES`, the earliest first."""
+    """Return the uncertain deliveries of an edition, or of `NOTICES`, earliest first."""
     with database.read() as session:
         return read_oldest_uncertain_deliveries(session, name, now=now)
 
@@ -76,9 +78,9 @@ def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -
 def read_oldest_uncertain_deliveries(
     session: Session, name: str, *, limit: int | None = None, now: datetime
 ) -> list[UncertainDelivery]:
-    """Read the uncertain deliveries of an edition, or of `NOTICES`, the earliest first.
+    """Return the uncertain deliveries of an edition, or of `NOTICES`, earliest first.
 
-    Those that a dead process left may not be among them yet.
+    Those of a process that has just died may be missing.
     """
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
@@ -95,25 +97,25 @@ def read_oldest_uncertain_deliveries(
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
 
 
-# What the notice is written from is still there.
+# The notice's content is still stored.
 _IS_KEPT = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(BULK_KINDS)))
 
 
 def _belongs_to(name: str) -> ColumnElement[bool]:
-    """Tell the deliveries of an edition, or those of none: the latter by ranges of the index of states and purposes."""
+    """Return the condition for an edition's deliveries, or for others by ranges of the state and purpose index."""
     if name != NOTICES:
         return is_delivery_of_edition(name)
     return or_(
         Delivery.purpose < make_edition_delivery_purpose(""), Delivery.purpose >= "edition;"
-    )  # the sign after the colon
+    )  # the character after the colon
 
 
 def _find_silent_times(
     session: Session, purpose: str, uncertain: Sequence[UncertainDelivery], now: datetime
 ) -> set[tuple[str, datetime | None]]:
-    """Find when, and by which provider, deliveries were handed over whose silence tells something.
+    """Return the times and providers of handovers whose silence is significant.
 
-    Events of what was handed over before a restore may have been lost with the installation.
+    Events about handovers before a restore may have been lost with the installation.
     """
     gap = read_restore_gap(session)
     reporting = {kind.name for kind in load_provider_kinds() if kind.webhook}
@@ -142,10 +144,10 @@ def _has_reported_neighbours(session: Session, purpose: str, provider: str, hand
 
 
 def build_resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
-    """Return the columns of an uncertain delivery, due at `due_at`, that is resolved in this way. Pure.
+    """Return the column values of an uncertain delivery, due at `due_at`, that's resolved in this way. Pure.
 
-    One that is sent again is due from now on: counted from when it was first due, a deferral days later would end it
-    at once. Where the reader's hour is still to come, which a restored copy doubts too, it waits for that.
+    A message to be sent again becomes due now, or a deferral, which counts from the due time, would end it immediately.
+    If it isn't due yet, as may happen in a restored copy, it waits until then.
     """
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
@@ -159,15 +161,15 @@ def build_resolution_values(resolution: UncertainResolution, due_at: datetime, n
 def resolve_uncertain(
     session: Session, name: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
 ) -> list[str]:
-    """Resolve deliveries of an edition, or of `NOTICES`, 1,000 at most; return the ids of those that were still uncertain.
+    """Resolve up to 1,000 deliveries of an edition or of `NOTICES`; return the IDs of those that were still uncertain.
 
-    An edition that was sent is being sent again until those are out; consent is asked as with every message. A notice whose content
-    isn't kept stays uncertain instead of being sent again.
+    A sent edition is being sent again until its messages are out; consent is checked as for all messages. A notice
+    whose content isn't kept stays uncertain instead of being sent again.
 
     Raises:
-        UnknownEditionError: there is no such edition.
-        EditionControlError: it is cancelled and nothing of it may be sent again.
-        InvalidResolutionError: an edition's would count as lost.
+        UnknownEditionError: the edition doesn't exist.
+        EditionControlError: the edition is canceled, so its messages can't be sent again.
+        InvalidResolutionError: an edition's deliveries can't count as lost.
     """
     if name != NOTICES and resolution is UncertainResolution.LOST:
         raise InvalidResolutionError(
@@ -199,7 +201,7 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
 def _lock_uncertain(
     session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
 ) -> dict[str, datetime]:
-    """Lock those that are uncertain now; return when each is due. A row that another transaction has locked is about to change."""
+    """Lock the still uncertain deliveries, and return when each is due; rows locked by others are left out."""
     uncertain = (condition, IS_UNCERTAIN)
     query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain)
     rows = session.execute(query.order_by(Delivery.id).with_for_update(skip_locked=True))
