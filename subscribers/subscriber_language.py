@@ -70,9 +70,7 @@ class SubscriberLanguage:
 
     def write_number(self, number: int) -> str:
         """Return a whole number with grouping: "12,000"."""
-        from babel.numbers import (
-            format_decimal,
-        )  # here, so that commands start faster
+        from babel.numbers import format_decimal  # here, so that commands start faster
 
         return format_decimal(number, locale=self._locale)
 
