@@ -73,7 +73,7 @@ def mask_address(address: str) -> str:
 
 
 def _parse_address(typed: str) -> Address | None:
-    """Return the address in a text, or None if it's invalid. The library's error isn't raised because it quotes the text."""
+    """Return the address in a text, or None if it's invalid, because the library's error quotes the text."""
     # Imported here because sending never parses typed addresses.
     from email_validator import EmailNotValidError, validate_email
 

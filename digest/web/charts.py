@@ -1,4 +1,4 @@
-"""Line and bar charts as values for `templates/web/desk/chart.html`, which writes SVG: positions of ticks, bars, and labels.
+"""Line and bar charts as positions of ticks, bars, and labels, from which `templates/web/desk/chart.html` writes SVG.
 
 Lengths are in the drawing's own units. The page's style sheet colors and scales it.
 """

@@ -49,6 +49,6 @@ class RowNumberConverter(IntegerConverter):
 
 
 class RowNumberUrlMap(Map):
-    """A URL map whose integers are row numbers, because databases reject queries for values that columns can't store."""
+    """A URL map whose integers are row numbers, because databases reject queries for values too large for a column."""
 
     default_converters = ImmutableDict({**Map.default_converters, "int": RowNumberConverter})

@@ -45,7 +45,7 @@ SWITCH_SECONDS = 0.001  # a busy thread's turn while another waits for the inter
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a request may take to arrive, in seconds, and how many connections one client may have.
+    """Limits on the seconds that a request takes to arrive, and on the connections of one client.
 
     Behind a proxy, every connection comes from the proxy, so `per_client` is None.
     """
@@ -57,7 +57,7 @@ class ConnectionLimits:
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Parses a request. Larger bodies are only accepted from staff who may upload a file there, before anything is stored."""
+    """Parses a request. Large bodies are rejected early unless they're from staff who may upload a file there."""
 
     has_file = False
 
@@ -120,7 +120,7 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
                 channel.will_close = True
 
     def set_socket_options(self, conn: socket.socket) -> None:
-        """Refuse a connection beyond its client's share. Waitress treats an OSError here as a client that has disconnected."""
+        """Refuse a connection beyond its client's share. Waitress treats an OSError as a disconnected client."""
         if self.limits.per_client is not None:
             client = _client_network(conn.getpeername()[0])
             open_connections = sum(
@@ -213,7 +213,7 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
 
 
 def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
-    """Return the maximum size in bytes of a post to a path: 0 except for staff whom the route's rule lets upload a file.
+    """Return the maximum size in bytes of an upload to a path: 0 except for staff who may upload a file there.
 
     Without a response from the database, no one counts as signed in.
     """

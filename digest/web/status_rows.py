@@ -59,7 +59,7 @@ class SentEditionRow:
 
     @property
     def started_late_at(self) -> datetime | None:
-        """When sending began, if that was more than an hour after the send time."""
+        """The time sending began, if that was more than an hour after the send time."""
         started_at = self.edition.planned_at
         return started_at if started_at and started_at > self.edition.release_at + PUNCTUALITY else None
 

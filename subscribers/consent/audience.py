@@ -148,7 +148,7 @@ def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
 
 
 def bind_person_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `build_mailable_numbers_condition`, a single one so that the statement is always the same."""
+    """Return the parameter of `build_mailable_numbers_condition`: only one, so that the statement never changes."""
     return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 

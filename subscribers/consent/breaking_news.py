@@ -16,7 +16,7 @@ def names_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """The number of subscribers who get breaking news, who haven't chosen it, and who chose it but paused their emails."""
+    """The numbers of subscribers who get breaking news, haven't chosen it, or chose it but paused their emails."""
 
     recipients: int
     not_chosen: int

@@ -275,7 +275,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
-    """Return what the row says about when and where the person signed up that the chain doesn't; empty if they agree."""
+    """Return what the row says about the sign-up's time and place that the chain doesn't; empty if they agree."""
     origin = ledger.find_signup_source((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
@@ -354,7 +354,7 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
-    """Find people and links that pages by number don't reach, given the number of people and links that were checked."""
+    """Find people and links that pages by number don't reach, given the numbers of those that were checked."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
         return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")

@@ -31,7 +31,7 @@ _COLUMNS = (
 
 
 class LogEntryKind(StrEnum):
-    """What a log entry records."""
+    """Kinds of log entries."""
 
     SEALED = "sealed"  # rows sealed, with the root over their commitments
     FOLDED = "folded"  # rows became totals; the rest of their batch has a new root
@@ -73,7 +73,7 @@ class LogProof(NamedTuple):
 
 
 def lock_disclosure_log(session: Session) -> tuple[int, str]:
-    """Return the number and hash of the newest entry. On PostgreSQL, block other writers until this transaction ends."""
+    """Return the number and hash of the newest entry. On PostgreSQL, block other writers until the transaction ends."""
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     return read_log_head(session)

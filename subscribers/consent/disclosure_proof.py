@@ -82,7 +82,7 @@ def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: da
 
 
 def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
-    """Return whether a batch's rows are checked in a night: every night in the week after sealing, then weekly. Pure."""
+    """Return whether a batch is checked in a night: every night in the week after sealing, then weekly. Pure."""
     return batch.sealed_at > night - timedelta(days=CHECKED_EVERY_DAYS) or (
         batch.number % CHECKED_EVERY_DAYS == night.toordinal() % CHECKED_EVERY_DAYS
     )
@@ -175,7 +175,7 @@ def _find_export_faults(session: Session) -> Iterator[str]:
 
 
 def hash_export_parts(session: Session, export: int) -> str:
-    """Return the SHA-256 (64 hex digits) over the people in an export: one line `first bits` per part, the bits in hex."""
+    """Return the SHA-256 (64 hex digits) over the people in an export: a line `first bits` per part, bits in hex."""
     parts = select(ListExportPart.first, ListExportPart.bits).where(ListExportPart.export == export)
     digest = hashlib.sha256()
     for first, bits in session.execute(parts.order_by(ListExportPart.first)):

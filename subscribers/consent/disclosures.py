@@ -61,7 +61,7 @@ def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
 
 
 def _find_exports(session: Session, number: int) -> list[ListExport]:
-    """Return the exports of the list that include a person. A part has one bit per person, lowest first, from `first`."""
+    """Return the list exports that include a person. A part has one bit per person, lowest first, from `first`."""
     covering = (
         select(ListExport, ListExportPart.first, ListExportPart.bits)
         .join(ListExportPart, ListExportPart.export == ListExport.id)

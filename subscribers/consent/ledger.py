@@ -273,7 +273,7 @@ def hash_raw_chain_link(
 
 
 def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
-    """Return whether an event is the person's own action other than unsubscribing, not an import's or an admin's. Pure."""
+    """Return whether an event is the person's own action (not an import's or admin's) except unsubscribing. Pure."""
     return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body and not is_by_admin(body)
 
 
@@ -290,7 +290,7 @@ def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:
-    """Truncate a time to milliseconds. A truncated one is returned as the same object, so that columns convert it once."""
+    """Truncate a time to milliseconds. Return the same object if it's truncated, so that columns convert it once."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
 
 
@@ -315,7 +315,7 @@ _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
 
 class SignupSource(NamedTuple):
-    """When and where someone signed up. `at` is None for events from before version 0.2 that don't include it."""
+    """The time and place of a sign-up. `at` is None for events from before version 0.2 that don't include it."""
 
     at: datetime | None
     where: str

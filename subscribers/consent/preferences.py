@@ -301,7 +301,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return the preferences of people (at most 1,000, by number) at a given moment each. People without a row are left out."""
+    """Return people's (at most 1,000) preferences at a given moment each, by number, except those without a row."""
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))

@@ -147,7 +147,7 @@ def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
 
 
 def compute_batch_root(commitments: Iterable[str]) -> str:
-    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed; empty if there are none."""
+    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed; empty for none."""
     lines = "".join(f"{commitment}\n" for commitment in sorted(commitments))
     return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
@@ -155,7 +155,7 @@ def compute_batch_root(commitments: Iterable[str]) -> str:
 def seal_rows(
     database: PeopleDatabase, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, subject: str = "", now: datetime
 ) -> int:
-    """Seal rows (at most `BATCH_SIZE`) as one batch; return their number. Rows that changed meanwhile wait for the next run."""
+    """Seal rows (at most `BATCH_SIZE`) as one batch; return their number. Changed rows wait for the next run."""
     with database.read() as session:
         rows = [row for row in read_rows_by_id(session, table, ids) if row.batch is None]
     sealed = _commit_rows(keys, table, rows)

@@ -1,4 +1,4 @@
-"""Seals: nightly hashes over the heads of all chains, the suppression list, and the consent texts, each chained to the last.
+"""Seals: chained nightly hashes over the heads of all chains, the suppression list, and the consent texts.
 
 A chain shows that its events belong together. Only an outside witness can show that no whole chain was replaced or
 removed. Seals are that witness: they're in the audit log, are emailed to the admins, and can be recomputed from the
@@ -180,7 +180,7 @@ def verify_ledger(
     night: datetime | None = None,
     progress: Progress = lambda *_: None,
 ) -> LedgerProof:
-    """Verify every chain and address, and every seal against the chains and suppressions of its time, in one pass over each.
+    """Verify all chains and addresses, and all seals against the chains and suppressions of their time, in one pass.
 
     Consent texts that subscribers were asked to agree to are checked against the register.
 
@@ -321,7 +321,7 @@ _SEAL_COLUMNS = (
 def _list_points(
     seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None
 ) -> list[tuple[int, int | None, int | None]]:
-    """Return the last event, suppression, and consent text of each survey: one per seal, and `through` for a new one."""
+    """Return the last event, suppression, and consent text of each seal, and `through` for a new one."""
     points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
     return points if through is None else [*points, (through.link, through.suppression, through.wording)]
 

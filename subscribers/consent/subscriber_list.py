@@ -69,7 +69,7 @@ class ListedSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPage:
-    """A page of people, and the number below which to continue, or None. `is_cut` says that more may match further down."""
+    """A page of people, and the number below which to continue, or None. If `is_cut`, more may match below it."""
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None

@@ -127,7 +127,7 @@ def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
 def store_suppressions(
     session: Session, requested: Sequence[tuple[SuppressionHashes, SuppressionReason]], now: datetime
 ) -> list[bool]:
-    """Suppress addresses (at most 1,000) that aren't yet suppressed for as grave a reason; return whether each changed."""
+    """Suppress addresses (at most 1,000) not yet suppressed for as grave a reason; return whether each changed."""
     current_rows = find_suppressions(session, [hashes for hashes, _ in requested])
     changed = [
         current is None or outweighs_reason(reason, current.reason)
@@ -187,7 +187,7 @@ def suppress_without_unsubscribe_log(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress an address as `suppress_address` does; return the entry that the caller writes to the unsubscribe log."""
+    """Suppress an address like `suppress_address`; return the entry that the caller writes to the unsubscribe log."""
     hashes = hash_address(session, keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
     number = people.find_person_number(session, keys, address)
@@ -232,7 +232,7 @@ def suppress_person(
 def _record_suppression(
     session: Session, person: Person, reason: SuppressionReason, cause: dict[str, str], *, graver: bool, now: datetime
 ) -> bool:
-    """Append the suppression to a person's chain, including a complaint after a milder reason; return whether it was added."""
+    """Append a suppression, or a complaint after a milder one, to a person's chain; return whether it was added."""
     complaint = reason in COMPLAINT_REASONS
     final_states = EMPTIED_STATES if complaint and graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
     if person.state in final_states:

@@ -32,7 +32,7 @@ def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes,
 
 
 def encrypt_many(keys: KeyRing, values: Sequence[tuple[bytes, str]]) -> tuple[list[bytes], str]:
-    """Encrypt many values, each with its binding, as `encrypt_bytes` does; return the ciphertexts in order, and the key's ID."""
+    """Encrypt many values, each with its binding; return the ciphertexts in order, and the key's ID."""
     key = keys.current("vault")
     cipher = _cipher(key.secret)
     # All nonces in one call, because requesting each from the system takes longer than encrypting.

@@ -155,7 +155,7 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether any key is one of the demo's, which are public. Rotating doesn't help, because old keys still verify."""
+        """Whether any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
     @property

@@ -99,7 +99,7 @@ def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
 
 
 def _decode_token(token: str) -> bytes | None:
-    """Decode base64url. Only the spelling that `make_link_token` returns is accepted, as the last character has spare bits."""
+    """Decode base64url, accepting only the spelling of `make_link_token`, as the last character has spare bits."""
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     try:

@@ -17,7 +17,7 @@ ADOPTED_MARK = "a"  # prefix of an adopted key's ID in suppressions; the IDs of 
 
 
 class AddressHashes(NamedTuple):
-    """An address's keyed hashes: the current lookup hash, older ones, and one or more per suppression key, adopted keys first.
+    """An address's keyed hashes: current and older lookup hashes, and those under suppression keys, adopted ones first.
 
     `suppressions` are pairs of hash and key ID. New suppressions are written under the last one.
     """
@@ -134,7 +134,7 @@ def hash_addresses(
     addresses: Iterable[Address],
     adopted: Sequence[AdoptedKey],
 ) -> list[AddressHashes]:
-    """Return all lookup and suppression hashes of addresses (`consent.suppression.hash_addresses` knows the adopted keys).
+    """Return all lookup and suppression hashes of addresses. `consent.suppression.hash_addresses` has the adopted keys.
 
     After a restore, a suppression may only be known by the unsubscribe log's hash of the lookup
     (`subscribers.lifecycle.unsubscribe_log_merge`). Those hashes precede our own others.

@@ -144,7 +144,7 @@ def request_correction(
 
 
 def may_correct_address(session: Session, person: Person) -> bool:
-    """Return whether an admin may correct a person's address: they're subscribed, or were until their mailbox bounced."""
+    """Return whether an admin may correct a person's address: they're subscribed, or were until a bounce."""
     if person.ciphertext is None or person.state is not PersonState.SUPPRESSED:
         return person.ciphertext is not None and person.state is PersonState.SUBSCRIBED
     ending = ledger.find_last_event(session, person.number, {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED})
@@ -352,7 +352,7 @@ def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
-    """Cancel the pending correction of a person's address, and the links in its emails; return False if there's none."""
+    """Cancel the pending correction of a person's address, and its emailed links; return False if there's none."""
     ledger.lock_person(session, number)
     if find_pending_correction(session, keys, number, now=now) is None:
         return False
@@ -366,7 +366,7 @@ def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: da
 def is_unavailable(
     session: Session, keys: KeyRing, address: Address, number: int, *, unless: Callable[[int], bool] | None = None
 ) -> bool:
-    """Return whether a person can't have an address, because it's suppressed or belongs to someone else in the database.
+    """Return whether a person can't have an address, because it's suppressed or someone else's in the database.
 
     A person for whom `unless` returns True doesn't count.
     """

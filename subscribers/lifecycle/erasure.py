@@ -72,6 +72,6 @@ def erase_person(
 
 
 def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, object]:
-    """Return the event's body: how someone was erased, and how many sealed rows now lead to no one, for verifying the seals."""
+    """Return the event's body: the method, and the number of sealed rows without a person now, for verification."""
     sealed = {table: rows for table, rows in sorted(released.items()) if rows}
     return {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})

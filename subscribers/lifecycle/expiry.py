@@ -133,7 +133,7 @@ def _query_expired(state: PersonState, now: datetime) -> Select[int]:
 
 
 def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that the first event after the last consent that makes the address unneeded is 30 days old."""
+    """Return the condition that the address hasn't been needed for 30 days since an event after the last consent."""
     event, later = aliased(ConsentEvent), aliased(ConsentEvent)
     granted = exists().where(later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS))
     return exists().where(

@@ -71,7 +71,7 @@ def apply_feedback_to_person(
 
 
 def find_start_of_counted_feedback(session: Session, person: int, kind: DeliveryFeedbackKind) -> datetime | None:
-    """Return the moment before which feedback of a kind is ignored: the person's last consent or, for bounces, address change.
+    """Return the moment before which feedback is ignored: the last consent or, for bounces, address change.
 
     It's rounded down to a whole second, like the times in reports.
     """

@@ -1,4 +1,4 @@
-"""Who may get a transactional email now: checked when it's claimed, and again at submission."""
+"""Permission to send a transactional email: checked when it's claimed, and again at submission."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,6 +1,6 @@
 """Undoing an unsubscribe: a right of the person who unsubscribed and of the address's owner, never of an email's link.
 
-Emails are easily forwarded, and their link lets anyone unsubscribe the reader. It can't undo that: the answer to the
+Emails are easily forwarded, and their link lets anyone unsubscribe the owner. It can't undo that: the answer to the
 unsubscribe form contains a one-time token, and anyone else can only have one emailed to the owner.
 
 An admin can undo their own mistake, but nothing that the subscriber or anyone else did.
@@ -75,7 +75,7 @@ def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
 
 
 def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
-    """End the token of an earlier answer, because someone wants this person unsubscribed, whoever pressed the button before."""
+    """End the token of an earlier answer, because the unsubscribe was requested again, perhaps by someone else."""
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
 
@@ -173,7 +173,7 @@ def _has_standing_grant(session: Session, person: Person) -> bool:
 def restore_by_admin(
     session: Session, keys: KeyRing, number: int, *, actor: str, reason: str, queue: QueueMail, now: datetime
 ) -> PendingUnsubscribeLogEntry | None:
-    """Resubscribe a person whom the admin `actor` unsubscribed by mistake, and email them; return None if that's not possible.
+    """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake; return None if impossible.
 
     After the commit, the caller writes the returned entry to the unsubscribe log, as with `undo_unsubscribe`.
     """

@@ -1,4 +1,4 @@
-"""What subscribers' pages share: their context, and common responses.
+"""Shared parts of subscribers' pages: their context, and common responses.
 
 The token in the path is the only credential these pages require. They set no cookies, so they need no CSRF protection:
 without the token, another site can't forge anything; with it, that site doesn't need the subscriber's browser.

@@ -67,7 +67,7 @@ def list_known_zones() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def list_offered_zones() -> frozenset[str]:
-    """Return the time zones to choose from: each place once, by its current name in the time zone database's country list.
+    """Return the time zones to choose from: each place once, by its name in the time zone database's country list.
 
     The database also has about 180 older names, such as Europe/Kiev for Europe/Kyiv. Subscribers who chose one keep it.
     """

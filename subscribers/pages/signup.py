@@ -239,7 +239,7 @@ def _signup_form_values() -> dict[str, Any]:
 
 @signup_pages.get("/stay/<token>")
 def ask_to_stay(token: str) -> Response:
-    """Ask an inactive subscriber whether they still want the newsletter. Nothing changes until the button is pressed."""
+    """Ask an inactive subscriber whether they want the newsletter. Nothing changes until they press the button."""
     with page_context.database.read() as session:
         return _stay_page(inactive_subscribers.look_up_stay_link(session, token, now=page_context.now))
 

@@ -121,7 +121,7 @@ def pause_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>/undo")
 def mail_undo_link(token: str) -> ResponseReturnValue:
-    """Email the owner a link that undoes their unsubscribe, because the token in the path may be from a forwarded email."""
+    """Email the owner a link that undoes their unsubscribe, because the token may be from a forwarded email."""
     link = _read_link(token)
     now = page_context.now
     with page_context.database.write() as session:

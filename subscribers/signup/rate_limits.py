@@ -50,7 +50,7 @@ class NetworkHashes(NamedTuple):
 
 
 class DomainHashes(NamedTuple):
-    """Keyed hashes that forms for a small domain are counted by for a week; both are empty for a large mailbox provider."""
+    """Keyed hashes for counting forms for a small domain for a week; both are empty for a large mailbox provider."""
 
     domain: str
     network: str = ""  # of the domain together with a form's wide network, so that domains can't be linked
@@ -166,7 +166,7 @@ def network_prefix(address: str) -> str | None:
 
 
 def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
-    """Return the nested networks of an IP address, widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
+    """Return an IP address's nested networks, widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
 
     For `UNREADABLE_ADDRESS`, return one network shared by all such requests. For addresses that aren't public, return
     none: behind a proxy that's missing in the settings, all visitors seem to have the proxy's address, and ten busy

@@ -50,7 +50,7 @@ class SignupReplyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressStatus:
-    """What's known about an address: whether it's subscribed, has a pending request, or is suppressed and why.
+    """Facts about an address: whether it's subscribed, has a pending request, or is suppressed and why.
 
     `pending` means an open request for the same preferences with the same consent text. Any other is a new request.
 
@@ -146,7 +146,7 @@ class RequestProcessor:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: SignupRequest, now: datetime) -> SignupReplyKind:
-        """Answer one form in one transaction. One that can't be decrypted is dropped, because it never could be answered."""
+        """Answer one form in one transaction. One that can't be decrypted is dropped, because it can't be answered."""
         submission = None
         try:
             submission = request_queue.decrypt_request(self.keys, request)
@@ -263,7 +263,7 @@ class RequestProcessor:
         )
 
     def _build_reminder(self, session: Session, person: Person, first: OneTimeToken, now: datetime) -> MailRequest:
-        """Return the one reminder. It has a second token, because the first can't be read back, with the same expiry."""
+        """Return the only reminder. As the first token can't be read back, it has a second one with the same expiry."""
         facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
         return MailRequest("remind", person.number, first.serial, facts)
 

@@ -1,4 +1,4 @@
-"""The queue of sign-up forms: pages append them without checking the address, and a worker answers (`request_processor`).
+"""The queue of sign-up forms: pages append without checking the address, and a worker answers (`request_processor`).
 
 A page that checked would reveal through its text or timing who is on the list. So pages only count, and write a row of
 constant size, with the same statements for everyone. The pure functions `choose_next_forms` and `choose_form_to_drop`
@@ -43,7 +43,7 @@ _HOUR = timedelta(hours=1)
 
 
 class WaitingForm(NamedTuple):
-    """A form in the queue. IDs are in order of arrival; `turn` is its number in the hour from its wide network, from 1."""
+    """A form in the queue. IDs are in order of arrival; `turn` counts its wide network's forms in the hour, from 1."""
 
     id: int
     turn: int
@@ -176,7 +176,7 @@ class PreparedRequest:
 
 
 class QueueAdmissionDecision(NamedTuple):
-    """Whether a form is accepted, its number in the hour from its wide network, and the ID of the form that it displaces."""
+    """The decision on a form: the outcome, its number in the hour from its wide network, and the form it displaces."""
 
     outcome: SubmissionOutcome
     turn: int

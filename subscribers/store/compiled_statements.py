@@ -1,4 +1,4 @@
-"""Statements run directly by the driver: compiled once, for those that a send runs thousands of times and for bulk inserts.
+"""Statements run directly by the driver: compiled once, for frequent ones during a send and for bulk inserts.
 
 SQLAlchemy takes about 100 µs to run a statement that SQLite runs in 10. What it provides remains: the same statement
 for both databases, the types of columns, and the session's transaction.

@@ -160,7 +160,7 @@ class _KeyedColumn:
     value_column: Column[Any]
 
     def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
-        """Return the condition for rows to rewrite. Rows without a ciphertext keep their key, because they can't be recomputed."""
+        """Return the condition for rows to rewrite. Those without a ciphertext keep their key."""
         return (
             self.table.c.ciphertext.is_not(None) & self.value_column.is_not(None) & (self.key_column != current_key_id)
         )

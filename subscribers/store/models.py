@@ -142,7 +142,7 @@ EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their r
 
 
 class ConsentKind(StrEnum):
-    """What a consent event records."""
+    """Kinds of consent events."""
 
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
@@ -433,7 +433,7 @@ class DisclosureTotal(Base):
 
 
 class ListExport(RowCommitmentMixin, Base):
-    """An export of the list as a file: the recipient and reason. Its parts record the people; `parts_hash` seals those."""
+    """An export of the list as a file: recipient and reason. Its parts record the people; `parts_hash` seals them."""
 
     __tablename__ = "list_export"
     __table_args__ = row_commitment_indexes("list_export")

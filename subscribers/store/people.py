@@ -105,7 +105,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 
 
 def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
-    """Return a person's address if it matches their chain, or None. Check this before emailing or showing them anything."""
+    """Return a person's address if it matches their chain, or None. Use this before emailing or showing anything."""
     try:
         address = decrypt_person_address(keys, person)
     except KeyFileError:  # the key file was checked when it was opened, so this row is damaged

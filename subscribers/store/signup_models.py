@@ -54,7 +54,7 @@ class StoredSignupReplyAllowance(Base):
 
 
 class RateLimitCount(Base):
-    """A count of something in the time window from `began`. `tag` is a keyed hash, or empty for the whole installation."""
+    """A count in the time window from `began`. `tag` is a keyed hash, or empty for the whole installation."""
 
     __tablename__ = "limit_count"
 

@@ -195,7 +195,7 @@ _CONSENT_KINDS = {RowReason.CONFIRMED: ConsentKind.IMPORTED, RowReason.ATTESTED:
 
 
 def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int | None) -> RowDecision:
-    """Decide on someone who is subscribed, permanently or so far only by an unfinished import, which may be this one."""
+    """Decide on someone subscribed permanently, or only by an unfinished import, which may be this one."""
     if not existing.import_unfinished or reason not in _CONSENT_KINDS:
         return _ON_THE_LIST
     return RowDecision(reason, adopt=existing.batch != batch)

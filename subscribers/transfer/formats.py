@@ -134,7 +134,7 @@ class ExportFormat:
     exports_consent: bool = True
 
     def matches(self, address: str, headings: Collection[str]) -> bool:
-        """Return whether a file with these normalized headings is such an export; `address` is the address column's heading.
+        """Return whether a file with these normalized headings is such an export; `address` is that of the addresses.
 
         A heading for the address in another language says nothing about the service.
         """
@@ -301,7 +301,7 @@ def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]
 
 
 def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
-    """Return the columns with a meaning by their headings. If it's for a single column, the first known heading counts."""
+    """Return the columns with a meaning by their headings. For a single column, the first known heading counts."""
     name = meaning.name.lower()
     known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:

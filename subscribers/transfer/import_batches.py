@@ -60,7 +60,7 @@ class FinishedImport:
 
     @property
     def undo_until(self) -> datetime:
-        """When it can no longer be undone."""
+        """The moment after which it can't be undone."""
         return self.done_at + ledger.UNDO_PERIOD
 
 

@@ -121,7 +121,7 @@ class ImportRun:
             self._write_again(flights[place:])
 
     def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
-        """Decide the first of some steps again until it's written. Its counts are included in those of the later steps."""
+        """Decide the first of some steps again until it's written. The later steps' counts include its counts."""
         rows = flights[0].rows
         for attempt in range(_MAX_TRIES):
             time.sleep(0.01 * attempt)
@@ -188,7 +188,7 @@ class ImportRun:
         return numbers
 
     def _log_departures(self, rows: Sequence[DecidedRow]) -> None:
-        """Log departures before they're committed (see `lifecycle.unsubscribe`): those of people here, and all complaints.
+        """Log departures before they're committed (see `lifecycle.unsubscribe`): people's here, and all complaints.
 
         People who left elsewhere may be many, and their list can be imported again after a restore.
         """

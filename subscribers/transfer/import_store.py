@@ -38,7 +38,7 @@ class RequestedSuppression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """The content of one commit. It can be sent to another process, because it only has hashes and ciphertexts of addresses.
+    """The content of one commit. It only has hashes and ciphertexts of addresses, so another process can write it.
 
     `newcomers` are the hashes for the rows of `people`, whose first events are in `events`.
     """
@@ -161,7 +161,7 @@ def force_custom_plans(session: Session) -> Iterator[None]:
 
 
 def _defer_checkpoints(session: Session) -> None:
-    """Enlarge SQLite's cache for an index of a million hashes, which each step touches everywhere, and keep commits short.
+    """Enlarge SQLite's cache for an index of a million hashes, which each step touches all over; keep commits short.
 
     Otherwise, a commit would also copy the whole log back into the database, and sync it. `checkpoint_sqlite` does that
     between steps, when others can write. The connection returns to the pool unchanged.

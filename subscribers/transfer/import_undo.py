@@ -171,7 +171,7 @@ def _mark_undone(row: ImportBatch, now: datetime) -> None:
 
 
 def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
-    """Return the log entry for an undo. It identifies the import by file and start, because a restored copy may reuse the number."""
+    """Return the log entry for an undo, by the import's file and start, because a restored copy may reuse numbers."""
     name = f"{row.file_hash} {ledger.format_ledger_time(row.started_at)}"
     return PendingUnsubscribeLogEntry(name, "", IMPORT_UNDONE)
 

@@ -15,7 +15,7 @@ def _list_pairs(words: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How the operator wants a file to be read.
+    """The operator's options for reading a file.
 
     With `attest_reason`, an admin vouches for rows without evidence. `file_status` is the status of every row.
     `need_network` requires confirmations to have an IP address. `columns` are the meanings of all columns if they

@@ -211,7 +211,7 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
 
 
 def _name_columns(table: PackedTable) -> list[tuple[str, int]]:
-    """Return a table's column names, as pairs of heading and earlier occurrences, so that equal headings are one column."""
+    """Return a table's column names, as pairs of heading and earlier occurrences, which tables can share."""
     seen: Counter[str] = Counter()
     names = []
     for text in table.headings or [""] * table.layout.width:

@@ -1,4 +1,4 @@
-"""From decisions to rows: encrypted addresses and hashed events. All cryptography of an import, outside of transactions."""
+"""Building rows from decisions: all cryptography of an import, outside of transactions."""
 
 import hmac
 import json
@@ -240,7 +240,7 @@ class ImportRowBuilder:
         }
 
     def _network_member(self, name: str, number: int, address: str) -> str:
-        """Return a digest of an IP address, made with the batch's salt and our key. It can't be guessed without both."""
+        """Return a digest of an IP address with the batch's salt and our key. Without both, it can't be guessed."""
         if not address:
             return ""
         digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]

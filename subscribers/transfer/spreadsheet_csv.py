@@ -42,7 +42,7 @@ def unescape_formulas(text: str) -> str:
 
 
 def unescape_address(text: str) -> str:
-    """Remove the apostrophe before an address in a file of ours that's imported again, as mailboxes aren't named `'+ada`. Pure."""
+    """Remove the apostrophe before an address in an imported file of ours: no mailbox is named `'+ada`. Pure."""
     return text[1:] if text[:2] in _ESCAPED_STARTS else text
 
 

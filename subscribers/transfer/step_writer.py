@@ -22,7 +22,7 @@ _TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: loc
 
 
 class StepProgress(NamedTuple):
-    """What's committed with a step: all counts including it, and the last processed row.
+    """The progress committed with a step: all counts including it, and the last processed row.
 
     The row is None if earlier rows are still to follow.
 

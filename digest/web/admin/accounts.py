@@ -1,4 +1,4 @@
-"""Admin pages about staff: accounts, invitations, roles, sign-in links, and resets. No subscriber's address is shown."""
+"""Admin pages about staff: accounts, invitations, roles, sign-in links, and resets, without subscribers' addresses."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal

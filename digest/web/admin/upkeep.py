@@ -75,7 +75,7 @@ class AuditQuery(FormOrQueryModel):
 
 
 class AuditPositionQuery(FormOrQueryModel):
-    """Where the page continues: a row's time and number, from its link."""
+    """The position where the page continues: a row's time and number, from its link."""
 
     at: AwareDatetime
     row: Annotated[int, Field(ge=-_MAX_ROW, le=_MAX_ROW)]

@@ -1,4 +1,4 @@
-"""Signing in, confirming one's identity, and signing out. A GET changes nothing, and every form requires the form token."""
+"""Signing in, confirming one's identity, and signing out. GETs change nothing; all forms require the form token."""
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue

@@ -1,7 +1,7 @@
 """Adopting a suppression file: its hashes are added, then everyone on the list is checked against them.
 
-Both parts run in short transactions that record how far they got, so a second run of the same file continues. The keys count
-from the first transaction on. Adopting can't be undone: each person's own confirmation ends it for them.
+Both parts run in short transactions that store their progress, so a second run of the same file continues. The keys
+count from the first transaction on. Adopting can't be undone, but each person's own confirmation ends it for them.
 """
 
 import json
@@ -271,7 +271,7 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return whether a row here is at least as grave and as recent as an entry. A later confirmation by the owner ends it.
+    """Return whether a row here is as grave and recent as an entry. A later confirmation by the owner ends it.
 
     A later permission by an admin outweighs any entry.
     """
@@ -332,7 +332,7 @@ def _review_person(
 
 
 def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
-    """Return the cause for an address if it's from a file, and the latest date in any file, which consent must follow."""
+    """Return an address's cause if it's from a file, and the latest date in any file, which consent must follow."""
     row = suppression.find_counting_row(rows)
     if row is None or not is_adopted_key_id(row.key_id):
         return None

@@ -1,4 +1,4 @@
-"""Export of the suppression list: all hashes that count, with cause and date, and their keys. It contains no addresses."""
+"""Export of the suppression list without addresses: all hashes that count, with cause and date, and their keys."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,7 @@
 """Suppression files: hashes of addresses that must not be emailed, with their keys. Callers encrypt the whole file.
 
-The first line is a JSON object: format, version, ID, and keys. Each other line is a JSON array: key ID, hash, cause, and date.
+The first line is a JSON object with format, version, ID, and keys. Each other line is a JSON array of key ID, hash,
+cause, and date.
 """
 
 import json

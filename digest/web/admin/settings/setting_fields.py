@@ -1,4 +1,4 @@
-"""Forms of the settings pages: how values are shown and parsed. Everything else about a field is declared in the settings."""
+"""Forms of the settings pages: display and parsing of values. The settings declare everything else about a field."""
 
 import re
 from collections.abc import Callable, Mapping

@@ -289,7 +289,7 @@ def _draw_subscribers(view: GrowthView) -> Chart | None:
 
 
 def _label_week(day: date) -> str:
-    """Label only the first week of each month, with the year instead of the day in January, because space is limited."""
+    """Label only the first week of each month, with the year instead of the day in January, to save space."""
     if day.day > 7:
         return ""
     return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)

@@ -47,7 +47,7 @@ class ApprovalStatusView:
 
     @property
     def refusal(self) -> str:
-        """Why `actor` can't approve it; empty if they can."""
+        """The reason why `actor` can't approve it; empty if they can."""
         return self.overview.rule.explain_refusal(self.actor)
 
     @property

@@ -28,7 +28,7 @@ Refusals = Sequence[RefusedEdit]
 
 @dataclass(frozen=True, slots=True)
 class FieldEdit:
-    """An edit from a form with several fields: the names of its fields, of which the first identifies it, and the action."""
+    """An edit from a form with several fields: its fields' names, of which the first identifies it, and the action."""
 
     names: tuple[str, ...]
     write: Callable[[EditForm], EditResult]

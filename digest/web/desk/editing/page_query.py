@@ -18,7 +18,7 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|blo
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """What a page shows. `open` is the anchor of the open form, and `panel` the question about the story `about`.
+    """The state of the page. `open` is the anchor of the open form, and `panel` the question about the story `about`.
 
     The preview's links `open` a story by its place there (`list_preview_anchors`).
 

@@ -149,7 +149,7 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Save or remove a labeled block. Fields missing in the form don't change, because a field is sent alone when it loses focus."""
+    """Save or remove a labeled block. Missing fields don't change, because a field that loses focus is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks")

@@ -99,7 +99,7 @@ _INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad"
 
 @dataclass(frozen=True, slots=True)
 class SpokenPassage:
-    """A passage spoken without a pause. `roles` are announced first: "heading level 2", "link", "image", "list item"."""
+    """A passage spoken without a pause. `roles` come first: "heading level 2", "link", "image", "list item"."""
 
     roles: tuple[str, ...]
     text: str

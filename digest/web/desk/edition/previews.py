@@ -29,7 +29,7 @@ LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-ac
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """A view of an edition. `says` describes it next to the preview; `has_places` means that it can scroll to a story."""
+    """A view of an edition. `says` describes it next to the preview; with `has_places`, it can scroll to a story."""
 
     key: str
     title: str
@@ -72,7 +72,7 @@ class MailSize:
 
     @property
     def share(self) -> float:
-        """How much of the bar is filled, in percent of the limit."""
+        """The filled part of the bar, in percent of the limit."""
         return round(min(100.0, 100 * self.octets / self.limit), 1)
 
     @property

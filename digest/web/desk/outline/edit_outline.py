@@ -93,7 +93,7 @@ class ArrangedSection:
 
 @dataclass(frozen=True, slots=True)
 class EditPageData:
-    """The edition's sections, the first page of its tray, and preflight findings; `head_findings` are by `HEAD_PLACES`."""
+    """The edition's sections, its tray's first page, and preflight findings; `head_findings` are by `HEAD_PLACES`."""
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]
@@ -239,7 +239,7 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 
 @dataclass(frozen=True, slots=True)
 class LikelyMerge:
-    """Two stories that may be about the same news: one in a section, with its label, and another, which may be unplaced."""
+    """Two stories that may be about the same news: one in a section, and another that may be unplaced."""
 
     main: str  # anchors
     other: str
@@ -274,7 +274,7 @@ def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClipboardRow:
-    """An item on an editor's clipboard. If its story is in this edition, it has an anchor and, in a section, a place."""
+    """An item on an editor's clipboard. A story of this edition has an anchor and, in a section, a place."""
 
     clipping: SavedClipboardItem
     anchor: str = ""

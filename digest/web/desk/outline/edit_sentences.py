@@ -33,7 +33,7 @@ class EditSentenceWriter:
         return next((edit for edit in self.edits if edit.seq == seq), None)
 
     def quote(self, *targets: str) -> str:
-        """Quote the headlines of the stories with these articles. Stories without a headline are named by their site."""
+        """Quote the headlines of the stories with these articles. Without a headline, the site's name is used."""
         return join_words([self._quote(target) for target in targets])
 
     def _quote(self, target: str) -> str:

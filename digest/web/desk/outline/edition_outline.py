@@ -115,7 +115,7 @@ class ChecksSummary:
 
     @property
     def tally(self) -> str:
-        """How many checks passed."""
+        """The number of passed checks, as text."""
         return f"{self.passed} of {self.total} checks passed"
 
 

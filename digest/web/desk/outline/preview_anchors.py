@@ -70,7 +70,7 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMake
 
 
 def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
-    """Yield the insertions for a place's ID and link. The link precedes a heading, so that it isn't part of the heading's name."""
+    """Yield the insertions for a place's ID and link, which precedes a heading so as not to be part of its name."""
     if html.startswith("<a", place):
         yield place, f'{link}<span id="{name}"></span>'
     else:
@@ -79,7 +79,7 @@ def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Inserti
 
 
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
-    """Return where the tag name ends in the outermost element around each place without another place or the masthead."""
+    """Return the end of the tag name of the outermost element around each place without another or the masthead."""
     boxes: dict[int, int] = {}
     in_order = sorted(places)
     opened: list[re.Match[str]] = []

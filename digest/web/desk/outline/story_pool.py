@@ -67,7 +67,7 @@ class PoolRow:
 
     @property
     def belongs(self) -> bool:
-        """Whether it's worth suggesting. Other news, without any of our topics, is only found by searching or under All."""
+        """Whether it's worth suggesting. News without any of our topics is only found by searching or under All."""
         is_chosen = bool(self.next_in or self.scored.story.kept_from)
         return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or is_chosen
 
@@ -103,7 +103,7 @@ class PoolPage:
 
     @property
     def next_start(self) -> int | None:
-        """Where the next page begins, or None on the last one."""
+        """The start of the next page, or None on the last one."""
         following = self.start + len(self.rows)
         return following if following < self.count else None
 
@@ -114,7 +114,7 @@ class PoolPage:
 
     @property
     def earlier_start(self) -> int | None:
-        """Where the previous page begins, or None on the first one."""
+        """The start of the previous page, or None on the first one."""
         return max(0, self.start - MAX_POOL_STORIES) if self.start else None
 
     @property
