@@ -70,7 +70,7 @@ class SeenAddresses:
 
         Returns:
             For each row, in order, None if the address is new, or else the earlier row that counts: the first
-                departure, or the first.
+            departure, or the first row.
         """
         hashes = [int(address_hashes.lookup[:_HASH_DIGITS], 16) for _, address_hashes in rows]
         places = ",".join("?" * len(hashes))
