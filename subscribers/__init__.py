@@ -1,4 +1,4 @@
-"""Who may be mailed, by which words of theirs, and where their address has been.
+"""Subscribers: who may be emailed, what they agreed to, and where their addresses have been.
 
-This package knows nothing of newsletters: it holds people, their consent and the audience.
+This package knows nothing of newsletters. It stores people and their consent, and computes the audience.
 """

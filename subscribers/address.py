@@ -1,4 +1,4 @@
-"""What counts as an address that mail can be sent to, in one place; no error text ever holds the address."""
+"""Email addresses: parsing and validation. Error messages never contain the address."""
 
 import re
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from subscribers.errors import RefusalError
 from subscribers.subscriber_language import mark_message
 
-# Characters of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
+# Maximum length of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
-MAX_LOCAL_LENGTH = 64  # characters before the @: RFC 5321, section 4.5.3.1.1
-# The specials of RFC 5322, section 3.2.3, but for the dot and the @, and blanks.
+MAX_LOCAL_LENGTH = 64  # maximum length before the @: RFC 5321, section 4.5.3.1.1
+# The specials of RFC 5322, section 3.2.3, except the dot and the @, plus spaces.
 _ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
 
 class AddressError(RefusalError):
-    """The text is no address that we can mail; the message says which part is wrong, never the address."""
+    """Raised for text that isn't an address we can email. The message says what's wrong without the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address as mail goes to it: the local part as typed, the domain as an A-label (RFC 5890, section 2.3.2.1)."""
+    """An email address: the local part as typed, the domain as an A-label (RFC 5890, section 2.3.2.1)."""
 
     local: str
     domain: str
@@ -31,7 +31,7 @@ class Address:
 
     @property
     def canonical(self) -> str:
-        """What look-ups compare: mail systems that tell Ada from ada are not worth two people in the audience."""
+        """The address as compared in lookups, with a case-folded local part: Ada@ and ada@ count as one person."""
         return f"{self.local.casefold()}@{self.domain}"
 
     def __repr__(self) -> str:
@@ -39,14 +39,15 @@ class Address:
 
 
 def read_address(text: str, *, label: str = "") -> Address:
-    """Read an address as a person typed it.
+    """Parse an address that a person typed.
 
     Args:
         text: the address alone, without a display name.
-        label: words that tell which one it was ("row 3"), put before the error's message.
+        label: a prefix for the error message, such as "row 3".
 
     Raises:
-        AddressError: it is no address, or its local part is not ASCII (RFC 6531, section 3.3: too many servers refuse it).
+        AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section 3.3: too many servers
+            refuse it).
     """
     typed = text.strip()
     address = _parse_address(typed)
@@ -57,26 +58,27 @@ def read_address(text: str, *, label: str = "") -> Address:
 
 
 def is_safe_in_angle_brackets(text: str) -> bool:
-    """Return whether a text may stand between the angle brackets of a header field.
+    """Return whether a text is safe between the angle brackets of a header field.
 
-    It is an address (RFC 5322, section 3.4.1) or the id of a list (RFC 2919, section 2); neither of them quoted, nor a domain literal.
+    Safe texts are addresses (RFC 5322, section 3.4.1) and list IDs (RFC 2919, section 2) without quoted parts or domain
+    literals.
     """
     return text.isascii() and text.isprintable() and not _ENDS_AN_ADDRESS.search(text)
 
 
 def mask_address(address: str) -> str:
-    """Write an address so that its owner knows it and a stranger does not: d•••@county.example."""
+    """Mask an address so that only its owner recognizes it: d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
 
 
 def _parse_address(typed: str) -> Address | None:
-    """Return the address that a text is; None where it is none: the library's error quotes it."""
-    # Imported here: what sends reads no address as somebody typed it.
+    """Return the address in a text, or None if it's invalid, because the library's error quotes the text."""
+    # Imported here because sending never parses typed addresses.
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        # No look-up in the DNS: it would tell strangers whom we are about to mail, and fail with the network.
+        # No DNS lookup: it would reveal whom we're about to email, and fail whenever the network does.
         validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
         return None

@@ -1,8 +1,8 @@
-"""Names for the kinds of functions that callers hand down."""
+"""Type aliases for callbacks."""
 
 from collections.abc import Callable
 from datetime import datetime
 
-Clock = Callable[[], datetime]  # the time now, in UTC
-StopCheck = Callable[[], bool]  # whether the work in hand should end as soon as it safely can
-Progress = Callable[[int, int], None]  # is called with (done, total)
+Clock = Callable[[], datetime]  # returns the current time in UTC
+StopCheck = Callable[[], bool]  # returns whether the current work should stop as soon as it safely can
+Progress = Callable[[int, int], None]  # called with (done, total)

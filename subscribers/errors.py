@@ -1,14 +1,14 @@
-"""The root of all errors that the product raises on purpose."""
+"""Base classes of all errors that the product raises on purpose."""
 
 
 class ApplicationError(Exception):
-    """An error that people can understand and act on.
+    """Base class of errors that people can understand and act on.
 
-    `message` says what happened, and `remedy`, which begins with a verb, what to do. The text is both. It never contains a
-    subscriber's address.
+    `message` says what happened, and `remedy`, which begins with a verb, what to do. `str()` returns both. They never
+    contain a subscriber's address.
     """
 
-    can_retry: bool = False  # whether the same call may succeed later without a change
+    can_retry: bool = False  # whether the same call may succeed later without any change
 
     def __init__(self, message: str = "", remedy: str = "") -> None:
         super().__init__(f"{message} {remedy}".strip())
@@ -16,4 +16,4 @@ class ApplicationError(Exception):
 
 
 class RefusalError(ApplicationError):
-    """A request was refused, unlike errors about something that needs fixing first."""
+    """Raised if a request is refused, as opposed to something that must be fixed first."""

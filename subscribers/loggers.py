@@ -1,6 +1,6 @@
-"""Loggers that import structlog, and with it rich, only when something is logged: most commands log nothing.
+"""Loggers that import structlog, and thereby rich, only when something is logged. Most commands log nothing.
 
-Importing them takes a tenth of the start of a command.
+Importing them takes a tenth of a command's start-up time.
 """
 
 import sys
@@ -11,10 +11,10 @@ _pending: list[Callable[[], None]] = []  # the configuration, until structlog is
 
 
 class LazyLogger:
-    """A structlog logger of one name, opened for each line."""
+    """A named structlog logger that's created when first used."""
 
     def __init__(self, name: str) -> None:
-        """Take the name; nothing is imported yet."""
+        """Store the name without importing anything."""
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
@@ -28,12 +28,12 @@ class LazyLogger:
 
 
 def get_logger(name: str) -> LazyLogger:
-    """Return the logger of that name."""
+    """Return the logger with a name."""
     return LazyLogger(name)
 
 
 def configure_loggers(configure: Callable[[], None]) -> None:
-    """Configure structlog: now if it's imported already, otherwise before the first line."""
+    """Configure structlog, immediately if it's imported, or else before the first log line."""
     if "structlog" in sys.modules:
         configure()
     else:

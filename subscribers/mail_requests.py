@@ -1,4 +1,4 @@
-"""What this package asks to be mailed: it sends nothing itself, and is handed a way to queue."""
+"""Requests for emails. This package doesn't send anything; callers pass a function that queues email."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,10 +37,10 @@ MailKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
-    """One mail that a person is owed; without a person it goes to us. `serial` tells it from others of its kind.
+    """One email for a person, or for the team if there's no person. `serial` distinguishes it from others of its kind.
 
-    `context` are plain JSON values that the mail is written from; they are kept encrypted until it has gone out.
-    A fact `to` is an address that it goes to in place of the person's own. It goes out at once, or not before `due_at`.
+    `context` contains plain JSON values for the template, stored encrypted until the email is sent. A value `to` is an
+    address that replaces the person's own. The email is sent immediately, or at `due_at` at the earliest.
     """
 
     kind: MailKind

@@ -1,48 +1,48 @@
-"""Dates, hours and lists as English sentences write them; a moment is given in the zone in which it is meant."""
+"""Dates, times, and lists in English. Moments are shown in their own time zone."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time
 
 
 def weekday_date(day: date) -> str:
-    """Write "Friday, November 20, 2026"."""
+    """Return a date as "Friday, November 20, 2026"."""
     return f"{day:%A}, {full_date(day)}"
 
 
 def full_date(day: date) -> str:
-    """Write "November 20, 2026"."""
+    """Return a date as "November 20, 2026"."""
     return f"{day:%B} {day.day}, {day.year}"
 
 
 def month_day(day: date) -> str:
-    """Write "November 20"."""
+    """Return a date as "November 20"."""
     return f"{day:%B} {day.day}"
 
 
 def weekday_month_day(day: date) -> str:
-    """Write "Friday, November 20"."""
+    """Return a date as "Friday, November 20"."""
     return f"{day:%A}, {month_day(day)}"
 
 
 def short_month_day(day: date) -> str:
-    """Write "Nov 20"."""
+    """Return a date as "Nov 20"."""
     return f"{day:%b} {day.day}"
 
 
 def clock_time(moment: datetime) -> str:
-    """Write "6:00 a.m."."""
+    """Return a time as "6:00 a.m."."""
     return f"{moment:%I:%M}".lstrip("0") + (" a.m." if moment.hour < 12 else " p.m.")
 
 
 def clock_hour(clock: time | datetime) -> str:
-    """Write "5 p.m.", "5:30 p.m.", "noon"; midnight is "12 a.m.", which begins its day."""
+    """Return a time as "5 p.m.", "5:30 p.m.", or "noon". Midnight is "12 a.m." of the day that begins."""
     if (clock.hour, clock.minute) == (12, 0):
         return "noon"
     minutes = f":{clock:%M}" if clock.minute else ""
     return f"{clock.hour % 12 or 12}{minutes} {'a.m.' if clock.hour < 12 else 'p.m.'}"
 
 
-# What readers call these zones all year round.
+# Names that people use for these zones all year.
 COMMON_ZONE_NAMES = {
     "America/New_York": "ET",
     "America/Chicago": "CT",
@@ -53,7 +53,7 @@ COMMON_ZONE_NAMES = {
 
 
 def zone_name_at(moment: datetime) -> str:
-    """Write the zone of a moment: "ET", "CET", "UTC+02:00" where it has no short name."""
+    """Return the name of a moment's time zone: "ET", "CET", or "UTC+02:00" if it has no short name."""
     if common := COMMON_ZONE_NAMES.get(getattr(moment.tzinfo, "key", "")):
         return common
     name = moment.tzname() or ""
@@ -61,19 +61,19 @@ def zone_name_at(moment: datetime) -> str:
 
 
 def hour_in_zone(moment: datetime) -> str:
-    """Write the clock time of a moment with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
+    """Return a time with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
     return f"{clock_hour(moment)} {zone_name_at(moment)}"
 
 
 def zone_label(name: str) -> str:
-    """Write a time zone as a place: "New York", "Knox (Indiana)"."""
+    """Return a time zone's place: "New York", "Knox (Indiana)"."""
     parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
 
 
 def name_language(code: str) -> str:
-    """Return the English name of a language by its tag (BCP 47), "French" of "fr"; the tag itself where it has none."""
-    from babel import Locale, UnknownLocaleError  # where somebody asks: commands start without it
+    """Return the English name of a language by its tag (BCP 47), such as "French", or the tag if there is none."""
+    from babel import Locale, UnknownLocaleError  # imported here because it would slow down the start of commands
 
     try:
         return Locale.parse(code, sep="-").get_display_name("en") or code
@@ -82,22 +82,22 @@ def name_language(code: str) -> str:
 
 
 def join_words(words: Sequence[str], more: int = 0) -> str:
-    """Join words: "a", "a and b", "a, b, and c"; with `more` that aren't listed, "a, b, and 4 more"."""
+    """Join words: "a", "a and b", "a, b, and c"; with `more` unlisted ones, "a, b, and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)
     return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
 
 
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:
-    """Write a count with its noun: "1 subscriber", "12,408 subscribers"."""
+    """Return a count with its noun: "1 subscriber", "12,408 subscribers"."""
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def sentence(text: str) -> str:
-    """Write a message as a sentence: with a capital letter, and one full stop where it does not ask or call."""
+    """Return a message as a sentence, with a capital letter and final punctuation."""
     text = text.strip()
     return end_sentence(f"{text[:1].upper()}{text[1:]}") if text else ""
 
 
 def end_sentence(text: str) -> str:
-    """Return a text with one full stop at its end, where it does not ask or call."""
+    """Return a text with a period at its end, unless it ends with a question or exclamation mark."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."

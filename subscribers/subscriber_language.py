@@ -1,10 +1,10 @@
-"""The language that readers are written to: its messages (gettext), and how it writes dates, hours, numbers and lists.
+"""The subscribers' language: its messages (gettext), and the formats of its dates, times, numbers, and lists.
 
-One object is handed down to whatever writes to readers; nothing of it is global, so that two publications in one process
-each keep their own. The desk and the command line speak English and use `subscribers.phrases`.
+Anything that writes to subscribers is passed one object. There's no global state, so two publications in one process
+can differ. The desk and the command line are in English and use `subscribers.phrases`.
 
-The forms of dates and hours are messages too, in the pattern letters of the CLDR (UTS #35, part 4): English stands in the
-code, every other language in its catalogue.
+Formats of dates and times are messages, too, in the CLDR's pattern letters (UTS #35, part 4). English ones are in the
+code, those of other languages in their catalogs.
 """
 
 import re
@@ -20,29 +20,29 @@ from subscribers.phrases import COMMON_ZONE_NAMES, zone_label, zone_name_at
 if TYPE_CHECKING:
     from babel import Locale
 
-SOURCE_LANGUAGE = "en"  # what the code and the templates are written in
+SOURCE_LANGUAGE = "en"  # the language of the code and templates
 RIGHT_TO_LEFT_LANGUAGES = frozenset({"ar", "dv", "fa", "he", "ks", "ku", "ps", "sd", "ug", "ur", "yi"})
 _LONE_DAY = re.compile(r"(?<![A-Za-z'])d(?![A-Za-z'])")
 
 
 def mark_message(message: str) -> str:
-    """Mark a text as a message that is translated elsewhere, by `translate_text`; return it as it is."""
+    """Mark a text as a message to be translated later with `translate_text`; return it unchanged."""
     return message
 
 
 def base_language(code: str) -> str:
-    """Return "fr" of "fr-CA"."""
+    """Return the base language of a tag: "fr" for "fr-CA"."""
     return code.partition("-")[0].lower()
 
 
 def writing_direction(code: str) -> Literal["ltr", "rtl"]:
-    """Return the direction in which a language is written."""
+    """Return the writing direction of a language."""
     return "rtl" if base_language(code) in RIGHT_TO_LEFT_LANGUAGES else "ltr"
 
 
 @dataclass(frozen=True, eq=False)
 class SubscriberLanguage:
-    """A language by its tag (BCP 47), with the translations of our messages; English needs none."""
+    """A language by its tag (BCP 47), with the translations of our messages. English doesn't need any."""
 
     code: str = SOURCE_LANGUAGE
     translations: NullTranslations = field(default_factory=NullTranslations)
@@ -53,78 +53,78 @@ class SubscriberLanguage:
         return writing_direction(self.code)
 
     def gettext(self, message: str, **values: object) -> str:
-        """Return the translation of a message with its values put in: %(name)s; a percent sign is written twice."""
+        """Return a message's translation with its values, written as %(name)s. Percent signs are doubled."""
         return self.translations.gettext(message) % values
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
-        """Return the form of a message that fits a count, which is the value `num`."""
+        """Return the translation of the message for a count, which is available as the value `num`."""
         return self.translations.ngettext(singular, plural, count) % ({"num": self.write_number(count)} | values)
 
     def pgettext(self, context: str, message: str, **values: object) -> str:
-        """Return the translation of a message that means something else elsewhere."""
+        """Return the translation of a message that has other meanings in other contexts."""
         return self.translations.pgettext(context, message) % values
 
     def translate_text(self, text: str) -> str:
-        """Return the translation of a text that may be one of our messages (`mark_message`), else the text itself."""
+        """Return the translation of a text if it's one of our messages (`mark_message`), or else the text."""
         return self.translations.gettext(text) if text else ""
 
     def write_number(self, number: int) -> str:
-        """Write a whole number with its thousands apart: "12,000"."""
-        from babel.numbers import format_decimal  # when a reader is written to: commands start without it
+        """Return a whole number with grouping: "12,000"."""
+        from babel.numbers import format_decimal  # here, so that commands start faster
 
         return format_decimal(number, locale=self._locale)
 
     def weekday_date(self, day: date) -> str:
-        """Write "Friday, November 20, 2026"."""
+        """Return a date as "Friday, November 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE, MMMM d, y"))
 
     def full_date(self, day: date) -> str:
-        """Write "November 20, 2026"."""
+        """Return a date as "November 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM d, y"))
 
     def weekday_month_day(self, day: date) -> str:
-        """Write "Friday, November 20"."""
+        """Return a date as "Friday, November 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE, MMMM d"))
 
     def month_day(self, day: date) -> str:
-        """Write "November 20"."""
+        """Return a date as "November 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM d"))
 
     def short_month_day(self, day: date) -> str:
-        """Write "Nov 20"."""
+        """Return a date as "Nov 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d"))
 
     def short_date(self, day: date) -> str:
-        """Write "Nov 20, 2026"."""
+        """Return a date as "Nov 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d, y"))
 
     def month_year(self, day: date) -> str:
-        """Write "November 2026"."""
+        """Return a date as "November 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM y"))
 
     def short_month(self, day: date) -> str:
-        """Write "Nov"."""
+        """Return a date's month as "Nov"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM"))
 
     def without_weekday(self, written: str, day: date) -> str:
-        """Return "November 20, 2026" of a written date "Friday, November 20, 2026"; `day` is the one that is written."""
+        """Return "November 20, 2026" for the `written` date "Friday, November 20, 2026"; `day` is the same date."""
         return written.removeprefix(self.weekday(day)).lstrip(", ")
 
     def weekday(self, day: date) -> str:
-        """Write "Friday"."""
+        """Return a date's weekday as "Friday"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE"))
 
     def clock_hour(self, clock: time | datetime) -> str:
-        """Write "5 p.m.", "5:30 p.m.", "noon"."""
+        """Return a time as "5 p.m.", "5:30 p.m.", or "noon"."""
         return self._format(clock, self._hour_pattern(clock))
 
     def hour_in_zone(self, moment: datetime) -> str:
-        """Write the clock time of a moment with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
+        """Return a time with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
         hour, zone, key = self.clock_hour(moment), zone_name_at(moment), getattr(moment.tzinfo, "key", "")
         if key in COMMON_ZONE_NAMES:
             zone = self._common_zone_name(zone)
         elif "/" in key and base_language(self.code) != SOURCE_LANGUAGE:
-            # The short names of zones are English; a place has a name in every language.
+            # Short names of zones are English, but places have names in every language.
             place = self.zone_label(key)
             return self.pgettext(
                 "an hour and the place by whose clock it is", "%(hour)s %(place)s", hour=hour, place=place
@@ -132,13 +132,13 @@ class SubscriberLanguage:
         return self.pgettext("an hour and the name of its zone", "%(hour)s %(zone)s", hour=hour, zone=zone)
 
     def moment(self, moment: datetime) -> str:
-        """Write "November 20, 2026, 6 a.m. ET"."""
+        """Return a moment as "November 20, 2026, 6 a.m. ET"."""
         return self.pgettext(
             "a date and an hour", "%(date)s, %(hour)s", date=self.full_date(moment), hour=self.hour_in_zone(moment)
         )
 
     def zone_label(self, name: str) -> str:
-        """Write a time zone as a place: "New York", "Knox (Indiana)"."""
+        """Return a time zone's place: "New York", "Knox (Indiana)"."""
         if base_language(self.code) == SOURCE_LANGUAGE:
             return zone_label(name)
         from babel.dates import get_timezone_location
@@ -146,7 +146,7 @@ class SubscriberLanguage:
         return get_timezone_location(name, locale=self._locale, return_city=True)
 
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
-        """Join words: "a", "a and b", "a, b, and c"; with `more` that aren't listed, "a, b, and 4 more"."""
+        """Join words: "a", "a and b", "a, b, and c"; with `more` unlisted ones, "a, b, and 4 more"."""
         parts = list(words)
         if more:
             parts.append(self.ngettext("%(num)s more", "%(num)s more", more))
@@ -183,7 +183,7 @@ class SubscriberLanguage:
         return self.pgettext("CLDR pattern of an hour", "h 'p.m.'")
 
     def _common_zone_name(self, name: str) -> str:
-        """Name one of the zones that readers call by two letters, all year round."""
+        """Return the short name of a common zone, such as "ET", which people use all year."""
         names = {
             "ET": self.pgettext("time zone", "ET"),
             "CT": self.pgettext("time zone", "CT"),

@@ -1,1 +1,1 @@
-"""The pages: archive for readers, desk for editors; `app` is the only wiring."""
+"""The web pages: the archive for subscribers, the desk for editors, and admin pages. `app` connects everything."""

@@ -1,4 +1,4 @@
-"""Who did something, as colleagues see them."""
+"""Names of actors as their colleagues see them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Name who acted: a member as colleagues see them, a terminal by its user, the timetable."""
+    """Return an actor's name: a staff member's display name, a terminal's user, or the schedule."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -17,12 +17,12 @@ def name_actor(actor: str, names: Mapping[str, str]) -> str:
 
 
 def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
-    """Return an edit with its actor as colleagues see them."""
+    """Return an edit with its author's name."""
     return replace(edit, actor=name_actor(edit.actor, names))
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose edits, those of the shelf too, say who made them as colleagues see them."""
+    """Return an arrangement whose edits, including those of shelved stories, have their authors' names."""
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
     outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

@@ -1,4 +1,4 @@
-"""Build the application that serves all pages from an opened installation; everything is wired here."""
+"""The application factory: creates the Flask application that serves all pages of an open installation."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -60,27 +60,28 @@ from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa
 from subscribers.pages.context import ERROR_TEXTS, HONEYPOT_FIELD, OTHER_ERROR_ADVICE, page_context, subscriber_pages
 from subscribers.pages.signup import signup_pages
 
-CSRF_SECONDS = 12 * 3600  # a review page may stand open over a working day
+CSRF_SECONDS = 12 * 3600  # a review page may stay open for a working day
 MAX_FORM_BYTES = 64 * 1024
 _page_code_cache = TemplateCodeCache()
 log = get_logger("digest.web")
 
 
 def now_utc() -> datetime:
-    """Give the time now, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def create_app(installation: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
-    """Put the pages together.
+    """Create the application.
 
     Raises:
         InstallationError: the installation has no keys.
-        ValueError: a route has no rule that says who may open it.
+        ValueError: a route has no access rule.
     """
     settings = installation.settings
     app = RedactingFlask("digest.web", static_folder=None)
-    # Whatever FLASK_DEBUG says: a traceback isn't for the world. (`app.debug` would create the Jinja environment before it's set up.)
+    # Whatever FLASK_DEBUG says: tracebacks must not be public. (`app.debug` would create the Jinja environment before
+    # it's set up.)
     app.config["DEBUG"] = False
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
@@ -90,7 +91,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _set_up_templates(app, settings, scripts)
     follow_settings = _make_settings_follower(app, installation, clock)
     follow_settings()
-    if settings.metrics_token:  # else nobody can read them
+    if settings.metrics_token:  # otherwise, no one can read them
         app.before_request(_note_start)
         app.after_request(_observe_duration)
     app.before_request(follow_settings)
@@ -102,7 +103,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
         *(breaking_news_pages, sending_pages, story_pages),
     ):
         app.register_blueprint(blueprint)
-    # No cookie, so nothing to forge with (see subscribers.pages.context and .signup); a signature guards the webhooks.
+    # These pages have no cookies that could be abused (see subscribers.pages.context and .signup). Webhooks are signed.
     for blueprint in (subscriber_pages, signup_pages, webhook_pages):
         app.register_blueprint(blueprint)
         csrf.exempt(blueprint)
@@ -111,7 +112,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.register_error_handler(TemplateMistakeError, _template_mistake_page)
     app.register_error_handler(ConfirmationRequiredError, redirect_to_confirm_identity)
     app.after_request(add_default_headers)
-    # These run in reverse order: what the staff's pages carry is set first.
+    # These run in reverse order: headers for staff pages are set first.
     app.after_request(keep_staff_pages_private)
     app.after_request(log_response)
     prefix = urlsplit(settings.link_base).path.rstrip("/")
@@ -139,7 +140,7 @@ def _configure_app(app: Flask, installation: Installation) -> None:
     cookies = CookieScope.from_settings(installation.settings)
     app.config.update(
         SECRET_KEY=installation.keys.current("session").secret,
-        # Flask's session holds the form token alone; who is signed in stands in a row (digest.app.accounts).
+        # Flask's session only contains the form token; signed-in sessions are rows (digest.app.accounts).
         SESSION_COOKIE_NAME=cookies.form,
         SESSION_COOKIE_PATH=cookies.path,
         SESSION_COOKIE_HTTPONLY=True,
@@ -154,7 +155,7 @@ def _configure_app(app: Flask, installation: Installation) -> None:
 def _make_settings_follower(
     app: Flask, installation: Installation, clock: Callable[[], datetime]
 ) -> Callable[[], None]:
-    """Return what builds anew what readers' pages are handed when the settings have changed."""
+    """Return a function that rebuilds the context of subscriber pages when the settings have changed."""
     built_from: Settings | None = None
 
     def follow_settings() -> None:
@@ -175,7 +176,7 @@ def _make_settings_follower(
 
 
 def _change_styles(app: Flask, settings: Settings) -> None:
-    """Load the style sheets with another look; pages that are open go on asking for those that they name."""
+    """Reload the style sheets after a branding change. Open pages can still load the earlier ones."""
     context: WebContext = app.extensions["digest"]
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
@@ -185,7 +186,7 @@ def _change_styles(app: Flask, settings: Settings) -> None:
 
 
 class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
-    """Flask's environment, where some templates are the operator's own."""
+    """Flask's template environment with custom templates."""
 
 
 def _publication_mark() -> Markup:
@@ -200,7 +201,7 @@ def _header_image() -> Markup:
 
 
 def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
-    """Bind a filter to the zone that the publication has when a page is written."""
+    """Bind a filter to the publication's time zone at the time of rendering."""
 
     def write_moment(moment: datetime) -> str:
         return moment_filter(moment, zone=page_context.site.zone)
@@ -209,7 +210,7 @@ def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
 
 
 def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> None:
-    """Have Flask read our templates, as strictly as everywhere else."""
+    """Configure Flask's template environment, with the same strictness as everywhere else."""
     app.jinja_options = {
         "bytecode_cache": _page_code_cache,
         "undefined": StrictUndefined,
@@ -237,7 +238,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.filters["mark_words"] = mark_words
     env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
-    env.globals["base_url"] = settings.link_base  # without a slash at its end
+    env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"
     env.globals["publication_mark"] = _publication_mark
@@ -254,7 +255,7 @@ _EXPIRED_FORM_TEXT = (
 
 
 def _error_page(error: HTTPException) -> Response:
-    """Show what went wrong and what to do, to readers and at the desk each in their own dress."""
+    """Render an error page with what happened and what to do, for subscribers or the desk."""
     status, at_desk = error.code or 500, _is_at_desk()
     title, advice = _describe_error(error, status, at_desk=at_desk)
     response = _error_response(status, title, advice, at_desk=at_desk)
@@ -269,7 +270,7 @@ def _is_at_desk() -> bool:
 
 
 def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tuple[str, str]:
-    """Return the title of an error's page and what to do; staff are told more than readers."""
+    """Return the title and advice of an error page. Staff get more details than subscribers."""
     if isinstance(error, CSRFError):
         return _EXPIRED_FORM_TEXT
     title, advice = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
@@ -289,7 +290,10 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 
 
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
-    """Name the file and the line of a mistake in an own template to the staff and in the log; readers learn that it is ours."""
+    """Report a mistake in a custom template, with file and line, to the staff and the log.
+
+    Subscribers only read that something went wrong on our end.
+    """
     log.error("a template of your own has a mistake", mistake=str(error))
     at_desk = _is_at_desk()
     title, advice = ("A custom template has an error", str(error)) if at_desk else ERROR_TEXTS[500]
@@ -301,7 +305,7 @@ def _error_response(status: int, title: str, advice: str, *, at_desk: bool) -> R
         title, advice = page_context.language.translate_text(title), page_context.language.translate_text(advice)
     try:
         page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=advice)
-    except TemplateMistakeError:  # in the page for errors, or the layout round it
+    except TemplateMistakeError:  # in the error page or its layout
         return Response(f"{title}\n\n{advice}\n", status, mimetype="text/plain")
     return Response(page, status, mimetype="text/html")
 
@@ -313,7 +317,7 @@ def _error_template(*, at_desk: bool) -> str:
 
 
 class _PathPrefixMiddleware:
-    """Serve below a path, for a base URL such as https://example.org/news, stripped by the proxy or not."""
+    """Middleware that serves pages below a base URL's path, whether the proxy strips it or not."""
 
     def __init__(self, app: WSGIApplication, prefix: str) -> None:
         self._app, self._prefix = app, prefix

@@ -1,22 +1,22 @@
-"""Line and bar charts as values that `templates/web/desk/chart.html` writes as SVG: where each tick, bar, and label is.
+"""Line and bar charts as positions of ticks, bars, and labels, from which `templates/web/desk/chart.html` writes SVG.
 
-Lengths are in the drawing's own units; a page's style sheet colors and scales it.
+Lengths are in the drawing's own units. The page's style sheet colors and scales it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-_LETTER_WIDTH = 7.0  # at most, of a digit in the charts' 13 px sans serif
+_LETTER_WIDTH = 7.0  # of a digit, at most, in the charts' 13 px sans serif
 _MARGIN = 8.0
-_TOP_SPACE = 20.0  # for the words above a limit at the top
+_TOP_SPACE = 20.0  # for the label of a limit at the top
 _LABEL_SPACE = 26.0  # below the axis
-_END_SPACE = 64.0  # to the right of a line, for its last number
-_BAR_SHARE = 0.8  # of the room between two bars
+_END_SPACE = 64.0  # right of a line, for its last number
+_BAR_SHARE = 0.8  # share of the space between two bars
 
 
 @dataclass(frozen=True, slots=True)
 class ChartLabel:
-    """Words in a chart, and the point that they belong to."""
+    """A label in a chart, and its position."""
 
     x: float
     y: float
@@ -25,7 +25,7 @@ class ChartLabel:
 
 @dataclass(frozen=True, slots=True)
 class ChartBar:
-    """One bar: its upper left corner, width, and height."""
+    """One bar: its top left corner, width, and height."""
 
     x: float
     y: float
@@ -35,7 +35,7 @@ class ChartBar:
 
 @dataclass(frozen=True, slots=True)
 class LimitLine:
-    """A number that shouldn't be reached, and the words on its line."""
+    """A limit that shouldn't be reached, and the label of its line."""
 
     value: float
     words: str
@@ -43,7 +43,7 @@ class LimitLine:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of one series. `sentence` says in words what it shows; `left` to `right` is the width of its ticks' lines."""
+    """A chart of one series. `sentence` describes it; tick lines go from `left` to `right`."""
 
     sentence: str
     width: float
@@ -74,7 +74,7 @@ class _Plot:
         return round(self.left + (self.right - self.left) * (place + 0.5) / max(self.count, 1), 1)
 
     def y(self, value: float) -> float:
-        """Return the height of a value."""
+        """Return the vertical position of a value."""
         return round(self.bottom - (self.bottom - self.top) * value / self.highest, 1)
 
 
@@ -88,9 +88,9 @@ def draw_line_chart(
     min_step: float = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as a line from 0 up, with its last number beside its end, and a dashed limit.
+    """Draw values as a line above 0, with the last number at its end, and a dashed limit.
 
-    `write` writes a number; a value of None is a gap, and an empty label is left out.
+    `write` formats a number. A value of None is a gap, and an empty label is left out.
     """
     known_values = [value for value in values if value is not None]
     plot, chart = _lay_out(sentence, labels, known_values, write, limit, min_step, size, _END_SPACE)
@@ -111,7 +111,7 @@ def draw_bar_chart(
     columns: int = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as bars from 0 up, as `draw_line_chart` draws a line; `columns` is the least number that there is room for."""
+    """Draw values as bars above 0, like `draw_line_chart`. There's room for at least `columns` bars."""
     plot, chart = _lay_out(sentence, labels, values, write, limit, min_step, size, _MARGIN, columns)
     width = round(_BAR_SHARE * (plot.right - plot.left) / max(plot.count, 1), 1)
     bars = (
@@ -122,7 +122,7 @@ def draw_bar_chart(
 
 
 def list_axis_ticks(top: float, min_step: float = 0) -> list[float]:
-    """Return the round numbers of an axis that begins at 0 and reaches `top`, in at most four steps of at least `min_step`."""
+    """Return the round numbers of an axis from 0 to at least `top`, in at most four steps of at least `min_step`."""
     if top <= 0:
         return [0.0, 1.0]
     sizes = (size * 10.0**power for power in range(-6, 12) for size in (1, 2, 2.5, 5))

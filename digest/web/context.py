@@ -1,4 +1,4 @@
-"""What every page is handed: the installation, a clock and the style sheets, put together once by `app`."""
+"""The shared context of all pages: the installation, a clock, and the style sheets, created once by `app`."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ STYLE_SHEET_FILES = {
     "desk": ("base.css", "desk.css", "edit.css", "views.css", "admin.css"),
     "inbox": ("base.css", "inbox.css"),
 }
-# A line of its own that is for whoever reads the source: a browser is sent none.
+# Lines that only contain a comment are for readers of the source and aren't sent to browsers.
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
     "desk": ("desk.js", "preview.js", "search.js"),
@@ -38,13 +38,13 @@ SCRIPT_FILES = {
 
 
 def strip_comment_lines(script: str) -> str:
-    """Leave out the lines of a script that are comments alone."""
+    """Return a script without the lines that only contain a comment."""
     return _COMMENT_LINE.sub("", script)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicFiles:
-    """Style sheets or scripts by their public names, which hold the hash of the text: `reader-1f2e3d4c.css`."""
+    """Style sheets or scripts by public name, which contains the hash of the text: `reader-1f2e3d4c.css`."""
 
     public_names: Mapping[str, str]
     text_by_name: Mapping[str, str]
@@ -56,10 +56,10 @@ class PublicFiles:
         files_by_name: Mapping[str, Sequence[str]],
         finish: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
     ) -> "PublicFiles":
-        """Put the texts together from the templates, the operator's own first; `finish` changes some, by name."""
+        """Assemble the texts from the templates, preferring custom ones. `finish` transforms some, by name."""
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
-        nothing = Environment(autoescape=True)  # a loader asks for one, and does not use it
+        nothing = Environment(autoescape=True)  # loaders require one but don't use it
         for name, files in files_by_name.items():
             text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
             text = finish[name](text) if name in finish else text
@@ -71,13 +71,13 @@ class PublicFiles:
         return cls(names, texts)
 
     def text(self, name: str) -> str | None:
-        """Give a text by its public name, None for an unknown one."""
+        """Return a text by its public name, or None."""
         return self.text_by_name.get(name)
 
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """What the pages of one process share. It lives as long as the application."""
+    """The shared context of one process's pages, for the lifetime of the application."""
 
     installation: Installation
     clock: Callable[[], datetime]
@@ -95,17 +95,17 @@ class WebContext:
 
     @property
     def settings(self) -> Settings:
-        """The settings of the installation."""
+        """The installation's settings."""
         return self.installation.settings
 
     @property
     def database(self) -> Database:
-        """The database of the installation."""
+        """The installation's database."""
         return self.installation.database
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's zone, in which every day and hour on a page is meant."""
+        """The publication's time zone, which applies to all dates and times on pages."""
         return self.settings.file.publication.zone
 
 

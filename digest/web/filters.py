@@ -1,6 +1,6 @@
-"""How pages write days, hours, numbers, and names, and what readers' pages wear: the publisher's logo and colors.
+"""Template filters for dates, times, numbers, and names, and the branding of subscriber pages.
 
-The staff's pages are in English, and readers' in the publication's language. Moments are absolute, in its zone.
+Staff pages are in English, and subscriber pages in the publication's language. Moments are shown in its time zone.
 """
 
 from collections.abc import Callable
@@ -37,77 +37,77 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def long_day(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Friday, November 20, 2026"."""
+    """Return a date as "Friday, November 20, 2026"."""
     return weekday_date(moment.astimezone(zone))
 
 
 def date_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "November 20, 2026"."""
+    """Return a date as "November 20, 2026"."""
     return full_date(moment.astimezone(zone))
 
 
 def month_day_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "November 20"."""
+    """Return a date as "November 20"."""
     return month_day(moment.astimezone(zone))
 
 
 def weekday_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Friday, November 20"."""
+    """Return a date as "Friday, November 20"."""
     return weekday_month_day(moment.astimezone(zone))
 
 
 def month_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "November 2026"."""
+    """Return a date as "November 2026"."""
     return f"{moment.astimezone(zone):%B %Y}"
 
 
 def short_day(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Nov 20, 2026"."""
+    """Return a date as "Nov 20, 2026"."""
     local = moment.astimezone(zone)
     return f"{short_month_day(local)}, {local.year}"
 
 
 def hour_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "6 a.m."."""
+    """Return a time as "6 a.m."."""
     return clock_hour(moment.astimezone(zone))
 
 
 def clock_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "6:00 a.m."."""
+    """Return a time as "6:00 a.m."."""
     return clock_time(moment.astimezone(zone))
 
 
 def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "6 a.m. ET"."""
+    """Return a time as "6 a.m. ET"."""
     return hour_in_zone(moment.astimezone(zone))
 
 
 def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
-    """Write "Friday, November 20, 6 a.m. ET"."""
+    """Return a moment as "Friday, November 20, 6 a.m. ET"."""
     local = moment.astimezone(zone)
     return f"{local:%A}, {month_day(local)}, {hour_with_zone(moment, zone)}"
 
 
 def short_moment(moment: datetime, zone: ZoneInfo, *, now: datetime | None = None) -> str:
-    """Write "Nov 20, 6:00 a.m." for tables that name their zone once; "Nov 20, 2025, 6:00 a.m." where `now` is another year's."""
+    """Return "Nov 20, 6:00 a.m.", with the year if it isn't that of `now`. For tables that give their zone once."""
     local = moment.astimezone(zone)
     day = short_month_day(local) if now is None else day_without_current_year(local.date(), now.astimezone(zone).date())
     return f"{day}, {clock_time(local)}"
 
 
 def recent_moment(moment: datetime, zone: ZoneInfo, *, now: datetime) -> str:
-    """Write "6:00 a.m." of a moment of today, else as `short_moment` does."""
+    """Return "6:00 a.m." for a moment today, or else the same as `short_moment`."""
     is_today = moment.astimezone(zone).date() == now.astimezone(zone).date()
     return clock_time(moment.astimezone(zone)) if is_today else short_moment(moment, zone, now=now)
 
 
 def day_without_current_year(day: date, today: date) -> str:
-    """Write "Nov 20", or "Nov 20, 2025" where today is of another year."""
+    """Return "Nov 20", or "Nov 20, 2025" if the year isn't the current one."""
     return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
 
 
 def parse_recorded_moment(text: str) -> datetime | None:
-    """Read a moment as a record has it (ISO 8601); None if the record is damaged and it can't be read."""
+    """Parse a recorded moment (ISO 8601); return None if it's damaged."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -115,50 +115,50 @@ def parse_recorded_moment(text: str) -> datetime | None:
 
 
 def refusal_sentence(refusal: object) -> str:
-    """Write a refusal as a sentence: many are written to follow a word, as a command says them. The name of a setting stays as it is."""
+    """Return a refusal as a sentence, because many messages begin in lower case. Names of settings aren't changed."""
     text = str(refusal)
     return sentence(text) if text.split(" ", 1)[0].replace("'", "").isalpha() else text
 
 
 def as_sentence(text: str) -> str:
-    """Write words as `sentence` does; markup stays markup."""
+    """Return text as `sentence` does. Markup stays markup."""
     return type(text)(sentence(text))
 
 
 def state_name(state: str) -> str:
-    """Return the name of an edition's state on pages."""
+    """Return the name of an edition's state for pages."""
     return {"held": "incomplete", "cancelled": "canceled"}.get(state, str(state))
 
 
 def thousands(count: int) -> str:
-    """Write "12,408"."""
+    """Return a number as "12,408"."""
     return f"{count:,}"
 
 
 def kilobytes(octets: int) -> str:
-    """Write "54 KB", rounded up: a limit must not look kept when it is not."""
+    """Return a size as "54 KB", rounded up so that exceeding a limit is visible."""
     return f"{-(-octets // 1024)} KB"
 
 
 def url_without_scheme(url: str) -> str:
-    """Write an address as people say it: host and path, no scheme, no slash at the end."""
+    """Return a URL as host and path, without scheme and trailing slash."""
     return f"{site_name(url)}{urlsplit(url).path}".rstrip("/")
 
 
 def word_mark(name: str) -> Markup:
-    """Set the name as a word mark: its first dot, if it has one, in the signal colour."""
+    """Return the name as a word mark, with its first dot, if any, in the accent color."""
     before, dot, after = name.partition(".")
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
 def format_block_dates(block: LabeledBlock) -> str:
-    """Write from when to when a labelled block runs: "from Dec 20, 2026 to Jan 3, 2027"."""
+    """Return the period of a labeled block: "from Dec 20, 2026 to Jan 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
     return " ".join(f"{word} {short_month_day(day)}, {day.year}" for word, day in parts if day)
 
 
 def groups_of_four(text: str) -> str:
-    """Write "abcd efgh ij": for somebody who types it."""
+    """Return text as "abcd efgh ij", which is easier to type."""
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
@@ -195,14 +195,14 @@ PLAIN_FILTERS = (
 )
 
 
-# Those of readers' pages write in the publication's language.
+# Filters for subscriber pages use the publication's language.
 SUBSCRIBER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_month_day", "month_year", "hour_in_zone")
 
 
 def install_subscriber_filters(
     environment: Environment, find_language: Callable[[], SubscriberLanguage], find_zone: Callable[[], ZoneInfo]
 ) -> None:
-    """Give templates the forms of `SubscriberLanguage`, in the language and the zone that are found when a page is written."""
+    """Add filters that use the language and time zone found when a page is rendered."""
 
     def write_moment(form: str) -> Callable[[datetime], str]:
         return lambda moment: str(getattr(find_language(), form)(moment.astimezone(find_zone())))
@@ -218,12 +218,12 @@ def install_subscriber_filters(
 
 
 def make_link_start_tag(url: str) -> Markup:
-    """Return the tag that opens a link, as the value of a message; `link_end` closes it."""
+    """Return a link's start tag, as a value for a message; `link_end` closes it."""
     return Markup('<a href="{}">').format(url)
 
 
 def apply_branding(css: str, branding: BrandingSettings) -> str:
-    """Return the style sheet of readers' pages with the publisher's colors, fonts, and shapes."""
+    """Return the style sheet of subscriber pages with the publisher's colors, fonts, and shapes."""
     if branding.is_always_dark:
         css = css.replace("@media (prefers-color-scheme: dark)", "@media screen", 1)
         css = css.replace("color-scheme: light dark", "color-scheme: dark", 1)
@@ -231,12 +231,12 @@ def apply_branding(css: str, branding: BrandingSettings) -> str:
 
 
 def write_branding_styles(branding: BrandingSettings) -> str:
-    """Return a style sheet that follows base.css and reader.css; empty where the look is the one that they have."""
+    """Return a style sheet to follow base.css and reader.css; empty for the default branding."""
     if branding == BrandingSettings():
         return ""
     news = "var(--serif)" if branding.headings == "serif" else branding.heading_font
     bar = "var(--link)" if branding.bar_colour == "accent" else "var(--ink)"
-    # On paper from a printer, public.css has the colors.
+    # When printed, public.css sets the colors.
     return (
         f":root {{ --sans: {branding.text_font}; --news: {news}; --bar: {branding.bar}px; --bar-colour: {bar}; "
         f"--button: {branding.button_radius}px; --corner: {branding.panel_radius}px; }}\n"
@@ -250,7 +250,7 @@ def _write_palette(palette: Palette) -> str:
 
 
 def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:
-    """Return what stands on top of readers' pages: the logo, by the scheme of the screen, or the name as a word mark."""
+    """Return the header of subscriber pages: the logo for the color scheme, or the name as a word mark."""
     if logo is None:
         return word_mark(name)
     return Markup(
@@ -260,7 +260,7 @@ def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path:
 
 
 def write_header_image(header: HeaderImage | None, media_path: str) -> Markup:
-    """Return the image above the masthead of readers' pages; empty where there's none."""
+    """Return the image above the masthead of subscriber pages, or empty markup."""
     if header is None:
         return Markup("")
     return Markup('<img class="header" src="{}{}" width="{}" height="{}" alt="">').format(

@@ -1,7 +1,7 @@
-"""The forms and queries of staff pages, read by models as on all pages (`subscribers.pages.forms`).
+"""Forms and queries of staff pages, parsed with models as on all pages (`subscribers.pages.forms`).
 
-A page declares a `FormOrQueryModel` model and calls `read_form`. Its template shows a `FormError` with the macros of
-`web/forms.html`: `refused` above the form, `input` (or `marks` and `problem`) at each field.
+A page declares a `FormOrQueryModel` and calls `read_form`. Its template shows a `FormError` with the macros in
+`web/forms.html`: `refused` above the form, and `input` (or `marks` and `problem`) at each field.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class FormOrQueryModel(FormModel):
-    """The fields of a form or a query. Unknown fields are ignored, and so are spaces around a value."""
+    """Base class of forms and queries. Unknown fields and spaces around values are ignored."""
 
     model_config = ConfigDict(str_strip_whitespace=True, validate_default=True)
 
@@ -32,16 +32,16 @@ Fields = TypeVar("Fields", bound=FormOrQueryModel)
 
 
 def read_form(model: type[Fields], values: MultiDict[str, str] | None = None) -> Fields:
-    """Return the fields of the posted form, or of `values`.
+    """Parse the submitted form, or `values`.
 
     Raises:
-        FormError: a field is missing or has a value that can't be taken.
+        FormError: a field is missing or invalid.
     """
     return forms.read_form(model, request.form if values is None else values, describe_value_error)
 
 
 def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -> Fields:
-    """Return the fields of the URL's query, or of `values`; a field that can't be read gets its default."""
+    """Parse the URL's query, or `values`. Invalid fields get their default."""
     given_values = forms.pick_values(model, request.args if values is None else values)
     try:
         return model.model_validate(given_values)
@@ -51,7 +51,7 @@ def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -
 
 
 def make_field_validator(read: Callable[[str], str]) -> AfterValidator:
-    """Check a field with a function that raises a `RefusalError`: its text is then the field's problem."""
+    """Return a validator from a function that raises a `RefusalError`, whose text becomes the field's problem."""
 
     def check(text: str) -> str:
         try:
@@ -72,12 +72,12 @@ def _strip_commas(value: object) -> object:
     return value.replace(",", "") if isinstance(value, str) else value
 
 
-Reason = Annotated[str, make_field_validator(read_reason)]  # for the audit log: in one line, without an address
+Reason = Annotated[str, make_field_validator(read_reason)]  # for the audit log: a single line without addresses
 Day = Annotated[date, AfterValidator(_check_day)]  # such as 2026-06-16
 Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is 1000
 
 
 class ReasonForm(FormOrQueryModel):
-    """A form that asks why."""
+    """A form with a reason."""
 
     reason: Reason = ""

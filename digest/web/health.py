@@ -1,4 +1,4 @@
-"""For machines that watch this one: is the process alive, can it do its work, and what are its numbers?"""
+"""Monitoring endpoints: liveness, readiness, and metrics."""
 
 import hmac
 
@@ -15,9 +15,9 @@ health_pages = Blueprint("health", __name__)
 
 @health_pages.get("/healthz")
 def report_liveness() -> Response:
-    """Say that the process answers; it looks at nothing else, so that a slow disk causes no restart.
+    """Report that the process responds. Nothing else is checked, so that a slow disk doesn't cause restarts.
 
-    `digest doctor --online` compares the number of proxies that named a client with the settings.
+    `digest doctor --online` compares the number of proxies in the request with the settings.
     """
     response = _plain_response("alive")
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
@@ -27,14 +27,14 @@ def report_liveness() -> Response:
 
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
-    """Say whether the database answers and its schema is the one that this version knows."""
+    """Report whether the database responds and its schema is this version's."""
     problem = find_readiness_problem(web_context().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 
 @health_pages.get("/metrics")
 def report_metrics() -> ResponseReturnValue:
-    """Return the metrics to a request that carries the token, wherever it comes from."""
+    """Return the metrics if the request has the token, wherever it comes from."""
     context = web_context()
     if not _has_metrics_token():
         refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)
@@ -47,7 +47,10 @@ def report_metrics() -> ResponseReturnValue:
 
 
 def _has_metrics_token() -> bool:
-    """Tell whether the request carries the token. Loopback isn't proof: a bare proxy on this machine sends from there too."""
+    """Return whether the request has the token.
+
+    Loopback proves nothing, because a local proxy sends from there, too.
+    """
     token = web_context().settings.metrics_token
     scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
     if token is None or scheme.lower() != "bearer":

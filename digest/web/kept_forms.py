@@ -1,4 +1,4 @@
-"""Forms that wait while someone signs in again: in memory alone, and no longer than a sign-in counts as recent."""
+"""Forms kept while someone signs in again: only in memory, and no longer than a sign-in counts as recent."""
 
 import re
 import threading
@@ -12,19 +12,19 @@ from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 
 TOKEN_FIELD = "csrf_token"  # noqa: S105 - the field's name
 _SECRET_FIELD = "passphrase"  # noqa: S105 - the field's name
-_SECRET_WORDS = ("passphrase", "password", "secret", "token", "code")  # in the names of fields
-# What pages fill in for themselves, and nobody sees there.
+_SECRET_WORDS = ("passphrase", "password", "secret", "token", "code")  # in names of fields
+# Fields that pages fill in themselves, invisibly.
 _HIDDEN_FIELDS = frozenset(
     {"asks", "back", "field", "fingerprint", "mark", "release", "seen", "seq", "supersedes", "view"}
 )
-_HIDDEN_PREFIX = "was-"  # of values as they were
+_HIDDEN_PREFIX = "was-"  # of earlier values
 
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """A form as it was submitted: its fields without the token, its URL below the base URL, and the page that it's on (`back`).
+    """A submitted form: its fields without the token, its URL below the base URL, and its page (`back`).
 
-    `action` is what it does, in words, such as "Find subscriber".
+    `action` describes it, such as "Find subscriber".
     """
 
     path: str
@@ -35,25 +35,25 @@ class KeptForm:
 
     @property
     def visible_fields(self) -> tuple[tuple[str, str], ...]:
-        """The label and text of each field that's filled in, without secrets and those that pages fill in for themselves."""
+        """The label and text of each filled-in field, without secrets and hidden ones."""
         return tuple((_write_label(name), text) for name, text in self.fields if text.strip() and _is_visible(name))
 
 
 class KeptForms:
-    """The forms of one process, the last one of each sign-in. It lives as long as the application."""
+    """The kept forms of one process, one per sign-in, for the lifetime of the application."""
 
     def __init__(self) -> None:
         self._forms: dict[str, KeptForm] = {}
         self._lock = threading.Lock()
 
     def keep(self, sign_in: str, form: KeptForm) -> None:
-        """Keep a form instead of an earlier one of the same sign-in, and drop old ones."""
+        """Keep a form, replacing an earlier one of the same sign-in, and drop expired ones."""
         with self._lock:
             self._drop_old(form.kept_at)
             self._forms[sign_in] = form
 
     def find(self, sign_in: str, *, now: datetime) -> KeptForm | None:
-        """Find the form of a sign-in, None if there's none, and drop old ones."""
+        """Drop expired forms; return the form of a sign-in, or None."""
         with self._lock:
             self._drop_old(now)
             return self._forms.get(sign_in)
@@ -75,7 +75,7 @@ def _is_visible(name: str) -> bool:
 
 
 def _write_label(name: str) -> str:
-    """Write the name of a field or route in words: "paused_until" is "Paused until"."""
+    """Return a field's or route's name as a label: "paused_until" becomes "Paused until"."""
     return re.sub("[-_]+", " ", name).strip().capitalize()
 
 
@@ -84,7 +84,7 @@ def _is_old(form: KeptForm, now: datetime) -> bool:
 
 
 def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
-    """Read a form that can be submitted again later; None if it has a file or a secret, or comes from another site."""
+    """Return a form to be resubmitted later, or None if it has a file or a secret or is from another site."""
     if request.files or _SECRET_FIELD in request.form:
         return None
     try:
@@ -98,5 +98,5 @@ def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | 
 
 
 def get_target(request: Request) -> str:
-    """Return where a form was submitted, with its query, below the base URL."""
+    """Return the path a form was submitted to, with its query, below the base URL."""
     return request.full_path.rstrip("?")

@@ -1,4 +1,4 @@
-"""Routes that are quick to add, and take no number that a row cannot have."""
+"""URL routing: routes that are quick to add, and row numbers limited to what the database can store."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -8,16 +8,16 @@ from werkzeug.datastructures import ImmutableDict
 from werkzeug.routing import IntegerConverter, Map, Rule
 
 AddressBuilder = Callable[..., tuple[str, str]]
-MAX_ROW_NUMBER = 2**31 - 1  # what a key's column holds on PostgreSQL
-# Python 3.11 fails where two threads make syntax trees at the same time, as the compiling does.
+MAX_ROW_NUMBER = 2**31 - 1  # the maximum of a key column on PostgreSQL
+# Python 3.11 fails if two threads create syntax trees at the same time, which compiling does.
 _compiling = Lock()
 
 
 class LazyRule(Rule):
-    """A route that compiles what writes its addresses when the first of them is written.
+    """A route that compiles its URL builder when its first URL is built.
 
-    Werkzeug compiles two functions a route as the route is added: four fifths of the time that `create_app()` takes,
-    for the few dozen routes that a process ever links to.
+    Werkzeug compiles two functions per route when it's added, which is four fifths of the time of `create_app()`,
+    although a process only ever builds URLs of a few dozen routes.
     """
 
     def _compile_builder(self, append_unknown: bool = True) -> AddressBuilder:  # noqa: FBT001, FBT002 - as Werkzeug has it
@@ -35,7 +35,7 @@ class LazyRule(Rule):
 
 
 class RowNumberConverter(IntegerConverter):
-    """Reads the number of a row out of an address; one that is larger than any has no page."""
+    """Converter for row numbers in URLs. Numbers that are too large have no page."""
 
     def __init__(
         self,
@@ -49,6 +49,6 @@ class RowNumberConverter(IntegerConverter):
 
 
 class RowNumberUrlMap(Map):
-    """Routes whose whole numbers are those of rows: a database refuses to look for what its columns cannot hold."""
+    """A URL map whose integers are row numbers, because databases reject queries for values too large for a column."""
 
     default_converters = ImmutableDict({**Map.default_converters, "int": RowNumberConverter})

@@ -1,4 +1,4 @@
-"""What every answer carries, and what a log line may say."""
+"""Security headers of all responses, and the content of log lines."""
 
 import traceback
 from types import TracebackType
@@ -14,15 +14,15 @@ log = get_logger("digest.web")
 
 HSTS_SECONDS = 365 * 24 * 3600
 
-# Nothing but our own style sheet, pictures and forms; no script at all, from anywhere. Where none runs, `connect-src` permits
-# nothing; Lighthouse reads robots.txt through the page, and takes it for missing without.
+# Only our own style sheet, images, and forms, and no scripts at all. Without scripts, `connect-src` has no effect, except
+# that Lighthouse fetches robots.txt through the page and would report it missing.
 STRICT_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-# The desk frames its own previews, and runs scripts of ours alone, from files: none that stands in a page.
+# The desk frames its own previews, and only runs our own scripts from files, never inline ones.
 DESK_POLICY = STRICT_POLICY + "; frame-src 'self'; script-src 'self'"
 
 
 class RedactingFlask(Flask):
-    """A Flask application whose error log holds neither addresses nor tokens."""
+    """A Flask application whose error log contains neither addresses nor tokens."""
 
     url_rule_class = LazyRule
     url_map_class = RowNumberUrlMap
@@ -30,8 +30,8 @@ class RedactingFlask(Flask):
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log where a request failed.
 
-        Flask would write the path, which may hold a reader's token, and the exception's text, which may
-        quote a row. The route's template, the type and the frames are enough to find the fault.
+        Flask would log the path, which may contain a subscriber's token, and the exception's text, which may quote a
+        row. The route, the type, and the frames are enough to find the fault.
         """
         kind, _, frames = exc_info
         frame_lines = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
@@ -39,18 +39,18 @@ class RedactingFlask(Flask):
 
 
 def route_pattern() -> str:
-    """Name the page that was asked for, without what a reader's own link holds."""
+    """Return the requested route, without the values in a subscriber's link."""
     return str(request.url_rule) if request.url_rule else "no such page"
 
 
 def log_response(response: Response) -> Response:
-    """Write one line an answer: no path, no network address, no user agent."""
+    """Write one log line per response, without path, IP address, or user agent."""
     log.info("page", method=request.method, route=route_pattern(), status=response.status_code)
     return response
 
 
 def add_default_headers(response: Response) -> Response:
-    """Give an answer the headers that no view has set for itself."""
+    """Add the headers that the view hasn't set."""
     headers = response.headers
     headers.setdefault("Content-Security-Policy", STRICT_POLICY)
     headers.setdefault("X-Frame-Options", "DENY")
@@ -69,16 +69,16 @@ def add_default_headers(response: Response) -> Response:
 
 
 def _without_request_host(response: Response) -> Response:
-    """Make a redirect to the host that the request named relative: anybody may have written that name."""
+    """Make a redirect to the request's host relative, because anyone can choose that name."""
     target = urlsplit(response.location or "")
     if target.netloc and target.netloc == request.host:
         response.location = target._replace(scheme="", netloc="").geturl()
-        response.set_data(b"")  # Werkzeug's page about the redirect names the host too
+        response.set_data(b"")  # Werkzeug's page about the redirect contains the host, too
     return response
 
 
 def mark_response_private(response: Response) -> Response:
-    """Mark an answer as one reader's, or the desk's: stored by nobody, found by no search."""
+    """Mark a response as private to a subscriber or the desk: it must not be stored or indexed."""
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response

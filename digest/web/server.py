@@ -1,8 +1,8 @@
-"""Serve the pages with waitress, until told to stop.
+"""The web server: serves the pages with waitress until it's stopped.
 
-Waitress reads requests in one thread and hands whole ones to workers, but it waits for an unfinished header as long
-as bytes trickle in, and stops accepting at its limit of connections. So a request has a deadline here, and one client
-may hold a share of the connections only.
+Waitress reads requests in one thread and passes complete ones to workers, but it waits for an incomplete header as long
+as bytes trickle in, and stops accepting at its limit of connections. So requests have a deadline here, and one client
+can only use a share of the connections.
 """
 
 import ipaddress
@@ -37,17 +37,17 @@ from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule
 from digest.web.context import WebContext
 
-MAX_BODY_BYTES = 2_000_000  # of a stranger: a provider's post (digest.web.hooks.pages); the pages take far less
+MAX_BODY_BYTES = 2_000_000  # without signing in: a provider's post (digest.web.hooks.pages); pages need far less
 MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
-SWITCH_SECONDS = 0.001  # that a busy thread goes on while another waits for the interpreter; five times that by default
+SWITCH_SECONDS = 0.001  # a busy thread's turn while another waits for the interpreter; the default is five times that
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a request may take to arrive, in seconds, and how many connections one client may hold.
+    """Limits on the seconds that a request takes to arrive, and on the connections of one client.
 
-    Behind a proxy every connection comes from the proxy, so `per_client` is None there.
+    Behind a proxy, every connection comes from the proxy, so `per_client` is None.
     """
 
     header_seconds: float = 15.0
@@ -57,7 +57,7 @@ class ConnectionLimits:
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Reads a request; a longer body than a stranger's only of whoever may bring a file there, before any of it is kept."""
+    """Parses a request. Large bodies are rejected early unless they're from staff who may upload a file there."""
 
     has_file = False
 
@@ -77,13 +77,13 @@ class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has n
             self._leave_body()
 
     def _leave_body(self) -> None:
-        """Have the pages answer, who refuse the form by its length, and close: what follows is no request."""
+        """Let the pages reject the form by its length, then close the connection, because the rest isn't a request."""
         self.body_rcv, self.content_length, self.expect_continue = None, 0, False
         self.headers["CONNECTION"] = "close"
 
 
 class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """A connection that knows since when it waits for a whole request."""
+    """A connection that knows how long it has waited for a complete request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -92,14 +92,14 @@ class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
 
     def received(self, data: bytes) -> bool:
         read = bool(super().received(data))
-        if self.request is None:  # a whole request came in
+        if self.request is None:  # a complete request has arrived
             self.waiting_since = time.monotonic()
         return read
 
     def is_overdue(self, now: float, limits: ConnectionLimits) -> bool:
-        """Say whether the request that is awaited took too long to arrive."""
+        """Return whether the expected request took too long to arrive."""
         if self.requests or self.total_outbufs_len:
-            self.waiting_since = now  # an answer is under way
+            self.waiting_since = now  # a response is being written
             return False
         has_header = self.request is not None and self.request.headers_finished
         if has_header and self.request.has_file:
@@ -120,7 +120,7 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
                 channel.will_close = True
 
     def set_socket_options(self, conn: socket.socket) -> None:
-        """Refuse a connection beyond its client's share; waitress takes an OSError here for a client that has gone."""
+        """Refuse a connection beyond its client's share. Waitress treats an OSError as a disconnected client."""
         if self.limits.per_client is not None:
             client = _client_network(conn.getpeername()[0])
             open_connections = sum(
@@ -133,13 +133,13 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
 
 
 def _client_network(address: str) -> str:
-    """Give the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 class PageServer:
-    """A server that has taken its port. `run` it, `start` it, or use it as a context manager."""
+    """A server bound to its port. `run` it, `start` it, or use it as a context manager."""
 
     def __init__(self, app: Flask, host: str, port: int, limits: ConnectionLimits) -> None:
         redact_waitress_log()
@@ -165,27 +165,27 @@ class PageServer:
         self._thread: threading.Thread | None = None
 
     def run(self) -> None:
-        """Serve in this thread until `stop` is called in another, or the process is interrupted.
+        """Serve in this thread until another calls `stop`, or the process is interrupted.
 
-        A page takes the interpreter a dozen times, after each wait for the network or the database. Beside threads that read long
-        documents or send, it would wait five milliseconds for each of them each time.
+        A page needs the interpreter a dozen times, after each wait for the network or the database. Next to threads
+        that parse long documents or send, it would wait five milliseconds for each of them each time.
         """
         sys.setswitchinterval(SWITCH_SECONDS)
         try:
             while not self._stop_requested.is_set():
                 wasyncore.loop(timeout=1, count=1, map=self._socket_map, use_poll=True)
         finally:
-            self._server.task_dispatcher.shutdown()  # lets the running answers end
-            wasyncore.loop(timeout=0.02, count=5, map=self._socket_map)  # and hands over what they wrote
+            self._server.task_dispatcher.shutdown()  # lets running requests finish
+            wasyncore.loop(timeout=0.02, count=5, map=self._socket_map)  # and sends their responses
             wasyncore.close_all(self._socket_map)
 
     def start(self) -> None:
-        """Serve in a thread of its own."""
+        """Serve in a separate thread."""
         self._thread = threading.Thread(target=self.run, name="pages", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the answers that are being written end, then give the port back. Stopping twice is fine."""
+        """Let running requests finish, then release the port. Idempotent."""
         if not self._stop_requested.is_set():
             self._stop_requested.set()
             self._server.pull_trigger()
@@ -204,18 +204,18 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
     return Adjustments(
         threads=WORKER_THREADS,
         connection_limit=MAX_CONNECTIONS,
-        cleanup_interval=1,  # seconds between two looks for requests that are overdue
-        ident=None,  # no `Server` header: nobody needs to know
+        cleanup_interval=1,  # seconds between checks for overdue requests
+        ident=None,  # no `Server` header, which no one needs
         max_request_body_size=max_body_bytes,
-        clear_untrusted_proxy_headers=False,  # the desk looks at them to know that a proxy is there
+        clear_untrusted_proxy_headers=False,  # the desk uses them to detect a proxy
         log_socket_errors=False,
     )
 
 
 def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
-    """Return how many octets a post to a path may bring: 0 but for a member whom the route's rule lets bring a file there.
+    """Return the maximum size in bytes of an upload to a path: 0 except for staff who may upload a file there.
 
-    Without an answer of the database nobody is signed in.
+    Without a response from the database, no one counts as signed in.
     """
     context: WebContext = app.extensions["digest"]
     prefix = urlsplit(context.settings.link_base).path.rstrip("/")
@@ -242,13 +242,13 @@ def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:
-    """Take the port, and give the server that `run` or `start` sets going.
+    """Bind the port; return the server to `run` or `start`.
 
-    Without `limits`, one client may hold a share of the connections unless the application stands behind a proxy.
+    Without `limits`, one client may use a share of the connections unless the application is behind a proxy.
 
     Raises:
-        OSError: the port is taken, or the host is none of this machine's.
-        InstallationError: others than this machine could reach the pages, and the keys are the demo's.
+        OSError: the port is in use, or the host isn't this machine's.
+        InstallationError: other machines could reach the pages, and the keys are the demo's.
     """
     installation: Installation = app.extensions["digest"].installation
     behind_proxy = installation.settings.file.limits.proxies > 0
@@ -260,7 +260,7 @@ def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits 
 
 
 class _PathRedactingFilter(logging.Filter):
-    """Take the paths out of waitress's own lines: a reader's token may stand in them."""
+    """A filter that removes paths from waitress's own log lines, because they may contain a subscriber's token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = re.sub(r"(while serving ).*", r"\1a page", str(record.msg), flags=re.DOTALL)
@@ -268,7 +268,7 @@ class _PathRedactingFilter(logging.Filter):
 
 
 def redact_waitress_log() -> None:
-    """Keep readers' paths out of waitress's log; asking twice changes nothing."""
+    """Keep subscribers' paths out of waitress's log. Idempotent."""
     logger = logging.getLogger("waitress")
     if not any(isinstance(f, _PathRedactingFilter) for f in logger.filters):
         logger.addFilter(_PathRedactingFilter())

@@ -1,4 +1,4 @@
-"""How sources and editions stand: values that the desk's tables say in words (`web/desk/source_parts.html`)."""
+"""Statuses of sources and editions as values for the desk's tables (`web/desk/source_parts.html`)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from subscribers.phrases import count_with_noun
 
-# How a source stands, with the tone of its color; those that need somebody come first.
+# The tones of the sources' statuses. Those that need attention come first.
 _TONES = {"refusing": "bad", "gone": "bad", "failing for a week": "bad", "failing": "warn", "good": "ok"}
 _TONE_ORDER = ("bad", "warn", "ok", "quiet")
-PUNCTUALITY = timedelta(hours=1)  # after the send time, within which sending starts as planned
+PUNCTUALITY = timedelta(hours=1)  # delay after the send time within which sending counts as on time
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One source, and how it stands: off, paused, new, good, failing, failing for a week, refusing, or gone."""
+    """A source and its status: off, paused, new, good, failing, failing for a week, refusing, or gone."""
 
     source: Source
     status: str
@@ -31,12 +31,12 @@ class SourceRow:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it answers well, at another address than the settings name."""
+        """Whether it works, but at another URL than in the settings."""
         return self.status == SourceHealth.GOOD and bool(self.source.moved_to)
 
 
 def build_source_rows(sources: Iterable[Source], now: datetime) -> list[SourceRow]:
-    """Return every source with its standing, those that need somebody first."""
+    """Return every source with its status, beginning with those that need attention."""
     rows = [SourceRow(source, _find_standing(source, now)) for source in sources]
     return sorted(rows, key=lambda r: (_TONE_ORDER.index(r.tone), r.source.name.casefold(), r.source.url))
 
@@ -52,20 +52,20 @@ def _find_standing(source: Source, now: datetime) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SentEditionRow:
-    """One edition with its delivery counts."""
+    """An edition with its delivery counts."""
 
     edition: Edition
     counts: DeliveryCounts
 
     @property
     def started_late_at(self) -> datetime | None:
-        """When sending began, if that was more than an hour after the send time."""
+        """The time sending began, if that was more than an hour after the send time."""
         started_at = self.edition.planned_at
         return started_at if started_at and started_at > self.edition.release_at + PUNCTUALITY else None
 
     @property
     def other(self) -> str:
-        """Name the rest: those who left in time, had nothing in their sections, or were called off."""
+        """The counts of withdrawn, skipped, canceled, and expired deliveries, as text."""
         states = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
         parts = [f"{self.counts[state]:,} {state}" for state in states if self.counts[state]]
         if not self.counts.is_balanced:
@@ -74,7 +74,7 @@ class SentEditionRow:
 
 
 def describe_editor_changes(counts: EditorChangeCounts) -> str:
-    """Say what editors changed of a draft."""
+    """Describe what editors changed in a draft."""
     share = f" ({counts.kept_percent}%)" if counts.kept_percent is not None else ""
     return (
         f"Of {count_with_noun(counts.proposed, 'proposed story', 'proposed stories')}, editors kept {counts.kept}{share} unchanged, "

@@ -1,1 +1,1 @@
-"""Who agreed to what: the ledger, its seals, suppression, and who may be mailed."""
+"""Consent: the ledger, its seals, the suppression list, and the audience."""

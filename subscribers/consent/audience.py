@@ -1,4 +1,4 @@
-"""The audience: who may be mailed now, a fold over ledger and suppression."""
+"""The audience: people who may be emailed now, computed from ledger and suppression list."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -50,7 +50,7 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class AudienceMember:
-    """One person who may be mailed. The address stays encrypted until `decrypt_address` opens it, at handing over."""
+    """One person who may be emailed. The address stays encrypted until `decrypt_address` is called at submission."""
 
     number: int
     encrypted_address: tuple[bytes, str]
@@ -58,14 +58,14 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
-    lookup: tuple[str | None, str | None]  # with its key's ID
+    lookup: tuple[str | None, str | None]  # and the key's ID
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
-        """Open the address.
+        """Decrypt the address.
 
         Raises:
-            DecryptionError: it does not open, or isn't the one that the row is found by.
+            DecryptionError: it can't be decrypted, or doesn't match the row's lookup hash.
         """
         mailbox = decrypt_address(keys, self.encrypted_address, self.number)
         if not matches_lookup(keys, mailbox, *self.lookup):
@@ -75,7 +75,7 @@ class AudienceMember:
 
 @dataclass(frozen=True, slots=True)
 class MemberPreferences:
-    """The values that decide whether and when a person who may be emailed gets an edition."""
+    """The preferences that decide whether and when a person in the audience gets an edition."""
 
     number: int
     preferences: Preferences
@@ -83,13 +83,13 @@ class MemberPreferences:
 
 
 def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
-    """Return the next people who may be mailed, by number."""
+    """Return the next page of people who may be emailed, by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     return [_build_member(row) for row in _compile_page_query(_MEMBER_COLUMNS).fetch_rows(session, parameters)]
 
 
 def load_preferences_page(session: Session, *, after_number: int, page_size: int) -> list[MemberPreferences]:
-    """Return the preferences of the next people who may be emailed, by number."""
+    """Return the preferences of the next page of people who may be emailed, by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     rows = _compile_page_query(_PREFERENCES_COLUMNS).fetch_rows(session, parameters)
     return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
@@ -98,7 +98,10 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
 def load_people_page(
     session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
 ) -> list[AudienceMember]:
-    """Return the next people of finished imports, or of none, who meet all conditions, by number: not only those who may be mailed."""
+    """Return the next page of people who meet all conditions, by number, including people who may not be emailed.
+
+    People of unfinished imports are left out.
+    """
     query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
         *conditions, exclude_unfinished_imports(), Person.number > after_number
     )
@@ -106,7 +109,7 @@ def load_people_page(
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:
-    """Return the columns to join where the reader belonging to a row is wanted with it; see `read_audience_member`."""
+    """Return the columns that `read_audience_member` needs, to join to another query."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
 
@@ -123,19 +126,19 @@ def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> Comp
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:
-    """Read the reader out of a row that was asked for with `audience_columns`; None where they may not be mailed now."""
+    """Return the audience member in a row selected with `audience_columns`, or None if they may not be emailed now."""
     return _build_member(row) if row.may_mail else None
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Return those of `numbers` (at most 1,000) who may be mailed at this moment: asked at handing over."""
+    """Return those of `numbers` (at most 1,000) who may be emailed now. Checked at submission."""
     connection = session.connection()
     query = _compile_mailable_query(connection.dialect.name)
     return frozenset(row.number for row in query.fetch_rows(session, bind_person_numbers(connection, numbers)))
 
 
 def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
-    """Return the condition that a person may be mailed and is among those of `bind_person_numbers`."""
+    """Return the condition that a person may be emailed and is in `bind_person_numbers`."""
     is_among = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
     if dialect_name != "postgresql":
         is_among = Person.number.in_(
@@ -145,25 +148,24 @@ def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
 
 
 def bind_person_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `build_mailable_numbers_condition`: one, so that their number makes no other statement."""
+    """Return the parameter of `build_mailable_numbers_condition`: only one, so that the statement never changes."""
     return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 
 def may_email_person(session: Session, number: int) -> bool:
-    """Return whether one person may be mailed at this moment."""
+    """Return whether a person may be emailed now."""
     return number in filter_mailable(session, (number,))
 
 
 def count_audience(session: Session) -> int:
-    """Return how many may be mailed now."""
+    """Return the number of people who may be emailed now."""
     return count_people_by_state(session)[PersonState.SUBSCRIBED]
 
 
 def count_people_by_state(session: Session) -> dict[PersonState, int]:
-    """Count people by where they stand; every state is there, also with nobody in it.
+    """Return the number of people in each state, including states without people.
 
-    The people of an import that was not finished are in no count yet: they are taken off the count of all, which an index
-    gives alone.
+    People of unfinished imports aren't counted. They're subtracted from the total, which an index provides.
     """
     everybody = select(Person.state, func.count()).group_by(Person.state)
     not_yet = select(Person.state, -func.count()).where(Person.batch.in_(_unfinished_imports())).group_by(Person.state)
@@ -174,7 +176,7 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 
 def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Count the people who may be emailed by their preferences; those with unreadable ones are left out."""
+    """Count the people who may be emailed by their preferences. Unreadable preferences are left out."""
     stored = cast(Person.choices, Text)
     query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
     for text, people in session.execute(query):
@@ -192,12 +194,12 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
-    """The one rule. Whoever is suppressed has that as their state: `suppression.suppress_address` sees to it."""
+    """Return the condition for the audience. `suppression.suppress_address` makes suppression a person's state."""
     return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
 
 
 def exclude_unfinished_imports() -> ColumnElement[bool]:
-    """Leave out the people of imports that are not done: a crash must not leave half a list to be mailed."""
+    """Return the condition that leaves out people of unfinished imports, so a crash can't get half a list emailed."""
     return or_(Person.batch.is_(None), Person.batch.not_in(_unfinished_imports()))
 
 

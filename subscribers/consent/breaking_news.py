@@ -1,4 +1,4 @@
-"""Breaking news: which consent texts include it, and who may be emailed it."""
+"""Breaking news: the consent texts that include it, and the people who may be emailed it."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -16,7 +16,7 @@ def names_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """The number of subscribers who get breaking news, who haven't chosen it, and who have but pause their emails."""
+    """The numbers of subscribers who get breaking news, haven't chosen it, or chose it but paused their emails."""
 
     recipients: int
     not_chosen: int
@@ -24,7 +24,7 @@ class BreakingNewsAudience:
 
 
 def count_breaking_news_audience(session: Session, today: date) -> BreakingNewsAudience:
-    """Count the subscribers who may be emailed breaking news on `today`, a day in the publication's zone."""
+    """Count the subscribers who may be emailed breaking news on `today`, a day in the publication's time zone."""
     recipients = not_chosen = paused = 0
     for preferences, subscribers in count_preferences(session):
         if preferences.gets_breaking_news(today):

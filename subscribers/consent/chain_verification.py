@@ -1,6 +1,6 @@
-"""The ledger read back as it is stored, a thousand people at a time, and judged link by link.
+"""Verification of the stored consent chains, event by event, 1,000 people at a time.
 
-Each person's address is held against the commitment that their chain carries, and against their look-up.
+Each address is checked against the commitment in its person's chain and against the lookup hash.
 """
 
 import json
@@ -26,13 +26,13 @@ CHUNK_SIZE = 1000
 _ASKING_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.RE_ASKED})
 _WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
-# as stored: whole milliseconds
+# stored in whole milliseconds
 _STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
-_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # below what a link keeps; a row keeps those too
+_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # rows have these digits; links don't
 
 
 class ChainOwner(NamedTuple):
-    """What a person's row says of their chain and their address, as it is stored."""
+    """A person's row as stored, as far as it concerns their chain and address."""
 
     number: int
     state: str
@@ -49,7 +49,7 @@ class ChainOwner(NamedTuple):
 
 
 class ChainLink(NamedTuple):
-    """One link as it is stored: each column as text, "" where it holds no text."""
+    """A link as stored: each column as text, "" if the column isn't text."""
 
     id: int
     person: int
@@ -64,7 +64,7 @@ class ChainLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ChainChunk:
-    """The people with the numbers `first_number` to `first_number` + 999, and their links by person and place."""
+    """The people numbered `first_number` to `first_number` + 999, and their links by person and position."""
 
     first_number: int
     owners: Sequence[ChainOwner]
@@ -73,7 +73,7 @@ class ChainChunk:
 
 @dataclass(frozen=True, slots=True)
 class BrokenLink:
-    """The first link that does not hold: whose chain, which link (from 1), and what is wrong with it."""
+    """The first invalid link: its person, its position (from 1), and the fault."""
 
     person: int
     seq: int
@@ -81,11 +81,11 @@ class BrokenLink:
 
 
 def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[ChainChunk]:
-    """Walk people by number, with their links; those that belong to nobody come along too."""
+    """Yield people by number with their links, including links without a person."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
-    # SQLite keeps any type in any column: what is no number comes last there, and `find_stray_rows` counts it.
+    # SQLite stores any type in any column. Values that aren't numbers sort last, and `find_stray_rows` counts them.
     while isinstance(next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last}), int):
         first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
@@ -102,7 +102,7 @@ def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> It
 
 
 def load_chain(session: Session, number: int) -> ChainChunk:
-    """Return one person with their links, to be judged as a thousand are."""
+    """Return one person with their links as a chunk."""
     between = {"first": number, "last": number}
     people = [ChainOwner(*row) for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)]
     rows = read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
@@ -125,10 +125,10 @@ _LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
 def read_raw_rows(
     session: Session, table: str, columns: Sequence[str], condition: str, parameters: dict[str, Any]
 ) -> list[list[Any]]:
-    """Read rows as they are stored, whatever stands in them: a broken row is to be reported, not to raise.
+    """Return rows as stored, whatever they contain, so that damaged rows can be reported instead of raising.
 
-    A column's name begins with ' where it holds text, and with @ where it holds a moment, which comes as text
-    of the form 2026-11-20 12:00:00.123000.
+    Column names start with ' for text and with @ for moments, which are returned as text in the form 2026-11-20
+    12:00:00.123000.
     """
     sqlite = not is_postgresql(session)
     expressions = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
@@ -142,10 +142,10 @@ def read_raw_rows(
 
 
 def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, page_size: int) -> Iterator[list[Any]]:
-    """Yield rows in the order of their number, the first column, as `read_raw_rows` gives them, `page_size` at a time.
+    """Yield rows as `read_raw_rows` returns them, ordered by number (the first column), `page_size` at a time.
 
-    The first page has no lower bound: a forged row with a number below 1 comes along, as it does in every sum. Rows without a number
-    don't.
+    The first page has no lower bound, so forged rows with numbers below 1 are included, as in every sum. Rows without a
+    number aren't.
     """
     after: dict[str, Any] = {}
     condition = f"{columns[0]} IS NOT NULL"
@@ -158,7 +158,7 @@ def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, pag
 def _select_expression(name: str, *, sqlite: bool) -> str:
     if name[0] not in "'@":
         return name
-    if sqlite:  # as bytes: the driver raises at a text that is no UTF-8, before anybody can say which row it was
+    if sqlite:  # As bytes, because the driver raises for text that isn't UTF-8 before the row can be identified.
         return f"CAST({name[1:]} AS BLOB)"
     return (
         f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else f"{name[1:]}::text"
@@ -173,19 +173,19 @@ def _decode_text(value: bytes | str | None) -> str:
 
 
 def convert_to_hashed_time(stored_moment: str) -> str | None:
-    """Turn a moment as it is stored into the text that was hashed; None where it is no moment of ours."""
+    """Convert a stored moment to the text that was hashed, or return None if it isn't one of ours."""
     match = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
     return f"{match[1]}T{match[2]}+00:00" if match else None
 
 
 def _begin_snapshot(session: Session) -> None:
-    """Have all be read from one snapshot. On SQLite a transaction is that already."""
+    """Make all reads use one snapshot. On SQLite, a transaction already is one."""
     if is_postgresql(session) and not session.in_transaction():
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
 def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
-    """Return the first link of a thousand people that does not hold."""
+    """Return the first invalid link among 1,000 people, or None."""
     chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
@@ -196,17 +196,17 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
 
 
 def list_consent_text_hashes(chunk: ChainChunk) -> set[str]:
-    """Return the hashes of the words that a thousand people were asked to agree to by us: those are in the register."""
+    """Return the hashes of the consent texts that we showed to 1,000 people. The register must contain them."""
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
     return {match[1] for body in bodies if (match := _WORDING_HASH_PATTERN.search(body))}
 
 
 def count_erased_rows(chunk: ChainChunk) -> Counter[str]:
-    """Count by table how many sealed rows the erasures of a thousand people took the salt from."""
+    """Return the number of sealed rows, by table, that lost their salt when people in the chunk were erased."""
     counts = Counter[str]()
     for link in chunk.links:
         if link.kind == ConsentKind.ERASED and ledger.ERASED_ROWS_FIELD in link.body:
-            with suppress(ValueError, TypeError, KeyError):  # the link's hash says that it was changed
+            with suppress(ValueError, TypeError, KeyError):  # the link's hash reveals the change
                 counts.update(json.loads(link.body)[ledger.ERASED_ROWS_FIELD])
     return counts
 
@@ -229,7 +229,7 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
 
 
 def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: PersonState) -> str:
-    """Return what the person's row says that the links, which leave them at `state`, don't; empty where they agree."""
+    """Return what the person's row says that their links don't, which leave them in `state`; empty if they agree."""
     if state != owner.state:
         return f"the state is {state} in the record but {owner.state} in the row"
     if not _are_choices_readable(owner):
@@ -254,7 +254,7 @@ def _are_choices_readable(owner: ChainOwner) -> bool:
 
 
 def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Say whether the row holds what its last change of choices left; with the salt, an emptied row has lost them too."""
+    """Return whether the row has the preferences from its last change. An emptied row has lost them with its salt."""
     changes = [link for link in links if link.kind == ConsentKind.CHOICES_CHANGED]
     if owner.choices == "{}" and (not changes or owner.salt is None):
         return True
@@ -266,7 +266,7 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
 
 
 def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Say whether the row holds the generation of the last renewal, and 0 where there was none."""
+    """Return whether the row has the generation of the last renewal, or 0 if there was none."""
     renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
     try:
         return (json.loads(renewal.body)["generation"] if renewal else 0) == owner.link_generation
@@ -275,7 +275,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
-    """Return what the row says about when and where they asked that the chain doesn't; empty where they agree."""
+    """Return what the row says about the sign-up's time and place that the chain doesn't; empty if they agree."""
     origin = ledger.find_signup_source((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
@@ -304,7 +304,7 @@ def _hash_stored_link(link: ChainLink, moment: str) -> str:
 
 
 def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:
-    """Say whether a link may carry its commitment after a link with the previous one: most carry that on."""
+    """Return whether a link may have this commitment after a link with the previous one. Most keep it unchanged."""
     if link.commitment == previous_commitment or link.kind in ledger.ADDRESS_KINDS:
         return True
     return link.kind == ConsentKind.BOUND and not previous_commitment
@@ -312,15 +312,15 @@ def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class StoredAddressFault:
-    """A person whose stored address is not the one that their chain speaks of, or does not open, and why."""
+    """A person whose stored address doesn't match their chain or can't be decrypted, and why."""
 
     person: int
     fault: str
 
 
 def find_stored_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[StoredAddressFault]:
-    """Return those of a thousand people whose address does not hold."""
-    commitments = {link.person: link.commitment for link in chunk.links}  # the last link's, by their order
+    """Return the stored-address faults among 1,000 people."""
+    commitments = {link.person: link.commitment for link in chunk.links}  # dicts keep the last link's value
     faults = [
         (owner.number, _find_stored_address_fault(keys, owner, commitments.get(owner.number, "")))
         for owner in chunk.owners
@@ -354,7 +354,7 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
-    """Find people and links that no walk by numbers comes by, once so many people and links were looked at."""
+    """Find people and links that pages by number don't reach, given the numbers of those that were checked."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
         return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")

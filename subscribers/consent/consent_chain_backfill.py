@@ -1,7 +1,7 @@
-"""What chains of before didn't say, said once: a `bound` link for the address, and one for links that were renewed.
+"""Backfill of old consent chains: a `bound` event for the address, and an event for renewed links.
 
-A person whose chain carries a commitment already is never bound again: a salt that is missing there was taken away, and
-`chain_verification` says so. Cut short, the next run goes on with those who are left.
+A person whose chain already has a commitment is never bound again. If its salt is missing, it was removed, and
+`chain_verification` reports that. An interrupted run continues with the remaining people.
 """
 
 from collections.abc import Sequence
@@ -19,14 +19,14 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import UNSALTED_ADDRESS, ConsentEvent, ConsentKind, Person
 
-BATCH_SIZE = 500  # people a transaction
+BATCH_SIZE = 500  # people per transaction
 _BODY = ledger.canonical_json({"actor": "the product", "method": "upgrade: links carry commitments from here on"})
 
 log = get_logger("consent")
 
 
 def add_missing_link_renewal_events(session: Session, *, now: datetime) -> int:
-    """Say in each chain that doesn't which generation of links the row has, as it's found; return of how many."""
+    """Add an event for the current link generation to each chain without one; return the number of chains."""
     has_renewal = exists().where(ConsentEvent.person == Person.number, ConsentEvent.kind == ConsentKind.LINKS_RENEWED)
     numbers = session.scalars(select(Person.number).where(Person.link_generation != 0, ~has_renewal)).all()
     for number in numbers:
@@ -37,7 +37,7 @@ def add_missing_link_renewal_events(session: Session, *, now: datetime) -> int:
 
 
 def has_unsalted_addresses(session: Session) -> bool:
-    """Say whether an address is there without a salt; an index answers, and after the upgrade it is empty."""
+    """Return whether an address has no salt. An index answers this, and it's empty after the upgrade."""
     query = select(Person.number).where(text(UNSALTED_ADDRESS)).limit(1)
     return session.scalar(query) is not None
 
@@ -45,9 +45,9 @@ def has_unsalted_addresses(session: Session) -> bool:
 def add_missing_address_commitments(
     database: PeopleDatabase, keys: KeyRing, *, now: datetime, progress: Progress = lambda *_: None
 ) -> int:
-    """Bind every chain that carries no commitment to its person's address; return how many were bound.
+    """Bind every chain without a commitment to its person's address; return the number of chains bound.
 
-    An address that does not open is left out and named in the log. `progress` is called with (people bound, people to bind).
+    Addresses that can't be decrypted are skipped and logged. `progress` is called with (people bound, people to bind).
     """
     with database.read() as session:
         query = select(func.count()).select_from(Person).where(text(UNSALTED_ADDRESS))
@@ -72,7 +72,7 @@ def _query_unsalted(after: int) -> Select[int]:
 
 
 def _query_unbound(numbers: Sequence[int]) -> Select[Any]:
-    """Ask for those of some people whose chain carries no commitment, each with the place of its last link."""
+    """Return the query for people whose chain has no commitment, each with the position of their last event."""
     ends = (
         select(ConsentEvent.person, func.max(ConsentEvent.seq).label("seq"))
         .where(ConsentEvent.person.in_(numbers))
@@ -106,7 +106,7 @@ def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewChain
 
 
 def _write_bound_links(session: Session, links: Sequence[ledger.NewChainLink]) -> int:
-    """Write the links of those to whom nothing has happened meanwhile; the others come by again at the next start."""
+    """Append events for people whose chain hasn't changed since. The others are retried at the next start."""
     numbers = [link.event["person"] for link in links]
     lock = select(Person.number, Person.chain_head).where(Person.number.in_(numbers), text(UNSALTED_ADDRESS))
     query = lock.order_by(Person.number).with_for_update()

@@ -1,7 +1,8 @@
-"""The exact words that people agree to: what the settings say, and the register of all that ever counted.
+"""Consent texts: the current one from the settings, and the register of all versions ever used.
 
-A text gets its version when it is first agreed to or asked for, and keeps it. Another text is another version by itself, and a
-text that comes back has the version that it had: it is known by its hash. Each consent event holds text, version and hash too.
+A text gets its version when someone first agrees to it or is asked to, and keeps it. A different text gets a new
+version. A text that returns is recognized by its hash and keeps its version. Each consent event also stores the text,
+version, and hash.
 """
 
 import hashlib
@@ -18,14 +19,14 @@ from subscribers.store.database import upsert
 from subscribers.store.models import PublishedConsentText
 
 NAME_PLACEHOLDER = "{name}"
-NOT_RECORDED_BY = "not recorded by "  # begins the words of an import that knows none; where it came from follows
+NOT_RECORDED_BY = "not recorded by "  # prefix of the text of an import without a known consent text; its origin follows
 MIN_LETTERS = 10
 MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentText:
-    """What somebody agrees to, as it is shown; which version of the words it is, the register says."""
+    """A consent text as shown. The register assigns its version."""
 
     language: str
     text: str
@@ -38,7 +39,7 @@ class ConsentText:
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextVersion:
-    """A text that was agreed to, as it was shown."""
+    """A consent text that was agreed to, as it was shown."""
 
     version: str
     language: str
@@ -47,11 +48,11 @@ class ConsentTextVersion:
 
     @property
     def hash(self) -> str:
-        """The SHA-256 of the text, as the ledger keeps it beside the text."""
+        """The SHA-256 of the text, as stored in the ledger."""
         return hash_consent_text(self.text)
 
     def as_json(self) -> dict[str, str]:
-        """Return what the ledger keeps."""
+        """Return the version's representation in the ledger."""
         return {
             "wording": self.text,
             "wording_version": self.version,
@@ -61,31 +62,31 @@ class ConsentTextVersion:
 
 
 def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
-    """Return the words that a link of a chain proves; empty where it holds none. Pure.
+    """Return the consent text that an event proves; empty if it has none. Pure.
 
-    A link of an import says under `wording` that nobody recorded them: words that were shown stand beside their hash.
+    For imports, `wording` can say that the text wasn't recorded. Only texts that were shown have a hash.
     """
     words = body.get("wording")
     return words if isinstance(words, str) and body.get("wording_hash") else ""
 
 
 def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
-    """Return the words that a person is said to have agreed to, by us or by a list; empty where nobody recorded them. Pure."""
+    """Return the text that a person agreed to according to us or a list; empty if it wasn't recorded. Pure."""
     words = read_consent_text_of_event(body) or body.get("wording")
     is_known = isinstance(words, str) and (body.get("wording_hash") or not words.startswith(NOT_RECORDED_BY))
     return str(words) if is_known else ""
 
 
 def hash_consent_text(text: str) -> str:
-    """Compute the SHA-256 of a wording, in 64 hex digits."""
+    """Return the SHA-256 of a consent text, in 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_consent_template(template: str) -> str:
-    """Check a wording as a publisher writes it; return it with single spaces, empty where nothing was written.
+    """Check a publisher's consent text; return it with single spaces, or an empty text if it's blank.
 
     Raises:
-        ValueError: nobody could agree to it; the message says why, and what to do.
+        ValueError: the text can't be used. The message says why and what to do.
     """
     text = " ".join(template.split())
     if not text and template:
@@ -106,12 +107,12 @@ def check_consent_template(template: str) -> str:
 
 
 def fill_consent_template(template: str, *, name: str, language: str) -> ConsentText:
-    """Fill the publication's name into a template that was checked."""
+    """Fill the publication's name into a checked consent text."""
     return ConsentText(language, template.replace(NAME_PLACEHOLDER, name))
 
 
 def register_consent_text(session: Session, words: ConsentText, now: datetime) -> ConsentTextVersion:
-    """Return the words with their version; words that are new get the next one."""
+    """Return a consent text with its version. A new text gets the next version."""
     while (existing_version := _find_by_text(session, words)) is None:
         row = {
             "version": _find_next_version(session),
@@ -120,15 +121,15 @@ def register_consent_text(session: Session, words: ConsentText, now: datetime) -
             "hash": words.hash,
             "first_used_at": now,
         }
-        # Nothing is inserted where another process was faster, with these words or with others.
+        # Nothing is inserted if another process was faster, with this text or another one.
         session.execute(upsert(session, PublishedConsentText).values(row).on_conflict_do_nothing())
     return existing_version
 
 
 def find_consent_text(session: Session, version: str, current: ConsentText) -> ConsentText | None:
-    """Return the words of the version that a form says it shows; None where there never was such a one.
+    """Return the consent text with the version that a form submitted, or None if there's no such version.
 
-    A form on a page elsewhere may be older than the settings: what it showed is what was agreed to.
+    A form embedded elsewhere may be older than the settings. People agreed to the text that it showed.
     """
     if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
         return None
@@ -139,12 +140,12 @@ def find_consent_text(session: Session, version: str, current: ConsentText) -> C
 
 
 def find_consent_text_version(session: Session, words: ConsentText, stated_version: str = "") -> str:
-    """Return the version of words that a person agreed to elsewhere; empty if they're not in the register.
+    """Return the version of a text that a person agreed to elsewhere; empty if the text isn't in the register.
 
-    A version that's stated is returned as it is, such as another service's, unless the register disagrees.
+    A stated version, such as another service's, is returned unchanged unless the register disagrees.
 
     Raises:
-        ValueError: the register has other words for that version, or another version for these words.
+        ValueError: the register has another text for that version, or another version for this text.
     """
     registered = _find_by_text(session, words)
     version = registered.version if registered else ""
@@ -156,13 +157,13 @@ def find_consent_text_version(session: Session, words: ConsentText, stated_versi
 
 
 def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
-    """Return all words of the register, the newest first."""
+    """Return all consent texts of the register, newest first."""
     rows = session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version.desc()))
     return tuple(_read_row(row) for row in rows)
 
 
 def find_register_fault(session: Session, hashes: Collection[str]) -> str:
-    """Return what is wrong with the register, empty where nothing is: `hashes` are those that consent events name."""
+    """Return a description of the register's fault, or an empty text. `hashes` are those in consent events."""
     registered_hashes = {row.hash for row in session.scalars(select(PublishedConsentText))}
     for row in session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version)):
         if hash_consent_text(row.text) != row.hash:

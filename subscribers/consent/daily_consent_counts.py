@@ -1,11 +1,12 @@
-"""Consent events counted by day: what came, what went and by which way, so that a page need not count a million events.
+"""Daily counts of consent events by kind and method, so that pages needn't count a million events.
 
-Every night counts the events since the night before, each once, in steps of event numbers: whoever calls keeps how far it is, in the transaction that
-adds the counts. The newest few minutes are left to the next night, for a transaction that is still open may yet commit an event with a smaller number.
+Every night counts the events since the night before once, in steps of event numbers. Callers store the last number in
+the transaction that adds the counts. The newest few minutes are left to the next night because an open transaction may
+still commit an event with a smaller number.
 
-Beside the events stand, night by night, how many are on the list, and how many came onto it and went off it since the night before: by
-their chains, so that these three always agree. The kinds of events alone do not tell that: who is erased may have left before.
-Reasons for unsubscribing are counted with a position of their own, so that those of before they were counted are, too.
+The number of people on the list, and of those who joined and left since the night before, is also recorded each night.
+It's computed from the chains, so the three numbers always agree. Kinds of events wouldn't be enough: an erased person
+may have unsubscribed earlier. Reasons for unsubscribing have their own position, so earlier ones are counted, too.
 """
 
 import json
@@ -22,12 +23,12 @@ from subscribers.consent.audience import count_audience
 from subscribers.store.database import upsert
 from subscribers.store.models import ConsentEvent, ConsentKind, DailyConsentCount, ImportBatch, Person
 
-SUBSCRIBERS_KIND = "readers"  # no event: how many are on the list as the night counts
+SUBSCRIBERS_KIND = "readers"  # not an event: the number of people on the list when counted
 JOINED_KIND, WENT_KIND = (
     "joined",
     "went",
-)  # no events: how many came onto the list, and went off it, since the night before
-REASON_KIND = "reason"  # no event: how many unsubscribed for a reason, whose key is in the place of the way
+)  # not events: people who joined and left the list since the night before
+REASON_KIND = "reason"  # not an event: unsubscribes for a reason, whose key replaces the method
 KINDS_WITHOUT_WAY = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND, REASON_KIND})
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
@@ -38,7 +39,7 @@ _COUNTED_KINDS = frozenset(ConsentKind) - {
     ConsentKind.LINKS_RENEWED,
     ConsentKind.WITHDRAWN_AGAIN,
 }
-# The last link of these kinds says whether somebody is on the list.
+# The last event of these kinds decides whether someone is on the list.
 _DECISIVE_KINDS = ledger.GRANT_KINDS | {
     ConsentKind.WITHDRAWN,
     ConsentKind.COMPLAINED,
@@ -47,20 +48,20 @@ _DECISIVE_KINDS = ledger.GRANT_KINDS | {
     ConsentKind.REMOVED,
     ConsentKind.EXPIRED,
 }
-EVENTS_A_STEP = 10_000  # event numbers that one transaction counts
+EVENTS_A_STEP = 10_000  # event numbers counted per transaction
 _ROWS_AT_ONCE = 1000
 
 DayKey = tuple[date, str, str]
 
 
 def find_last_fully_committed_event(session: Session, now: datetime) -> int:
-    """Return the number of the newest event that no open transaction can come before; 0 where there is none."""
+    """Return the highest event number that no open transaction can precede, or 0."""
     settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
 
 def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, through: int) -> Mapping[DayKey, int]:
-    """Count the events with numbers above `after`, to `through`, by day of the zone, kind and way; nothing is written."""
+    """Count the events numbered above `after`, up to `through`, by day in `zone`, kind, and method. Writes nothing."""
     query = (
         select(ConsentEvent.kind, ConsentEvent.at, Person.asked_where, Person.batch)
         .join(Person, Person.number == ConsentEvent.person)
@@ -81,7 +82,7 @@ def count_unsubscribe_reasons(
     after: int,
     through: int,
 ) -> Mapping[DayKey, int]:
-    """Count the reasons given by people who unsubscribed, by the events with numbers above `after`, to `through`."""
+    """Count the reasons for unsubscribing in the events numbered above `after`, up to `through`."""
     query = select(ConsentEvent.at, ConsentEvent.body).where(
         ConsentEvent.id > after, ConsentEvent.id <= through, ConsentEvent.kind == ConsentKind.WITHDRAWN
     )
@@ -94,7 +95,7 @@ def count_unsubscribe_reasons(
 
 
 def _read_reason(body: str) -> str:
-    """Read the reason of an event; empty if it has none, or was damaged, which the nightly check reports."""
+    """Return an event's reason; empty if it has none or is damaged, which the nightly check reports."""
     try:
         values = json.loads(body)
     except ValueError:
@@ -106,9 +107,9 @@ def _read_reason(body: str) -> str:
 def count_list_changes(
     session: Session, *, after: int, through: int | None = None, listed_only: bool = False
 ) -> tuple[int, int]:
-    """Count who came onto the list, and who went off it, by the events with numbers above `after`, to `through`.
+    """Count the people who joined and who left the list, by the events numbered above `after`, up to `through`.
 
-    `listed_only` leaves out the people of imports that are not done, as the count of readers does.
+    With `listed_only`, people of unfinished imports are left out, as in the subscriber count.
     """
     earlier = aliased(ConsentEvent)
     last_before = (
@@ -138,7 +139,7 @@ def count_list_changes(
 
 
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
-    """Add counts to those that are kept."""
+    """Add counts to the stored ones."""
     statement = upsert(session, DailyConsentCount)
     updated_count = {"count": DailyConsentCount.count + statement.excluded["count"]}
     statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=updated_count)
@@ -148,13 +149,13 @@ def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
 
 
 def record_subscriber_count(session: Session, day: date, *, after: int) -> int:
-    """Write down how many were on the list after the event `after`; the last look of the day counts.
+    """Record the number of people on the list after event `after`. The last count of a day is kept.
 
-    Later events are counted by the next night, and so is what they changed.
+    Later events, and the changes they made, are counted the next night.
     """
     joined, went = count_list_changes(session, after=after, listed_only=True)
     subscribers = count_audience(session) - joined + went
-    # That both stand there says that they were counted.
+    # Both rows are written even if zero, to show that they were counted.
     add_day_counts(session, {(day, JOINED_KIND, ""): 0, (day, WENT_KIND, ""): 0})
     statement = upsert(session, DailyConsentCount).values(day=day, kind=SUBSCRIBERS_KIND, way="", count=subscribers)
     session.execute(

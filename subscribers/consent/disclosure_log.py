@@ -1,7 +1,7 @@
-"""The disclosure log: one append-only chain that says which rows about disclosures were sealed, and which became totals since.
+"""The disclosure log: an append-only chain of the disclosure rows that were sealed and later became totals.
 
-Each entry is hashed together with the one before it, and carries a MAC: without the key file, nobody can append one. The nightly seal
-names the newest. See docs/decisions/0012-what-a-chain-proves.md.
+Each entry is hashed with the previous one and has a MAC, so appending requires the key file. The nightly seal includes
+the newest entry. See docs/decisions/0012-what-a-chain-proves.md.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import DisclosureLogEntry
 
-PAGE_SIZE = 500  # entries read at a time
-_LOCK = 0x646973636C  # any number that no other advisory lock of the product has
+PAGE_SIZE = 500  # entries per read
+_LOCK = 0x646973636C  # arbitrary; no other advisory lock of the product uses it
 _COLUMNS = (
     *("id", "@at", "'kind", "'source", "'subject", "batch", "rows", "folded", "erased", "added"),
     *("'root", "'previous", "'hash", "'mac"),
@@ -31,18 +31,18 @@ _COLUMNS = (
 
 
 class LogEntryKind(StrEnum):
-    """What an entry says."""
+    """Kinds of log entries."""
 
-    SEALED = "sealed"  # so many rows, with the root over their commitments
-    FOLDED = "folded"  # rows became totals; what's left of their batch has another root
-    CLOSED = "closed"  # every row of the subject is sealed: none comes after this, unless it's reopened
-    REOPENED = "reopened"  # rows left their batch, since they change once more; what's left of it has another root
-    BEGUN = "begun"  # what there was in totals when sealing began
+    SEALED = "sealed"  # rows sealed, with the root over their commitments
+    FOLDED = "folded"  # rows became totals; the rest of their batch has a new root
+    CLOSED = "closed"  # all rows of the subject are sealed; no more follow unless it's reopened
+    REOPENED = "reopened"  # rows left their batch to change again; the rest of it has a new root
+    BEGUN = "begun"  # the totals when sealing began
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntryDraft:
-    """What an entry is to say; see `DisclosureLogEntry`. `batch` of one that seals is its own number."""
+    """The content of a new entry; see `DisclosureLogEntry`. A sealing entry is its own `batch`."""
 
     kind: LogEntryKind
     source: str
@@ -56,7 +56,7 @@ class LogEntryDraft:
 
 
 class SealedBatch(NamedTuple):
-    """What is left of the rows that one entry sealed: how many, and the root over their commitments."""
+    """The remaining rows of a batch: their number, and the root over their commitments."""
 
     number: int
     subject: str
@@ -66,21 +66,21 @@ class SealedBatch(NamedTuple):
 
 
 class LogProof(NamedTuple):
-    """What a check of the log found: how many entries there are, and what's wrong first; empty where everything holds."""
+    """The result of verifying the log: the number of entries, and the first fault, or an empty text."""
 
     entries: int
     fault: str
 
 
 def lock_disclosure_log(session: Session) -> tuple[int, str]:
-    """Return number and hash of the newest entry; on PostgreSQL, other writers wait until this transaction ends."""
+    """Return the number and hash of the newest entry. On PostgreSQL, block other writers until the transaction ends."""
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     return read_log_head(session)
 
 
 def read_log_head(session: Session) -> tuple[int, str]:
-    """Return number and hash of the newest entry; 0 and an empty text where there is none."""
+    """Return the number and hash of the newest entry, or 0 and an empty text."""
     newest = select(DisclosureLogEntry.id, DisclosureLogEntry.hash).order_by(DisclosureLogEntry.id.desc()).limit(1)
     row = session.execute(newest).one_or_none()
     return (row.id, row.hash) if row else (0, "")
@@ -103,7 +103,7 @@ def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntr
 
 
 def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
-    """Compute an entry's hash (64 hex digits) from everything that it says; `moment` as 2026-11-20T08:30:00.000+00:00."""
+    """Return an entry's hash (64 hex digits); `moment` is text such as 2026-11-20T08:30:00.000+00:00."""
     return hashlib.sha256(ledger.canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
 
 
@@ -112,7 +112,7 @@ def _authenticate(secret: bytes, entry_hash: str) -> str:
 
 
 def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
-    """Check every entry against the one before it, its MAC, and the seals, given as number and hash of the entry that each names."""
+    """Check every entry against the one before it, its MAC, and the heads (number and hash) in the seals."""
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)
     count, head = 0, ""
@@ -149,7 +149,7 @@ def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequen
 
 
 def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch]:
-    """Yield the batches of a table of which rows are left, in the order in which they were sealed."""
+    """Yield a table's batches that have rows left, in the order in which they were sealed."""
     after = 0
     while page := session.execute(_SELECT_BATCHES, {"source": source, "after": after}).all():
         yield from (SealedBatch(*row) for row in page)
@@ -157,7 +157,7 @@ def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch
 
 
 def load_sealed_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
-    """Return what's left of some batches, by number."""
+    """Return the remaining rows of some batches, by batch number."""
     last = select(func.max(DisclosureLogEntry.id)).where(DisclosureLogEntry.batch.in_(numbers))
     entries = session.scalars(
         select(DisclosureLogEntry).where(DisclosureLogEntry.id.in_(last.group_by(DisclosureLogEntry.batch)))
@@ -175,14 +175,14 @@ _SELECT_BATCHES = text(
 
 
 def has_sealing_begun(session: Session, source: str) -> bool:
-    """Return whether the log says what there was in a table's totals when sealing began."""
+    """Return whether the log has the table's initial totals."""
     is_begin_entry = DisclosureLogEntry.kind == LogEntryKind.BEGUN, DisclosureLogEntry.source == source
     query = select(DisclosureLogEntry.id).where(*is_begin_entry).limit(1)
     return session.scalar(query) is not None
 
 
 def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
-    """Return the subjects of which every row is sealed."""
+    """Return the subjects whose rows are all sealed."""
     told = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
         DisclosureLogEntry.source == source,
@@ -206,5 +206,5 @@ def count_erased_in_disclosure_totals(session: Session, source: str) -> int:
 
 
 def sum_added_to_disclosure_totals(session: Session) -> int:
-    """Return what all entries added to the totals of recipients."""
+    """Return the sum of what all entries added to the recipients' totals."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

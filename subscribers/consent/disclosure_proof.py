@@ -1,4 +1,4 @@
-"""Everything about where addresses have been, checked against the disclosure log: streamed, in the memory of a few hundred rows."""
+"""Verification of all disclosures against the disclosure log, streamed with a few hundred rows in memory."""
 
 import hashlib
 from collections import Counter
@@ -16,12 +16,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import DisclosureTotal, ListExport, ListExportPart
 
 CHECKED_EVERY_DAYS = 7
-MAX_FAULTS = 20  # that are told; the others are counted
+MAX_FAULTS = 20  # faults that are listed; the others are counted
 OWN_TABLES: tuple[SealedTable, ...] = (sealed_rows.DISCLOSURES, LIST_EXPORTS)
 
 
 class DisclosureProof(NamedTuple):
-    """What a check found: how many sealed rows there are, and what's wrong, a sentence each."""
+    """The result of verifying disclosures: the number of sealed rows, and one sentence per fault."""
 
     rows: int
     faults: tuple[str, ...]
@@ -36,16 +36,15 @@ def verify_disclosures(
     erased: Mapping[str, int],
     night: datetime | None = None,
 ) -> DisclosureProof:
-    """Check the disclosure log, and every sealed row against it.
+    """Verify the disclosure log, and check every sealed row against it.
 
     Args:
-        session: a session that sees one moment.
+        session: a session with a consistent snapshot.
         keys: the keys that commitments were made with.
-        tables: the tables that are sealed.
-        sealed_heads: the entries of the log that seals name: number and hash.
-        erased: how many rows lost their salts by erasures, by table, as the consent chains say it.
-        night: open only the rows sealed in the week before, and of each older batch those whose turn it is, once in a week. All
-            rows are counted still.
+        tables: the sealed tables.
+        sealed_heads: the log entries in the seals, as number and hash.
+        erased: how many rows lost their salts through erasures, by table, according to the consent chains.
+        night: only check rows sealed in the past week, and each older batch once a week. All rows are still counted.
     """
     log = disclosure_log.verify_disclosure_log(session, keys, sealed_heads)
     if log.fault:
@@ -63,7 +62,7 @@ def verify_disclosures(
 
 
 def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: datetime | None) -> tuple[int, list[str]]:
-    """Return how many sealed rows a table has, and what's wrong with them, a sentence for each subject."""
+    """Return the number of a table's sealed rows, and one sentence per faulty subject."""
     counted: dict[str, Counter[str]] = {}
     row_count = 0
     for batch in disclosure_log.stream_sealed_batches(session, table.name):
@@ -83,7 +82,7 @@ def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: da
 
 
 def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
-    """Decide whether the rows of a batch are opened in a night: for a week after they were sealed, then once a week. Pure."""
+    """Return whether a batch is checked in a night: every night in the week after sealing, then weekly. Pure."""
     return batch.sealed_at > night - timedelta(days=CHECKED_EVERY_DAYS) or (
         batch.number % CHECKED_EVERY_DAYS == night.toordinal() % CHECKED_EVERY_DAYS
     )
@@ -92,13 +91,13 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
 def _judge_batch(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
-    """Count what a batch has, lacks, and has too many of. Pure."""
+    """Count a batch's valid, missing, and extra rows. Pure."""
     changes = Counter(sealed=batch.rows)
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
         changes["missing" if len(rows) < batch.rows else "added"] += abs(batch.rows - len(rows))
     elif not changed and sealed_rows.compute_batch_root(row.commitment for row in rows) != batch.root:
-        changed = 1  # at least: another row is in the place of one
+        changed = 1  # a lower bound: an extra row replaced one
     changes["changed"] += changed
     return +changes
 
@@ -113,7 +112,7 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
-    """Find rows of subjects that were closed: whoever added them isn't this program."""
+    """Find rows added to closed subjects, which this program never does."""
     closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
     if not closed:
         return []
@@ -126,7 +125,7 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
 
 
 def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
-    """Hold what became totals against what the totals count."""
+    """Compare the number of rows that became totals with the totals' counts."""
     if not table.totals or not disclosure_log.has_sealing_begun(session, table.name):
         return []
     folded = Counter(disclosure_log.count_rows_in_disclosure_totals(session, table.name))
@@ -143,7 +142,7 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
 
 
 def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[str, int]) -> list[str]:
-    """Hold the rows that lead to nobody against the erasures that the consent chains tell of."""
+    """Compare the rows without a person with the erasures in the consent chains."""
     if not table.has_holder:
         return []
     emptied = text(f"SELECT count(*) FROM {table.name} WHERE salt IS NULL AND commitment IS NOT NULL")  # noqa: S608 - our own name
@@ -168,7 +167,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
 
 
 def _find_export_faults(session: Session) -> Iterator[str]:
-    """Check whose addresses each sealed export of the list holds."""
+    """Check the people in each sealed export of the list."""
     sealed = select(ListExport.id, ListExport.at, ListExport.parts_hash).where(ListExport.sealed_in.is_not(None))
     for export in session.execute(sealed.order_by(ListExport.id)).all():
         if hash_export_parts(session, export.id) != export.parts_hash:
@@ -176,7 +175,7 @@ def _find_export_faults(session: Session) -> Iterator[str]:
 
 
 def hash_export_parts(session: Session, export: int) -> str:
-    """Compute the SHA-256 (64 hex digits) over whose addresses an export holds: a line `first bits` a part, the bits in hex."""
+    """Return the SHA-256 (64 hex digits) over the people in an export: a line `first bits` per part, bits in hex."""
     parts = select(ListExportPart.first, ListExportPart.bits).where(ListExportPart.export == export)
     digest = hashlib.sha256()
     for first, bits in session.execute(parts.order_by(ListExportPart.first)):

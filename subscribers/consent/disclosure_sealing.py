@@ -1,4 +1,4 @@
-"""What the night seals of disclosures that aren't deliveries, and what there was in totals when sealing began."""
+"""Nightly sealing of disclosures other than deliveries, and of the totals when sealing began."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,11 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import DisclosureTotal, ListExport, table_of
 
-_UNFINISHED_EXPORT_AGE = timedelta(days=1)  # older, it was cut short: its people are told of it all the same
+_UNFINISHED_EXPORT_AGE = timedelta(days=1)  # an older one was interrupted; its people still see it
 
 
 def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) -> int:
-    """Seal every disclosure and every export of the list that isn't sealed yet; return how many rows. Cut short, the next run goes on."""
+    """Seal every unsealed disclosure and export of the list; return the number of rows. Resumable."""
     _begin_totals(database, keys, now)
     _hash_exports(database, now)
     finished = ListExport.parts_hash.is_not(None)
@@ -30,7 +30,7 @@ def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) 
 def seal_matching_rows(
     database: PeopleDatabase, keys: KeyRing, table: SealedTable, condition: Any, *, subject: str = "", now: datetime
 ) -> int:
-    """Seal all rows of a table that match a condition, 500 a transaction, by an index of those that aren't sealed yet."""
+    """Seal all rows of a table that match a condition, 500 per transaction, using the index of unsealed rows."""
     columns = table_of(table.model).c
     unsealed = select(columns.id).where(text("sealed_in IS NULL"), condition).order_by(columns.id)
     sealed, after = 0, None
@@ -45,7 +45,7 @@ def seal_matching_rows(
 
 
 def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
-    """Note of each export that is over whose addresses it holds."""
+    """Store the hash over the people in each export that finished or was interrupted."""
     over = ListExport.done_at.is_not(None) | (ListExport.at < now - _UNFINISHED_EXPORT_AGE)
     with database.read() as session:
         query = select(ListExport.id).where(ListExport.parts_hash.is_(None), over)
@@ -58,7 +58,7 @@ def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
 
 
 def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> None:
-    """Commit to the totals of before there were seals of them, once, and note how many disclosures they count."""
+    """Commit to the totals from before they were sealed, once, and record how many disclosures they count."""
     with database.read() as session:
         if disclosure_log.has_sealing_begun(session, TOTALS.name):
             return
@@ -88,7 +88,7 @@ def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
 
 
 def record_initial_totals(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
-    """Note, once, how many rows of a table had become totals before the log told of it."""
+    """Record, once, how many rows of a table had become totals before the log existed."""
     with database.write() as session:
         disclosure_log.lock_disclosure_log(session)
         if disclosure_log.has_sealing_begun(session, table.name):

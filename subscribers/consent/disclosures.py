@@ -1,7 +1,7 @@
-"""Where an address has been: every disclosure of it out of the system that was not a delivery.
+"""Disclosures: every time an address left the system other than by a delivery.
 
-Deliveries are their own record, and the newsletter's matter. Here stand exports, views by staff, calls to a
-provider. Each is kept 400 days, then counts in a total for the person, the recipient and the reason.
+Deliveries are their own record and belong to the newsletter. This module covers exports, views by staff, and calls to a
+provider. Each disclosure is kept for 400 days, then added to a total per person, recipient, and reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,9 +22,9 @@ TotalKey = tuple[int | None, str, str]  # person, recipient, reason
 
 @dataclass(frozen=True, slots=True)
 class AddressDisclosure:
-    """One disclosure of an address: to whom, why, when, and the id by which the other side knows it.
+    """One disclosure of an address: the recipient, reason, time, and the ID by which the recipient knows it.
 
-    `times` is more than 1 for a total of old ones; `at` is then the last of them.
+    For a total of old disclosures, `times` can be more than 1, and `at` is the last of them.
     """
 
     at: datetime
@@ -37,12 +37,12 @@ class AddressDisclosure:
 def record_disclosures(
     session: Session, numbers: Iterable[int | None], *, to_whom: str, why: str, reference: str, now: datetime
 ) -> None:
-    """Write down that the addresses of some people (at most 1,000) pass out of the system.
+    """Record that the addresses of some people (at most 1,000) are leaving the system.
 
-    Call it in the transaction before the address leaves: a disclosure too many on record is the lesser fault.
+    Call this in the transaction before the address leaves: recording one too many is better than missing one.
 
-    In `numbers`, None stands for somebody who is erased, and is only counted. `to_whom` is written for readers and holds
-    no address; `reference` finds the disclosure again: a request's id, a file's hash.
+    None in `numbers` is an erased person, who is only counted. `to_whom` is shown to subscribers and contains no
+    address. `reference` identifies the disclosure, such as a request's ID or a file's hash.
     """
     columns = {"at": now, "to_whom": to_whom[:200], "why": why[:200], "reference": reference[:200]}
     session.add_all(Disclosure(person=number, **columns) for number in numbers)
@@ -50,7 +50,7 @@ def record_disclosures(
 
 
 def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
-    """List where the address of person `number` has been, the latest first; whole-list exports are among them."""
+    """Return the disclosures of a person's address, newest first, including exports of the whole list."""
     mine = select(Disclosure).where(Disclosure.person == number)
     rows = session.scalars(mine)
     listed = [AddressDisclosure(d.at, d.to_whom, d.why, d.reference) for d in rows]
@@ -61,7 +61,7 @@ def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
 
 
 def _find_exports(session: Session, number: int) -> list[ListExport]:
-    """Find the exports of the list that held a person: one bit each, from number `first` on, the lowest first."""
+    """Return the list exports that include a person. A part has one bit per person, lowest first, from `first`."""
     covering = (
         select(ListExport, ListExportPart.first, ListExportPart.bits)
         .join(ListExportPart, ListExportPart.export == ListExport.id)
@@ -72,14 +72,14 @@ def _find_exports(session: Session, number: int) -> list[ListExport]:
 
 
 def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int:
-    """Fold up to 500 disclosures that are older than 400 days into their totals; return how many.
+    """Aggregate up to 500 disclosures older than 400 days into their totals; return their number.
 
-    What an erased person's were stays counted without the person.
+    Disclosures of erased people are counted without the person.
     """
     old = select(Disclosure.id, Disclosure.person).where(Disclosure.at < now - DISCLOSURE_RETENTION)
     query = old.order_by(Disclosure.at).limit(sealed_rows.BATCH_SIZE)
     page = session.execute(query).all()
-    # People first, as an erasure does: a total's foreign key locks them anyway.
+    # People first, as in an erasure, because a total's foreign key locks them anyway.
     people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
     session.execute(people.order_by(Person.number).with_for_update())
     stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
@@ -96,9 +96,9 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
 
 
 def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequence[datetime]]) -> int:
-    """Add disclosures (at most 500 totals) to the totals that their person sees, by recipient and reason; return how many.
+    """Add disclosures (at most 500 totals) to the totals shown to each person; return their number.
 
-    Each total is committed to as it is then, those that lead to nobody too.
+    Each total gets a new commitment, including totals without a person.
     """
     numbers = {number for number, _, _ in times if number is not None}
     own = session.scalars(select(DisclosureTotal).where(DisclosureTotal.person.in_(numbers)))
@@ -119,7 +119,7 @@ def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequ
 
 
 def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
-    """Find a total that leads to nobody, but none of somebody who was erased: those stay as the erasure left them."""
+    """Return the matching total without a person, or None. Totals of erased people stay as the erasure left them."""
     erased = DisclosureTotal.commitment.is_not(None) & DisclosureTotal.salt.is_(None)
     nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
     query = nobodys.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)
@@ -127,7 +127,7 @@ def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureT
 
 
 def detach_disclosures(session: Session, person: int) -> dict[str, int]:
-    """Take a person who is being erased out of what was disclosed of them; return how many sealed rows those were, by table."""
+    """Detach an erased person's disclosures from them; return the number of sealed rows, by table."""
     released = {}
     for table in (DISCLOSURES, sealed_rows.TOTALS):
         released[table.name] = sealed_rows.delete_row_salts(session, table, person)

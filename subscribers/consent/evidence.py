@@ -1,7 +1,7 @@
-"""From where somebody asked and confirmed: digests in the chain for good, the values encrypted and for a set time.
+"""Evidence of consent: IP address and user agent, as permanent digests and as encrypted, temporary values.
 
-The digests are salted with 16 random bytes each. While the row of the salt is there, we can show which network
-address a request came from; once it is gone, nobody can guess it back, not even by trying all addresses.
+Each digest has 16 random bytes of salt. While the salt's row exists, we can show which IP address a request came from.
+Once it's deleted, the IP address can't be found, not even by trying all of them.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent
 from subscribers.store.signup_models import RequestEvidence
 
-MAX_AGENT_LENGTH = 300  # characters of a user agent that are kept
+MAX_AGENT_LENGTH = 300  # characters of a user agent that are stored
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """The network address and the user agent that a form came from; either may be empty."""
+    """The IP address and user agent that a form came from; either may be empty."""
 
     ip_address: str
     user_agent: str
@@ -33,31 +33,31 @@ class RequestOrigin:
 
 
 def hash_request_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
-    """Return what goes into the chain."""
+    """Return the digests for the chain."""
     values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 
 
 def make_evidence_salt() -> bytes:
-    """Draw the salt of one event."""
+    """Return a random salt for one event."""
     return secrets.token_bytes(16)
 
 
 def store_evidence(
     session: Session, keys: KeyRing, event: ConsentEvent, origin: RequestOrigin, *, salt: bytes, until: datetime
 ) -> None:
-    """Keep, encrypted, what the digests of an event stand for."""
+    """Store the values behind an event's digests, encrypted."""
     value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
     ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
     session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
 
 
 def delete_evidence_of(session: Session, numbers: Collection[int]) -> None:
-    """Delete what's kept of the events of people (at most 1,000): their addresses go, and so does this."""
+    """Delete the evidence for the events of people (at most 1,000) whose addresses are being deleted."""
     events = select(ConsentEvent.id).where(ConsentEvent.person.in_(numbers))
     session.execute(delete(RequestEvidence).where(RequestEvidence.event.in_(events)))
 
 
 def delete_old_evidence(session: Session, *, now: datetime) -> None:
-    """Drop what has been kept for its time."""
+    """Delete evidence whose retention period has ended."""
     session.execute(delete(RequestEvidence).where(RequestEvidence.keep_until <= now))

@@ -1,4 +1,4 @@
-"""The consent ledger: one append-only chain a person, each link hashed together with the one before it."""
+"""The consent ledger: one append-only chain of events per person, each hashed with the previous one."""
 
 import hashlib
 import json
@@ -15,20 +15,20 @@ from subscribers.store.compiled_statements import Columns, bind_columns, insert_
 from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState, table_of
 from subscribers.subscriber_language import mark_message
 
-# The tables rather than the classes: the ORM would go through the rows one by one.
+# Tables instead of classes, because the ORM would process the rows one by one.
 _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
 GRANT_KINDS = frozenset(
     {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
 )
-UNDO_PERIOD = timedelta(days=7)  # for which leaving, an address change, or an import can be undone
-# A person's own word, which ends a departure before it; no import is one.
+UNDO_PERIOD = timedelta(days=7)  # during which an unsubscribe, address change, or import can be undone
+# Consent by the person's own action, which ends an earlier departure. Imports aren't included.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
-# Their own acts other than leaving, which people who have forgotten us don't do (`is_sign_of_life`).
+# Actions by the person that show interest (`is_sign_of_life`). Unsubscribing isn't one.
 SIGN_OF_LIFE_KINDS = OWN_CONSENT_KINDS | {ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
-_BATCH_FIELD = "batch"  # in what an import, or undoing it, appended
-ADMIN_METHOD = "admin: "  # begins the method of an admin's action; the reason follows
+_BATCH_FIELD = "batch"  # in events appended by an import or its undo
+ADMIN_METHOD = "admin: "  # prefix of the method of an admin's action, followed by the reason
 DEPARTED_STATES = EMPTIED_STATES | {PersonState.WITHDRAWN, PersonState.SUPPRESSED}
-# These leave a person where they stand.
+# These don't change a person's state.
 UNMOVING_KINDS = frozenset(
     {
         ConsentKind.REQUESTED,
@@ -48,11 +48,11 @@ _STATE_AFTER = {
     ConsentKind.ERASED: PersonState.ERASED,
     ConsentKind.REMOVED: PersonState.REMOVED,
 }
-# Nobody agreed to mail before it: 1970-01-01 is a computer's zero, 0001-01-01 another's.
+# Earlier consent isn't plausible: 1970-01-01 and 0001-01-01 are zero values of computers.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
-STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that puts the one before back
-ADOPTION_METHOD = "suppression list of another installation"  # of an unsubscribe that an adopted file recorded
-PERMISSION_METHOD = "re-permission mail"  # the method of a request that was not theirs: we asked them
+STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that restores the previous address
+ADOPTION_METHOD = "suppression list of another installation"  # of an unsubscribe recorded by an adopted file
+PERMISSION_METHOD = "re-permission mail"  # of a request that we sent instead of receiving it from a form
 UNSUBSCRIBE_REASONS = {
     "often": mark_message("Too many emails"),
     "topics": mark_message("Not relevant to me"),
@@ -60,16 +60,14 @@ UNSUBSCRIBE_REASONS = {
     "never": mark_message("I didn’t sign up"),
     "moved": mark_message("I read it elsewhere or at another address"),
     "job": mark_message("My job has changed"),
-}  # by the key that the ledger stores; no free text, because people write names and addresses into it
-ERASED_ROWS_FIELD = (
-    "sealed_rows"  # of an erasure: how many sealed rows about disclosures lost their salt by it, by table
-)
+}  # by the key stored in the ledger; no free text, because people would enter names and addresses
+ERASED_ROWS_FIELD = "sealed_rows"  # of an erasure: number of sealed disclosure rows that lost their salt, by table
 SILENCE_ANSWER_METHOD = (
-    "answer to a question after a long silence"  # of a confirmation that leaves where they asked as it was
+    "answer to a question after a long silence"  # of a confirmation that doesn't change the sign-up source
 )
-# Links of these kinds may carry another commitment than the link before them.
+# Events of these kinds may have another commitment than the previous event.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
-# These move nobody who left, or consented by their own word: anybody can type an address into a form.
+# These don't affect people who unsubscribed or consented themselves, because anyone can enter an address in a form.
 _UNDECIDED_TRANSITIONS = {
     (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
     (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
@@ -80,19 +78,19 @@ _UNDECIDED_TRANSITIONS = {
 
 
 class NewChainLink(NamedTuple):
-    """A link that is still to be written: the columns of its own row, and those that change in its person's row."""
+    """A new event: the columns of its row, and the changed columns of its person's row."""
 
     event: dict[str, Any]
     person: dict[str, Any]
 
 
 def lock_person(session: Session, number: int) -> Person | None:
-    """Read a person for changing: whoever else wants to waits until this transaction ends."""
+    """Return a person's row, locked until this transaction ends, or None."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
 def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind] = ()) -> ConsentEvent | None:
-    """Return the last event of a person, or their last one of some kinds; None where there is none."""
+    """Return a person's last event, or their last one of the given kinds; None if there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
 
@@ -100,12 +98,12 @@ def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind
 def find_last_consent(
     chain: Iterable[ConsentEvent], kinds: Collection[ConsentKind] = GRANT_KINDS
 ) -> tuple[datetime, dict[str, Any]] | None:
-    """Return when a person last consented, by an event of some kinds, and that event's body; None if they never did.
+    """Return the time and body of a person's last consent, or None if they never consented.
 
-    The owner of a new address who agreed to a correction that was undone is somebody else, so that isn't this person's consent.
+    If a correction was undone, the new address's owner was someone else, and their consent isn't counted.
 
     Args:
-        chain: the person's events in their order, at least all consents and address changes.
+        chain: the person's events in order, including at least all consents and address changes.
         kinds: the kinds of events that count as consent.
     """
     consents: list[tuple[datetime, dict[str, Any]]] = []
@@ -127,10 +125,11 @@ def append_event(
     *,
     commitment: str | None = None,
 ) -> ConsentEvent:
-    """Append what happened to a person's chain and bring their state along.
+    """Append an event to a person's chain and update their state.
 
-    `person` was read with `lock_person`, or is new. `body` holds plain JSON values; times are kept to the millisecond.
-    `commitment` is given where the address was just set (`people.make_person_address_commitment`); else the last link's is carried on.
+    `person` was loaded with `lock_person` or is new. `body` contains plain JSON values. Times are truncated to
+    milliseconds. Pass `commitment` if the address was just set (`people.make_person_address_commitment`); by default,
+    the last event's is kept.
     """
     last = find_last_event(session, person.number)
     link = build_chain_link(
@@ -162,7 +161,7 @@ def build_chain_link(
     previous: str,
     commitment: str | None,
 ) -> NewChainLink:
-    """Compute the link that follows `previous` at place `seq` of a chain, and where its person stands then.
+    """Build the event that follows `previous` at position `seq` of a chain, and the person's next state.
 
     `body` is canonical JSON.
     """
@@ -180,27 +179,27 @@ def build_chain_link(
     }
     person: dict[str, Any] = {"state": find_next_person_state(state, kind), "chain_head": link_hash}
     if kind is ConsentKind.CONFIRMED:
-        # Their own word counts, whatever becomes of the import that named them first.
+        # Their own consent counts, even if the import that added them is undone.
         person["batch"] = None
     return NewChainLink(event, person)
 
 
 class NewPeopleWithFirstLinks(NamedTuple):
-    """People who are new and the first links of their chains, by column, as the driver takes them."""
+    """New people and the first events of their chains, by column, ready for the driver."""
 
     people: Columns
     events: Columns
 
 
 def prepare_people_with_first_links(dialect: Dialect, people: Columns, events: Columns) -> NewPeopleWithFirstLinks:
-    """Bring people who are new, and the first links of their chains, to what the driver takes; there may be many."""
+    """Convert new people and the first events of their chains to the driver's types. There may be many."""
     return NewPeopleWithFirstLinks(
         bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events)
     )
 
 
 def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLinks) -> None:
-    """Write people who are new, each with the first link of their chain."""
+    """Insert new people, each with the first event of their chain."""
     insert_bound(session, _PERSON_TABLE, links.people)
     insert_bound(session, _EVENT_TABLE, links.events)
 
@@ -208,7 +207,7 @@ def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLi
 def insert_chain_links(
     session: Session, events: Sequence[dict[str, Any]], *, changed_people: Sequence[dict[str, Any]] = ()
 ) -> None:
-    """Write many links at once, with what they change in the rows of their people, their `number` among it; see `build_chain_link`."""
+    """Insert many events, and update their people's rows. Each item of `changed_people` includes the `number`."""
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for person in changed_people:
         rows_by_columns.setdefault(tuple(sorted(person)), []).append({**person, "changed_number": person["number"]})
@@ -221,9 +220,10 @@ def insert_chain_links(
 
 
 def find_next_person_state(state: PersonState, kind: ConsentKind) -> PersonState:
-    """Return where a person stands after `kind` happened to somebody who stood at `state`.
+    """Return a person's state after an event of `kind`, given their current state.
 
-    A request moves nobody: who left has left until they confirm, or a form would open the door to an import.
+    A request doesn't change it: people who unsubscribed stay unsubscribed until they confirm. Otherwise, a form would
+    let an import subscribe them.
     """
     return _STATE_AFTER.get(kind) or _UNDECIDED_TRANSITIONS.get((state, kind), state)
 
@@ -232,37 +232,37 @@ _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ens
 
 
 def canonical_json(body: dict[str, Any]) -> str:
-    """Write JSON in the one form that is hashed: sorted keys, no spaces, letters as they are."""
+    """Return the canonical JSON that is hashed: sorted keys, no spaces, and unescaped letters."""
     return _CANONICAL_ENCODER.encode(body)
 
 
 def hash_chain_link(
     person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str, commitment: str | None
 ) -> str:
-    """Compute the hash (64 hex digits) of one link from everything that it says."""
+    """Return the hash (64 hex digits) of an event."""
     return hash_raw_chain_link(
         person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment or ""
     )
 
 
 def format_ledger_time(at: datetime) -> str:
-    """Write a moment as links and records keep it: 2026-11-20T12:00:00.123+00:00."""
+    """Format a moment as in events and records: 2026-11-20T12:00:00.123+00:00."""
     in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")
 
 
-# The links of one act share their moment.
+# Events of one action share their moment, so it's formatted once.
 _format_shared_moment = lru_cache(maxsize=64)(format_ledger_time)
 
 
 def hash_raw_chain_link(
     person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str
 ) -> str:
-    """Compute the hash of a link from the very texts that it consists of; `moment` as 2026-11-20T12:00:00.123+00:00.
+    """Return the hash of an event from its parts as text; `moment` has the form 2026-11-20T12:00:00.123+00:00.
 
-    What is hashed is the canonical JSON of the link, written out here: it takes a fifth of the encoder's time.
-    `kind` must be one of ours, `previous` and `commitment` hashes: they are not escaped. A link without a commitment
-    ("") is hashed as if there were no such thing.
+    This hashes the event's canonical JSON, built here because that takes a fifth of the encoder's time. `kind` must be
+    one of ours, and `previous` and `commitment` hashes: they aren't escaped. Without a commitment (""), the JSON has no
+    such field.
     """
     bound_to = f'"commitment":"{commitment}",' if commitment else ""
     link = (
@@ -273,7 +273,7 @@ def hash_raw_chain_link(
 
 
 def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
-    """Return whether an event is a person's own act other than leaving. What an import or an admin appends isn't. Pure."""
+    """Return whether an event is the person's own action (not an import's or admin's) except unsubscribing. Pure."""
     return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body and not is_by_admin(body)
 
 
@@ -290,15 +290,15 @@ def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:
-    """Cut a time to what a link keeps. One that is cut already stays the same object: a column of it is converted once."""
+    """Truncate a time to milliseconds. Return the same object if it's truncated, so that columns convert it once."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
 
 
 def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
-    """Return what one link of a person's chain says.
+    """Return the body of one event in a person's chain.
 
     Raises:
-        LookupError: the chain has no such link.
+        LookupError: the chain has no such event.
     """
     query = select(ConsentEvent.body).where(ConsentEvent.person == person, ConsentEvent.seq == seq)
     body = session.scalar(query)
@@ -308,30 +308,30 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     return fields
 
 
-IMPORTED_SUFFIX = " (imported)"  # of the sign-up source of someone whom a list brought
-MAX_WHERE_LENGTH = 200  # characters of a place that a person's row keeps
+IMPORTED_SUFFIX = " (imported)"  # suffix of the sign-up source of imported people
+MAX_WHERE_LENGTH = 200  # characters of a sign-up source stored in a person's row
 _IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
 _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
 
 class SignupSource(NamedTuple):
-    """When and where somebody asked. `at` is None where a link from before version 0.2 doesn't say it."""
+    """The time and place of a sign-up. `at` is None for events from before version 0.2 that don't include it."""
 
     at: datetime | None
     where: str
 
 
 def find_signup_source(links_from_last: Iterable[tuple[int, str, str, str]]) -> SignupSource | None:
-    """Return what the last link that settles it says; None where none does. Pure.
+    """Return the sign-up source in the last event that has one, or None. Pure.
 
-    Links are given as (seq, kind, moment as stored, body), the last one first.
+    Events are (seq, kind, moment as stored, body), newest first.
     """
     return next((origin for link in links_from_last if (origin := _read_signup_source(*link)) is not None), None)
 
 
 def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> SignupSource | None:
     if kind not in _SETTING_KINDS or (kind == ConsentKind.REQUESTED and seq != 1):
-        return None  # a request changes nothing for somebody who's there already, until they confirm it
+        return None  # a request by someone in the ledger changes nothing until they confirm it
     try:
         values = json.loads(body)
         return _read_body(kind, stored_at, values) if isinstance(values, dict) else None
@@ -345,7 +345,7 @@ def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSourc
     if kind == ConsentKind.CONFIRMED and values.get("method") == SILENCE_ANSWER_METHOD:
         return None
     moment, page_name = values.get("asked_at"), values.get("where")
-    if moment is None and page_name is None and kind != ConsentKind.REQUESTED:  # added by an admin's hand
+    if moment is None and page_name is None and kind != ConsentKind.REQUESTED:  # added by an admin
         moment, page_name = values.get("agreed_at"), values.get("page")
     if moment is None or not isinstance(page_name, str):
         return None
@@ -357,7 +357,7 @@ def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> Sign
         return None
     moment = values.get("asked_at")
     if kind != ConsentKind.LISTED:
-        # Where the list named no time, it's that of the import.
+        # If the list has no time, the import's is used.
         moment = moment or values.get("agreed_at") or values.get("requested_at")
         moment = f"{stored_at}+00:00" if moment is None else moment
     return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")

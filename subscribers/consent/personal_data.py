@@ -1,4 +1,4 @@
-"""Everything that leads to people whose record is ended by an erasure or by undoing an import."""
+"""Removal of all personal data after an erasure or after an import is undone."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -12,10 +12,10 @@ from subscribers.store.signup_models import StoredAddressChange
 
 
 def clear_all_traces(session: Session, numbers: Collection[int], *, keep_lookup: bool = False, now: datetime) -> None:
-    """Remove everything that leads to people (at most 1,000). What was disclosed stays countable, and names no one.
+    """Remove everything that identifies people (at most 1,000). Their disclosures stay countable, without names.
 
-    `keep_lookup`: see `people.clear_personal_data`. Links that were emailed keep their hashes for a while, so that their pages
-    can say that everything is erased.
+    For `keep_lookup`, see `people.clear_personal_data`. Emailed links keep their hashes for a while, so that their
+    pages can say that the data was erased.
     """
     people.clear_personal_data(session, numbers, keep_lookup=keep_lookup)
     one_time_tokens.revoke_all_tokens(session, numbers, now=now)

@@ -1,4 +1,4 @@
-"""Subscribers' preferences, declared once: the form, the stored JSON, the export, and the privacy page follow `Preferences`."""
+"""Subscribers' preferences, declared once. The form, stored JSON, export, and privacy page follow `Preferences`."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -43,7 +43,7 @@ _FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Brea
 
 
 class PreferencesError(ApplicationError):
-    """The choices make no sense; the message names the field."""
+    """Raised for invalid preferences; the message names the field."""
 
 
 def _parse_day(value: object) -> object:
@@ -51,13 +51,14 @@ def _parse_day(value: object) -> object:
 
 
 def _declare(default: Any, **texts: str) -> Any:
-    """Declare a preference with its texts, messages that subscribers read.
+    """Declare a preference with its texts, which are messages for subscribers.
 
     Args:
         default: the value of subscribers who haven't chosen.
-        texts: `listed` names it in the privacy page's list (once for all that share the words), and `problem` says what
-            to do if the form's value can't be saved, `problem_without_sections` in a form without sections. A `StrictBool` is a checkbox in the group `legend` with `label` and
-            `hint`, and its `summary` adds to the description of the email, `%(sections)s`.
+        texts: `listed` is its name on the privacy page (shared names are listed once). `problem` says what to do if a
+            form's value can't be saved, and `problem_without_sections` replaces it in forms without sections. A
+            `StrictBool` is a checkbox in the group `legend` with `label` and `hint`, and its `summary` adds to the
+            description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
 
@@ -66,11 +67,11 @@ def _declare(default: Any, **texts: str) -> Any:
 class Preferences:
     """A subscriber's preferences.
 
-    `omit` holds section keys, and `omit_topics` those of topics, which are left out of sections that list stories by topic:
-    sections and topics that start later are included. `weekly` is every edition. `start` is the day on
-    which `fortnightly` was chosen: weeks are counted from its week. `hour` (0 to 23) is in `zone`, an IANA name; neither
-    is there without the other. Editions pause while today is before `pause_until`. `is_readable` is false for a
-    damaged row: editions pause until the subscriber chooses again, as an earlier pause may be lost.
+    `omit` and `omit_topics` are the keys of sections and topics to leave out, so new sections and topics are included.
+    Topics are left out of sections that list stories by topic. `weekly` means every edition. `start` is the day on
+    which `fortnightly` was chosen; weeks are counted from that week. `hour` (0 to 23) and `zone` (an IANA name) are set
+    together. Editions pause while today is before `pause_until`. `is_readable` is False for a damaged row. Then
+    editions pause until the subscriber chooses again, because a pause may have been lost.
     """
 
     omit: frozenset[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")]] = _declare(
@@ -144,29 +145,29 @@ class Preferences:
         return sorted(omit)
 
     def is_paused(self, today: date) -> bool:
-        """Return whether mail rests on `today`, a day in the publication's zone."""
+        """Return whether emails are paused on `today`, a day in the publication's time zone."""
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
 
     def drop_ended_pause(self, today: date) -> "Preferences":
-        """Return the same preferences without a pause that's over on `today`."""
+        """Return the same preferences without a pause that has ended by `today`."""
         has_ended = self.pause_until is not None and self.pause_until <= today
         return replace(self, pause_until=None) if has_ended else self
 
     def gets_breaking_news(self, today: date) -> bool:
-        """Return whether breaking news may be emailed on `today`: the subscriber asked for it, and emails aren't paused.
+        """Return whether breaking news may be emailed on `today`: the subscriber chose it, and emails aren't paused.
 
-        Sections, frequency, and hour don't matter. The day is the publication's.
+        Sections, frequency, and hour don't matter. The day is in the publication's time zone.
         """
         return self.breaking_news and not self.is_paused(today)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the form that is stored; what is not chosen is left out."""
+        """Return the stored form, without default values."""
         values, not_chosen = _STORED.dump_python(self, mode="json"), _dump_not_chosen()
         return {name: value for name, value in values.items() if value != not_chosen[name]}
 
     @classmethod
     def from_stored(cls, stored: Any) -> "Preferences":
-        """Read what a person's row holds; a damaged one, which the nightly check names, holds up nobody but its owner's mail."""
+        """Read stored preferences. A damaged row, which the nightly check reports, only affects its own subscriber."""
         try:
             return cls.from_json(stored)
         except PreferencesError:
@@ -174,10 +175,10 @@ class Preferences:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Preferences":
-        """Read the stored form, or what a page sent.
+        """Read preferences in the stored form or from a page.
 
         Raises:
-            PreferencesError: a field is unknown or has a wrong value.
+            PreferencesError: a field is unknown or has an invalid value.
         """
         try:
             return _STORED.validate_python(fields)
@@ -203,7 +204,7 @@ CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label"
 
 
 def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the checkboxes by the legend of their group, without the `hidden` preferences."""
+    """Return the checkboxes by their group's legend, without the `hidden` preferences."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name, texts in CHECKBOXES.items():
         if name not in hidden:
@@ -212,19 +213,19 @@ def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, s
 
 
 def describe_preference_options(language: SubscriberLanguage, hidden: Collection[str] = ()) -> str:
-    """List what subscribers can choose, in the words of the privacy page, without the `hidden` preferences."""
+    """Describe the available preferences for the privacy page, without the `hidden` ones."""
     offered = (texts for name, texts in PREFERENCE_TEXTS.items() if name not in hidden)
     listed = dict.fromkeys(texts["listed"] for texts in offered if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
 
 
 def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime, **origin: str) -> bool:
-    """Store a subscriber's preferences, with an event that says what changed; return False if nothing did.
+    """Store a subscriber's preferences and append an event with the changes; return False if nothing changed.
 
-    `origin` is what else the event says: the `method`, and the `actor` if it's an admin.
+    `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin.
 
     Raises:
-        LookupError: there is no such person.
+        LookupError: the person doesn't exist.
     """
     person = ledger.lock_person(session, number)
     if person is None:
@@ -238,7 +239,7 @@ def change_preferences(session: Session, number: int, preferences: Preferences, 
 
 
 def list_unreadable_preferences(session: Session) -> list[int]:
-    """List the numbers of the readers whose choices cannot be read (damaged rows)."""
+    """Return the numbers of subscribers whose preferences can't be read."""
     chosen = select(Person.number, Person.choices).where(cast(Person.choices, Text) != "{}").order_by(Person.number)
     rows = session.execute(chosen).yield_per(1000)
     return [number for number, choices in rows if not Preferences.from_stored(choices).is_readable]
@@ -247,10 +248,10 @@ def list_unreadable_preferences(session: Session) -> list[int]:
 def describe_preferences(
     preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
 ) -> str:
-    """Describe choices, so that a slip shows at once.
+    """Describe preferences, so that subscribers notice mistakes immediately.
 
     Args:
-        preferences: the choices.
+        preferences: the preferences.
         parts: the key (`subscribers.part_keys`) and title of each section and topic that the publication offers.
         language: the language to use.
     """
@@ -267,7 +268,7 @@ def describe_preferences(
 
 
 def _describe_parts(preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage) -> str:
-    """List the sections that are wanted, and the topics, if some are left out."""
+    """Describe the wanted sections, and the topics if some are left out."""
     wanted, all_sections, all_topics = list[str](), set[str](), set[str]()
     topics = dict[str, str]()
     for key, title in parts:
@@ -300,7 +301,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return what people (at most 1,000, by number) had chosen at each one's moment; nothing for whom there is no row of."""
+    """Return people's (at most 1,000) preferences at a given moment each, by number, except those without a row."""
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))
@@ -314,7 +315,7 @@ def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> di
         )
         .order_by(ConsentEvent.seq.desc())
     )
-    # From the last change back to the first one after the moment: what stood before that.
+    # Go back from the last change to the first one after the moment, and use the values before it.
     for person, at, body in session.execute(changes):
         if at > moments[person]:
             choices[person] = Preferences.from_json(json.loads(body)["before"])

@@ -1,4 +1,4 @@
-"""A person's record made readable: `web/record.html` shows what `transfer.exports.build_person_record` gives as JSON."""
+"""A person's record as a page: `web/record.html` shows the JSON of `transfer.exports.build_person_record`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from subscribers.consent.preferences import Preferences, describe_preference_opt
 from subscribers.store.models import ConsentEvent
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
-# Recorded values that subscribers read as other words.
+# Recorded values that are translated for subscribers.
 _PLAIN_VALUES = {
     "email_address": mark_message("email address"),
     "choices": mark_message("preferences"),
@@ -22,10 +22,10 @@ _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class PublicationFacts:
-    """What an answer to a data request says about the publication, besides the record.
+    """Facts about the publication in the answer to a data request.
 
-    `parts` are its sections and topics, by key (`subscribers.part_keys`) and title, `recipients` sentences. Evidence of consent
-    and records of emails are kept for a number of days.
+    `parts` are the key (`subscribers.part_keys`) and title of each section and topic, and `recipients` are sentences.
+    Retention periods for evidence of consent and for records of emails are in days.
     """
 
     parts: Sequence[tuple[str, str]]
@@ -36,9 +36,9 @@ class PublicationFacts:
 
 
 def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[str, Any]:
-    """Return the part of a record that says what the address is used for, and on which ground (27560: pii_processing).
+    """Return the purposes and legal basis for processing the address (ISO/IEC TS 27560: pii_processing).
 
-    Language, method and notice are those of the last consent among `events`, a person's chain in its order.
+    Language, method, and notice are from the last consent in `events`, the person's chain in order.
     """
     _, last_consent = ledger.find_last_consent(events) or (None, {})
     purpose = {
@@ -54,7 +54,7 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
 
 
 def describe_method(method: str, language: SubscriberLanguage) -> str:
-    """Describe how consent was given or ended. Text that an admin or a list supplied is returned as it is."""
+    """Describe how consent was given or withdrawn. Text supplied by an admin or a list is returned unchanged."""
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
         "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
@@ -81,9 +81,9 @@ def build_record_page(
     facts: PublicationFacts,
     language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
-    """Return what the template of the page gets: the record, its language, and how values are written.
+    """Return the template's context: the record, its language, and functions that format values.
 
-    Methods, reasons, and preferences are put in words.
+    Methods, reasons, and preferences are described in words.
     """
     parts = facts.parts
 
@@ -114,7 +114,7 @@ def build_record_page(
 
 
 def format_record_value(value: Any, language: SubscriberLanguage) -> str:
-    """Write a value of a record: moments in UTC, texts of ours in the language, all else as it was recorded."""
+    """Format a record's value: moments in UTC, our own texts in `language`, and everything else as recorded."""
     if isinstance(value, list):
         return ", ".join(format_record_value(inner, language) for inner in value)
     if isinstance(value, dict):

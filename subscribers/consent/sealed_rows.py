@@ -1,7 +1,7 @@
-"""Rows about disclosures, sealed: a salted, keyed commitment for each, and a root over at most 500 of them in the disclosure log.
+"""Sealed disclosure rows: each has a salted, keyed commitment, and the disclosure log has a root per 500 rows at most.
 
-What's shown of a row is what its commitment covers. Erasing a person deletes the salts of their rows, so that nothing ties a commitment
-to anybody anymore, and their consent chain says how many rows that were.
+A commitment covers everything that's shown of its row. Erasing a person deletes the salts of their rows, so no
+commitment can be linked to anyone, and their consent chain records the number of those rows.
 """
 
 import hashlib
@@ -23,18 +23,19 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import Base, Disclosure, DisclosureTotal, ListExport, table_of
 
-BATCH_SIZE = 500  # rows of one transaction: some 15 ms on SQLite
+BATCH_SIZE = 500  # rows per transaction: about 15 ms on SQLite
 _SALT_BYTES = 16
 _HOLDER = "'person"
 
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """A table whose rows are sealed, with its columns as `read_raw_rows` names them.
+    """A table with sealed rows. Columns are named as in `read_raw_rows`.
 
-    A commitment covers `columns`, and `settled_columns` too once the SQL condition `settled_condition` holds: before, nobody knows those for
-    certain. `subject` is the SQL of what a row is counted under in the log, `totals` that of the rows that became totals, by subject;
-    empty where nothing counts them. A table without `batches` has one commitment a row and no root: its rows grow.
+    A commitment covers `columns`, and also `settled_columns` once the SQL condition `settled_condition` is true,
+    because they can change until then. `subject` is the SQL expression that rows are counted by in the log, and
+    `totals` the SQL query for rows that became totals, by subject, or empty if they aren't counted. A table without
+    `batches` has a commitment per row but no roots, because its rows change.
     """
 
     model: type[Base]
@@ -48,12 +49,12 @@ class SealedTable:
 
     @property
     def name(self) -> str:
-        """The table's name, which is the source in the log."""
+        """The table's name, used as the source in the log."""
         return table_of(self.model).name
 
     @property
     def has_holder(self) -> bool:
-        """Whether a row is one person's."""
+        """Whether each row belongs to a person."""
         return _HOLDER in self.columns
 
 
@@ -70,7 +71,7 @@ TOTALS = SealedTable(
 
 
 class StoredRow(NamedTuple):
-    """A row as it is stored: what its commitment covers, as text, and what seals it."""
+    """A row as stored: the values that its commitment covers, as text, and its seal."""
 
     id: Any
     salt: object
@@ -83,13 +84,13 @@ class StoredRow(NamedTuple):
 
 
 def read_rows(session: Session, table: SealedTable, condition: str, parameters: dict[str, Any]) -> list[StoredRow]:
-    """Read rows by a condition in SQL, whatever stands in them."""
+    """Return rows that match an SQL condition, whatever they contain."""
     rows = read_raw_rows(session, table.name, _list_columns(table), condition, parameters)
     return [_to_stored_row(table, row) for row in rows]
 
 
 def stream_rows(session: Session, table: SealedTable) -> Iterator[StoredRow]:
-    """Yield all rows, whatever stands in them."""
+    """Yield all rows, whatever they contain."""
     rows = stream_raw_rows(session, table.name, _list_columns(table), page_size=BATCH_SIZE)
     return (_to_stored_row(table, row) for row in rows)
 
@@ -108,7 +109,7 @@ def _to_stored_row(table: SealedTable, row: Sequence[Any]) -> StoredRow:
 
 
 def read_rows_by_id(session: Session, table: SealedTable, ids: Sequence[Any], *, lock: bool = False) -> list[StoredRow]:
-    """Read rows by their ids, in this order of theirs; on PostgreSQL, `lock` has others wait who would change them."""
+    """Return rows by their IDs, in order of ID. On PostgreSQL, `lock` makes concurrent writers wait."""
     if is_postgresql(session):
         return read_rows(
             session, table, f"id = ANY(:ids) ORDER BY id{' FOR UPDATE' if lock else ''}", {"ids": list(ids)}
@@ -123,7 +124,7 @@ def _as_json(ids: Sequence[Any]) -> str:
 def compute_row_commitment(
     secret: bytes, salt: bytes, table: SealedTable, row: StoredRow, *, covers_settled: bool
 ) -> str:
-    """Return the commitment (64 hex digits) to what a row says; `covers_settled` has it cover the settled columns too."""
+    """Return the commitment (64 hex digits) to a row, including the settled columns if `covers_settled`."""
     content = {"table": table.name, "id": str(row.id), "row": row.values} | (
         {"settled": row.settled_values} if covers_settled else {}
     )
@@ -131,12 +132,12 @@ def compute_row_commitment(
 
 
 def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
-    """Return whether a row is what its commitment says, or one that leads to nobody since its person was erased."""
+    """Return whether a row matches its commitment, or can't be checked because its person was erased."""
     if row.salt is None and table.has_holder:
         return bool(row.commitment) and not row.values[table.columns.index(_HOLDER)]
     if not isinstance(row.salt, bytes):
         return False
-    # Sealed while it was uncertain, it is known by what was certain then.
+    # A row sealed while uncertain only covers the values that were certain then.
     forms = (True, False) if table.settled_columns else (True,)
     return any(
         compute_row_commitment(key.secret, row.salt, table, row, covers_settled=covers_settled) == row.commitment
@@ -146,7 +147,7 @@ def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
 
 
 def compute_batch_root(commitments: Iterable[str]) -> str:
-    """Compute the SHA-256 (64 hex digits) over commitments in ascending order, each ended by a line feed; empty for none."""
+    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed; empty for none."""
     lines = "".join(f"{commitment}\n" for commitment in sorted(commitments))
     return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
@@ -154,7 +155,7 @@ def compute_batch_root(commitments: Iterable[str]) -> str:
 def seal_rows(
     database: PeopleDatabase, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, subject: str = "", now: datetime
 ) -> int:
-    """Seal rows (at most `BATCH_SIZE`) as one batch; return how many. The next run takes those that somebody changed meanwhile."""
+    """Seal rows (at most `BATCH_SIZE`) as one batch; return their number. Changed rows wait for the next run."""
     with database.read() as session:
         rows = [row for row in read_rows_by_id(session, table, ids) if row.batch is None]
     sealed = _commit_rows(keys, table, rows)
@@ -163,7 +164,7 @@ def seal_rows(
         pairs = zip(rows, sealed, strict=True)
         fresh = [values for row, values in pairs if current.get(row.id) == row]
         if fresh:
-            number, _ = disclosure_log.lock_disclosure_log(session)  # after the rows, as whoever folds them does
+            number, _ = disclosure_log.lock_disclosure_log(session)  # after the rows, in the same order as aggregation
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
             root = compute_batch_root(values["commitment"] for values in fresh)
             draft = LogEntryDraft(LogEntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
@@ -172,13 +173,13 @@ def seal_rows(
 
 
 def write_commitments_without_batch(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
-    """Commit to rows (at most `BATCH_SIZE`) of a table without batches as they are now."""
+    """Write commitments to the current rows (at most `BATCH_SIZE`) of a table without batches."""
     rows = read_rows_by_id(session, table, ids)
     _write_commitments(session, table, _commit_rows(keys, table, rows))
 
 
 def _commit_rows(keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:
-    """Return for each row its id, with the salt and the commitment that it gets."""
+    """Return each row's ID with its new salt and commitment."""
     secret, random_bytes = keys.current("commitment").secret, secrets.token_bytes(_SALT_BYTES * len(rows))
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
     pairs = zip(rows, salts, strict=True)
@@ -201,9 +202,9 @@ def _write_commitments(session: Session, table: SealedTable, rows: Sequence[dict
 
 
 def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
-    """Delete the salts of a person's rows, who is being erased; return how many were sealed.
+    """Delete the salts of the rows of a person being erased; return how many rows were sealed.
 
-    The caller takes the person out of the rows, in the same transaction.
+    The caller detaches the person from the rows in the same transaction.
     """
     columns = table_of(table.model).c
     own = select(columns.id, columns.commitment, columns.salt).where(columns.person == person).order_by(columns.id)
@@ -217,7 +218,7 @@ def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RowsToTotalsPlan:
-    """Rows that may become totals: their ids, and what the log is to say of each batch and of those that never were sealed."""
+    """Rows that may become totals: their IDs, and the log entries for each batch and for unsealed rows."""
 
     ids: frozenset[Any]
     drafts: tuple[LogEntryDraft, ...]
@@ -226,10 +227,9 @@ class RowsToTotalsPlan:
 def plan_adding_rows_to_totals(
     session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
 ) -> RowsToTotalsPlan:
-    """Decide which of some rows, which the caller has locked, may become totals.
+    """Return the plan for those of some rows, locked by the caller, that may become totals.
 
-    A batch that isn't what was sealed stays as it is, so that the fault stays in sight. So does a row that was added to a subject
-    after that was closed.
+    Rows of batches that fail verification stay, so that the fault remains visible. So do rows added to closed subjects.
     """
     closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
     by_batch = _sort_by_batch(rows)
@@ -252,7 +252,7 @@ def _describe_fold(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> LogEntryDraft | None:
-    """Return what the log says when rows of a batch became totals; None where the batch isn't what was sealed."""
+    """Return the log entry for rows of a batch that became totals, or None if the batch fails verification."""
     draft = _describe_leaving(session, keys, table, batch, leaving)
     erased = sum(row.salt is None for row in leaving)
     return draft and replace(draft, kind=LogEntryKind.FOLDED, folded=len(leaving), erased=erased)
@@ -265,7 +265,7 @@ def _describe_leaving(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> LogEntryDraft | None:
-    """Return what the log says when rows leave a batch to change once more; None where the batch isn't what was sealed."""
+    """Return the log entry for rows that leave a batch to change again, or None if the batch fails verification."""
     if batch is None or not all(is_row_intact(keys, table, row) for row in leaving):
         return None
     stored = _load_commitments(session, table, batch.number)
@@ -280,9 +280,10 @@ def _describe_leaving(
 def take_rows_out_of_sealed_batches(
     session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime
 ) -> list[Any]:
-    """Take rows (at most `BATCH_SIZE`), which the caller has locked, out of their batches; return those that may change now.
+    """Remove rows (at most `BATCH_SIZE`), locked by the caller, from their batches; return the IDs that may change.
 
-    Rows without a batch may. Those of a batch that isn't what was sealed stay as they are, so that the fault stays in sight.
+    Rows without a batch may change. Rows of batches that fail verification stay unchanged, so that the fault remains
+    visible.
     """
     rows = read_rows_by_id(session, table, ids)
     by_batch = _sort_by_batch(rows)
@@ -300,7 +301,7 @@ def take_rows_out_of_sealed_batches(
 
 
 def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
-    """Sort rows by their batch; those without one are under 0."""
+    """Group rows by batch. Rows without one are under 0."""
     by_batch: dict[int, list[StoredRow]] = {}
     for row in rows:
         by_batch.setdefault(row.batch or 0, []).append(row)
@@ -308,7 +309,7 @@ def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
 
 
 def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
-    """Return the commitments of a batch by row; those that are missing as empty texts."""
+    """Return a batch's commitments by row ID, with empty texts for missing ones."""
     columns = table_of(table.model).c
     query = select(columns.id, columns.commitment).where(columns.sealed_in == batch)
     stored = session.execute(query)
@@ -326,13 +327,13 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
 def record_row_aggregation(
     session: Session, keys: KeyRing, plan: RowsToTotalsPlan, *, added: int, now: datetime
 ) -> None:
-    """Append what a plan says to the log; `added` is by how much the totals of recipients grew."""
+    """Append a plan's entries to the log. `added` is what was added to the recipients' totals."""
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]
     disclosure_log.append_log_entries(session, keys, drafts, now)
 
 
 def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[SealedTable], person: int) -> list[str]:
-    """Say of which tables how many of a person's rows aren't what was sealed."""
+    """Describe how many of a person's rows don't match their seal, by table."""
     faults = []
     for table in tables:
         if table.has_holder:
@@ -343,7 +344,7 @@ def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[Sealed
 
 
 def _covered(session: Session, table: SealedTable) -> str:
-    """Return the SQL condition of the rows that have to have a commitment: of those without a batch, all once sealing began."""
+    """Return the SQL condition for rows that must have a commitment. Without batches, all must once sealing began."""
     if table.batches:
         return "(commitment IS NOT NULL OR sealed_in IS NOT NULL)"
     return "true" if disclosure_log.has_sealing_begun(session, table.name) else "commitment IS NOT NULL"

@@ -1,8 +1,8 @@
-"""Seals: each night one hash over the heads of all chains, and one each over all suppressions and wordings, chained to the night before.
+"""Seals: chained nightly hashes over the heads of all chains, the suppression list, and the consent texts.
 
-A chain shows that its links belong together; that no whole chain was swapped or dropped, only a witness outside
-can show. The witness is the seal: it goes to the audit log and to the admins by mail, and can be computed again
-from the ledger at any later time. See docs/decisions/0012-what-a-chain-proves.md.
+A chain shows that its events belong together. Only an outside witness can show that no whole chain was replaced or
+removed. Seals are that witness: they're in the audit log, are emailed to the admins, and can be recomputed from the
+ledger later. See docs/decisions/0012-what-a-chain-proves.md.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, PublishedConsentText, Seal, Suppression
 
-PAGE_SIZE = 1000  # rows read at a time
-MAX_ADDRESS_FAULTS = 20  # people whose address is at fault and who are named; the others are counted
+PAGE_SIZE = 1000  # rows per read
+MAX_ADDRESS_FAULTS = 20  # people listed because their address fails verification; the others are counted
 
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """A table that's only appended to, up to row `through`: how many rows there are, and the hash over them."""
+    """An append-only table up to row `through`: the number of rows, and the hash over them."""
 
     through: int
     rows: int
@@ -40,9 +40,9 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """The ledger up to link `through`: how many people have links in it, how many links, the hash over their heads.
+    """The ledger up to event `through`: the number of people and events, and the hash over the chain heads.
 
-    `suppressions` and `wordings` are None in seals from before these were covered.
+    `suppressions` and `wordings` are None in seals from before they were covered.
     """
 
     through: int
@@ -55,9 +55,9 @@ class LedgerSummary:
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The newest row of a chained log that is sealed with the ledger: its place, and its hash.
+    """The newest row of a chained log that is sealed with the ledger: its position and hash.
 
-    The log is the caller's: `verify_ledger` proves that a seal names this head, not that the log still has it.
+    The log belongs to the caller. `verify_ledger` checks that a seal includes this head, not that the log still has it.
     """
 
     through: int
@@ -66,7 +66,7 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class LastFullyCommittedRows:
-    """The highest link, suppression, and wording that are there for good."""
+    """The highest event, suppression, and consent text that no open transaction can precede."""
 
     link: int
     suppression: int
@@ -75,10 +75,11 @@ class LastFullyCommittedRows:
 
 @dataclass(frozen=True, slots=True)
 class LedgerProof:
-    """What a check of chains, addresses and seals found.
+    """The result of verifying chains, addresses, and seals.
 
-    `fault` says what is wrong with the first seal or wording that does not hold, `address_faults` what with the addresses of the first
-    people of `address_fault_count`. `disclosures` counts the sealed rows about where addresses have been.
+    `fault` describes the first faulty seal or consent text. `address_faults` describes the first of
+    `address_fault_count` people whose address fails verification. `disclosures` is the number of sealed disclosure
+    rows.
     """
 
     people: int
@@ -95,14 +96,14 @@ class LedgerProof:
 
     @property
     def sound(self) -> bool:
-        """Whether everything holds."""
+        """Whether everything passed verification."""
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
 def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommittedRows:
-    """Return the highest link, suppression, and wording that are there for good: no row with a lower number can still turn up.
+    """Return the highest event, suppression, and consent text that no open transaction can precede.
 
-    One transaction each: code that writes several of them locks them in an order of its own.
+    Each is found in its own transaction, because code that writes several of them locks them in its own order.
     """
     numbers = (ConsentEvent.id, Suppression.id, PublishedConsentText.version)
     return LastFullyCommittedRows(*(_find_last_fully_committed_row(database, number) for number in numbers))
@@ -111,17 +112,17 @@ def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommitt
 def _find_last_fully_committed_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
     with database.write() as session:
         if is_postgresql(session):
-            # Ids are given out before a transaction commits. This waits until every writer has ended, and holds new
-            # ones up for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
+            # IDs are assigned before a transaction commits. This waits until every writer has finished, and blocks new
+            # ones for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
             session.execute(text(f"LOCK TABLE {number.class_.__tablename__} IN SHARE MODE"))
         return session.scalar(select(func.max(number))) or 0
 
 
 def append_seal(session: Session, survey: LedgerSummary, now: datetime, *, log_head: LogHead | None = None) -> Seal:
-    """Append a seal; it covers the disclosure log too, and the rows of another log up to its head, where one is given.
+    """Append a seal, which also covers the disclosure log and, if `log_head` is given, another log up to that row.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: another process sealed in this very moment.
+        sqlalchemy.exc.IntegrityError: another process appended a seal at the same moment.
     """
     query = select(Seal).order_by(Seal.id.desc()).limit(1)
     last = session.scalar(query)
@@ -143,14 +144,14 @@ def hash_seal(
     log_head: LogHead | None = None,
     disclosures: LogHead | None = None,
 ) -> str:
-    """Compute a seal's hash (64 hex digits); `moment` as 2026-11-20T08:30:00.000+00:00."""
+    """Return a seal's hash (64 hex digits); `moment` has the form 2026-11-20T08:30:00.000+00:00."""
     fields = {"at": moment, "previous": previous, **_summary_fields(survey)}
     fields |= _log_fields(log_head) | _disclosure_fields(disclosures)
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
 def _summary_fields(survey: LedgerSummary) -> dict[str, Any]:
-    """Name what a seal says of a survey, as its columns and what is hashed of it do."""
+    """Return the fields of a seal for a summary, named like its columns and as they're hashed."""
     fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
     return fields | _table_fields("suppressions", survey.suppressions) | _table_fields("wordings", survey.wordings)
 
@@ -179,20 +180,21 @@ def verify_ledger(
     night: datetime | None = None,
     progress: Progress = lambda *_: None,
 ) -> LedgerProof:
-    """Check every chain and address, and every seal against chains and suppressions as they stood then, in one walk over each.
+    """Verify all chains and addresses, and all seals against the chains and suppressions of their time, in one pass.
 
-    What readers were asked to agree to is held against the register of wordings.
+    Consent texts that subscribers were asked to agree to are checked against the register.
 
-    Memory is that of a thousand people and of two hashes a seal.
+    Memory use is that of 1,000 people plus two hashes per seal.
 
     Args:
-        session: a fresh session for looking; all is read as of one moment.
-        keys: the keys, to open each address and hold it against its chain.
-        tables: the tables about where addresses have been, each row of which is held against the disclosure log.
-        kept_hashes: hashes of seals, or their first digits, that somebody kept: they must be there.
-        through: survey the ledger up to this point too, for a new seal.
-        night: the moment of a nightly check, which opens a seventh of the older rows about disclosures; all of them where it's None.
-        progress: called with (people looked at, people).
+        session: a new read session; everything is read as of one moment.
+        keys: the keys, to decrypt each address and check it against its chain.
+        tables: the disclosure tables; each row is checked against the disclosure log.
+        kept_hashes: hashes of seals, or their first digits, that someone saved. They must exist.
+        through: also summarize the ledger up to this point, for a new seal.
+        night: the time of a nightly check, which checks a seventh of the older disclosure rows. None checks all of
+            them.
+        progress: called with (people checked, people).
     """
     walk = chain_verification.iterate_chains(session, progress)
     first = next(walk, None)  # the snapshot begins with it
@@ -225,7 +227,7 @@ def verify_ledger(
 
 @dataclass(slots=True)
 class _ChainTally:
-    """What a walk over all chains counts and finds, thousand by thousand."""
+    """Counts and faults from a pass over all chains, updated chunk by chunk."""
 
     keys: KeyRing
     people: int = 0
@@ -248,12 +250,12 @@ class _ChainTally:
 
 
 def _as_number(stored: object) -> int:
-    """Take a number as a number, whatever stands in its place: SQLite keeps any type in any column."""
+    """Convert a stored value to a number whatever its type, because SQLite keeps any type in any column."""
     return stored if isinstance(stored, int) else 0
 
 
 class _StoredSeal(NamedTuple):
-    """A seal as it is stored."""
+    """A seal as stored."""
 
     id: int
     at: str
@@ -276,24 +278,24 @@ class _StoredSeal(NamedTuple):
 
     @property
     def disclosure_head(self) -> LogHead | None:
-        """The newest entry of the disclosure log that it covers; None in a seal from before there was one."""
+        """The newest entry of the disclosure log that the seal covers, or None if it predates the log."""
         return None if self.disclosures_through is None else LogHead(self.disclosures_through, self.disclosures_hash)
 
     @property
     def log_head(self) -> LogHead | None:
-        """The head of the log that it covers; None in a seal that covers none."""
+        """The head of the log that the seal covers, or None."""
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
     def covered_suppressions(self) -> TableSummary | None:
-        """What it says of suppressions; None in a seal of before they were covered."""
+        """The summary of suppressions, or None if the seal doesn't cover them."""
         if self.suppressions_through is None:
             return None
         return TableSummary(self.suppressions_through, self.suppressions, self.suppressions_root)
 
     @property
     def covered_consent_texts(self) -> TableSummary | None:
-        """What it says of the register of wordings; None in a seal from before that was covered."""
+        """The summary of the consent-text register, or None if the seal doesn't cover it."""
         if self.wordings_through is None:
             return None
         return TableSummary(self.wordings_through, self.wordings, self.wordings_root)
@@ -305,7 +307,7 @@ def _read_seals(session: Session) -> list[_StoredSeal]:
 
 
 def _disclosure_heads(seals: Sequence[_StoredSeal]) -> dict[int, str]:
-    """Return the entries of the disclosure log that seals name: number and hash."""
+    """Return the entries of the disclosure log in the seals, as number and hash."""
     return {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
 
 
@@ -319,14 +321,14 @@ _SEAL_COLUMNS = (
 def _list_points(
     seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None
 ) -> list[tuple[int, int | None, int | None]]:
-    """List the last link, suppression, and consent text of each survey: one a seal, and one up to `through` for a new seal."""
+    """Return the last event, suppression, and consent text of each seal, and `through` for a new one."""
     points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
     return points if through is None else [*points, (through.link, through.suppression, through.wording)]
 
 
 @dataclass(slots=True)
 class _RootHash:
-    """The hash over all heads as they stood at link `through`, while it grows thousand by thousand."""
+    """The hash over all heads as of event `through`, updated chunk by chunk."""
 
     through: int
     people: int = 0
@@ -340,7 +342,7 @@ class _RootHash:
 def _tally_chains(
     keys: KeyRing, chunks: Iterable[chain_verification.ChainChunk], roots: Sequence[_RootHash]
 ) -> _ChainTally:
-    """Check and count all chains in one walk, and add them to the hashes over their heads."""
+    """Verify and count all chains in one pass, and update the hashes over their heads."""
     tally = _ChainTally(keys)
     in_order = sorted(roots, key=lambda root: root.through)
     for chunk in chunks:
@@ -350,10 +352,10 @@ def _tally_chains(
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:
-    """Bring a thousand people into all roots, which come by rising `through`.
+    """Add a chunk to all roots, which are in order of `through`.
 
-    The people of a thousand are hashed together, and that hash goes into the root: where nothing happened to
-    them between two seals, it is the same and need not be computed again.
+    A chunk's people are hashed together, and that hash is added to the root. If nothing happened to them between two
+    seals, it isn't computed again.
     """
     links = sorted(chunk.links, key=lambda link: link.id)
     heads: dict[int, str] = {}
@@ -379,7 +381,7 @@ def _digest_heads(heads: dict[int, str]) -> str:
 def _summarize_table(
     session: Session, table: str, columns: Sequence[str], places: Iterable[int | None]
 ) -> tuple[int, dict[int | None, TableSummary]]:
-    """Hash all rows of a table in their order; return how many there are, and what there is up to each of some rows."""
+    """Hash all rows of a table in order; return their number, and the summary up to each row in `places`."""
     surveys: dict[int | None, TableSummary] = {}
     waiting = sorted({_as_number(place) for place in places if place is not None}, reverse=True)
     digest, count = hashlib.sha256(), 0

@@ -1,8 +1,8 @@
-"""People in pages, the newest first, without their addresses: what an admin looks through.
+"""Pages of people for admins, newest first, without addresses.
 
-Pages follow each other by the last number seen, and every query is bounded. Import, place and state are met by an index each; what
-is asked beyond that is tried on so many people as `SCAN_WINDOW` says, and the page says from where to go on. Domains have no
-index, for it would slow imports by an eighth: so many numbers as `NUMBER_WINDOW` says are looked through for one.
+Each page continues after the last number seen, and every query is bounded. Import, place, and state use an index each.
+Other conditions are checked on at most `SCAN_WINDOW` people per page, and the page says where to continue. Domains have
+no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers are searched instead.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,19 +23,20 @@ from subscribers.part_keys import split_part_key
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 50
-SCAN_WINDOW = 10_000  # people that one page looks at, at most, where an index finds them
-NUMBER_WINDOW = 250_000  # people that one page looks at, at most, one after the other: 30 ms
-COUNT_WINDOW = 100_000  # people whose preferences or dates a count looks at, at most
-MAX_ORIGINS = 40  # places where people asked, as a filter offers them
+SCAN_WINDOW = 10_000  # people checked per page, at most, if an index finds them
+NUMBER_WINDOW = 250_000  # people checked per page, at most, without an index: 30 ms
+COUNT_WINDOW = 100_000  # people whose preferences or dates a count checks, at most
+MAX_ORIGINS = 40  # sign-up sources that a filter offers
 MAX_IMPORTS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberFilter:
-    """Whom a list shows: those who match all that is set.
+    """A filter for the subscriber list. People must match everything that's set.
 
-    They asked at `since` or later, and before `until`. `paused_on` is a day on which their emails rest, in the publication's zone.
-    `part` is the key (`subscribers.part_keys`) of a section or topic that they get, `frequency` how often they get email.
+    `since` (inclusive) and `until` (exclusive) limit the sign-up time. `paused_on` is a day in the publication's time
+    zone on which their emails are paused. `part` is the key (`subscribers.part_keys`) of a section or topic that they
+    get, and `frequency` how often they get email.
     """
 
     state: PersonState | None = None
@@ -51,9 +52,9 @@ class SubscriberFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedSubscriber:
-    """One row of the list. `since` is from when on they stand where they do, `asked_at` when they asked, which a list is filtered by.
+    """One row of the list. `since` is when the state began, and `asked_at` the sign-up time that filters use.
 
-    `in_progress` says that their import is not done.
+    `in_progress` says that their import is unfinished.
     """
 
     number: int
@@ -68,7 +69,7 @@ class ListedSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPage:
-    """Some people, and the number below which to go on; None at the end. `is_cut` says that nobody else was found *yet*."""
+    """A page of people, and the number below which to continue, or None. If `is_cut`, more may match below it."""
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
@@ -77,7 +78,7 @@ class SubscriberPage:
 
 @dataclass(frozen=True, slots=True)
 class MatchCount:
-    """How many people match a filter; if `is_cut`, among the newest, so more may."""
+    """The number of people who match a filter; if `is_cut`, only among the newest."""
 
     people: int
     is_cut: bool = False
@@ -85,7 +86,7 @@ class MatchCount:
 
 @dataclass(frozen=True, slots=True)
 class ImportOrigin:
-    """An import as a filter offers it."""
+    """An import that a filter offers."""
 
     batch: int
     origin: str
@@ -95,7 +96,7 @@ class ImportOrigin:
 def load_subscriber_page(
     session: Session, list_filter: SubscriberFilter, *, below: int | None = None
 ) -> SubscriberPage:
-    """Return the next people who match, by number from `below` downwards."""
+    """Return the next matching people, by number, descending from `below`."""
     indexed, other_conditions = _split_conditions(list_filter)
     if other_conditions and not indexed:
         return _load_by_numbers(session, other_conditions, below)
@@ -112,7 +113,7 @@ def load_subscriber_page(
 
 
 def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]], below: int | None) -> SubscriberPage:
-    """Return those of the next numbers who match, without an index."""
+    """Return the next matching people, searching the numbers without an index."""
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
     query = select(Person).where(Person.number < top, Person.number >= floor, *conditions)
@@ -122,7 +123,7 @@ def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]]
 
 
 def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None) -> SubscriberPage:
-    """Make a page of one row more than it holds; `last_seen` is where a window ended that held no more."""
+    """Build a page from up to one row more than fits. `last_seen` is the end of a window without further matches."""
     subscribers = _describe_rows(session, rows[:PAGE_SIZE])
     if len(rows) > PAGE_SIZE:
         return SubscriberPage(subscribers, subscribers[-1].number)
@@ -130,7 +131,7 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
 
 
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
-    """Count the people who match; if no index meets the whole filter, among the newest `COUNT_WINDOW`."""
+    """Count the matching people. If no index covers the whole filter, count only among the newest `COUNT_WINDOW`."""
     indexed, others = _split_conditions(list_filter)
     count = select(func.count()).select_from(Person)
     if not others:
@@ -144,7 +145,7 @@ def count_matching_people(session: Session, list_filter: SubscriberFilter) -> Ma
 
 
 def count_paused(session: Session, today: date) -> int:
-    """Count the subscribers whose emails rest on a day: all of them, by an index of everyone with a pause."""
+    """Count all subscribers whose emails are paused on a day, using the index of people with a pause."""
     paused_until = _get_preference("pause_until")
     is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
     query = select(func.count()).select_from(Person).where(*is_paused, build_mailable_person_condition())
@@ -152,13 +153,13 @@ def count_paused(session: Session, today: date) -> int:
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
-    """Return some people (at most 1,000) as the list shows them, the newest first."""
+    """Return some people (at most 1,000) as list rows, newest first."""
     query = select(Person).where(Person.number.in_(numbers)).order_by(Person.number.desc())
     return _describe_rows(session, session.scalars(query).all())
 
 
 def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Return the condition that an index meets, and those that are tried on the people whom it finds."""
+    """Return the conditions that use an index, and those checked on the people it finds."""
     indexed: list[ColumnElement[bool]] = []
     if list_filter.batch is not None:
         indexed.append(Person.batch == list_filter.batch)
@@ -188,7 +189,7 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
 
 
 class _StoredPreference(FunctionElement[str]):
-    """A value of stored preferences as text (a list as JSON), or NULL. In SQLite they may be damaged, and no JSON."""
+    """A value of stored preferences as text (lists as JSON), or NULL. In SQLite, the JSON may be damaged."""
 
     name = "stored_preference"
     type = String()
@@ -218,7 +219,7 @@ def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement
 
 
 def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]], window: int | None = None) -> int | None:
-    """Return the last number of a full window; None where the window held all that there was."""
+    """Return the last number of a full window, or None if the window wasn't full."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())
     return session.scalar(query.offset((window or SCAN_WINDOW) - 1).limit(1))
 
@@ -249,7 +250,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubs
 
 
 def list_signup_sources(session: Session) -> list[str]:
-    """Return the places where people asked, in alphabetical order; found by leaping from one to the next in their index."""
+    """Return the sign-up sources in alphabetical order, found by skipping through their index."""
     origins: list[str] = []
     while len(origins) < MAX_ORIGINS:
         following = select(func.min(Person.asked_where))
@@ -261,7 +262,7 @@ def list_signup_sources(session: Session) -> list[str]:
 
 
 def list_recent_imports(session: Session) -> list[ImportOrigin]:
-    """Return the last imports, the newest first."""
+    """Return the latest imports, newest first."""
     query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
     rows = session.scalars(query)
     return [ImportOrigin(row.id, row.origin, row.started_at) for row in rows]

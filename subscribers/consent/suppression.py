@@ -1,7 +1,7 @@
-"""Addresses that are not to be mailed, as keyed hashes: they outlive the person's row and stop a later import.
+"""The suppression list: keyed hashes of addresses not to email. They outlive the person's row and block imports.
 
-Rows are appended and never changed or removed, so that a seal can cover them. Of an address's rows, those since its
-suppression was last lifted count; of these the gravest reason, or, where an admin allowed a sign-up, the gravest since.
+Rows are only appended, so that a seal can cover them. For each address, the rows since its suppression was last lifted
+count. Of these, the gravest reason applies or, if an admin allowed a sign-up, the gravest since then.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erase
 SuppressionHashes = Sequence[tuple[str, str]]
 """Every hash of one address, each with its key's id (`AddressHashes.suppressions`)."""
 
-# What the departure log calls each reason, the gravest first.
+# Each reason's kind in the unsubscribe log, gravest first.
 DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
     "complained": "complained",
     "by an admin": "barred",
@@ -36,32 +36,33 @@ DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
     "bounced": "bounced",
     "left elsewhere": "left",
 }
-# A complaint that came as a mail can be forged by whoever was forwarded one of ours: its reader's own new consent ends it.
+# A complaint by email can be forged by anyone who was forwarded one of ours, so the subscriber's own new consent ends
+# it.
 COMPLAINT_REASONS: frozenset[SuppressionReason] = frozenset({"complained", "complaint by mail"})
-# Stands in place of a reason that an admin lifted: the address is not mailed, but its owner is asked when a form comes.
+# Replaces a reason that an admin lifted. The address isn't emailed, but its owner is asked to confirm after a sign-up.
 ALLOWED_AGAIN = "may ask again"
-# Ends what stood before: the owner gave their own new consent.
+# Ends the suppression, because the owner consented again.
 LIFTED = "lifted"
 _REASONS_BY_GRAVITY: tuple[str, ...] = (*DEPARTURE_KINDS, ALLOWED_AGAIN)
 
 
 def rank_reason(reason: str) -> int:
-    """Return the rank of a reason, 0 for the gravest; no reason at all ("") comes last."""
+    """Return the rank of a reason, 0 for the gravest. An empty reason ranks last."""
     return _REASONS_BY_GRAVITY.index(reason) if reason in _REASONS_BY_GRAVITY else len(_REASONS_BY_GRAVITY)
 
 
 def parse_reason(reason: str) -> SuppressionReason:
-    """Return a stored reason as one to suppress an address for. What an admin lifted only keeps imports away."""
+    """Return a stored reason as a suppression reason. One that an admin lifted becomes the mildest."""
     return next((each for each in DEPARTURE_KINDS if each == reason), "left elsewhere")
 
 
 def outweighs_reason(reason: str, current_reason: str) -> bool:
-    """Return whether a reason outweighs the current one."""
+    """Return whether a reason is graver than the current one."""
     return rank_reason(reason) < rank_reason(current_reason)
 
 
 def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
-    """Compute every hash that addresses may be suppressed under, here or by an adopted file: the one way to all of them.
+    """Return all hashes that addresses may be suppressed under, here or by adopted files. Always use this function.
 
     Raises:
         DecryptionError: adopted keys are damaged.
@@ -71,24 +72,24 @@ def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]
 
 
 def hash_address(session: Session, keys: KeyRing, address: Address) -> AddressHashes:
-    """Compute every hash of one address."""
+    """Return all hashes that one address may be suppressed under."""
     return hash_addresses(session, keys, (address,))[0]
 
 
 def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppression | None:
-    """Return the suppression of an address, by whichever key it was written with; None where there is none."""
+    """Return the suppression of an address under any key, or None."""
     return find_suppressions(session, [hash_address(session, keys, address).suppressions])[0]
 
 
 def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) -> list[Suppression | None]:
-    """Return the row that counts for each address (at most 1,000); None where the address is not suppressed."""
+    """Return the row that counts for each address (at most 1,000), or None if it isn't suppressed."""
     return [find_counting_row(rows) for rows in list_suppression_rows(session, addresses)]
 
 
 def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
-    """Return all rows of each address (at most 1,000), the oldest first.
+    """Return all rows of each address (at most 1,000), oldest first.
 
-    After a restore some of an address's rows may be known by the departure log's hash: they count as its others do.
+    After a restore, some rows may be under the unsubscribe log's hash. They count like the others.
     """
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     hashes_by_key: dict[str, list[str]] = {}
@@ -105,9 +106,9 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
 
 
 def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
-    """Return which of an address's rows, the oldest first, counts; None if it isn't suppressed.
+    """Return the row that counts among an address's rows, given oldest first; None if it isn't suppressed.
 
-    What an adopted file says of the time before an admin allowed a sign-up here doesn't count.
+    Rows from adopted files that predate an admin's permission to sign up are ignored.
     """
     counting: Suppression | None = None
     allowed: Suppression | None = None
@@ -126,7 +127,7 @@ def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
 def store_suppressions(
     session: Session, requested: Sequence[tuple[SuppressionHashes, SuppressionReason]], now: datetime
 ) -> list[bool]:
-    """Suppress addresses (at most 1,000), each where no reason as grave counts already; return for each whether it was."""
+    """Suppress addresses (at most 1,000) not yet suppressed for as grave a reason; return whether each changed."""
     current_rows = find_suppressions(session, [hashes for hashes, _ in requested])
     changed = [
         current is None or outweighs_reason(reason, current.reason)
@@ -137,14 +138,14 @@ def store_suppressions(
 
 
 def _append_rows(session: Session, rows: Iterable[tuple[SuppressionHashes, str]], now: datetime) -> None:
-    """Append rows, each under an address's last hash."""
+    """Append rows, each under its address's last hash."""
     values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
     if values:
         insert_many(session, table_of(Suppression), values)
 
 
 def suppress_hashes(session: Session, hashes: SuppressionHashes, reason: SuppressionReason, now: datetime) -> bool:
-    """Suppress one address by its hashes, the person's row apart; return whether anything changed."""
+    """Suppress one address by its hashes, without changing a person's row; return whether anything changed."""
     return store_suppressions(session, [(hashes, reason)], now)[0]
 
 
@@ -159,15 +160,15 @@ def suppress_address(
     unsubscribe_log: UnsubscribeLog,
     method: str = "",
 ) -> bool:
-    """Suppress an address, and the person behind it if there is one; return whether anything changed.
+    """Suppress an address, and its person if there is one; return whether anything changed.
 
-    `method` says how and why, as the person's chain keeps it, and holds no address.
+    `method` says how and why, for the person's chain, and contains no address.
 
-    What is new goes into the departure log before the caller commits, and the caller answers only after that (see
+    Changes are written to the unsubscribe log before the caller commits. Only then does the caller answer (see
     `lifecycle.unsubscribe`).
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     departure = suppress_without_unsubscribe_log(
         session, keys, address, reason=reason, actor=actor, now=now, method=method
@@ -186,7 +187,7 @@ def suppress_without_unsubscribe_log(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress an address as `suppress_address` does; the caller writes the departure that this returns to the log."""
+    """Suppress an address like `suppress_address`; return the entry that the caller writes to the unsubscribe log."""
     hashes = hash_address(session, keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
     number = people.find_person_number(session, keys, address)
@@ -210,9 +211,9 @@ def suppress_person(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress a person who is locked (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
+    """Suppress a locked person (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
 
-    Where their address is not kept any more, or does not open, the hash by which the departure log knows them is suppressed.
+    If their address was deleted or can't be decrypted, their hash in the unsubscribe log is suppressed.
     """
     address = people.decrypt_person_address(keys, person)
     if address is not None:
@@ -231,7 +232,7 @@ def suppress_person(
 def _record_suppression(
     session: Session, person: Person, reason: SuppressionReason, cause: dict[str, str], *, graver: bool, now: datetime
 ) -> bool:
-    """Append to a person's chain that they are suppressed; a complaint also where something lighter did that before."""
+    """Append a suppression, or a complaint after a milder one, to a person's chain; return whether it was added."""
     complaint = reason in COMPLAINT_REASONS
     final_states = EMPTIED_STATES if complaint and graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
     if person.state in final_states:
@@ -242,15 +243,15 @@ def _record_suppression(
 
 
 def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
-    """Let somebody who complained, or whom an admin suppressed, sign up again by their own form and confirmation.
+    """Let the owner of a suppressed address sign up again with a form and confirmation.
 
-    The address stays suppressed until they confirm. Return False where it is not suppressed.
+    The address stays suppressed until they confirm. Return False if it isn't suppressed.
     """
     return _end_suppression(session, keys, address, ALLOWED_AGAIN, now)
 
 
 def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> None:
-    """End what suppresses an address: its owner gave their own new consent."""
+    """End an address's suppression, because its owner consented again."""
     _end_suppression(session, keys, address, LIFTED, now)
 
 

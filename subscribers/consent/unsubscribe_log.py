@@ -1,9 +1,9 @@
-"""`left.log`: every departure, outside the database, synced before it is answered.
+"""`left.log`: every departure, stored outside the database and synced before it's answered.
 
-A restored copy of the database does not know who left since; this file does. One JSON line a departure: a
-keyed hash of the look-up (no address, no number), the time, the kind, and a hash over the line before it.
+A restored copy of the database doesn't know who has left since; this file does. It has one JSON line per departure: a
+keyed hash of the lookup (no address or number), the time, the kind, and a hash over the previous line.
 
-A log that was lost and began anew is joined with its copy by putting one behind the other: the chain may begin anew with a line.
+If a log was lost and a new one started, join it with its copy by concatenating them. The chain may restart at a line.
 """
 
 import fcntl
@@ -26,8 +26,8 @@ from subscribers.store.models import Person
 
 IMPORT_UNDONE: Literal["import undone"] = "import undone"
 PREFERENCES_CHANGED: Literal["preferences changed"] = "preferences changed"
-# "undone" ends a "left" before it; "import undone" is about an import and no person. "preferences changed" is written if an
-# admin changed them, or their owner put them back.
+# "undone" ends an earlier "left". "import undone" is about an import, not a person. "preferences changed" is written if
+# an admin changed them or their owner restored them.
 UnsubscribeLogEntryKind = Literal[
     "left",
     "bounced",
@@ -45,12 +45,12 @@ log = get_logger("unsubscribe log")
 
 
 class UnsubscribeLogError(RefusalError):
-    """The departure log is damaged; the message names the file and the line."""
+    """Raised if the unsubscribe log is damaged. The message gives the file and line."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUnsubscribeLogEntry:
-    """Somebody who is mailed no more, as it is to be written: their look-up, the id of its key, and how."""
+    """An entry to be written for someone who must not be emailed: their lookup hash, its key's ID, and the kind."""
 
     lookup: str
     lookup_key: str
@@ -58,13 +58,13 @@ class PendingUnsubscribeLogEntry:
 
     @classmethod
     def of_person(cls, person: Person, kind: UnsubscribeLogEntryKind) -> Self | None:
-        """Make the entry of one person; None where no look-up of theirs is kept."""
+        """Create one person's entry, or return None if their lookup hash was deleted."""
         return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeLogEntry:
-    """One line: who (a keyed hash), by which look-up key that was made, when and how."""
+    """One line: the person's keyed hash, the lookup key used for it, the time, and the kind."""
 
     person_hash: str
     lookup_key: str
@@ -74,30 +74,30 @@ class UnsubscribeLogEntry:
 
 
 class UnsubscribeLog:
-    """The departure log of one installation; it may be shared between threads and processes."""
+    """The unsubscribe log of one installation. Threads and processes may share it."""
 
     def __init__(self, path: Path, keys: KeyRing) -> None:
         self.path = path
         self._keys = keys
 
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
-        """Return the hash that stands for a person's look-up in this file."""
+        """Return the hash of a person's lookup in this file."""
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return make_departure_hash(key, lookup)
 
     def append(self, departure: PendingUnsubscribeLogEntry | None, *, at: datetime) -> None:
-        """Write a departure, if there is one; when this returns it is on the disk.
+        """Write a departure, if given. It's on disk when this returns.
 
         Raises:
-            OSError: it could not be written: then the departure must not be answered as done.
+            OSError: it couldn't be written. Then the departure must not be confirmed.
         """
         self.append_all([departure] if departure else [], at=at)
 
     def append_all(self, departures: Sequence[PendingUnsubscribeLogEntry], *, at: datetime) -> None:
-        """Write several departures with one sync; of none nothing is written.
+        """Write several departures with one sync. Without any, nothing is written.
 
         Raises:
-            OSError: they could not be written, or not all.
+            OSError: some or all couldn't be written.
         """
         if not departures:
             return
@@ -105,7 +105,7 @@ class UnsubscribeLog:
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs one writer at a time; closing the file unlocks
+            fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs a single writer; closing the file unlocks it
             _drop_torn_line(file)
             previous = _read_last_hash(file)
             for departure in departures:
@@ -124,9 +124,9 @@ class UnsubscribeLog:
             sync_folder(self.path.parent)
 
     def append_return(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
-        """Write, after the commit, that somebody is back; where it can't be written, log the problem.
+        """Record, after the commit, that someone is back. If writing fails, log the problem.
 
-        They are back all the same: only a copy that is restored wouldn't know.
+        They're back all the same. Only a restored copy wouldn't know.
         """
         try:
             self.append(entry, at=at)
@@ -134,10 +134,10 @@ class UnsubscribeLog:
             log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 
     def read(self) -> Iterator[UnsubscribeLogEntry]:
-        """Return every departure, the oldest first; a torn last line was never answered and is passed over.
+        """Yield every departure, oldest first. A torn last line was never answered and is skipped.
 
         Raises:
-            UnsubscribeLogError: a line does not follow from the one before it, and isn't the first of another part.
+            UnsubscribeLogError: a line neither follows from the previous one nor starts another part.
         """
         if not self.path.exists():
             return
@@ -156,7 +156,7 @@ class UnsubscribeLog:
 
 
 def read_whole_lines(file: Path) -> bytes:
-    """Return the lines of a log or a copy of it without a torn last one; nothing if it doesn't exist."""
+    """Return the lines of a log or its copy without a torn last line; empty if the file doesn't exist."""
     content = file.read_bytes() if file.exists() else b""
     return content[: content.rfind(b"\n") + 1]
 
@@ -179,14 +179,14 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def _read_tail(file: IO[bytes]) -> bytes:
-    """Read the last lines: a line has less than 400 bytes."""
+    """Return the end of the file, which contains the last line: lines have less than 400 bytes."""
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - 1000))
     return file.read()
 
 
 def _drop_torn_line(file: IO[bytes]) -> None:
-    """Drop what a crash left behind the last line break: nobody was told that it was done."""
+    """Remove a torn line left by a crash. Its departure was never confirmed."""
     tail = _read_tail(file)
     if tail and not tail.endswith(b"\n"):
         file.seek(0, os.SEEK_END)

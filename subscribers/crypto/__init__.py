@@ -1,1 +1,1 @@
-"""Keys, and what they protect: addresses, stored values, links."""
+"""Keys, and what they protect: addresses, stored values, and links."""

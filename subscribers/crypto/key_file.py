@@ -1,4 +1,4 @@
-"""The key file on the disk: written whole or not at all, readable for its owner alone, changed by one process at a time."""
+"""The key file on disk: written atomically, readable only by its owner, and changed by one process at a time."""
 
 import fcntl
 import os
@@ -9,22 +9,22 @@ from pathlib import Path
 
 
 def create_file(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all, and never in place of another.
+    """Create a file atomically. An existing file is never overwritten.
 
     Raises:
-        FileExistsError: the name is taken.
+        FileExistsError: the file exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = _write_draft(path, text)
     try:
-        os.link(draft, path)  # unlike rename, it fails where the name is taken
+        os.link(draft, path)  # fails if the name is taken, unlike rename
     finally:
         draft.unlink()
     sync_folder(path.parent)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Put a new text in place of a file's: whoever reads sees the old one or the new one, after a crash too."""
+    """Replace a file's content atomically: readers see the old or the new text, even after a crash."""
     draft = _write_draft(path, text)
     draft.replace(path)
     sync_folder(path.parent)
@@ -32,9 +32,9 @@ def replace_file(path: Path, text: str) -> None:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Be the only one to change a file, for the length of the block; what a killed writer left behind is removed.
+    """Lock a file for changes during the block, and remove what a killed writer left behind.
 
-    The lock is on the folder: the file itself is replaced by another. It ends with the process, however that ends.
+    The folder is locked, because the file itself gets replaced. The lock ends with the process.
     """
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -57,7 +57,7 @@ def _write_draft(path: Path, text: str) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a name that was given or taken away in a folder survive a loss of power."""
+    """Sync a folder, so that created or deleted names survive a power loss."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

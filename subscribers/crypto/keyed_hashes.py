@@ -1,12 +1,13 @@
-"""HMAC-SHA256 (RFC 2104, section 2) of many short texts under one key."""
+"""HMAC-SHA256 (RFC 2104, section 2) of many short texts with one key."""
 
 import hmac
 from functools import lru_cache
 
 
 def keyed_hash(secret: bytes, prefix: bytes, text: bytes) -> str:
-    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`; the prefix keeps apart what one key is used for."""
-    # A copy takes two thirds of the time of `hmac.digest`, and keeps Python's lock, which another thread may be slow to give back.
+    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`. The prefix separates a key's uses."""
+    # Copying takes two thirds of the time of `hmac.digest`, and keeps Python's lock, which another thread may be slow
+    # to release.
     hasher = _start_hash(secret, prefix).copy()
     hasher.update(text)
     return hasher.hexdigest()

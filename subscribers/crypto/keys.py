@@ -1,7 +1,6 @@
 """The key ring of an installation and its file.
 
-Every kind of key is independent of the others and has numbered successors, so that each can be rotated alone.
-A row names the key that it was made with.
+Kinds of keys are independent and numbered, so that each can be rotated separately. Rows record the ID of their key.
 """
 
 import hashlib
@@ -26,13 +25,13 @@ KeyKind = Literal[
     "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access", "audit"
 ]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
-# Kinds that key files of version 0.1 lack. A kind that comes later still is added here.
+# Kinds that version 0.1's key files don't have. Add new kinds here.
 LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access", "audit")
-# The file gets these kinds' derived keys once the rows that let somebody in are sealed, and those of the audit log have MACs, so their
-# presence says that they do. The database can't say so: whoever can write to it could have forged rows sealed.
+# The file only gets the derived keys of these kinds once older access rows are sealed and older audit rows have MACs,
+# so their presence marks that. The database can't: someone who can write to it could get forged rows sealed.
 MARKING_KINDS: tuple[KeyKind, ...] = ("access", "audit")
-DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys are no secret: its readers are invented
-MAX_KEYS_PER_KIND = 255  # keys of a kind
+DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys aren't secret, because its subscribers are made up
+MAX_KEYS_PER_KIND = 255  # per kind
 PUT_COPY_BACK = (
     "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE --replace"
 )
@@ -42,16 +41,16 @@ log = get_logger("keys")
 
 
 class KeyFileError(ApplicationError):
-    """The key file cannot be used; the message says which file, why, and what to do."""
+    """Raised if the key file can't be used. The message says which file, why, and what to do."""
 
 
 class DecryptionError(ApplicationError):
-    """A value does not open; the message names its row and the key, and holds no address."""
+    """Raised if a value can't be decrypted. The message gives its row and key, but no address."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """One secret. `number` counts the keys of a kind from 1; `id` also tells apart two keys of equal number."""
+    """One secret. `number` counts a kind's keys from 1; `id` also distinguishes two keys with the same number."""
 
     kind: KeyKind
     number: int
@@ -59,7 +58,7 @@ class SecretKey:
 
     @property
     def id(self) -> str:
-        """What rows store: number and fingerprint, at most 16 characters, saying nothing of the secret."""
+        """The ID stored in rows: number and fingerprint, at most 16 characters. It doesn't reveal the secret."""
         return _key_id(self.kind, self.number, self.secret)
 
 
@@ -71,7 +70,7 @@ def _key_id(kind: KeyKind, number: int, secret: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _KeySnapshot:
-    """The keys as they stand in the file at one time."""
+    """The keys in the file at one time."""
 
     all: tuple[SecretKey, ...]
     by_id: dict[tuple[KeyKind, str], SecretKey]
@@ -82,7 +81,7 @@ class _KeySnapshot:
     def build(cls, keys: Iterable[SecretKey]) -> Self:
         key_list = list(keys)
         every = tuple(sorted(_add_later_kinds(key_list), key=lambda k: (k.kind, k.number)))
-        current = {k.kind: k for k in every}  # the last of a kind has the highest number
+        current = {k.kind: k for k in every}  # the last key of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
             raise KeyFileError(
@@ -95,10 +94,11 @@ class _KeySnapshot:
 
 
 def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
-    """Add the first key of each later kind that is missing, derived from the oldest suppression key, which is always kept.
+    """Add the first key of each missing later kind, derived from the oldest suppression key, which is always kept.
 
-    Derived rather than drawn, so that an older recovery copy, and the copy of the file on another machine, give the same keys.
-    HMAC-SHA-256 as the key derivation function, one block, with the kind as its label (NIST SP 800-108r1, 4.1).
+    Keys are derived instead of random, so that older recovery copies and copies of the file on other machines get the
+    same ones. The key derivation function is HMAC-SHA-256, one block, with the kind as its label (NIST SP 800-108r1,
+    4.1).
     """
     roots = sorted((k for k in keys if k.kind == "suppression"), key=lambda k: k.number)
     missing = [kind for kind in LATER_KINDS if roots and all(k.kind != kind for k in keys)]
@@ -110,20 +110,20 @@ def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
 
 
 class KeyRing:
-    """All keys of an installation. It lives as long as the process.
+    """All keys of an installation, for the lifetime of the process.
 
-    Keys are added and never taken away. One that was loaded from a file follows it: a process that runs on
-    while another rotates keys reads what the other writes, and finds people by their new hashes. A file that lacks a key of
-    ours is another installation's, or an older copy: it is not taken, and the process goes on with the keys that it has.
+    Keys are added but never removed. A ring loaded from a file follows its changes: if another process rotates keys,
+    this one can read its rows and find people by their new hashes. A file that lacks one of our keys belongs to another
+    installation or is an older copy. It's ignored, and the process continues with its keys.
     """
 
     __slots__ = ("_file", "_passphrase", "_snapshot", "_stamp", "under_passphrase")
 
     def __init__(self, keys: Iterable[SecretKey], *, under_passphrase: bool = False) -> None:
-        """Take the keys, and whether they were read from a text under a passphrase.
+        """Create a ring of keys; `under_passphrase` says whether they were read from encrypted text.
 
         Raises:
-            KeyFileError: a kind has no key, or two of one number.
+            KeyFileError: a kind has no key, or two with the same number.
         """
         self._snapshot = _KeySnapshot.build(keys)
         self.under_passphrase = under_passphrase
@@ -133,21 +133,21 @@ class KeyRing:
 
     @property
     def all(self) -> tuple[SecretKey, ...]:
-        """Every key, by kind and number."""
+        """All keys, by kind and number."""
         return self._snapshot.all
 
     @property
     def unmarked_kinds(self) -> frozenset[KeyKind]:
-        """The kinds of which the file doesn't say that the rows from before carry them."""
+        """The kinds whose keys the file doesn't contain yet, because older rows may lack their seals or MACs."""
         return frozenset(MARKING_KINDS) - self._snapshot.marks
 
     @property
     def _stored(self) -> tuple[SecretKey, ...]:
-        """The keys that the file holds: all but the derived ones that would say that rows carry them."""
+        """The keys to write to the file: all except derived ones of unmarked kinds."""
         return tuple(k for k in self.all if k.kind not in self.unmarked_kinds)
 
     def saying_sealed(self) -> Self:
-        """Return these keys, which say from now on that the rows from before carry seals and MACs."""
+        """Return these keys, marked to say that older rows have seals and MACs."""
         return type(self)(self.all, under_passphrase=self.under_passphrase)
 
     def __repr__(self) -> str:
@@ -155,30 +155,30 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether a key is one of the demo's, which everybody knows. Rotating does not help: old keys go on verifying."""
+        """Whether any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
     @property
     def kinds_derived_from_suppression(self) -> list[KeyKind]:
-        """The kinds whose current key is derived from the oldest suppression key: those of version 0.1 that weren't rotated since."""
+        """The kinds whose current key is derived from the oldest suppression key, never rotated since version 0.1."""
         derived = _add_later_kinds([k for k in self.all if k.kind == "suppression"])
         later = [k for k in derived if k.kind != "suppression"]
         return [k.kind for k in later if self.current(k.kind).secret == k.secret]
 
     def current(self, kind: KeyKind) -> SecretKey:
-        """Return the key that new things are made with."""
+        """Return the newest key of a kind, used for new values."""
         return self._snapshot.current[kind]
 
     def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
-        """Return every key of a kind, the oldest first, as the file has them at this moment."""
+        """Return all keys of a kind that the file has now, oldest first."""
         self._reload_if_replaced()
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 
     def by_id(self, kind: KeyKind, key_id: str) -> SecretKey:
-        """Find the key that a row names.
+        """Return the key with an ID from a row.
 
         Raises:
-            KeyFileError: the file does not hold it.
+            KeyFileError: the file doesn't contain it.
         """
         key = self._snapshot.by_id.get((kind, key_id))
         if key is None and self._reload_if_replaced():
@@ -191,7 +191,7 @@ class KeyRing:
         return key
 
     def _reload_if_replaced(self) -> bool:
-        """Read the file again where it was replaced; say whether it was."""
+        """Reload the file if it was replaced; return whether its keys were taken over."""
         if self._file is None:
             return False
         try:
@@ -200,7 +200,7 @@ class KeyRing:
                 return False
             replaced = _KeySnapshot.build(self.load(self._file, self._passphrase).all)
         except (OSError, KeyFileError):
-            return False  # whoever mends the file must not stop readers from leaving meanwhile
+            return False  # subscribers must be able to unsubscribe while the file is being repaired
         self._stamp = stamp
         if not self._snapshot.by_id.keys() <= replaced.by_id.keys():
             log.error("The new key file lacks keys that are in use, so it was ignored.", what_to_do=PUT_COPY_BACK)
@@ -209,10 +209,10 @@ class KeyRing:
         return True
 
     def with_new_key(self, kind: KeyKind) -> Self:
-        """Return these keys and a fresh one of a kind, which is then the current one; nothing is written.
+        """Return these keys plus a new, current one of a kind. The file isn't written.
 
         Raises:
-            KeyFileError: a kind has no more than 255 keys: a token names its key in one byte.
+            KeyFileError: the kind already has 255 keys, the maximum because tokens store the key number in one byte.
         """
         number = self.current(kind).number + 1
         if number > MAX_KEYS_PER_KIND:
@@ -221,23 +221,23 @@ class KeyRing:
 
     @classmethod
     def generate(cls) -> Self:
-        """Make one fresh key of each kind, in memory only."""
+        """Return a ring with one new key of each kind, in memory only."""
         return cls(SecretKey(kind, 1, secrets.token_bytes(32)) for kind in KEY_KINDS)
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
-        """Derive the keys from `seed`, for the bundled demo alone, whose bytes must be the same everywhere.
+        """Derive the keys from `seed`, only for the bundled demo, whose output must be the same everywhere.
 
-        Whoever knows the seed opens every address: an installation with people in it uses `create`.
+        Anyone who knows the seed can decrypt every address. Installations with real people use `create`.
         """
         return cls(SecretKey(kind, 1, hmac.digest(seed, b"demo key: " + kind.encode(), "sha256")) for kind in KEY_KINDS)
 
     @classmethod
     def create(cls, path: Path, passphrase: str | None = None) -> Self:
-        """Make fresh keys and write them to `path` (0600), which must not exist yet; under a passphrase, where one is given.
+        """Create keys and write them to the new file `path` (0600), encrypted if a passphrase is given.
 
         Raises:
-            KeyFileError: the file exists: overwriting it would lose every address.
+            KeyFileError: the file exists. Overwriting it would lose every address.
         """
         keys = cls.generate()
         try:
@@ -248,10 +248,10 @@ class KeyRing:
 
     @classmethod
     def load(cls, path: Path, passphrase: str | None = None) -> Self:
-        """Read the key file.
+        """Load the key file.
 
         Raises:
-            KeyFileError: it is missing, unreadable, or readable for others than its owner; or the passphrase does not open it.
+            KeyFileError: it's missing, unreadable, or readable by others than its owner, or the passphrase is wrong.
         """
         try:
             with path.open("rb") as file:
@@ -282,16 +282,16 @@ class KeyRing:
 
     @classmethod
     def parse(cls, name: str, text: str, passphrase: str | None = None) -> Self:
-        """Read the text of a key file or of a recovery copy; `name` names it in an error.
+        """Parse the text of a key file or recovery copy. `name` identifies it in errors.
 
         Raises:
-            KeyFileError: it is damaged, or the passphrase does not open it.
+            KeyFileError: it's damaged, or the passphrase is wrong.
         """
         clear_text, under_passphrase = _open_key_text(name, text, passphrase)
         return cls(_parse_key_text(name, clear_text), under_passphrase=under_passphrase)
 
     def joined_with(self, other: Self) -> Self:
-        """Add the keys that `other` holds beyond these, if it is the same ring at another time; else return these alone."""
+        """Return these keys plus `other`'s additional ones, or only these if any key with the same number differs."""
         ours, theirs = ({(k.kind, k.number): k.secret for k in ring.all} for ring in (self, other))
         if any(theirs.get(place, secret) != secret for place, secret in ours.items()):
             return self
@@ -306,12 +306,12 @@ class KeyRing:
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
     def file_text(self, passphrase: str | None) -> str:
-        """Return the text of the key file: the recovery copy, under the passphrase where there is one."""
+        """Return the text of the key file: the recovery copy, encrypted if there's a passphrase."""
         return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 
 
 def _open_key_text(name: str, text: str, passphrase: str | None) -> tuple[str, bool]:
-    """Return a key file's text in clear, and whether it was under a passphrase."""
+    """Return a key file's plaintext, and whether it was encrypted."""
     if not is_encrypted_text(text):
         return text, False
     try:
@@ -337,5 +337,5 @@ def _is_sound(key: SecretKey) -> bool:
 
 
 def _file_stamp(file_stat: os.stat_result) -> _FileStamp:
-    """Tell one file from another that took its name."""
+    """Return a stamp that changes when another file replaces this one."""
     return file_stat.st_ino, file_stat.st_mtime_ns, file_stat.st_size

@@ -1,13 +1,13 @@
-"""Email tokens: 22 characters that name a person and the address that they're emailed to, computed and never stored.
+"""Email tokens: 22 characters that identify a person and the address they're sent to, computed and never stored.
 
-Sixteen bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1), six bytes of an HMAC over
-purpose and all of these, and four bytes of one over the address as well. A token for one purpose is none for another, and is
-checked before any look-up. Only the last four bytes take the person's row (`is_emailed_to`): rows decide whose number is whose, but
-not what was emailed to whom.
+A token is 16 bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1), six
+bytes of an HMAC over the purpose and all of these, and four bytes of an HMAC that also covers the address. A token is
+only valid for its purpose, and is checked before any lookup. Only the last four bytes need the person's row
+(`is_emailed_to`): rows decide whose number it is, but not what was emailed to whom.
 
-The generation is 0 until a person's links are renewed, and in tokens of emails from before there were generations. Whether it's still
-the person's own isn't checked here: a token to unsubscribe never expires. Tokens of the earlier kind carry ten bytes of the first HMAC
-and name no address. They're accepted as they were, and no longer made.
+The generation is 0 until a person's links are renewed, and in emails from before generations existed. It isn't compared
+with the person's current one here, because a token to unsubscribe never expires. Earlier tokens have ten bytes of the
+first HMAC and no address. They're still accepted but no longer created.
 """
 
 import hmac
@@ -19,29 +19,29 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 
 LinkPurpose = Literal["leave", "preferences", "test leave", "test preferences"]
 TOKEN_LENGTH = 22
-_NUMBERS_LENGTH, _PERSON_MAC_LENGTH = 6, 6  # bytes
+_NUMBERS_LENGTH, _PERSON_MAC_LENGTH = 6, 6  # lengths in bytes
 _MAC_LENGTH = 10
 _MAX_PERSON_NUMBER = 2**32 - 1
 _MAX_GENERATION = 2**8 - 1
 
 
 class LinkOwner(NamedTuple):
-    """Whose link a token is: a person's number, and the generation of their links that it belongs to."""
+    """The owner of a link: a person's number, and the generation of their links."""
 
     number: int
     generation: int
 
 
 def next_generation(generation: int) -> int:
-    """Return the generation that follows; after the last one comes 1, for 0 is that of all early mails."""
+    """Return the next generation. After the last one comes 1, because 0 is in all early emails."""
     return generation % _MAX_GENERATION + 1
 
 
 def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose, generation: int = 0, *, address: str) -> str:
-    """Compute the token of person `number` for `purpose`, to be emailed to `address`.
+    """Return the token of person `number` for `purpose`, to be emailed to `address`.
 
-    `generation` is that of their links (`Person.link_generation`). An empty address makes a token that only unsubscribes.
-    The two `test` purposes are for test emails: their pages say that it was a test and change nobody.
+    `generation` is the current one of their links (`Person.link_generation`). An empty address makes a token that can
+    only unsubscribe. The two `test` purposes are for test emails. Their pages say so and don't change anyone's data.
     """
     key = keys.current("token")
     numbers = _encode_numbers(number, generation, key)
@@ -51,9 +51,9 @@ def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose, generation
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwner | None:
-    """Return whose token it is, or None where it is no token of ours for `purpose`.
+    """Return a token's owner, or None if it isn't one of our tokens for `purpose`.
 
-    Tokens made with earlier keys stay good: a reader may leave by last year's mail.
+    Tokens made with earlier keys remain valid, so that subscribers can use old emails to unsubscribe.
     """
     key, numbers, mac = _split_token(keys, token)
     if key is None:
@@ -64,7 +64,7 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
 
 
 def is_emailed_to(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
-    """Return whether a token was made for emails to `address`; one of the earlier kind may have been."""
+    """Return whether a token was made for emails to `address`. Earlier tokens don't say, so they count as such."""
     key, numbers, mac = _split_token(keys, token)
     if key is None:
         return False
@@ -79,7 +79,7 @@ def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
 
 
 def _split_token(keys: KeyRing, token: str) -> tuple[SecretKey | None, bytes, bytes]:
-    """Return the key that a token names, if there is one, the numbers, and what follows them."""
+    """Return a token's key (or None), its numbers, and its MAC."""
     raw = _decode_token(token) or bytes(_NUMBERS_LENGTH)
     numbers, mac = raw[:_NUMBERS_LENGTH], raw[_NUMBERS_LENGTH:]
     return next((key for key in keys.of_kind("token") if key.number == numbers[5]), None), numbers, mac
@@ -99,7 +99,7 @@ def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
 
 
 def _decode_token(token: str) -> bytes | None:
-    """Undo base64url, taking only the one spelling that `make_link_token` gives: the last character carries spare bits."""
+    """Decode base64url, accepting only the spelling of `make_link_token`, as the last character has spare bits."""
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     try:

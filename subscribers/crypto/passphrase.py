@@ -1,4 +1,4 @@
-"""A text under a passphrase: AES-256-GCM with a key that Argon2id makes of the passphrase."""
+"""Passphrase encryption of texts: AES-256-GCM with a key derived by Argon2id."""
 
 import json
 import secrets
@@ -10,17 +10,18 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from subscribers.errors import ApplicationError
 
-# The name stands for all parameters: other ones get another name. The second recommendation of RFC 9106, section 4, with its 64 MiB.
+# The name identifies all parameters; new parameters need a new name. They're the second recommendation of RFC 9106,
+# section 4, with 64 MiB.
 _METHOD = "argon2id-t3-m65536-p4 aes-256-gcm"
-_SALT_LENGTH, _NONCE_LENGTH = 16, 12  # bytes
+_SALT_LENGTH, _NONCE_LENGTH = 16, 12  # lengths in bytes
 
 
 class PassphraseError(ApplicationError):
-    """A text does not open; the message says why, and is the end of a sentence about it."""
+    """Raised if a text can't be decrypted. The message completes a sentence that starts with the text's name."""
 
 
 def encrypt_text(text: str, passphrase: str) -> str:
-    """Encrypt a text; the result is a text too."""
+    """Encrypt a text; the result is also text."""
     salt, nonce = secrets.token_bytes(_SALT_LENGTH), secrets.token_bytes(_NONCE_LENGTH)
     ciphertext = _cipher(passphrase, salt).encrypt(nonce, text.encode(), _METHOD.encode())
     values = {"salt": salt, "nonce": nonce, "ciphertext": ciphertext}
@@ -28,7 +29,7 @@ def encrypt_text(text: str, passphrase: str) -> str:
 
 
 def is_encrypted_text(text: str) -> bool:
-    """Say whether `encrypt_text` made a text."""
+    """Return whether a text was made by `encrypt_text`."""
     try:
         return "protected" in json.loads(text)
     except (ValueError, TypeError, RecursionError):
@@ -36,10 +37,10 @@ def is_encrypted_text(text: str) -> bool:
 
 
 def decrypt_text(text: str, passphrase: str | None) -> str:
-    """Decrypt what `encrypt_text` made.
+    """Decrypt the result of `encrypt_text`.
 
     Raises:
-        PassphraseError: there is no passphrase or it is another one, or the text was changed or cut off.
+        PassphraseError: the passphrase is missing or wrong, or the text was changed or truncated.
     """
     if not passphrase:
         raise PassphraseError(

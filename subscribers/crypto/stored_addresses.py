@@ -1,4 +1,4 @@
-"""Addresses at rest: encrypted for one person, and found again by keyed hashes."""
+"""Stored addresses: encrypted for one person each, and found by keyed hashes."""
 
 import hmac
 import secrets
@@ -10,16 +10,16 @@ from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_many
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 
-_SALT_LENGTH = 16  # bytes
+_SALT_LENGTH = 16  # length in bytes
 
 
-ADOPTED_MARK = "a"  # begins the ID that suppressions give an adopted key; those of our own begin with a digit
+ADOPTED_MARK = "a"  # prefix of an adopted key's ID in suppressions; the IDs of our own keys start with a digit
 
 
 class AddressHashes(NamedTuple):
-    """An address's keyed hashes: by the current look-up key, by older ones, and for each suppression key, adopted ones first.
+    """An address's keyed hashes: current and older lookup hashes, and those under suppression keys, adopted ones first.
 
-    `suppressions` are pairs of hash and key id; a new suppression is written under the last one.
+    `suppressions` are pairs of hash and key ID. New suppressions are written under the last one.
     """
 
     lookup: str
@@ -29,14 +29,14 @@ class AddressHashes(NamedTuple):
 
 
 class AdoptedKey(NamedTuple):
-    """A suppression key of another installation. With one of its lookup keys, it's the key of departure hashes."""
+    """A suppression key of another installation. With one of its lookup keys, it's the key for hashes of departures."""
 
     suppression: SecretKey
     lookup: SecretKey | None
 
     @property
     def id(self) -> str:
-        """Return the ID that suppressions give the key: at most 15 characters."""
+        """Return the key's ID in suppressions: at most 15 characters."""
         return f"{ADOPTED_MARK}{self.suppression.id}"
 
     def hash_canonical(self, canonical: str) -> str:
@@ -47,46 +47,46 @@ class AdoptedKey(NamedTuple):
 
 
 def is_adopted_key_id(key_id: str) -> bool:
-    """Return whether a suppression names an adopted key."""
+    """Return whether a suppression's key ID is that of an adopted key."""
     return key_id.startswith(ADOPTED_MARK)
 
 
 def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
-    """Encrypt the address of person `number`; return the ciphertext and the id of the key."""
+    """Encrypt the address of person `number`; return the ciphertext and the key's ID."""
     (ciphertext,), key_id = encrypt_addresses(keys, [(address, number)])
     return ciphertext, key_id
 
 
 def encrypt_addresses(keys: KeyRing, addresses: Iterable[tuple[Address, int]]) -> tuple[list[bytes], str]:
-    """Encrypt addresses, each for the person of a number; return the ciphertexts in order, and the id of the key."""
+    """Encrypt addresses, each for a person's number; return the ciphertexts in order, and the key's ID."""
     return encrypt_many(
         keys, [(address.mailbox.encode("ascii"), _person_binding(number)) for address, number in addresses]
     )
 
 
 def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
-    """Return the address (ASCII, as mail goes to it) that `encrypt_address` made `encrypted` of: ciphertext and key id.
+    """Decrypt a person's address from its ciphertext and key ID; return it in ASCII.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another person.
-        KeyFileError: the key is not in the key file.
+        KeyFileError: the key isn't in the key file.
     """
     person = _person_binding(number)
     return decrypt_bytes(keys, encrypted, bound_to=person, label=f"the address of {person}").decode("ascii")
 
 
 def make_lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
-    """Return the keyed hash (64 hex digits) by which a person is found; by the current look-up key unless one is named.
+    """Return a person's lookup hash (64 hex digits), with the current lookup key unless `key_id` is given.
 
     Raises:
-        AddressError: `address` is a text that is no address.
+        AddressError: `address` is text that isn't an address.
     """
     key = keys.current("lookup") if key_id is None else keys.by_id("lookup", key_id)
     return _keyed_hash(key, b"address", (read_address(address) if isinstance(address, str) else address).canonical)
 
 
 def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str | None) -> bool:
-    """Return whether a row is found by the address that's encrypted in it: a row put together from several isn't."""
+    """Return whether a row's lookup hash matches its encrypted address. Rows combined from several don't."""
     try:
         key = keys.by_id("lookup", key_id or "")
     except KeyFileError:
@@ -95,17 +95,17 @@ def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str 
 
 
 def make_domain_tag(keys: KeyRing, address: Address) -> str:
-    """Return a keyed hash (32 hex digits) of the domain: caps per receiving domain need no more."""
+    """Return a keyed hash (32 hex digits) of the domain, used for limits per receiving domain."""
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
 
 
 def make_suppression_hash(key: SecretKey, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) under which an address is suppressed."""
+    """Return the keyed hash (64 hex digits) that suppresses an address."""
     return _keyed_hash(key, b"suppressed", address.canonical)
 
 
 def make_departure_hash(key: SecretKey, lookup: str) -> str:
-    """Return the keyed hash (64 hex digits) under which the departure log knows the person of a look-up hash."""
+    """Return the keyed hash (64 hex digits) of a lookup hash, as used in the unsubscribe log."""
     return _keyed_hash(key, b"left", lookup)
 
 
@@ -114,18 +114,18 @@ def _person_binding(number: int) -> str:
 
 
 def new_address_salt() -> bytes:
-    """Draw the salt of one person's commitments: 128 bits, without which nobody can try addresses against them."""
+    """Return a random 128-bit salt for one person's commitments. Without it, addresses can't be tried against them."""
     return new_address_salts(1)[0]
 
 
 def new_address_salts(count: int) -> list[bytes]:
-    """Draw so many salts at once."""
+    """Return `count` random salts."""
     random_bytes = secrets.token_bytes(_SALT_LENGTH * count)
     return [random_bytes[at : at + _SALT_LENGTH] for at in range(0, len(random_bytes), _SALT_LENGTH)]
 
 
 def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
-    """Return the commitment (64 hex digits) of a consent to `mailbox`, the address as mail goes to it."""
+    """Return the commitment (64 hex digits) to `mailbox`, the address in ASCII."""
     return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 
 
@@ -134,10 +134,10 @@ def hash_addresses(
     addresses: Iterable[Address],
     adopted: Sequence[AdoptedKey],
 ) -> list[AddressHashes]:
-    """Compute every hash by which addresses are found, or suppressed (`consent.suppression.hash_addresses` knows the adopted keys).
+    """Return all lookup and suppression hashes of addresses. `consent.suppression.hash_addresses` has the adopted keys.
 
-    After a restore a suppression may be known by the departure log's hash of the look-up alone
-    (`subscribers.lifecycle.unsubscribe_log_merge`); those come first.
+    After a restore, a suppression may only be known by the unsubscribe log's hash of the lookup
+    (`subscribers.lifecycle.unsubscribe_log_merge`). Those hashes precede our own others.
     """
     *older_keys, current_key = keys.of_kind("lookup")
     key_id = current_key.id

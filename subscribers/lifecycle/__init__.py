@@ -1,1 +1,1 @@
-"""What happens to a person on the list: leaving, a new address, erasure, feedback."""
+"""Changes to a person on the list: unsubscribing, a new address, erasure, feedback."""

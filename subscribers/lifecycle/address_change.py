@@ -1,7 +1,8 @@
-"""Changing an address: requested by the owner of the old one, or by an admin, and confirmed by the owner of the new one.
+"""Address changes: requested by a subscriber or an admin, and confirmed by the owner of the new address.
 
-The owner of the old one is emailed a link that stops it: until the change is confirmed, the link cancels it, and for seven days
-after, it puts the old address back. So whoever got hold of a link to a subscriber's data can't take the subscription away.
+The old address is emailed a link that stops the change. Until the change is confirmed, the link cancels it; for seven
+days after, it restores the old address. So someone who got hold of a link to a subscriber's data can't take over the
+subscription.
 """
 
 import json
@@ -35,10 +36,11 @@ STOP_PURPOSE: OneTimePurpose = "stop address change"
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """An address change looked up: it has masked addresses while it's open.
+    """The state of an address change, with masked addresses while it's open.
 
-    `until` is when its link ends, `wording` what its owner agrees to if an admin requested it. `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
-    entry for the unsubscribe log, are there if this very request changed the address.
+    `until` is when its link expires. `wording` is the consent text if an admin requested it. `is_confirmed` says
+    whether the new address has replaced the old one. `person` and `undone`, an entry for the unsubscribe log, are set
+    if this request changed the address.
     """
 
     stage: ActionLinkState
@@ -67,7 +69,7 @@ class CorrectionOutcome(StrEnum):
     REQUESTED = "requested"
     NOT_SUBSCRIBED = "not subscribed"
     SAME_ADDRESS = "same address"
-    UNAVAILABLE = "unavailable"  # the new address has a history of its own with us
+    UNAVAILABLE = "unavailable"  # the new address is already known to us
     TOO_MANY = "too many"
 
 
@@ -90,10 +92,11 @@ def request_address_change(
     *,
     now: datetime,
 ) -> None:
-    """Mail a link to the new address, and one that stops the change to the old address; nothing else changes yet.
+    """Email a link to the new address, and one that stops the change to the old address. Nothing else changes yet.
 
-    Nothing is said of whether the new address is known. One that is suppressed, that is the old one, or whose mailbox or
-    domain was named by as many forms as may name it, gets no mail, and neither does a fourth one in a week.
+    The answer doesn't reveal whether the new address is known. A new address isn't emailed if it's suppressed or the
+    same as before, if its mailbox or domain has reached the limits on forms, or if it's the person's fourth request in
+    a week.
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state is not PersonState.SUBSCRIBED:
@@ -119,10 +122,11 @@ def request_correction(
     *,
     now: datetime,
 ) -> CorrectionOutcome:
-    """Request a change as an admin: for a subscriber, or for one whose mailbox bounced.
+    """Request a change as an admin, for a subscriber or for someone who was subscribed until their mailbox bounced.
 
-    The limits are those of `request_address_change`. An address that anybody has or had with us is refused: an admin must neither
-    email someone who unsubscribed nor give one person's consent to another. The new owner agrees to the consent text anew.
+    The limits of `request_address_change` apply. Addresses that are or were someone else's are refused: an admin must
+    neither email someone who unsubscribed nor transfer one person's consent to another. The new owner agrees to the
+    consent text again.
     """
     person = ledger.lock_person(session, number)
     old = people.decrypt_person_address(keys, person) if person is not None else None
@@ -140,7 +144,7 @@ def request_correction(
 
 
 def may_correct_address(session: Session, person: Person) -> bool:
-    """Return whether an admin may correct a person's address: they're subscribed, or were until their mailbox bounced."""
+    """Return whether an admin may correct a person's address: they're subscribed, or were until a bounce."""
     if person.ciphertext is None or person.state is not PersonState.SUPPRESSED:
         return person.ciphertext is not None and person.state is PersonState.SUBSCRIBED
     ending = ledger.find_last_event(session, person.number, {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED})
@@ -161,15 +165,16 @@ def _begin_change(
     *,
     is_emailed: bool,
 ) -> None:
-    """Store a change that was requested, and queue the emails to the old address and, if `is_emailed`, to the new one."""
+    """Store a requested change, and queue the emails to the old address and, if `is_emailed`, to the new one."""
     number, old = person.number, addresses.old
     assert old is not None, "it's the person's address"
-    # A change that this one replaces keeps its row: the link to stop it, in an earlier email, stops this one.
+    # A change replaced by this one keeps its row, because the stop link in the earlier email stops this one, too.
     one_time_tokens.revoke_tokens(session, number, "change address", now=now)
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
     stop_ends_at = expires_at + ledger.UNDO_PERIOD
-    # It belongs to the old address, and has to work when that isn't the person's anymore: `address_change_stop` compares.
+    # The token belongs to the old address and must work when that's no longer the person's: `address_change_stop`
+    # compares.
     stop_token = one_time_tokens.issue_token(
         session, STOP_PURPOSE, None, now=now, expires_at=stop_ends_at, serial=str(number)
     )
@@ -186,7 +191,7 @@ def _begin_change(
     by_editor = {"by_editor": "yes"} if addresses.correction else {}
     notification = {"to": old.mailbox, "masked": mask_address(addresses.new.mailbox)}
     stop_link = {"token": stop_token, "expires_at": stop_ends_at.isoformat()}
-    if person.state is PersonState.SUBSCRIBED:  # a mailbox that bounced is emailed no more
+    if person.state is PersonState.SUBSCRIBED:  # a bounced mailbox isn't emailed again
         queue(session, MailRequest("moving", number, serial, notification | stop_link | by_editor))
     if is_emailed:
         facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
@@ -196,9 +201,9 @@ def _begin_change(
 def _count_mail_to_stranger(
     session: Session, keys: KeyRing, address: Address, signup_limits: SignupLimits, now: datetime
 ) -> bool:
-    """Count a mail to an address that somebody typed; return False, and count nothing, where its limits are reached.
+    """Count an email to an address that someone typed; return False without counting if its limits are reached.
 
-    They are those of sign-up forms, and count together with them.
+    The limits and counts are those of sign-up forms.
     """
     mailbox_tag = rate_limits.hash_mailbox(keys, address)
     domain = rate_limits.DomainHashes(rate_limits.hash_domain_unless_large_provider(keys, address))
@@ -213,10 +218,10 @@ def _count_mail_to_stranger(
 
 
 def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return how a link to the new address stands; nothing is changed.
+    """Return the state of a link to the new address. Nothing is changed.
 
     Raises:
-        DecryptionError: an address does not open.
+        DecryptionError: an address can't be decrypted.
     """
     link = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if link.state is TokenState.UNKNOWN or link.person is None:
@@ -249,15 +254,15 @@ def _describe_confirmable_change(
 def confirm_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Move a reader to the new address, if the link is open; twice is once.
+    """Change a subscriber's address, if the link is open. Idempotent.
 
-    From now on, every link emailed to an address that the reader had in the last days, to stop this change or one that it
-    replaced, puts that address back.
+    From now on, each link that was emailed to a recent address of the subscriber, to stop this change or one it
+    replaced, restores that address.
 
     Raises:
-        OSError: the departure log could not be written.
-        DecryptionError: an address does not open.
-        sqlalchemy.exc.IntegrityError: somebody signed up with the new address in this very moment.
+        OSError: the unsubscribe log couldn't be written.
+        DecryptionError: an address can't be decrypted.
+        sqlalchemy.exc.IntegrityError: someone signed up with the new address at the same moment.
     """
     number = one_time_tokens.look_up_token(session, token, "change address", now=now).person
     person = ledger.lock_person(session, number) if number is not None else None
@@ -291,11 +296,11 @@ def set_person_address(
     body: dict[str, Any],
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Give a reader another address; return what the departure log has to be told of it after the commit.
+    """Change a person's address; return the entry for the unsubscribe log to write after the commit.
 
-    The log gets an entry for the address before: a copy that is restored from before knows the reader by that
-    alone, and would mail it even if they left by the other one meanwhile. The other one's own word (`undone`) is
-    added after the commit: an older departure of it is over.
+    The old address gets an entry right away: an older restored copy only knows the person by it, and would email it
+    even if they had since unsubscribed at the new address. The `undone` entry of the new address is added after the
+    commit and ends its earlier departure.
     """
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = make_lookup_hash(keys, address), keys.current("lookup").id
@@ -307,26 +312,26 @@ def set_person_address(
 
 
 def _describe_change(correction: AddressCorrection | None) -> dict[str, Any]:
-    """Say how the owner of a new address confirmed it, and which admin had asked them to, for the record."""
+    """Return the body of the event: how the new address was confirmed, and which admin requested it."""
     body = {"method": "link to the new address", "actor": "reader"}
     return body | ({"requested_by": correction.by, "reason": correction.reason} if correction else {})
 
 
 def revoke_data_links(session: Session, person: Person, now: datetime) -> None:
-    """End the links to a person's data, and to a new address that isn't confirmed."""
+    """End the links to a person's data and to an unconfirmed new address."""
     for purpose in ("my data", "change address"):
         one_time_tokens.revoke_tokens(session, person.number, purpose, now=now)
 
 
 def list_changes(session: Session, number: int, now: datetime) -> Sequence[StoredAddressChange]:
-    """Return a person's changes that can still be confirmed or undone, or that such a one replaced."""
+    """Return a person's address changes that haven't ended, including those replaced by a later one."""
     mine = (StoredAddressChange.person == number, StoredAddressChange.until > now)
     return session.scalars(select(StoredAddressChange).where(*mine).order_by(StoredAddressChange.hash)).all()
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCorrection:
-    """A correction that the owner of the new address can confirm until then; `correction` is None if it can't be read."""
+    """A correction that the new address's owner can confirm until `until`; `correction` is None if it can't be read."""
 
     correction: AddressCorrection | None
     requested_at: datetime
@@ -334,7 +339,7 @@ class PendingCorrection:
 
 
 def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> PendingCorrection | None:
-    """Return the correction of a person's address that waits for its new owner; None if there's none."""
+    """Return the pending correction of a person's address, or None."""
     token = one_time_tokens.find_open_token(session, number, "change address", now=now)
     row = session.get(StoredAddressChange, token.hash) if token is not None else None
     if token is None or row is None:
@@ -347,7 +352,7 @@ def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
-    """End the correction of a person's address that waits, with the links in its emails; return False if none does."""
+    """Cancel the pending correction of a person's address, and its emailed links; return False if there's none."""
     ledger.lock_person(session, number)
     if find_pending_correction(session, keys, number, now=now) is None:
         return False
@@ -361,7 +366,7 @@ def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: da
 def is_unavailable(
     session: Session, keys: KeyRing, address: Address, number: int, *, unless: Callable[[int], bool] | None = None
 ) -> bool:
-    """Return whether an address can't be a person's: it's somebody else's on the list, or left it, or is suppressed.
+    """Return whether a person can't have an address, because it's suppressed or someone else's in the database.
 
     A person for whom `unless` returns True doesn't count.
     """
@@ -379,7 +384,7 @@ def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: Change
 
 
 def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
-    """Return the addresses of a change; all but the new one only where the ciphertext was made for this person."""
+    """Return the addresses of a change. If the ciphertext was made for another person, only the new one."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
     new = read_address(values["address"])
     if values.get("person") != row.person or "old" not in values:

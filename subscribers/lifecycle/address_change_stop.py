@@ -1,7 +1,7 @@
-"""Stopping an address change by a link to the old address: until it's confirmed, and for seven days after.
+"""Stopping an address change with a link to the old address, until seven days after it's confirmed.
 
-Anybody with a link to a subscriber's data can request a change. So the link in the email to the old address cancels the change,
-or puts the old address back.
+Anyone with a link to a subscriber's data can request a change. The link in the email to the old address cancels the
+change or restores the old address.
 """
 
 from dataclasses import replace
@@ -23,10 +23,10 @@ from subscribers.store.signup_models import StoredAddressChange
 
 
 def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return how a link to the old address stands; nothing is changed.
+    """Return the state of a link to the old address. Nothing is changed.
 
     Raises:
-        DecryptionError: an address does not open.
+        DecryptionError: an address can't be decrypted.
     """
     link = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now)
     person = session.get(Person, int(link.serial), populate_existing=True) if link.serial else None
@@ -52,14 +52,14 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
 def stop_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Cancel or undo a reader's address change, if the link to the old address is open; twice is once.
+    """Cancel or undo a subscriber's address change, if the link to the old address is open. Idempotent.
 
-    The links to their data end as well: whoever requested the change has one.
+    The links to their data end as well, because whoever requested the change has one.
 
     Raises:
-        OSError: the departure log could not be written.
-        DecryptionError: an address does not open.
-        sqlalchemy.exc.IntegrityError: somebody signed up with the old address in this very moment.
+        OSError: the unsubscribe log couldn't be written.
+        DecryptionError: an address can't be decrypted.
+        sqlalchemy.exc.IntegrityError: someone signed up with the old address at the same moment.
     """
     serial = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now).serial
     person = ledger.lock_person(session, int(serial)) if serial else None
@@ -84,10 +84,10 @@ def stop_address_change(
 def _find_stoppable(
     session: Session, keys: KeyRing, person: Person, token: str, now: datetime
 ) -> StoredAddressChange | None:
-    """Find the change that a link stops.
+    """Return the change that a link stops, or None.
 
-    The person must be subscribed, and have the address that the change left them with: a row may be another's by now
-    (decision 0063).
+    The person must be subscribed and have the address that the change left them with, because the row may belong to
+    someone else by now (decision 0063).
     """
     stop_hash = one_time_tokens.hash_token(token)
     row = next(
@@ -106,7 +106,7 @@ def _find_stoppable(
 def _end_later_changes(
     session: Session, keys: KeyRing, stopped: StoredAddressChange, old: Address, now: datetime
 ) -> None:
-    """Delete a stopped change and those after it. One before it can still be undone, from the address that is back."""
+    """Delete a stopped change and later ones. An earlier one can still be undone, from the restored address."""
     for row in address_change.list_changes(session, stopped.person, now):
         is_earlier = row.changed_at and (stopped.changed_at is None or row.changed_at < stopped.changed_at)
         if is_earlier:
@@ -118,7 +118,7 @@ def _end_later_changes(
 
 
 def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
-    """Return whether somebody has only signed up: anybody can type an address into a form."""
+    """Return whether someone has only signed up, which anyone who types the address into a form can do."""
     person = session.get(Person, number)
     if person is None or person.state is not PersonState.REQUESTED:
         return False
@@ -126,7 +126,7 @@ def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
 
 
 def _clear_unconfirmed_sign_up(session: Session, keys: KeyRing, address: Address, now: datetime) -> None:
-    """End a sign-up with an address that is a reader's again."""
+    """End a sign-up with an address that belongs to a subscriber again."""
     number = people.find_person_number(session, keys, address)
     request = ledger.find_last_event(session, number, {ConsentKind.REQUESTED}) if number else None
     if number is None or request is None:

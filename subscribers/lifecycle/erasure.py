@@ -1,6 +1,6 @@
-"""Erasing: the address goes for good, with all that leads to it; what keeps it from coming back stays.
+"""Erasure: deletes an address for good with everything that leads to it, and keeps what prevents its return.
 
-One way for everybody who may wish it: the person's own page, an admin's hand, the departure log after a restore.
+The person's own page, admins, and the merge of the unsubscribe log after a restore all use this module.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,23 +36,25 @@ def erase_person(
     now: datetime,
     address: Address | None = None,
 ) -> bool:
-    """Erase a person: all that leads to them goes; their chain, which holds no address, and the suppression hash stay.
+    """Erase a person. Their chain, which contains no address, and the suppression hash remain.
 
-    Return False where they had been erased before, or are not there.
+    Return False if they were erased before or don't exist.
 
-    The suppression needs the address once more. It is taken from the vault; where the address was emptied already
-    (30 days after leaving), or does not open, and the caller does not know it either, the look-up hash stays as the bar.
+    The suppression needs the address once more, from the vault or from the caller. If it was deleted (30 days after
+    unsubscribing) or can't be decrypted, and the caller doesn't know it either, the lookup hash remains as the
+    suppression.
 
-    `session` is a write transaction; the caller commits, and answers only after that. `method` says how ("page",
-    "admin: reason") and holds no address; `address` is the person's, where the caller has it.
+    `session` is a write transaction. The caller commits, and only then answers. `method` says how ("page", "admin:
+    reason") and contains no address. `address` is the person's, if the caller has it.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state in EMPTIED_STATES:
         return False
-    # Mails before people, as events do it (`digest.deliver.events.event_processor`): in another order the two could wait for each other.
+    # Deliveries before people, like events (`digest.deliver.events.event_processor`): another order could cause a
+    # deadlock.
     released = dict(forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address))
     person = ledger.lock_person(session, number)
     if person is None or person.state in EMPTIED_STATES:
@@ -70,6 +72,6 @@ def erase_person(
 
 
 def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, object]:
-    """Say how somebody was erased, and how many rows lead to nobody from now on: the check of the seals counts them."""
+    """Return the event's body: the method, and the number of sealed rows without a person now, for verification."""
     sealed = {table: rows for table, rows in sorted(released.items()) if rows}
     return {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})

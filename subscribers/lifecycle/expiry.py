@@ -1,9 +1,9 @@
-"""What goes by time: requests that nobody confirms, and the addresses of people who are gone.
+"""Expiry: of requests that aren't confirmed, and of the addresses of people who left.
 
-An address that somebody typed is not ours to keep. Thirty days after somebody left, their address is deleted. What stays is
-the keyed hash by which the row is found: no import revives them, and a sign-up of their own finds their history. The same
-holds for who was suppressed: what keeps mail from them is a hash of its own. Of people whom a list named without evidence,
-and who were not asked or did not answer, nothing stays but an emptied row and its chain.
+Someone else may have typed an address, so we can't keep it. Thirty days after a person unsubscribes or is suppressed,
+their address is deleted. The keyed hash by which the row is found stays: imports can't revive them, and a new sign-up
+finds their history. Suppressed addresses also have a hash of their own. Imported people without evidence who weren't
+asked or didn't answer are left with an emptied row and its chain.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
 
-BATCH_SIZE = 100  # people a transaction
+BATCH_SIZE = 100  # people per transaction
 
 
 def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
-    """Expire requests that ran out, and delete what decides nothing any more; return how many ran out."""
+    """Expire overdue requests and delete data that's no longer needed; return the number of expired requests."""
     expired = 0
     while True:
         with database.write() as session:
@@ -41,10 +41,10 @@ def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
 
 
 def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
-    """Expire up to 100 confirmation links that ran out unused; return how many.
+    """Expire up to 100 confirmation links that weren't used in time; return their number.
 
-    Of a person who was never on the list nothing remains but an emptied row and its chain, which holds no
-    address. Who had left before stays as they were; the address goes again if only this request had brought it.
+    A person who was never on the list is left with an emptied row and its chain, which contains no address. Someone who
+    had unsubscribed stays so, and the address is deleted if only this request had brought it back.
     """
     query = (
         select(OneTimeToken)
@@ -61,20 +61,20 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
         handled.add(link.person)
         if link.person is None or one_time_tokens.find_open_token(session, link.person, "confirm", now=now) is not None:
             link.ended_at = now
-        else:  # with the reminder's link, if there was one: it runs out in the same moment
+        else:  # including the reminder's link, which expires at the same moment
             one_time_tokens.revoke_tokens(session, link.person, "confirm", now=now)
             expire_request(session, link.person, int(link.serial), now)
     return len(links)
 
 
 def expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
-    """End a person's request, written in event `seq`, that nobody confirmed."""
+    """End a person's unconfirmed request, recorded in event `seq`."""
     person = ledger.lock_person(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, *EMPTIED_STATES}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):
-        # Whoever was asked by us keeps the look-up hash, or a later list would have them asked again.
+        # People we asked keep their lookup hash, so that a later list can't get them asked again.
         keep_lookup = not never or had_permission_pass(session, number)
         people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, [number])
@@ -88,23 +88,23 @@ def had_permission_pass(session: Session, number: int) -> bool:
 
 
 ADDRESS_RETENTION = timedelta(days=30)
-ADDRESS_BATCH_SIZE = 500  # people a transaction
+ADDRESS_BATCH_SIZE = 500  # people per transaction
 _RETENTION_START_KINDS = {
     PersonState.WITHDRAWN: (ConsentKind.WITHDRAWN,),
     PersonState.SUPPRESSED: (ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED),
     PersonState.UNVERIFIED: (ConsentKind.LISTED, ConsentKind.EXPIRED),
-}  # the events from which on an address serves nothing
+}  # the events after which an address is no longer needed
 
 
 def find_deletion_time(session: Session, person: Person) -> datetime | None:
-    """Return the moment after which a person's address is deleted; None for people who don't await that."""
+    """Return when a person's address will be deleted, or None if it won't."""
     kinds = _RETENTION_START_KINDS.get(person.state)
     departure = ledger.find_last_event(session, person.number, kinds) if kinds else None
     return departure.at + ADDRESS_RETENTION if departure else None
 
 
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
-    """Delete every address that has served nothing for 30 days; return how many. Cut short, the next run goes on."""
+    """Delete every address that hasn't been needed for 30 days; return their number. Resumable."""
     deleted = 0
     for state in _RETENTION_START_KINDS:
         after = 0
@@ -124,7 +124,7 @@ def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: d
 
 
 def _query_expired(state: PersonState, now: datetime) -> Select[int]:
-    """Ask for people whose address may go: not of whoever was asked again and can still answer."""
+    """Return the query for people whose address can be deleted, without those who can still answer a question."""
     permission_asked = (OneTimeToken.person == Person.number) & (OneTimeToken.purpose == "confirm")
     open_ = exists().where(permission_asked, OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at > now)
     return select(Person.number).where(
@@ -133,7 +133,7 @@ def _query_expired(state: PersonState, now: datetime) -> Select[int]:
 
 
 def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]:
-    """Say that the first event after the last consent, from which on the address serves nothing, is long past."""
+    """Return the condition that the address hasn't been needed for 30 days since an event after the last consent."""
     event, later = aliased(ConsentEvent), aliased(ConsentEvent)
     granted = exists().where(later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS))
     return exists().where(
@@ -145,12 +145,12 @@ def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]
 
 
 def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int], now: datetime) -> int:
-    """Empty the rows that nobody else holds at this moment, and that are still due now that we hold them."""
+    """Empty rows that no other transaction has locked and that are still due; return their number."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     locked = session.scalars(lock).all()
     query = _query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)
     due = session.scalars(query).all()
-    # Who never was on the list needs nothing that keeps them off it.
+    # People who were never on the list don't need a hash that keeps them off it.
     was_listed = state is not PersonState.UNVERIFIED
     if not was_listed:
         for number in due:

@@ -1,7 +1,7 @@
-"""What others say about a person: their mailbox is gone, they complained, they left at the provider's page.
+"""Feedback from others about a person: bounces, complaints, and unsubscribes at the provider.
 
-In whatever order such words come, a person ends at the same place: the gravest word counts, and none counts that
-is older than the person's own last word.
+The result doesn't depend on the order of reports: the gravest one counts, except for reports older than the person's
+own latest consent.
 """
 
 import json
@@ -21,23 +21,23 @@ from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.lifecycle.unsubscribe import record_repeated_unsubscribe
 from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 
-_ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}  # a bounce from before one counts no more
+_ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}  # earlier bounces don't count
 
 
 class DeliveryFeedbackKind(StrEnum):
-    """What is said, the gravest last."""
+    """Kinds of feedback, gravest last."""
 
     UNSUBSCRIBED = "left"
     BOUNCED = "bounced"
-    COMPLAINED_BY_MAIL = "complained by mail"  # nobody has signed it
+    COMPLAINED_BY_MAIL = "complained by mail"  # not signed by anyone
     COMPLAINED = "complained"
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFeedbackReport:
-    """One word about one person. `at` is when it was said; of a bounce, when the message went out.
+    """One report about a person. `at` is when it was made or, for a bounce, when the message was sent.
 
-    `reporter` names who said it (a provider, the mailbox), `detail` what is kept in the chain: no address.
+    `reporter` is who made it (a provider, the mailbox), and `detail` what's stored in the chain, without an address.
     """
 
     person: int
@@ -50,9 +50,9 @@ class DeliveryFeedbackReport:
 def apply_feedback_to_person(
     session: Session, keys: KeyRing, report: DeliveryFeedbackReport, *, now: datetime
 ) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
-    """Do to a person what was said; return whether anything changed, and what the departure log has to know.
+    """Apply a report to a person; return whether anything changed, and the entry for the unsubscribe log.
 
-    `session` is a write transaction; the caller writes the departure log, then commits.
+    `session` is a write transaction. The caller writes to the unsubscribe log, then commits.
     """
     person = ledger.lock_person(session, report.person)
     if person is None or person.state in EMPTIED_STATES:
@@ -71,9 +71,9 @@ def apply_feedback_to_person(
 
 
 def find_start_of_counted_feedback(session: Session, person: int, kind: DeliveryFeedbackKind) -> datetime | None:
-    """Return the moment before which `kind` counts no more: the person has spoken since, or moved away from a bounce.
+    """Return the moment before which feedback is ignored: the last consent or, for bounces, address change.
 
-    Others' clocks tell whole seconds, so the moment is the beginning of the second.
+    It's rounded down to a whole second, like the times in reports.
     """
     is_bounce = kind is DeliveryFeedbackKind.BOUNCED
     event = ledger.find_last_event(session, person, _ENDS_BOUNCES if is_bounce else ledger.OWN_CONSENT_KINDS)
@@ -83,7 +83,7 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
 def build_counted_bounce_condition(
     person: SQLColumnExpression[Any], at: SQLColumnExpression[Any]
 ) -> ColumnElement[bool]:
-    """Return the condition that a bounce of `person` at the moment `at`, by our own clock, counts still."""
+    """Return the condition that a bounce of `person` at `at`, by our own clock, still counts."""
     ended = exists().where(ConsentEvent.person == person, ConsentEvent.kind.in_(_ENDS_BOUNCES), ConsentEvent.at > at)
     return ~ended
 
@@ -118,7 +118,7 @@ def _apply_complaint(
 ) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
     last = ledger.find_last_event(session, person.number, ledger.OWN_CONSENT_KINDS | {ConsentKind.COMPLAINED})
     if person.state is PersonState.SUPPRESSED and last is not None and last.kind is ConsentKind.COMPLAINED:
-        # An import names no reason.
+        # Imported complaints have no reason.
         recorded_reason = json.loads(last.body).get("reason", "complained")
         if not suppression.outweighs_reason(reason, recorded_reason):
             return False, None

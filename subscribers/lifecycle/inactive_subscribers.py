@@ -1,8 +1,8 @@
-"""Asking readers from whom nothing has been heard for long, once, whether they still want the mail.
+"""Asking inactive subscribers, once, whether they still want the newsletter.
 
-No opening and no click is recorded, so silence is told by their own acts alone: consent, a choice, a move, a departure taken back
-(docs/decisions/0051-silent-readers.md). A yes is a consent of its own, to the words of today. Who does not answer stays on
-the list, or is taken off it where the question said so.
+Opens and clicks aren't recorded, so only their own actions count: consent, changed preferences or address, or an undone
+unsubscribe (docs/decisions/0051-silent-readers.md). A yes is a new consent to the current text. Those who don't answer
+stay on the list, unless the question said that they'd be removed.
 """
 
 import json
@@ -35,7 +35,7 @@ STAY_PURPOSE: OneTimePurpose = "stay"
 
 @dataclass(frozen=True, slots=True)
 class InactivityQuestion:
-    """A question to be asked: of whom nothing was heard since `silent_since`, and whether who does not answer is taken off."""
+    """A question for subscribers inactive since `silent_since`. `takes_off` removes those who don't answer."""
 
     silent_since: datetime
     takes_off: bool
@@ -43,7 +43,7 @@ class InactivityQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StayLink:
-    """The link of a question looked up, with what its page says while it is open."""
+    """The state of a question's link, with the facts for its page while it's open."""
 
     stage: ActionLinkState
     wording: str = ""
@@ -51,11 +51,11 @@ class StayLink:
     asked_at: datetime | None = None
     until: datetime | None = None
     takes_off: bool = False
-    answered: bool = False  # it was this very request that answered
+    answered: bool = False  # whether this request answered it
 
 
 def count_inactive_subscribers(session: Session, silent_since: datetime) -> int:
-    """Count the readers who could be asked; it goes through the whole list."""
+    """Count the subscribers who could be asked, by scanning the whole list."""
     query = select(func.count()).select_from(_query_silent(silent_since).subquery())
     return session.scalar(query) or 0
 
@@ -71,10 +71,10 @@ def queue_inactivity_questions(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` readers, who came first, first; return for how many.
+    """Queue the question for up to `limit` subscribers, by number; return how many.
 
-    Cut short, those who are queued are asked, and the next run goes on with the others. They agree to `wording` by
-    pressing the button at `page`.
+    After an interruption, those already queued are asked, and the next run continues with the others. They agree to
+    `wording` by pressing the button at `page`.
     """
 
     def ask(session: Session, number: int) -> bool:
@@ -84,7 +84,7 @@ def queue_inactivity_questions(
 
 
 def _query_silent(silent_since: datetime) -> Select[int]:
-    """Ask for readers who consented and spoke before a moment alone, and were not asked since they last spoke."""
+    """Return the query for subscribers inactive since a moment who haven't been asked since they were last active."""
     sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
     has_spoken = exists().where(
         sign_of_life.person == Person.number,
@@ -125,7 +125,7 @@ def _queue_question(
         "silent_since": question.silent_since.isoformat(timespec="milliseconds"),
         "takes_off": question.takes_off,
     }
-    # The mail names the day on which they first asked for it.
+    # The email gives the day on which they signed up.
     facts = {"asked_at": person.asked_at.isoformat(), "takes_off": "yes" if question.takes_off else ""}
     queue_consent_question(
         session,
@@ -144,7 +144,7 @@ def _queue_question(
 
 
 def look_up_stay_link(session: Session, token: str, *, now: datetime) -> StayLink:
-    """Return how the link of a question stands; nothing is changed."""
+    """Return the state of a question's link. Nothing is changed."""
     return _describe_link(session, one_time_tokens.look_up_token(session, token, STAY_PURPOSE, now=now))
 
 
@@ -157,9 +157,9 @@ def keep_subscription(
     evidence_retention: timedelta,
     now: datetime,
 ) -> StayLink:
-    """Write down that a reader wants the mail, if their link is open; twice is once.
+    """Record that a subscriber wants to stay, if their link is open. Idempotent.
 
-    Where and when they first asked for it stays as it is: that is what they know it by.
+    When and where they signed up doesn't change, because that's how they remember it.
     """
     link = look_up_stay_link(session, token, now=now)
     if link.stage is not ActionLinkState.OPEN:
@@ -201,10 +201,10 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
 
 
 def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
-    """End the links whose time is over, and take off the list who was told so and has not spoken since; return how many those are.
+    """End expired links, and unsubscribe people as announced if they stayed inactive; return how many.
 
     Raises:
-        OSError: the departure log could not be written; what was settled before stays so.
+        OSError: the unsubscribe log couldn't be written. People already processed stay unsubscribed.
     """
     taken_off = 0
     while True:
@@ -232,7 +232,7 @@ def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: Unsu
 
 
 def _is_to_leave(session: Session, number: int, seq: int) -> bool:
-    """Say whether the question of a link said that they would be taken off, and they did nothing since that shows them there."""
+    """Return whether a question announced the removal, and the person hasn't been active since."""
     later = select(ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.body).where(
         ConsentEvent.person == number, ConsentEvent.seq >= seq
     )

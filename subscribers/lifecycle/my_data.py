@@ -1,4 +1,4 @@
-"""What we hold of one person, for that person alone: a link to it by mail, the history of their consent, new links."""
+"""A person's own data: a link to it by email, the history of their consent, and renewed links."""
 
 import json
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 DATA_LINK_LIFETIME = timedelta(hours=24)
-DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # a right that leaving does not end
+DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # unsubscribing doesn't end this right
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentHistoryEntry:
-    """One event of a consent, in words. `wording` is what was agreed to or shown, `words_unknown` says that nobody recorded it."""
+    """One consent event in words. `wording` is the consent text; `words_unknown` says that it wasn't recorded."""
 
     at: datetime
     what: str
@@ -35,18 +35,18 @@ class ConsentHistoryEntry:
 
 
 class DataLinkOutcome(StrEnum):
-    """What came of asking for a link to one's data."""
+    """The outcome of requesting a link to one's data."""
 
     QUEUED = "queued"
-    UNREACHABLE = "unreachable"  # nobody is there, or no address to mail it to
+    UNREACHABLE = "unreachable"  # the person doesn't exist, or has no address
     STILL_OPEN = "still open"  # an earlier link works
-    TOO_MANY = "too many"  # three in seven days
+    TOO_MANY = "too many"  # more than three in seven days
 
 
 def request_data_link(
     session: Session, number: int, queue: QueueMail, *, by_editor: bool = False, now: datetime
 ) -> DataLinkOutcome:
-    """Have a link to their data mailed to a person, three times in seven days at most, and not while an earlier one works.
+    """Queue an email with a link to their data, at most three times in seven days and not while an earlier one works.
 
     With `by_editor`, the team requests it, because the person asked by phone or letter.
     """
@@ -65,12 +65,12 @@ def request_data_link(
 
 
 def may_request_data(person: Person | None) -> bool:
-    """Return whether there is somebody who can be mailed a link to their data."""
+    """Return whether a person can be emailed a link to their data."""
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
 def list_consent_history(session: Session, number: int, language: SubscriberLanguage) -> list[ConsentHistoryEntry]:
-    """Return what happened to a person's consent, the first event first."""
+    """Return the events of a person's consent, oldest first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     return [_history_entry(event, language) for event in session.scalars(query)]
 
@@ -132,12 +132,13 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
 
 
 def start_new_link_generation(session: Session, number: int, *, now: datetime, **origin: str) -> int:
-    """Begin a new generation of links for a person who is there; return it. Their chain says which one it is.
+    """Begin a new generation of a subscribed person's links, and record it in their chain; return it.
 
-    `origin` is what else the event says: the `method`, and the `actor` if it's an admin. A restored copy knows nothing of a renewal that came after it was made.
+    `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin. A restored copy doesn't
+    know of renewals after it was made.
 
     Raises:
-        LookupError: there is no such person.
+        LookupError: the person doesn't exist.
     """
     person = ledger.lock_person(session, number)
     if person is None:

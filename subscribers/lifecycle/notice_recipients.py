@@ -1,4 +1,4 @@
-"""Who may get a single mail now: asked when it is claimed, and again at the moment of handing over."""
+"""Permission to send a transactional email: checked when it's claimed, and again at submission."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,17 +15,17 @@ from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person
 
-# these go to people who have not consented yet, to ask whether they do
+# for people who haven't consented yet, to ask whether they do
 PRE_CONSENT_KINDS = frozenset({"confirm", "remind", "ask"})
 
 
 def find_permitted_recipients(
     session: Session, keys: KeyRing, requested: Sequence[tuple[int, str]], *, now: datetime
 ) -> dict[tuple[int, str], str]:
-    """Return those of `requested` (person, kind of mail) who may get it now, each with the address as mail goes to it.
+    """Return those of `requested` (person, kind of email) who may get it now, each with the address in ASCII.
 
-    A confirmation needs an open link and nobody's complaint; all else goes to those in the audience only. Who is gone,
-    or whose address does not open, is missing.
+    A confirmation requires an open link and no complaint, and most others a place in the audience. People who are gone,
+    or whose address can't be decrypted, are left out.
     """
     permitted = {}
     for number, kind in requested:
@@ -42,11 +42,11 @@ def _load_address(session: Session, keys: KeyRing, number: int) -> Address | Non
 
 
 def _may_receive(session: Session, keys: KeyRing, number: int, address: Address, kind: str, *, now: datetime) -> bool:
-    if kind == "data":  # a right that leaving does not end
+    if kind == "data":  # unsubscribing doesn't end this right
         return my_data.may_request_data(session.get(Person, number))
     if kind == "undo":
         return undo.find_undo_deadline(session, number, now=now) is not None
-    if kind == "move":  # to the new address of somebody whose old one may have bounced
+    if kind == "move":  # goes to the new address of a person whose old one may have bounced
         person = session.get(Person, number)
         return person is not None and address_change.may_correct_address(session, person)
     if kind not in PRE_CONSENT_KINDS:

@@ -1,7 +1,8 @@
-"""Preferences that were changed by a link in an email, or by an admin: the owner is told, and can put back the earlier ones.
+"""Preference changes by an email's link or by an admin, which are reported to the subscriber and can be undone.
 
-Anyone who was forwarded an email can use its link. So each change is named to the owner of the address: the first one at
-once, those of the day that follows in one email at its end. An admin's changes are named at once. The email has a one-time link.
+Anyone who was forwarded an email can use its link, so each change is reported to the owner of the address: the first
+one immediately, and those of the following day in one email at its end. An admin's changes are reported immediately.
+The email has a one-time link.
 """
 
 import json
@@ -21,7 +22,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
 
-RESTORE_PERIOD = timedelta(days=7)  # from the mail on
+RESTORE_PERIOD = timedelta(days=7)  # from when the email is due
 NOTICE_INTERVAL = timedelta(days=1)
 RESTORE_PURPOSE: OneTimePurpose = "restore choices"
 _NOTHING_CHOSEN = Preferences()
@@ -29,7 +30,7 @@ _NOTHING_CHOSEN = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRestoration:
-    """A link looked up: the preferences now, and those that it puts back while it's open.
+    """The state of a link: the current preferences, and those that it restores while it's open.
 
     `by_editor` says that an admin changed them.
     """
@@ -40,18 +41,18 @@ class PreferenceRestoration:
     earlier: Preferences = _NOTHING_CHOSEN
     until: datetime | None = None
     by_editor: bool = False
-    first_change: int = 0  # its number in the record
-    is_superseded: bool = False  # another link put back even earlier preferences
-    changed: bool = False  # it was this very request that put them back
+    first_change: int = 0  # position of the event in the chain
+    is_superseded: bool = False  # another link restored even earlier preferences
+    changed: bool = False  # whether this request restored them
 
 
 def save_preferences_by_link(
     session: Session, number: int, preferences: Preferences, queue: QueueMail, *, now: datetime
 ) -> None:
-    """Store what was chosen by a link that stands in every mail, and have it named to the owner where it is a change.
+    """Store preferences chosen with a link from an email, and report changes to the owner.
 
     Raises:
-        LookupError: there is no such person.
+        LookupError: the person doesn't exist.
     """
     if not change_preferences(session, number, preferences, now, method="link in a mail"):
         return
@@ -71,12 +72,12 @@ def save_preferences_by_admin(
     reason: str,
     now: datetime,
 ) -> bool:
-    """Store what an admin changed for a subscriber, who is emailed at once; return False if it changes nothing.
+    """Store an admin's changes to a subscriber's preferences, and email them; return False if nothing changes.
 
-    The unsubscribe log is synced first, so that a restore can name those whose change it lost.
+    The unsubscribe log is synced first, so that a restore can list the people whose change was lost.
 
     Raises:
-        LookupError: there is no such person.
+        LookupError: the person doesn't exist.
         OSError: the unsubscribe log couldn't be written.
     """
     method = f"{ledger.ADMIN_METHOD}{reason}"
@@ -95,7 +96,7 @@ def _log_change(session: Session, unsubscribe_log: UnsubscribeLog, number: int, 
 def _queue_notice(
     session: Session, number: int, queue: QueueMail, now: datetime, due_at: datetime, **facts: str
 ) -> None:
-    """Queue the email that names the change just made, with a link that puts the earlier preferences back."""
+    """Queue the email that reports the latest change, with a link that restores the earlier preferences."""
     change = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
     assert change is not None, "it was written a moment ago"
     expires_at = due_at + RESTORE_PERIOD
@@ -107,14 +108,14 @@ def _queue_notice(
 
 
 def _load_recent_notices(session: Session, number: int, now: datetime) -> Sequence[OneTimeToken]:
-    """Return the tokens of the mails that went out within a day, or wait."""
+    """Return the tokens of emails that were due in the past day or are still due."""
     mine = (OneTimeToken.person == number, OneTimeToken.purpose == RESTORE_PURPOSE)
     since = OneTimeToken.expires_at > now - NOTICE_INTERVAL + RESTORE_PERIOD
     return session.scalars(select(OneTimeToken).where(*mine, since)).all()
 
 
 def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime | None:
-    """Return when a change is named to the owner; None where a mail waits that names it together with others."""
+    """Return when to report a change, or None if a queued email will include it."""
     due_times = [(token.expires_at - RESTORE_PERIOD, token.ended_at is None) for token in recent]
     if any(due_at > now and waits for due_at, waits in due_times):
         return None
@@ -124,7 +125,7 @@ def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime
 def find_preferences_before_and_after(
     session: Session, number: int, first_change: int, *, until: datetime
 ) -> tuple[Preferences, Preferences]:
-    """Return the choices before and after the changes that a mail names: from link `first_change` on, up to `until`."""
+    """Return the preferences before and after the changes in an email: from event `first_change`, up to `until`."""
     query = select(ConsentEvent.body).where(
         ConsentEvent.person == number,
         ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
@@ -137,17 +138,17 @@ def find_preferences_before_and_after(
 
 
 def look_up_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
-    """Return how a link stands; nothing is changed."""
+    """Return the state of a link. Nothing is changed."""
     return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
 
 
 def restore_preferences(
     session: Session, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> PreferenceRestoration:
-    """Put back the preferences from before the changes that an email named, if its link is open. Idempotent.
+    """Restore the preferences from before the changes in an email, if its link is open. Idempotent.
 
-    The owner did it, with a link that was emailed to them alone, so no email follows. All that was changed since is undone too:
-    links of these changes no longer work, and the email that waits to name them isn't sent. Links of earlier changes still work.
+    The link was emailed only to the owner, so no email follows. Later changes are undone, too: their links stop
+    working, and a queued email about them isn't sent. Links of earlier changes still work.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.

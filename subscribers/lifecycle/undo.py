@@ -1,9 +1,9 @@
-"""Taking back that one left: a right of whoever left, and of the owner of the address, never of a link in a mail.
+"""Undoing an unsubscribe: a right of the person who unsubscribed and of the address's owner, never of an email's link.
 
-A mail is easily forwarded, and its link leaves for whoever has it. So the link takes nothing back: the answer to the form
-that made the reader leave holds a one-time token, and anybody else can at most have one mailed to the owner.
+Emails are easily forwarded, and their link lets anyone unsubscribe the owner. It can't undo that: the answer to the
+unsubscribe form contains a one-time token, and anyone else can only have one emailed to the owner.
 
-An admin can undo their own slip, and nothing that the reader or anybody else did.
+An admin can undo their own mistake, but nothing that the subscriber or anyone else did.
 """
 
 import json
@@ -23,10 +23,10 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Per
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.transfer.import_undo import is_taken_back
 
-UNDOABLE_METHODS = frozenset({"one-click", "page"})  # what a reader did, a reader may take back; an admin's act not
-# Begins the method of a departure that was reported: whoever holds a forwarded mail can forge such a report by mail.
+UNDOABLE_METHODS = frozenset({"one-click", "page"})  # subscribers can undo what they did, but not an admin's action
+# Prefix of the method of a reported departure. Anyone with a forwarded email can forge such a report by email.
 REPORTED_METHOD = "provider: "
-# A second press of "Unsubscribe" ends what the first was answered with, and not what was mailed to the owner.
+# Pressing "Unsubscribe" again ends the token of the first answer, but not the one emailed to the owner.
 _ON_PAGE: OneTimePurpose = "undo on page"
 _BY_MAIL: OneTimePurpose = "undo by mail"
 _NO_PREFERENCES = Preferences()
@@ -34,10 +34,10 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class UndoLink:
-    """A link looked up.
+    """The state of a link.
 
-    `until` is there while it's open, `preferences` once the person is subscribed, and `undone`, an entry for the
-    unsubscribe log, if this very request resubscribed them.
+    `until` is set while it's open, `preferences` once the person is subscribed, and `undone`, an entry for the
+    unsubscribe log, if this request resubscribed them.
     """
 
     stage: ActionLinkState
@@ -47,10 +47,10 @@ class UndoLink:
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
-    """Return until when a person's leaving can be taken back; None where it cannot, or no longer.
+    """Return until when a person's unsubscribe can be undone, or None if it can't.
 
-    Who left by their own hand, or by somebody's report, may for 7 days, unless they were erased or complained since: both move a person on
-    from `withdrawn`, for good.
+    It can for 7 days if they unsubscribed themselves or it was reported, unless they were erased or complained since.
+    Both end the state `withdrawn` for good.
     """
     departure = _find_undoable_departure(session, number, now=now)
     return departure.at + ledger.UNDO_PERIOD if departure else None
@@ -68,24 +68,24 @@ def _find_undoable_departure(session: Session, number: int, *, now: datetime) ->
 
 
 def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
-    """Make the token for the answer to the form by which a person has left in this very transaction."""
+    """Return a token for the answer to the form that unsubscribed a person in this transaction."""
     departure = _find_undoable_departure(session, number, now=now)
     assert departure is not None, "they have just left"
     return _issue_token(session, _ON_PAGE, departure, now)
 
 
 def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
-    """End the token of an earlier answer: somebody wants this person to leave, whoever pressed the button before."""
+    """End the token of an earlier answer, because the unsubscribe was requested again, perhaps by someone else."""
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
 
 def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: datetime) -> None:
-    """Have the owner mailed a link that takes their leaving back: one mail for each time that they left, three a week."""
+    """Email the owner a link that undoes their unsubscribe, once per unsubscribe and at most three times a week."""
     person = ledger.lock_person(session, number)
     departure = _find_undoable_departure(session, number, now=now) if person is not None else None
     if departure is None or _was_mailed(session, departure):
         return
-    # Who leaves by a forwarded mail can undo and leave again, time after time.
+    # Someone with a forwarded email could undo and unsubscribe again and again.
     if not one_time_tokens.may_email_link(session, number, _BY_MAIL, now=now):
         return
     token = _issue_token(session, _BY_MAIL, departure, now)
@@ -109,16 +109,16 @@ def _was_mailed(session: Session, departure: ConsentEvent) -> bool:
 
 
 def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLink:
-    """Return how a link stands; nothing is changed."""
+    """Return the state of a link. Nothing is changed."""
     _, link = _find_token(session, token, now)
     return _describe_link(session, link, now)
 
 
 def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
-    """Put a person back who left, if the link is open; twice is once.
+    """Resubscribe a person, if the link is open. Idempotent.
 
-    The departure log is told afterwards, of `undone`: a departure log that knows of an undoing which the database
-    lost would bring somebody back who is gone.
+    The `undone` entry is written to the unsubscribe log afterwards: if the log had an undo that the database lost, it
+    would bring back someone who left.
     """
     purpose, link = _find_token(session, token, now)
     person = ledger.lock_person(session, link.person) if link.person is not None else None
@@ -140,10 +140,10 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
 
 
 def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *, now: datetime) -> ConsentEvent | None:
-    """Return the event by which an admin unsubscribed a person, while that admin can undo it.
+    """Return the event by which the admin `actor` unsubscribed a person, if they can still undo it, or None.
 
-    They can for 7 days, once in that time, unless the person has unsubscribed, bounced, complained, or been erased since, or
-    the import that they were subscribed by was undone.
+    They can for 7 days, and once in that time, unless the person has unsubscribed, bounced, complained, or been erased
+    since, or the import that subscribed them was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
     if by_admin is None or by_admin[1] != actor or not can_be_restored(session, person, now=now):
@@ -152,14 +152,17 @@ def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *,
 
 
 def can_be_restored(session: Session, person: Person, *, now: datetime) -> bool:
-    """Return whether an admin who unsubscribes a person now could undo it: once in 7 days, if the earlier consent counts."""
+    """Return whether an admin who unsubscribes a person now could undo it.
+
+    They can once in 7 days, if the earlier consent still counts.
+    """
     restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
     had_one = restored is not None and now < restored.at + ledger.UNDO_PERIOD
     return person.ciphertext is not None and not had_one and _has_standing_grant(session, person)
 
 
 def _has_standing_grant(session: Session, person: Person) -> bool:
-    """Return whether the consent from before a person was unsubscribed still counts: restoring gives none of its own."""
+    """Return whether the consent from before an unsubscribe still counts. A restoration isn't consent."""
     kinds = (ledger.GRANT_KINDS | ledger.SIGN_OF_LIFE_KINDS) - {ConsentKind.RESTORED}
     last = ledger.find_last_event(session, person.number, kinds)
     number = json.loads(last.body).get("batch") if last is not None else None
@@ -170,9 +173,9 @@ def _has_standing_grant(session: Session, person: Person) -> bool:
 def restore_by_admin(
     session: Session, keys: KeyRing, number: int, *, actor: str, reason: str, queue: QueueMail, now: datetime
 ) -> PendingUnsubscribeLogEntry | None:
-    """Put a person back whom the admin `actor` had unsubscribed by mistake, and email them; None where that can't be.
+    """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake; return None if impossible.
 
-    The caller tells the departure log what this returns after the commit, as with `undo_unsubscribe`.
+    After the commit, the caller writes the returned entry to the unsubscribe log, as with `undo_unsubscribe`.
     """
     person = ledger.lock_person(session, number)
     departure = find_restorable_unsubscribe(session, person, actor, now=now) if person is not None else None
@@ -195,7 +198,7 @@ def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePur
 
 
 def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLink:
-    """Look at a link: it takes back the departure that it was made for, and no later one."""
+    """Return the state of a link, which only undoes the unsubscribe that it was made for."""
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
         return UndoLink(ActionLinkState.UNKNOWN)

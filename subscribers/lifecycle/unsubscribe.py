@@ -1,4 +1,4 @@
-"""Leaving: at once, for good, and written down twice before anybody is told that it is done."""
+"""Unsubscribing: immediate, permanent, and recorded twice before it's confirmed to anyone."""
 
 import json
 from datetime import datetime
@@ -20,17 +20,17 @@ def unsubscribe_person(
     reason: str = "",
     actor: str = "",
 ) -> bool:
-    """Withdraw a person's consent; return False where they had left before, or are not there.
+    """Withdraw a person's consent; return False if they had already left or don't exist.
 
-    The departure log is synced inside the caller's transaction: should the commit then fail, the log knows a
-    departure too many, and the person is answered with an error. The other order could forget one.
-    Messages that wait for this person are not touched: whoever hands over asks `audience.filter_mailable` first.
+    The unsubscribe log is synced inside the caller's transaction. If the commit then fails, the log has one departure
+    too many, and the person gets an error. The opposite order could lose one. Queued messages aren't touched, because
+    `audience.filter_mailable` is checked at submission.
 
-    `session` is a write transaction; the caller commits, and answers only after that. `method` is "one-click", "page" or
-    "admin: reason", by the admin `actor`; a `reason` that is no key of `ledger.UNSUBSCRIBE_REASONS` is dropped.
+    `session` is a write transaction. The caller commits, and only then answers. `method` is "one-click", "page", or
+    "admin: reason" with the admin as `actor`. A `reason` that isn't a key of `ledger.UNSUBSCRIBE_REASONS` is dropped.
 
     Raises:
-        OSError: the departure log could not be written.
+        OSError: the unsubscribe log couldn't be written.
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state in ledger.DEPARTED_STATES:
@@ -45,15 +45,15 @@ def unsubscribe_person(
 
 
 def record_repeated_unsubscribe(session: Session, person: Person, method: str, now: datetime) -> None:
-    """Record, once, that a person wants to leave whom an admin had unsubscribed: the admin can't undo that anymore."""
+    """Record, once, that a person unsubscribed by an admin wants that too, so that the admin can't undo it anymore."""
     if find_unsubscribe_by_admin(session, person) is not None:
         ledger.append_event(session, person, ConsentKind.WITHDRAWN_AGAIN, {"method": method}, now)
 
 
 def find_unsubscribe_by_admin(session: Session, person: Person) -> tuple[ConsentEvent, str] | None:
-    """Return the event by which a person who is off the list was unsubscribed, and the admin who did it.
+    """Return the event by which an admin unsubscribed a person who is off the list, and that admin.
 
-    None where it was no admin, or the person has unsubscribed themselves since.
+    Return None if it wasn't an admin, or the person has unsubscribed themselves since.
     """
     if person.state is not PersonState.WITHDRAWN:
         return None

@@ -1,7 +1,7 @@
-"""After a restore: the departure log knows who left since the copy was made, and tells the copy.
+"""Merging the unsubscribe log into a restored copy, which doesn't know who has left since it was made.
 
-The departure log holds keyed hashes, no addresses. Whoever is in the copy is matched by their look-up; of the others the
-hash itself becomes a suppression, so that no later import brings them back either.
+The log contains keyed hashes, not addresses. People in the copy are matched by their lookup. Unmatched hashes become
+suppressions, so that no later import brings those people back.
 """
 
 from collections import Counter
@@ -37,10 +37,10 @@ _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = 
 
 @dataclass(slots=True)
 class LogMergeResult:
-    """How many people of the copy had departed since, by how; how many unknown hashes were suppressed; which imports were undone.
+    """The result of a merge: departures by kind, newly suppressed unknown hashes, and undone imports.
 
-    `changed_preferences` are the numbers of subscribers whose preferences an admin changed, or who put them back, without the
-    copy knowing of it.
+    `changed_preferences` are the numbers of subscribers whose preferences were changed by an admin, or restored by
+    their owner, after the copy was made.
     """
 
     departed: Counter[UnsubscribeLogEntryKind] = field(default_factory=Counter)
@@ -57,20 +57,20 @@ def merge_unsubscribe_log(
     forget_elsewhere: ForgetElsewhere,
     now: datetime,
 ) -> LogMergeResult:
-    """Merge every departure of the log into a restored copy; a second time changes nothing.
+    """Merge every departure of the log into a restored copy. Idempotent.
 
-    A departure counts unless the person gave their own word after it: a departure that is older than the
-    confirmation in the copy is over. Where the word itself was lost with the restore, they stay away: the safe side.
+    A departure counts unless the person's own consent in the copy is later. If that consent was lost with the restore,
+    they stay off the list, which is the safe side.
 
-    `session` is a write transaction of the copy, from which nothing is sent yet; `keys` hold every older key that the
-    log names. `forget_elsewhere` deletes whoever was erased where this package does not reach.
+    `session` is a write transaction of the copy, which doesn't send anything yet. `keys` has every older key in the
+    log. `forget_elsewhere` deletes erased people's data outside this package.
 
     Raises:
-        UnsubscribeLogError: the departure log is damaged.
-        KeyFileError: the departure log names a key that is not in the key file.
-        OSError: the departure log could not be written.
+        UnsubscribeLogError: the unsubscribe log is damaged.
+        KeyFileError: the unsubscribe log has a key ID that isn't in the key file.
+        OSError: the unsubscribe log couldn't be written.
     """
-    # By time: the parts of a joined log may have lines in common.
+    # By time, because the parts of a joined log may have lines in common.
     entries = sorted((e for e in unsubscribe_log.read() if e.kind != IMPORT_UNDONE), key=lambda entry: entry.at)
     departures = _group_by_person(entry for entry in entries if entry.kind != PREFERENCES_CHANGED)
     changes = {entry.person_hash: entry.at for entry in entries if entry.kind == PREFERENCES_CHANGED}
@@ -105,7 +105,7 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
     by_person: dict[str, list[UnsubscribeLogEntry]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            # Only leaving can be taken back.
+            # Only an unsubscribe can be undone.
             earlier = by_person.get(departure.person_hash, ())
             by_person[departure.person_hash] = [d for d in earlier if d.kind != "left" or d.at > departure.at]
         else:
@@ -132,7 +132,7 @@ def _stream_people(session: Session) -> Iterator[Any]:
 
 
 def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
-    """Return the hashes under which the departure log may know a person: by each look-up key and suppression key in it."""
+    """Return the hashes that the log may have for a person, one per pair of lookup key and suppression key in it."""
     if person.lookup is None:
         return set()
     lookups = {person.lookup_key: person.lookup}
@@ -158,7 +158,7 @@ def _apply_departures(
     forget_elsewhere: ForgetElsewhere,
     now: datetime,
 ) -> None:
-    """Do to one person what the departure log says happened to them after their last own word."""
+    """Apply the log's departures to one person, if they're later than their last consent."""
     person = ledger.lock_person(session, number)
     assert person is not None
     since = _list_departures_since(session, number, departures)
@@ -182,14 +182,14 @@ def _apply_departures(
         now=now,
     )
     result.departed["erased"] += 1
-    for departure in departures:  # the emptied row is not found by these hashes any more
+    for departure in departures:  # the emptied row can't be found by these hashes anymore
         _suppress_hash(session, [departure], now)
 
 
 def _part_erasures(
     departures: Sequence[UnsubscribeLogEntry],
 ) -> tuple[list[UnsubscribeLogEntry], list[UnsubscribeLogEntry]]:
-    """Part departures that leave a person's data in place from erasures."""
+    """Split departures into those that keep a person's data and erasures."""
     erasures = [d for d in departures if d.kind == "erased"]
     return [d for d in departures if d.kind != "erased"], erasures
 
@@ -197,7 +197,7 @@ def _part_erasures(
 def _list_departures_since(
     session: Session, number: int, departures: Sequence[UnsubscribeLogEntry]
 ) -> list[UnsubscribeLogEntry]:
-    """List those of a person's departures that came after their last own word."""
+    """Return those of a person's departures that followed their last own consent."""
     own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
     return [d for d in departures if own_word is None or d.at >= own_word.at]
 
@@ -205,7 +205,7 @@ def _list_departures_since(
 def _remove_from_audience(
     session: Session, keys: KeyRing, person: Person, departure: UnsubscribeLogEntry, now: datetime
 ) -> bool:
-    """Take somebody off the list; the departure log knows it already, so nothing is written there."""
+    """Take someone off the list, without writing to the unsubscribe log, which has the departure already."""
     if departure.kind != "left":
         reason = _REASON_BY_KIND[departure.kind]
         barred = suppression.suppress_person(
@@ -227,6 +227,6 @@ def _gravest_departure(departures: Iterable[UnsubscribeLogEntry]) -> Unsubscribe
 
 
 def _suppress_hash(session: Session, departures: Sequence[UnsubscribeLogEntry], now: datetime) -> bool:
-    """Suppress an address of which only the departure log's hash is known; return whether anything changed."""
+    """Suppress an address known only by the log's hash; return whether anything changed."""
     last = _gravest_departure(departures)
     return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

@@ -1,1 +1,1 @@
-"""The pages that a reader opens."""
+"""Pages for subscribers."""

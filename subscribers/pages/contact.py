@@ -1,6 +1,6 @@
-"""Who we are to readers: what is held of them and why, and a line to the editors.
+"""The privacy page, and the contact form for messages to the editors.
 
-The form has a message, an answer's address if one is wanted, and the protections of the sign-up form.
+The form has a message, an optional address for the reply, and the same protections as the sign-up form.
 """
 
 import secrets
@@ -37,7 +37,7 @@ _ALLOWED_CONTROLS = {"\n", "\t"}
 
 
 def _clean_message(text: str) -> str:
-    """Return a message without control characters; where it cannot be taken, raise the words that say why."""
+    """Return a message without control characters, or raise a ValueError with the text to show."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     message = "".join(c for c in lines if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
     language = page_context.language
@@ -55,26 +55,26 @@ def _clean_message(text: str) -> str:
 
 
 class EditorMessage(FormModel):
-    """A message to the editors; `email` is None where no answer is wanted."""
+    """A message to the editors. `email` is None if no reply is wanted."""
 
     message: Annotated[str, AfterValidator(_clean_message)] = Field(default="", validate_default=True, repr=False)
     email: OptionalAddress = Field(default=None, repr=False)
 
     @property
     def reply_to(self) -> str:
-        """Where an answer goes; empty where none is wanted."""
+        """The address to reply to; empty if no reply is wanted."""
         return self.email.mailbox if self.email else ""
 
 
 @subscriber_pages.get("/contact")
 def contact() -> Response:
-    """Show the form."""
+    """Show the contact form."""
     return _contact_page(None)
 
 
 @subscriber_pages.post("/contact")
 def write_to_the_editors() -> Response:
-    """Queue a message to the editors. It puts nobody on a list, and nothing of it is kept once it has gone out."""
+    """Queue a message to the editors. It doesn't subscribe anyone and isn't stored after it's sent."""
     if trapped := ask_again_if_trapped():
         return trapped
     try:
@@ -82,7 +82,7 @@ def write_to_the_editors() -> Response:
     except FormError as exc:
         return _contact_page(exc)
     tags = hash_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
-    with page_context.database.read() as session:  # a rejected flood mustn't queue for the one writer
+    with page_context.database.read() as session:  # a rejected flood mustn't wait for the single writer
         _, outcome = check_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
@@ -91,7 +91,7 @@ def write_to_the_editors() -> Response:
 
 
 def _queue_message(session: Session, tags: NetworkHashes, line: EditorMessage) -> SubmissionOutcome:
-    """Count a message and queue it, if it is taken."""
+    """Count a message and queue it, if it's accepted."""
     now = page_context.now
     turn, outcome = check_contact_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
@@ -113,7 +113,7 @@ def _sent_page(reply_to: str) -> Response:
 
 @subscriber_pages.get("/privacy")
 def privacy() -> str:
-    """Show what is held, why, for how long, and who receives it."""
+    """Show what data is stored, why, for how long, and who receives it."""
     return render_template(
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,

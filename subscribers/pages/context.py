@@ -1,10 +1,9 @@
-"""What readers' pages share: their context, and common answers.
+"""Shared parts of subscribers' pages: their context, and common responses.
 
-A token in the path is all that these pages ask for: it is the capability. They set no cookie, and so
-need no CSRF protection: a foreign page that does not know the token can forge nothing, and one that knows it
-needs no browser of the reader's to use it.
+The token in the path is the only credential these pages require. They set no cookies, so they need no CSRF protection:
+without the token, another site can't forge anything; with it, that site doesn't need the subscriber's browser.
 
-Opening a page changes nothing, whoever opens it: scanners follow every link of a mail.
+Opening a page never changes anything, because scanners follow every link of an email.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,14 +37,14 @@ from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
 
-HONEYPOT_FIELD = "website"  # a hidden field, which programs fill in
+HONEYPOT_FIELD = "website"  # a hidden field that bots fill in
 subscriber_pages = Blueprint("subscribers", __name__)
 log = get_logger("pages")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteDetails(OfferedPreferences):
-    """What the pages say of the publication, and whom it lets know an address."""
+    """The publication's details on its pages, and the recipients of addresses."""
 
     name: str
     tagline: str
@@ -62,13 +61,15 @@ class SiteDetails(OfferedPreferences):
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """The context of the pages. It lives as long as the application.
+    """The context of the pages, for the lifetime of the application.
 
-    Mails are not this package's matter, so it is given ways to them: `queue` has one sent, `list_deliveries` says
-    which were handed over to whom (one by one for `delivery_retention`, then in sum), `forget_deliveries` lets go of
-    somebody who is erased, `describe_first_edition` says which edition a new reader gets first, `find_variant_limit` returns how many versions an edition
-    has at most, or 0 if all subscribers got exactly what they chose of the last one, `translate_recipient_description` who got an address, as it was written down. `release_days` are the weekdays on
-    which it comes (Monday is 0), `wording` what is agreed to, also with breaking news, `trusted_proxies` how many entries of X-Forwarded-For are ours.
+    Email is outside this package, so functions for it are passed in: `queue` sends an email. `list_deliveries` lists a
+    person's deliveries (one by one for `delivery_retention`, then as totals), and `forget_deliveries` detaches them
+    from an erased person. `describe_first_edition` describes the first edition that a new subscriber gets.
+    `find_variant_limit` returns the maximum number of versions of an edition, or 0 if everyone got exactly the sections
+    they chose of the last one. `translate_recipient_description` translates a stored recipient. `release_days` are the
+    weekdays of editions (Monday is 0), `wording` and `wording_with_breaking_news` the consent texts, and
+    `trusted_proxies` the number of X-Forwarded-For entries that are ours.
     """
 
     site: SiteDetails
@@ -100,7 +101,7 @@ class PageContext:
         return self.clock()
 
     def today(self) -> date:
-        """Return the day that it is where the publication is."""
+        """Return the current day in the publication's time zone."""
         return self.clock().astimezone(self.site.zone).date()
 
 
@@ -117,7 +118,7 @@ def _read_optional_address(text: str) -> Address | None:
 
 
 def _parse_typed_address(text: str, advice: str) -> Address:
-    """Read an address; where it cannot be one, raise the words that say why. They do not repeat it."""
+    """Parse an address, or raise a ValueError with the text to show, which doesn't repeat the address."""
     language = page_context.language
     if len(text.strip()) > MAX_ADDRESS_LENGTH:
         words = language.ngettext(
@@ -137,7 +138,7 @@ OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_addres
 
 
 class AddressForm(FormModel):
-    """A form with an address, and, to sign up, the version of the words that it shows and where it stands."""
+    """A form with an address and, for sign-ups, the version of its consent text and the place of the form."""
 
     email: TypedAddress = Field(default="", validate_default=True, repr=False)
     wording: str = ""
@@ -146,7 +147,7 @@ class AddressForm(FormModel):
 
 @dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """A link of an email: whose it is, in which generation, and the token itself."""
+    """A link from an email: its owner, their generation of links, and the token."""
 
     number: int
     generation: int
@@ -154,26 +155,27 @@ class OpenedLink:
     purpose: link_tokens.LinkPurpose
 
 
-# As Flask's own `current_app`: in a request it is the context of the application that answers.
+# Like Flask's `current_app`, this is the context of the application that handles the request.
 page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribers"])  # type: ignore[assignment]
 
 
 def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
-    """Tell the departure log, after the commit, that somebody is back (`UnsubscribeLog.append_return`)."""
+    """Record in the unsubscribe log, after the commit, that someone is back (`UnsubscribeLog.append_return`)."""
     page_context.unsubscribe_log.append_return(departure, problem=problem, at=page_context.now)
 
 
 def is_subscribed(person: Person | None) -> bool:
-    """Return whether a person is there, subscribed, and has an address."""
+    """Return whether a person exists, is subscribed, and has an address."""
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
 ) -> OpenedLink:
-    """Return whose emails a link is in.
+    """Return the owner of a link.
 
-    A link that is nobody's is answered at once: one of a test mail says so, and all others look the same.
+    Abort the request if it has none. A link of a test email gets a page that says so, and all other links get the same
+    page.
     """
     keys = page_context.keys
     owner = link_tokens.read_link_token(keys, token, purpose)
@@ -185,7 +187,10 @@ def read_link_owner(
 
 
 def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bool:
-    """Return whether a link only unsubscribes: its owner has renewed their links since, or it wasn't emailed to the address they have now."""
+    """Return whether a link can only unsubscribe.
+
+    It can if its owner has renewed their links, or if it wasn't emailed to their current address.
+    """
     if person is None or link.generation != person.link_generation:
         return person is not None
     if person.ciphertext is None:
@@ -209,18 +214,18 @@ def make_preferences_token(session: Session, number: int) -> str:
 
 
 def outdated_link_page(link: OpenedLink) -> Response:
-    """Answer a link that only unsubscribes. What it offers does no more, and so is no way around."""
+    """Return the page for an outdated link. It only offers to unsubscribe, with a link that can't do more."""
     leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation, address="")
     return render_page("web/outdated_link.html", 410, leave_token=leave_token)
 
 
 def unknown_link_page() -> Response:
-    """Answer a link that was never ours: cut off, forged, or for another page, all alike."""
+    """Return the page for invalid links, which is the same for truncated and forged ones and those of other pages."""
     return render_page("web/unknown_link.html", 404)
 
 
 def refused_form_page(outcome: SubmissionOutcome) -> Response:
-    """Say that a form was not taken, why, and when it may be."""
+    """Return the page that says why a form was rejected, and when to try again."""
     in_all = outcome is SubmissionOutcome.HOUSE_LIMIT_REACHED
     response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
     response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
@@ -228,9 +233,9 @@ def refused_form_page(outcome: SubmissionOutcome) -> Response:
 
 
 def ask_again_if_trapped() -> Response | None:
-    """Return the page that asks to send a form again if its hidden field is filled in; None if it isn't.
+    """Return the page that asks to submit a form again if its hidden field is filled in, or None.
 
-    A browser may have filled it in, or a page's style may have shown it. The page keeps the other fields.
+    A browser may have filled it in, or a page's style may have made it visible. The page keeps the other fields.
     """
     if not request.form.get(HONEYPOT_FIELD):
         return None
@@ -239,12 +244,12 @@ def ask_again_if_trapped() -> Response | None:
 
 
 def render_page(template: str, status: int = 200, **values: object) -> Response:
-    """Render a page that nobody may keep or list."""
+    """Render a page that must not be stored or indexed."""
     return private_response(render_template(template, **values), status)
 
 
 def private_response(html: str, status: int = 200) -> Response:
-    """Answer with a page that is one reader's: stored by nobody, found by no search."""
+    """Return a response for one subscriber, with headers against caching and indexing."""
     response = Response(html, status, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"

@@ -1,4 +1,4 @@
-"""Reading forms with pydantic: a model names the fields, and each problem is shown next to its field."""
+"""Parsing of forms with pydantic. A model declares the fields, and each problem is shown next to its field."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_origin
@@ -10,7 +10,7 @@ from subscribers.errors import RefusalError
 
 
 class FormError(RefusalError):
-    """Fields with values that can't be taken; `problems` has a sentence for each, by the field's name.
+    """Raised for invalid fields. `problems` has a sentence for each, by field name.
 
     `at` is the first of these fields, and `words` is its sentence.
     """
@@ -22,25 +22,25 @@ class FormError(RefusalError):
 
 
 class FormModel(BaseModel):
-    """The fields of a form. Unknown fields are ignored."""
+    """Base class of forms. Unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
 
 Fields = TypeVar("Fields", bound=FormModel)
-DescribeError = Callable[[Mapping[str, Any]], str]  # puts one of pydantic's errors into words
+DescribeError = Callable[[Mapping[str, Any]], str]  # returns the text for one of pydantic's errors
 
 
 def _read_own_words(error: Mapping[str, Any]) -> str:
-    """Return what a validator said in its ValueError."""
+    """Return the text of the ValueError that a validator raised."""
     return str(error["ctx"]["error"])
 
 
 def read_form(model: type[Fields], values: MultiDict[str, str], describe: DescribeError = _read_own_words) -> Fields:
-    """Return the fields of a form.
+    """Parse the fields of a form.
 
     Raises:
-        FormError: a field is missing or has a value that can't be taken.
+        FormError: a field is missing or invalid.
     """
     try:
         return model.model_validate(pick_values(model, values))
@@ -55,7 +55,7 @@ def list_errors(error: ValidationError) -> list[Any]:
 
 
 def pick_values(model: type[FormModel], values: MultiDict[str, str]) -> dict[str, str | list[str]]:
-    """Return the values of a model's fields: all of a list's, and the first one of any other."""
+    """Return the values of a model's fields: all for list fields, and the first one for others."""
     picked: dict[str, str | list[str]] = {}
     for field_name, field in model.model_fields.items():
         name = field.alias or field_name

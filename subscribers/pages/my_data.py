@@ -1,4 +1,4 @@
-"""A reader's data, behind a link that was mailed to the owner of the address: to see, take along, move and erase."""
+"""A subscriber's data, behind a link emailed to the address: view, download, move, or erase it."""
 
 import hashlib
 import json
@@ -41,14 +41,14 @@ from subscribers.transfer.exports import build_person_record, convert_disclosure
 
 @subscriber_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
-    """Show all that we hold of one person. Looking uses nothing up: scanners look first."""
+    """Show all data stored about a person. Opening the page doesn't use up the link, because scanners open it first."""
     with page_context.database.read() as session:
         return _my_data_page(session, _find_owner(session, token), token)
 
 
 @subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
-    """Show all that we hold of one person as a page to print. A button asks for it: the address stands there in full."""
+    """Show all data stored about a person as a page to print. It needs a button because it has the full address."""
     record = _record_for_token(token, page_context.language)
     site = page_context.site
     facts = PublicationFacts(
@@ -66,7 +66,7 @@ def show_my_record(token: str) -> ResponseReturnValue:
 
 
 def _style_only_policy(html: str) -> str:
-    """Allow a page that needs no other file its own style, named by its hash (CSP 3, 8.4), and nothing else."""
+    """Return a content security policy that only allows the page's own style, by its hash (CSP 3, 8.4)."""
     style = html.partition("<style>")[2].partition("</style>")[0]
     style_hash = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -74,7 +74,7 @@ def _style_only_policy(html: str) -> str:
 
 @subscriber_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
-    """Return all that we hold of one person as JSON (ISO/IEC TS 27560)."""
+    """Return all data stored about a person as JSON (ISO/IEC TS 27560)."""
     response = private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
@@ -83,7 +83,7 @@ def download_my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/copy.<any(csv, json):form>")
 def download_portable_copy(token: str, form: Literal["csv", "json"]) -> ResponseReturnValue:
-    """Return what a person gave us, for themselves or another service (GDPR, Article 20)."""
+    """Return the data that a person provided, for themselves or another service (GDPR, Article 20)."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         response = private_response(write_portable_copy(session, page_context.keys, person.number, form))
@@ -93,7 +93,7 @@ def download_portable_copy(token: str, form: Literal["csv", "json"]) -> Response
 
 
 def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any]:
-    """Return all that is held of the person behind a link; what was delivered is told in a language."""
+    """Return the record of the person behind a link, with deliveries described in `language`."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         record = build_person_record(
@@ -112,7 +112,7 @@ def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any
 
 @subscriber_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
-    """Show what erasing does, with the one button that does it."""
+    """Show what erasure does, with its button."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         return render_page("web/erase.html", token=token, masked=_masked_address(person))
@@ -120,7 +120,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
-    """Erase a person for good. Twice is once."""
+    """Erase a person for good. Idempotent."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
         erase_person(
@@ -137,7 +137,7 @@ def erase_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/renew-links")
 def renew_my_links(token: str) -> ResponseReturnValue:
-    """Renew the links in an owner's mails, and hand them the new one. Pressing again renews again, and harms nobody."""
+    """Renew the links in a person's emails, and show the new one. Repeating it renews them again."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
         preferences_token = renew_links_and_make_link_token(session, person.number)
@@ -146,7 +146,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/address")
 def request_address_change(token: str) -> ResponseReturnValue:
-    """Take a new address; it counts once its owner has confirmed it."""
+    """Request an address change, which takes effect once the new address's owner confirms it."""
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -168,7 +168,7 @@ def request_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/address/<token>")
 def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
-    """Show the button that makes an address the one which the mail goes to."""
+    """Show the button that confirms a new address."""
     with page_context.database.read() as session:
         return _address_change_page(
             address_change.look_up_address_change(session, page_context.keys, token, now=page_context.now), token
@@ -177,7 +177,7 @@ def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/address/<token>")
 def confirm_address_change(token: str) -> ResponseReturnValue:
-    """Move a reader to the address that this link was mailed to. Twice is once."""
+    """Change a subscriber's address to the one that this link was emailed to. Idempotent."""
     now, new_token = page_context.now, ""
     try:
         with page_context.database.write() as session:
@@ -186,7 +186,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
             )
             if change.person is not None:
                 new_token = make_preferences_token(session, change.person)
-    except IntegrityError:  # somebody signed up with it between our look and our write
+    except IntegrityError:  # someone signed up with it between our check and our write
         change = AddressChange(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "a move is not in the journal")
     return _address_change_page(change, token, new_token=new_token)
@@ -194,7 +194,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/address/stop/<token>")
 def ask_to_stop_address_change(token: str) -> ResponseReturnValue:
-    """Show the button that cancels or undoes an address change. Nothing is changed before it is pressed."""
+    """Show the button that cancels or undoes an address change."""
     with page_context.database.read() as session:
         change = address_change_stop.look_up_stop_link(session, page_context.keys, token, now=page_context.now)
     return _address_change_page(change, token, "web/stop_address_change.html")
@@ -202,14 +202,14 @@ def ask_to_stop_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/address/stop/<token>")
 def stop_address_change(token: str) -> ResponseReturnValue:
-    """Cancel an address change, or put the old address back. Twice is once."""
+    """Cancel an address change, or restore the old address. Idempotent."""
     now = page_context.now
     try:
         with page_context.database.write() as session:
             change = address_change_stop.stop_address_change(
                 session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
-    except IntegrityError:  # somebody signed up with it between our look and our write
+    except IntegrityError:  # someone signed up with it between our check and our write
         change = AddressChange(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "an undone address change is not in the journal")
     return _address_change_page(change, token, "web/stop_address_change.html")
@@ -227,11 +227,11 @@ def _address_change_page(
 
 
 def _find_owner(session: Session, token: str) -> Person:
-    """Return the person whose data a link opens; a link that opens none is answered at once, with the reason."""
+    """Return the person whose data a link opens, or abort with a page that gives the reason."""
     link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(unknown_link_page())
-    # The row that the link was compared with: read once more, it might be another by then.
+    # Use the row that the link was compared with; when read again, it might be someone else's.
     person = link.owner or session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
         abort(render_page("web/erased.html", 410, new=False))
@@ -256,7 +256,7 @@ def _my_data_page(session: Session, person: Person, token: str, *, problem: str 
 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
-    """Return every disclosure of an address to somebody, the latest first: mails and all others."""
+    """Return all disclosures of an address, including emails, newest first."""
     other_disclosures = [
         replace(
             passage,

@@ -1,4 +1,4 @@
-"""Choosing: what a reader wants to read, how often and when, how it looks, and when it rests."""
+"""Preferences pages: sections, topics, frequency, time, format, and pauses."""
 
 from dataclasses import replace
 from datetime import time, timedelta
@@ -46,11 +46,11 @@ def _read_link(token: str) -> OpenedLink:
     return read_link_owner(token, "preferences", "test preferences", described)
 
 
-# The address of its button too: one that was copied after pressing it leads somewhere.
+# Also the URL of its button, so that a URL copied after pressing it works.
 @subscriber_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
 @subscriber_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
-    """Show what a reader has chosen, and say where to ask for their data."""
+    """Show a subscriber's preferences, and where to request their data."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _preferences_page(session, link)
@@ -58,7 +58,7 @@ def show_preferences(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
-    """Save the form, and say what was saved. No redirect: there is no cookie to carry the message."""
+    """Save the form and show what was saved, without a redirect, because there's no cookie to carry the message."""
     link = _read_link(token)
     if (form := check_topics(request.form, page_context.site)) is not None:
         with page_context.database.read() as session:
@@ -82,7 +82,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
 
 
 def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
-    """Return the subscriber of a link, and their address; the request ends here if there's none, or the link is outdated."""
+    """Return a link's subscriber and their address. Abort if there's none, or if the link is outdated."""
     person = session.get(Person, link.number)
     if is_outdated(session, link, person):
         abort(outdated_link_page(link))
@@ -95,7 +95,7 @@ def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
 
 @subscriber_pages.get("/preferences/<token>/breaking-news")
 def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
-    """Show the one button. Nothing changes until it's pressed."""
+    """Show the button. Nothing changes until it's pressed."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _breaking_news_page(session, link)
@@ -122,7 +122,7 @@ def _breaking_news_page(session: Session, link: OpenedLink) -> Response:
 
 @subscriber_pages.post("/preferences/<token>/my-data")
 def email_my_data_link(token: str) -> ResponseReturnValue:
-    """Have the link to their data mailed to the owner of the address, and say the same whatever comes of it."""
+    """Email the owner of the address a link to their data. The response is always the same."""
     link = _read_link(token)
     with page_context.database.write() as session:
         if is_outdated(session, link, session.get(Person, link.number)):
@@ -133,14 +133,14 @@ def email_my_data_link(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/restore/<token>")
 def ask_to_restore(token: str) -> ResponseReturnValue:
-    """Show the choices as they are and as they were, with the one button. Nothing is changed before it is pressed."""
+    """Show the current and earlier preferences, with the button that restores the latter."""
     with page_context.database.read() as session:
         return _restoration_page(preference_changes.look_up_restoration(session, token, now=page_context.now), token)
 
 
 @subscriber_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
-    """Put back the choices that stood before the changes which a mail named, and renew the links if asked. Twice is once."""
+    """Restore the preferences from before the changes in an email, and renew the links if asked to. Idempotent."""
     new_token = ""
     with page_context.database.write() as session:
         link = preference_changes.restore_preferences(
@@ -174,7 +174,7 @@ def _preferences_page(
     problem: FormError | None = None,
     typed: MultiDict[str, str] | None = None,
 ) -> ResponseReturnValue:
-    """Show the form as it's stored, or as it was `typed`."""
+    """Render the form as stored, or as `typed`."""
     person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
     leave_token = link_tokens.make_link_token(

@@ -1,4 +1,4 @@
-"""The form of preferences: what it offers, and what it says, for subscribers and for admins who fill it in for one."""
+"""The preferences form: its options and texts, for subscribers and for admins who edit their preferences."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ REGIONS = (
     *(mark_message("Asia"), mark_message("Atlantic"), mark_message("Australia"), mark_message("Europe")),
     *(mark_message("Indian"), mark_message("Pacific")),
 )
-# Where most readers of an English newsletter live, from west to east; they stand first.
+# Where most subscribers to an English newsletter live, from west to east. They're listed first.
 COMMON_ZONES = (
     *("Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Phoenix", "America/Denver"),
     *("America/Chicago", "America/New_York", "America/Halifax", "UTC", "Europe/London", "Europe/Paris"),
@@ -28,7 +28,7 @@ COMMON_ZONES = (
 )
 MAX_PAUSE = timedelta(days=366)
 _HOURS = {str(hour): hour for hour in range(24)}
-CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of their fields in the form
+CHECKED_LISTS = {"omit": "section", "omit_topics": "topic"}  # by the names of the form's fields
 _TYPED_FIELDS = PREFERENCE_TEXTS.keys() - {*CHECKED_LISTS, *CHECKBOXES}
 ASKED_PREFERENCES = frozenset(PREFERENCE_TEXTS)
 _EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # on pages without `asks`
@@ -36,7 +36,7 @@ _EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # o
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedPreferences:
-    """What a publication offers its subscribers to choose."""
+    """The preferences that a publication offers its subscribers."""
 
     parts: tuple[tuple[str, str], ...]  # key (`subscribers.part_keys`) and title of each section and topic
     hidden_preferences: frozenset[str] = frozenset()  # names of those that the publication doesn't offer
@@ -61,15 +61,15 @@ class OfferedPreferences:
 
 @lru_cache(maxsize=1)
 def list_known_zones() -> frozenset[str]:
-    """Return every zone that this machine knows."""
+    """Return all time zones known to this machine."""
     return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=1)
 def list_offered_zones() -> frozenset[str]:
-    """Return the zones that a reader may pick: each place once, by its present name, as the time zone database lists them by country.
+    """Return the time zones to choose from: each place once, by its name in the time zone database's country list.
 
-    The database knows some 180 older names beside them, such as Europe/Kiev for Europe/Kyiv. Who chose one keeps it.
+    The database also has about 180 older names, such as Europe/Kiev for Europe/Kyiv. Subscribers who chose one keep it.
     """
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     lines = table.splitlines()
@@ -79,7 +79,7 @@ def list_offered_zones() -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the zones that are offered as name and words, each once: the common ones first, the others by region."""
+    """Return the offered time zones as name and label by region, each once, starting with the common ones."""
     common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
     other_zones = sorted(list_offered_zones() - set(COMMON_ZONES))
     return {mark_message("Common"): common} | {
@@ -89,7 +89,7 @@ def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, 
 
 
 def check_topics(form: MultiDict[str, str], site: OfferedPreferences) -> MultiDict[str, str] | None:
-    """Return a form with all of its topics checked or none, if it was sent by that button; None if it was sent to be saved."""
+    """Return the form with all topics checked or unchecked if that button was pressed, or None if it's to be saved."""
     if form.get("check") not in ("all", "none"):
         return None
     checked = MultiDict([*form.items(multi=True)])
@@ -100,7 +100,7 @@ def check_topics(form: MultiDict[str, str], site: OfferedPreferences) -> MultiDi
 def preview_preferences(
     stored: Preferences, form: MultiDict[str, str], site: OfferedPreferences, today: date
 ) -> Preferences:
-    """Return what a form says that isn't saved yet. What it can't say is left as it's stored."""
+    """Return the preferences that an unsaved form would store. Invalid values stay as stored."""
     asked = list_asked_preferences(form, site)
     with suppress(PreferencesError):
         stored = change_asked(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
@@ -109,16 +109,16 @@ def preview_preferences(
 
 
 def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) -> frozenset[str]:
-    """Return the names of the preferences that a form asks for; it lists them in `asks`.
+    """Return the names of the preferences in a form's `asks` field.
 
-    One without `asks` is of a page that was opened before it had any, and asked for less.
+    A form without `asks` is from a page opened before the field existed, which had fewer preferences.
     """
     asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
 def change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
-    """Return the old preferences with the new values of those that were asked. The weeks of an unchanged rhythm go on."""
+    """Return the old preferences with new values for those in `asked`. An unchanged frequency keeps its start day."""
     changed = {name: getattr(new, name) for name in asked}
     if "frequency" in asked:
         changed["start"] = old.start if new.frequency == old.frequency else new.start
@@ -128,13 +128,13 @@ def change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> P
 def read_preferences_form(
     form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> Preferences:
-    """Read the form.
+    """Parse the form.
 
-    The form names the sections and topics that are wanted, and what is kept are those that are not: a section that the
-    publication starts later comes to everybody, until they say no to it.
+    The form has the sections and topics that are wanted, but those that aren't are stored. A new section is included
+    for everyone until they leave it out.
 
     Raises:
-        FormError: a choice can't be kept.
+        FormError: a preference is invalid.
     """
     try:
         preferences = Preferences.from_json(_read_choices(form, site, today))
@@ -150,7 +150,7 @@ def read_preferences_form(
 
 
 def _read_choices(form: MultiDict[str, str], site: OfferedPreferences, today: date) -> dict[str, Any]:
-    """Return what the form says of the preferences that it asks for, as `Preferences.from_json` takes it."""
+    """Return the form's values for the preferences that it asks for, as `Preferences.from_json` accepts them."""
     asked = list_asked_preferences(form, site)
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
     values: dict[str, Any] = {name: text for name, text in typed.items() if text}
@@ -168,12 +168,12 @@ def _read_choices(form: MultiDict[str, str], site: OfferedPreferences, today: da
 
 
 def list_offered(site: OfferedPreferences) -> dict[str, list[str]]:
-    """Return the keys that a form offers to check, by the preference that keeps those left unchecked."""
+    """Return the keys that a form's checkboxes offer, by the preference that stores the unchecked ones."""
     return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
 
 
 def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
-    """Return the form that says what a subscriber has chosen, as `read_preferences_form` reads it."""
+    """Return the form that represents preferences, as `read_preferences_form` parses it."""
     form = MultiDict[str, str]((name, "yes") for name in CHECKBOXES if getattr(preferences, name))
     for name in _TYPED_FIELDS:
         value = getattr(preferences, name)
@@ -184,7 +184,7 @@ def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -
 
 
 def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
-    """Return the field whose value is sound, but which the form doesn't offer; empty if there's none."""
+    """Return the field with a valid value that the form doesn't offer, or an empty text."""
     until, offered_keys = preferences.pause_until, list_offered(site)
     offered = {
         "omit": len(preferences.omit) < len(offered_keys["omit"]),

@@ -1,11 +1,11 @@
-"""Getting on the list and staying there: the form, its answer, the pages with the one button, and the lost link.
+"""Pages for signing up and staying subscribed: the sign-up form, confirmation, and lost links.
 
-The form may stand on any page (docs/embedding.md), so a foreign page can send it. That needs no protection: all
-that a form can do is to have one mail sent to the owner of an address, within limits, and only the link in that
-mail consents. No page here sets or reads a cookie, so a visitor's browser lends a foreign page no rights.
+The form can be embedded in any page (docs/embedding.md), so other sites can submit it. That needs no protection: a form
+can only cause one email to an address's owner, within limits, and consent requires the link in that email. The pages
+here neither set nor read cookies, so a visitor's browser gives another site no rights.
 
-What a form is answered with says nothing of the address: it is written down unseen (`request_queue`), in the same
-statements and the same words for everybody.
+The response to a form doesn't depend on the address: it's queued without checking (`request_queue`), with the same
+statements and the same text for everyone.
 """
 
 import ipaddress
@@ -55,7 +55,7 @@ from subscribers.transfer.import_report import find_likely_domain
 
 signup_pages = Blueprint("signup", __name__)
 
-# An address, with or without a port: `8.8.4.4:443`, `[2606:2800::1]:443`.
+# An IP address, with or without a port: `8.8.4.4:443`, `[2606:2800::1]:443`.
 _FORWARDED_ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<v4>[\d.]+(?=:)))(?::\d{1,5})?|(?P<plain>.+)", re.ASCII)
 _NOTHING_CHOSEN = Preferences()
 SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
@@ -63,21 +63,21 @@ SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
 
 @signup_pages.get("/subscribe")
 def subscribe() -> Response:
-    """Show the form."""
+    """Show the sign-up form."""
     return _signup_page("")
 
 
 @signup_pages.post("/subscribe")
 def submit_signup() -> Response:
-    """Take a form, and answer it without a look at who it is."""
+    """Queue a sign-up, and respond without checking whether the address is known."""
     if unfinished := ask_again_if_trapped() or _show_checked_topics():
         return unfinished
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
         return _signup_page(exc.words, problem_field=exc.at)
-    # What is agreed to stands on the page of the link, above its button: pressing that is the consent. A form that shows words
-    # of its own says which.
+    # The consent text is on the confirmation page above its button, and pressing that is the consent. A form with its
+    # own text submits its version.
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
         return _signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
@@ -97,7 +97,7 @@ def submit_signup() -> Response:
 
 
 def _show_checked_topics() -> Response | None:
-    """Show the form again if the button was pressed that checks all topics or none; an address stays in its field."""
+    """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
     if not (checked := check_topics(request.form, page_context.site)):
         return None
     typed = None
@@ -108,10 +108,10 @@ def _show_checked_topics() -> Response | None:
 
 
 def _read_signup_choices() -> Preferences:
-    """Read what the form says of the preferences that can be chosen while signing up; a form elsewhere has none.
+    """Return the preferences chosen in the sign-up form. Embedded forms don't have any.
 
     Raises:
-        FormError: a choice can't be kept.
+        FormError: a preference is invalid.
     """
     asked = SIGNUP_PREFERENCES.intersection(request.form.get("asks", "").split())
     if not asked:
@@ -123,13 +123,13 @@ def _read_signup_choices() -> Preferences:
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
-    """Show the form that asks for a lost link."""
+    """Show the form that requests a lost link."""
     return render_page("web/lost_link.html", problem="")
 
 
 @signup_pages.post("/preferences")
 def request_lost_link() -> Response:
-    """Take the form, and answer it without a look at who it is."""
+    """Queue a request for a lost link, and respond without checking whether the address is known."""
     if trapped := ask_again_if_trapped():
         return trapped
     try:
@@ -139,18 +139,18 @@ def request_lost_link() -> Response:
     return _store_request("lost link", form, None)
 
 
-# The address of the form on its page, too: one that was copied after pressing its button leads somewhere.
+# Also the URL of the form on its page, so that a URL copied after pressing its button works.
 @signup_pages.get("/confirm/<token>/preferences", endpoint="show_confirmation_again")
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
-    """Show what is agreed to, and the one button. Nothing is changed before it is pressed."""
+    """Show the consent text and the confirmation button. Nothing changes until it's pressed."""
     with page_context.database.read() as session:
         return _confirmation_page(session, _look_up_confirmation(session, token), token)
 
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
-    """Put the person on the list. Twice is once."""
+    """Subscribe the person. Idempotent."""
     now = page_context.now
     with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
@@ -169,7 +169,7 @@ def submit_confirmation(token: str) -> Response:
 
 @signup_pages.post("/confirm/<token>/preferences")
 def save_first_preferences(token: str) -> Response:
-    """Save what the page that follows a confirmation asks for; its link was emailed to the owner alone."""
+    """Save the preferences from the page after a confirmation. Its link was only emailed to the owner."""
     now, site = page_context.now, page_context.site
     if checked := check_topics(request.form, site):
         with page_context.database.read() as session:
@@ -203,7 +203,10 @@ def _welcome_page(
     is_saved: bool = False,
     typed: MultiDict[str, str] | None = None,
 ) -> Response:
-    """Show what was saved, what couldn't be, or what was typed; a while after the confirmation, only how the link stands."""
+    """Render the page after a confirmation with saved, rejected, or typed preferences.
+
+    Later than `WELCOME_PERIOD` after it, the page only shows the state of the link.
+    """
     link = _look_up_confirmation(session, token)
     person = confirmation.find_new_subscriber(session, token, now=page_context.now)
     if person is None:
@@ -227,7 +230,7 @@ def _welcome_page(
 
 
 def _signup_form_values() -> dict[str, Any]:
-    """Return what the templates need to ask for the preferences of a new subscriber."""
+    """Return the template values for a new subscriber's preferences."""
     asked = SIGNUP_PREFERENCES - page_context.site.hidden_preferences
     is_agreed_anyway = page_context.wording == page_context.wording_with_breaking_news
     asked -= frozenset() if page_context.site.topics else {"omit_topics"}
@@ -236,14 +239,14 @@ def _signup_form_values() -> dict[str, Any]:
 
 @signup_pages.get("/stay/<token>")
 def ask_to_stay(token: str) -> Response:
-    """Ask a reader of whom nothing was heard for long whether they still want the mail. Nothing is changed before the button is pressed."""
+    """Ask an inactive subscriber whether they want the newsletter. Nothing changes until they press the button."""
     with page_context.database.read() as session:
         return _stay_page(inactive_subscribers.look_up_stay_link(session, token, now=page_context.now))
 
 
 @signup_pages.post("/stay/<token>")
 def stay_now(token: str) -> Response:
-    """Write down that they do. Twice is once."""
+    """Record that they do. Idempotent."""
     with page_context.database.write() as session:
         link = inactive_subscribers.keep_subscription(
             session,
@@ -274,14 +277,14 @@ def _find_shown_consent_text(version: str) -> ConsentText | None:
 def _store_request(
     kind: FormKind, form: AddressForm, wording: ConsentText | None, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
-    # The page that the form stood on, and how a reader would call that: one of two that we know.
+    # The page with the form, and how a subscriber would call it: one of two that we know.
     page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
     submission = FormSubmission(
         kind, form.email, page_context.now, page, source, wording, _request_origin(), chosen.as_json()
     )
     prepared = request_queue.prepare_request(page_context.keys, submission)
-    # Read first: a flood of forms that are rejected mustn't queue for the database's one writer.
+    # Read first, because a flood of rejected forms mustn't wait for the database's single writer.
     with page_context.database.read() as session:
         outcome = request_queue.decide_queue_admission(session, prepared, page_context.bounds).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
@@ -299,7 +302,7 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 def _signup_page(
     problem: str, *, problem_field: str = "", typed: AddressForm | None = None, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
-    """Show the form, with what's wrong with one that was sent. An address that may be right stays in its field."""
+    """Render the form, with the problem of a submitted one. A typed address stays in its field."""
     values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}
     values |= {"typed": typed, "chosen": chosen}
     page = render_template("web/subscribe.html", **values, **_signup_form_values())
@@ -331,11 +334,11 @@ def _request_origin() -> RequestOrigin:
 
 
 def client_address(trusted_proxies: int) -> str:
-    """Return the network address that a request came from.
+    """Return the IP address that a request came from.
 
-    Each proxy appends whom it got the request from to X-Forwarded-For, so of the entries only the last are true:
-    as many as there are proxies of ours. What stands before them anybody may have written. Some proxies add the port. Requests
-    whose entry can't be read count together: none is free of limits.
+    Each proxy appends its client to X-Forwarded-For, so only as many entries as we have proxies, at the end, are
+    trustworthy. Anyone can write those before them. Some proxies add the port. Requests with unreadable entries are
+    counted together, so that none is exempt from the limits.
     """
     forwarded = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
     if trusted_proxies and len(forwarded) >= trusted_proxies:

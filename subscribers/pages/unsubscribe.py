@@ -1,4 +1,4 @@
-"""Leaving by one click (RFC 8058, section 3.1) and by the page, pausing instead, and a week to take it back by a one-time link."""
+"""Unsubscribe pages: one click (RFC 8058, section 3.1), the form, pausing instead, and undoing it within a week."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -31,7 +31,7 @@ from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.subscriber_language import mark_message
 
-# days, words
+# days, label
 PAUSE_LENGTHS = {
     "4w": (28, mark_message("Four weeks")),
     "3m": (91, mark_message("Three months")),
@@ -44,11 +44,11 @@ def _read_link(token: str) -> OpenedLink:
     return read_link_owner(token, "leave", "test leave", described)
 
 
-# The address of its button too: one that was copied after pressing it leads somewhere.
+# Also the URL of its button, so that a URL copied after pressing it works.
 @subscriber_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
 @subscriber_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
-    """Show the one button. Nothing is changed before it is pressed."""
+    """Show the unsubscribe button. Nothing changes until it's pressed."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _status_page(session, link, token)
@@ -56,11 +56,11 @@ def ask_to_leave(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>")
 def leave_now(token: str) -> ResponseReturnValue:
-    """Take a reader off the list (RFC 8058, section 3.1).
+    """Unsubscribe a subscriber (RFC 8058, section 3.1). Idempotent.
 
-    The token in the path says who; of the body nothing is needed, so any body will do, an empty or a broken
-    one too. Only committed and journalled is it answered, with 200 and without a redirect. Twice is once. A
-    person who is gone already is answered alike.
+    The token in the path identifies them and the body isn't needed, so any body is accepted, even an empty or malformed
+    one. The response, 200 without a redirect, is sent only after the change is committed and logged. It's the same for
+    people who have already left.
     """
     number = _read_link(token).number
     form = _read_form()
@@ -85,13 +85,13 @@ def leave_now(token: str) -> ResponseReturnValue:
 def _read_form() -> MultiDict[str, str]:
     try:
         return request.form
-    except HTTPException:  # too large or too odd to read: for leaving, what it says does not matter
+    except HTTPException:  # too large or malformed, which doesn't matter for unsubscribing
         return MultiDict()
 
 
 @subscriber_pages.get("/u/<token>/pause")
 def ask_to_pause(token: str) -> ResponseReturnValue:
-    """Offer a break in place of leaving."""
+    """Offer a pause instead of unsubscribing."""
     link = _read_link(token)
     with page_context.database.read() as session:
         person = session.get(Person, link.number)
@@ -102,7 +102,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
-    """Have the mail rest for one of the lengths that the page offers."""
+    """Pause emails for one of the offered periods."""
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
@@ -121,7 +121,7 @@ def pause_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>/undo")
 def mail_undo_link(token: str) -> ResponseReturnValue:
-    """Have the owner mailed the link that takes their leaving back: the token in the path may be of a forwarded mail."""
+    """Email the owner a link that undoes their unsubscribe, because the token may be from a forwarded email."""
     link = _read_link(token)
     now = page_context.now
     with page_context.database.write() as session:
@@ -137,14 +137,14 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/undo/<token>")
 def ask_to_undo(token: str) -> ResponseReturnValue:
-    """Show the one button that takes leaving back. Nothing is changed before it is pressed."""
+    """Show the button that undoes an unsubscribe. Nothing changes until it's pressed."""
     with page_context.database.read() as session:
         return _undo_page(undo.look_up_undo_link(session, token, now=page_context.now), token)
 
 
 @subscriber_pages.post("/undo/<token>")
 def undo_now(token: str) -> ResponseReturnValue:
-    """Put a reader back who left within the last week. Twice is once."""
+    """Resubscribe a person who left within the last week. Idempotent."""
     with page_context.database.write() as session:
         link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
     add_return_to_unsubscribe_log(link.undone, "an undoing is not in the journal")
@@ -163,7 +163,7 @@ def _undo_page(link: UndoLink, token: str) -> Response:
 
 
 def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
-    """Say that a person is subscribed, and when emails resume if they're paused."""
+    """Return the page that says a person is subscribed, and when emails resume if they're paused."""
     until = preferences.pause_until
     is_paused = preferences.is_paused(page_context.today())
     paused_until = page_context.language.full_date(until) if until and is_paused else ""
@@ -174,7 +174,7 @@ def _status_page(session: Session, link: OpenedLink, token: str, *, status: int 
     person = session.get(Person, link.number)
     if is_subscribed(person):
         is_current = not is_outdated(session, link, person)
-        # An outdated link may have been emailed to another address, which doesn't learn of this one.
+        # An outdated link may have been emailed to another address, which mustn't learn this one.
         address = (
             people.read_address_matching_commitment(session, page_context.keys, person)
             if person and is_current

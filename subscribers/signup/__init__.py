@@ -1,1 +1,1 @@
-"""How a person comes onto the list."""
+"""Ways to get on the list: forms, confirmation, permission emails, and admins."""

@@ -1,7 +1,7 @@
-"""Confirming: the one act that puts somebody on the list by their own word.
+"""Confirmation: the only action by which people subscribe themselves.
 
-The link in the mail opens a page that only looks; the button on it confirms. It works on any device, for as long
-as the token lives, once: what comes afterwards with the same token is told how things stand and changes nothing.
+Opening the emailed link changes nothing; the button on its page confirms. It works on any device, once, while the token
+is valid. Using the same token again shows the current state and changes nothing.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ WELCOME_PERIOD = timedelta(hours=1)
 
 
 class ConfirmationLinkState(StrEnum):
-    """How a confirmation link stands, as a page says it."""
+    """The state of a confirmation link, as shown on its page."""
 
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
@@ -42,23 +42,23 @@ class ConfirmationLinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationLink:
-    """A confirmation link looked up. The address is there only while the link is open, for the page to mask."""
+    """A confirmation link and its state. The address is only set while the link is open, to be masked on the page."""
 
     stage: ConfirmationLinkState
     address: str = ""
     wording: str = ""
     where: str = ""
     asked_at: datetime | None = None
-    day: datetime | None = None  # when it ran out, or was used
-    new: bool = False  # it was this very request that confirmed
-    by_us: bool = False  # nobody asked for it: a list named them, and we asked
-    chosen: Preferences | None = None  # what confirming leaves them with, if the form chose anything
+    day: datetime | None = None  # when it expired or was used
+    new: bool = False  # whether this request confirmed it
+    by_us: bool = False  # for people on an imported list whom we asked
+    chosen: Preferences | None = None  # preferences after confirming, if the form had any
 
 
 def look_up_confirmation(
     session: Session, keys: KeyRing, token: str, *, language: SubscriberLanguage, now: datetime
 ) -> ConfirmationLink:
-    """Return how a confirmation link stands; nothing is changed. `language` is the subscribers', as for `confirm_subscription`."""
+    """Return the state of a confirmation link. Nothing is changed. `language` is as for `confirm_subscription`."""
     return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now), language)
 
 
@@ -73,19 +73,19 @@ def confirm_subscription(
     language: SubscriberLanguage,
     now: datetime,
 ) -> ConfirmationLink:
-    """Confirm, if the link is open: consent, receipt and the end of all other open links are one commit.
+    """Confirm a subscription, if the link is open. Consent, welcome email, and the end of other links are one commit.
 
-    Preferences that were chosen in the form count from now on. A text that names breaking news, in the subscribers'
-    `language`, turns it on. One that doesn't turns off what somebody had chosen before they left.
+    Preferences chosen in the form take effect. A consent text that mentions breaking news, in the subscribers'
+    `language`, turns it on. Any other turns off an earlier choice of someone who had left.
 
-    A suppression for a bounce or an erasure ends here: this is the own new consent that it waits for. Twice is
-    once, and a link that was used never brings back who has left since.
+    A suppression for a bounce or an erasure ends here, because this is the required new consent. Idempotent, and a used
+    link never brings back someone who has left since.
     """
     link = look_up_confirmation(session, keys, token, language=language, now=now)
     if link.stage is not ConfirmationLinkState.OPEN:
         return link
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
-    if used.state is not TokenState.FRESH or used.person is None:  # somebody pressed twice, and we are second
+    if used.state is not TokenState.FRESH or used.person is None:  # pressed twice, and the other request was first
         return look_up_confirmation(session, keys, token, language=language, now=now)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
@@ -101,9 +101,9 @@ def confirm_subscription(
 
 
 def _merge_preferences(person: Person, request: Mapping[str, Any], language: SubscriberLanguage) -> Preferences:
-    """Return the preferences that confirming leaves a person with; earlier ones that can't be read stay.
+    """Return a person's preferences after confirming. Earlier ones that can't be read stay.
 
-    Breaking news follows the text, as a new consent covers no more than that. Subscribers keep what they have.
+    Breaking news follows the consent text, because a new consent doesn't cover more than that. Subscribers keep theirs.
     """
     earlier = Preferences.from_stored(person.choices)
     if not earlier.is_readable:
@@ -115,9 +115,10 @@ def _merge_preferences(person: Person, request: Mapping[str, Any], language: Sub
 
 
 def find_new_subscriber(session: Session, token: str, *, now: datetime, for_update: bool = False) -> Person | None:
-    """Return the person who confirmed with a link within `WELCOME_PERIOD`: the page that followed can still change preferences.
+    """Return the person who confirmed with a link within `WELCOME_PERIOD`, and so can still change preferences there.
 
-    Not if they can't be read: that page doesn't ask for all of them, such as a pause that may be lost.
+    Return None if their preferences can't be read: the page doesn't ask for all of them, such as a pause that may be
+    lost.
     """
     used = one_time_tokens.look_up_token(session, token, "confirm", now=now)
     is_recent = used.state is TokenState.USED and used.ended_at is not None and now < used.ended_at + WELCOME_PERIOD
@@ -145,7 +146,7 @@ def _describe_link(
 def _describe_open_link(
     session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person, language: SubscriberLanguage
 ) -> ConfirmationLink:
-    """Look at a link that has not run out: an erasure or a complaint since the request shuts it all the same."""
+    """Return the state of an unexpired link. An erasure or a complaint since the request also closes it."""
     address = people.decrypt_person_address(keys, person)
     suppressed = suppression.find_suppression(session, keys, address) if address else None
     if address is None or (suppressed is not None and suppressed.reason in BLOCKING_REASONS):
@@ -190,7 +191,7 @@ def _record_consent(
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"
     suppression.lift_suppression(session, keys, address, now=now)
-    # Somebody who changed from this address can't get it back anymore.
+    # Someone who changed from this address can't restore it anymore.
     changed_from = StoredAddressChange.old_lookup.in_(people.list_lookup_hashes(keys, address))
     session.execute(delete(StoredAddressChange).where(changed_from, StoredAddressChange.person != person.number))
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)

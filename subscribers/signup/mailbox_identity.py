@@ -1,6 +1,6 @@
-"""Which spellings lead to one mailbox, which domains have one owner, and which are too large for a limit of their own.
+"""Addresses of the same mailbox, domains of the same owner, and large providers, for rate limits.
 
-Only for limits: people are told apart by the address as they typed it (`Address.canonical`).
+People are identified by the address they typed (`Address.canonical`) everywhere else.
 """
 
 from functools import cache
@@ -15,17 +15,17 @@ _SAME_PROVIDER = {
     "mac.com": "icloud.com",
     "protonmail.com": "proton.me",
     "pm.me": "proton.me",
-    # One user name has an address at every domain of Yandex: yandex.com/support/id/authorization/email.html
+    # At Yandex, one user name has an address in every domain: yandex.com/support/id/authorization/email.html
     **dict.fromkeys(("ya.ru", "yandex.by", "yandex.com", "yandex.kz", "yandex.ua"), "yandex.ru"),
 }
-# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases; to Yandex a dot and a hyphen are the same.
+# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases; Yandex treats dots and hyphens alike.
 _IGNORED_CHARACTERS = {"gmail.com": ".", "proton.me": "._-", "yandex.ru": ".-"}
 
 _YAHOO_DOMAINS = """
 yahoo.com yahoo.ca yahoo.co.in yahoo.co.jp yahoo.co.uk yahoo.com.ar yahoo.com.au yahoo.com.br yahoo.com.mx yahoo.de
 yahoo.es yahoo.fr yahoo.in yahoo.it ymail.com rocketmail.com
 """
-# Yahoo's disposable addresses are a word, a hyphen and another word; a hyphen stands in no other name there.
+# Yahoo's disposable addresses are a word, a hyphen, and another word. Other names there have no hyphens.
 _SEPARATORS = dict.fromkeys(_YAHOO_DOMAINS.split(), "+-")
 
 _OTHER_LARGE_DOMAINS = """
@@ -43,10 +43,10 @@ LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARA
 
 
 def find_canonical_mailbox(address: Address) -> str:
-    """Return one spelling for all addresses that lead to a mailbox, as far as the domain alone can tell.
+    """Return one spelling for all addresses of a mailbox, as far as the domain reveals them.
 
-    What follows on a plus is taken off everywhere (RFC 5233, section 4), as most servers do. Where one does not, two people share a
-    limit, and nothing else.
+    Text after a plus sign is removed for all domains (RFC 5233, section 4), as most servers do. If a server doesn't,
+    two people merely share a limit.
     """
     domain = _SAME_PROVIDER.get(address.domain, address.domain)
     local = name = address.local.casefold()
@@ -58,15 +58,15 @@ def find_canonical_mailbox(address: Address) -> str:
 
 
 def is_large_provider(domain: str) -> bool:
-    """Return whether anybody can have an address at a domain, so that many forms for it are many people."""
+    """Return whether anyone can get an address at a domain, so that many forms for it come from many people."""
     return domain in LARGE_PROVIDERS
 
 
 def find_registrable_domain(domain: str) -> str:
-    """Return the domain that somebody registered, to which an email domain belongs: `smallhost.example` of `x7.smallhost.example`.
+    """Return the registered part of an email domain, such as `smallhost.example` for `x7.smallhost.example`.
 
-    Only registries count as public suffixes, not the list's private section: names below `eu.org` or a dynamic DNS service
-    are free, so whoever wants many has them. A public suffix itself is returned unchanged.
+    Only registries count as public suffixes, not the list's private section, because anyone can get many free names
+    below `eu.org` or a dynamic DNS service. A public suffix is returned unchanged.
     """
     return _public_suffixes().privatesuffix(domain) or domain
 

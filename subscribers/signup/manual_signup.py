@@ -1,4 +1,4 @@
-"""Adding a person by an admin's hand, on the evidence of their consent."""
+"""Adding a person as an admin, with evidence of their consent."""
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -16,16 +16,17 @@ from subscribers.store.models import ConsentKind, PersonState
 
 
 class SignupRefusedError(RefusalError):
-    """This address may not be added; the message says why and what would help, without the address."""
+    """Raised if an address can't be added. The message says why and what to do, without the address."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentEvidence:
-    """What proves a person's consent.
+    """Evidence of a person's consent.
 
-    `wording` is the exact text agreed to, `wording_version` its version if one is stated (without it, the register's counts),
-    `page` where it stood ("hls.today", "paper list, Denver expo"), `method` how ("double opt-in", "signed list"), `actor` who vouches for it, `agreed_at` when the person agreed.
-    `kind` is `confirmed` where the person confirmed by mail, `attested` where only an admin's word says so.
+    `wording` is the exact consent text, and `wording_version` its version if stated, else the register's. `page` is
+    where it was ("hls.today", "paper list, Denver expo"), `method` how they agreed ("double opt-in", "signed list"),
+    `actor` who vouches for it, and `agreed_at` when they agreed. `kind` is `confirmed` if they confirmed by email, or
+    `attested` if an admin vouches for them.
     """
 
     wording: str
@@ -38,7 +39,7 @@ class ConsentEvidence:
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the ledger keeps, the hash of the wording with it."""
+        """Return the ledger's representation, including the hash of the consent text."""
         fields = asdict(self)
         del fields["kind"]
         return fields | {
@@ -49,7 +50,7 @@ class ConsentEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ManualSignup:
-    """The person's number; `already_subscribed` says that they were subscribed before, and nothing was changed."""
+    """The person's number. If `already_subscribed`, nothing was changed."""
 
     number: int
     already_subscribed: bool
@@ -58,12 +59,12 @@ class ManualSignup:
 def add_subscriber(
     session: Session, keys: KeyRing, address: str, *, evidence: ConsentEvidence, now: datetime
 ) -> ManualSignup:
-    """Add a person on the evidence of their consent, by an admin's hand: the answer says what is known.
+    """Add a person as an admin, with evidence of their consent. The result reveals whether they were known.
 
     Raises:
-        AddressError: the text is no address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence is of the future, of a time before there was mail, or of
-            another version of the consent text.
+        AddressError: the text isn't an address.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence has a future or implausibly early
+            date, or another version of the consent text.
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")
@@ -95,7 +96,7 @@ def add_subscriber(
 
 
 def _find_version(session: Session, evidence: ConsentEvidence) -> ConsentEvidence:
-    """Return evidence with the version that its words have in the register, or the one that it states."""
+    """Return the evidence with the stated version of its consent text, or else the register's."""
     words, stated = ConsentText(evidence.language, evidence.wording), evidence.wording_version
     try:
         version = find_consent_text_version(session, words, stated)

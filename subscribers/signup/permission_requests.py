@@ -1,7 +1,7 @@
-"""Asking those whom a list named without evidence, once, whether they want the mail.
+"""Permission emails: asking people on an imported list without evidence, once, whether they want the newsletter.
 
-Without their yes nothing is ever sent to them. Who does not answer in seven days is emptied, and the keyed hash that
-stays keeps every later list from having them asked again.
+Unless they agree, nothing else is ever sent to them. If they don't answer in seven days, their row is emptied. The
+remaining keyed hash keeps later lists from getting them asked again.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import OneTimePurpose
 
-BATCH_SIZE = 50  # people a transaction: each is a consent event, a link and a queued mail
+BATCH_SIZE = 50  # people per transaction, each with a consent event, a link, and an email
 
 
 def count_permission_candidates(session: Session) -> int:
-    """Count the people who could be asked; some of them may turn out to be suppressed, or asked of late."""
+    """Count the people who could be asked. Some may turn out to be suppressed or recently asked."""
     query = select(func.count()).select_from(_query_candidates().subquery())
     return session.scalar(query) or 0
 
@@ -44,11 +44,11 @@ def queue_permission_emails(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` people, in the order in which they came; return for how many.
+    """Queue the question for up to `limit` people, by number; return how many.
 
-    Cut short, those who are queued are asked, and the next run goes on with the others.
+    After an interruption, those already queued are asked, and the next run continues with the others.
 
-    They agree to `wording` by pressing the button at `page`. A new sender does well to begin with a low `limit`.
+    They agree to `wording` by pressing the button at `page`. New senders should begin with a low `limit`.
     """
 
     def ask(session: Session, number: int) -> bool:
@@ -60,7 +60,7 @@ def queue_permission_emails(
 def ask_in_batches(
     database: PeopleDatabase, candidates: Select[int], ask: Callable[[Session, int], bool], *, limit: int
 ) -> int:
-    """Ask up to `limit` of some people by number, a batch a transaction; return how many `ask` says were asked."""
+    """Ask up to `limit` candidates by number, one batch per transaction; return how many `ask` returned True for."""
     asked_count = after = 0
     while asked_count < limit:
         with database.write() as session:
@@ -121,9 +121,10 @@ def queue_consent_question(
     facts: Mapping[str, str] | None = None,
     now: datetime,
 ) -> None:
-    """Ask somebody who did not ask us: a link of their chain says so, and the mail of a kind has a token that lives so long.
+    """Ask someone who didn't sign up: append an event, and queue an email with a token that's valid for `lifetime`.
 
-    `body_facts` is what the link says beside the words and where they stand, `facts` what the mail says beside them, or in their place.
+    `body_facts` are the event's fields besides the consent text and its place. `facts` are values for the email that
+    add to the standard ones or replace them.
     """
     body = {
         **register_consent_text(session, wording, now).as_json(),

@@ -1,7 +1,7 @@
-"""How much is too much: counts in rows, the same for all processes, and decisions over them.
+"""Rate limits: counts in rows shared by all processes, and decisions based on them.
 
-Against list bombing (hundreds of forms that send email to one victim) and against floods. Only accepted forms are
-counted, so a rejected form costs a few reads and nothing else.
+They protect against list bombing (hundreds of forms that send email to one victim) and floods. Only accepted forms are
+counted, so a rejected form only costs a few reads.
 """
 
 import hmac
@@ -23,18 +23,18 @@ from subscribers.store.database import upsert
 from subscribers.store.signup_models import RateLimitCount, SignupMail, SignupSurge
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
-TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted: an hour is six of them
-MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long it is remembered that a mailbox got a mail
-STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # mails that somebody may not have asked for
+TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted; an hour is six of them
+MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long emails to a mailbox are remembered
+STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # emails the recipient may not have requested
 SURGE_KIND = "sign-up surge"
 DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"  # the second: one wide network's forms for a domain
 
-# What sign-up forms are counted by: all of them, those of a network, those of a wide network, and answers by network.
+# Scopes of sign-up counts: all forms, those of a network, those of a wide network, and answers by network.
 SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE = "sign-up", "sign-up network", "sign-up wide"
 ANSWERED_SCOPE = "sign-up answered"
 _SIGNUP_SCOPES = (SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE, ANSWERED_SCOPE)
-UNREADABLE_ADDRESS = "unreadable"  # in place of an IP address
-# Prefix lengths of nested networks, the widest first; IPv4 has no middle one.
+UNREADABLE_ADDRESS = "unreadable"  # replaces an IP address
+# Prefix lengths of nested networks, widest first. IPv4 has no middle one.
 _PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
 
@@ -50,14 +50,14 @@ class NetworkHashes(NamedTuple):
 
 
 class DomainHashes(NamedTuple):
-    """Keyed hashes by which forms for a small domain are counted for a week; both are empty for a large mailbox provider."""
+    """Keyed hashes for counting forms for a small domain for a week; both are empty for a large mailbox provider."""
 
     domain: str
-    network: str = ""  # of the domain together with a form's wide network, so it links nothing between domains
+    network: str = ""  # of the domain together with a form's wide network, so that domains can't be linked
 
 
 class SubmissionOutcome(StrEnum):
-    """What came of a form. None of them says whether an address is known."""
+    """The outcome of submitting a form. It never reveals whether an address is known."""
 
     ACCEPTED = "taken"
     NETWORK_LIMIT_REACHED = "too many from one network"
@@ -67,11 +67,11 @@ class SubmissionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NetworkQuota:
-    """How many forms an hour are accepted from one network, and from all networks their `first` and `further` ones.
+    """The number of forms accepted per hour from one network, and of `first` and `further` forms from all networks.
 
-    A form is a first one if its wide network (/16, /32) had none in the hour before. A flood needs another wide network for
-    each first form, and its further forms take nobody else's room. Sign-up forms over `first` and `further` wait; messages
-    to the editors are rejected.
+    A form is a first one if its wide network (/16, /32) sent none in the hour before. A flood needs another wide
+    network for each first form, and its further forms don't crowd out anyone's first one. Sign-up forms beyond `first`
+    and `further` wait, and messages to the editors are rejected.
     """
 
     per_network: int
@@ -81,19 +81,19 @@ class NetworkQuota:
 
 @dataclass(frozen=True, slots=True)
 class SignupLimits:
-    """The limits on sign-up forms, as the settings give them (table `limits`)."""
+    """The limits on sign-up forms from the settings (table `limits`)."""
 
     quota: NetworkQuota = NetworkQuota(per_network=30, first=500, further=200)
-    per_domain_week: int = 40  # forms that name addresses of one small domain
-    per_address_month: int = 4  # mails to one mailbox in 30 days that confirms none
+    per_domain_week: int = 40  # forms for addresses of one small domain
+    per_address_month: int = 4  # emails to a mailbox that doesn't confirm, in 30 days
     surge_per_hour: int = 100
     max_pending: int = 5000  # forms in the queue
 
 
 def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota: NetworkQuota) -> SubmissionOutcome:
-    """Decide on a form by its number among its network's and its wide network's in the hour, 0 if the network is unknown.
+    """Decide on a form by its number in the hour from its network and its wide network, 0 if the network is unknown.
 
-    `taken_count` is how many of its sort, first or further, were accepted from all networks.
+    `taken_count` is the number of first or further forms, whichever it is, accepted from all networks.
     """
     if turn > quota.per_network:
         return SubmissionOutcome.NETWORK_LIMIT_REACHED
@@ -104,9 +104,9 @@ def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota
 def check_contact_message(
     session: Session, tags: NetworkHashes, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
-    """Return a message's number among its wide network's in the last hour, and whether it's accepted. Counts nothing.
+    """Return a message's number in the last hour from its wide network, and whether it's accepted. Counts nothing.
 
-    Messages from unknown networks count as those of one network, without its limit.
+    Messages from unknown networks count as one network's, without its limit.
     """
     wide_turn = find_form_number_in_last_hour(session, "contact wide", tags.wide, now=now)
     turn = find_form_number_in_last_hour(session, "contact network", tags.network, now=now) if tags.network else 0
@@ -137,13 +137,13 @@ def count_signup(session: Session, network_tag: str, wide_tag: str, *, now: date
 
 
 def count_answered_form(session: Session, network_tags: Iterable[str], *, now: datetime) -> None:
-    """Count that a sign-up form was answered, for each network that it came from."""
+    """Count an answered sign-up form for each of its networks."""
     for tag in sorted(set(network_tags)):
         increment_count(session, ANSWERED_SCOPE, tag, now=now, window=TEN_MINUTES)
 
 
 def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[str, int]:
-    """Return how many forms were answered in the last hour, by the hash of each network."""
+    """Return the number of forms answered in the last hour, by network hash."""
     query = (
         select(RateLimitCount.tag, func.sum(RateLimitCount.count))
         .where(RateLimitCount.scope == ANSWERED_SCOPE, RateLimitCount.began >= _last_hour_start(now))
@@ -153,23 +153,24 @@ def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[
 
 
 def count_domain(session: Session, tags: DomainHashes, *, now: datetime) -> None:
-    """Count that a form which is taken named an address of a small domain."""
+    """Count an accepted form for an address of a small domain."""
     for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
         if tag:
             increment_count(session, scope, tag, now=now, window=DAY)
 
 
 def network_prefix(address: str) -> str | None:
-    """Return the network that an address counts with: the narrowest of `list_networks_of_ip_address`, None if there are none."""
+    """Return the narrowest network of `list_networks_of_ip_address`, or None."""
     prefixes = list_networks_of_ip_address(address)
     return prefixes[-1] if prefixes else None
 
 
 def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
-    """Return the nested networks of an IP address, the widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
+    """Return an IP address's nested networks, widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
 
-    Of `UNREADABLE_ADDRESS` one network, which all such requests share. Empty unless the address is public: behind a proxy that isn't in the settings, all readers seem to have its
-    address, and ten busy readers would lock out all others.
+    For `UNREADABLE_ADDRESS`, return one network shared by all such requests. For addresses that aren't public, return
+    none: behind a proxy that's missing in the settings, all visitors seem to have the proxy's address, and ten busy
+    ones would lock out all others.
     """
     if address == UNREADABLE_ADDRESS:
         return (UNREADABLE_ADDRESS,) * 3
@@ -186,33 +187,33 @@ def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
 
 
 def hash_mailbox(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) by which forms and mails for a mailbox are counted."""
+    """Return the keyed hash (64 hex digits) by which forms and emails for a mailbox are counted."""
     return _keyed_tag(keys.current("lookup"), "address", mailbox_identity.find_canonical_mailbox(address))
 
 
 def hash_mailbox_with_all_keys(keys: KeyRing, address: Address) -> list[str]:
-    """Return the hashes by which a mailbox may have been counted: one for each look-up key."""
+    """Return the hashes by which a mailbox may have been counted, one per lookup key."""
     return [
         _keyed_tag(key, "address", mailbox_identity.find_canonical_mailbox(address)) for key in keys.of_kind("lookup")
     ]
 
 
 def hash_domain_unless_large_provider(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash that forms for a small registrable domain are counted by; empty for a large mailbox provider."""
+    """Return the keyed hash of an address's small registrable domain; empty for a large mailbox provider."""
     if mailbox_identity.is_large_provider(address.domain):
         return ""
     return _keyed_tag(keys.current("lookup"), "domain", mailbox_identity.find_registrable_domain(address.domain))
 
 
 def hash_domain_and_network(keys: KeyRing, address: Address, ip_address: str) -> DomainHashes:
-    """Return the hashes by which a form for an address is counted. All forms from unknown networks count as those of one."""
+    """Return the hashes by which a form is counted. All forms from unknown networks count as one network's."""
     domain = hash_domain_unless_large_provider(keys, address)
     wide = (list_networks_of_ip_address(ip_address) or ("",))[0]
     return DomainHashes(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
 
 
 def hash_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkHashes:
-    """Return the keyed hashes of the networks of an IP address. They change every day."""
+    """Return the keyed hashes of an IP address's networks, which change every day."""
     day = f"network {now.astimezone(UTC):%Y-%m-%d}"
     prefixes = list_networks_of_ip_address(ip_address) or ("", "", "")
     return NetworkHashes(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
@@ -223,7 +224,7 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
 
 
 def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
-    """Count that something happened in the window of `now`."""
+    """Add one to a count in the window of `now`."""
     row = {"scope": scope, "tag": tag, "began": find_window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
@@ -233,10 +234,10 @@ def increment_count(session: Session, scope: str, tag: str, *, now: datetime, wi
 
 
 def is_domain_over_limit(session: Session, tags: DomainHashes, signup_limits: SignupLimits, *, now: datetime) -> bool:
-    """Return whether forms named addresses of a small domain as often as they may in seven days.
+    """Return whether a small domain has reached its limit on forms in seven days.
 
-    The last quarter is reserved for wide networks that sent none of them: one network can't lock out a whole organization,
-    however long it keeps coming.
+    The last quarter is reserved for wide networks that sent none of them, so one network can't lock out a whole
+    organization, however long it continues.
     """
     if not tags.domain:
         return False
@@ -255,16 +256,16 @@ def _last_hour_start(now: datetime) -> datetime:
 
 
 def count_signups_last_hour(session: Session, *, now: datetime) -> int:
-    """Return how many sign-up forms were accepted in the last hour."""
+    """Return the number of sign-up forms accepted in the last hour."""
     return _read_count_last_hour(session, SIGNUP_SCOPE, "", now=now)
 
 
 def sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
-    """Return how often something happened in the windows that began at `since` or later."""
+    """Return the sum of a count over the windows that began at `since` or later."""
     return session.scalar(_select_sum(), {"counted_scope": scope, "counted_tag": tag, "since": since}) or 0
 
 
-@cache  # every form asks several times
+@cache  # used several times per form
 def _select_sum() -> Select[int]:
     return select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(
         RateLimitCount.scope == bindparam("counted_scope"),
@@ -274,18 +275,18 @@ def _select_sum() -> Select[int]:
 
 
 def find_window_start(now: datetime, window: timedelta) -> datetime:
-    """Return the moment at which the window of `now` began."""
+    """Return when the window of `now` began."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
 
 def record_signup_mail(session: Session, mailbox_tag: str, kind: str, now: datetime) -> None:
-    """Remember that a mailbox is mailed because of a form."""
+    """Record an email to a mailbox caused by a form."""
     session.add(SignupMail(mailbox_tag=mailbox_tag, kind=kind, at=now))
 
 
 def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> list[tuple[str, datetime]]:
-    """Return what a mailbox got in the last 30 days because of forms, as kind and time, the oldest first."""
+    """Return the kind and time of emails to a mailbox in the last 30 days caused by forms, oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)
         .where(SignupMail.mailbox_tag == mailbox_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
@@ -295,11 +296,11 @@ def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> l
 
 
 def find_open_signup_surge(session: Session) -> SignupSurge | None:
-    """Return the open surge, for a page that shows it."""
+    """Return the open surge, or None."""
     return session.scalar(_select_open_surge())
 
 
-@cache  # every page of the desk asks
+@cache  # used by every page of the desk
 def _select_open_surge() -> Select[SignupSurge]:
     return select(SignupSurge).where(SignupSurge.kind == SURGE_KIND, SignupSurge.ended_at.is_(None)).limit(1)
 
@@ -308,7 +309,7 @@ _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.
 
 
 def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
-    """Describe an open surge, and what to do; `since` writes its beginning, in UTC by default."""
+    """Describe an open surge and what to do. `since` is its beginning as text, by default in UTC."""
     since = since or f"{surge.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
         f"Sign-ups have surged since {since}, with up to {surge.detail['most']:,} in an hour. Sign-ups over "
@@ -318,7 +319,7 @@ def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = 
 
 
 def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Update the surge's row; return "raised" or "over" if that happened just now, otherwise an empty text."""
+    """Update the surge's row; return "raised" or "over" if its state just changed, else an empty text."""
     surge = find_open_signup_surge(session)
     if forms_taken <= signup_limits.surge_per_hour:
         if surge is None:
@@ -334,7 +335,7 @@ def update_signup_surge(session: Session, forms_taken: int, signup_limits: Signu
 
 
 def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
-    """Delete counts that no limit needs any longer."""
+    """Delete counts that no limit needs anymore."""
     delete_old_network_counts(session, now=now)
     by_week = RateLimitCount.scope.in_((DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE))
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY, ~by_week))
@@ -343,6 +344,6 @@ def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
 
 
 def delete_old_network_counts(session: Session, *, now: datetime) -> None:
-    """Delete the counts of sign-up forms that are more than an hour old: in a flood, there's a row for each network."""
+    """Delete sign-up counts older than an hour, because a flood creates a row per network."""
     is_old = RateLimitCount.began < _last_hour_start(now)
     session.execute(delete(RateLimitCount).where(RateLimitCount.scope.in_(_SIGNUP_SCOPES), is_old))

@@ -1,6 +1,7 @@
-"""Answering the forms that wait: who is it, what are they owed, and one transaction that says and queues it.
+"""Answering queued forms: who it is, what email they get, and one transaction that records and queues it.
 
-`decide_signup_answer` is the rule, over values; `answer` looks up, writes the consent event and queues the mail, together.
+`decide_signup_answer` is the rule, as a function of values. `RequestProcessor` looks up the person, writes the consent
+event, and queues the email, all together.
 """
 
 from collections.abc import Callable
@@ -25,11 +26,11 @@ from subscribers.store.models import ConsentKind, Person, PersonState, Suppressi
 from subscribers.store.signup_models import FormKind, OneTimeToken, SignupRequest
 
 BATCH_SIZE = 50  # forms answered at once
-CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of what nobody confirms
+CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of unconfirmed data
 SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
 SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
-MIN_REMINDER_DELAY = timedelta(minutes=15)  # sooner, the form was sent twice by one press, or the mail is on its way
-# nobody's form brings these back, unless an admin allows it
+MIN_REMINDER_DELAY = timedelta(minutes=15)  # earlier repeats are double submissions, or the email is on its way
+# forms don't bring these back unless an admin allows it
 BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
@@ -38,7 +39,7 @@ log = get_logger("signup")
 
 
 class SignupReplyKind(StrEnum):
-    """What a form is answered with: a mail of that kind, or none."""
+    """The answer to a form: an email of that kind, or none."""
 
     CONFIRM = "confirm"
     REMIND = "remind"
@@ -49,11 +50,11 @@ class SignupReplyKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AddressStatus:
-    """What is known of an address: whether it is mailed now, waits for its confirmation, is suppressed and why.
+    """Facts about an address: whether it's subscribed, has a pending request, or is suppressed and why.
 
-    `pending` says that a request for the same preferences, by the same consent text, waits: another one is a request of its own.
+    `pending` means an open request for the same preferences with the same consent text. Any other is a new request.
 
-    `recent_mails` is what its mailbox got in the last 30 days because of forms.
+    `recent_mails` are the emails to its mailbox in the last 30 days caused by forms.
     """
 
     subscribed: bool
@@ -65,11 +66,11 @@ class AddressStatus:
 def decide_signup_answer(
     kind: FormKind, status: AddressStatus, signup_limits: SignupLimits, *, now: datetime
 ) -> SignupReplyKind:
-    """Decide what a form is answered with.
+    """Decide how a form is answered.
 
-    A subscriber gets their link, once a week. Somebody who waits gets one reminder. All others get one
-    confirmation, as often as the limits allow: who bounced, was erased or complained by mail once in 30 days, whose
-    complaint a provider has signed never.
+    Subscribers get their link, once a week. People with a pending request get one reminder. All others get a
+    confirmation email as often as the limits allow: once in 30 days after a bounce, an erasure, or a complaint by
+    email, and never after a complaint signed by a provider or a suppression by an admin.
     """
     if status.subscribed:
         answer = SignupReplyKind.LINK if kind == "lost link" else SignupReplyKind.KNOWN
@@ -93,16 +94,16 @@ def _answer_waiting(status: AddressStatus, now: datetime) -> SignupReplyKind:
 def _unless_mailed(
     answer: SignupReplyKind, status: AddressStatus, kinds: frozenset[str], since: datetime
 ) -> SignupReplyKind:
-    """Return the answer, or nothing if the mailbox got a mail of some kinds since a moment."""
+    """Return the answer, or nothing if the mailbox got an email of some kinds since a moment."""
     mailed = any(kind in kinds and at > since for kind, at in status.recent_mails)
     return SignupReplyKind.NOTHING if mailed else answer
 
 
 @dataclass(frozen=True, slots=True)
 class RequestProcessor:
-    """What answers forms: it lives as long as the process that it works in.
+    """Answers queued forms, for the lifetime of its process.
 
-    `evidence_retention` is how long the network address and user agent behind a request are kept.
+    `evidence_retention` is how long the IP address and user agent of a request are stored.
     """
 
     database: PeopleDatabase
@@ -112,9 +113,9 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupReplyKind, int]:
-        """Answer the forms whose turn it is, at most `BATCH_SIZE`; return how many got which answer.
+        """Answer up to `BATCH_SIZE` forms; return the number by answer.
 
-        The rest waits: their emails are sent before more are queued, and new forms get their turn.
+        The rest waits, so that their emails are sent before more are queued, and new forms get their turn.
         """
         answers = dict.fromkeys(SignupReplyKind, 0)
         now = clock()
@@ -138,14 +139,14 @@ class RequestProcessor:
         with self.database.read() as session:
             forms_taken = rate_limits.count_signups_last_hour(session, now=now)
             if forms_taken <= self.signup_limits.surge_per_hour and rate_limits.find_open_signup_surge(session) is None:
-                return  # the usual case, once a second: nothing is written
+                return  # the usual case, once a second: write nothing
         with self.database.write() as session:
             change = rate_limits.update_signup_surge(session, forms_taken, self.signup_limits, now=now)
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: SignupRequest, now: datetime) -> SignupReplyKind:
-        """Answer one form, in one transaction. One that can't be decrypted is dropped: it could never be answered."""
+        """Answer one form in one transaction. One that can't be decrypted is dropped, because it can't be answered."""
         submission = None
         try:
             submission = request_queue.decrypt_request(self.keys, request)
@@ -159,7 +160,7 @@ class RequestProcessor:
                 if not request_queue.claim_request(session, request, self.signup_limits.quota, now=now):
                     return SignupReplyKind.NOTHING
                 return self._decide_and_queue(session, submission, request, now)
-        except IntegrityError:  # another worker created the same person at the same time: the form waits
+        except IntegrityError:  # another worker created the same person at the same time, so the form waits
             return SignupReplyKind.NOTHING
 
     def _decide_and_queue(
@@ -188,7 +189,7 @@ class RequestProcessor:
         waiting: OneTimeToken | None,
         now: datetime,
     ) -> MailRequest | None:
-        """Return the mail that an answer is; a confirmation is written down first."""
+        """Return the email for an answer. A confirmation is recorded first."""
         if answer is SignupReplyKind.CONFIRM:
             return self._record_request(session, submission, person, now)
         if person is None or answer is SignupReplyKind.NOTHING:
@@ -219,7 +220,7 @@ class RequestProcessor:
     def _record_request(
         self, session: Session, submission: FormSubmission, person: Person | None, now: datetime
     ) -> MailRequest:
-        """Write down that somebody asked, and give the mail that asks them whether it was they."""
+        """Record a sign-up request; return the confirmation email."""
         assert submission.wording is not None, "a form to subscribe has its words"
         if person is not None and person.state is PersonState.ERASED:
             _move_suppression_off_row(session, self.keys, person, submission.address, now)
@@ -230,7 +231,7 @@ class RequestProcessor:
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
         encrypt_again = people.decrypt_person_address(self.keys, person) is None
-        if encrypt_again:  # the address was emptied 30 days after they left, or does not open
+        if encrypt_again:  # the address was deleted 30 days after they left, or can't be decrypted
             people.set_person_address(self.keys, person, submission.address)
         commitment = (
             people.make_person_address_commitment(self.keys, person, submission.address)
@@ -262,7 +263,7 @@ class RequestProcessor:
         )
 
     def _build_reminder(self, session: Session, person: Person, first: OneTimeToken, now: datetime) -> MailRequest:
-        """Return the one reminder: a second token, for the first cannot be read back, which runs out with it."""
+        """Return the only reminder. As the first token can't be read back, it has a second one with the same expiry."""
         facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
         return MailRequest("remind", person.number, first.serial, facts)
 
@@ -283,7 +284,7 @@ class RequestProcessor:
 
 
 def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
-    """Return whether a person left after a moment: a form that waited meanwhile doesn't speak for them any longer."""
+    """Return whether a person left after a moment. A form that was waiting then no longer speaks for them."""
     if person.state not in ledger.DEPARTED_STATES:
         return False
     last = ledger.find_last_event(session, person.number, _DEPARTURE_KINDS)
@@ -293,10 +294,10 @@ def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
 def _find_same_request_token(
     session: Session, number: int, submission: FormSubmission, now: datetime
 ) -> OneTimeToken | None:
-    """Return the first open link of a form that asked for the same by the same text.
+    """Return the first open link of a form with the same preferences and consent text, or None.
 
-    Anybody can type an address, so the form before may be a stranger's: its choices mustn't count for the owner's. A question
-    of ours isn't a form.
+    Anyone can type an address, so an earlier form may be a stranger's, and its preferences mustn't apply to the
+    owner's. A question that we sent isn't a form.
     """
     asked = (submission.wording and submission.wording.hash, dict(submission.choices))
     for link in one_time_tokens.list_open_tokens(session, number, "confirm", now=now):
@@ -308,7 +309,7 @@ def _find_same_request_token(
 
 
 def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
-    """Move the bar from an erased row, whose look-up was all that was left, to a suppression: now we know the address."""
+    """Replace an erased row's lookup hash, the only hash left, with a suppression, now that the address is known."""
     hashes = suppression.hash_address(session, keys, address)
     suppression.suppress_hashes(session, hashes.suppressions, "erased", now)
     person.lookup = person.lookup_key = None

@@ -1,11 +1,11 @@
-"""The queue of sign-up forms: a page appends one without checking who it is, and a worker answers it (`request_processor`).
+"""The queue of sign-up forms: pages append without checking the address, and a worker answers (`request_processor`).
 
-A page that checked would reveal, by its words or its timing, who is on the list. So a page only counts, and writes
-one row of one size, in the same statements for everybody. Which form is answered next, and which one a full queue
-drops, is decided by `choose_next_forms` and `choose_form_to_drop`, pure functions over values.
+A page that checked would reveal through its text or timing who is on the list. So pages only count, and write a row of
+constant size, with the same statements for everyone. The pure functions `choose_next_forms` and `choose_form_to_drop`
+decide which form is answered next and which one a full queue drops.
 
-Networks are nested: an IPv6 /48 in a /40 in a /32, an IPv4 /24 in a /16. Whoever owns a wide network owns all networks
-inside it, so shares are given to wide networks first, and then divided inside each of them.
+Networks are nested: an IPv6 /48 in a /40 in a /32, an IPv4 /24 in a /16. The owner of a wide network owns all networks
+in it, so shares are given to wide networks first, and then divided inside each.
 """
 
 import heapq
@@ -36,14 +36,14 @@ from subscribers.signup.rate_limits import (
 )
 from subscribers.store.signup_models import FormKind, SignupRequest, StoredSignupReplyAllowance
 
-REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would puzzle more than help
+REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would confuse more than help
 _ALLOWANCE_ID = 1
-_MAX_CLOCK_SKEW = timedelta(hours=1)  # between processes; an allowance from later than that has a wrong time
+_MAX_CLOCK_SKEW = timedelta(hours=1)  # between processes; the time of a later allowance is wrong
 _HOUR = timedelta(hours=1)
 
 
 class WaitingForm(NamedTuple):
-    """A form in the queue. IDs are in order of arrival; `turn` counts the forms of its wide network in the hour, from 1."""
+    """A form in the queue. IDs are in order of arrival; `turn` counts its wide network's forms in the hour, from 1."""
 
     id: int
     turn: int
@@ -51,7 +51,7 @@ class WaitingForm(NamedTuple):
 
 
 class NetworkWaitingForms(NamedTuple):
-    """The waiting forms of one network: how many, and the IDs of the first and the last that arrived."""
+    """The waiting forms of one network: their number, and the IDs of the first and last that arrived."""
 
     networks: NetworkHashes
     size: int
@@ -61,10 +61,10 @@ class NetworkWaitingForms(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SignupReplyAllowance:
-    """How many forms can be answered now: first forms of wide networks in an hour, and all others.
+    """The number of forms that can be answered now: first forms of wide networks in an hour, and all others.
 
-    Both refill evenly, from nothing to the quota in an hour. What a full `first` can't take goes to `further`, so that a
-    network that is alone gets the whole rate, and never the room of first forms.
+    Both refill evenly, from nothing to the quota in an hour. What a full `first` can't take goes to `further`, so that
+    a single network gets the whole rate, but never the share of first forms.
     """
 
     first: float
@@ -72,11 +72,11 @@ class SignupReplyAllowance:
 
     @classmethod
     def full(cls, quota: NetworkQuota) -> "SignupReplyAllowance":
-        """Return the most that the quota allows at once."""
+        """Return the maximum that the quota allows at once."""
         return cls(quota.first, quota.further)
 
     def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "SignupReplyAllowance":
-        """Return the allowance after some time in which nothing was answered."""
+        """Return the allowance after some time without answers."""
         share = elapsed / _HOUR
         first = self.first + quota.first * share
         unused = max(0.0, first - quota.first)
@@ -85,7 +85,7 @@ class SignupReplyAllowance:
         )
 
     def spend(self, turn: int) -> "SignupReplyAllowance | None":
-        """Return what's left after answering a form, or None if the form must wait."""
+        """Return the allowance left after answering a form, or None if the form must wait."""
         if turn == 1 and self.first >= 1:
             return replace(self, first=self.first - 1)
         return replace(self, further=self.further - 1) if self.further >= 1 else None
@@ -96,8 +96,9 @@ def choose_next_forms(
 ) -> list[int]:
     """Return the IDs of the forms to answer now, in order, at most `limit`.
 
-    Networks take turns: the next form always comes from the wide network with the fewest answers, and inside it from the
-    middle network and the network with the fewest. `answered` counts the answers of the last hour by hash.
+    Networks take turns: the next form always comes from the wide network with the fewest answers, and within it from
+    the middle network and the network with the fewest. `answered` has the number of answers in the last hour by network
+    hash.
     """
     counts = Counter(answered)
     queue = [(_rank(form, counts), form) for form in waiting]
@@ -117,10 +118,10 @@ def choose_next_forms(
 
 
 def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int, bool, int]:
-    """Rank a form, lowest first.
+    """Return a form's sort key, lowest first.
 
     Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
-    still get their email at once, while in order of arrival all of them would wait for hours.
+    still get their email immediately. In order of arrival, all of them would wait for hours.
     """
     wide, middle, network = (answered.get(tag, 0) for tag in form.networks)
     is_first = form.turn == 1
@@ -131,11 +132,11 @@ def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: Network
     """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
 
     The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
-    networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Inside a wide
-    network, it's the one that came last: a flood can't replace its own forms, and rejecting them writes nothing.
+    networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Within a wide
+    network, it's the one that came last, so a flood can't replace its own forms, and rejecting them writes nothing.
     """
     remaining_groups = list(groups)
-    contested = True  # whether the newcomer is in the networks that are left
+    contested = True  # whether the newcomer is in the remaining networks
     for level, own in enumerate(newcomer):
         sizes, arrivals = Counter[str](), dict[str, float]()
         for group in remaining_groups:
@@ -153,7 +154,7 @@ def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: Network
 
 @dataclass(frozen=True, slots=True)
 class FormSubmission:
-    """What a form said. `page` is where it stood, `where` how a reader would say that, both from a list of ours."""
+    """The content of a form. `page` is its URL and `where` what a subscriber would call it, both from our own list."""
 
     kind: FormKind
     address: Address
@@ -162,12 +163,12 @@ class FormSubmission:
     where: str
     wording: ConsentText | None
     origin: RequestOrigin
-    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences, as they're stored
+    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences as stored
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A form made ready to be written: all cryptography is done before the transaction."""
+    """A form ready to be stored. All cryptography is done before the transaction."""
 
     row: SignupRequest
     networks: NetworkHashes
@@ -175,7 +176,7 @@ class PreparedRequest:
 
 
 class QueueAdmissionDecision(NamedTuple):
-    """Whether a form is accepted, its number among its wide network's in the hour, and the ID of the form that it displaces."""
+    """The decision on a form: the outcome, its number in the hour from its wide network, and the form it displaces."""
 
     outcome: SubmissionOutcome
     turn: int
@@ -183,7 +184,7 @@ class QueueAdmissionDecision(NamedTuple):
 
 
 def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedRequest:
-    """Encrypt what a form said, and compute the hashes that it is counted by."""
+    """Encrypt a form, and compute the hashes by which it's counted."""
     tag = rate_limits.hash_mailbox(keys, submission.address)
     value = {
         "address": submission.address.mailbox,
@@ -206,7 +207,7 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         ciphertext=ciphertext,
         key_id=key_id,
     )
-    # A lost link goes to subscribers alone: forms for it turn nothing on a domain's other mailboxes.
+    # Lost links only go to subscribers, so these forms don't use up the limit of a domain's other mailboxes.
     domain = DomainHashes("")
     if submission.kind == "subscribe":
         domain = rate_limits.hash_domain_and_network(keys, submission.address, submission.origin.ip_address)
@@ -222,7 +223,8 @@ def decide_queue_admission(
 ) -> QueueAdmissionDecision:
     """Return whether a form is accepted. Counts nothing.
 
-    It depends on what forms named, never on who is known. What one mailbox may ask for is up to the worker.
+    The decision depends on the addresses in forms, never on whether they're known. The worker applies the limits per
+    mailbox.
     """
     now, networks = prepared.row.at, prepared.networks
     turn = rate_limits.find_form_number_in_last_hour(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
@@ -265,11 +267,11 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
 
 
 def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
-    """Return the forms to answer now, at most `limit`: networks take turns, within the hour's quota."""
+    """Return up to `limit` forms to answer now. Networks take turns, within the hourly quota."""
     allowance = read_signup_reply_allowance(session, quota, now=now)
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(SignupRequest.id, SignupRequest.turn, *tags)
-    if allowance.further < 1:  # a flood's forms are mostly further ones
+    if allowance.further < 1:  # most forms of a flood are further ones
         query = query.where(SignupRequest.turn == 1)
     waiting = [WaitingForm(row[0], row[1], NetworkHashes(*row[2:])) for row in session.execute(query)]
     if not waiting:
@@ -284,7 +286,7 @@ def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now
 def read_signup_reply_allowance(
     session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False
 ) -> SignupReplyAllowance:
-    """Return how many forms can be answered now. With `for_update`, other workers wait until this transaction ends."""
+    """Return how many forms can be answered now. With `for_update`, block other workers until this transaction ends."""
     row = session.get(
         StoredSignupReplyAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True
     )
@@ -294,7 +296,10 @@ def read_signup_reply_allowance(
 
 
 def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota, *, now: datetime) -> bool:
-    """Remove a form from the queue and count its answer. False if another worker was faster, or used up the quota."""
+    """Remove a form from the queue and count its answer.
+
+    Return False if another worker was faster or used up the quota.
+    """
     allowance_left = read_signup_reply_allowance(session, quota, now=now, for_update=True).spend(request.turn)
     if allowance_left is None or not remove_request(session, request):
         return False
@@ -315,11 +320,11 @@ def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota,
 
 
 def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
-    """Open a form.
+    """Decrypt a form.
 
     Raises:
         DecryptionError: it was changed.
-        KeyFileError: its key is not in the key file.
+        KeyFileError: its key isn't in the key file.
     """
     encrypted, binding = (request.ciphertext, request.key_id), _request_binding(request.kind, request.mailbox_tag)
     value = decrypt_json(keys, encrypted, bound_to=binding)
@@ -330,21 +335,21 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
         sent_at=request.at,
         page=value["page"],
         where=value["where"],
-        # A form that waited while the program was renewed names its words "wording".
+        # Forms queued before an upgrade call the text "wording".
         wording=ConsentText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
         origin=RequestOrigin(value["network"], value["agent"]),
-        choices=value.get("choices", {}),  # not in a form that waited while the program was renewed
+        choices=value.get("choices", {}),  # not in forms queued before an upgrade
     )
 
 
 def remove_request(session: Session, request: SignupRequest) -> bool:
-    """Remove a form that's answered in this transaction. Return False if another worker was faster."""
+    """Remove a form that's answered in this transaction; return False if another worker was faster."""
     deletion = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
     return session.scalar(deletion) is not None
 
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
-    """Drop the forms that wait with an address of a mailbox: its owner is erased, and is asked nothing more."""
+    """Delete queued forms for an address's mailbox, because its owner is erased and mustn't be asked anything."""
     tags = rate_limits.hash_mailbox_with_all_keys(keys, address)
     session.execute(delete(SignupRequest).where(SignupRequest.mailbox_tag.in_(tags)))
 
@@ -356,7 +361,7 @@ def has_old_requests(session: Session, *, now: datetime) -> bool:
 
 
 def delete_old_requests(session: Session, *, now: datetime) -> int:
-    """Drop forms that have waited for more than a day; return how many."""
+    """Delete forms that have waited for more than a day; return how many."""
     change = delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)
     return len(session.scalars(change).all())
 

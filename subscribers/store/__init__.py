@@ -1,1 +1,1 @@
-"""The rows about people."""
+"""Database rows about people."""

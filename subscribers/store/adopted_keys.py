@@ -1,7 +1,7 @@
 """The keys to the hashes in suppression files, of this installation and of those whose files it adopted.
 
-Adopted keys are kept in the database under the vault key. They only serve to check addresses: nothing is written under them but
-what an adopted file says.
+Adopted keys are stored in the database, encrypted with the vault key. They're only used to check addresses; nothing is
+written under them except what an adopted file contains.
 """
 
 from base64 import b64decode, b64encode
@@ -16,12 +16,12 @@ from subscribers.crypto.keys import MAX_KEYS_PER_KIND, KeyKind, KeyRing, SecretK
 from subscribers.crypto.stored_addresses import AdoptedKey
 from subscribers.store.models import SuppressionAdoption
 
-MAX_ADOPTED_KEYS = 500  # of a file, each of which costs every check of an address a hash
-_SECRET_LENGTHS = range(32, 65)  # bytes
+MAX_ADOPTED_KEYS = 500  # per file; every check of an address computes a hash per key
+_SECRET_LENGTHS = range(32, 65)  # length in bytes
 
 
 class SuppressionKeySet(NamedTuple):
-    """The keys of one installation's suppressions. Lookup keys are part of departure hashes."""
+    """The keys of one installation's suppressions. Lookup keys are needed for hashes of departures."""
 
     suppression: tuple[SecretKey, ...]
     lookup: tuple[SecretKey, ...]
@@ -33,22 +33,22 @@ class SuppressionKeySet(NamedTuple):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Read plain JSON.
+        """Parse plain JSON.
 
         Raises:
-            ValueError, KeyError, TypeError: it's no such set.
+            ValueError, KeyError, TypeError: it isn't a set of keys.
         """
         return cls(_parse_keys("suppression", value["suppression"]), _parse_keys("lookup", value["lookup"]))
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return plain JSON, with the secrets."""
+        """Return plain JSON, including the secrets."""
         return {
             "suppression": [_key_as_json(key) for key in self.suppression],
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
     def list_adopted(self) -> list[AdoptedKey]:
-        """List the keys as an installation uses them that adopts them."""
+        """Return the keys in the form used by an installation that adopts them."""
         lookups = (*self.lookup, None)
         return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
 
@@ -74,10 +74,10 @@ def _is_sound(key: SecretKey) -> bool:
 
 
 def parse_key_sets(values: Any) -> list[SuppressionKeySet]:
-    """Read sets of keys from plain JSON.
+    """Parse sets of keys from plain JSON.
 
     Raises:
-        ValueError, KeyError, TypeError: they're no such sets, or too many.
+        ValueError, KeyError, TypeError: they aren't sets of keys, or there are too many.
     """
     sets = [SuppressionKeySet.parse(value) for value in values]
     if len(list_adopted_keys(sets)) > MAX_ADOPTED_KEYS:
@@ -90,7 +90,7 @@ def encrypt_key_sets(
     sets: Sequence[SuppressionKeySet],
     adoption: int,
 ) -> tuple[bytes, str]:
-    """Encrypt adopted keys for the row of an adoption; return the ciphertext and the ID of the vault key."""
+    """Encrypt adopted keys for the row of an adoption; return the ciphertext and the vault key's ID."""
     value = {"sets": [each.as_json() for each in sets]}
     return encrypt_json(keys, value, bound_to=_binding(adoption))
 
@@ -99,7 +99,7 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
     """Load all adopted keys.
 
     Raises:
-        DecryptionError: a row is damaged. Without its keys, suppressed people would look as if they weren't.
+        DecryptionError: a row is damaged. Without its keys, suppressed people wouldn't be recognized.
     """
     columns = (SuppressionAdoption.id, SuppressionAdoption.ciphertext, SuppressionAdoption.key_id)
     sets: list[SuppressionKeySet] = []
@@ -110,7 +110,7 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
 
 
 def list_adopted_keys(sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
-    """List the keys of several sets, each once: the sets of two files of one installation share theirs."""
+    """Return the keys of several sets, each once, because two files of one installation share theirs."""
     return list(dict.fromkeys(key for each in sets for key in each.list_adopted()))
 
 

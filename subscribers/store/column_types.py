@@ -1,4 +1,4 @@
-"""Column types that many tables share, for `Mapped[…]`."""
+"""Column types shared by many tables, for `Mapped[…]`."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -9,13 +9,14 @@ from sqlalchemy.orm import mapped_column
 
 
 class DamageTolerantInteger(Integer):
-    """An integer. SQLite keeps anything in such a column; what isn't an integer is read as 0, so that other rows can be read.
+    """An integer. SQLite stores any type in the column, and values that aren't integers are read as 0.
 
-    It opens nothing new, as whoever can write a text there can write 0. `digest doctor` names the rows.
+    So one damaged row doesn't prevent the others from being read. This doesn't weaken anything, because someone who can
+    write text there can also write 0. `digest doctor` lists the rows.
     """
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], int | None] | None:
-        """Read the value on SQLite; PostgreSQL takes integers only."""
+        """Return a processor for values from SQLite. PostgreSQL only stores integers."""
         return _read_integer if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 
 

@@ -1,7 +1,7 @@
-"""Statements run by the driver itself: compiled once, for the few that a send runs many thousand times, and for many rows at once.
+"""Statements run directly by the driver: compiled once, for frequent ones during a send and for bulk inserts.
 
-SQLAlchemy takes some 100 µs to run a statement that SQLite runs in 10. What it does for us stays: the same
-statement for both databases, the types of the columns, the transaction of the session.
+SQLAlchemy takes about 100 µs to run a statement that SQLite runs in 10. What it provides remains: the same statement
+for both databases, the types of columns, and the session's transaction.
 """
 
 import json
@@ -30,24 +30,24 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.store.database import is_postgresql
 
-Columns = Mapping[str, Sequence[Any]]  # the values of rows, by column
-StatementRow = Any  # a named tuple of the columns that were asked for
+Columns = Mapping[str, Sequence[Any]]  # rows' values by column
+StatementRow = Any  # a named tuple of the selected columns
 _Conversion = Callable[[Any], Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class _DialectStatement:
-    """A statement as one dialect has it."""
+    """A statement compiled for one dialect."""
 
     sql: str
-    parameters: tuple[tuple[str, _Conversion], ...]  # parameters in the order of their places, and what makes them fit
-    constants: Mapping[str, Any]  # those that the statement holds itself, fit already
+    parameters: tuple[tuple[str, _Conversion], ...]  # parameters in order, with their conversions
+    constants: Mapping[str, Any]  # the statement's own parameters, already converted
     positional: bool
     row_type: Callable[..., StatementRow]
     result_conversions: tuple[_Conversion, ...]
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Return the parameters of each row as the driver wants them."""
+        """Return the parameters of each row in the driver's form."""
         columns = [
             [self.constants[name]] * len(rows)
             if name in self.constants
@@ -61,7 +61,7 @@ class _DialectStatement:
         return [dict(zip(names, fit, strict=True)) for fit in pairs]
 
     def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
-        """Return rows with the values that the columns' types stand for."""
+        """Return rows with values converted by their columns' types."""
         if not rows:
             return []
         pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
@@ -69,10 +69,10 @@ class _DialectStatement:
 
 
 def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | None) -> Sequence[Any]:
-    """Change each value of a column as its type asks for.
+    """Convert each value of a column.
 
-    Many rows share a value (the moment, the choices of those who made none): of those that follow one another and
-    are one object, or equal texts, only the first is changed, and what it became is shared as well.
+    Many rows share a value, such as the moment or default preferences. In a run of values that are the same object, or
+    equal texts, only the first is converted, and the result is shared.
     """
     if conversion is None:
         return values
@@ -87,27 +87,27 @@ def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | Non
 
 
 class CompiledStatement:
-    """One statement, ready to be run often. It may be used in any session of any database."""
+    """One statement for frequent use, in any session of any database."""
 
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
         self._by_dialect: dict[str, _DialectStatement] = {}
 
     def fetch_rows(self, session: Session | Connection, parameters: Mapping[str, Any]) -> list[StatementRow]:
-        """Run a SELECT with these parameters; give its rows.
+        """Run a SELECT with parameters; return its rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.execute(ready.sql, ready.bind_rows([parameters])[0])
             return ready.convert_rows(cursor.fetchall())
 
     def execute_many(self, session: Session, parameter_rows: Iterable[Mapping[str, Any]]) -> int:
-        """Run an UPDATE once for each of these parameters; return how many rows it changed.
+        """Run an UPDATE once per set of parameters; return the number of changed rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.executemany(ready.sql, ready.bind_rows(list(parameter_rows)))
@@ -115,7 +115,7 @@ class CompiledStatement:
 
     @contextmanager
     def _open_cursor(self, session: Session | Connection) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
-        """Lend a cursor of the driver's own; its errors become those of SQLAlchemy, without the parameters."""
+        """Yield a cursor of the driver. Its errors are raised as SQLAlchemy's, without the parameters."""
         connection = session.connection() if isinstance(session, Session) else session
         dialect, cursor = connection.dialect, connection.connection.cursor()
         try:
@@ -150,31 +150,31 @@ Column = InstrumentedAttribute[Any]
 
 
 def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
-    """Ask whether a text column is one of many hashes, written in hex, which travel as one parameter."""
+    """Return the condition that a text column is one of many hexadecimal hashes, which are sent as one parameter."""
     if is_postgresql(session):
-        # One text: to write an array, the driver looks at each of its values. Plan such a query anew each time it is run
-        # (`force_custom_plans`), or without an index the text would be taken apart for every row.
+        # One text, because the driver inspects each value of an array. Such a query must be planned again each time
+        # (`force_custom_plans`). Otherwise, the text would be split for every row if there's no index.
         return column == any_(func.string_to_array(",".join(hashes), ",", type_=ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 
 def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the values of rows, which all have the same columns, by column."""
+    """Return the values of rows with the same columns, by column."""
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
 def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
-    """Bring values to what the driver takes, as the columns' types do for SQLAlchemy."""
+    """Convert values to the driver's types, as SQLAlchemy does by column type."""
     return {name: _bind_values(table, name, dialect, values) for name, values in columns.items()}
 
 
 def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns; there may be none."""
+    """Insert rows with the same columns. There may be none."""
     insert_bound(session, table, bind_columns(session.get_bind().dialect, table, transpose_rows(rows)))
 
 
 def insert_bound(session: Session, table: Table, columns: Columns) -> None:
-    """Insert rows that `bind_columns` has prepared: by a repeated statement, or by COPY on PostgreSQL."""
+    """Insert rows from `bind_columns`, with a repeated statement or, on PostgreSQL, with COPY."""
     if not any(columns.values()):
         return
     if is_postgresql(session):
@@ -184,15 +184,15 @@ def insert_bound(session: Session, table: Table, columns: Columns) -> None:
 
 
 def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert those of some rows, all with the same columns, that break no rule of uniqueness; leave out the others.
+    """Insert rows with the same columns, skipping those that violate a unique constraint.
 
-    A repeated statement on SQLite, on PostgreSQL one that takes an array for each column whose values differ.
+    SQLite repeats a statement. PostgreSQL gets one, with an array for each column with different values.
     """
     columns = bind_columns(session.get_bind().dialect, table, transpose_rows(rows))
     if not is_postgresql(session):
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return
-    # To write an array, the driver looks at each of its values. One that all rows share is sent once.
+    # The driver inspects each value of an array, so a value that all rows share is sent once.
     shared = [name for name, values in columns.items() if _is_shared(table, name, values)]
     arrays = [name for name in columns if name not in shared]
     types = {name: table.c[name].type.compile(session.get_bind().dialect) for name in columns}
@@ -206,7 +206,7 @@ def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]
 
 
 def _is_shared(table: Table, name: str, values: Sequence[Any]) -> bool:
-    is_key = table.c[name].primary_key  # an array at least, however few rows there are
+    is_key = table.c[name].primary_key  # at least one array is needed, however few rows there are
     return not is_key and values.count(values[0]) == len(values)
 
 
@@ -220,13 +220,13 @@ def _execute_for_rows(session: Session, statement: str, columns: Columns) -> Non
 
 
 def _copy_rows(session: Session, table: Table, columns: Columns) -> None:
-    """Send rows by COPY, which SQLAlchemy does not know; its errors become the ones that SQLAlchemy would raise."""
+    """Insert rows with COPY, which SQLAlchemy doesn't support. Errors are raised as SQLAlchemy's."""
     dialect = session.get_bind().dialect
     driver = session.connection().connection.driver_connection
     assert driver is not None
     assert dialect.dbapi is not None
     statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-    # Neither side then writes or reads a value as text. VARCHAR(64) is sent as any other VARCHAR.
+    # Then neither side converts values to or from text. VARCHAR(64) is sent like any other VARCHAR.
     types = [table.c[name].type.compile(dialect).partition("(")[0].lower() for name in columns]
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
@@ -238,7 +238,7 @@ def _copy_rows(session: Session, table: Table, columns: Columns) -> None:
 
 
 def _bind_values(table: Table, name: str, dialect: Dialect, values: Sequence[Any]) -> Sequence[Any]:
-    """Bring a column's values to what the driver takes, as the column's type does for SQLAlchemy; bytes both take as they are."""
+    """Convert a column's values to the driver's types, as SQLAlchemy does. Bytes need no conversion."""
     if isinstance(table.c[name].type, LargeBinary):
         return values
     return convert_column(values, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))

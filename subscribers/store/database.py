@@ -1,4 +1,4 @@
-"""What this package asks of a database, and what the two dialects spell differently."""
+"""The database interface of this package, and differences between the two dialects."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -7,27 +7,27 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
-MAX_TRANSACTION_ROWS = 1000  # rows that one transaction writes at most, so that nobody waits long for SQLite's lock
+MAX_TRANSACTION_ROWS = 1000  # rows written per transaction at most, so that SQLite's lock is never held for long
 
 
 class PeopleDatabase(Protocol):
-    """A database of people: sessions for reading, and sessions that commit at the end of their block."""
+    """A database of people, with sessions for reading and sessions that commit at the end of their block."""
 
     def read(self) -> AbstractContextManager[Session]:
-        """Open a session for reading only."""
+        """Open a read-only session."""
 
     def write(self) -> AbstractContextManager[Session]:
-        """Open a session that commits."""
+        """Open a session that commits at the end."""
 
 
 def is_postgresql(connection: Session | Connection) -> bool:
-    """Return whether this is PostgreSQL; otherwise it is SQLite."""
+    """Return whether the database is PostgreSQL rather than SQLite."""
     bind = connection.get_bind() if isinstance(connection, Session) else connection
     return bind.dialect.name == "postgresql"
 
 
 def upsert(session: Session, table: Table | type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT that has `on_conflict_do_nothing` and `on_conflict_do_update`, in the session's dialect."""
+    """Return an INSERT in the session's dialect, with `on_conflict_do_nothing` and `on_conflict_do_update`."""
     dialect: Any = postgresql if is_postgresql(session) else sqlite
     statement: sqlite.Insert | postgresql.Insert = dialect.insert(table)
     return statement

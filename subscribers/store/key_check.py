@@ -1,7 +1,7 @@
-"""Whether a key file belongs to a database.
+"""Check that a key file belongs to a database.
 
-With other keys nobody is known: an import would bring back those who left, and a sign-up would make a second row for
-somebody who is there. A key's id holds a hash of its secret, so the ids that rows name tell whether the file is theirs.
+With other keys, people wouldn't be recognized: imports would bring back people who left, and a sign-up would create a
+second row for someone. Key IDs contain a hash of the secret, so the IDs in rows show whether the file is theirs.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from subscribers.store.models import Base, Person, Suppression
 
 
 class KeyMismatchError(KeyFileError):
-    """The key file is not the one that the database was written with."""
+    """Raised if the key file isn't the one that the database was written with."""
 
 
 def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
-    """Compare the key file with the first and the last row of every table that names keys, or with every row.
+    """Check the key file against the first and last row of every table with key IDs, or against every row.
 
     Raises:
-        KeyMismatchError: a row names a key that the file does not hold.
+        KeyMismatchError: a row has the ID of a key that isn't in the file.
     """
     for kind, table, key_id in (_list_all_keys if every_row else _list_keys_at_ends)(session):
         if key_id not in {key.id for key in keys.of_kind(kind)}:
@@ -37,12 +37,12 @@ def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False)
 
 
 def has_encrypted_data(session: Session) -> bool:
-    """Say whether the database holds anything that only its own keys can read or recognise."""
+    """Return whether the database contains anything that requires its own keys."""
     return bool(_list_keys_at_ends(session))
 
 
 def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return every column that names keys, with the kind of key and the table."""
+    """Yield every column with key IDs, with the kind of key and the table."""
     for table in Base.metadata.sorted_tables:
         if {"ciphertext", "key_id"} <= set(table.c.keys()):
             yield "vault", table, table.c.key_id
@@ -53,13 +53,13 @@ def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]
 
 
 def _present_key_id_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return the columns of `list_key_id_columns` that the database has: an older schema lacks some, an empty database all."""
+    """Return those columns of `list_key_id_columns` that exist. Older schemas lack some, and empty databases all."""
     names = set(inspect(session.connection()).get_table_names())
     return [(kind, table, column) for kind, table, column in list_key_id_columns() if table.name in names]
 
 
 def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
-    """List every key that a row names, by its id, with its kind and the table."""
+    """Return the ID of every key used by a row, with its kind and the table."""
     return [
         (kind, table, key_id)
         for kind, table, column in _present_key_id_columns(session)
@@ -68,13 +68,13 @@ def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
 
 
 def list_stored_key_ids(session: Session, column: ColumnElement[Any]) -> list[str]:
-    """List the IDs of our own keys that a column names; the database itself contains the adopted ones."""
+    """Return the IDs of our own keys in a column. Adopted keys are in the database itself."""
     key_ids = session.scalars(select(column).where(column.is_not(None)).distinct())
     return [key_id for key_id in key_ids if not is_adopted_key_id(key_id)]
 
 
 def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
-    """List the keys that the first and the last row of each table name, as `_list_all_keys` does, by one query."""
+    """Return the key IDs in the first and last row of each table, as `_list_all_keys` does, with one query."""
     columns = _present_key_id_columns(session)
     ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
     key_ids = session.execute(select(*ends)).one() if ends else ()

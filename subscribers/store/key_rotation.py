@@ -1,12 +1,12 @@
-"""New keys for old: a fresh key of one kind, and for two kinds the rows brought over to it.
+"""Key rotation: creates a new key and, for two kinds, rewrites the rows of older keys.
 
-Whatever happens on the way, the installation works: old keys stay in the file, every row names its key, and people
-are looked for by all look-up keys. A run that was cut short is finished by the next.
+The installation works at every step: old keys stay in the file, every row has its key's ID, and people are looked up
+with all lookup keys. The next run finishes an interrupted one.
 
-- vault: addresses are encrypted anew, and so are the network addresses behind consents, and adopted keys. What waits encrypted for hours or
-  days (forms, notices, providers' words) keeps the key that it was encrypted with until it goes.
-- lookup: people's hashes, and the tags of their domains, are computed anew from the vault.
-- token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys verify what was made with them.
+- vault: addresses, the IP addresses of consents, and adopted keys are encrypted again. Data stored for hours or days
+  (forms, transactional emails, providers' events) keeps its key until it's deleted.
+- lookup: people's lookup hashes and domain tags are recomputed from the vault.
+- token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys continue to verify.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,13 +28,13 @@ from subscribers.store.key_check import list_key_id_columns
 from subscribers.store.models import Person, SuppressionAdoption, table_of
 from subscribers.store.signup_models import RequestEvidence
 
-BATCH_SIZE = 500  # rows a transaction: some 10 ms on SQLite
-REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are brought over
+BATCH_SIZE = 500  # rows per transaction: about 10 ms on SQLite
+REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are rewritten
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """One key and what hangs on it. `rows` is None where nothing that is stored names its key."""
+    """A key and its use. `rows` is None if stored data doesn't have its ID."""
 
     kind: KeyKind
     number: int
@@ -46,7 +46,7 @@ class KeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class UnrotatedRow:
-    """A row that could not be brought over: which (`person 7`, `trace 12`), and why; it keeps its old key."""
+    """A row that couldn't be rewritten (`person 7`, `trace 12`), and the reason. It keeps its old key."""
 
     row: str
     reason: str
@@ -54,7 +54,7 @@ class UnrotatedRow:
 
 @dataclass(frozen=True, slots=True)
 class RotationResult:
-    """What a run did: the key that is current now, whether this run made it, and how many rows it moved."""
+    """The result of a run: the current key, whether this run created it, and the number of rewritten rows."""
 
     kind: KeyKind
     key_id: str
@@ -64,7 +64,7 @@ class RotationResult:
 
 
 def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
-    """List every key with the number of rows that name it; keys that rows name and the file lacks come last."""
+    """Return every key with the number of rows that use it. Keys missing from the file come last."""
     usage: list[KeyUsage] = []
     missing: list[KeyUsage] = []
     for kind in KEY_KINDS:
@@ -98,16 +98,16 @@ def rotate_key(
     force_new_key: bool = False,
     progress: Progress = lambda *_: None,
 ) -> RotationResult:
-    """Make a fresh key of a kind and bring the rows over, or finish a run that was cut short.
+    """Create a new key and rewrite the rows of older ones, or finish an interrupted run.
 
-    1. Where rows of an older key are left, go on with the key that is current; `force_new_key` makes a new one still.
-    2. Else write the key file with a fresh key, whole or not at all.
-    3. Bring the rows over, 500 a transaction. A row that changed meanwhile is left to the next pass.
+    1. If rows of an older key are left, continue with the current key, unless `force_new_key` is set.
+    2. Otherwise, add a new key to the key file atomically.
+    3. Rewrite the rows, 500 per transaction. Rows that changed meanwhile are left to the next pass.
 
-    Show the recovery copy of the key file after every run. `progress` is called with (rows moved, rows to move).
+    Show the recovery copy of the key file after every run. `progress` is called with (rows rewritten, rows to rewrite).
 
     Raises:
-        KeyFileError: the file cannot be used, or there is no number left for a key of this kind.
+        KeyFileError: the file can't be used, or this kind has the maximum number of keys.
     """
     keys = KeyRing.load(key_file, passphrase)
     with database.read() as session:
@@ -119,10 +119,10 @@ def rotate_key(
 
 
 def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> KeyRing:
-    """Add a fresh key to the key file; running processes follow.
+    """Add a new key to the key file. Running processes pick it up.
 
     Raises:
-        KeyFileError: the file cannot be used, or cannot be written.
+        KeyFileError: the file can't be used or written.
     """
     try:
         with lock_file(key_file):
@@ -134,10 +134,10 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
 
 
 def record_sealed_rows_in_key_file(key_file: Path, passphrase: str | None = None) -> None:
-    """Have the key file say that the rows from before carry seals and MACs; running processes follow.
+    """Record in the key file that older rows have seals and MACs. Running processes pick it up.
 
     Raises:
-        KeyFileError: the file cannot be used, or cannot be written.
+        KeyFileError: the file can't be used or written.
     """
     try:
         with lock_file(key_file):
@@ -151,7 +151,7 @@ def record_sealed_rows_in_key_file(key_file: Path, passphrase: str | None = None
 
 @dataclass(frozen=True, slots=True)
 class _KeyedColumn:
-    """Where rows name a key: the number of a row, the key's column, and the value that the key made."""
+    """A column of key IDs, with the row's number and the column of values made with the key."""
 
     label: str
     table: Table
@@ -160,7 +160,7 @@ class _KeyedColumn:
     value_column: Column[Any]
 
     def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
-        """Say which rows are to be moved. Without a ciphertext nothing can be computed anew: it keeps its key."""
+        """Return the condition for rows to rewrite. Those without a ciphertext keep their key."""
         return (
             self.table.c.ciphertext.is_not(None) & self.value_column.is_not(None) & (self.key_column != current_key_id)
         )
@@ -189,7 +189,7 @@ _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
 
 
 def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
-    """Count the rows that an older key made and that can be brought over."""
+    """Return the number of rows with an older key that can be rewritten."""
     current = keys.current(kind).id
     counts = [
         select(func.count()).select_from(p.table).where(p.needs_rewrite(current)) for p in _KEYED_COLUMNS.get(kind, ())
@@ -203,7 +203,7 @@ def _rewrite_rows(
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
     rows_moved = 0
-    while True:  # passes, until one finds nothing more that it can move: a process may have written meanwhile
+    while True:  # repeat until a pass rewrites nothing, because other processes may have written rows meanwhile
         before, stuck = rows_moved, []
         for place in _KEYED_COLUMNS[kind]:
             for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
@@ -217,7 +217,7 @@ def _rewrite_rows(
 def _run_rewrite_pass(
     database: PeopleDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
 ) -> Iterator[tuple[int, list[UnrotatedRow]]]:
-    """Go once over the rows of a place; give after each page how many were moved, and which could not be."""
+    """Rewrite a column's rows once; yield the number of rewritten rows and the failed ones after each page."""
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
@@ -238,7 +238,7 @@ def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: s
 def _compute_changes(
     keys: KeyRing, kind: KeyKind, column: _KeyedColumn, rows: Sequence[Any]
 ) -> tuple[list[dict[str, Any]], list[UnrotatedRow]]:
-    """Compute the new values, outside of any transaction."""
+    """Compute the new values outside of any transaction."""
     changes, damaged = [], []
     for row in rows:
         try:
@@ -265,7 +265,7 @@ def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> d
 def _write_changes(
     database: PeopleDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
 ) -> tuple[int, list[UnrotatedRow]]:
-    """Write a page; a row that is not what it was (erased, moved by another run) stays as it is."""
+    """Write a page. Rows that changed (erased, rewritten by another run) stay as they are."""
     with database.write() as session:
         twins = _find_duplicates(session, changes) if kind == "lookup" else {}
         unique = [change for change in changes if change["of"] not in twins]
@@ -285,7 +285,7 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
 
 
 def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
-    """Find people whose address somebody else has under the new key; return who is whose twin."""
+    """Return people whose address belongs to someone else under the new key, with that person's number."""
     numbers = {change["to"]: change["of"] for change in changes}
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))
     rows = session.execute(query)

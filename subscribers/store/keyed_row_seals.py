@@ -1,8 +1,8 @@
-"""Seals of the rows that let somebody in, and of figures that are shown: a keyed hash over every column that grants or shows something.
+"""Keyed seals of rows that grant access or contain published figures: a keyed hash over the columns that matter.
 
-Whoever can write to the database but lacks the key file can make no row that counts. Each model says at its columns what is sealed
-(`__sealed__`) and what isn't (`__unsealed__`); rows are sealed whenever the ORM writes them, so statements may delete
-such rows but never update them. A row that wasn't genuine never becomes so by an update.
+Someone who can write to the database but lacks the key file can't create valid rows. Each model lists its sealed
+(`__sealed__`) and unsealed (`__unsealed__`) columns. Rows are sealed whenever the ORM writes them, so statements may
+delete such rows but never update them. Updating a forged row never makes it genuine.
 """
 
 import hmac
@@ -22,8 +22,8 @@ from subscribers.loggers import get_logger
 from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
-ROW_KEYS = "keys of sealed rows"  # where a session has its `RowSealKeys`
-BATCH_SIZE = 500  # rows a statement
+ROW_KEYS = "keys of sealed rows"  # where sessions store their `RowSealKeys`
+BATCH_SIZE = 500  # rows per statement
 _PREFIX = b"access row\0"
 
 log = get_logger("row-seals")
@@ -31,17 +31,17 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class RowSealKeys:
-    """The keys that the sessions of a database seal rows with, found when they're first needed."""
+    """The keys that sessions of a database use to seal rows, loaded when first needed."""
 
     find: Callable[[], KeyRing] | None = None
 
 
 class KeyedSealModel(Base):
-    """A model whose rows count only under a seal: `key id:HMAC-SHA-256`, 64 hex digits."""
+    """Base class of models whose rows require a seal: `key id:HMAC-SHA-256`, 64 hex digits."""
 
     __abstract__ = True
     __sealed__: ClassVar[tuple[str, ...]] = ()
-    __sealed_later__: ClassVar[tuple[str, ...]] = ()  # sealed unless they're NULL, as in rows from before the column
+    __sealed_later__: ClassVar[tuple[str, ...]] = ()  # sealed unless NULL, as in rows from before the column existed
     __unsealed__: ClassVar[tuple[str, ...]] = ()
 
     id: Mapped[RowId]
@@ -53,45 +53,43 @@ _Values = Mapping[Any, Any]
 
 
 def list_keyed_seal_models() -> list[type[KeyedSealModel]]:
-    """Return every model whose rows are sealed, by the name of its table."""
+    """Return every model with sealed rows, by table name."""
     models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, KeyedSealModel)]
     return sorted(models, key=lambda model: str(model.__tablename__))
 
 
 def attach_keys_to_session(session: Session, keys: KeyRing) -> None:
-    """Give keys to a session that was opened over a connection."""
+    """Attach keys to a session that was opened on a connection."""
     session.info[ROW_KEYS] = RowSealKeys(lambda: keys)
 
 
 def find_keys_of_session(session: Session | None) -> KeyRing:
-    """Return the keys that a session seals rows with.
+    """Return the keys that a session uses to seal rows.
 
     Raises:
-        LookupError: nobody lent it any.
+        LookupError: no keys are attached.
         ApplicationError: the key file can't be used.
     """
     row_keys: RowSealKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
         raise LookupError("a session without keys can't seal rows or read sealed ones (see RowKeys)")
     keys = row_keys.find()
-    attach_keys_to_session(
-        session, keys
-    )  # finding them reads the key file and compares it with the database, once a session
+    attach_keys_to_session(session, keys)  # reading and checking the key file happens once per session
     return keys
 
 
 def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows whose seal is right; the others are logged, and count for nothing."""
+    """Return the rows with a valid seal. Others are logged and ignored."""
     return [row for row in rows if is_genuine_row(session, row)]
 
 
 def drop_if_forged(session: Session, row: Row | None) -> Row | None:
-    """Return a row whose seal is right, and None for any other."""
+    """Return the row if its seal is valid, or else None."""
     return row if row is not None and is_genuine_row(session, row) else None
 
 
 def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
-    """Return whether a row's seal is right. A wrong one is logged."""
+    """Return whether a row's seal is valid. An invalid one is logged."""
     genuine = _matches(find_keys_of_session(session), type(row), _values_of(row), row.seal)
     if not genuine:
         log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
@@ -99,7 +97,7 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
 
 
 def compute_row_seal(keys: KeyRing, model: type[KeyedSealModel], values: _Values) -> str:
-    """Compute the seal of a row from the values of its sealed columns, under the current key."""
+    """Return the seal of a row from the values of its sealed columns, with the current key."""
     key = keys.current("access")
     return f"{key.id}:{_hash_values(key, model, values)}"
 
@@ -140,7 +138,7 @@ def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: KeyedSealMo
 
 @event.listens_for(KeyedSealModel, "after_insert", propagate=True)
 def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
-    """Seal a new row whose seal covers the number that the database has just given it."""
+    """Seal a new row whose seal includes the number just assigned by the database."""
     if row.seal:
         return
     seal, table = _seal_of(row), table_of(type(row))
@@ -158,7 +156,7 @@ def _values_of(row: KeyedSealModel) -> dict[str, Any]:
 
 @event.listens_for(KeyedSealModel, "before_update", propagate=True)
 def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
-    """Seal what the row will be: what the database holds now, locked, with the changes. A row that isn't genuine stays so."""
+    """Seal a changed row, from its locked database values plus the changes. A forged row stays forged."""
     state = inspect(row)
     changed = {name for name in _sealed_names(type(row)) if state.attrs[name].history.has_changes()}
     if not changed:
@@ -180,7 +178,7 @@ def _sealed_columns(model: type[KeyedSealModel]) -> list[ColumnElement[Any]]:
 
 
 def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealModel], list[int]]:
-    """Find the rows without a valid seal: their numbers, by model."""
+    """Return the numbers of rows without a valid seal, by model."""
     forged = {}
     for model in list_keyed_seal_models():
         rows = session.execute(select(*_sealed_columns(model)), execution_options={"yield_per": BATCH_SIZE})
@@ -191,17 +189,17 @@ def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealMode
 
 
 def seal_row_as_is(session: Session, row: KeyedSealModel) -> None:
-    """Seal a row as it is now, whatever it was: one that was just made to grant nothing."""
+    """Seal a row as it is, without checking it. Use this for rows that were just changed to grant nothing."""
     row.seal = compute_row_seal(find_keys_of_session(session), type(row), _values_of(row))
 
 
 def seal_all_rows(session: Session, keys: KeyRing) -> int:
-    """Seal all rows as they are, vouching for each; return how many."""
+    """Seal all rows as they are, without checking them; return their number."""
     return _seal_rows(session, keys, lambda _model, _row: True)
 
 
 def reseal_rows_with_current_key(session: Session, keys: KeyRing) -> int:
-    """Seal the genuine rows of older keys under the current one; return how many."""
+    """Seal the genuine rows of older keys with the current key; return their number."""
     current = f"{keys.current('access').id}:"
     return _seal_rows(
         session,

@@ -1,4 +1,4 @@
-"""The rows about people, and the one `MetaData` that every table of the product hangs on.
+"""Tables about people, and the `MetaData` shared by every table of the product.
 
 `digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
 """
@@ -41,16 +41,17 @@ DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment in UTC: aware on the way in and on the way out, whatever the database keeps.
+    """A timezone-aware moment in UTC, however the database stores it.
 
-    What SQLite keeps and isn't a moment is read as `DAMAGED_MOMENT`, for the reasons given at `DamageTolerantInteger`.
+    Values in SQLite that aren't moments are read as `DAMAGED_MOMENT`, for the reasons given for
+    `DamageTolerantInteger`.
     """
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a time without a zone: it would be read as another moment elsewhere."""
+        """Convert a moment for the database. Naive times are rejected because their meaning depends on the machine."""
         if value is None:
             return None
         if value.tzinfo is None:
@@ -59,27 +60,27 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
-        """Read the moment, or its stand-in."""
+        """Return a processor that reads a moment, or `DAMAGED_MOMENT`."""
         return _read_or(DAMAGED_MOMENT, super().result_processor(dialect, coltype))
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Restore the zone, which SQLite does not keep."""
+        """Restore the time zone, which SQLite doesn't store."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-DAMAGED_JSON = "damaged"  # stands for what is no JSON; what we store there is never a text
+DAMAGED_JSON = "damaged"  # replaces invalid JSON; we never store text there
 
 
 class DamageTolerantJson(TypeDecorator[Any]):
-    """JSON of which a damaged row is read as `DAMAGED_JSON`: it must not keep the others from being read."""
+    """JSON whose damaged values are read as `DAMAGED_JSON`, so that other rows can still be read."""
 
     impl = JSON
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
-        """Read the value, or say that it is damaged. PostgreSQL takes no text that is no JSON, SQLite takes any."""
+        """Return a processor that reads a value, or `DAMAGED_JSON`. PostgreSQL rejects invalid JSON; SQLite doesn't."""
         return _read_or(DAMAGED_JSON, super().result_processor(dialect, coltype))
 
 
@@ -94,7 +95,7 @@ def _read_or(stand_in: Any, read: Callable[[Any], Any] | None) -> Callable[[Any]
 
 
 def enum_by_value(enum_type: type[StrEnum]) -> Enum:
-    """An enum column that stores the value, not the Python name, and stays a plain string in SQL."""
+    """Return an enum column type that stores the value instead of the Python name, as a plain string in SQL."""
     return Enum(enum_type, native_enum=False, length=40, values_callable=lambda e: [m.value for m in e])
 
 
@@ -103,7 +104,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 
 
 class Base(DeclarativeBase):
-    """The parent of every table; constraint names are fixed so that migrations can name them."""
+    """Base class of all tables. Constraint names are fixed so that migrations can use them."""
 
     type_annotation_map = {datetime: UtcDateTime, str: Text, int: DamageTolerantInteger}  # noqa: RUF012
 
@@ -119,14 +120,14 @@ class Base(DeclarativeBase):
 
 
 def table_of(model: type[Base]) -> Table:
-    """Return the table of a model, for statements that go around the ORM."""
+    """Return a model's table, for statements that bypass the ORM."""
     table = model.__table__
     assert isinstance(table, Table)
     return table
 
 
 class PersonState(StrEnum):
-    """Where a person stands; the audience mails `subscribed` only."""
+    """The state of a person. Only people who are `subscribed` are in the audience."""
 
     REQUESTED = "requested"
     UNVERIFIED = "unverified"
@@ -134,18 +135,18 @@ class PersonState(StrEnum):
     WITHDRAWN = "withdrawn"
     SUPPRESSED = "suppressed"
     ERASED = "erased"
-    REMOVED = "removed"  # the import that alone had brought them was undone
+    REMOVED = "removed"  # the only import that had added them was undone
 
 
-EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their rows keep nothing of the person
+EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their rows have no personal data
 
 
 class ConsentKind(StrEnum):
-    """What a consent event says happened."""
+    """Kinds of consent events."""
 
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
-    LISTED = "listed"  # a list named them and showed no evidence: they may not be mailed
+    LISTED = "listed"  # listed in a file without evidence, so they may not be emailed
     IMPORTED = "imported"
     ATTESTED = "attested"
     WITHDRAWN = "withdrawn"
@@ -157,39 +158,39 @@ class ConsentKind(StrEnum):
     COMPLAINED = "complained"
     SUPPRESSED = "suppressed"
     ERASED = "erased"
-    REMOVED = "removed"  # by undoing the import that alone had brought them: a later one may bring them again
+    REMOVED = "removed"  # by undoing the only import that had added them; a later one may add them again
     EXPIRED = "expired"
-    WITHDRAWN_AGAIN = "withdrawn again"  # by the person themselves, whom an admin had unsubscribed
-    RESTORED = "restored"  # by the admin who had unsubscribed them by mistake: not the person's own word
-    LINKS_RENEWED = "links renewed"  # those of the emails before it unsubscribe, and do no more
-    BOUND = "bound"  # a chain of before links carried commitments was given one
+    WITHDRAWN_AGAIN = "withdrawn again"  # by the person, after an admin had unsubscribed them
+    RESTORED = "restored"  # by the admin who had unsubscribed them by mistake; it isn't the person's own consent
+    LINKS_RENEWED = "links renewed"  # links in earlier emails can only unsubscribe
+    BOUND = "bound"  # a chain from before commitments existed got one
 
 
 UNSALTED_ADDRESS = "salt IS NULL AND ciphertext IS NOT NULL"
-# `subscriber_list.count_paused` writes its condition the same way, or the index isn't used.
+# `subscriber_list.count_paused` must write its condition the same way, or the index isn't used.
 _PAUSED_ON_SQLITE = "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
 _PAUSED_ON_POSTGRESQL = "(choices ->> 'pause_until') IS NOT NULL"
 
 
 class Person(Base):
-    """One person: the address only as ciphertext, found only by a keyed hash of it.
+    """One person. The address is only stored as ciphertext, and found by a keyed hash.
 
-    `ciphertext` is AES-GCM bound to `number`; it is NULL once the person is erased. `domain_tag` is a
-    keyed hash of the domain, so that a cap per receiving domain needs no address. `salt` goes into the commitments of
-    the chain; with it goes all that could tie the chain to an address.
+    `ciphertext` is AES-GCM bound to `number`; it's NULL once the person is erased. `domain_tag` is a keyed hash of the
+    domain, for limits per receiving domain. `salt` is used in the chain's commitments. Deleting it removes the last
+    connection between the chain and an address.
     """
 
     __tablename__ = "person"
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
         Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
-        # subscriber_list.load_subscriber_page: people of an import, or who asked at one place, by number
+        # subscriber_list.load_subscriber_page: people of an import, or from a sign-up source, by number
         Index("ix_person_batch", "batch", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
-        Index(  # address_binding: who came before addresses had salts
+        Index(  # consent_chain_backfill: addresses from before salts existed
             "ix_person_unsalted", "number", sqlite_where=text(UNSALTED_ADDRESS), postgresql_where=text(UNSALTED_ADDRESS)
         ),
-        Index(  # subscriber_list.count_paused: people with a pause, past ones too
+        Index(  # subscriber_list.count_paused: people with a pause, including past ones
             "ix_person_paused",
             "state",
             "number",
@@ -211,15 +212,15 @@ class Person(Base):
     chain_head: Mapped[Str64] = mapped_column(default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[Str200]
-    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they count with
+    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they belong to
     link_generation: Mapped[int] = mapped_column(default=0, server_default="0")  # see `crypto.link_tokens`
 
 
 class ConsentEvent(Base):
-    """One link of a person's consent chain: canonical JSON, hashed together with the link before it.
+    """One event in a person's consent chain: canonical JSON, hashed with the previous event.
 
-    `commitment` is that to the address which the consent stands for, keyed and salted
-    (`subscribers.crypto.stored_addresses.commit_address`); NULL in links of before there were any.
+    `commitment` is the keyed, salted commitment to the address that the consent is for
+    (`subscribers.crypto.stored_addresses.commit_address`), or NULL in events from before commitments existed.
     """
 
     __tablename__ = "consent_event"
@@ -237,20 +238,20 @@ class ConsentEvent(Base):
 
 
 class DailyConsentCount(Base):
-    """How many consent events of one kind and way there were on one day; see `subscribers.consent.daily_consent_counts`."""
+    """The number of consent events per day, kind, and method (`subscribers.consent.daily_consent_counts`)."""
 
     __tablename__ = "consent_day"
 
     day: Mapped[date] = mapped_column(primary_key=True)
     kind: Mapped[Str20] = mapped_column(primary_key=True)
-    way: Mapped[Str200] = mapped_column(primary_key=True)  # where they asked, or the import; no address
+    way: Mapped[Str200] = mapped_column(primary_key=True)  # the sign-up source or the import; no address
     count: Mapped[int]
 
 
 class PublishedConsentText(Base):
-    """A text that people were asked to agree to, or agreed to, under the version that it has for good; appended only.
+    """A consent text that was shown or agreed to, under its permanent version. Append-only.
 
-    The publication's name stands in `text` as it was then. `subscribers.consent.consent_texts` gives the versions.
+    `text` contains the publication's name at that time. `subscribers.consent.consent_texts` assigns the versions.
     """
 
     __tablename__ = "wording"
@@ -264,15 +265,15 @@ class PublishedConsentText(Base):
 
 
 class Seal(Base):
-    """One night's hash over the heads of all chains, chained to the seal before it; see `subscribers.consent.seals`.
+    """A nightly hash over the heads of all chains, chained to the previous seal; see `subscribers.consent.seals`.
 
-    `through` is the highest link that it covers, `root` the hash over those heads, `hash` the hash of the seal. The
-    three columns about suppressions say the same of that table, and those about wordings of theirs; NULL in seals of before
-    they covered it.
+    `through` is the highest event that it covers, `root` the hash over the chain heads, and `hash` the seal's own hash.
+    The columns about suppressions and consent texts say the same of those tables, and are NULL in seals from before
+    they were covered.
     """
 
     __tablename__ = "seal"
-    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain cannot fork
+    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain can't fork
 
     id: Mapped[RowId]
     at: Mapped[Moment]
@@ -287,7 +288,7 @@ class Seal(Base):
     log_head: Mapped[Str64 | None]
     disclosures_through: Mapped[
         int | None
-    ]  # the newest entry of the disclosure log; NULL in seals from before there was one
+    ]  # the newest entry of the disclosure log; NULL in seals from before the log existed
     disclosures_head: Mapped[Str64 | None]
     wordings_through: Mapped[int | None]
     wordings: Mapped[int | None]
@@ -297,11 +298,11 @@ class Seal(Base):
 
 
 class Suppression(Base):
-    """That an address is not to be mailed, or is again, as a keyed hash that outlives the person's row; appended only.
+    """A suppression of an address, or its end, as a keyed hash that outlives the person's row. Append-only.
 
-    The ID of an adopted key has a mark (`crypto.stored_addresses.ADOPTED_MARK`).
+    The IDs of adopted keys have a prefix (`crypto.stored_addresses.ADOPTED_MARK`).
 
-    What counts of several rows of an address is the matter of `subscribers.consent.suppression`.
+    `subscribers.consent.suppression` decides which of an address's rows counts.
     """
 
     __tablename__ = "suppression"
@@ -315,10 +316,12 @@ class Suppression(Base):
 
 
 class SuppressionAdoption(Base):
-    """A suppression file of another installation, with its keys as encrypted JSON; see `subscribers.transfer.suppressions.suppression_adoption`.
+    """A suppression file of another installation, with its keys as encrypted JSON.
 
-    `reached` entries of the file and people up to number `people_reached` are done: a second run continues there. The keys
-    count from the start.
+    See `subscribers.transfer.suppressions.suppression_adoption`.
+
+    `reached` entries of the file, and people up to number `people_reached`, are processed; a second run continues
+    there. The keys count from the start.
     """
 
     __tablename__ = "suppression_adoption"
@@ -338,20 +341,21 @@ class SuppressionAdoption(Base):
 class DisclosureLogEntry(Base):
     """One entry of the disclosure log, an append-only chain; see `subscribers.consent.disclosure_log`.
 
-    `batch` is the entry that sealed the rows in question, `rows` and `root` say what is left of that batch after this entry. `folded`
-    rows of it became totals, `erased` of them had lost their salt, and `added` is by how much the totals of recipients grew.
+    `batch` is the entry that sealed the rows, and `rows` and `root` describe what's left of that batch after this
+    entry. `folded` is how many of its rows became totals, `erased` how many of those had lost their salt, and `added`
+    the increase of the recipients' totals.
     """
 
     __tablename__ = "disclosure_log"
     __table_args__ = (
         UniqueConstraint("previous", name="uq_disclosure_log_follows_once"),  # the chain can't fork
-        Index("ix_disclosure_log_batch", "batch", "id"),  # what is left of a batch
+        Index("ix_disclosure_log_batch", "batch", "id"),  # what's left of a batch
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[Moment]
     kind: Mapped[Str20]
-    source: Mapped[Str40]  # the table
+    source: Mapped[Str40]  # the table's name
     subject: Mapped[Str80]  # edition:2026-W47; empty for everything else
     batch: Mapped[int | None]
     rows: Mapped[int]
@@ -361,13 +365,14 @@ class DisclosureLogEntry(Base):
     root: Mapped[Str64]
     previous: Mapped[Str64]
     hash: Mapped[Str64]
-    mac: Mapped[Str64]  # by a key of the kind `commitment`
+    mac: Mapped[Str64]  # with a `commitment` key
 
 
 class RowCommitmentMixin:
-    """The columns of a row that is sealed by a commitment; see `subscribers.consent.sealed_rows`.
+    """The columns of a row sealed by a commitment; see `subscribers.consent.sealed_rows`.
 
-    `salt` goes with the person who is erased; `sealed_in` is the entry of the disclosure log whose root covers `commitment`.
+    `salt` is deleted when the person is erased. `sealed_in` is the entry of the disclosure log whose root covers
+    `commitment`.
     """
 
     salt: Mapped[bytes | None]
@@ -376,7 +381,7 @@ class RowCommitmentMixin:
 
 
 def row_commitment_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
-    """Index a table's batches, and the rows that still have to be sealed, which the condition `unsealed` tells."""
+    """Return indexes of a table's batches, and of the unsealed rows, which match the condition `unsealed`."""
     return (
         partial_index(f"ix_{table}_sealed_in", "sealed_in", "sealed_in IS NOT NULL"),
         partial_index(f"ix_{table}_unsealed", "id", unsealed),
@@ -384,17 +389,17 @@ def row_commitment_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> t
 
 
 def partial_index(name: str, columns: str | Sequence[str], condition: str) -> Index:
-    """Index columns of the rows that match a condition, which is SQL."""
+    """Return an index of the rows that match an SQL condition."""
     names = [columns] if isinstance(columns, str) else columns
     return Index(name, *names, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class Disclosure(RowCommitmentMixin, Base):
-    """One disclosure of an address out of the system that was not a delivery (those are their own record)."""
+    """One disclosure of an address other than a delivery, which is its own record."""
 
     __tablename__ = "disclosure"
     __table_args__ = (
-        Index("ix_disclosure_person", "person", "at"),  # a reader's own list
+        Index("ix_disclosure_person", "person", "at"),  # a subscriber's own list
         *row_commitment_indexes("disclosure"),
     )
 
@@ -407,9 +412,10 @@ class Disclosure(RowCommitmentMixin, Base):
 
 
 class DisclosureTotal(Base):
-    """What remains of disclosures after 400 days: how often an address went to whom and why.
+    """A total of disclosures older than 400 days: how often an address was disclosed to whom and why.
 
-    `commitment` is that of the row as it stands, made anew whenever it grows (`subscribers.consent.disclosures.aggregate_disclosures`).
+    `commitment` covers the current values and is renewed when they grow
+    (`subscribers.consent.disclosures.aggregate_disclosures`).
     """
 
     __tablename__ = "disclosure_total"
@@ -427,7 +433,7 @@ class DisclosureTotal(Base):
 
 
 class ListExport(RowCommitmentMixin, Base):
-    """The whole list handed out as a file: to whom and why. Its parts say whose addresses went; `parts_hash` seals those."""
+    """An export of the list as a file: recipient and reason. Its parts record the people; `parts_hash` seals them."""
 
     __tablename__ = "list_export"
     __table_args__ = row_commitment_indexes("list_export")
@@ -443,9 +449,9 @@ class ListExport(RowCommitmentMixin, Base):
 
 
 class ListExportPart(Base):
-    """Whose addresses an export holds: one bit a person, from number `first` on, the lowest bit first.
+    """The people in an export: one bit per person, from number `first`, lowest bit first.
 
-    A row a person would be a million rows for one file; a bit a person is as exact, and 125 kB.
+    A row per person would be a million rows for one file. Bits are as exact, and take 125 kB.
     """
 
     __tablename__ = "list_export_part"
@@ -456,11 +462,11 @@ class ListExportPart(Base):
 
 
 class ImportBatch(Base):
-    """One list that was brought in; its people count only once `done_at` is set.
+    """One imported list. Its people only count once `done_at` is set.
 
-    `options` is how the operator wanted the file to be read, `reached` the last row that is processed: a second
-    run of the same file with the same options goes on there. `salt` goes into the digests of network
-    addresses in the chains of these people; once it is dropped, nobody can guess them back.
+    `options` says how to read the file, and `reached` is the last processed row, where a second run of the same file
+    with the same options continues. `salt` is used for digests of IP addresses in these people's chains; once it's
+    deleted, they can't be guessed.
     """
 
     __tablename__ = "import_batch"

@@ -1,9 +1,11 @@
-"""One-time tokens: 128 random bits in a mail, of which the database holds the hash alone.
+"""One-time tokens: 128 random bits in an email, of which the database only stores the hash.
 
-Unlike a mail token (`crypto.link_tokens`) they run out, work once, and open what a forwarded mail must not: a consent, one's
-data, another address, erasure, a desk. Opening a page with one only looks; `use_token` is for the button.
+Unlike email tokens (`crypto.link_tokens`), they expire, work once, and allow what a forwarded email must not:
+consenting, viewing one's data, changing the address, erasure, and signing in. Opening their page changes nothing;
+`use_token` is for the button.
 
-One of a person works only while their row has the address that it had when the token was made: a number may be another's by then.
+A person's token only works while their row has the address from when it was made, because the number may be someone
+else's by then.
 """
 
 import hashlib
@@ -44,34 +46,37 @@ _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
     "stay",
 )  # by `lifecycle.expiry` and `lifecycle.inactive_subscribers`
 TOKEN_LENGTH = 22  # characters: 128 bits in base64url
-TOKEN_RETENTION = timedelta(days=60)  # after its end, so that the page can say "used" or "ran out" and not "unknown"
+TOKEN_RETENTION = timedelta(days=60)  # after its end, so that pages can say "used" or "expired" instead of "unknown"
 log = get_logger("people")
-LINKS_PER_WEEK = 3  # of one purpose, to one person, where others than the owner can have them mailed
+LINKS_PER_WEEK = 3  # per purpose and person, for emails that others than the owner can trigger
 
 
 class TokenState(StrEnum):
-    """What a token is worth now."""
+    """The state of a token."""
 
     UNKNOWN = "unknown"
     FRESH = "fresh"
     USED = "used"
-    EXPIRED = "expired"  # it ran out, or a newer one took its place
+    EXPIRED = "expired"  # it expired, or a newer one replaced it
 
 
 class ActionLinkState(StrEnum):
-    """How a link that changes something stands, for whoever opens it."""
+    """The state of a link to an action, as shown on its page."""
 
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
     DONE = "done"
-    TAKEN = "taken"  # of a move: the new address has a history of its own with us
-    ERASED = "erased"  # of a move: the subscriber's data was erased, which ends links as if they were used
-    OVER = "over"  # it ran out, or what it would do makes no sense any more
+    TAKEN = "taken"  # for address changes: the new address is already known to us
+    ERASED = "erased"  # for address changes: the subscriber was erased, which ends links as if they were used
+    OVER = "over"  # it expired, or its action no longer makes sense
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLookup:
-    """A token looked up: for an unknown one the rest is empty. `owner` is the person's row, if the token works only for its address."""
+    """A token and its state. If it's unknown, the rest is empty.
+
+    `owner` is the person's row, if the token only works for its address.
+    """
 
     state: TokenState
     person: int | None = None
@@ -90,7 +95,7 @@ def issue_token(
     expires_at: datetime,
     serial: str = "",
 ) -> str:
-    """Make a token (22 characters of base64url) and store its hash. Nobody can read the token back."""
+    """Create a token (22 characters of base64url) and store its hash. The token can't be read back."""
     token = secrets.token_urlsafe(16)
     row = OneTimeToken(
         hash=hash_token(token),
@@ -107,23 +112,23 @@ def issue_token(
 
 
 def hash_token(token: str) -> str:
-    """Return what is stored: 128 random bits need no salt and no slow hash."""
+    """Return the hash to store. With 128 random bits, it needs neither a salt nor a slow function."""
     return hashlib.sha256(b"one-time\0" + token.encode()).hexdigest()
 
 
 def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Return what a token is worth; nothing is changed. A token for another purpose is unknown."""
+    """Return the state of a token. Nothing is changed. A token for another purpose is unknown."""
     return _describe_token(session, token, _find_row(session, token, purpose), now)
 
 
 def has_token_ended(session: Session, token: str) -> bool:
-    """Return whether a token, whatever it is for, was used up or replaced."""
+    """Return whether a token, for any purpose, was used or replaced."""
     ended = (OneTimeToken.hash == hash_token(token)) & OneTimeToken.ended_at.is_not(None)
     return bool(session.scalar(select(exists().where(ended))))
 
 
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Use a token up; return what it was worth before. Of two that use it at once, one finds it fresh."""
+    """Use a token; return its state before. Only one of two concurrent calls finds it fresh."""
     row = _find_row(session, token, purpose, lock=True)
     lookup = _describe_token(session, token, row, now)
     if row is not None and lookup.state is TokenState.FRESH:
@@ -133,31 +138,31 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
 
 
 def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
-    """Return whether a person may be mailed one more link that whoever holds a forwarded mail can ask for."""
+    """Return whether a person may be emailed one more link that anyone with a forwarded email can request."""
     return count_tokens_since(session, person, purpose, now - timedelta(days=7)) < LINKS_PER_WEEK
 
 
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
-    """Return how many tokens of a purpose were made for a person since then, whatever came of them (60 days at most)."""
+    """Return how many tokens of a purpose were made for a person since a moment, in any state (60 days at most)."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
     query = select(func.count()).select_from(OneTimeToken).where(*mine)
     return session.scalar(query) or 0
 
 
 def revoke_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
-    """End what is open of a purpose for a person: it was done by another token, or is not wanted any more."""
+    """End a person's open tokens of a purpose, because they were acted on otherwise or are no longer wanted."""
     _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
 
 def revoke_all_tokens(session: Session, numbers: Collection[int], *, now: datetime) -> None:
-    """Spend every open token of people (at most 1,000), whatever it's for: no one is left whom it could serve."""
+    """End every open token of people (at most 1,000) as if used, because there's no one left to use it."""
     _end_where(session, OneTimeToken.person.in_(numbers), now=now, used=True)
 
 
 def revoke_tokens_by_serial(
     session: Session, purpose: OneTimePurpose, serial: str | None = None, *, now: datetime
 ) -> None:
-    """End what is open of a purpose, for one serial or for all."""
+    """End open tokens of a purpose, either those with a serial or all."""
     own = (OneTimeToken.serial == serial,) if serial is not None else ()
     _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
 
@@ -170,20 +175,20 @@ def _end_where(session: Session, *conditions: ColumnElement[bool], now: datetime
 
 
 def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
-    """Return whether a person was given a token of a purpose that belongs to `serial`, whatever became of it."""
+    """Return whether a person ever got a token of a purpose with this `serial`."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.serial == serial)
     return bool(session.scalar(select(exists().where(*mine))))
 
 
 def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:
-    """Return the first token that is still open for a person, None where there is none."""
+    """Return a person's first open token of a purpose, or None."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
 
 def list_open_tokens(
     session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
 ) -> Sequence[OneTimeToken]:
-    """Return the tokens that are still open for a person, the first one first."""
+    """Return a person's open tokens of a purpose, oldest first."""
     query = (
         select(OneTimeToken)
         .where(
@@ -198,7 +203,7 @@ def list_open_tokens(
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
-    """Drop tokens that ended long ago, or ran out long ago; those whose end has consequences only after they had them."""
+    """Delete tokens that ended or expired long ago. If expiry has consequences, they're kept until it's processed."""
     old = now - TOKEN_RETENTION
     ran_out = (OneTimeToken.expires_at < old) & OneTimeToken.purpose.not_in(_SETTLED_AT_END)
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
@@ -212,7 +217,7 @@ def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bo
 
 
 def _describe_token(session: Session, token: str, row: OneTimeToken | None, now: datetime) -> TokenLookup:
-    """Describe a token; one that would work for somebody else than it was made for is unknown."""
+    """Return a token's state. One that would work for another person than it was made for is unknown."""
     lookup = _describe_row(row, now)
     if row is None or row.bound_to is None or lookup.state is not TokenState.FRESH:
         return lookup
@@ -224,13 +229,13 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
 
 
 def is_made_for(session: Session, token: str, address: str) -> bool:
-    """Return whether a token may be emailed to a person who has `address`: it wasn't made for anybody else."""
+    """Return whether a token may be emailed to a person with `address`, because it wasn't made for anyone else."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
     return bound_to is None or _matches(find_keys_of_session(session), token, bound_to, address)
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
-    """Say whose address a token is made for, in a way that takes the token to verify. Without a proven address, it's nobody's."""
+    """Return a hash of the owner's address and the token, or an empty text if their address fails verification."""
     keys, owner = find_keys_of_session(session), session.get(Person, person)
     address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""

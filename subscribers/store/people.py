@@ -1,4 +1,4 @@
-"""Rows of people: found by a keyed hash of the address, created with the address encrypted, and emptied."""
+"""Rows of people: found by a keyed hash of the address, created with an encrypted address, and emptied."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -25,18 +25,18 @@ log = get_logger("people")
 
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
-    """Find the person behind an address, by whichever look-up key their row was made with."""
+    """Return the number of the person with an address, under any lookup key, or None."""
     query = select(Person.number).where(Person.lookup.in_(list_lookup_hashes(keys, address))).limit(1)
     return session.scalar(query)
 
 
 def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
-    """Return the hashes that may stand for an address, by each lookup key."""
+    """Return an address's lookup hashes, one per lookup key."""
     return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
 def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
-    """Return the numbers of the people behind some addresses (at most 1,000), by canonical address."""
+    """Return the numbers of the people with some addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
     }
@@ -46,10 +46,10 @@ def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[A
 
 
 def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
-    """Create a person who has asked and not yet consented; the ledger says what follows.
+    """Create a person who has signed up but not consented. The caller appends the event.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: somebody else added the address in this very moment.
+        sqlalchemy.exc.IntegrityError: another process added the address at the same moment.
     """
     person = Person(
         lookup=make_lookup_hash(keys, address),
@@ -61,16 +61,16 @@ def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at
         asked_where=asked_where,
     )
     session.add(person)
-    # The flush gives the number, which the ciphertext is bound to.
+    # The flush assigns the number that the ciphertext is bound to.
     session.flush()
     set_person_address(keys, person, address)
     return person
 
 
 def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
-    """Encrypt an address into the row of a person; the look-up hash stays as it is.
+    """Encrypt an address into a person's row. The lookup hash stays the same.
 
-    The caller appends a link that carries the commitment to it (`make_person_address_commitment`).
+    The caller appends an event with the commitment to it (`make_person_address_commitment`).
     """
     person.salt = person.salt or new_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
@@ -78,7 +78,7 @@ def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
 
 
 def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
-    """Return the commitment for the first link that speaks of a person's address; later links carry it on."""
+    """Return the commitment for the first event about a person's address. Later events repeat it."""
     assert person.salt is not None, "set_person_address gave one"
     return commit_address(keys.current("commitment"), address.mailbox, person.salt)
 
@@ -86,10 +86,11 @@ def make_person_address_commitment(keys: KeyRing, person: Person, address: Addre
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address, or None if the row has none.
 
-    A damaged row, whose address can't be decrypted or isn't the one that the row is found by, is named in the log and holds up nobody.
+    If the row is damaged, because the address can't be decrypted or doesn't match the lookup hash, log it and return
+    None.
 
     Raises:
-        KeyFileError: its key is not in the key file.
+        KeyFileError: its key isn't in the key file.
     """
     if person.ciphertext is None or person.key_id is None:
         return None
@@ -104,10 +105,10 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 
 
 def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
-    """Return a person's address if their record is about it: before anything is emailed to them or shown of them alone."""
+    """Return a person's address if it matches their chain, or None. Use this before emailing or showing anything."""
     try:
         address = decrypt_person_address(keys, person)
-    except KeyFileError:  # whether the key file is the right one was asked when it was opened: this row is damaged
+    except KeyFileError:  # the key file was checked when it was opened, so this row is damaged
         log.error("address does not open", person=person.number)  # noqa: TRY400 - no trace needed
         return None
     if address is None:
@@ -121,7 +122,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     return address
 
 
-# The columns that lead to a person, by what keeps them: all of them go when a person is emptied.
+# The columns that identify a person, by what keeps them. All are cleared when a person is emptied.
 _ADDRESS_COLUMNS: dict[str, Any] = {"ciphertext": None, "key_id": None, "domain_tag": None}
 _LOOKUP_COLUMNS: dict[str, Any] = {"lookup": None, "lookup_key": None}
 _RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
@@ -130,10 +131,10 @@ _RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
 def clear_personal_data(
     session: Session, numbers: Collection[int], *, keep_lookup: bool = False, keep_preferences: bool = False
 ) -> None:
-    """Remove from rows of people (at most 1,000) what leads to them; the rows and their chains stay.
+    """Clear the columns that identify people (at most 1,000). The rows and their chains stay.
 
-    `keep_lookup` leaves the keyed hash, by which their own sign-up finds their history and an import is stopped;
-    `keep_preferences` what they chose, for when they come back, and the salt that their chain's commitments were made with.
+    `keep_lookup` keeps the keyed hash, so that a new sign-up finds their history and imports are blocked.
+    `keep_preferences` keeps their preferences for their return, and the salt of their chain's commitments.
     """
     columns = _ADDRESS_COLUMNS if keep_lookup else _ADDRESS_COLUMNS | _LOOKUP_COLUMNS
     if not keep_preferences:

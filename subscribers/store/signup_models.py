@@ -1,4 +1,4 @@
-"""The rows behind sign-up: requests that wait, counts, one-time tokens, what goes again after a set time."""
+"""Tables for signing up: queued forms, counts, one-time tokens, and data that's deleted after a set time."""
 
 from datetime import datetime
 from typing import Literal
@@ -14,11 +14,11 @@ FormKind = Literal["subscribe", "lost link"]
 
 
 class SignupRequest(Base):
-    """One form in the queue, whoever sent it: whether the address is known hasn't been checked yet.
+    """One form in the queue. It hasn't been checked whether its address is known.
 
-    `turn` counts the forms of its wide network in the hour, from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed
-    hashes of the nested networks it came from (`rate_limits.NetworkHashes`), `mailbox_tag` is one of the mailbox
-    (`rate_limits.hash_mailbox`). `ciphertext` contains everything the form said (`request_queue`). The row is deleted once it's
+    `turn` is its number in the hour from its wide network, from 1. `wide_tag`, `middle_tag`, and `network_tag` are
+    keyed hashes of its nested networks (`rate_limits.NetworkHashes`), and `mailbox_tag` is one of the mailbox
+    (`rate_limits.hash_mailbox`). `ciphertext` contains the whole form (`request_queue`). The row is deleted once it's
     answered, and after a day in any case.
     """
 
@@ -40,7 +40,10 @@ class SignupRequest(Base):
 
 
 class StoredSignupReplyAllowance(Base):
-    """How many waiting forms could be answered at a time (`request_queue.SignupReplyAllowance`); one row, absent until one was answered."""
+    """The number of forms that could be answered at a time (`request_queue.SignupReplyAllowance`).
+
+    One row, which doesn't exist until a form was answered.
+    """
 
     __tablename__ = "signup_allowance"
 
@@ -51,7 +54,7 @@ class StoredSignupReplyAllowance(Base):
 
 
 class RateLimitCount(Base):
-    """How often something happened in the window of time that `began` then: `tag` is a keyed hash, or empty for the whole house."""
+    """A count in the time window from `began`. `tag` is a keyed hash, or empty for the whole installation."""
 
     __tablename__ = "limit_count"
 
@@ -62,12 +65,12 @@ class RateLimitCount(Base):
 
 
 class SignupMail(Base):
-    """One mail that a form brought about. It outlives the person's row, so that asking anew is no way around."""
+    """One email caused by a form. It outlives the person's row, so signing up again doesn't reset the limits."""
 
     __tablename__ = "signup_mail"
     __table_args__ = (
-        Index("ix_signup_mail_mailbox", "mailbox_tag", "at"),  # what did this mailbox get of late?
-        Index("ix_signup_mail_at", "at"),  # what is old enough to go
+        Index("ix_signup_mail_mailbox", "mailbox_tag", "at"),  # what did this mailbox get lately?
+        Index("ix_signup_mail_at", "at"),  # what's old enough to delete?
     )
 
     id: Mapped[RowId]
@@ -77,7 +80,7 @@ class SignupMail(Base):
 
 
 class SignupSurge(Base):
-    """A surge of sign-ups that an admin should check; over once `ended_at` is set."""
+    """A surge of sign-ups that an admin should check. It's over once `ended_at` is set."""
 
     __tablename__ = "alarm"
     __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is a surge open?
@@ -90,11 +93,11 @@ class SignupSurge(Base):
 
 
 class OneTimeToken(KeyedSealModel):
-    """A token that works once: only its hash is kept, with what it is for, until when, and what came of it.
+    """A token that works once. Only its hash is stored, with its purpose, expiry, and use.
 
-    `serial` says what it belongs to, for `confirm` the place of the request in the person's chain. `ended_at`
-    is set when it was used (`used`), replaced, or found to have run out. `bound_to` says whose address it was made for (`one_time_tokens`);
-    NULL for tokens of the team, and of before schema 0067.
+    `serial` says what it belongs to; for `confirm`, it's the request's position in the person's chain. `ended_at` is
+    set when it was used (`used`), replaced, or found expired. `bound_to` binds it to an address (`one_time_tokens`);
+    it's NULL for tokens of the team, and from before schema 0067.
     """
 
     __tablename__ = "one_time"
@@ -103,8 +106,8 @@ class OneTimeToken(KeyedSealModel):
     __unsealed__ = ("id",)
     __table_args__ = (
         UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
-        Index("ix_one_time_person", "person", "purpose"),  # is something open for this person?
-        Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # what ran out?
+        Index("ix_one_time_person", "person", "purpose"),  # is a token open for this person?
+        Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # which tokens have expired?
     )
 
     hash: Mapped[Str64]
@@ -119,13 +122,13 @@ class OneTimeToken(KeyedSealModel):
 
 
 class RequestEvidence(Base):
-    """The network address and user agent behind a link of a chain, encrypted, with the salt of their digests.
+    """The IP address and user agent behind an event, encrypted, with the salt of their digests.
 
-    The chain holds the digests for good; with this row goes what could tie them to a machine.
+    The chain has the digests permanently. Deleting this row removes what could connect them to a device.
     """
 
     __tablename__ = "consent_trace"
-    __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)  # what is old enough to go
+    __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)  # what's old enough to delete?
 
     event: Mapped[int] = mapped_column(ForeignKey("consent_event.id"), primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
@@ -135,17 +138,17 @@ class RequestEvidence(Base):
 
 
 class StoredAddressChange(Base):
-    """An address change: both addresses, encrypted, until it can be neither confirmed nor undone anymore.
+    """An address change: both addresses, encrypted, until it can no longer be confirmed or undone.
 
-    `hash` is that of the one-time token emailed to the new address, `stop_hash` that of the one emailed to the old address (NULL
-    for a change requested before schema 0076). `old_lookup` is the keyed hash of the old address. `changed_at` is when the new
-    address replaced it; NULL until then. The row is deleted after `until`.
+    `hash` is that of the one-time token emailed to the new address, and `stop_hash` that of the one emailed to the old
+    address (NULL for changes requested before schema 0076). `old_lookup` is the keyed hash of the old address.
+    `changed_at` is when the new address replaced it; NULL until then. The row is deleted after `until`.
     """
 
     __tablename__ = "address_move"
     __table_args__ = (
-        Index("ix_address_move_person", "person"),  # erasing: drop a person's
-        Index("ix_address_move_old_lookup", "old_lookup"),  # a sign-up with the old address: the change stays
+        Index("ix_address_move_person", "person"),  # for erasing a person
+        Index("ix_address_move_old_lookup", "old_lookup"),  # a confirmed sign-up with it ends the undo
     )
 
     hash: Mapped[Str64] = mapped_column(primary_key=True)

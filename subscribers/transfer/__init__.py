@@ -1,1 +1,1 @@
-"""Lists that come in from elsewhere, and lists and records that go out."""
+"""Importing lists, and exporting lists and records."""

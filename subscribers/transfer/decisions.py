@@ -1,4 +1,4 @@
-"""What a row does to what is known already. Pure: values in, a named decision out."""
+"""The effect of an imported row on what's already known. Pure functions of values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from subscribers.transfer.rows import ImportRow
 
 
 class RowOutcome(StrEnum):
-    """What becomes of a row: each row of a file is counted under one of these."""
+    """The outcome of a row. Each row of a file is counted under one."""
 
     SUBSCRIBED = "subscribed"
     UNVERIFIED = "unverified"
@@ -28,16 +28,16 @@ class RowOutcome(StrEnum):
 
 
 class RowReason(StrEnum):
-    """Why a row comes to what it comes to: as files of outcomes have it, with the outcome, and as a sentence with `{detail}`.
+    """The reason for a row's outcome, as recorded in outcome files, and as a sentence with `{detail}`.
 
-    The outcome is None where nobody knows any more.
+    The outcome is None if it wasn't recorded.
     """
 
     outcome: RowOutcome | None
     words: str
 
     def __new__(cls, value: str, outcome: RowOutcome | None = None, words: str = "") -> Self:
-        """Make a member of its value, its outcome and its words."""
+        """Create a member from its value, outcome, and text."""
         member = str.__new__(cls, value)
         member._value_, member.outcome, member.words = value, outcome, words
         return member
@@ -55,7 +55,7 @@ class RowReason(StrEnum):
         "the list shows that they unsubscribed there, but they agreed here later",
     )
     LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they unsubscribed from this list"
-    # Nobody is told why: that somebody was here and is erased would be one of the reasons.
+    # The sentence doesn't say why, because that might reveal that someone was here and was erased.
     KEPT_AWAY = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
     LEFT_BY_EARLIER_ROW = (
         "left by earlier row",
@@ -69,13 +69,13 @@ class RowReason(StrEnum):
     DUPLICATE = "duplicate", RowOutcome.DUPLICATE, "the address is already in row {detail}"
     REJECTED = "rejected", RowOutcome.REJECTED, "{detail}"
     BLANK = "blank", RowOutcome.BLANK, "the row is empty"
-    # A run that kept no account of its rows.
+    # Processed by a run that didn't record outcomes.
     EARLIER_RUN = "earlier run", None, "processed before the import was interrupted, without recording the result"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentEventSummary:
-    """One link of a person's chain, as far as a decision needs it."""
+    """One event of a person's chain, reduced to what a decision needs."""
 
     seq: int
     kind: ConsentKind
@@ -85,7 +85,7 @@ class ConsentEventSummary:
 
 @dataclass(frozen=True, slots=True)
 class ExistingPerson:
-    """A person who is there already. `import_unfinished`: they came with an import that was not finished."""
+    """A person who already exists. `import_unfinished`: they were added by an unfinished import."""
 
     number: int
     state: PersonState
@@ -100,10 +100,10 @@ class ExistingPerson:
 
 
 class RowDecision(NamedTuple):
-    """What a row does to a person, and why.
+    """The effect of a row on a person, and the reason.
 
-    `event_kind` is the consent event to write, `adopt` takes a person who is there into this import, `suppression_reason` is the
-    reason under which the address is suppressed.
+    `event_kind` is the consent event to append. `adopt` moves an existing person to this import. `suppression_reason`
+    is the reason for suppressing the address.
     """
 
     reason: RowReason
@@ -120,7 +120,7 @@ _CONSENTED_SINCE = RowDecision(RowReason.CONSENTED_SINCE)
 
 
 class Departure(NamedTuple):
-    """What follows when a list says that somebody departed; `method` is how their chain says it."""
+    """The effect of a departure in a list. `method` is its description in the person's chain."""
 
     reason: RowReason
     suppression_reason: SuppressionReason
@@ -147,14 +147,14 @@ DEPARTURES = {
 def decide_row(
     row: ImportRow, existing: ExistingPerson | None, *, suppressed: str, batch: int | None, options: ImportOptions
 ) -> RowDecision:
-    """Decide what a row does.
+    """Return the decision on a row.
 
     Args:
         row: the row.
         existing: the person behind its address, if there is one.
-        suppressed: the gravest reason for which the address is suppressed; empty where it is not.
+        suppressed: the gravest reason for which the address is suppressed, or empty.
         batch: this import; None in a dry run.
-        options: how the operator wants the file to be read.
+        options: the import options.
     """
     if row.status in DEPARTURE_STATUSES:
         return _decide_departure(row, existing, suppressed=suppressed)
@@ -170,16 +170,16 @@ def decide_row(
 
 
 def _decide_undecided(existing: ExistingPerson, reason: RowReason, kind: ConsentKind, batch: int | None) -> RowDecision:
-    """Decide over somebody who has not confirmed, and whom an earlier list named or who asked here."""
+    """Decide on someone who hasn't confirmed, from an earlier list or a sign-up here."""
     if kind is ConsentKind.LISTED:
         return RowDecision(reason) if batch is not None and existing.batch == batch else _WAITING
     return RowDecision(reason, kind, adopt=True)
 
 
 def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
-    """Return on which ground a row may be mailed, or what it lacks.
+    """Return the grounds on which a row may be emailed, or what it lacks.
 
-    Whom their own service calls unconfirmed no admin can vouch for: they were asked and did not answer.
+    An admin can't vouch for people whom their own service calls unconfirmed, because they were asked and didn't answer.
     """
     if row.status is not ImportedSubscriberStatus.SUBSCRIBED:
         return RowReason.UNCONFIRMED
@@ -190,12 +190,12 @@ def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
     return RowReason.NO_EVIDENCE if row.confirmed_at is None else RowReason.NO_NETWORK
 
 
-# The consent of a row for these reasons; for any other a list only names somebody.
+# The consent event for these reasons. For any other, a person is only listed.
 _CONSENT_KINDS = {RowReason.CONFIRMED: ConsentKind.IMPORTED, RowReason.ATTESTED: ConsentKind.ATTESTED}
 
 
 def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int | None) -> RowDecision:
-    """Decide over somebody who is subscribed: for good, by this import's first run, or by one that was not finished."""
+    """Decide on someone subscribed permanently, or only by an unfinished import, which may be this one."""
     if not existing.import_unfinished or reason not in _CONSENT_KINDS:
         return _ON_THE_LIST
     return RowDecision(reason, adopt=existing.batch != batch)
@@ -219,7 +219,7 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
 def _decide_graver_departure(
     status: ImportedSubscriberStatus, departure: Departure, existing: ExistingPerson, reason: SuppressionReason | None
 ) -> RowDecision:
-    """Decide over somebody who is kept away already: a graver reason than theirs counts, unless they are erased."""
+    """Decide on someone already off the list. A graver reason counts, unless they're erased."""
     if existing.state is PersonState.ERASED or status is ImportedSubscriberStatus.LEFT or reason is None:
         return _KEPT_AWAY
     kind = ConsentKind.COMPLAINED if status is ImportedSubscriberStatus.COMPLAINED else None
@@ -227,14 +227,14 @@ def _decide_graver_departure(
 
 
 def has_consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
-    """Return whether the person asked here, or confirmed here, after they had left elsewhere.
+    """Return whether a person signed up or confirmed here after they had left elsewhere.
 
-    A departure without a time counts against whoever has confirmed nothing here themselves, and against them too
-    when it may have come later: it is the safe side. A request that waits for its confirmation is left alone.
+    A departure without a time counts against anyone who hasn't confirmed here themselves, and also against those who
+    have, because it may be later. That's the safe side. A request that's waiting for confirmation is left alone.
     """
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at
-    # What an admin restored is the consent before it.
+    # What an admin restored is the earlier consent.
     own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS - {ConsentKind.RESTORED}]
     confirmed = bool(own) and own[-1].kind in ledger.OWN_CONSENT_KINDS
     return confirmed and left_at is not None and own[-1].at > left_at

@@ -1,7 +1,7 @@
-"""What goes out: one person's record for themselves, and the list for whoever the operator names.
+"""Exports: a person's record for themselves, and the list for a recipient chosen by the team.
 
-A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, parties, events), as the guide of
-the W3C's Data Privacy Vocabulary spells them.
+A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, parties, events), in the spelling of the
+guide to the W3C's Data Privacy Vocabulary.
 """
 
 import io
@@ -28,7 +28,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ListExport, List
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
-# An import reads each by its name (`formats.toml`).
+# Imports recognize each by its name (`formats.toml`).
 EXPORT_COLUMNS = (
     *("email", "status", "asked_at", "asked_where"),
     *("consent_at", "consent_method", "consent_text", "consent_version", "consent_language"),
@@ -36,21 +36,21 @@ EXPORT_COLUMNS = (
     *("short_edition", "text_only", "breaking_news", "paused_until"),
 )
 EVERYONE = SubscriberFilter()
-EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # of a filter: all others may not leave in the clear
-# Undoing an unsubscribe restores the consent from before.
+EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # other states may not be exported
+# Undoing an unsubscribe restores the earlier consent.
 _CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
-_PART_SIZE = 8192  # people's numbers in one row of an export's parts: 1 kB
+_PART_SIZE = 8192  # people's numbers per row of an export's parts: 1 kB
 
 ExportProgress = Callable[[int], None]
 
 
 class ExportStateError(RefusalError):
-    """The addresses of people in this state may not leave."""
+    """Raised if addresses of people in the requested state may not be exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataController:
-    """Who answers for the list, as a record names them."""
+    """The organization responsible for the list, as in records."""
 
     name: str
     contact: str
@@ -60,7 +60,7 @@ class DataController:
 
 @dataclass(slots=True)
 class ListExportResult:
-    """How many people an export names, and the numbers of those whom it leaves out because their row is damaged."""
+    """The number of people in an export, and the numbers of those left out because their row is damaged."""
 
     people: int = 0
     damaged: list[int] = field(default_factory=list)
@@ -68,7 +68,7 @@ class ListExportResult:
 
 @dataclass(frozen=True, slots=True)
 class ExportRecipient:
-    """To whom a list goes and why: both stand in the disclosures that its people see."""
+    """The recipient of a list and the reason, both shown to its people as a disclosure."""
 
     to_whom: str
     why: str
@@ -84,16 +84,16 @@ def build_person_record(
     now: datetime,
     other_disclosures: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any] | None:
-    """Return all that is held of one person, as JSON values; None where there is no such person.
+    """Return all data stored about a person, as JSON values, or None if the person doesn't exist.
 
     Args:
-        session: for looking.
-        keys: the keys, to open the address.
+        session: a read session.
+        keys: the keys, to decrypt the address.
         number: the person's number.
-        controller: who answers for the list.
+        controller: the organization responsible for the list.
         now: the moment of the export.
-        other_disclosures: further disclosures of the address in the form of `convert_disclosure_to_json`, such as the mails that were
-            handed over: those are not kept here.
+        other_disclosures: further disclosures in the form of `convert_disclosure_to_json`, such as emails, which aren't
+            stored in this package.
     """
     person = session.get(Person, number)
     if person is None:
@@ -134,10 +134,10 @@ def build_person_record(
 
 
 def write_portable_copy(session: Session, keys: KeyRing, number: int, form: Literal["csv", "json"]) -> str:
-    """Write what a person gave us, for themselves or another service, in the columns of a list's export (GDPR, Article 20).
+    """Return the data that a person provided, as CSV with the columns of a list export (GDPR, Article 20).
 
     Raises:
-        LookupError: there is no such person.
+        LookupError: the person doesn't exist.
         DecryptionError: their address can't be decrypted.
     """
     person = session.get_one(Person, number)
@@ -164,7 +164,7 @@ def write_portable_copy(session: Session, keys: KeyRing, number: int, form: Lite
 
 
 def convert_disclosure_to_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
-    """Name one disclosure of the address to somebody; `times` counts old ones that were folded into one."""
+    """Return a disclosure as JSON values. `times` is more than 1 for a total of old ones."""
     return {
         "disclosed_at": format_ledger_time(disclosure.at),
         "recipient": disclosure.to_whom,
@@ -184,16 +184,15 @@ def export_list(
     list_filter: SubscriberFilter = EVERYONE,
     progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
-    """Write everyone who may be mailed now and matches the filter to `file`, as CSV, in constant memory.
+    """Write everyone who may be emailed now and matches the filter to `file`, as CSV, in constant memory.
 
-    Nobody else may leave in the clear: those who unsubscribed may not be handed on (15 USC 7704(a)(4)(A)(iv)), and the
-    privacy page promises those who never confirmed that their address only serves to ask them. They couldn't see the
-    export in their data, either. Who does not open is left out and named.
-    Each part is on record before its addresses are written: a crash leaves people who were told of one
-    disclosure too many, never of one too few.
+    No one else may be exported: addresses of people who unsubscribed may not be passed on (15 USC 7704(a)(4)(A)(iv)),
+    and the privacy page promises people who never confirmed that their address is only used to ask them. They couldn't
+    see the export in their data, either. People whose row can't be decrypted are left out and listed. Each part is
+    recorded before its addresses are written, so a crash leaves one disclosure too many on record, never one too few.
 
     Raises:
-        ExportStateError: the filter asks for people whose addresses may not leave.
+        ExportStateError: the filter's state may not be exported.
     """
     if list_filter.state not in EXPORTABLE_STATES:
         raise ExportStateError(
@@ -230,14 +229,14 @@ def export_list(
 
 @dataclass(frozen=True, slots=True)
 class _ExportedPerson:
-    """A person who is exported, with the event that holds their last consent, if any."""
+    """An exported person, with their last consent, if any."""
 
     member: audience.AudienceMember
     consented_at: datetime | None
     consent: dict[str, Any]
 
     def describe(self) -> Iterator[object]:
-        """Yield the values of `EXPORT_COLUMNS` that follow the status."""
+        """Yield the values of `EXPORT_COLUMNS` after the status."""
         consent, preferences = self.consent, self.member.preferences
         yield format_ledger_time(self.member.asked_at)
         yield self.member.asked_where.removesuffix(IMPORTED_SUFFIX)
@@ -265,7 +264,7 @@ def _unless(text: str, usual: str) -> str:
 def _decrypt_addresses(
     keys: KeyRing, people_of_part: Iterable[_ExportedPerson], damaged: list[int]
 ) -> list[tuple[_ExportedPerson, str]]:
-    """Open the addresses of some people; who does not open is added to `damaged`, and so is one with damaged preferences."""
+    """Decrypt people's addresses. Those with damaged addresses or preferences are added to `damaged`."""
     opened = []
     for row in people_of_part:
         try:
@@ -281,7 +280,7 @@ def _decrypt_addresses(
 
 
 def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[bool]]) -> Iterator[_ExportedPerson]:
-    """Yield everyone who meets the conditions, by their numbers; no session stays open between two pages."""
+    """Yield everyone who meets the conditions, by number. No session stays open between pages."""
     after = 0
     while True:
         with database.read() as session:
@@ -295,7 +294,7 @@ def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[
 
 
 def _load_consents(session: Session, numbers: Sequence[int]) -> dict[int, tuple[datetime, dict[str, Any]]]:
-    """Return when some people (at most 1,000) last consented, and what that event says."""
+    """Return the time and body of people's (at most 1,000) last consent, by number."""
     kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
         select(ConsentEvent)
@@ -316,7 +315,7 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
 
 
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
-    """Name a link of the chain as the standard does; `details` is the link's content as it was hashed."""
+    """Return an event in the standard's terms. `details` is the content that was hashed."""
     return {
         "event_time": format_ledger_time(event.at),
         "event_type": str(event.kind),

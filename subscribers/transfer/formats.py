@@ -1,9 +1,8 @@
-"""Recognizing whose export a file is by its headings, and what its columns mean. `formats.toml` declares both.
+"""Recognition of a file's service and columns by its headings, declared in `formats.toml`.
 
-The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
-`ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's
-subscribers CSV, beehiiv's subscribers CSV, Kit's subscribers CSV, Constant Contact's contacts CSV, and GovDelivery's
-lists of a topic's subscribers and of deleted ones.
+Each service's columns are those of its own export: Mailchimp's audience export, MailPoet's `ImportExportFactory`,
+listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's, beehiiv's, and Kit's subscribers
+CSV, Constant Contact's contacts CSV, and GovDelivery's lists of a topic's subscribers and of deleted ones.
 """
 
 import re
@@ -22,22 +21,22 @@ from subscribers.errors import RefusalError
 
 
 class LabeledEnum(StrEnum):
-    """Values that are stored, each with the label that pages for admins show."""
+    """Stored values, each with its label on admin pages."""
 
     label: str
 
     def __new__(cls, value: str, label: str = "") -> Self:
-        """Make a member of its value and label."""
+        """Create a member from its value and label."""
         member = str.__new__(cls, value)
         member._value_, member.label = value, label
         return member
 
 
 class ImportedSubscriberStatus(LabeledEnum):
-    """What a row, or a whole file, says of an address; the later ones are the stronger."""
+    """The status of an address according to a row or a whole file. Later ones are stronger."""
 
     SUBSCRIBED = "person", "A reader"
-    UNCONFIRMED = "unconfirmed", "Never confirmed"  # the service itself says that they never confirmed
+    UNCONFIRMED = "unconfirmed", "Never confirmed"  # they never confirmed, according to the service itself
     LEFT = "left", "Left"
     BOUNCED = "bounced", "Bounced"
     BLOCKED = "blocked", "Blocked"
@@ -55,7 +54,7 @@ DEPARTURE_STATUSES = frozenset(
 
 
 class ColumnMeaning(LabeledEnum):
-    """What a column says of its row's person. `formats.toml` and `ColumnLayout` use the names in lower case."""
+    """The meaning of a column. `formats.toml` and `ColumnLayout` use the names in lower case."""
 
     ADDRESS = "address", "Email address"
     REQUESTED_AT = "requested at", "Sign-up time (UTC)"
@@ -123,7 +122,7 @@ _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class ExportFormat:
-    """One service's export, as `formats.toml` declares it."""
+    """A service's export as declared in `formats.toml`."""
 
     origin: str
     address: frozenset[str] = frozenset({"email"})
@@ -135,9 +134,9 @@ class ExportFormat:
     exports_consent: bool = True
 
     def matches(self, address: str, headings: Collection[str]) -> bool:
-        """Return whether a file with these headings, normalized, is such an export; `address` is that of its addresses.
+        """Return whether a file with these normalized headings is such an export; `address` is that of the addresses.
 
-        Another language's word for the address says nothing about the service.
+        A heading for the address in another language says nothing about the service.
         """
         return (
             self.required.issubset(headings)
@@ -167,12 +166,12 @@ _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """Which columns (from 0) mean what. `file_status` is what every row says before its own columns are read.
+    """The columns (from 0) for each meaning. `file_status` is each row's status before its own columns are read.
 
-    `has_heading` is False for a bare list of addresses; `width` is the number of columns; `backslash_quotes` tells that
-    quotation marks inside quotes are written with a backslash. `headings` are those of the file as a page may show them,
-    `status_words` what words mean in this file alone, `part_keys` the keys (`subscribers.part_keys`) of the publication's sections
-    and topics by the tags that mean them, in lower case.
+    `has_heading` is False for a bare list of addresses. `width` is the number of columns. `backslash_quotes` means that
+    quotation marks inside quotes are escaped with a backslash. `headings` are safe to show. `status_words` are meanings
+    of words in this file only. `part_keys` are the keys (`subscribers.part_keys`) of the publication's sections and
+    topics, by tag in lower case.
     """
 
     origin: str
@@ -211,7 +210,7 @@ class ColumnLayout:
 
     @property
     def email(self) -> int:
-        """The column of the address."""
+        """The address column."""
         return self.address[0]
 
     @property
@@ -221,18 +220,18 @@ class ColumnLayout:
 
     @property
     def guessed_heading(self) -> str:
-        """The heading of the addresses if it doesn't say so itself, so that only the cells told; else empty."""
+        """The address column's heading if only its cells identified it, else an empty text."""
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
     @property
     def has_status_columns(self) -> bool:
-        """Whether a row's own columns say where its person stands."""
+        """Whether a row's own columns give its status."""
         columns = (self.status, self.left_where_set, self.left_where_unset, self.left_at, self.bounced_at)
         return any(columns)
 
     def columns_of(self, meaning: ColumnMeaning) -> tuple[int, ...]:
-        """Return the columns that have a meaning."""
+        """Return the columns with a meaning."""
         columns: tuple[int, ...] = getattr(self, meaning.name.lower())
         return columns
 
@@ -244,13 +243,13 @@ def recognize_layout(
     file_name: str = "",
     file_status: ImportedSubscriberStatus | None = None,
 ) -> ColumnLayout | None:
-    """Tell from a file's first row, and from some of those below it, whose export it is and where its addresses are.
+    """Recognize the service and columns of a file by its first row and some of those below.
 
     Args:
         first_row: the fields of the first row. One with an address isn't a heading.
         sample: the fields of the rows below it.
-        file_name: the file's name. Mailchimp says in it what the file contains.
-        file_status: what the operator says that every row is, which overrides the name.
+        file_name: the file's name. Mailchimp's names say what the file contains.
+        file_status: the status of every row according to the operator. It overrides the name.
 
     Returns:
         The layout, or None if no column contains addresses.
@@ -277,13 +276,13 @@ def recognize_layout(
 
 
 def _read_status_of_file(name: str) -> ImportedSubscriberStatus:
-    """Return what the file's name says of every row."""
+    """Return the status of every row according to the file's name."""
     statuses = (status for start, status in _DECLARED.file_names.items() if name.lower().startswith(start))
     return next(statuses, ImportedSubscriberStatus.SUBSCRIBED)
 
 
 def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
-    """Return the column of the addresses: the one whose heading says so, unless only others contain addresses. Pure.
+    """Return the address column: the one with such a heading, unless only others contain addresses. Pure.
 
     Of those others, it's the one with the most addresses, if at least half of its cells are addresses.
     """
@@ -302,7 +301,7 @@ def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]
 
 
 def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
-    """Find the columns of a meaning by their headings: for one that a single column has, by the first heading that is there."""
+    """Return the columns with a meaning by their headings. For a single column, the first known heading counts."""
     name = meaning.name.lower()
     known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:
@@ -315,11 +314,11 @@ def _with_columns(layout: ColumnLayout, columns: Mapping[ColumnMeaning, tuple[in
 
 
 class ColumnMappingError(RefusalError):
-    """The meanings do not make a list: no column, or several, hold what one must."""
+    """Raised if the meanings of columns don't make a list because a required one is missing or one is used twice."""
 
 
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
-    """Return what each column means, from the first."""
+    """Return each column's meaning, in order."""
     meanings = [ColumnMeaning.NOTHING] * layout.width
     for meaning in _COLUMN_MEANINGS:
         for place in layout.columns_of(meaning):
@@ -328,10 +327,10 @@ def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
 
 
 def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
-    """Check that the meanings of all columns make a list.
+    """Check that the columns' meanings make a list.
 
     Raises:
-        ColumnMappingError: no column, or several, hold what one must; the message says which.
+        ColumnMappingError: a meaning is missing or used twice. The message says which.
     """
     if ColumnMeaning.ADDRESS not in meanings:
         raise ColumnMappingError("No column was chosen for email addresses. Choose one.")
@@ -345,7 +344,7 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
     """Return the layout with other meanings of its columns.
 
     Raises:
-        ColumnMappingError: they do not make a list; the message says why.
+        ColumnMappingError: they don't make a list. The message says why.
     """
     if len(meanings) != layout.width:
         raise ColumnMappingError("The file's columns don't match the ones you chose. Choose the columns again.")
@@ -357,10 +356,10 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
 
 
 def mask_heading(text: str) -> str:
-    """Return a heading as a page, a note or a message may show it: one with an @ may be somebody's address. Pure."""
+    """Return a heading that's safe to show. One with an @ may be someone's address. Pure."""
     return MASKED_ADDRESS if "@" in text else text.lstrip("\ufeff").strip()
 
 
 def normalize_heading(text: str) -> str:
-    """Bring a heading to one spelling: `OPTIN_TIME`, `Optin-Time` and ` optin time` are the same."""
+    """Return a heading in a single spelling: `OPTIN_TIME`, `Optin-Time`, and ` optin time` are the same."""
     return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower())

@@ -1,4 +1,4 @@
-"""The records of imports: which were begun and not finished, and which came in whole."""
+"""Records of imports, unfinished and finished."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from subscribers.transfer.import_undo import UNDONE_OPTION, is_taken_back, read_
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedImport:
-    """An import that a crash, or an interruption, left behind: nobody of it is mailed until it is run again."""
+    """An import interrupted by a crash or a person. Its people aren't emailed until it's run again."""
 
     batch: int
     origin: str
@@ -24,7 +24,7 @@ class UnfinishedImport:
 
     @property
     def sentence(self) -> str:
-        """Say that it was not finished, and what to do."""
+        """A sentence that says it's unfinished, and what to do."""
         if self.is_undo:
             return (
                 f"Undoing import {self.batch} ({self.origin}) was interrupted, so the people in it won't be emailed. To "
@@ -38,7 +38,7 @@ class UnfinishedImport:
 
 
 def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
-    """List the imports that were begun and not finished."""
+    """Return the unfinished imports."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
     rows = session.scalars(query)
     return [
@@ -49,29 +49,29 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
 
 @dataclass(frozen=True, slots=True)
 class FinishedImport:
-    """An import that came in whole, with what became of its rows."""
+    """A finished import with the outcomes of its rows."""
 
     batch: int
     origin: str
     done_at: datetime
     counts: Mapping[str, int]
     taken_back: bool = False
-    undone_at: datetime | None = None  # also None if it was taken back before it was finished
+    undone_at: datetime | None = None  # also None if it was undone before it was finished
 
     @property
     def undo_until(self) -> datetime:
-        """The moment until which it can be undone."""
+        """The moment after which it can't be undone."""
         return self.done_at + ledger.UNDO_PERIOD
 
 
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
-    """List the newest imports that came in whole."""
+    """Return the newest finished imports."""
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
     return [each for row in session.scalars(done) if (each := _describe_finished_import(row)) is not None]
 
 
 def find_finished_import(session: Session, batch: int) -> FinishedImport | None:
-    """Return an import that came in whole; None if there's none with this number."""
+    """Return a finished import, or None if there's none with this number."""
     row = session.get(ImportBatch, batch)
     return _describe_finished_import(row) if row is not None else None
 
@@ -84,10 +84,10 @@ def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:
-    """Drop the salts of imports done before a moment: nobody can then guess network addresses from their digests.
+    """Delete the salts of imports finished before a moment, so that IP addresses can't be guessed from their digests.
 
     Returns:
-        Of how many imports.
+        The number of imports.
     """
     old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
     change = update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id)

@@ -1,4 +1,4 @@
-"""What an import did, or would do: counts, marks and the first problems."""
+"""The report of an import or a dry run: counts, marks, and the first problems."""
 
 import tomllib
 from collections import Counter
@@ -23,18 +23,18 @@ OTHER_DOMAINS = frozenset(_MARKS["other_domains"])
 
 
 def is_role_address(address: Address) -> bool:
-    """Return whether the local part names a role; what follows a plus sign does not count."""
+    """Return whether the local part, without anything after a plus sign, is a role such as "info"."""
     return address.local.partition("+")[0].lower() in ROLE_NAMES
 
 
 def is_disposable_address(address: Address) -> bool:
-    """Return whether the domain is one of the short list of throw-away mail services."""
+    """Return whether the domain is on the short list of disposable email services."""
     return address.domain in DISPOSABLE_DOMAINS
 
 
 MAX_PROBLEMS = 10
-MAX_COUNTED_TAGS = 1000  # of those that mean no section or topic
-MAX_COUNTED_REASONS = 50  # reasons, words and domains that are counted apart
+MAX_COUNTED_TAGS = 1000  # of those that don't mean a section or topic
+MAX_COUNTED_REASONS = 50  # reasons, words, and domains counted individually
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
 
@@ -44,7 +44,7 @@ ImportProgress = Callable[[int], None]
 
 
 def ignore_reject(number: int, reason: str, fields: Sequence[str]) -> None:
-    """Keep nothing of a rejected row."""
+    """Ignore a rejected row."""
 
 
 _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
@@ -52,12 +52,12 @@ _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
 
 @dataclass(slots=True)
 class ImportReport:
-    """What became of each row. `counts` has every outcome, and how many of the people taken carry a mark.
+    """The outcomes of an import's rows. `counts` has every outcome, and the number of added people with each mark.
 
-    `problems` are the first rejected rows: number and reason. `batch` is None in a dry run. `already_imported` tells
-    that this very file was brought in before, and nothing was done. `longest_write` is the longest write transaction
-    in seconds. `outcomes` is where every row's outcome is noted, if somebody asked for it. `tags` counts rows by tag and the key of
-    its section or topic.
+    `problems` are the numbers and reasons of the first rejected rows. `batch` is None in a dry run. `already_imported`
+    means that this file was imported before, and nothing was done. `longest_write` is the longest write transaction, in
+    seconds. `outcomes` records every row's outcome, if requested. `tags` counts rows by tag and the key of its section
+    or topic.
     """
 
     survey: FileSurvey
@@ -74,26 +74,26 @@ class ImportReport:
     outcomes: OutcomeFile | None = None
 
     def as_json(self) -> dict[str, int]:
-        """Return every count, zeros too, in a fixed order."""
+        """Return all counts, including zeros, in a fixed order."""
         return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS, VOUCHED_ROWS)}
 
     def resolve_row(self, row: ImportRow, reason: RowReason, detail: str = "") -> None:
-        """Count a row under what it comes to, and note why."""
+        """Count a row under its outcome, and record the reason."""
         count_row(self.counts, row, reason)
         self.note_outcome(row.number, reason, detail)
 
     def note_outcome(self, number: int, reason: RowReason, detail: str = "") -> None:
-        """Note what a row comes to, where an account is kept."""
+        """Record a row's outcome, if requested."""
         if self.outcomes is not None:
             self.outcomes.note(number, reason, detail)
 
     def add_blank(self, number: int, *, counted: bool) -> None:
-        """Count a row in which nothing stands."""
+        """Count a blank row."""
         self.counts[RowOutcome.BLANK] += counted
         self.note_outcome(number, RowReason.BLANK)
 
     def add_reject(self, number: int, error: RowError, *, counted: bool) -> None:
-        """Count a rejected row, its reason and the unknown word in it, and remember the first."""
+        """Count a rejected row, its reason, and its unknown word, and keep the first ones."""
         self.counts[RowOutcome.REJECTED] += counted
         self.note_outcome(number, RowReason.REJECTED, str(error))
         if len(self.problems) < MAX_PROBLEMS:
@@ -103,7 +103,7 @@ class ImportReport:
             _count_one_of(self.unknown_words, (error.column, error.word))
 
     def note_slip(self, domain: str, meant: str) -> None:
-        """Count a row whose domain is most likely mistyped."""
+        """Count a row whose domain is probably mistyped."""
         _count_one_of(self.slips, (domain, meant))
 
     def note_tags(self, tags: Iterable[tuple[str, str]]) -> None:
@@ -115,20 +115,21 @@ class ImportReport:
     def list_quotable_tags(self) -> list[tuple[str, str, int]]:
         """Return tags that may be shown, with the key of their section or topic, and the number of rows.
 
-        A value that means none and is in one row could be a name, if the column has no tags.
+        Values without a meaning that are only in one row could be names, if the column isn't for tags, so they're left
+        out.
         """
         counts = ((tag, part, rows) for (tag, part), rows in self.tags.most_common())
         return [(tag, part, rows) for tag, part, rows in counts if part or (rows > 1 and may_quote(tag))]
 
 
 def _count_one_of(counts: Counter[Any], key: object) -> None:
-    """Count among at most 50 keys; what is new beyond them is not counted apart."""
+    """Count one of at most 50 keys. New keys beyond them aren't counted."""
     if key in counts or len(counts) < MAX_COUNTED_REASONS:
         counts[key] += 1
 
 
 def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: int = 1) -> None:
-    """Count a row under its outcome (-1 takes it back); those of people who are taken in also under their marks."""
+    """Add `by` to a row's outcome (-1 undoes that), and for added people also to their marks."""
     outcome = reason.outcome
     assert outcome is not None, "a row that is judged comes to something"
     counts[outcome] += by
@@ -146,10 +147,10 @@ def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: in
 
 @lru_cache(maxsize=20_000)
 def find_likely_domain(domain: str) -> str:
-    """Return the domain that was most likely meant; an empty text where nothing says that another was.
+    """Return the large domain that was probably meant, or an empty text.
 
-    A slip is one letter left out, too many or wrong, or two letters that changed places (Damerau's four kinds of typing
-    errors: F. J. Damerau, Communications of the ACM 7(3), 1964).
+    A typo is one letter that's missing, extra, or wrong, or two swapped letters (Damerau's four kinds of typing errors:
+    F. J. Damerau, Communications of the ACM 7(3), 1964).
     """
     if domain in LARGE_DOMAINS or domain in OTHER_DOMAINS:
         return ""

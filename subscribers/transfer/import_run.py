@@ -1,4 +1,4 @@
-"""An import under way: rows are processed some at a time, each time in one short transaction."""
+"""A running import: rows are processed in steps, each in one short transaction."""
 
 import time
 from collections import Counter, deque
@@ -21,24 +21,25 @@ from subscribers.transfer.rows import ImportRow
 from subscribers.transfer.step_writer import DirectStepWriter, ImportStepWriter, StepProgress
 from subscribers.transfer.writer_process import DatabaseOpener, WriterProcess
 
-MAX_STEP_ROWS = 1000  # rows a step: the most that one transaction may hold
+MAX_STEP_ROWS = 1000  # rows per step, at most: the limit of one transaction
 _MIN_STEP_ROWS = 100
-# what a step's transaction may take, as it stops SQLite's other writers; then steps get smaller
+# seconds that a step's transaction may block SQLite's other writers; then steps get smaller
 _SQLITE_STEP_SECONDS = 0.05
-_POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's go on
-_NUMBERS_RESERVED = 20_000  # people's numbers taken at a time
-_MAX_STEPS_AHEAD = 3  # steps handed over and not finished: a checkpoint of SQLite takes as long as two
+_POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's writers aren't blocked
+_NUMBERS_RESERVED = 20_000  # people's numbers reserved at a time
+_MAX_STEPS_AHEAD = 3  # unfinished steps passed to the writer: a checkpoint of SQLite takes as long as two
 _MAX_TRIES = 40
-_PROCESS_ROWS = 20_000  # rows for which it is worth while to start a process that writes
+_PROCESS_ROWS = 20_000  # rows from which starting a writer process pays off
 
 HashedRow = tuple[ImportRow, AddressHashes]
 
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """The context of an import. `actor` is who does it, and stands in every person's chain.
+    """The context of an import. `actor` is recorded in every person's chain.
 
-    A long list is written by a process of its own, which opens the database by `open_database`; without that, by this one.
+    A long list is written by a separate process, which opens the database with `open_database`. Without it, this
+    process writes.
     """
 
     database: PeopleDatabase
@@ -50,7 +51,7 @@ class ImportContext:
 
 @dataclass(frozen=True, slots=True)
 class _StepInFlight:
-    """A step that is handed over: what it processes, the counts that go with it, the row that is then reached."""
+    """A step passed to the writer: its rows, the counts including them, and the last row that it completes."""
 
     rows: list[DecidedRow]
     counts: Counter[str]
@@ -58,11 +59,12 @@ class _StepInFlight:
 
 
 class ImportRun:
-    """One import under way, to be used in one thread as a context.
+    """One running import, used as a context in a single thread.
 
-    While a step is written, the next ones are read, judged and encrypted. What a step in flight changes is seen when those
-    after it are written: `import_store.write_step` then refuses what no longer holds. For the same reason nobody is looked
-    up beforehand while a list brings strangers only. `step_size` is the pace that the database bears, in rows.
+    While a step is written, the next ones are read, decided, and encrypted. Changes by a step in flight are noticed
+    when later ones are written: `import_store.write_step` rejects outdated ones. Therefore, people aren't looked up
+    beforehand while a list only contains strangers. `step_size` is the number of rows per step that the database can
+    handle.
     """
 
     def __init__(self, context: ImportContext, report: ImportReport, batch: BatchDetails, *, reached: int) -> None:
@@ -80,13 +82,13 @@ class ImportRun:
         self._attempt = 1
 
     def close(self) -> None:
-        """Wait for the steps in flight, and end the process that writes."""
+        """Wait for the steps in flight, and end the writer process."""
         self._writer.close()
 
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
-        """Process a chunk of rows, and remember that the file is processed through row `last_row`.
+        """Process a chunk of rows, and record that the file is processed through row `last_row`.
 
-        Two rows of one address never share a step: the second is judged by what the first has done.
+        Two rows of one address are never in the same step, because the second depends on the effect of the first.
         """
         first, later = _split_repeated(rows)
         decided = self._decide_rows(first)
@@ -103,7 +105,7 @@ class ImportRun:
             self.process_rows(later, last_row)
 
     def finish_steps(self) -> None:
-        """Wait for all steps in flight. What others have overtaken is judged again until it is written."""
+        """Wait for all steps in flight. Steps outdated by other processes are decided again until they're written."""
         while self._in_flight:
             self._finish_first_step()
 
@@ -112,14 +114,14 @@ class ImportRun:
         if self._finish_handed_over():
             return
         flights = [flight, *self._in_flight]
-        while self._in_flight:  # those behind it come back unwritten
+        while self._in_flight:  # those behind it return unwritten
             self._in_flight.popleft()
             self._finish_handed_over()
         for place in range(len(flights)):
             self._write_again(flights[place:])
 
     def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
-        """Judge the first of some steps again until it is written; the counts of those behind it hold its own."""
+        """Decide the first of some steps again until it's written. The later steps' counts include its counts."""
         rows = flights[0].rows
         for attempt in range(_MAX_TRIES):
             time.sleep(0.01 * attempt)
@@ -141,7 +143,7 @@ class ImportRun:
         self._writer.start_step(step, StepProgress(dict(flight.counts), flight.last_row, self._attempt))
 
     def _finish_handed_over(self) -> bool:
-        """Wait for the first step that was handed over; return whether it is written."""
+        """Wait for the first step passed to the writer; return whether it was written."""
         result = self._writer.finish_step()
         if result.written:
             self._adjust_step_size(result.seconds)
@@ -159,7 +161,7 @@ class ImportRun:
         return decided
 
     def _note_outcomes(self, rows: list[DecidedRow]) -> None:
-        """Note what rows come to before they are written: of what is committed nothing may be missing from the account."""
+        """Record the outcomes of rows before they're written, so that none is missing once they're committed."""
         if self._report.outcomes is not None:
             for row in rows:
                 self._report.outcomes.note(row.row.number, row.decision.reason)
@@ -177,7 +179,7 @@ class ImportRun:
         )
 
     def _take_numbers(self, count: int) -> Sequence[int]:
-        """Return so many numbers for people to come; a few that are left over are given up."""
+        """Return `count` numbers for new people. A few that are left over are wasted."""
         if count > len(self._numbers):
             reserved = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
             with self._context.database.write() as session:
@@ -186,12 +188,12 @@ class ImportRun:
         return numbers
 
     def _log_departures(self, rows: Sequence[DecidedRow]) -> None:
-        """Write departures down before they are committed (see `lifecycle.unsubscribe`): our own people's, and every complaint.
+        """Log departures before they're committed (see `lifecycle.unsubscribe`): people's here, and all complaints.
 
-        A list of those who left somewhere else may be long, and can be brought in again after a restore.
+        People who left elsewhere may be many, and their list can be imported again after a restore.
         """
         departed = {}
-        # Most rows are those of strangers who come.
+        # Most rows are new people's.
         for row in (row for row in rows if row.existing is not None or row.decision.suppression_reason is not None):
             kind = _departure_kind(row)
             if kind is not None:
@@ -228,7 +230,7 @@ def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, r
 
 
 def _departure_kind(row: DecidedRow) -> UnsubscribeLogEntryKind | None:
-    """Return how the departure log calls what a row does; None where it does not belong there."""
+    """Return the kind of a row's entry in the unsubscribe log, or None if it doesn't get one."""
     decision = row.decision
     if decision.event_kind is ConsentKind.WITHDRAWN:
         return "left"
@@ -245,9 +247,9 @@ def decide_rows(
     batch: int | None,
     needs_lookup: bool = True,
 ) -> list[DecidedRow]:
-    """Decide what each row does, by what is known of its address. `batch` is None in a dry run.
+    """Decide on each row by what's known of its address. `batch` is None in a dry run.
 
-    Without a `needs_lookup` nothing is taken for known: the transaction that writes finds out.
+    Without `needs_lookup`, addresses are assumed to be unknown. The writing transaction checks that.
     """
     existing: dict[str, ExistingPerson] = {}
     suppressed: dict[str, str] = {}
@@ -275,7 +277,7 @@ def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1
 
 
 def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
-    """Part the first row of each address from those that follow it."""
+    """Separate each address's first row from its later rows."""
     first: dict[str, HashedRow] = {}
     later = [hashed_row for hashed_row in rows if first.setdefault(hashed_row[1].lookup, hashed_row) is not hashed_row]
     return list(first.values()), later

@@ -1,4 +1,4 @@
-"""The database's side of an import: what is known of some addresses, and everything of a step in one commit."""
+"""The database part of an import: lookup of addresses, and writing each step in one commit."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,11 +25,11 @@ _CACHE_KIB = 32_000  # KiB
 
 
 class ConcurrentChangeError(Exception):
-    """Somebody else changed what a step was decided on."""
+    """Raised if another process changed something that a step was based on."""
 
 
 class RequestedSuppression(NamedTuple):
-    """An address that a row asks not to be mailed, and whether it is that of a person who is there."""
+    """An address to suppress because of a row, and whether it belongs to a person in the database."""
 
     hashes: AddressHashes
     reason: SuppressionReason
@@ -38,9 +38,9 @@ class RequestedSuppression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """What one commit is to write. It may go to another process: addresses stand in it as hashes and ciphertexts alone.
+    """The content of one commit. It only has hashes and ciphertexts of addresses, so another process can write it.
 
-    `newcomers` belong to the rows of `people`, and those to the rows of `events`.
+    `newcomers` are the hashes for the rows of `people`, whose first events are in `events`.
     """
 
     newcomers: Sequence[AddressHashes]
@@ -51,10 +51,10 @@ class ImportStep:
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
-    """Find the people behind some addresses (at most 1,000), each by their address's current look-up hash.
+    """Return the people with some addresses (at most 1,000), by the current lookup hash of their address.
 
     Raises:
-        ImportUndoError: an import is being undone, also if that began after this one.
+        ImportUndoError: an import is being undone, even if that began after this one.
     """
     check_no_undo_interrupted(session)
     current = {old: address.lookup for address in hashes for old in (address.lookup, *address.older_lookups)}
@@ -70,7 +70,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Return the chains of some people (at most 1,000): place, kind, time and commitment of each link."""
+    """Return the chains of some people (at most 1,000) as the position, kind, time, and commitment of each event."""
     query = (
         select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at, ConsentEvent.commitment)
         .where(ConsentEvent.person.in_(numbers))
@@ -83,23 +83,23 @@ def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, lis
 
 
 def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
-    """Return why addresses (at most 1,000) are suppressed, by their current look-up hash; the others are missing."""
+    """Return the suppression reasons of addresses (at most 1,000) by current lookup hash. The others are left out."""
     rows = suppression.find_suppressions(session, [address.suppressions for address in hashes])
     pairs = zip(hashes, rows, strict=True)
     return {address.lookup: row.reason for address, row in pairs if row is not None}
 
 
 def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
-    """Take numbers for people to come: sealing needs them before the rows are there. Unused ones stay unused."""
+    """Reserve numbers for new people, which encryption needs before the rows exist. Unused ones stay unused."""
     if is_postgresql(session):
-        # OFFSET 0 has the sequence's name looked up once.
+        # OFFSET 0 makes PostgreSQL look up the sequence's name only once.
         query = text(
             "SELECT array_agg(nextval(name)) FROM generate_series(1, :several),"
             " (SELECT CAST(pg_get_serial_sequence('person', 'number') AS regclass) AS name OFFSET 0) AS sequence"
         )
         numbers: list[int] = session.execute(query, {"several": count}).scalar_one()
         return numbers
-    # AUTOINCREMENT keeps its counter in an ordinary table that may be written (https://sqlite.org/autoinc.html).
+    # AUTOINCREMENT keeps its counter in an ordinary, writable table (https://sqlite.org/autoinc.html).
     add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
     last = session.scalar(add, {"several": count})
     if last is None:
@@ -109,17 +109,17 @@ def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> int | None:
-    """Return the row that an import has reached, None where it goes on no more; let nobody drop it before our commit."""
+    """Return the last processed row of an import, or None if it has ended. Lock it until our commit."""
     query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
     row = session.execute(query).one()
     return row.reached if row.done_at is None else None
 
 
 def write_step(session: Session, step: ImportStep, links: ledger.NewPeopleWithFirstLinks, *, now: datetime) -> None:
-    """Write a step, of which `links` are people and events (`ledger.prepare_people_with_first_links`).
+    """Write a step, whose people and events are in `links` (`ledger.prepare_people_with_first_links`).
 
     Raises:
-        ConcurrentChangeError: it no longer holds; the transaction is to be rolled back, and the step judged again.
+        ConcurrentChangeError: the step is outdated. Roll back the transaction, and decide the step again.
     """
     _lock_suppressions(session)
     with force_custom_plans(session):
@@ -135,10 +135,10 @@ def write_step(session: Session, step: ImportStep, links: ledger.NewPeopleWithFi
 
 
 def _lock_suppressions(session: Session) -> None:
-    """Let nobody be suppressed between our look and our commit: `suppress` then finds the person that we add.
+    """Block suppressions between our check and our commit, so that `suppress` then finds the person we add.
 
-    SQLite's write transaction has that already. On PostgreSQL we give up soon where somebody holds a person's row
-    and waits for us: theirs goes through, and the step is tried again.
+    SQLite's write transaction does that already. On PostgreSQL, give up soon if another transaction holds a person's
+    row and waits for us: theirs succeeds, and the step is tried again.
     """
     if is_postgresql(session):
         session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
@@ -149,9 +149,9 @@ def _lock_suppressions(session: Session) -> None:
 
 @contextmanager
 def force_custom_plans(session: Session) -> Iterator[None]:
-    """Have PostgreSQL plan each look for the table as it is now: a plan kept from its first rows reads it whole.
+    """Make PostgreSQL plan each query for the current table, because a plan from its first rows would scan it.
 
-    For looks alone: else the check of a foreign key would be planned anew for each row that is written.
+    Only for lookups. Otherwise, the foreign key check would be planned again for each written row.
     """
     if is_postgresql(session):
         session.execute(select(func.set_config(_PLAN_CACHE_MODE, "force_custom_plan", True)))
@@ -161,10 +161,10 @@ def force_custom_plans(session: Session) -> Iterator[None]:
 
 
 def _defer_checkpoints(session: Session) -> None:
-    """Give SQLite room for an index of a million hashes, which each step touches all over, and keep commits short.
+    """Enlarge SQLite's cache for an index of a million hashes, which each step touches all over; keep commits short.
 
-    A commit would else copy the whole log back into the database, and sync that too. `checkpoint_sqlite` does it between
-    steps, when others may write. The connection goes back to the pool as it came.
+    Otherwise, a commit would also copy the whole log back into the database, and sync it. `checkpoint_sqlite` does that
+    between steps, when others can write. The connection returns to the pool unchanged.
     """
     driver: Any = session.connection().connection.driver_connection
     (usual,) = driver.execute("PRAGMA wal_autocheckpoint").fetchone()
@@ -179,19 +179,20 @@ def _defer_checkpoints(session: Session) -> None:
 
 
 def checkpoint_sqlite(database: PeopleDatabase) -> None:
-    """Copy SQLite's log back into the database, as far as no reader stands in the way; it stops no writer."""
+    """Copy SQLite's log back into the database, as far as readers permit. Writers aren't blocked."""
     with database.read() as session:
         if not is_postgresql(session):
             session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 
 def _check_strangers(session: Session, step: ImportStep) -> None:
-    """Look whether somebody else added or suppressed one of those who were not there when the step was decided.
+    """Check that no one else has added or suppressed a person who was unknown when the step was decided.
 
-    A person added under the current key needs no look: the unique look-up refuses ours, and the step is judged anew.
+    A person added under the current key needs no check: the unique lookup hash rejects ours, and the step is decided
+    again.
 
     Raises:
-        ConcurrentChangeError: somebody did.
+        ConcurrentChangeError: someone has.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
     strangers = _list_strangers(step.newcomers, unknown)
@@ -204,13 +205,13 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
 def _list_strangers(
     newcomers: Iterable[AddressHashes], suppressions: Iterable[RequestedSuppression]
 ) -> list[tuple[AddressHashes, str]]:
-    """List people who were not on the list, each with the reason to suppress them; empty for newcomers."""
+    """Return people who weren't on the list, each with the reason to suppress them, which is empty for newcomers."""
     to_suppress = [(requested.hashes, requested.reason) for requested in suppressions]
     return [*((hashes, "") for hashes in newcomers), *to_suppress]
 
 
 def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:
-    """Say whether an address is suppressed by now. A suppression that the row itself would make graver does not stand in its way."""
+    """Return whether an address has been suppressed. A milder suppression than the row's own doesn't count."""
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
     return any(
         hashes.lookup in suppressed and not suppression.outweighs_reason(reason, suppressed[hashes.lookup])
@@ -225,10 +226,10 @@ def _is_there(session: Session, lookups: Sequence[str]) -> bool:
 
 
 def _lock_changed_people(session: Session, step: ImportStep) -> None:
-    """Lock the people whose chains are to grow.
+    """Lock the people whose chains will grow.
 
     Raises:
-        ConcurrentChangeError: one of the chains has grown since the step was decided.
+        ConcurrentChangeError: a chain has grown since the step was decided.
     """
     if not step.changes:
         return

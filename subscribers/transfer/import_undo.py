@@ -1,7 +1,8 @@
-"""Taking an import back: one that was not finished, at any time; a finished one, within seven days.
+"""Undoing an import: an unfinished one at any time, a finished one within seven days.
 
-Events are only appended. Nobody is suppressed, so that a corrected list can bring the same people, and what the file said of people who
-had unsubscribed stays. From the first moment on, nobody of the import is in the audience: it counts as unfinished until it's taken back.
+Events are only appended. People aren't suppressed, so a corrected list can add them again, and departures from the file
+stay. From the first moment on, no one in the import is in the audience, because it counts as unfinished until it's
+undone.
 """
 
 import json
@@ -21,32 +22,32 @@ from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 
-PAGE_SIZE = 500  # people a transaction
+PAGE_SIZE = 500  # people per transaction
 UNDO_METHOD = "import undone"
-UNDONE_OPTION = "undone"  # among a batch's options, so that its file isn't taken for one that came in before
-# Not a person's word on being subscribed.
+UNDONE_OPTION = "undone"  # among a batch's options, so that its file doesn't count as imported
+# These don't show that a person wants to be subscribed.
 _SILENT_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 
-FINISHED_OPTION = "finished"  # of an undone batch: when it had been finished
+FINISHED_OPTION = "finished"  # of an undone batch: when it had finished
 ABANDONED_OPTION = "abandoned"
 TAKEN_BACK_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
 
 
 class ImportUndoError(RefusalError):
-    """The import can't be undone; the message says why."""
+    """Raised if the import can't be undone. The message says why."""
 
 
 class UndoOutcome(StrEnum):
     """The outcome of undoing an import for one person."""
 
-    REMOVED = "removed"  # the import alone brought them
-    EARLIER = "here before"  # they stay, without the consent and the preferences that the import brought
+    REMOVED = "removed"  # only this import had added them
+    EARLIER = "here before"  # they stay, without the import's consent and preferences
     ACTIVE = "active since"
     DEPARTED = "unsubscribed since"
 
 
 class ImportedLink(NamedTuple):
-    """One link of a chain, as far as the decision needs it."""
+    """One event of a chain, reduced to what the decision needs."""
 
     seq: int
     kind: ConsentKind
@@ -56,7 +57,7 @@ class ImportedLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedPerson:
-    """A person of an import with their chain."""
+    """A person in an import with their chain."""
 
     number: int
     state: PersonState
@@ -98,28 +99,29 @@ class _Changes:
 
 
 def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True) -> UndoOutcome:
-    """Decide what becomes of a person when an import that they count with is taken back. Pure.
+    """Return the outcome for a person when the import that they belong to is undone. Pure.
 
-    Of an import that was never finished, nobody got email, so nothing since then speaks for its consent.
+    No one was emailed because of an import that was never finished, so later activity doesn't support its consent.
     """
     if person.state in ledger.DEPARTED_STATES:
         return UndoOutcome.DEPARTED
     spoken = [link for link in person.links if link.kind not in _SILENT_KINDS]
     own = [link.seq for link in spoken if link.body.get("batch") == batch]
-    if not own:  # it took over what another import that was never finished had begun
+    if not own:  # taken over from another import that was never finished
         return UndoOutcome.REMOVED if len(spoken) == 1 else UndoOutcome.EARLIER
     later = [link for link in spoken if link.seq > own[-1]]
     is_active = any(ledger.is_sign_of_life(link.kind, link.body) for link in later)
     if is_active and was_finished:
         return UndoOutcome.ACTIVE
-    # Anyone can type an address into the form, so a request isn't yet the person's act, but it waits for their answer.
+    # Anyone can type an address into the form, so a request isn't the person's own action yet, but it awaits their
+    # answer.
     has_requested = any(link.kind is ConsentKind.REQUESTED for link in spoken)
     is_earlier = is_active or has_requested or spoken[0].seq < own[0]
     return UndoOutcome.EARLIER if is_earlier else UndoOutcome.REMOVED
 
 
 def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str, Any] | None:
-    """Return the preferences from before an import, if it changed them and nobody has since; else None. Pure."""
+    """Return the preferences from before an import, if it changed them and nothing has since, or None. Pure."""
     changes = [link for link in person.links if link.kind is ConsentKind.CHOICES_CHANGED]
     if not changes or changes[-1].body.get("batch") != batch:
         return None
@@ -128,9 +130,9 @@ def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str
 
 
 def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: datetime) -> UndoResult | None:
-    """Drop an import that was not finished; None where there is no such one. Cut short, it is finished by the next run.
+    """Undo an unfinished import; return None if there's no such import. An interrupted undo can be run again.
 
-    Departures that the file told of stay: they were ours to heed. The file can be imported again afterwards.
+    Departures from the file stay, because we had to respect them. The file can be imported again afterwards.
     """
     with database.read() as session:
         row = session.get(ImportBatch, batch)
@@ -143,10 +145,10 @@ def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: date
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Take a finished import back, or go on with that. Nobody of it is emailed from the first moment on.
+    """Undo a finished import, or continue to. From the first moment on, its people aren't emailed.
 
-    The unsubscribe log gets one entry, before the commit as for those who leave: a copy restored from before the undo
-    learns of it (`repeat_lost_undos`).
+    The unsubscribe log gets one entry, before the commit as for departures, so that a copy restored from before the
+    undo learns of it (`repeat_lost_undos`).
 
     Raises:
         ImportUndoError: there's no such import, it isn't finished, or it was finished more than seven days ago.
@@ -169,7 +171,7 @@ def _mark_undone(row: ImportBatch, now: datetime) -> None:
 
 
 def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
-    """Make the entry that an import is undone. It names the import by its file and start: a restored copy counts anew."""
+    """Return the log entry for an undo, by the import's file and start, because a restored copy may reuse numbers."""
     name = f"{row.file_hash} {ledger.format_ledger_time(row.started_at)}"
     return PendingUnsubscribeLogEntry(name, "", IMPORT_UNDONE)
 
@@ -177,11 +179,11 @@ def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
 def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> list[int]:
     """Begin to undo the imports of a restored copy that were undone after it was made; return their numbers.
 
-    Nobody of them is emailed. They're listed as interrupted undos, which an admin finishes.
+    Their people aren't emailed. They're listed as interrupted undos, which an admin finishes.
 
     Raises:
         UnsubscribeLogError: the unsubscribe log is damaged.
-        KeyFileError: it names a key that isn't in the key file.
+        KeyFileError: it has a key ID that isn't in the key file.
     """
     entries = [entry for entry in unsubscribe_log.read() if entry.kind == IMPORT_UNDONE]
     numbers = []
@@ -196,23 +198,23 @@ def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now:
 
 
 def is_undo_interrupted(row: ImportBatch | None) -> bool:
-    """Return whether taking an import back was begun and not finished."""
+    """Return whether undoing an import began but didn't finish."""
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
 
 
 def is_taken_back(row: ImportBatch) -> bool:
-    """Return whether an import was taken back, or that was begun."""
+    """Return whether an import was undone, or its undo has begun."""
     return not TAKEN_BACK_OPTIONS.isdisjoint(row.options)
 
 
 def read_option_time(row: ImportBatch, option: str) -> datetime | None:
-    """Return a moment that a batch's options have; None if they don't."""
+    """Return a moment from a batch's options, or None."""
     moment = row.options.get(option)
     return datetime.fromisoformat(moment) if moment else None
 
 
 def check_no_undo_interrupted(session: Session) -> None:
-    """Check that no import is being taken back: its people would be taken for those of an import that goes on.
+    """Check that no import is being undone, because its people would look like those of a running import.
 
     Raises:
         ImportUndoError: one is.
@@ -224,7 +226,7 @@ def check_no_undo_interrupted(session: Session) -> None:
 
 
 def check_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
-    """Check that taking an import back can begin, or go on.
+    """Check that undoing an import can begin or continue.
 
     Raises:
         ImportUndoError: it can't.
@@ -234,7 +236,7 @@ def check_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> No
 
 
 def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
-    """Check that a finished import can be taken back.
+    """Check that a finished import can be undone.
 
     Raises:
         ImportUndoError: it can't.
@@ -249,7 +251,7 @@ def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> Non
 
 
 def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoResult:
-    """Count what taking an import back would do.
+    """Count what undoing an import would do.
 
     Raises:
         ImportUndoError: see `undo_batch`.
@@ -268,13 +270,13 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
 
 
 def _has_other_events(batch: int) -> ColumnElement[bool]:
-    """Return the condition for people who have an event that an import didn't append, or who have departed."""
-    by_import = ConsentEvent.body.contains(f'"batch":{batch},')  # canonical JSON; more fields follow this one
+    """Return the condition for people with events other than the import's, or who have left."""
+    by_import = ConsentEvent.body.contains(f'"batch":{batch},')  # canonical JSON, in which other fields follow
     return Person.state.in_(ledger.DEPARTED_STATES) | exists().where(ConsentEvent.person == Person.number, ~by_import)
 
 
 def _count_people_without_other_events(session: Session, batch: int) -> int:
-    """Count the people whom `decide_undo` removes by their import's events alone: most of them, so they aren't loaded."""
+    """Count the people whom `decide_undo` removes because they only have the import's events. That's most of them."""
     query = select(func.count()).select_from(Person).where(Person.batch == batch, ~_has_other_events(batch))
     return session.scalar(query) or 0
 
@@ -288,14 +290,14 @@ def _take_back(database: PeopleDatabase, batch: int, *, actor: str, now: datetim
     body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
     while True:
         with database.write() as session:
-            # No import goes on with this batch while we look: it takes the same row at every step.
+            # Lock the row that an import locks at every step, so it can't continue with this batch.
             session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
             people = _load_people(session, batch, after, lock=True)
             if not people and not after:
                 _close_batch(session, batch, now, is_undo=is_undo)
                 return result
             _take_people_back(session, people, body, result, now)
-            after = people[-1].number if people else 0  # once more from the start: an import may run on beside us
+            after = people[-1].number if people else 0  # start again, because an import may be running at the same time
 
 
 def _load_people(
@@ -319,7 +321,7 @@ def _load_people(
 def _take_people_back(
     session: Session, people: Sequence[ImportedPerson], body: dict[str, Any], result: UndoResult, now: datetime
 ) -> None:
-    """Empty those whom this import alone brought; take its word back from those who were here before."""
+    """Clear people whom only this import added, and undo its changes to the others."""
     changes = _Changes()
     for person in people:
         outcome = decide_undo(person, body["batch"], was_finished=body["method"] == UNDO_METHOD)
@@ -354,7 +356,7 @@ def _append_changes(
 def _list_new_links(
     person: ImportedPerson, outcome: UndoOutcome, body: dict[str, Any]
 ) -> list[tuple[ConsentKind, dict[str, Any]]]:
-    """List the links that taking the import back appends to a person's chain, each with what it says."""
+    """Return the events that undoing an import appends to a person's chain, with their bodies."""
     if outcome is UndoOutcome.REMOVED:
         return [(ConsentKind.REMOVED, body)]
     if outcome is not UndoOutcome.EARLIER:
@@ -368,15 +370,15 @@ def _list_new_links(
 
 
 def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) -> None:
-    """Mark the batch as over, so that its file is not taken for one that came in before."""
+    """Mark the batch as ended, so that its file doesn't count as imported."""
     row = session.get_one(ImportBatch, batch)
     row.done_at = read_option_time(row, FINISHED_OPTION) or now
-    if not is_undo:  # what a finished import did to addresses that aren't here stays, and so do its counts
+    if not is_undo:  # a finished import's effects on addresses that aren't here stay, and so do its counts
         row.counts, row.salt = {}, None
         row.options = {**row.options, ABANDONED_OPTION: True}
 
 
 def count_batch_people(session: Session, batch: int) -> int:
-    """Count the people who stand in an import."""
+    """Return the number of people in an import."""
     query = select(func.count()).select_from(Person).where(Person.batch == batch)
     return session.scalar(query) or 0

@@ -1,7 +1,7 @@
-"""Bringing a list in: first a rehearsal that only counts, then the import, in small steps that count all at once.
+"""Importing a list: first a dry run that only counts, then the import in small steps.
 
-Nobody of an import is in the audience before its batch is done, and that is one row's change. A crash leaves people
-who do not count; the same file with the same options goes on where it stopped.
+People in an import aren't in the audience until its batch is done, which is a change to one row. A crash leaves people
+who don't count. Running the same file again with the same options continues where it stopped.
 """
 
 import secrets
@@ -37,24 +37,24 @@ from subscribers.transfer.row_builder import BatchDetails
 from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, list_tags, parse_row
 from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
-_HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit SQLite's row id
+_HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit in SQLite's row ID
 
 
 class EarlierRow(NamedTuple):
-    """An earlier row of the same address: whether it says that they left, and its number."""
+    """An earlier row of the same address: whether it was a departure, and its number."""
 
     departed: bool
     row: int
 
 
 class SeenAddresses:
-    """Keyed hashes, and which row had them, in a file that has no name and vanishes when it is closed. Use it in one thread.
+    """Keyed hashes and their rows, in an unnamed file that's deleted when closed. Use it in one thread.
 
-    Among a million addresses two share 60 bits with a chance of one in two million.
+    The chance that two of a million addresses share 60 bits is one in two million.
     """
 
     def __init__(self) -> None:
-        self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's word for a private file
+        self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's name for a private file
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(
@@ -62,14 +62,15 @@ class SeenAddresses:
         )
 
     def close(self) -> None:
-        """Drop what was remembered."""
+        """Delete the hashes."""
         self._connection.close()
 
     def remember(self, rows: Sequence[HashedRow]) -> list[EarlierRow | None]:
         """Remember the addresses of rows.
 
         Returns:
-            For each, in order: None the first time, else the earlier row that counts: the first that says they left, or the first.
+            For each row, in order, None if the address is new, or else the earlier row that counts: the first
+            departure, or the first row.
         """
         hashes = [int(address_hashes.lookup[:_HASH_DIGITS], 16) for _, address_hashes in rows]
         places = ",".join("?" * len(hashes))
@@ -101,13 +102,13 @@ def rehearse_import(
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Go through a file and count what an import would do. Nothing is written but the account of the rows in `outcomes`.
+    """Count what an import of a file would do. Nothing is written, except the rows' outcomes in `outcomes`.
 
-    `on_reject` and `progress` are called as by `run_import`.
+    `on_reject` and `progress` are called as in `run_import`.
 
     Raises:
         ListFileError: the file changed meanwhile.
-        OSError: the account could not be written.
+        OSError: the outcomes couldn't be written.
     """
     report = ImportReport(survey, outcomes=outcomes)
     if outcomes is not None:
@@ -132,16 +133,16 @@ def run_import(
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Import a file, or go on with an import of it that was not finished.
+    """Import a file, or continue an unfinished import of it.
 
-    Events and people get the time `now`. `on_reject` is called with number, reason and fields of each row that is not
-    taken, on a second run again; `progress` with the number of the last processed row. What becomes of every row is noted
-    in `outcomes`: a second run goes on with the account of the first.
+    Events and people get the time `now`. `on_reject` is called with the number, reason, and fields of each rejected
+    row, and again in a second run, and `progress` with the number of the last processed row. Every row's outcome is
+    recorded in `outcomes`. A second run continues with those of the first.
 
     Raises:
-        ListFileError: the file changed meanwhile, an import of it was begun with other options, or this one was dropped.
+        ListFileError: the file changed meanwhile, an import of it began with other options, or this one was undone.
         ImportUndoError: an import is being undone.
-        OSError: the departure log, or the account of the rows, could not be written.
+        OSError: the unsubscribe log, or the outcomes, couldn't be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
     if report.already_imported:
@@ -177,9 +178,9 @@ def run_import(
 
 
 def count_imported_departures(session: Session) -> int:
-    """Count the rows of all lists that said somebody left, bounced, complained or was blocked, and that took effect.
+    """Return how many rows of all lists were departures (unsubscribes, bounces, complaints, blocks) that took effect.
 
-    Most of them are of nobody here: of those a keyed hash alone is kept, which no count of people has.
+    Most of them aren't of people here. Only a keyed hash is stored of those, which isn't in any count of people.
     """
     counts = session.scalars(select(ImportBatch.counts).where(ImportBatch.done_at.is_not(None)))
     return sum(each.get(RowOutcome.DEPARTED, 0) for each in counts)
@@ -188,7 +189,7 @@ def count_imported_departures(session: Session) -> int:
 def _open_batch(
     context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
 ) -> tuple[ImportReport, BatchDetails, int]:
-    """Open the batch of a file, or take up the one that was left behind; return the last row that it reached."""
+    """Open the batch of a file or its unfinished one; return the report, the details, and the last row it reached."""
     with context.database.write() as session:
         row = _find_earlier_batch(session, survey, options)
         if row is None:
@@ -216,10 +217,10 @@ def _open_batch(
 
 
 def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOptions) -> ImportBatch | None:
-    """Find the batch of this file with these options.
+    """Return the batch of this file with these options, or None.
 
     Raises:
-        ListFileError: an import of the file with other options was not finished.
+        ListFileError: an import of the file with other options is unfinished.
         ImportUndoError: an import is being undone.
     """
     check_no_undo_interrupted(session)
@@ -237,9 +238,10 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
 def _read_chunks(
     report: ImportReport, now: datetime, on_reject: RejectCallback, size: Callable[[], int], *, reached: int = 0
 ) -> Iterator[tuple[list[ImportRow], int]]:
-    """Read and judge the rows of a file; give those that can be taken, some at a time, in order.
+    """Yield the valid rows of a file in chunks, in order.
 
-    With them comes the number of the last row that was looked at, also one that is blank or rejected. Rows up to `reached` were settled by an earlier run: they come in chunks of their own, and are not counted.
+    Each comes with the number of the last row read, including blank and rejected ones. Rows up to `reached` were
+    processed by an earlier run. They're in separate chunks and aren't counted.
     """
     layout = report.survey.layout
     rows: list[ImportRow] = []
@@ -274,7 +276,7 @@ def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[Hashed
 
 
 def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
-    """Leave out rows whose address came by before: the first row counts, and the first that says they left."""
+    """Leave out rows with a repeated address. The first row counts, and the first departure."""
     unique_rows = []
     for (row, hashes), before in zip(rows, seen_addresses.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES

@@ -1,4 +1,4 @@
-"""Files of any make: their encoding, their separator, their rows. Read as a stream, never held whole."""
+"""List files: their encoding, separator, and rows. They're streamed, never held in memory."""
 
 import codecs
 import csv
@@ -22,10 +22,10 @@ from subscribers.transfer.formats import (
 )
 from subscribers.transfer.options import ImportOptions
 
-_MAX_LINE_LENGTH = 1_000_000  # characters; a line of text that is longer is no line of a table
-_END_MARKER = "\x1eend of file\x1e"  # no file holds it; it comes back as a row of its own where all quotes are closed
+_MAX_LINE_LENGTH = 1_000_000  # characters; a longer line isn't from a table
+_END_MARKER = "\x1eend of file\x1e"  # in no file; it's returned as its own row if all quotes are closed
 _SEPARATORS = ",;\t|"
-SAMPLE_ROWS = 200  # in which addresses are looked for
+SAMPLE_ROWS = 200  # searched for addresses
 _CHUNK_BYTES = 1 << 20
 
 NumberedFields = tuple[int, list[str]]
@@ -33,12 +33,12 @@ ReadableFile = Path | ZipPath
 
 
 class ListFileError(RefusalError):
-    """The file cannot be read as a list; the message says which row and what to do, and quotes nothing of it."""
+    """Raised if a file can't be read as a list. The message says which row and what to do, without quoting it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSurvey:
-    """What a first look at the whole file shows. `rows` counts without the heading; `stamp` tells a change."""
+    """The result of scanning a whole file. `rows` doesn't include the heading; `stamp` reveals changes."""
 
     path: Path
     encoding: str
@@ -54,16 +54,16 @@ class FileSurvey:
 def survey_file(
     path: Path, options: ImportOptions | None = None, *, part_keys: Mapping[str, str] | None = None
 ) -> FileSurvey:
-    """Look through a file once before anything is done with it: a fault at its end must not show half-way.
+    """Scan a file before it's used, so that a fault at its end isn't found halfway.
 
     Args:
         path: the file.
-        options: what the operator says of every row, of the columns, and of words that nobody knows.
-        part_keys: the keys of the publication's sections and topics by the tags that mean them, in lower case.
+        options: the operator's settings for all rows, columns, and unknown words.
+        part_keys: the keys of the publication's sections and topics, by tag in lower case.
 
     Raises:
-        ListFileError: it is no file of rows, or no column of it holds addresses.
-        ColumnMappingError: the columns that the operator mapped are not those of the file.
+        ListFileError: it isn't a table, or no column contains addresses.
+        ColumnMappingError: the columns that the operator mapped aren't the file's.
     """
     try:
         with path.open("rb") as file:
@@ -92,7 +92,7 @@ def survey_file(
 
 
 def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
-    """Return the rows that follow the heading, each with its number as a spreadsheet counts.
+    """Yield the rows below the heading, each with its number as in a spreadsheet.
 
     Raises:
         ListFileError: the file changed since it was surveyed.
@@ -136,7 +136,7 @@ def hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
 
 
 def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> str:
-    """Say by which encoding the file can still be read: what is no UTF-8 is taken for Latin-1."""
+    """Return the encoding that fits so far. Text that isn't UTF-8 is read as Latin-1."""
     try:
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
@@ -155,7 +155,7 @@ def _guess_encoding(first_bytes: bytes) -> str:
         return "utf-16"
     start = first_bytes[:200]
     if start[1::2].count(0) > len(start) // 4:
-        return "utf-16-le"  # without its mark: every other byte of Latin text is zero
+        return "utf-16-le"  # without a byte order mark: every other byte of Latin text is zero
     return "utf-16-be" if start[::2].count(0) > len(start) // 4 else "utf-8-sig"
 
 
@@ -188,16 +188,16 @@ _BINARY_FILES = {
 def detect_layout(
     path: ReadableFile, encoding: str, file_status: ImportedSubscriberStatus | None = None
 ) -> tuple[str, ColumnLayout]:
-    """Find the separator: the one by which the first row falls into the most columns with an address among them.
+    """Return the separator that splits the first row into the most columns, one with addresses, and the layout.
 
     Raises:
-        ListFileError: by none of them.
+        ListFileError: no separator does.
     """
     layouts: list[tuple[str, ColumnLayout]] = []
     for separator in _SEPARATORS:
         rows: list[list[str]] = []
         filled = (fields for fields in parse_rows(path, encoding, separator) if any(fields))
-        with suppress(ListFileError):  # it's read once more, as a whole
+        with suppress(ListFileError):  # the whole file is read again later
             rows.extend(islice(filled, SAMPLE_ROWS))
         first = rows[0] if rows else []
         layout = recognize_layout(first, rows[1:], file_name=path.name, file_status=file_status)
@@ -211,7 +211,7 @@ def detect_layout(
 
 
 def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) -> Iterator[NumberedFields]:
-    """Return the rows below the heading, which is the first that is not blank."""
+    """Yield the rows below the heading, which is the first row that isn't blank."""
     below = not layout.has_heading
     for number, fields in enumerate(parse_rows(path, encoding, separator, layout), start=1):
         if below:
@@ -223,10 +223,10 @@ def _read_body(path: Path, encoding: str, separator: str, layout: ColumnLayout) 
 def parse_rows(
     path: ReadableFile, encoding: str, separator: str, layout: ColumnLayout | None = None
 ) -> Iterator[list[str]]:
-    """Return every row, blank ones too.
+    """Yield every row, including blank ones.
 
     Raises:
-        ListFileError: a line or a field is too long to be one, or a quotation mark is never closed.
+        ListFileError: a line or field is too long, or a quotation mark is never closed.
     """
     with path.open(encoding=encoding, newline="") as file:
         rows = csv.reader(chain(_read_lines(file), [_END_MARKER]), **_csv_options(separator, layout))

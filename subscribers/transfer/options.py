@@ -1,4 +1,4 @@
-"""How the operator wants a file to be read."""
+"""Import options."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -15,12 +15,12 @@ def _list_pairs(words: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How the operator wants a file to be read.
+    """The operator's options for reading a file.
 
-    `attest_reason` is the reason for which an admin vouches for rows without evidence (None: nobody does), `file_status`
-    what every row is said to be, `need_network` asks that a confirmation names the network address it came from. `columns` are the
-    meanings of all columns where they are not those that the headings say, `words` what unknown words of a status column mean,
-    `tags` the keys of sections and topics that tags mean, `leave_out_slips` rejects rows whose domain is most likely mistyped.
+    With `attest_reason`, an admin vouches for rows without evidence. `file_status` is the status of every row.
+    `need_network` requires confirmations to have an IP address. `columns` are the meanings of all columns if they
+    differ from the headings'. `words` are the meanings of unknown status words, and `tags` the keys of sections and
+    topics by tag. `leave_out_slips` rejects rows whose domain is probably mistyped.
     """
 
     attest_reason: str | None = Field(
@@ -38,16 +38,16 @@ class ImportOptions:
     leave_out_slips: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the batch keeps: a second run goes on only with the same options."""
+        """Return what the batch stores. A second run only continues with the same options."""
         fields = _STORED.dump_python(self, mode="json", by_alias=True)
         return {name: value for name, value in fields.items() if value not in (None, False, [], {})}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ImportOptions":
-        """Read what `as_json` gives.
+        """Parse the result of `as_json`.
 
         Raises:
-            ValueError: a word in it means nothing.
+            ValueError: a value is unknown.
         """
         return _STORED.validate_python(fields)
 

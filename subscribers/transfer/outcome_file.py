@@ -1,9 +1,9 @@
-"""What becomes of every row of a list, and why: kept in a file while the list is tried or imported, written as CSV afterwards.
+"""The outcome of every row of a list, and the reason: stored in a file during a dry run or import, then written as CSV.
 
-It names rows by their numbers alone. Whoever brought the list has the addresses beside those numbers; for whoever has not, a file that
-named them would be a disclosure of everybody on the list whom it names, and of who left. So it holds none, and nobody has to be told.
+Rows are identified only by number. People with the list can find the addresses by those numbers. For anyone else, a
+file with addresses would be a disclosure of everyone in it, and of who left. As it has none, no one needs to be told.
 
-The file is a small database of its own: a row that others have overtaken is judged again, and an import that was cut short goes on.
+The file is a small database, because outdated rows are decided again, and interrupted imports continue.
 """
 
 import os
@@ -17,11 +17,11 @@ from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 OUTCOME_COLUMNS = ("row", "outcome", "why")
-_MAX_PENDING = 1000  # rows that are not written yet
+_MAX_PENDING = 1000  # unwritten rows
 
 
 class ImportRowResult(NamedTuple):
-    """What became of a row, and why. `detail` is what the reason speaks of: an earlier row's number, or a sentence."""
+    """The outcome of a row, and the reason. `detail` belongs to the reason: an earlier row's number, or a sentence."""
 
     row: int
     reason: RowReason
@@ -29,15 +29,15 @@ class ImportRowResult(NamedTuple):
 
 
 class OutcomeFile:
-    """The account of a list's rows under way, in a file that its owner alone can read. Use it in one thread, as a context.
+    """The outcomes of a list's rows so far, in a file readable only by its owner. Use it as a context in one thread.
 
-    Of a row that is noted twice the last note counts.
+    If a row is recorded twice, the last record counts.
     """
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
         self._pending: list[tuple[int, str, str]] = []
-        # A killed process leaves what it wrote; a machine that fails may take the account with it, and the import goes on.
+        # A killed process leaves what it wrote. A machine failure may lose the file, and the import continues.
         self._connection = sqlite3.connect(path, isolation_level=None)
         for statement in (
             "PRAGMA synchronous = OFF",
@@ -49,29 +49,29 @@ class OutcomeFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write what is noted, also of work that broke off: the import may go on from there."""
+        """Write the pending records, even if the work was interrupted, because an import may continue from there."""
         with closing(self._connection):
             self.flush()
 
     def clear(self) -> None:
-        """Forget an earlier account: the list is gone through from its first row."""
+        """Delete earlier records, because the list is processed from its first row."""
         self._pending.clear()
         self._execute("DELETE FROM outcome WHERE row >= ?", [(0,)])
 
     def note(self, row: int, reason: RowReason, detail: str = "") -> None:
-        """Note what becomes of a row."""
+        """Record the outcome of a row."""
         self._pending.append((row, reason, detail))
         if len(self._pending) >= _MAX_PENDING:
             self.flush()
 
     def note_settled(self, rows: Iterable[int]) -> None:
-        """Note rows that an earlier run settled; its own account of them stays, where it kept one."""
+        """Record rows processed by an earlier run, unless that run recorded their outcome."""
         self._execute(
             "INSERT OR IGNORE INTO outcome VALUES (?, ?, ?)", [(row, RowReason.EARLIER_RUN, "") for row in rows]
         )
 
     def flush(self) -> None:
-        """Write what is noted. An import does so before it writes down how far it came."""
+        """Write the pending records. An import does so before it stores its progress."""
         if self._pending:
             self._execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", self._pending)
             self._pending.clear()
@@ -86,8 +86,8 @@ class OutcomeFile:
 
 
 def read_outcomes(path: Path) -> Iterator[ImportRowResult]:
-    """Read an account, by the rows' numbers, in constant memory."""
-    # The server may send it by another thread than the one that begins.
+    """Yield the outcomes by row number, in constant memory."""
+    # The server may send the rest from another thread than the first.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)) as account:
         for row, reason, detail in account.execute("SELECT row, reason, detail FROM outcome ORDER BY row"):
             yield ImportRowResult(row, RowReason(reason), detail)
@@ -100,7 +100,7 @@ def write_outcomes(
     *,
     headings: Sequence[str] = OUTCOME_COLUMNS,
 ) -> None:
-    """Write an account as CSV that no spreadsheet executes. `name_outcome` has the words of the face that gives it."""
+    """Write outcomes as CSV without formulas. `name_outcome` returns the text for a reason's outcome."""
     writer = SpreadsheetCsvWriter(file)
     if headings:
         writer.write_row(headings)
@@ -109,5 +109,5 @@ def write_outcomes(
 
 
 def describe_reason(account: ImportRowResult) -> str:
-    """Say why a row comes to what it comes to."""
+    """Return the reason for a row's outcome as a sentence."""
     return account.reason.words.format(detail=account.detail)

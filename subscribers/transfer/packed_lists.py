@@ -1,6 +1,6 @@
-"""Lists in ZIP files and spreadsheets, unpacked into the rows of one table. It runs where no key is at hand.
+"""Lists in ZIP files and spreadsheets, unpacked into one table, in a process without keys.
 
-A ZIP file from Mailchimp has a file for each status, which is in that file's name. The table gets it as a column.
+A ZIP file from Mailchimp has a file per status, with the status in its name. The table gets it as a column.
 """
 
 import csv
@@ -22,7 +22,7 @@ from subscribers.transfer.list_file import SAMPLE_ROWS, ListFileError, detect_la
 
 MAX_ENTRIES = 1000
 MAX_UNPACKED_BYTES = 512_000_000
-PIECE_BYTES = 32_000_000  # of the table, which a child gives at a time
+PIECE_BYTES = 32_000_000  # of the table, returned by a child process at a time
 ZIP_START, OLE_START = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 PACKED_STARTS = (ZIP_START, OLE_START)
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
@@ -35,7 +35,8 @@ _STATUS_WORDS = {
     ImportedSubscriberStatus.BOUNCED: "bounced",
 }
 
-# What `zipfile` and its decompressors raise. Each file is read to its end, so its checksum is checked, before a row is used.
+# Raised by `zipfile` and its decompressors. Each file is read to its end before a row is used, so its checksum is
+# checked.
 _ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error, lzma.LZMAError)
 
 RowReader = Callable[[], Iterator[Sequence[str]]]
@@ -43,7 +44,7 @@ RowReader = Callable[[], Iterator[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class PackedTable:
-    """One file or sheet with addresses: its headings (none for bare rows), what its name says, and how to read it."""
+    """One file or sheet with addresses: its headings (none for bare rows), its layout, and a function that reads it."""
 
     headings: tuple[str, ...]
     layout: ColumnLayout
@@ -51,7 +52,7 @@ class PackedTable:
 
 
 def unpack_list(body: bytes, *, start: int) -> tuple[bytes, bool]:
-    """Return the bytes of the table as CSV (UTF-8) from place `start` on, at most `PIECE_BYTES`, and whether more follow.
+    """Return the bytes of the table as CSV (UTF-8) from `start` on, at most `PIECE_BYTES`, and whether more follow.
 
     Raises:
         ListFileError: the file is damaged, too large, or locked, or no table in it has addresses.
@@ -96,7 +97,7 @@ def _find_tables(body: bytes) -> list[PackedTable]:
 
 
 def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Refuse an archive by what it declares; `zipfile` gives no more bytes of an entry than it declares.
+    """Check an archive's declared entries. `zipfile` never reads more bytes of an entry than declared.
 
     Raises:
         ListFileError: it has too many entries or bytes, or a password.
@@ -112,7 +113,7 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
-    """Return the lists in the topmost folder that has any: deeper ones are reports on the emails that were sent."""
+    """Return the lists in the topmost folder with any. Deeper ones are reports on sent emails."""
     names = [name for name in archive.namelist() if _is_text_file(name)]
     for depth in sorted({name.count("/") for name in names}):
         several = [_read_text_table(archive, name) for name in names if name.count("/") == depth]
@@ -132,7 +133,7 @@ def _read_text_table(archive: zipfile.ZipFile, name: str) -> PackedTable | None:
         with path.open("rb") as file:
             _, encoding = hash_and_encoding(file)
         separator, layout = detect_layout(path, encoding)
-    except ListFileError:  # one file of several
+    except ListFileError:  # one of several files
         return None
 
     def read_rows() -> Iterator[Sequence[str]]:
@@ -181,7 +182,7 @@ def _cell_text(value: object) -> str:
 
 
 def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
-    """Write the rows of all tables under one heading, a block of bytes at a time."""
+    """Yield the rows of all tables under one heading, as blocks of bytes."""
     columns = [_name_columns(table) for table in tables]
     heading = list(dict.fromkeys(name for names in columns for name in names))
     named = zip(tables, columns, strict=True)
@@ -200,7 +201,7 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
             merged = [""] * len(heading)
             for place, text in zip(places, row, strict=False):
                 merged[place] = text
-            surplus = filter(str.strip, row[len(places) :])  # the row is rejected for it
+            surplus = filter(str.strip, row[len(places) :])  # such a row is rejected for it
             writer.writerow([*merged, *status, *surplus])
             if block.tell() > 1 << 20:
                 yield block.getvalue().encode("utf-8", "replace")
@@ -210,7 +211,7 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
 
 
 def _name_columns(table: PackedTable) -> list[tuple[str, int]]:
-    """Name a table's columns, so that those of one heading are one: the heading, and how often it came before."""
+    """Return a table's column names, as pairs of heading and earlier occurrences, which tables can share."""
     seen: Counter[str] = Counter()
     names = []
     for text in table.headings or [""] * table.layout.width:

@@ -1,4 +1,4 @@
-"""From decisions to rows: addresses encrypted, links hashed. All the cryptography of an import, outside any transaction."""
+"""Building rows from decisions: all cryptography of an import, outside of transactions."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ from subscribers.transfer.rows import ImportRow
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """One import under way: what its rows and events say of it."""
+    """A running import, as far as its rows and events need it."""
 
     id: int
     origin: str
@@ -41,7 +41,7 @@ class BatchDetails:
 
 
 class DecidedRow(NamedTuple):
-    """A row with all that was decided of it."""
+    """A row with the decision on it."""
 
     row: ImportRow
     hashes: AddressHashes
@@ -51,7 +51,7 @@ class DecidedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """A person's next links, if any, and the row as it is to be after it; it holds only while the head is `expected_head`."""
+    """A person's next events, if any, and their new row. It's valid only while the chain's head is `expected_head`."""
 
     number: int
     expected_head: str
@@ -60,7 +60,7 @@ class PersonChange:
 
 
 class ImportRowBuilder:
-    """Makes the rows of one import. It remembers domain tags, of 20,000 domains at most."""
+    """Builds the rows of one import. It caches the domain tags of up to 20,000 domains."""
 
     def __init__(self, keys: KeyRing, batch: BatchDetails) -> None:
         self._keys = keys
@@ -71,7 +71,7 @@ class ImportRowBuilder:
         self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: make_domain_tag(keys, Address("x", domain)))
 
     def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
-        """Make the rows of people who are new, and those of the first links of their chains; both by column."""
+        """Return the rows of new people, and those of the first events of their chains, both by column."""
         addresses = [row.row.address for row in rows]
         ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))
         salts = new_address_salts(len(rows))
@@ -103,7 +103,7 @@ class ImportRowBuilder:
         )
 
     def build_change(self, row: DecidedRow) -> PersonChange:
-        """Make what an import does to a person who is there already."""
+        """Return an import's change to an existing person."""
         existing, kind = row.existing, row.decision.event_kind
         assert existing is not None
         person: dict[str, Any] = {
@@ -137,7 +137,7 @@ class ImportRowBuilder:
     def _build_preference_link(
         self, previous: ledger.NewChainLink, row: ImportRow, before: dict[str, Any]
     ) -> ledger.NewChainLink:
-        """Make the link that says which preferences a list brought, right after the one that it brought."""
+        """Return the event with the preferences from a list, which follows the event for the consent."""
         event = previous.event
         body = {
             "actor": self._batch.actor,
@@ -179,7 +179,7 @@ class ImportRowBuilder:
         )
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Write what the file proves, and no more: no service hands out the words that people agreed to."""
+        """Return the body of an event with only what the file proves. No service exports the consent text as shown."""
         if kind in _LISTED_METHODS:
             return self._listed_body(number, kind, row)
         return ledger.canonical_json(
@@ -195,11 +195,11 @@ class ImportRowBuilder:
         )
 
     def _listed_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Write the canonical JSON of somebody whom a list names; what all rows share is written once."""
+        """Return the canonical JSON for a listed person. Parts shared by all rows are only encoded once."""
         members = [self._actor_json]
         if (
             kind is ConsentKind.LISTED
-        ):  # a person's row keeps it, so the link must say it: what else it says needn't give it
+        ):  # stored in the person's row, so the event must have it, too; its other fields may not include it
             members += [_moment_member("asked_at", self._asked_at(row)), self._batch_json]
         else:
             agreed_at = row.confirmed_at or row.requested_at
@@ -216,7 +216,7 @@ class ImportRowBuilder:
         return self._add_evidence(body, kind, row) if row.evidence else body
 
     def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
-        """Add what else the file says of the consent. Words without a hash are what it claims, not what we showed."""
+        """Add the file's other evidence. A text without a hash is the file's claim, not a text that we showed."""
         evidence = dict(row.evidence)
         page, method = evidence.pop("asked_where", self._batch.origin), evidence.pop("method", "")
         fields: dict[str, Any] = json.loads(body) | evidence | {"page": page}
@@ -226,7 +226,7 @@ class ImportRowBuilder:
         return ledger.canonical_json(fields)
 
     def _prepare_shared_json(self) -> None:
-        """Write the pieces of canonical JSON that all rows share, without their braces."""
+        """Encode the parts of canonical JSON that all rows share, without braces."""
         batch = self._batch
         self._actor_json = _json_members(actor=batch.actor)
         self._batch_json = _json_members(batch=batch.id)
@@ -240,7 +240,7 @@ class ImportRowBuilder:
         }
 
     def _network_member(self, name: str, number: int, address: str) -> str:
-        """Digest a network address with the batch's salt and our key: with neither can it be guessed back."""
+        """Return a digest of an IP address with the batch's salt and our key. Without both, it can't be guessed."""
         if not address:
             return ""
         digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]

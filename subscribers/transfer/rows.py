@@ -1,4 +1,4 @@
-"""One row: read by the layout of its file, and judged. Pure: the fields and `now` in, a value out."""
+"""Parsing of one row by its file's layout. Pure functions of the fields and `now`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 
 def read_address_fast(text: str) -> Address:
-    """Return what `read_address` gives.
+    """Return the same as `read_address`, faster.
 
     Raises:
         AddressError: as `read_address` does.
@@ -48,7 +48,7 @@ def read_address_fast(text: str) -> Address:
 
 @lru_cache(maxsize=20_000)
 def _check_domain(typed: str) -> tuple[str, int] | None:
-    """Return a domain as an A-label, and the length of its longest form; None where it is none."""
+    """Return a domain as an A-label, and the length of its longest form, or None if it's invalid."""
     try:
         validated = validate_email(f"x@{typed}", check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
@@ -57,14 +57,15 @@ def _check_domain(typed: str) -> tuple[str, int] | None:
     return ascii_domain, max(len(typed), len(ascii_domain), len(validated.domain.encode()))
 
 
-MAX_WORD_LENGTH = 30  # characters of a word that a message quotes
+MAX_WORD_LENGTH = 30  # characters of a word quoted in a message
 
 
 class ImportRow(NamedTuple):
-    """What a row says. A tuple, not a dataclass: there are a million of them, and it is made four times faster.
+    """The content of a row. A tuple is created four times faster than a dataclass, and there are a million.
 
-    `number` is the row's as a spreadsheet counts, the heading being row 1. Times are UTC; a network address
-    that is none is left out (""). `evidence` is what else the file says of the consent, as its event names it, `preferences` are in their stored form (`Preferences.as_json`).
+    `number` is the row's number in a spreadsheet, with the heading as row 1. Times are in UTC. Invalid IP addresses are
+    empty. `evidence` is further evidence of consent, by the names of the event's fields, and `preferences` are in their
+    stored form (`Preferences.as_json`).
     """
 
     number: int
@@ -80,16 +81,16 @@ class ImportRow(NamedTuple):
 
 
 class RowError(ApplicationError):
-    """The row cannot be taken; the message says why, and holds nothing of the row."""
+    """Raised if a row can't be imported. The message says why, without quoting the row."""
 
 
 def may_quote(word: str) -> bool:
-    """Return whether a value of the file may be shown: it's short and can't be an address."""
+    """Return whether a value of the file may be shown, because it's short and can't be an address."""
     return len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable()
 
 
 class UnknownStatusWordError(RowError):
-    """A status column says a word that nobody knows. It is quoted where it can be no address."""
+    """Raised for an unknown word in a status column. It's quoted if it can't be an address."""
 
     def __init__(self, column: str, word: str) -> None:
         self.column = column
@@ -102,7 +103,7 @@ class UnknownStatusWordError(RowError):
 
 
 class LikelyTypoError(RowError):
-    """The domain is most likely mistyped, and such rows are to be left out."""
+    """Raised if a row's domain is probably mistyped and such rows must be left out."""
 
 
 _TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "text", "ja", "oui", "sí", "si"})
@@ -114,10 +115,10 @@ _STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberS
 
 
 def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:
-    """Read one row.
+    """Parse one row.
 
     Raises:
-        RowError: there is no address that mail can go to, or something in the row leaves in doubt what it says.
+        RowError: it has no valid address, or something in it is ambiguous.
     """
     width = layout.width
     if len(fields) != width:
@@ -143,15 +144,15 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
 
 
 def is_blank_row(fields: Sequence[str]) -> bool:
-    """Return whether a row holds nothing: such rows are passed over."""
+    """Return whether a row is blank. Blank rows are skipped."""
     return not any(map(str.strip, fields))
 
 
 def parse_row_time(text: str) -> datetime | None:
-    """Read a time; None where the field is empty or a database's word for that. Without a zone UTC is meant.
+    """Parse a time; return None if the field is empty or a database's null. Times without a zone are UTC.
 
     Raises:
-        ValueError: something stands there, and it is no time that can be read in one way only.
+        ValueError: the field isn't a time that can be read unambiguously.
     """
     stripped = text.strip()
     try:
@@ -168,7 +169,7 @@ def parse_row_time(text: str) -> datetime | None:
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
-    """Fill up a row whose last fields are missing, as some programs write it; refuse one with fields too many."""
+    """Return a row with missing last fields added, as some programs omit them. Rows with extra fields are rejected."""
     if len(fields) < layout.width:
         if len(fields) <= layout.email:
             raise RowError("the row has no email address column")
@@ -181,7 +182,7 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
 
 
 def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> ImportedSubscriberStatus:
-    """Return the strongest of all that the row's columns say; leaving beats staying."""
+    """Return the strongest status in a row's columns. Departures outweigh subscriptions."""
     if not layout.has_status_columns:
         return layout.file_status
     claims = [layout.file_status, *(_read_status(layout, fields, place) for place in layout.status)]
@@ -232,7 +233,7 @@ def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: date
 
 
 def _optional_time(field: str, now: datetime) -> datetime | None:
-    """Read a time that proves nothing by itself: one that cannot be read, or of the future, is left out."""
+    """Parse a time that isn't proof; return None if it's invalid or in the future."""
     if not field:
         return None
     try:
@@ -258,7 +259,7 @@ _EVIDENCE_LENGTHS = {
 
 
 def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address) -> dict[str, str]:
-    """Return what a row's columns of evidence say; a text that is too long, or may hold an address, is left out."""
+    """Return the evidence in a row's columns. Text that's too long or may contain an address is left out."""
     evidence: dict[str, str] = {}
     for meaning in EVIDENCE_MEANINGS:
         for place in layout.columns_of(meaning):
@@ -271,16 +272,16 @@ def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address
 def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
     if len(text) > _EVIDENCE_LENGTHS[meaning] or not text.isprintable():
         return False
-    if meaning is ColumnMeaning.WORDING:  # the words may name the publisher's own address
+    if meaning is ColumnMeaning.WORDING:  # the text may contain the publisher's own address
         return address.mailbox.lower() not in text.lower()
     return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
 
 
 def read_preferences(layout: ColumnLayout, fields: Sequence[str], now: datetime) -> dict[str, Any]:
-    """Return what the row's columns of preferences say, in the form that is stored; nothing where they're empty.
+    """Return the preferences in a row's columns, in their stored form; empty if the columns are.
 
     Raises:
-        RowError: a value can't be read. Its person may have paused editions by it, so it's not passed over.
+        RowError: a value can't be read. It may be a pause, so it isn't skipped.
     """
     values: dict[str, Any] = {}
     for meaning in PREFERENCE_MEANINGS:
@@ -307,7 +308,7 @@ def _split_tags(text: str) -> list[str]:
 
 
 def list_tags(layout: ColumnLayout, fields: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the tags of a row, each with the key of the section or topic that it means; the key is empty if it means none."""
+    """Return a row's tags, each with the key of its section or topic, or an empty key."""
     columns = (fields[place] for place in layout.tags if place < len(fields))
     return [match for text in columns for match in _match_tags(layout, text)]
 
@@ -317,7 +318,7 @@ def _match_tags(layout: ColumnLayout, text: str) -> list[tuple[str, str]]:
 
 
 def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
-    """Leave out all sections, or all topics, but those that tags mean; tags that mean none are about something else."""
+    """Return preferences that leave out all sections, or topics, except tagged ones. Other tags are ignored."""
     chosen = {split_part_key(part) for _, part in _match_tags(layout, text) if part}
     offered = {split_part_key(part) for part in layout.part_keys.values()}
     choices: dict[str, Any] = {}
@@ -390,7 +391,7 @@ def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _n
         raise _unreadable(ColumnMeaning.PAUSE_UNTIL, "2026-12-31") from None
 
 
-# A preference that is added gets a meaning of its name and a line here.
+# For a new preference, add a meaning with its name and a line here.
 _PREFERENCE_READERS = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,

@@ -1,8 +1,8 @@
-"""CSV that no spreadsheet executes, however it takes the file apart. Every CSV file with words of others in it is written here.
+"""CSV without formulas in any spreadsheet. All CSV files with content from outside are written here.
 
-A spreadsheet takes a cell that begins with = + - or @ for a formula, and which character parts two cells it decides by itself: a
-file with commas is read by semicolons on half of the continent. So all fields stand in quotation marks, and an apostrophe, which
-makes a text of what follows, stands wherever any separator would let a formula begin.
+Spreadsheets treat a cell that begins with = + - or @ as a formula, and guess the separator: in half of Europe, a file
+with commas is read with semicolons. So all fields are quoted, and an apostrophe, which turns what follows into text, is
+inserted wherever any separator would start a formula.
 """
 
 import csv
@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from typing import IO
 
-# Whatever parts cells or rows; then what a spreadsheet passes over; then what begins a formula, in full width too. The
-# second holds nothing of the first: no text is looked through twice.
+# First, anything that separates cells or rows; then, anything a spreadsheet skips; then, the start of a formula,
+# including full-width characters. The second has none of the first, so no text is scanned twice.
 _FORMULA_START = re.compile(
     r"^(?=[\t\r\n])|(^|[,;|\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029])"
     r"(?=[ \"\x00-\x08\x0e-\x1b\x1f\xa0\u200b-\u200f\u2060\u3000\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20])"
@@ -21,28 +21,28 @@ _ESCAPED_FORMULA = re.compile(r"(^|[,;|\t\n])'(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\
 
 
 class SpreadsheetCsvWriter:
-    """Writes rows to a text file that was opened with `newline=""`."""
+    """Writes rows to a text file opened with `newline=""`."""
 
     def __init__(self, file: IO[str]) -> None:
         self._writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 
     def write_row(self, values: Iterable[object]) -> None:
-        """Write one row, each value as harmless text; None is an empty field."""
+        """Write one row, with each value as harmless text. None is an empty field."""
         self._writer.writerow(["" if value is None else escape_formulas(str(value)) for value in values])
 
 
 def escape_formulas(text: str) -> str:
-    """Put an apostrophe wherever a cell that begins there would be a formula. What is escaped stays as it is. Pure."""
+    """Insert an apostrophe wherever a cell could start with a formula. Escaped text doesn't change. Pure."""
     return _FORMULA_START.sub(r"\1'", text)
 
 
 def unescape_formulas(text: str) -> str:
-    """Take back the apostrophes of `escape_formulas` in a file of ours that comes in again. Pure."""
+    """Remove the apostrophes of `escape_formulas` from a file of ours that's imported again. Pure."""
     return _ESCAPED_FORMULA.sub(r"\1", text)
 
 
 def unescape_address(text: str) -> str:
-    """Take back the apostrophe before an address in a file of ours that comes in again: no mailbox is named `'+ada`. Pure."""
+    """Remove the apostrophe before an address in an imported file of ours: no mailbox is named `'+ada`. Pure."""
     return text[1:] if text[:2] in _ESCAPED_STARTS else text
 
 

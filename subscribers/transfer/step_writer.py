@@ -1,4 +1,4 @@
-"""Writing the steps of an import, each in one transaction that stays short."""
+"""Writing the steps of an import, each in one short transaction."""
 
 import time
 from collections import deque
@@ -17,17 +17,17 @@ from subscribers.transfer import import_store
 from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 
-_CHECKPOINT_STEPS = 8  # steps: of SQLite's log some 40 MB
+_CHECKPOINT_STEPS = 8  # steps: about 40 MB of SQLite's log
 _TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
 
 
 class StepProgress(NamedTuple):
-    """What is committed with a step: all counts up to it, and the row that is then reached.
+    """The progress committed with a step: all counts including it, and the last processed row.
 
-    The row is None where others up to it are still to follow.
+    The row is None if earlier rows are still to follow.
 
-    Steps are handed over ahead. Of one `attempt`, what follows a step that could not be written is not written either, or its rows
-    would be passed over. All of them are judged again, and handed over with the next attempt.
+    Steps are passed ahead. If a step can't be written, later ones of the same `attempt` aren't either, because its rows
+    would be skipped. All are decided again, and passed with the next attempt.
     """
 
     counts: Mapping[str, int]
@@ -37,9 +37,9 @@ class StepProgress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of a step: whether it is written, and the seconds of its transaction.
+    """The result of a step: whether it was written, and the duration of its transaction in seconds.
 
-    It is not where others overtook it or held what it needed, or where it followed one that is not.
+    A step isn't written if other processes outdated it or held its locks, or if an earlier one wasn't.
     """
 
     written: bool
@@ -50,20 +50,20 @@ _NOT_WRITTEN = StepResult(written=False)
 
 
 class ImportStepWriter(Protocol):
-    """Writes the steps of one import in order, here or elsewhere."""
+    """Protocol of objects that write the steps of one import in order, here or in another process."""
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Take a step, to be written once those before it are."""
+        """Accept a step, to be written after those before it."""
 
     def finish_step(self) -> StepResult:
-        """Return what became of the first step of those taken that was not asked for yet, once it is known."""
+        """Return the result of the first accepted step not asked for yet, waiting if necessary."""
 
     def close(self) -> None:
-        """Wait for the steps that were taken, and end."""
+        """Wait for the accepted steps, and end."""
 
 
 class DirectStepWriter:
-    """Writes the steps of one import in this process, each at once. Use it in one thread."""
+    """Writes the steps of one import in this process, immediately. Use it in one thread."""
 
     def __init__(self, database: PeopleDatabase, batch: int, *, reached: int, now: datetime) -> None:
         self._database = database
@@ -81,18 +81,18 @@ class DirectStepWriter:
         self._results.append(self.write_step(step, progress))
 
     def finish_step(self) -> StepResult:
-        """Return what became of the first step that was not asked for yet."""
+        """Return the result of the first step not asked for yet."""
         return self._results.popleft()
 
     def close(self) -> None:
-        """Nothing is under way."""
+        """Do nothing, because no steps are in flight."""
 
     def write_step(self, step: ImportStep, progress: StepProgress) -> StepResult:
-        """Write a step if it still holds.
+        """Write a step if it isn't outdated.
 
         Raises:
-            ListFileError: the import was dropped meanwhile, or another process is at work on it.
-            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+            ListFileError: the import was undone meanwhile, or another process is working on it.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         if progress.attempt == self._failed_attempt:
             return _NOT_WRITTEN
@@ -110,9 +110,9 @@ class DirectStepWriter:
         return StepResult(written=True, seconds=seconds)
 
     def _write_in_transaction(self, step: ImportStep, progress: StepProgress) -> float:
-        """Write a step and its progress; return the seconds of the transaction."""
+        """Write a step and its progress; return the duration of the transaction in seconds."""
         reached = self._reached
-        # Before the transaction: it is shorter then, and SQLite's other writers get between two steps.
+        # Before the transaction, which is then shorter and lets SQLite's other writers in between steps.
         links = ledger.prepare_people_with_first_links(self._dialect, step.people, step.events)
         with self._database.write() as session:
             began = time.monotonic()
@@ -139,7 +139,7 @@ class DirectStepWriter:
 
 
 def _is_transient(exc: DBAPIError) -> bool:
-    """Return whether trying again helps: somebody else was there first, or holds what we need."""
+    """Return whether a retry helps, because another process was faster or holds a lock."""
     if isinstance(exc, IntegrityError):
         return True
     return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

@@ -1,7 +1,9 @@
-"""A process that writes an import's steps while the one that started it prepares the next: `python -m subscribers.transfer.writer_process`.
+"""A process that writes an import's steps while its parent prepares the next ones.
 
-It needs no key, and sees no address. Both sides exchange pickles over its standard input and output: they are one program. It
-ends with its input, so with the process that started it, however that ended; a step that is under way then is committed first.
+Started with `python -m subscribers.transfer.writer_process`.
+
+It doesn't need keys or see addresses. Both sides are the same program and exchange pickles over its standard input and
+output. It ends with its input, and so when its parent ends for any reason; a step being written is committed first.
 """
 
 import os
@@ -28,38 +30,38 @@ DatabaseOpener = Callable[[], PeopleDatabase]
 
 
 class WriterProcess:
-    """A `DirectStepWriter` in a process of its own."""
+    """A `DirectStepWriter` in a separate process."""
 
     def __init__(self, open_database: DatabaseOpener, batch: int, *, reached: int, now: datetime) -> None:
         self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl+C is for us to act on
+            start_new_session=True,  # we handle Ctrl+C
         )
         self._send(pickle.dumps((open_database, batch, reached, now)))
 
     def close(self) -> None:
-        """Wait until the steps that were handed over are written, and for the end of the process."""
+        """Wait until all steps are written, and for the end of the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]  # both are pipes
         self._process.wait()
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Hand over a step, to be written once those before it are.
+        """Pass a step to the process, to be written after those before it.
 
         Raises:
-            ListFileError: the process is gone.
+            ListFileError: the process has ended.
         """
         self._send(pickle.dumps(step) + pickle.dumps(progress))
 
     def finish_step(self) -> StepResult:
-        """Wait for the first step that was not asked for yet, and return what became of it.
+        """Wait for the first step not asked for yet; return its result.
 
         Raises:
-            ListFileError: as `DirectStepWriter.write_step`, or the process is gone.
-            sqlalchemy.exc.DBAPIError: the database refused, or is gone.
+            ListFileError: as `DirectStepWriter.write_step`, or the process has ended.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         assert self._process.stdout is not None
         try:
@@ -85,7 +87,7 @@ class WriterProcess:
 
 
 def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Write the steps that come in, until no more do; while one is written, the next ones are taken in."""
+    """Write incoming steps until there are no more. While one is written, the next ones are read."""
     open_database, batch, reached, now = pickle.load(requests)  # noqa: S301 (whoever started us wrote it)
     writer = DirectStepWriter(open_database(), batch, reached=reached, now=now)
     steps: SimpleQueue[tuple[ImportStep, StepProgress] | None] = SimpleQueue()
@@ -97,17 +99,17 @@ def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def _take_steps(requests: IO[bytes], steps: SimpleQueue[tuple[ImportStep, StepProgress] | None]) -> None:
-    """Take steps in; whoever hands them over never has many in flight."""
+    """Read incoming steps. The parent never has many in flight."""
     while True:
         try:
             steps.put((pickle.load(requests), pickle.load(requests)))  # noqa: S301
-        except (EOFError, pickle.UnpicklingError):  # whoever asked has ended, maybe in the middle of a step
+        except (EOFError, pickle.UnpicklingError):  # the parent ended, perhaps in the middle of a step
             steps.put(None)
             return
 
 
 def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepProgress) -> bytes:
-    """Write a step; return the result, or the error, which is raised where somebody waits for it."""
+    """Write a step; return the pickled result, or the error, which is raised in the parent."""
     try:
         return pickle.dumps(writer.write_step(step, progress))
     except (ListFileError, DBAPIError) as exc:
@@ -116,7 +118,7 @@ def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepPro
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What a library prints must not stand among the answers.
+    # A library's output must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve_write_steps(sys.stdin.buffer, answers)

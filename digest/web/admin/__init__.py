@@ -1,1 +1,1 @@
-"""The admins' pages."""
+"""Admin pages."""

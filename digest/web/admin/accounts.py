@@ -1,4 +1,4 @@
-"""The staff, for admins: who they are, invitations, roles, sign-in links, resets. It shows no subscriber's address."""
+"""Admin pages about staff: accounts, invitations, roles, sign-in links, and resets, without subscribers' addresses."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -17,25 +17,25 @@ from digest.web.forms import Count, FormOrQueryModel, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
-OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what members can't do to themselves
-GRAVE_ACTIONS = frozenset({"reset", "removal"})  # they can't be taken back, so they have a page of their own
+OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what staff members can't do to themselves
+GRAVE_ACTIONS = frozenset({"reset", "removal"})  # can't be undone, so they have their own page
 
 
 class RoleForm(FormOrQueryModel):
-    """The role of a member."""
+    """The role of a staff member."""
 
     role: Literal["editor", "admin"]
 
 
 class InvitationForm(RoleForm):
-    """Who is invited. The address is checked by the action."""
+    """An invitation. The action checks the address."""
 
     email: str = ""
     name: str = ""
 
 
 class StaffQuery(FormOrQueryModel):
-    """The numbers of who was just invited or removed; 0 for nobody."""
+    """The numbers of the staff members just invited and removed; 0 for none."""
 
     invited: Count = 0
     removed: Count = 0
@@ -43,13 +43,13 @@ class StaffQuery(FormOrQueryModel):
 
 @admin_pages.get("/staff")
 def list_staff() -> ResponseReturnValue:
-    """List the staff, with the form that invites somebody."""
+    """List the staff, with the invitation form."""
     return _staff_page()
 
 
 @admin_pages.post("/staff")
 def invite_member() -> ResponseReturnValue:
-    """Add somebody to the staff, and email them an invitation."""
+    """Add a staff member, and email them an invitation."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InvitationForm)
@@ -76,13 +76,13 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/staff/<int:number>")
 def show_member(number: int) -> ResponseReturnValue:
-    """Show one of the staff, with what an admin may do about their sign-in."""
+    """Show a staff member, with an admin's actions on their sign-in."""
     return _member_page(_find_row(number))
 
 
 @admin_pages.get("/staff/<int:number>/<any(role, reset, removal):act>")
 def confirm_account_action(number: int, act: str) -> ResponseReturnValue:
-    """Say what an action on a member will do; ask for their number if it can't be undone."""
+    """Describe an action on a staff member, and ask for their number if it can't be undone."""
     return _grave_action_page(_find_row(number), act)
 
 
@@ -92,7 +92,7 @@ def _grave_action_page(row: StaffOverview, act: str, *, refusal: RefusalError | 
 
 @admin_pages.post("/staff/<int:number>/<any(role, invitation, link, sessions, reset, removal):act>")
 def change_member(number: int, act: str) -> ResponseReturnValue:
-    """Do one of the acts of an admin on a member."""
+    """Perform an admin's action on a staff member."""
     row = _find_row(number)
     if number == current_staff().member_id and act in OTHERS_ONLY:
         return _member_page(
@@ -111,7 +111,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
 
 
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
-    """Do an act on a member; return what was done in the end, and how many sessions it ended."""
+    """Perform an action on a staff member; return what was done, and the number of ended sessions."""
     installation, actor, now = get_installation_actor_and_time()
     address = staff_actions.parse_member_address(row.member.email)
     if act in GRAVE_ACTIONS:
@@ -129,7 +129,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     return "link", 0
 
 
-_WAYS_IN = frozenset({"link", "reset"})  # they email a sign-in link, or the invitation if the address isn't proven
+_WAYS_IN = frozenset({"link", "reset"})  # these email a sign-in link, or the invitation if the address isn't verified
 _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
     "invitation": staff_actions.send_address_verification_link,
     "sessions": staff_actions.end_staff_sessions,

@@ -1,4 +1,4 @@
-"""The blueprint of the pages for admins, and what their modules share. `digest.web.admin.pages` gathers the routes."""
+"""The blueprint of the admin pages, and their shared functions. `digest.web.admin.pages` collects the routes."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -17,16 +17,16 @@ admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
-    """Return what every action takes: the installation, who acts, and the time."""
+    """Return the arguments of every action: the installation, the actor, and the time."""
     context = web_context()
     return context.installation, current_actor(), context.clock()
 
 
 def require_number_typed_to_confirm(number: int) -> None:
-    """Check that a form has the typed number of what it changes for good.
+    """Check that a form contains the typed number of what it changes irreversibly.
 
     Raises:
-        FormError: it has another number, or none.
+        FormError: the number is missing or wrong.
     """
     typed = request.form.get("number", "").replace(",", "")
     if typed.strip() != str(number):
@@ -34,10 +34,10 @@ def require_number_typed_to_confirm(number: int) -> None:
 
 
 def refresh_page(page: str, *, every_seconds: int) -> Response:
-    """Return a page that the browser loads again after some seconds, also without scripts; after 0, it stays as it is."""
+    """Return a page that browsers reload after some seconds, even without scripts, or never if 0."""
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 
 def make_download_response(body: DownloadBody, mimetype: str, name: str) -> Response:
-    """Return a file to save under a name."""
+    """Return a response that downloads a file under a name."""
     return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

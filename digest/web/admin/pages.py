@@ -1,4 +1,4 @@
-"""The pages for admins, with all their routes, and the row of links that leads to them."""
+"""All admin pages with their routes, and the navigation."""
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
@@ -8,7 +8,7 @@ from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.settings import setting_pages
 from digest.web.admin.subscribers import import_pages, list_pages, record_pages, subscriber_pages, suppression_pages
 
-# A place for admins: its key in the templates, its title, its first page. They stand in this order.
+# Areas of the admin pages, in this order: key in the templates, title, and first page.
 ADMIN_PLACES = (
     ("readers", "Subscribers", "admin.list_subscribers"),
     ("import", "Import", "admin.list_imports"),
@@ -23,14 +23,14 @@ ADMIN_PLACES = (
 
 @admin_pages.get("/")
 def redirect_to_first_page() -> ResponseReturnValue:
-    """Lead to the first place for admins."""
+    """Redirect to the first area."""
     _, _, endpoint = ADMIN_PLACES[0]
     return redirect(url_for(endpoint))
 
 
 @admin_pages.app_context_processor
 def provide_admin_navigation() -> dict[str, tuple[tuple[str, str, str], ...]]:
-    """Lend the layout the places for admins."""
+    """Provide the admin areas to the layout."""
     return {"admin_places": ADMIN_PLACES}
 
 

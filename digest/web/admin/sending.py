@@ -1,4 +1,4 @@
-"""What was sent, for admins: editions and notices with their counts, deliveries with unknown status, the pause."""
+"""Admin pages about sending: editions and transactional emails with their counts, unknown status, and pausing."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC
@@ -29,11 +29,11 @@ from subscribers.pages.forms import FormError
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
 _NOTICE_WORDS = {**_WORDS, "lost": UncertainResolution.LOST}
 _FIELD_PREFIX = "word-"
-MAX_FILE_NAME = 100  # characters of an upload's name that an answer shows
+MAX_FILE_NAME = 100  # characters of an upload's name shown in a response
 
 
 class DeliveriesQuery(FormOrQueryModel):
-    """Which edition is shown, below which one the list goes on, and how many deliveries were just settled."""
+    """The edition shown, the one below which the list continues, and how many deliveries were just resolved."""
 
     edition: str = ""
     below: Count | None = None
@@ -42,12 +42,12 @@ class DeliveriesQuery(FormOrQueryModel):
 
 @admin_pages.get("/deliveries")
 def list_deliveries() -> ResponseReturnValue:
-    """Show what left: a page of editions, and what came of one of them."""
+    """Show a page of sent editions, and the results of one."""
     return _deliveries_page(read_query(DeliveriesQuery).edition)
 
 
 class RecipientsQuery(FormOrQueryModel):
-    """Which deliveries of an edition are listed: those with a result, or of a group of refusals, by its key."""
+    """The deliveries listed: those with a result, or those in a group of refusals, by its key."""
 
     result: str = "planned"
     group: str = ""
@@ -56,13 +56,13 @@ class RecipientsQuery(FormOrQueryModel):
 
 @admin_pages.get("/deliveries/<name>/recipients")
 def list_delivery_recipients(name: str) -> ResponseReturnValue:
-    """List the subscribers behind a count of an edition's deliveries; addresses only while a look at them holds."""
+    """List the subscribers behind a delivery count. Addresses are only shown while access to them is valid."""
     return _recipients_page(name)
 
 
 @admin_pages.post("/deliveries/<name>/recipients")
 def show_recipient_addresses(name: str) -> ResponseReturnValue:
-    """Let the member see the addresses of the page: each owner sees that they did, and why."""
+    """Grant access to the addresses on the page. Each owner can see that, with the reason."""
     context = web_context()
     try:
         reason = read_address_access_reason()
@@ -115,7 +115,7 @@ def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> s
 
 @admin_pages.post("/deliveries/<name>/doubts")
 def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
-    """Settle uncertain deliveries of an edition by the member's word; the rest stays uncertain."""
+    """Resolve an edition's deliveries with unknown status as the admin says. The others stay unresolved."""
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -134,7 +134,7 @@ def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/notices/doubts")
 def resolve_uncertain_notices() -> ResponseReturnValue:
-    """Settle uncertain notices by the member's word; the rest stays uncertain."""
+    """Resolve transactional emails with unknown status as the admin says. The others stay unresolved."""
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -153,7 +153,7 @@ def resolve_uncertain_notices() -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/silence")
 def resend_unreported(name: str) -> ResponseReturnValue:
-    """Send again all of which nothing was heard for a day, though others that were sent beside them were reported."""
+    """Resend deliveries without a report for a day, although others sent at the same time were reported."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -173,7 +173,7 @@ def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
 
 @admin_pages.post("/deliveries/<name>/log")
 def upload_mail_log(name: str) -> ResponseReturnValue:
-    """Take a mail server's log, and lead to what it says; nothing is settled yet."""
+    """Examine an uploaded mail server log, and redirect to the results. Nothing is resolved yet."""
     context = web_context()
     installation, _, now = get_installation_actor_and_time()
     zones = {"utc": UTC, "publication": context.zone}
@@ -191,13 +191,13 @@ def upload_mail_log(name: str) -> ResponseReturnValue:
 
 @admin_pages.get("/deliveries/logs/<name>")
 def show_log_evidence(name: str) -> ResponseReturnValue:
-    """Show what a log says of an edition's doubts, without any address."""
+    """Show what a log says about an edition's deliveries with unknown status, without addresses."""
     return _log_page(name)
 
 
 @admin_pages.post("/deliveries/logs/<name>")
 def resolve_deliveries_by_mail_log(name: str) -> ResponseReturnValue:
-    """Settle an edition's doubts by what a log says."""
+    """Resolve an edition's deliveries with unknown status according to a log."""
     context = web_context()
     try:
         reason = read_form(ReasonForm).reason
@@ -224,7 +224,7 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
 
 
 def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list[str], UncertainResolution]]:
-    """Return the deliveries of the form for each word that the member said of any, with what the word means."""
+    """Yield the form's delivery IDs for each resolution that was chosen."""
     resolutions = [
         (field.removeprefix(_FIELD_PREFIX), word)
         for field, word in request.form.items()
@@ -237,7 +237,7 @@ def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list
 
 @admin_pages.post("/deliveries/<any(hold, release):act>")
 def pause_or_resume_all(act: str) -> ResponseReturnValue:
-    """Pause all sending from the installation, or resume it."""
+    """Pause or resume all sending from the installation."""
     installation, actor, now = get_installation_actor_and_time()
     if act == "release":
         sending_pause.resume_all_sending(installation, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""One source, for admins: how it does, what it gave, its values, trying it and taking it out; new ones by address or OPML."""
+"""Source pages for admins: status, articles, settings, testing, and removal. New sources come from a URL or OPML."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -29,7 +29,7 @@ ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
 
 
 class SourceForm(FormOrQueryModel):
-    """What the settings will say of a source, as its form has it; `fingerprint` is of what it showed."""
+    """A source's settings in its form; `fingerprint` identifies the version that was shown."""
 
     url: str = ""
     fingerprint: str = ""
@@ -45,7 +45,7 @@ class SourceForm(FormOrQueryModel):
     paused: bool = False
 
     def values(self) -> dict[str, Any]:
-        """Return the values, unchecked: of the texts, those that the form has."""
+        """Return the values, without validating them. Text fields missing in the form are left out."""
         name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Untitled"
         values_given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
         marks = {"primary": self.primary, "own": self.own, "paused": self.paused}
@@ -53,7 +53,7 @@ class SourceForm(FormOrQueryModel):
 
 
 class SourceAddressForm(FormOrQueryModel):
-    """The address of a site or feed, and the fingerprint of what its page showed."""
+    """The URL of a site or feed, and the fingerprint of the preview."""
 
     address: str = ""
     fingerprint: str = ""
@@ -61,13 +61,13 @@ class SourceAddressForm(FormOrQueryModel):
 
 @admin_pages.get("/sources/<int:number>")
 def show_source(number: int) -> ResponseReturnValue:
-    """Show one source."""
+    """Show a source."""
     return _source_page(_view(number))
 
 
 @admin_pages.post("/sources/<int:number>")
 def submit_source_changes(number: int) -> ResponseReturnValue:
-    """Save what the settings say of a source."""
+    """Save a source's settings."""
     installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_query(SourceForm, request.form)
     url, fingerprint, values = view.row.url, form.fingerprint, form.values()
@@ -91,7 +91,7 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
 
 @admin_pages.get("/sources/<int:number>/address")
 def confirm_moved_source(number: int) -> ResponseReturnValue:
-    """Show the URL that a source has, and the one that it would get."""
+    """Show a source's current and new URL."""
     view = _view(number)
     if view.configured is None or not view.row.moved_to:
         return redirect(url_for("admin.show_source", number=number), 303)
@@ -100,7 +100,7 @@ def confirm_moved_source(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/address")
 def follow_moved_source(number: int) -> ResponseReturnValue:
-    """Take over the address that a source has moved to."""
+    """Change a source's URL to the one it has moved to."""
     installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_form(SourceAddressForm)
     try:
@@ -114,7 +114,7 @@ def follow_moved_source(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/address/undo")
 def undo_source_move(number: int) -> ResponseReturnValue:
-    """Give a source its earlier URL back."""
+    """Restore a source's earlier URL."""
     installation, actor, now = get_installation_actor_and_time()
     fingerprint = read_query(SourceAddressForm, request.form).fingerprint
     try:
@@ -127,7 +127,7 @@ def undo_source_move(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/test")
 def probe_source(number: int) -> ResponseReturnValue:
-    """Visit a source now, and show what would come in; nothing is stored."""
+    """Fetch a source now and show the articles, without storing anything."""
     installation, _, now = get_installation_actor_and_time()
     view = _view(number)
     try:
@@ -139,7 +139,7 @@ def probe_source(number: int) -> ResponseReturnValue:
 
 @admin_pages.get("/sources/<int:number>/remove")
 def confirm_source_removal(number: int) -> ResponseReturnValue:
-    """Say what removing a source means, and ask."""
+    """Describe the removal of a source, and ask for confirmation."""
     view = _view(number)
     if view.configured is None:
         abort(404, "This source is no longer in the settings.")
@@ -148,7 +148,7 @@ def confirm_source_removal(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/remove")
 def submit_source_removal(number: int) -> ResponseReturnValue:
-    """Take a source out of the settings."""
+    """Remove a source from the settings."""
     installation, actor, now = get_installation_actor_and_time()
     view = _view(number)
     try:
@@ -161,13 +161,13 @@ def submit_source_removal(number: int) -> ResponseReturnValue:
 
 @admin_pages.get("/sources/add")
 def show_add_source_form() -> ResponseReturnValue:
-    """Ask for the address of a site or feed."""
+    """Ask for the URL of a site or feed."""
     return _adding_page()
 
 
 @admin_pages.post("/sources/look")
 def preview_new_source() -> ResponseReturnValue:
-    """Look what is at an address, and show it before anything is added."""
+    """Fetch a URL and show what it contains, before anything is added."""
     installation, _, now = get_installation_actor_and_time()
     typed = read_form(SourceAddressForm).address
     try:
@@ -183,7 +183,7 @@ def preview_new_source() -> ResponseReturnValue:
 
 @admin_pages.post("/sources")
 def submit_new_source() -> ResponseReturnValue:
-    """Add what was found."""
+    """Add the sources that were found."""
     installation, actor, now = get_installation_actor_and_time()
     form = read_query(SourceForm, request.form)
     values = form.values() | {"url": form.url}
@@ -220,7 +220,7 @@ def _read_opml() -> tuple[bytes, str]:
 
 @admin_pages.get("/sources.opml")
 def download_opml() -> ResponseReturnValue:
-    """Give the sources as OPML."""
+    """Return the sources as OPML."""
     return make_download_response(sources.build_opml(web_context().installation), "text/x-opml", "sources.opml")
 
 
@@ -252,7 +252,7 @@ def _require_file() -> None:
 
 
 def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
-    """Say of each field what is saved, where something else was typed: for a form that came after another one."""
+    """Describe the saved value of each field with other input, after someone else saved the source first."""
     saved, typed = _saved_values(view), form.values()
     differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
     return {name: f"Saved value: {_write_value(saved[name])}" for name in differing}

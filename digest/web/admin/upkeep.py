@@ -1,4 +1,4 @@
-"""How the installation is kept, for admins: the audit log, the record of processing, and what the doctor finds."""
+"""Maintenance pages for admins: the audit log, the record of processing activities, and the health check."""
 
 import io
 from contextlib import suppress
@@ -27,7 +27,7 @@ from digest.web.forms import Day, FormOrQueryModel, ReasonForm, read_form, read_
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
-REFRESH_SECONDS = 1  # between two looks of the page at an examination that runs; it works without scripts
+REFRESH_SECONDS = 1  # between reloads of the page while a check runs; works without scripts
 _MAX_FIELD_LENGTH = 200  # characters
 _MAX_ROW = 10**18 - 1
 _KNOWN_ACTORS = (("scheduler", "The scheduler"), (audit_log.TERMINAL_ACTORS, "A terminal"))
@@ -49,7 +49,7 @@ QueryText = Annotated[str, AfterValidator(_check_text)]
 
 
 class AuditQuery(FormOrQueryModel):
-    """Which rows of the audit log are shown. What makes no sense counts as not asked for."""
+    """The filter of the audit log. Invalid values are ignored."""
 
     who: QueryText = ""
     what: Annotated[QueryText, AfterValidator(_check_what)] = ""
@@ -58,11 +58,11 @@ class AuditQuery(FormOrQueryModel):
     last: Day | None = Field(default=None, alias="to")
 
     def as_url(self) -> dict[str, str]:
-        """Return it as a URL has it."""
+        """Return the URL's query."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def as_filter(self) -> AuditFilter:
-        """Return it as the log is searched: days begin at midnight in the publication's zone."""
+        """Return the filter for the log. Days begin at midnight in the publication's time zone."""
         is_topic = self.what in audit_topics.TOPICS
         return AuditFilter(
             actor=self.who,
@@ -75,7 +75,7 @@ class AuditQuery(FormOrQueryModel):
 
 
 class AuditPositionQuery(FormOrQueryModel):
-    """Where the page goes on: a row's moment and number, as its link has them."""
+    """The position where the page continues: a row's time and number, from its link."""
 
     at: AwareDatetime
     row: Annotated[int, Field(ge=-_MAX_ROW, le=_MAX_ROW)]
@@ -103,7 +103,7 @@ def show_audit_log() -> ResponseReturnValue:
 
 @admin_pages.post("/audit/check")
 def submit_audit_check() -> ResponseReturnValue:
-    """Check the chain of the log from its first row."""
+    """Verify the whole chain of the log."""
     installation, actor, now = get_installation_actor_and_time()
     audit_log.check_audit_log(installation, actor, now=now)
     return redirect(url_for("admin.show_audit_log"), 303)
@@ -111,13 +111,13 @@ def submit_audit_check() -> ResponseReturnValue:
 
 @admin_pages.get("/audit/export")
 def show_audit_export_form() -> ResponseReturnValue:
-    """Ask why the log is exported."""
+    """Ask for the reason for exporting the log."""
     return _export_page()
 
 
 @admin_pages.post("/audit/export")
 def export_audit_log() -> ResponseReturnValue:
-    """Give the rows that are wanted as a CSV file that no spreadsheet executes."""
+    """Return the filtered rows as CSV without formulas."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -148,7 +148,7 @@ def _read_place() -> AuditPosition | None:
 
 @admin_pages.get("/processing")
 def show_gdpr_processing_record() -> ResponseReturnValue:
-    """Show the record of processing, made from the settings as they are now."""
+    """Show the record of processing activities, based on the current settings."""
     installation, actor, now = get_installation_actor_and_time()
     record = view_processing_record(installation, actor, now=now)
     return render_template("web/admin/site/processing.html", record=record, now=now)
@@ -156,9 +156,9 @@ def show_gdpr_processing_record() -> ResponseReturnValue:
 
 @admin_pages.get("/health")
 def show_health_report() -> ResponseReturnValue:
-    """Show what the last examination found, and how far one is that runs."""
+    """Show the results of the last health check, and the progress of a running one."""
     report = web_context().health.latest
-    stage = report.stage if report else None  # before what it found is read: one that ends meanwhile is shown anew
+    stage = report.stage if report else None  # before the results, because the check may end meanwhile
     findings = report.sorted_findings() if report else []
     page = render_template(
         "web/admin/doctor/health.html", report=report, stage=stage, findings=findings, checks=list_checks()
@@ -168,9 +168,9 @@ def show_health_report() -> ResponseReturnValue:
 
 @admin_pages.post("/health")
 def start_health_check() -> ResponseReturnValue:
-    """Begin an examination, which asks outside where that was chosen; lead to the page that shows it."""
+    """Start a health check, with network checks if chosen, and redirect to its page."""
     installation, actor, now = get_installation_actor_and_time()
     is_online = request.form.get("online") == "yes"
-    with suppress(ExaminationRunningError):  # the page shows the one that runs
+    with suppress(ExaminationRunningError):  # the page shows the one that's running
         web_context().health.begin(installation, actor, is_online=is_online, now=now)
     return redirect(url_for("admin.show_health_report"), 303)

@@ -1,1 +1,1 @@
-"""What everybody may read."""
+"""Public pages."""

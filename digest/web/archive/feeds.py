@@ -1,4 +1,4 @@
-"""Entries of feeds that anybody may read: Atom (RFC 4287, section 4.1.2) and JSON Feed 1.1 (https://jsonfeed.org) have the same."""
+"""Entries of public feeds, for both Atom (RFC 4287, section 4.1.2) and JSON Feed 1.1 (https://jsonfeed.org)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _LONG_AGO = "2000-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One entry. Its address is public and never changes, so it is its ID too; `published` and `updated` are in UTC (RFC 3339, section 5.6)."""
+    """One entry. Its permanent public URL is also its ID; `published` and `updated` are UTC (RFC 3339, section 5.6)."""
 
     address: str
     title: str
@@ -29,7 +29,7 @@ class FeedEntry:
     story_url: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item of a JSON Feed."""
+        """Return the item for a JSON Feed."""
         content = {"content_html": self.html} if self.html else {"content_text": self.summary or self.address}
         return {
             "id": self.address,
@@ -45,7 +45,7 @@ class FeedEntry:
 def list_edition_entries(
     editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
-    """Return an entry for each edition; a correction updates it."""
+    """Return an entry for each edition. A correction updates its entry."""
     return [_edition_entry(edition, publication.zone, base, language) for edition in editions]
 
 
@@ -65,7 +65,7 @@ def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: Su
 def list_topic_entries(
     page: TopicPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
-    """Return an entry for each story of a topic; each is named by its place in its edition."""
+    """Return an entry for each story of a topic, with the URL of its place in its edition."""
     return [
         FeedEntry(
             f"{base}{story.path}",
@@ -84,7 +84,7 @@ def _join_origin(source: str, dated: str, number: int, language: SubscriberLangu
 
 
 def find_last_update(entries: Sequence[FeedEntry]) -> str:
-    """Return when an entry last changed; a moment long ago where there is none."""
+    """Return when an entry last changed, or an early moment if there are none."""
     return max((entry.updated for entry in entries), default=_LONG_AGO)
 
 

@@ -1,4 +1,4 @@
-"""What everybody may read: the editions that went out, their feed, their pictures, our style sheets."""
+"""Public pages: sent editions, topics, search, feeds, calendars, images, style sheets, and scripts."""
 
 import gzip
 import json
@@ -27,10 +27,10 @@ archive_pages = Blueprint("archive", __name__)
 
 MAX_CALENDAR_EDITIONS = 20  # editions
 MAX_TYPED_LENGTH = 200  # characters of a search
-CACHE_FOREVER = "public, max-age=31536000, immutable"  # for what is named by the hash of its bytes
+CACHE_FOREVER = "public, max-age=31536000, immutable"  # for files named by a hash of their bytes
 _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
 _IMAGE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
-# The letter in ink on paper, and turned round in the dark. The dot has the color of labels on either.
+# The letter is in ink on paper, inverted in dark mode. The dot has the color of labels in either.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
     "<style>rect{{fill:#14181E}}text{{fill:#FFFFFF}}circle{{fill:{label_dark}}}"
@@ -43,7 +43,7 @@ _ICON = (
 
 @archive_pages.get("/")
 def index() -> AnyResponse:
-    """Show the home: the newest edition, the last few, and the field to sign up."""
+    """Show the home page: the newest edition, recent ones, and the sign-up field."""
     context = web_context()
     home = archive.read_home_page(context.installation, now=context.clock())
     picture = build_home_image(home.layout)
@@ -55,7 +55,7 @@ def index() -> AnyResponse:
 
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
-    """List the editions that went out, a page at a time, the newest first."""
+    """List the sent editions in pages, newest first."""
     listed = archive.list_public_edition_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
@@ -63,14 +63,14 @@ def editions() -> AnyResponse:
 
 @archive_pages.get("/topics")
 def topics() -> AnyResponse:
-    """List the topics that stories have."""
+    """List the topics of stories."""
     page = render_template("web/topics.html", topics=archive.list_topics(web_context().installation))
     return _cacheable_page(page)
 
 
 @archive_pages.get("/topics/<key>")
 def topic(key: str) -> AnyResponse:
-    """List the stories of a topic, the newest first."""
+    """List the stories of a topic, newest first."""
     before = _read_number("before")
     page = archive.read_topic_page(web_context().installation, key, before=before)
     if page is None:
@@ -81,7 +81,7 @@ def topic(key: str) -> AnyResponse:
 
 @archive_pages.get("/topics/<key>.atom")
 def topic_feed(key: str) -> AnyResponse:
-    """Give the stories of a topic as an Atom feed."""
+    """Return the stories of a topic as an Atom feed."""
     context = web_context()
     page = archive.read_topic_page(context.installation, key, limit=archive.FEED_STORIES)
     if page is None:
@@ -93,7 +93,7 @@ def topic_feed(key: str) -> AnyResponse:
 
 @archive_pages.get("/search")
 def search() -> Response:
-    """Search the stories that anybody may read. What is searched for is neither stored nor logged."""
+    """Search the public stories. Searches are neither stored nor logged."""
     context = web_context()
     typed = request.args.get("q", "")[:MAX_TYPED_LENGTH]
     search_page = archive.search_archive(
@@ -107,19 +107,19 @@ def search() -> Response:
     )
     response = Response(render_template("web/search.html", typed=typed, found=search_page), mimetype="text/html")
     response.headers["X-Robots-Tag"] = "noindex"
-    response.headers["Cache-Control"] = "no-store"  # no proxy keeps what somebody searched for
+    response.headers["Cache-Control"] = "no-store"  # so that proxies don't store searches
     return response
 
 
 def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
-    """Read a number from the address; None for anything else."""
+    """Return a number from the query, or None if it's missing or invalid."""
     text = request.args.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 7 and least <= int(text) <= most else None
 
 
 @archive_pages.get("/robots.txt")
 def robots() -> AnyResponse:
-    """Tell search engines what is not for them, and where the map of the site is (RFC 9309, section 2.2)."""
+    """Tell search engines what to skip, and where the site map is (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
     prefix, base = request.script_root, web_context().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
@@ -128,7 +128,7 @@ def robots() -> AnyResponse:
 
 @archive_pages.get("/sitemap.xml")
 def site_map() -> AnyResponse:
-    """Give the addresses of all public pages to search engines."""
+    """Return the URLs of all public pages for search engines."""
     context = web_context()
     lines = archive.list_edition_items(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]
@@ -140,14 +140,14 @@ def site_map() -> AnyResponse:
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
-    """Show the web edition of an edition that is going out, or went."""
+    """Show the web page of an edition that's being sent or was sent."""
     context = web_context()
     page = web_editions.read_edition_page(context.installation, name, now=context.clock())
     if page is None:
-        # A story that goes on from an edition of before this installation leads here.
+        # Stories continued from an edition before this installation link here.
         address = past_editions.find_past_edition_url(context.installation, name)
         return redirect(address, 302) if address else abort(404)
-    if not page.pieces:  # approved by a version that made none
+    if not page.pieces:  # approved by a version without web copy
         return edition_as_sent(name)
     meta = build_page_metadata(page, *_page_terms(context.settings))
     response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
@@ -157,21 +157,21 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show an edition as it was mailed, without what is one reader's; its corrections stand in it too."""
+    """Show an edition as it was emailed, without personal links. Corrections are included."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
     response = Response(localize_image_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
     if request.endpoint == "archive.edition_as_sent":
-        # Search engines are to find the page, not this.
+        # Search engines should find the page instead.
         response.headers["X-Robots-Tag"] = "noindex"
     return _cacheable_response(response, seconds=300)
 
 
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
-    """Give the icon of the site: the first letter of the publication's name."""
+    """Return the site's icon: the first letter of the publication's name."""
     settings = web_context().settings
     letter = escape(find_icon_letter(settings) or "•")
     branding = settings.file.branding
@@ -183,7 +183,7 @@ def icon() -> AnyResponse:
 
 @archive_pages.get("/favicon.ico")
 def small_icon() -> AnyResponse:
-    """Give the icon for programs that read no SVG, as an ICO file with one PNG image in it."""
+    """Return the icon for browsers that don't support SVG, as an ICO file with one PNG image."""
     png = draw_site_icon(web_context().settings, 32)
     size, depth = (32, 32, 0, 0), (1, 24)  # pixels; planes and bits
     entry = struct.pack("<BBBBHHII", *size, *depth, len(png), 22)
@@ -193,14 +193,14 @@ def small_icon() -> AnyResponse:
 
 @archive_pages.get("/apple-touch-icon.png")
 def touch_icon() -> AnyResponse:
-    """Give the icon for the home screens of phones."""
+    """Return the icon for phones' home screens."""
     png = draw_site_icon(web_context().settings, 180)
     return _cacheable_response(Response(png, mimetype="image/png"), seconds=86400)
 
 
 @archive_pages.get("/editions/<name>.ics")
 def serve_edition_dates_calendar(name: str) -> AnyResponse:
-    """Give the dates that stand early in an edition as a calendar file (RFC 5545, section 3.4)."""
+    """Return the dates listed early in an edition as a calendar file (RFC 5545, section 3.4)."""
     body = build_edition_calendar(web_context().installation, name)
     if body is None:
         abort(404)
@@ -209,7 +209,7 @@ def serve_edition_dates_calendar(name: str) -> AnyResponse:
 
 @archive_pages.get("/calendar.ics")
 def serve_deadline_and_event_calendar() -> AnyResponse:
-    """Give the deadlines and events of the newest editions as a calendar to follow."""
+    """Return the deadlines and events of the newest editions as a calendar to subscribe to."""
     body = build_calendar_feed(web_context().installation, MAX_CALENDAR_EDITIONS)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
@@ -220,7 +220,7 @@ def _calendar_response(body: bytes) -> Response:
 
 @archive_pages.get("/feed.atom")
 def feed() -> AnyResponse:
-    """Give the editions that went out as an Atom feed (RFC 4287, section 4.1.1)."""
+    """Return the sent editions as an Atom feed (RFC 4287, section 4.1.1)."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
     publication, base, _ = terms = _page_terms(context.settings)
@@ -248,7 +248,7 @@ def _atom_feed(
 
 @archive_pages.get("/feed.json")
 def json_feed() -> AnyResponse:
-    """Give the editions that went out as a JSON Feed."""
+    """Return the sent editions as a JSON Feed."""
     context = web_context()
     editions = archive.read_feed_editions(context.installation)
     publication, base, _ = terms = _page_terms(context.settings)
@@ -269,14 +269,14 @@ def json_feed() -> AnyResponse:
 
 @archive_pages.get("/media/<name>")
 def image_file(name: str) -> AnyResponse:
-    """Give a picture. Its name is the hash of its bytes, so it never changes."""
+    """Return an image. Its name is the hash of its bytes, so it never changes."""
     picture = edition_views.find_image(web_context().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)
     response.headers["Cache-Control"] = CACHE_FOREVER
     response.headers["Content-Security-Policy"] = "default-src 'none'"
-    # Mail programs and their proxies show these pictures on pages of their own.
+    # Mail apps and their proxies show these images on their own pages.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.set_etag(name)
     return response.make_conditional(request)
@@ -284,20 +284,20 @@ def image_file(name: str) -> AnyResponse:
 
 @archive_pages.get("/style/<name>")
 def style_sheet(name: str) -> Response:
-    """Give a style sheet; its name holds the hash of its text."""
+    """Return a style sheet, whose name contains the hash of its text."""
     return _give_named_text(web_context().styles.text(name), "text/css")
 
 
 @archive_pages.get("/script/<name>")
 def script_file(name: str) -> Response:
-    """Give a script; its name holds the hash of its text."""
+    """Return a script, whose name contains the hash of its text."""
     return _give_named_text(web_context().scripts.text(name), "text/javascript")
 
 
 def _give_named_text(text: str | None, mimetype: str) -> Response:
     if text is None:
         abort(404)
-    # Only what is the same for everybody is compressed: see docs/decisions/0050-compressed-answers.md.
+    # Only responses that are the same for everyone are compressed: see docs/decisions/0050-compressed-answers.md.
     is_compressed = request.accept_encodings["gzip"] > 0
     response = Response(_compress_text(text) if is_compressed else text, mimetype=mimetype)
     if is_compressed:
@@ -313,23 +313,22 @@ def _compress_text(text: str) -> bytes:
 
 
 def localize_image_urls(html: str) -> str:
-    """Take the pictures of a page that was made as a mail from where the page itself is.
+    """Return a page made from an email with its images' URLs on the current host.
 
-    A mail names them by the public address of the day it was made; a page outlives a change of address.
+    An email contains the public URL of the day it was made. The page must survive a change of that URL.
     """
     return _IMAGE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
 
 
 def make_safe_html_with_local_images(html: str) -> Markup:
-    """Mark a piece of an approved page as the HTML that it is, with its pictures from here."""
+    """Return part of an approved page as safe HTML, with local image URLs."""
     return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
 def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
-    """Write the policy for a page that was made as a mail.
+    """Return the content security policy for a page made from an email.
 
-    Its styles stand in attributes, since mail programs read nothing else: so they are allowed here, and
-    only here.
+    Mail apps only support inline styles, so they're allowed here, and only here.
     """
     pictures = "'self'" if images else "'none'"
     ancestors = "'self'" if framed else "'none'"
@@ -340,7 +339,7 @@ def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
 
 
 def _page_terms(settings: Settings) -> tuple[PublicationSettings, str, SubscriberLanguage]:
-    """Return whose pages they are, at which address, and in which language."""
+    """Return the publication, the base URL, and the language of the pages."""
     return settings.file.publication, settings.link_base, settings.subscriber_language
 
 
@@ -360,7 +359,7 @@ _MIN_STEM = 3  # letters
 
 
 def mark_words(text: str, words: Iterable[str]) -> Markup:
-    """Return a text as HTML with what fits the words in `mark`: the same word, or another ending of it."""
+    """Return a text as HTML, with matching words in `mark`, including those with other endings."""
     stems = {_stem(word) for word in words}
     marked, end = [], 0
     for match in _WORD.finditer(text):

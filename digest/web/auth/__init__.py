@@ -1,1 +1,1 @@
-"""The pages of signing in, and of each member's own sign-in."""
+"""Sign-in pages, and each staff member's account page."""

@@ -1,4 +1,4 @@
-"""Who is signed in, and the check of every request against the rule of its route."""
+"""The signed-in staff member, and the check of every request against its route's access rule."""
 
 import re
 from datetime import datetime
@@ -21,10 +21,10 @@ from digest.web.kept_forms import get_target, read_kept_form
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import client_address
 
-MAX_NEXT_LENGTH = 500  # characters of a path to go on to
+MAX_NEXT_LENGTH = 500  # characters of a redirect path
 _LOCAL_PATH = re.compile(
     r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
-)  # visible ASCII without a backslash; no second slash at its start
+)  # visible ASCII without a backslash, and not starting with two slashes
 STAFF_BLUEPRINTS = frozenset(
     {
         *(
@@ -46,7 +46,7 @@ STAFF_BLUEPRINTS = frozenset(
 
 
 def find_current_staff() -> SignedInStaff | None:
-    """Find who is signed in where this request comes from; looked up once a request."""
+    """Return the staff member signed in for this request, or None. Looked up once per request."""
     if "signed_in" not in g:
         context, token = web_context(), read_session_cookie()
         g.signed_in = sign_in.find_signed_in_member(context.installation, token, now=context.clock()) if token else None
@@ -55,49 +55,49 @@ def find_current_staff() -> SignedInStaff | None:
 
 
 def current_staff() -> SignedInStaff:
-    """Return who is signed in, on a page that the table of rules opens to the staff alone."""
+    """Return the signed-in staff member, on a page that requires one."""
     signed_in = find_current_staff()
     assert signed_in is not None, "check_access() let nobody else in"
     return signed_in
 
 
 def current_actor() -> Actor:
-    """Return who acts on a page of the staff."""
+    """Return the actor on a staff page."""
     return current_staff().actor
 
 
 class ActorAndTime(TypedDict):
-    """Who acts, and when: what every action takes."""
+    """The actor and time, as keyword arguments of every action."""
 
     actor: Actor
     now: datetime
 
 
 def get_actor_and_time() -> ActorAndTime:
-    """Return who acts on a page of the staff, and the time now."""
+    """Return the actor on a staff page and the current time."""
     return {"actor": current_actor(), "now": web_context().clock()}
 
 
 def is_admin() -> bool:
-    """Return whether an admin is signed in, on a page of the staff."""
+    """Return whether an admin is signed in, on a staff page."""
     return current_actor().role is Role.ADMIN
 
 
 def read_request_visitor() -> Visitor:
-    """Say where this request comes from."""
+    """Return the origin of this request."""
     proxies = web_context().settings.file.limits.proxies
     return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
 
 def provide_current_staff() -> dict[str, SignedInStaff | None]:
-    """Lend the staff's pages who is signed in; a reader's page never looks."""
+    """Provide the signed-in staff member to staff pages. On other pages, there's no lookup."""
     return {"staff": find_current_staff() if request.blueprint in STAFF_BLUEPRINTS else None}
 
 
 def check_access() -> ResponseReturnValue | None:
-    """Let a request on to its page, or answer it: sign in, sign in again, or that another role is needed."""
+    """Let a request through, or return a response that requires signing in, signing in again, or another role."""
     if request.endpoint is None:
-        return None  # there is no such page, and the answer says so
+        return None  # no such page, which the response says
     rule = ROUTE_RULES[request.endpoint]
     if rule.role is None:
         return None
@@ -110,15 +110,15 @@ def check_access() -> ResponseReturnValue | None:
         return redirect_to_confirm_identity()
     if not _is_look():
         web_context().kept_forms.drop(signed_in.sign_in, get_target(request))
-    if rule.max_bytes is not None:  # before the form token is looked for, which reads the form
+    if rule.max_bytes is not None:  # before the form token is checked, which reads the form
         request.max_content_length = rule.max_bytes
     return None
 
 
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
-    """Lead to the page that confirms who people are, and from there back.
+    """Redirect to the page that confirms people's identity, and returns here.
 
-    A form's way back is the page that it's on. The form itself waits until they've confirmed.
+    For a form, it returns to the page with the form. The form itself is kept until they've confirmed.
     """
     if _is_look():
         back = _here()
@@ -129,7 +129,7 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
 
 
 def _keep_form(back: str) -> None:
-    """Keep the form of this request, unless it brings a file, or is about the member's own account."""
+    """Keep the form of this request, unless it has a file or is about the staff member's own account."""
     context, rule = web_context(), ROUTE_RULES[request.endpoint or ""]
     if rule.max_bytes is not None or request.blueprint == "auth":
         return
@@ -149,18 +149,18 @@ def _is_look() -> bool:
 
 
 def _here() -> str:
-    """Return the path that was asked for, with its query, below the base URL's path."""
+    """Return the requested path with its query, relative to the base URL's path."""
     query = request.query_string.decode("ascii", "ignore")
     return f"{request.path}?{query}" if query else request.path
 
 
 def sanitize_next_path(path: str | None) -> str:
-    """Return a path of the staff's own pages to go on to; the desk's first page for anything else."""
+    """Return the path if it's a staff page, or else the desk's first page."""
     return path if path is not None and _is_staff_path(path) else "/desk/"
 
 
 def _is_staff_path(path: str) -> bool:
-    """Say whether a path leads to a page of the staff: none of another host can, whatever a browser makes of it."""
+    """Return whether a path leads to a staff page, and so never to another host, however browsers parse it."""
     if len(path) > MAX_NEXT_LENGTH or not _LOCAL_PATH.fullmatch(path):
         return False
     try:
@@ -172,12 +172,12 @@ def _is_staff_path(path: str) -> bool:
 
 
 def next_url(path: str | None) -> str:
-    """Return where a browser goes after signing in: `sanitize_next_path`, below the base URL's path."""
+    """Return the path after signing in: `sanitize_next_path`, with the base URL's path."""
     return f"{request.script_root}{sanitize_next_path(path)}"
 
 
 def keep_staff_pages_private(response: Response) -> Response:
-    """Keep the pages of the staff out of caches and searches, and let the desk frame its own previews."""
+    """Add headers that keep staff pages out of caches and search engines, and let the desk frame its own previews."""
     if request.blueprint in STAFF_BLUEPRINTS:
         response.headers.setdefault("Content-Security-Policy", DESK_POLICY)
         mark_response_private(response)

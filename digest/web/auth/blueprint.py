@@ -1,4 +1,4 @@
-"""The blueprint of signing in, with all its pages."""
+"""The blueprint of the sign-in pages."""
 
 from digest.web.auth import own_account_pages, pages
 

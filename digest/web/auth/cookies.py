@@ -1,6 +1,6 @@
-"""The desk's cookies: the session, the form token's, and by what a browser's tries to sign in are counted.
+"""The desk's cookies: for the session, for the form token, and for counting a browser's sign-in attempts.
 
-Where the pages are https they are `Secure` and named `__Host-…`, which a browser takes from this host alone, for all its paths.
+On https, they're `Secure` and named `__Host-…`, so browsers only accept them from this host, for all paths.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DEVICE_SECONDS = 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class CookieScope:
-    """How the cookies are named, and where a browser sends them."""
+    """The names of the cookies, and their path."""
 
     session: str
     device: str
@@ -28,7 +28,7 @@ class CookieScope:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "CookieScope":
-        """Take it from the base URL."""
+        """Return the scope for the base URL."""
         base = urlsplit(settings.link_base)
         secure = base.scheme == "https"
         prefix = "__Host-" if secure else ""
@@ -37,30 +37,30 @@ class CookieScope:
 
 
 def read_session_cookie() -> str:
-    """Return the session's token, as the browser sent it."""
+    """Return the session token sent by the browser."""
     return request.cookies.get(CookieScope.from_settings(web_context().settings).session, "")
 
 
 def read_device_cookie() -> str:
-    """Return the mark of an earlier sign-in, as the browser sent it."""
+    """Return the device token of an earlier sign-in, as sent by the browser."""
     return request.cookies.get(CookieScope.from_settings(web_context().settings).device, "")
 
 
 def set_session_cookie(response: Response, token: str) -> Response:
-    """Have the browser keep the session's token."""
+    """Set the session cookie."""
     scope = CookieScope.from_settings(web_context().settings)
     return _set_cookie(response, scope, scope.session, token, int(SESSION_LIFETIME.total_seconds()))
 
 
 def set_sign_in_cookies(response: Response, new_session: NewStaffSession) -> Response:
-    """Have the browser keep what a sign-in gave it."""
+    """Set the cookies of a new sign-in."""
     scope = CookieScope.from_settings(web_context().settings)
     set_session_cookie(response, new_session.token)
     return _set_cookie(response, scope, scope.device, new_session.device, DEVICE_SECONDS)
 
 
 def delete_session_cookie(response: Response) -> Response:
-    """Have the browser forget the session's token."""
+    """Delete the session cookie."""
     scope = CookieScope.from_settings(web_context().settings)
     return _set_cookie(response, scope, scope.session, "", 0)
 

@@ -1,4 +1,4 @@
-"""Each member's own sign-in: where they are signed in, passkeys, password and code, and their log. What is changed asks for a fresh sign-in."""
+"""Each staff member's own account: sessions, passkeys, password, and log. Changes require a recent sign-in."""
 
 from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -17,7 +17,7 @@ from subscribers.errors import RefusalError
 
 @auth_pages.get("/desk/security")
 def show_own_account() -> ResponseReturnValue:
-    """Show a member where they are signed in, how they can sign in, and their log."""
+    """Show a staff member's sessions, sign-in methods, and log."""
     return _own_page()
 
 
@@ -34,7 +34,7 @@ def _back_to_own_page(anchor: str = "") -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/name")
 def submit_name() -> ResponseReturnValue:
-    """Change the name by which colleagues see the member."""
+    """Change the name shown to colleagues."""
     context = web_context()
     try:
         own_account.change_own_display_name(
@@ -47,7 +47,7 @@ def submit_name() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/seen")
 def mark_failed_sign_ins_as_seen() -> ResponseReturnValue:
-    """Note that the member has looked at failed sign-ins."""
+    """Record that the staff member has seen the failed sign-ins."""
     context = web_context()
     own_account.acknowledge_failed_sign_ins(context.installation, current_staff(), now=context.clock())
     return _back_to_own_page()
@@ -55,7 +55,7 @@ def mark_failed_sign_ins_as_seen() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/sessions/<int:number>/end")
 def end_session(number: int) -> ResponseReturnValue:
-    """End one of the member's sessions."""
+    """End one of the staff member's sessions."""
     context = web_context()
     own_account.end_own_session(context.installation, current_staff(), number, now=context.clock())
     return _back_to_own_page("sessions")
@@ -63,7 +63,7 @@ def end_session(number: int) -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/sessions/end-others")
 def end_other_sessions() -> ResponseReturnValue:
-    """End all of the member's sessions but this one."""
+    """End all of the staff member's sessions except this one."""
     context = web_context()
     own_account.end_other_sessions(context.installation, current_staff(), now=context.clock())
     return _back_to_own_page("sessions")
@@ -71,7 +71,7 @@ def end_other_sessions() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/app")
 def begin_authenticator_setup() -> ResponseReturnValue:
-    """Make a secret for an app, and lead to the page that shows it."""
+    """Create a secret for an authenticator app, and redirect to the page that shows it."""
     context = web_context()
     own_account.begin_authenticator_setup(context.installation, current_staff(), now=context.clock())
     return redirect(url_for("auth.show_password_form"), 303)
@@ -79,14 +79,14 @@ def begin_authenticator_setup() -> ResponseReturnValue:
 
 @auth_pages.get("/desk/security/password")
 def show_password_form() -> ResponseReturnValue:
-    """Show the form for a password, with the app's secret where one waits for its first code."""
+    """Show the password form, with the app's secret if it awaits its first code."""
     page = _password_page()
     return page if page is not None else _back_to_own_page("password")
 
 
 @auth_pages.post("/desk/security/password")
 def submit_new_password() -> ResponseReturnValue:
-    """Set the password, the app, or both."""
+    """Set the password, the authenticator app, or both."""
     context, form = web_context(), request.form
     try:
         codes = own_account.set_password(
@@ -105,7 +105,7 @@ def submit_new_password() -> ResponseReturnValue:
 
 
 def _password_page(*, refusal: RefusalError | None = None) -> str | None:
-    """Render the form; None where there is no app yet, with which it begins."""
+    """Render the form, or return None if the app must be set up first."""
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
@@ -116,7 +116,7 @@ def _password_page(*, refusal: RefusalError | None = None) -> str | None:
 
 @auth_pages.get("/desk/security/app.svg")
 def draw_authenticator_qr_code() -> ResponseReturnValue:
-    """Draw the secret that waits for its first code, for the app's camera."""
+    """Return a QR code of the secret that awaits its first code."""
     context = web_context()
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
     if not secret:
@@ -127,7 +127,7 @@ def draw_authenticator_qr_code() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/recovery-codes")
 def make_new_recovery_codes() -> ResponseReturnValue:
-    """Make new recovery codes and show them, this once."""
+    """Create new recovery codes and show them once."""
     context = web_context()
     try:
         codes = own_account.replace_recovery_codes(context.installation, current_staff(), now=context.clock())
@@ -142,13 +142,13 @@ def _recovery_codes_page(codes: list[str]) -> str:
 
 @auth_pages.get("/desk/security/passkeys/add")
 def show_passkey_form() -> ResponseReturnValue:
-    """Show the form that has the browser make a passkey."""
+    """Show the form that creates a passkey in the browser."""
     return _passkey_page()
 
 
 @auth_pages.post("/desk/security/passkeys/add")
 def submit_passkey() -> ResponseReturnValue:
-    """Add the passkey that the browser made."""
+    """Add the passkey created by the browser."""
     context, form = web_context(), request.form
     try:
         own_account.add_own_passkey(
@@ -167,13 +167,13 @@ def _passkey_page(*, refusal: RefusalError | None = None) -> str:
 
 @auth_pages.get("/desk/security/passkeys/<int:number>")
 def show_passkey(number: int) -> ResponseReturnValue:
-    """Show one of the member's passkeys: rename it, or remove it."""
+    """Show one of the staff member's passkeys, to rename or remove it."""
     return _own_passkey_page(number)
 
 
 @auth_pages.post("/desk/security/passkeys/<int:number>/rename")
 def rename_passkey(number: int) -> ResponseReturnValue:
-    """Rename one of the member's passkeys."""
+    """Rename one of the staff member's passkeys."""
     context = web_context()
     try:
         own_account.rename_own_passkey(
@@ -186,7 +186,7 @@ def rename_passkey(number: int) -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/passkeys/<int:number>/remove")
 def remove_passkey(number: int) -> ResponseReturnValue:
-    """Remove one of the member's passkeys."""
+    """Remove one of the staff member's passkeys."""
     context = web_context()
     try:
         own_account.remove_own_passkey(context.installation, current_staff(), number, now=context.clock())

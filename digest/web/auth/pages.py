@@ -1,4 +1,4 @@
-"""Signing in, signing in again, signing out. A GET changes nothing; no form works without the form token."""
+"""Signing in, confirming one's identity, and signing out. GETs change nothing; all forms require the form token."""
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -18,7 +18,7 @@ auth_pages = Blueprint("auth", __name__)
 
 @auth_pages.get("/desk/sign-in")
 def show_sign_in() -> ResponseReturnValue:
-    """Show the ways to sign in; to whoever is signed in, the way on."""
+    """Show the ways to sign in, or a link onward if already signed in."""
     if find_current_staff() is not None:
         return redirect(next_url(request.args.get("next")), 303)
     return _sign_in_page(request.args.get("next"))
@@ -26,7 +26,7 @@ def show_sign_in() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/sign-in")
 def submit_password() -> ResponseReturnValue:
-    """Sign in by password and code."""
+    """Sign in with a password and a code."""
     context, form = web_context(), request.form
     try:
         new_session = sign_in.sign_in_by_password(
@@ -44,7 +44,7 @@ def submit_password() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/sign-in/passkey")
 def submit_passkey_sign_in() -> ResponseReturnValue:
-    """Sign in by passkey."""
+    """Sign in with a passkey."""
     context, form = web_context(), request.form
     try:
         new_session = sign_in.sign_in_by_passkey(
@@ -78,12 +78,12 @@ def _relying_party() -> RelyingParty:
 
 
 def refusal_status(refusal: Exception) -> int:
-    """Return the status that a refused sign-in is answered with."""
+    """Return the HTTP status for a refused sign-in."""
     return 429 if isinstance(refusal, TooManyAttemptsError) else 401
 
 
 def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) -> Response:
-    """Give the browser its session, under a new form token, and lead on."""
+    """Set the cookies of a new session with a new form token, and redirect."""
     session.clear()
     response = Response(status=303, headers={"Location": next_url(next_path)})
     return set_sign_in_cookies(response, new_session)
@@ -91,7 +91,7 @@ def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) 
 
 @auth_pages.get("/desk/link/<token>")
 def show_sign_in_link(token: str) -> ResponseReturnValue:
-    """Show whose sign-in link this is, and the button."""
+    """Show the owner of a sign-in link, and the button."""
     context = web_context()
     link = sign_in.look_up_sign_in_link(context.installation, token, now=context.clock())
     return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
@@ -99,7 +99,7 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.post("/desk/link/<token>")
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
-    """Sign in by a link, which is used up."""
+    """Sign in with a link, which is then used up."""
     context = web_context()
     new_session = sign_in.sign_in_by_link(context.installation, token, read_request_visitor(), now=context.clock())
     if new_session is None:
@@ -109,14 +109,14 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.get("/staff/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
-    """Show whose address would be proven, and the button."""
+    """Show the address that would be verified, and the button."""
     context = web_context()
     return _invitation_page(staff.look_up_address_verification_link(context.installation, token, now=context.clock()))
 
 
 @auth_pages.post("/staff/<token>")
 def submit_invitation(token: str) -> ResponseReturnValue:
-    """Prove the address and sign its member in; a second press only says that it is proven."""
+    """Verify the address and sign its staff member in. A second press only shows that it's verified."""
     context = web_context()
     link, new_session = sign_in.accept_invitation(
         context.installation, token, read_request_visitor(), now=context.clock()
@@ -125,7 +125,7 @@ def submit_invitation(token: str) -> ResponseReturnValue:
 
 
 def _first_page(new_session: sign_in.NewStaffSession) -> str | None:
-    """Return where a link leads: to the page where a way to sign in is set up, until there is one."""
+    """Return the page after a link: the one that sets up a sign-in method, until there is one."""
     return None if new_session.has_own_way else "/desk/security"
 
 
@@ -138,13 +138,13 @@ def _invitation_page(link: VerificationLink) -> ResponseReturnValue:
 
 @auth_pages.get("/desk/confirm")
 def show_identity_confirmation() -> ResponseReturnValue:
-    """Ask whoever is signed in to prove again who they are."""
+    """Ask the signed-in staff member to confirm their identity."""
     return _confirm_page(request.args.get("next"))
 
 
 @auth_pages.post("/desk/confirm")
 def confirm_identity_by_password() -> ResponseReturnValue:
-    """Take password and code again."""
+    """Confirm the staff member's identity with a password and a code."""
     context, form = web_context(), request.form
     try:
         token = sign_in.reauthenticate_by_password(
@@ -162,7 +162,7 @@ def confirm_identity_by_password() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/confirm/passkey")
 def confirm_identity_by_passkey() -> ResponseReturnValue:
-    """Take a passkey again."""
+    """Confirm the staff member's identity with a passkey."""
     context, form = web_context(), request.form
     try:
         token = sign_in.reauthenticate_by_passkey(
@@ -174,14 +174,14 @@ def confirm_identity_by_passkey() -> ResponseReturnValue:
 
 
 def _go_on(token: str, next_path: str | None) -> Response:
-    """Lead to the form that waits to be submitted from there, or else to the next page."""
+    """Redirect to the kept form on the next page, if any, or else to the page itself."""
     form = _find_kept_form(sanitize_next_path(next_path))
     location = url_for("auth.show_kept_form") if form else next_url(next_path)
     return set_session_cookie(Response(status=303, headers={"Location": location}), token)
 
 
 def _find_kept_form(back: str = "") -> KeptForm | None:
-    """Find the form that waits; with `back`, only if it's on that page."""
+    """Return the kept form, if any; with `back`, only if it's on that page."""
     context = web_context()
     form = context.kept_forms.find(current_staff().sign_in, now=context.clock())
     return form if form is not None and back in ("", form.back) else None
@@ -189,7 +189,7 @@ def _find_kept_form(back: str = "") -> KeptForm | None:
 
 @auth_pages.get("/desk/confirm/form")
 def show_kept_form() -> ResponseReturnValue:
-    """Show the form that waited while its sender signed in again, to submit it as it was."""
+    """Show the form that was kept during the confirmation, to submit it unchanged."""
     form = _find_kept_form()
     if form is None:
         return redirect(url_for("desk.index"), 303)
@@ -198,7 +198,7 @@ def show_kept_form() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/confirm/form/discard")
 def discard_kept_form() -> ResponseReturnValue:
-    """Drop the form that waited, and lead back to the page that it's on."""
+    """Discard the kept form, and redirect to its page."""
     form = _find_kept_form()
     web_context().kept_forms.drop(current_staff().sign_in)
     return redirect(next_url(form.back if form else None), 303)
@@ -223,7 +223,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
 
 @auth_pages.post("/desk/confirm/link")
 def request_sign_in_link() -> ResponseReturnValue:
-    """Email members without a passkey or password another sign-in link."""
+    """Email staff members without a passkey or password another sign-in link."""
     context = web_context()
     try:
         sign_in.email_own_sign_in_link(context.installation, current_staff(), now=context.clock())

@@ -1,4 +1,4 @@
-"""Who may open what: one rule for every route. A route without a rule keeps the application from starting."""
+"""Access rules for all routes. Without a rule for every route, the application doesn't start."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from digest.installation.audited_actions import Role
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Which role a route takes; None where it asks for none. `fresh` asks for a sign-in of the last 15 minutes.
+    """The role that a route requires, or None. `fresh` requires a sign-in within the last 15 minutes.
 
-    `max_bytes` is how long a form may be that brings a file; None: as long as any other.
+    `max_bytes` is the maximum length of a form with a file. With None, the usual limit applies.
     """
 
     role: Role | None
@@ -18,16 +18,16 @@ class AccessRule:
     max_bytes: int | None = None
 
 
-MAX_IMAGE_BYTES = 12_000_000  # what a camera makes; the picture is encoded anew in at most 200 KB
-MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million readers with their evidence, or the logs of a mail server
+MAX_IMAGE_BYTES = 12_000_000  # a camera's output; images are re-encoded to at most 200 KB
+MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million subscribers with evidence, or a mail server's logs
 MAX_OPML_BYTES = 2_000_000
 
 PUBLIC = AccessRule(None)
-# The token in the path is all that is asked for: whoever has the mail may do what it is for.
+# Only the token in the path is required, so anyone with the email can use it.
 LINK = AccessRule(None)
-# A provider's signature is asked for.
+# A provider's signature is required.
 SIGNED = AccessRule(None)
-# A token, or an address of this machine, is asked for.
+# A token, or an address of this machine, is required.
 PROVED = AccessRule(None)
 EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
@@ -35,7 +35,7 @@ EDITOR_IMAGE = AccessRule(Role.EDITOR, max_bytes=MAX_IMAGE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
 ADMIN_LOGOS = AccessRule(Role.ADMIN, max_bytes=2 * MAX_IMAGE_BYTES)
 ADMIN_OPML = AccessRule(Role.ADMIN, max_bytes=MAX_OPML_BYTES)
-# Before readers' addresses are shown or moved.
+# Before subscribers' addresses are shown or moved.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
 ADMIN_LIST = AccessRule(Role.ADMIN, fresh=True, max_bytes=MAX_LIST_BYTES)
 
@@ -288,10 +288,10 @@ ROUTE_RULES = {
 
 
 def check_route_rules(endpoints: Iterable[str]) -> None:
-    """Refuse an application with a route that has no rule, or a rule that has no route.
+    """Check that every route has a rule, and every rule a route.
 
     Raises:
-        ValueError: it names them.
+        ValueError: some don't. The message lists them.
     """
     endpoint_names = set(endpoints)
     if unruled := sorted(endpoint_names - ROUTE_RULES.keys()):

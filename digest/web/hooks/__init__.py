@@ -1,1 +1,1 @@
-"""The webhooks of providers."""
+"""Webhooks of email providers."""

@@ -1,7 +1,7 @@
-"""Where providers post their events. A post is proved, stored as it came, and answered at once.
+"""Webhooks where providers post events. A post is verified, stored unchanged, and answered immediately.
 
-Applying events is another job's work (`background.apply_inbound_events`). Every faulty post gets the same answer, so that
-guessing teaches nothing.
+Another job applies the events (`background.apply_inbound_events`). Every invalid post gets the same response, so that
+guessing reveals nothing.
 """
 
 from flask import Blueprint, Response, abort, request
@@ -11,7 +11,7 @@ from digest.app.sending import background_tasks
 from digest.web.context import web_context
 from subscribers.loggers import get_logger
 
-MAX_POST_BYTES = 2_000_000  # octets; providers post less than half of it
+MAX_POST_BYTES = 2_000_000  # bytes; providers post less than half of it
 
 webhook_pages = Blueprint("hooks", __name__)
 log = get_logger("digest.web")
@@ -19,7 +19,7 @@ log = get_logger("digest.web")
 
 @webhook_pages.post("/hooks/<provider_name>")
 def receive_events(provider_name: str) -> Response:
-    """Receive a post of events: 200 once it is durably stored, or was before; 403 where it is not proved to be the provider's."""
+    """Store posted events: 200 once they're durably stored, or were before; 403 if the provider can't be verified."""
     if not background_tasks.has_webhook(provider_name):
         abort(404)
     context = web_context()

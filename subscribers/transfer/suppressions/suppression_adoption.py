@@ -1,7 +1,7 @@
 """Adopting a suppression file: its hashes are added, then everyone on the list is checked against them.
 
-Both parts run in short transactions that record how far they got, so a second run of the same file continues. The keys count
-from the first transaction on. Adopting can't be undone: each person's own confirmation ends it for them.
+Both parts run in short transactions that store their progress, so a second run of the same file continues. The keys
+count from the first transaction on. Adopting can't be undone, but each person's own confirmation ends it for them.
 """
 
 import json
@@ -43,7 +43,7 @@ from subscribers.transfer.suppressions.suppression_file import (
 _ANOTHER_PROCESS = "Another process is adopting this file. Wait until it's done."
 _LISTED_STATES = (PersonState.SUBSCRIBED, PersonState.REQUESTED, PersonState.UNVERIFIED)
 _KnownEntries = dict[tuple[str, str], list[tuple[str, datetime]]]
-# People here who are in the file for these are unsubscribed.
+# People here with these reasons in the file are unsubscribed.
 _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 
 
@@ -51,8 +51,9 @@ _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 class AdoptionReport:
     """The result of adopting a file, or of a dry run, as counts.
 
-    Hashes: `added` by cause, `present` before, made here and still here (`own`), and `unusable` because their key isn't in the file.
-    People on the list: `removed` by cause, and `consented` here later, so kept.
+    Hashes: `added` by cause, `present` from an earlier file, `own` if they were made here and are still here, and
+    `unusable` if their key isn't in the file. People on the list: `removed` by cause, and `consented` if they consented
+    here later and stay.
     """
 
     entries: int = 0
@@ -71,7 +72,7 @@ class AdoptionReport:
 
     @classmethod
     def from_json(cls, counts: dict[str, Any], adopted_at: datetime | None) -> "AdoptionReport":
-        """Read what `as_json` returned."""
+        """Parse the result of `as_json`."""
         by_cause = {name: Counter(counts[name]) for name in ("added", "removed")}
         return cls(**(counts | by_cause), adopted_at=adopted_at)
 
@@ -82,7 +83,7 @@ def rehearse_adoption(
     """Count what adopting a decrypted file would do. Nothing is changed.
 
     Raises:
-        SuppressionFileError: it's no suppression file, or damaged.
+        SuppressionFileError: it isn't a suppression file, or it's damaged.
     """
     header, total = _survey(context, file)
     report = AdoptionReport()
@@ -109,12 +110,12 @@ def rehearse_adoption(
 def adopt_suppressions(
     context: ImportContext, file: BinaryIO, *, now: datetime, progress: Progress = lambda *_: None
 ) -> AdoptionReport:
-    """Adopt a decrypted file, or continue with one that was interrupted. A file that was adopted before changes nothing.
+    """Adopt a decrypted file, or continue an interrupted adoption. Files that were adopted before change nothing.
 
     The whole file is read first, so a damaged one has no effect.
 
     Raises:
-        SuppressionFileError: it's no suppression file, damaged, or being adopted by another process.
+        SuppressionFileError: it isn't a suppression file, it's damaged, or another process is adopting it.
         ImportUndoError: an import is being undone.
         OSError: the unsubscribe log couldn't be written.
     """
@@ -141,7 +142,7 @@ def adopt_suppressions(
 
 
 def review_imported_people(context: ImportContext, batch: int, *, started_at: datetime, now: datetime) -> None:
-    """Check the people of an import against the files that were adopted since it began: its rows were checked before.
+    """Check the people of an import against files adopted since it began, because its rows were checked before.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -160,7 +161,7 @@ def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None
 
 
 def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
-    """Read a whole file, which proves that it's complete; return its header, and how much there is to do."""
+    """Read a whole file, which checks that it's complete; return its header, and the amount of work."""
     file.seek(0)
     header = read_header(file)
     entries = sum(1 for _ in read_entries(file))
@@ -179,10 +180,10 @@ def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHa
 def _open_adoption(
     session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
 ) -> SuppressionAdoption:
-    """Return the row of a file, which is new the first time; from now on, the file's keys count.
+    """Return the row of an adoption, creating it the first time. From now on, the file's keys count.
 
     Raises:
-        SuppressionFileError: another process began with the file in this very moment.
+        SuppressionFileError: another process began to adopt the file at the same moment.
     """
     adoption = session.scalar(select(SuppressionAdoption).where(SuppressionAdoption.file_id == header.file_id))
     if adoption is not None:
@@ -207,7 +208,7 @@ def _open_adoption(
 
 
 def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionReport, **changes: Any) -> None:
-    """Record how far an adoption got.
+    """Store the progress of an adoption.
 
     Raises:
         SuppressionFileError: another process has got further.
@@ -223,7 +224,7 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
 
 
 def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> "_PrivateEntries":
-    """Return the people who left here, as an export has them, under those of our own keys that a file has, too."""
+    """Return the people who left here, as in an export, under those of our own keys that are also in the file."""
     departed = _PrivateEntries()
     in_file = {key.id for each in header.key_sets for key in each.suppression}
     for key in context.keys.of_kind("suppression"):
@@ -240,7 +241,7 @@ def _list_new_entries(
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
-    """Return the entries (at most 1,000) that say more than what's here, marked as adopted, and count them all."""
+    """Return the entries (at most 1,000) that add to what's here, marked as adopted, and count all of them."""
     usable = {key.id for each in header.key_sets for key in each.suppression}
     hashes = [entry.hash for entry in entries]
     query = select(Suppression).where(matches_any(session, Suppression.hash, hashes))
@@ -270,9 +271,9 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return whether what's here is as grave and as late as an entry. If its owner has confirmed since, it's over.
+    """Return whether a row here is as grave and recent as an entry. A later confirmation by the owner ends it.
 
-    What an admin allowed later is as good as anything.
+    A later permission by an admin outweighs any entry.
     """
     is_as_grave = reason == suppression.ALLOWED_AGAIN or not suppression.outweighs_reason(entry.reason, reason)
     return at >= entry.at and is_as_grave
@@ -285,7 +286,7 @@ def _review_page(
     now: datetime,
     adoption: SuppressionAdoption | None = None,
 ) -> None:
-    """Take the people of a page off the list whom adopted hashes suppress."""
+    """Unsubscribe or suppress the people of a page whom adopted hashes suppress."""
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
         rows = suppression.list_suppression_rows(session, [each.suppressions for each in hashes])
@@ -310,7 +311,7 @@ def _review_person(
     report: AdoptionReport,
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Do to one person what the row says that counts for their address; return the entry for the unsubscribe log."""
+    """Apply the row that counts for a person's address; return the entry for the unsubscribe log, or None."""
     person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
     match = _find_adopted_cause(suppression.list_suppression_rows(session, [hashes.suppressions])[0])
     if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
@@ -331,7 +332,7 @@ def _review_person(
 
 
 def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
-    """Return the cause that counts for an address if a file gave it, and the latest date from any file: consent has to be later."""
+    """Return an address's cause if it's from a file, and the latest date in any file, which consent must follow."""
     row = suppression.find_counting_row(rows)
     if row is None or not is_adopted_key_id(row.key_id):
         return None
@@ -341,7 +342,7 @@ def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | N
 def _list_future_rows(
     session: Session, private: "_PrivateEntries", addresses: Sequence[suppression.SuppressionHashes]
 ) -> list[list[Suppression]]:
-    """Return the rows that addresses would have if the entries of a dry run were adopted."""
+    """Return the rows that addresses would have if a dry run's entries were adopted."""
     by_address = suppression.list_suppression_rows(session, addresses)
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     for row in private.list_rows([address_hash for address_hash, _ in positions]):
@@ -352,7 +353,7 @@ def _list_future_rows(
 
 
 def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
-    """Load the person behind an address; None if it's no one's anymore."""
+    """Return the person with an address, or None if there's none anymore."""
     existing = import_store.find_existing_people(session, [hashes]).get(hashes.lookup)
     if existing is None:
         return None
@@ -361,7 +362,10 @@ def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | 
 
 
 def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: str, at: datetime) -> bool:
-    """Decide whether a person on the list is taken off it, and count that. Their own later consent counts, but after a complaint."""
+    """Count whether a person on the list is removed; return the decision.
+
+    Their own later consent keeps them on it, except after a complaint.
+    """
     if reason != "complained" and has_consented_here_since(existing, at):
         report.consented += 1
         return False
@@ -370,7 +374,7 @@ def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: st
 
 
 class _PrivateEntries:
-    """Entries of a dry run, in a file that has no name and vanishes when it's closed. For one thread."""
+    """Entries of a dry run, in an unnamed file that's deleted when closed. Use it in one thread."""
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect("", isolation_level=None)
@@ -383,11 +387,11 @@ class _PrivateEntries:
             self._connection.execute(statement)
 
     def close(self) -> None:
-        """Drop them."""
+        """Delete the entries."""
         self._connection.close()
 
     def add(self, entries: Iterable[SuppressedHash]) -> None:
-        """Remember entries."""
+        """Store entries."""
         self._connection.execute("BEGIN")
         self._connection.executemany(
             "INSERT INTO entry VALUES (?, ?, ?, ?)",
@@ -396,7 +400,7 @@ class _PrivateEntries:
         self._connection.execute("COMMIT")
 
     def list_rows(self, hashes: Sequence[str]) -> list[Suppression]:
-        """Return the entries of some hashes as rows that belong to no session."""
+        """Return the entries for some hashes as rows that aren't in a session."""
         query = "SELECT key, hash, reason, at FROM entry WHERE hash IN (SELECT value FROM json_each(?))"
         rows = self._connection.execute(query, [json.dumps(hashes)])
         return [

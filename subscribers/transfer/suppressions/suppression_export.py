@@ -1,4 +1,4 @@
-"""Exporting the suppression list: every hash that counts, with its cause and date, and the keys to them. No address leaves."""
+"""Export of the suppression list without addresses: all hashes that count, with cause and date, and their keys."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,21 +24,21 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileHeader
 
 PAGE_SIZE = 1000
-# States whose people may have no suppression of their own, with the cause; those of suppressed people are in the list.
+# States whose people may not be in the suppression table, with the cause. Suppressed people are.
 _CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left elsewhere", PersonState.ERASED: "erased"}
-# Not of a request that expired: anyone can type an address into the form.
+# Without expired requests, because anyone can type an address into the form.
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
 
 class DerivedKeysError(RefusalError):
-    """The file would give away keys that sign new things."""
+    """Raised if the file would reveal keys that are in use for signing."""
 
 
 def check_key_independence(keys: KeyRing) -> None:
-    """Refuse to give away a key that current keys of other kinds are derived from.
+    """Check that no current keys of other kinds are derived from an exported one.
 
     Raises:
-        DerivedKeysError: there are such kinds.
+        DerivedKeysError: some are.
     """
     if not (kinds := keys.kinds_derived_from_suppression):
         return
@@ -56,10 +56,10 @@ def export_suppressions(
     *,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write everyone who must not be emailed, line by line; return how many hashes there are, by cause.
+    """Write everyone who must not be emailed, line by line; return the number of hashes by cause.
 
     Raises:
-        DerivedKeysError: the file would give away keys that sign new things.
+        DerivedKeysError: the file would reveal keys that are in use for signing.
     """
     check_key_independence(keys)
     with database.read() as session:
@@ -78,7 +78,10 @@ def export_suppressions(
 
 
 def _list_suppressed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
-    """Yield the suppressions that count, by hash; where an admin let the owner ask again, the next one may, too."""
+    """Yield the suppressions that count, by hash.
+
+    Those that an admin lifted are included, so that the next installation can also let the owner sign up.
+    """
     lifted = _find_lifted_hashes(database, keys)
     by_hash = groupby(_stream_rows(database), key=attrgetter("hash", "key_id"))
     for (address_hash, key_id), rows in by_hash:
@@ -103,7 +106,7 @@ def _stream_rows(database: PeopleDatabase) -> Iterator[Suppression]:
 
 
 def _find_lifted_hashes(database: PeopleDatabase, keys: KeyRing) -> set[tuple[str, str]]:
-    """Find hashes of people on the list that are lifted by a row under another hash, such as that of a newer key."""
+    """Return hashes of subscribed people that a row under another hash lifts, such as that of a newer key."""
     lifted: set[tuple[str, str]] = set()
     with database.read() as session:
         if not session.scalar(select(exists().where(Suppression.reason == LIFTED))):
@@ -125,9 +128,9 @@ def stream_addresses(
     after: int = 0,
     batch: int | None = None,
 ) -> Iterator[list[tuple[int, Address]]]:
-    """Yield the people in some states, or of an import, by number, with their addresses, a page at a time.
+    """Yield pages of people in some states, or of an import, by number, with their addresses.
 
-    People whose address is deleted or damaged are left out; a page may be empty.
+    People whose address is deleted or damaged are left out. A page may be empty.
     """
     columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup, Person.lookup_key)
     conditions: list[ColumnElement[bool]] = [Person.state.in_(states), Person.ciphertext.is_not(None)]
@@ -144,7 +147,7 @@ def stream_addresses(
 
 
 def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
-    """Yield the people who left, by the hash that the unsubscribe log has under a key: it needs no address."""
+    """Yield the people who left, by their hash in the unsubscribe log under a key, which doesn't need an address."""
     after = 0
     columns = (Person.number, Person.state, Person.lookup)
     query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))

@@ -1,6 +1,7 @@
-"""Suppression files: addresses that must not be emailed, as hashes, with the keys to them. The file as a whole is encrypted by the caller.
+"""Suppression files: hashes of addresses that must not be emailed, with their keys. Callers encrypt the whole file.
 
-The first line is a JSON object: format, version, ID, and keys. Each other line is a JSON array: key ID, hash, cause, and date.
+The first line is a JSON object with format, version, ID, and keys. Each other line is a JSON array of key ID, hash,
+cause, and date.
 """
 
 import json
@@ -26,11 +27,11 @@ _FILE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class SuppressionFileError(RefusalError):
-    """The file isn't a suppression file, or can't be used; the message says why, and contains nothing of it."""
+    """Raised if a file isn't a suppression file or can't be used. The message says why, without quoting it."""
 
 
 class SuppressedHash(NamedTuple):
-    """One address that must not be emailed: the ID of the key and the hash, why, and since when."""
+    """An address that must not be emailed: the key's ID, the hash, the cause, and the date."""
 
     key_id: str
     hash: str
@@ -44,14 +45,14 @@ class SuppressedHash(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SuppressionFileHeader:
-    """What a file says of itself: an ID of its own, and the keys to its hashes."""
+    """The header of a file: its ID, and the keys to its hashes."""
 
     file_id: str
     key_sets: Sequence[SuppressionKeySet]
 
     @classmethod
     def make(cls, key_sets: Sequence[SuppressionKeySet]) -> "SuppressionFileHeader":
-        """Make the header of a new file.
+        """Create the header of a new file.
 
         Raises:
             SuppressionFileError: it would have more keys than a file may have.
@@ -73,10 +74,10 @@ def _format_line(value: Any) -> bytes:
 
 
 def read_header(file: BinaryIO) -> SuppressionFileHeader:
-    """Read the first line of a decrypted file.
+    """Parse the first line of a decrypted file.
 
     Raises:
-        SuppressionFileError: it's no suppression file, or one of a newer version.
+        SuppressionFileError: it isn't a suppression file, or it has a newer version.
     """
     try:
         fields = json.loads(file.readline(MAX_HEADER_BYTES))
@@ -99,7 +100,7 @@ def _parse_header(fields: Any) -> SuppressionFileHeader:
 
 
 def read_entries(file: BinaryIO) -> Iterator[SuppressedHash]:
-    """Read the lines after the header, in little memory.
+    """Yield the entries after the header, in little memory.
 
     Raises:
         SuppressionFileError: one is damaged, or there are too many.

@@ -1,1 +1,1 @@
-"""The settings pages."""
+"""Settings pages."""

@@ -1,4 +1,4 @@
-"""The forms of the settings pages: how a value is shown and read. The settings declare everything else about a field."""
+"""Forms of the settings pages: display and parsing of values. The settings declare everything else about a field."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 EVERY_DAY = "daily"
 MAX_SECTIONS = 30
 SECTION_KINDS: tuple[str, ...] = get_args(SectionKindName)
-Form = Mapping[str, str]  # what was typed, by the names of the fields
+Form = Mapping[str, str]  # typed values by field name
 _SHAPES: Mapping[Any, FieldInputKind] = {
     Literal: FieldInputKind.CHOICE,
     list[RuleText]: FieldInputKind.RULES,
@@ -33,7 +33,10 @@ _SHAPES: Mapping[Any, FieldInputKind] = {
 
 @dataclass(frozen=True, slots=True)
 class DisplayedField:
-    """A field of a form: `text` is what's in it, and `day` and `clock` are that of a weekly time. `problem` is what's wrong with it."""
+    """A field of a form. `text` is its content; `day` and `clock` are those of a weekly time.
+
+    `problem` is what's wrong with it.
+    """
 
     name: str
     field: FieldInfo
@@ -50,7 +53,7 @@ def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
 
 
 def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
-    """Return how a form shows a setting: as the mark of its type says, or as its type does."""
+    """Return the input kind of a setting, from its type's mark or from the type itself."""
     kind = field.annotation
     marked = (mark for mark in field.metadata if isinstance(mark, FieldInputKind))
     typed = (_SHAPES[known_type] for known_type in (kind, get_origin(kind)) if known_type in _SHAPES)
@@ -58,7 +61,7 @@ def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
 
 
 def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
-    """Return the fields of a table's form, with what was typed, or else with its values."""
+    """Return the fields of a table's form, with what was typed, or else the current values."""
     fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
     return [replace(field, problem=problems.get(field.name, "")) for field in fields]
 
@@ -74,7 +77,7 @@ def _show_field(table: BaseModel, name: str, form: Form) -> DisplayedField:
 
 
 def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
-    """Say what is saved in each field where something else was typed: for a form that was overtaken by another."""
+    """Describe the saved value of each field with other input, after someone else saved the table first."""
     typed = read_form_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
     saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
@@ -116,14 +119,14 @@ _READERS: Mapping[FieldInputKind, Callable[[str], Any]] = {
 
 
 def format_field_value(field: FieldInfo, value: Any) -> str:
-    """Return a value as its field shows it: of an address whose path is a secret, the host."""
+    """Return a value as shown in its field. URLs with secret paths are reduced to the host."""
     if SHOWN_BY_HOST in field.metadata:
         return redact_url(value, host_only=True)
     return _WRITERS.get(find_field_input_kind(field), str)(value)
 
 
 def parse_field_value(field: FieldInfo, text: str) -> Any:
-    """Return what the text of a field says, unchecked."""
+    """Parse the text of a field, without validating it."""
     shape = find_field_input_kind(field)
     if shape is FieldInputKind.CHOICE:
         return next((value for value in get_args(field.annotation) if str(value) == text), text)
@@ -131,7 +134,10 @@ def parse_field_value(field: FieldInfo, text: str) -> Any:
 
 
 def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
-    """Read the values of a table's form; a field that the form lacks is left out, and a shortened address left as shown is the stored one."""
+    """Return the values of a table's form.
+
+    Missing fields are left out. A shortened URL that wasn't changed stays the stored one.
+    """
     values: dict[str, Any] = {}
     for name, field in list_fields(table).items():
         if f"{name}-day" in form:
@@ -144,7 +150,7 @@ def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any
 
 
 def split_schedule_rule(text: str) -> tuple[str, str]:
-    """Return day (`fri`, `daily`) and clock time of a rule; both empty where it names several days or a period."""
+    """Return a rule's day (`fri`, `daily`) and time; both are empty if it has several days or a period."""
     rule: ScheduleRule = parse_schedule_rule(text)
     if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
         return "", ""
@@ -154,7 +160,7 @@ def split_schedule_rule(text: str) -> tuple[str, str]:
 
 
 class SectionRow(FormOrQueryModel):
-    """One section as its form has it. `topics` are separated by commas, and `out` leaves the section out."""
+    """One section in the form. `topics` are separated by commas, and `out` removes the section."""
 
     key: str = ""
     title: str = ""
@@ -168,16 +174,16 @@ class SectionRow(FormOrQueryModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it's a section: anything typed into a new one is meant, and is told what it lacks."""
+        """Whether it's a section. Any input makes a new one count, so that missing values are reported."""
         return bool(self.key or self.title or self.note or self.topics) and not self.out
 
     @property
     def order(self) -> int:
-        """Its place among the others; the last if it has none."""
+        """Its position among the others, or the last if it has none."""
         return int(self.place) if re.fullmatch(r"[0-9]{1,3}", self.place) else MAX_SECTIONS
 
     def values(self) -> dict[str, Any]:
-        """Return the section's values, unchecked."""
+        """Return the section's values, without validating them."""
         topics = _split_text(self.topics, ",")
         return self.model_dump(exclude={"place", "out"}) | {"topics": topics}
 
@@ -186,19 +192,19 @@ NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
 
 
 def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
-    """Return a section as its form shows it, at its place, counted from 1."""
+    """Return a section as its form shows it, at a position counted from 1."""
     written = {"most": str(section.most), "topics": ", ".join(section.topics)}
     return SectionRow(**section.model_dump() | written, place=str(place))
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
-    """Return one section of the form; what it doesn't say is as shown."""
+    """Return one section of the form. Missing values are as shown."""
     typed = {name: form[key] for name in SectionRow.model_fields if (key := f"{number}.{name}") in form}
     return read_query(SectionRow, MultiDict(shown_row.model_dump() | typed))
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Read the sections of their form in the wanted order, without those that are left out and an empty new one."""
+    """Return the form's sections in the chosen order, without removed ones and an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
     wanted_rows = [row for row in rows if row.is_wanted]
     return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

@@ -1,4 +1,4 @@
-"""Settings, for admins: a page a table, each change with who made it and what stood there before."""
+"""Settings pages for admins: one per table, with each change, its author, and the previous value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -36,22 +36,22 @@ from subscribers.errors import ApplicationError
 from subscribers.pages.preferences_form import list_offered_zones
 from subscribers.subscriber_language import ENGLISH
 
-REFRESH_SECONDS = 1  # between two looks of the page at a backup that is being made; it works without scripts
+REFRESH_SECONDS = 1  # between reloads of the page while a backup runs; works without scripts
 _Form = Mapping[str, str]
-_Problems = Mapping[str, str]  # a sentence by a field's name
+_Problems = Mapping[str, str]  # sentences by field name
 _TABLES = {name: find_table((name,)) for name in EDITABLE_TABLES}
 _TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() if table}
 
 
 @admin_pages.get("/settings")
 def redirect_to_first_table() -> ResponseReturnValue:
-    """Lead to the first table."""
+    """Redirect to the first table."""
     return redirect(url_for("admin.show_settings", table=EDITABLE_TABLES[0]), 303)
 
 
 @admin_pages.get("/settings/sign-up-form")
 def show_signup_form() -> str:
-    """Show the sign-up form, with its code for other sites and the topics that it offers."""
+    """Show the sign-up form, the code for embedding it, and the topics that it offers."""
     settings = web_context().settings
     return render_template(
         "web/admin/site/signup_form.html",
@@ -62,7 +62,7 @@ def show_signup_form() -> str:
 
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
-    """Show a table of the settings in a form; again and again while a backup is being made."""
+    """Show a settings table as a form, reloaded while a backup runs."""
     for renamed, earlier in EARLIER_TABLES.items():
         if table in earlier:
             return redirect(url_for("admin.show_settings", table=renamed), 301)
@@ -72,7 +72,7 @@ def show_settings(table: str) -> ResponseReturnValue:
 
 @admin_pages.post("/settings/<table>")
 def change_settings(table: str) -> ResponseReturnValue:
-    """Save a table, or show what a changed schedule would bring."""
+    """Save a table, or preview a changed schedule."""
     _require_table(table)
     form = request.form
     try:
@@ -108,8 +108,8 @@ def _save_table(table: str, form: Mapping[str, str]) -> bool:
 
 
 def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> Response:
-    """Show what was typed beside what somebody else saved meanwhile."""
-    if table == "sections":  # typed values belong to places in a list that's a different one now
+    """Show the input next to what someone else has saved since."""
+    if table == "sections":  # the input is by list position, and the list has changed
         return _settings_page(table, refusal=refusal)
     problems = setting_fields.describe_saved_values(getattr(web_context().settings.file, table), form)
     return _settings_page(table, form=form, problems=problems, refusal=refusal)
@@ -121,7 +121,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
-    """Keep the logos and the header image that were uploaded, and name them in the settings."""
+    """Store uploaded logos and header image, and record them in the settings."""
     installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
     chosen = {name: file for name, file in files.items() if file and file.filename}
@@ -138,7 +138,7 @@ def replace_logos() -> ResponseReturnValue:
 
 @admin_pages.post("/settings/alerts/test")
 def send_alert_test() -> ResponseReturnValue:
-    """Send a test over a channel that is saved, and say what came of it."""
+    """Send a test through a saved alert channel, and show the result."""
     installation, actor, now = get_installation_actor_and_time()
     channel = request.form.get("channel", "")
     try:
@@ -150,11 +150,11 @@ def send_alert_test() -> ResponseReturnValue:
 
 @admin_pages.post("/settings/backup/now")
 def back_up_now() -> ResponseReturnValue:
-    """Begin a backup; lead to the page that shows how far it is."""
+    """Start a backup, and redirect to the page with its progress."""
     installation, actor, now = get_installation_actor_and_time()
     passphrase = request.form.get("passphrase", "")
     try:
-        with suppress(BackupRunningError):  # the page shows the one that runs
+        with suppress(BackupRunningError):  # the page shows the one that's running
             web_context().backups.begin(installation, actor, passphrase=passphrase, now=now)
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
@@ -226,7 +226,7 @@ _NO_PARTS: dict[str, Any] = dict.fromkeys(_PARTS)
 
 
 def _list_offered_values(settings: Settings) -> dict[str, list[tuple[str, str]]]:
-    """List what can be searched for in a field, by its name, as values and words."""
+    """Return the values and labels that a field's search offers, by field name."""
     zones = sorted(list_offered_zones())
     return {
         "language": setting_changes.list_named_languages(settings),
@@ -241,16 +241,16 @@ def _find_early_draft(form: _Form | None) -> EarlyDraft | None:
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:
-    """Return the next dates as they are; none where editions come by a period."""
+    """Return the next dates under the current schedule, or none if it has a period."""
     return [] if schedule.send_rule.period else _preview_schedule({})
 
 
 def _show_section_rows(
     sections: Sequence[SectionSettings], form: _Form | None, problems: _Problems
 ) -> list[tuple[SectionRow, bool, dict[str, str]]]:
-    """Return the sections as the form shows them, whether each is new, and its problems by field; the last is an empty new one.
+    """Return the sections for the form, whether each is new, and its problems by field. An empty new one is last.
 
-    A problem names the place that a section would have, so it's found by that.
+    Problems are keyed by the position that a section would have after saving.
     """
     section_rows = [setting_fields.make_section_form_row(section, place) for place, section in enumerate(sections, 1)]
     section_rows.append(NEW_SECTION.model_copy(update={"place": str(len(section_rows) + 1)}))

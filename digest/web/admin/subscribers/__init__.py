@@ -1,1 +1,1 @@
-"""The list's pages: subscribers, imports, exports, and growth."""
+"""List pages: subscribers, imports, exports, and growth."""

@@ -1,4 +1,4 @@
-"""Why an admin has to see an address: one of the reasons that the form offers, or other words."""
+"""Reasons for which admins may view addresses: one that the form offers, or their own."""
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -8,10 +8,10 @@ from subscribers.pages.forms import FormError
 
 
 def read_address_access_reason() -> str:
-    """Read the reason from the form.
+    """Return the reason from the form.
 
     Raises:
-        FormError: it's none.
+        FormError: the reason is missing or invalid.
     """
     other = request.form.get("other", "")
     why = request.form.get("why") or ("other" if other else "")

@@ -1,4 +1,4 @@
-"""Lists that are brought in, for admins: uploaded, mapped, tried without writing, imported, gone on with, taken back."""
+"""Import pages for admins: upload, columns, dry run, import, and undo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,18 +26,18 @@ from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
 
-REFRESH_SECONDS = 2  # between two looks of the page at work that runs; it works without scripts
+REFRESH_SECONDS = 2  # between reloads of the page while work runs; works without scripts
 
 
 @admin_pages.get("/import")
 def list_imports() -> ResponseReturnValue:
-    """Show the form that takes a list, what was uploaded, and what came in before."""
+    """Show the upload form, the uploads, and earlier imports."""
     return _imports_page()
 
 
 @admin_pages.post("/import")
 def upload_list() -> ResponseReturnValue:
-    """Take a list in, look at it, and lead to its page. Nothing is imported."""
+    """Store and survey an uploaded list, and redirect to its page. Nothing is imported."""
     file = request.files.get("file")
     if file is None or not file.filename:
         return _imports_page(refusal=uploads.UploadError("Choose a file first.")), 400
@@ -51,14 +51,14 @@ def upload_list() -> ResponseReturnValue:
 
 @admin_pages.get("/import/<name>")
 def show_upload(name: str) -> ResponseReturnValue:
-    """Show an upload by its steps: columns, dry run, import, what was left out."""
+    """Show an upload with its steps: columns, dry run, import, and skipped rows."""
     upload = _find_upload(name)
     return refresh_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
 
 
 @admin_pages.post("/import/<name>/<any(try, commit):step>")
 def run_upload_step(name: str, step: str) -> ResponseReturnValue:
-    """Try a list without writing anything, with the columns and choices of the form; or import it as it was tried."""
+    """Start a dry run with the form's columns and options, or import the list as in the dry run."""
     upload, commits = _find_upload(name), step == "commit"
     try:
         if commits and upload.stage not in (UploadStage.TRIED, UploadStage.STOPPED, UploadStage.FAILED):
@@ -73,7 +73,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/stop")
 def stop_upload(name: str) -> ResponseReturnValue:
-    """Stop what is being done with a list: an import can go on later."""
+    """Stop work on a list. An import can be continued later."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now)
@@ -82,7 +82,7 @@ def stop_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/remove")
 def remove_upload(name: str) -> ResponseReturnValue:
-    """Remove an uploaded file; who came in by it stays."""
+    """Delete an uploaded file. Imported people stay."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
@@ -94,7 +94,7 @@ def remove_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/outcomes")
 def download_row_outcomes(name: str) -> ResponseReturnValue:
-    """Give what every row comes to and why as a CSV file that no spreadsheet executes."""
+    """Return each row's outcome and reason as CSV without formulas."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     words = _read_outcome_words()
@@ -109,26 +109,26 @@ def download_row_outcomes(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/rejected")
 def download_rejected_rows(name: str) -> ResponseReturnValue:
-    """Give the rows that are left out, whole, as a CSV file that can be corrected and imported."""
+    """Return the complete skipped rows as CSV, to be corrected and imported."""
     installation, actor, now = get_installation_actor_and_time()
     upload = _find_upload(name)
     try:
         pieces = uploads.take_rejected_rows(installation, web_context().uploads, actor, name, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    # What the rows are may be in the start of the file's name (unsubscribed_…).
+    # The start of the file's name may give the rows' status (unsubscribed_…).
     return make_download_response(pieces, "text/csv", f"{Path(upload.uploaded_name).stem}-skipped.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
-    """Return what rows are, by reason, in the words under which the page counts them."""
+    """Return the names of outcomes by reason, as on the page with counts."""
     row_outcome = get_template_attribute("web/admin/subscribers/import_words.html", "row_outcome")
     return {reason: str(row_outcome(reason)) for reason in RowReason}
 
 
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
 def abandon_import(batch: int) -> ResponseReturnValue:
-    """Take an import back that is not finished, with everybody whom it alone brought."""
+    """Undo an unfinished import, including everyone whom only it added."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         require_number_typed_to_confirm(batch)
@@ -146,7 +146,7 @@ def show_import_undo(batch: int) -> ResponseReturnValue:
 
 @admin_pages.post("/import/finished/<int(max=2147483647):batch>/undo")
 def undo_import(batch: int) -> ResponseReturnValue:
-    """Take a finished import back; a long one goes on behind the page."""
+    """Undo a finished import. A long undo continues in the background."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ReasonForm)
@@ -177,7 +177,7 @@ def _find_upload(name: str) -> ListUpload:
 
 
 class OptionsForm(FormOrQueryModel):
-    """The choices for a whole list; its columns and the meanings of its words are in fields that depend on the list."""
+    """Options for a whole list. Its columns and words are in fields that depend on the list."""
 
     whole: ImportedSubscriberStatus | None = None
     attest: Annotated[str, make_field_validator(read_optional_reason)] = ""
@@ -186,10 +186,10 @@ class OptionsForm(FormOrQueryModel):
 
 
 def _read_options(upload: ListUpload) -> ImportOptions:
-    """Read the columns and choices of the form.
+    """Return the form's columns and options.
 
     Raises:
-        RefusalError: they make no sense; the message says what to choose.
+        RefusalError: they're inconsistent. The message says what to choose.
     """
     form = request.form
     filled = {name: value for name, value in form.items() if value}
@@ -221,7 +221,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The number of the import that was just taken back, or of which that goes on; 0 for none."""
+    """The number of the import just undone or being undone; 0 for none."""
 
     taken_back: Count = 0
     undoing: Count = 0

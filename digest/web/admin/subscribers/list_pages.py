@@ -1,4 +1,4 @@
-"""What admins do with the list as a whole: export it, ask people, let a suppressed address sign up again, see it grow."""
+"""Admin pages about the whole list: export, permission emails, lifting a suppression, and growth."""
 
 import tempfile
 from datetime import date
@@ -23,11 +23,12 @@ from subscribers.pages.forms import FormError
 from subscribers.phrases import short_month_day
 from subscribers.transfer.exports import ExportRecipient
 
-FIRST_QUESTIONS = 50  # that the form offers: a new sender does well to begin with few
-MAX_QUESTIONS = 5000  # of one press
+FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few
+MAX_QUESTIONS = 5000  # per submission
 OFFERED_YEARS = (1, 2, 3, 5)
 OWN_PEOPLE = "the people who run this list"
-# Sender guidelines of the receivers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of November 2026.
+# Sender guidelines of mailbox providers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of
+# November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
 GMAIL_COMPLAINT_AIM = 0.001
 WIDE_CHART = (900, 250)
@@ -46,50 +47,50 @@ def _check_years(years: int) -> int:
 
 
 class ExportForm(ReasonForm):
-    """Why the list is exported, and to whom it goes."""
+    """The reason for an export, and its recipient."""
 
     to: Reason = OWN_PEOPLE
 
 
 class PermissionRequestForm(FormOrQueryModel):
-    """How many people are asked at most."""
+    """The maximum number of people to ask."""
 
     most: Annotated[Count, AfterValidator(_check_most)]
 
 
 class InactivityCountForm(FormOrQueryModel):
-    """For how many years people have been silent."""
+    """The number of years without activity."""
 
     years: Annotated[Count, AfterValidator(_check_years)]
 
 
 class InactivityQuestionForm(InactivityCountForm, PermissionRequestForm):
-    """Which silent people are asked, and what becomes of those who don't answer."""
+    """The inactive subscribers to ask, and what happens if they don't answer."""
 
     unanswered: Literal["stays", "taken off"] = "stays"
 
 
 class SuppressionRemovalForm(ReasonForm):
-    """The address that may sign up again, which the action checks."""
+    """The address whose owner may sign up again. The action checks it."""
 
     address: str = ""
 
 
 class PermissionRequestCountQuery(FormOrQueryModel):
-    """How many people were just asked; None if nobody was meant to be."""
+    """The number of people just asked, or None."""
 
     asked: Count | None = None
 
 
 @admin_pages.get("/readers/export")
 def show_export_form() -> ResponseReturnValue:
-    """Ask why those who match the list's filter are exported, and to whom they go."""
+    """Ask for the reason for exporting the filtered list, and for the recipient."""
     return _export_page(_read_whole_query())
 
 
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
-    """Give those who match the filter as a CSV file that no spreadsheet executes; each of them sees that it happened."""
+    """Return the filtered list as CSV without formulas. Each person can see the disclosure."""
     installation, actor, now = get_installation_actor_and_time()
     query = _read_whole_query()
     try:
@@ -97,7 +98,7 @@ def export_list() -> ResponseReturnValue:
     except FormError as exc:
         return _export_page(query, refusal=exc), 400
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
-    # It has no name, and nothing of it stays once it is sent.
+    # It has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
         list_transfers.export_list_to_open_file(
@@ -111,7 +112,7 @@ def export_list() -> ResponseReturnValue:
 
 
 def _read_whole_query() -> SubscriberQuery:
-    """Read the list's filter; one that can't be read must not export everyone."""
+    """Return the list's filter. An invalid one must not export everyone."""
     query = read_query(SubscriberQuery)
     if request.args.keys() - query.as_url().keys():
         abort(400, "The filter can't be read. Go back to the list and filter it again.")
@@ -134,13 +135,13 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
 
 @admin_pages.get("/readers/ask")
 def show_permission_form() -> ResponseReturnValue:
-    """Say whom the one question would go to."""
+    """Describe the recipients of the permission email."""
     return _asking_page()
 
 
 @admin_pages.post("/readers/ask")
 def ask_unverified_people() -> ResponseReturnValue:
-    """Queue the one question whether they want the mail, for some of those whom a list named without evidence."""
+    """Queue the permission email for some of those listed without evidence."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         most = read_form(PermissionRequestForm).most
@@ -164,13 +165,13 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/silent")
 def show_inactive_form() -> ResponseReturnValue:
-    """Say what the question is, and since when nobody may have been heard of whom it goes to."""
+    """Describe the question to inactive subscribers, and ask for the period."""
     return _silence_page(asked_count=read_query(PermissionRequestCountQuery).asked)
 
 
 @admin_pages.post("/readers/silent/count")
 def count_inactive_subscribers() -> ResponseReturnValue:
-    """Count whom the question would go to: it goes through the whole list."""
+    """Count the inactive subscribers who would be asked, by scanning the whole list."""
     try:
         return _counted_page(read_form(InactivityCountForm).years)
     except FormError as exc:
@@ -179,7 +180,7 @@ def count_inactive_subscribers() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/silent")
 def ask_inactive_subscribers() -> ResponseReturnValue:
-    """Queue the question for some of those who were counted."""
+    """Queue the question for some of the counted subscribers."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InactivityQuestionForm)
@@ -221,13 +222,13 @@ def _silence_page(
 
 @admin_pages.get("/readers/allow")
 def show_suppression_form() -> ResponseReturnValue:
-    """Say what lifting a suppression means, and ask for the address."""
+    """Describe what lifting a suppression means, and ask for the address."""
     return _allowing_page()
 
 
 @admin_pages.post("/readers/allow")
 def remove_suppression() -> ResponseReturnValue:
-    """Let the owner of a barred address sign up again; nobody is on the list by it."""
+    """Let the owner of a suppressed address sign up again. This doesn't subscribe anyone."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(SuppressionRemovalForm)
@@ -244,7 +245,7 @@ def _allowing_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/growth")
 def show_growth() -> str:
-    """Show who came and left, what receivers said, when the last edition went and what was read."""
+    """Show joins and departures, mailbox providers' feedback, the hours of the last edition, and reads."""
     installation, actor, now = get_installation_actor_and_time()
     view = view_list_growth(installation, actor, now=now)
     return render_template(
@@ -267,7 +268,7 @@ def show_growth() -> str:
 
 
 def format_percent(share: float) -> str:
-    """Write a share of 0 to 1 as a percentage with what digits it needs: "0.02%"."""
+    """Format a share from 0 to 1 as a percentage with up to three decimals: "0.02%"."""
     text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
     return f"{text}%"
 
@@ -288,7 +289,7 @@ def _draw_subscribers(view: GrowthView) -> Chart | None:
 
 
 def _label_week(day: date) -> str:
-    """Label the first week of a month alone, in January by the year instead of the day: there's no room for more."""
+    """Label only the first week of each month, with the year instead of the day in January, to save space."""
     if day.day > 7:
         return ""
     return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)

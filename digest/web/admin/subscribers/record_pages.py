@@ -1,4 +1,4 @@
-"""One reader's record for admins: what happened, what was sent, where the address has been, and every act on it."""
+"""A subscriber's record for admins: history, emails, disclosures, and all actions."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
 
-# The file's name and type by the form of an answer.
+# The file name and type of each form of response.
 _ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
     "html": ("html", "text/html"),
     "json": ("json", "application/json"),
@@ -63,7 +63,7 @@ EvidenceText = Annotated[str, AfterValidator(_check_evidence)]
 
 
 class ConsentEvidenceForm(FormOrQueryModel):
-    """In which words, when, where, and how somebody agreed. The address is checked by the action."""
+    """The consent text, and when, where, and how someone agreed. The action checks the address."""
 
     address: str = ""
     on: Annotated[datetime, BeforeValidator(_read_agreed_at)]
@@ -76,12 +76,12 @@ class ConsentEvidenceForm(FormOrQueryModel):
 
 @admin_pages.get("/readers/<int(max=2147483647):number>")
 def show_subscriber(number: int) -> ResponseReturnValue:
-    """Show one reader's record; the address only while a look at it holds."""
+    """Show a subscriber's record. The address is only shown while access to it is valid."""
     return _record_page(number)
 
 
 def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
-    """Lead to a record, which says once what was done: later it may no longer be true."""
+    """Redirect to a record, which shows once what was done, because it may not be true later."""
     flash(done, str(number))
     return redirect(url_for("admin.show_subscriber", number=number), 303)
 
@@ -109,13 +109,13 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
 def ask_address_access_reason(number: int) -> ResponseReturnValue:
-    """Ask why an address has to be seen."""
+    """Ask why an address must be viewed."""
     return _reason_page(number)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
-    """Let the member see an address for a quarter of an hour: its owner sees that they did, and why."""
+    """Grant access to an address for 15 minutes. Its owner can see that, with the reason."""
     installation, _, now = get_installation_actor_and_time()
     try:
         reason = read_address_access_reason()
@@ -134,13 +134,13 @@ def _reason_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
-    """Say what an act on a reader will do, and ask why."""
+    """Describe an action on a subscriber, and ask for the reason."""
     return _action_page(number, act)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
-    """Take a reader off the list, undo that, stop mail to them for good, renew their links, or erase them."""
+    """Unsubscribe a subscriber, undo that, suppress them, renew their links, or erase them."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -151,7 +151,7 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
         return _action_page(number, act, refusal=exc), 400
     except (UnknownPersonError, NotRestorableError) as exc:
         return _record_page(number, refusal=exc), 409
-    # A stale page, or a form that was sent twice, changes nothing.
+    # An outdated page, or a form submitted twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
     done_action = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
     return _lead_to_record(number, done_action)
@@ -175,13 +175,13 @@ class AddressCorrectionForm(ReasonForm):
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/correct")
 def show_address_correction_form(number: int) -> ResponseReturnValue:
-    """Ask for a subscriber's new address, and why it's corrected."""
+    """Ask for a subscriber's new address, and the reason for the correction."""
     return _correction_page(number)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/correct")
 def correct_address(number: int) -> ResponseReturnValue:
-    """Ask the owner of a new address to confirm it; the old one gets a link that stops the change."""
+    """Ask the owner of a new address to confirm it. The old one gets a link that stops the change."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(AddressCorrectionForm)
@@ -204,7 +204,7 @@ def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
-    """Show a subscriber's preferences, or only the pause, to be changed or ended with a reason."""
+    """Show a form for a subscriber's preferences, or only the pause, with a reason."""
     return _preferences_page(number, form)
 
 
@@ -255,7 +255,7 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
 
 
 def _check_subscriber(number: int) -> None:
-    """Answer "not found" where nobody has a number."""
+    """Abort with "not found" if the subscriber doesn't exist."""
     context = web_context()
     try:
         subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
@@ -277,14 +277,14 @@ def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/request")
 def show_data_request_options(number: int) -> ResponseReturnValue:
-    """Say how a reader's request for their data can be answered."""
+    """Show the ways to answer a subscriber's request for their data."""
     _check_subscriber(number)
     return render_template("web/admin/subscribers/data_request.html", number=number)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/request/<any(mail, html, json, csv, portable):form>")
 def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> ResponseReturnValue:
-    """Answer a subscriber's request for their data: by a link that's emailed to them, or with a file."""
+    """Answer a subscriber's request for their data with an emailed link or a file."""
     installation, actor, now = get_installation_actor_and_time()
     if form == "mail":
         outcome = data_requests.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
@@ -301,13 +301,13 @@ def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> Resp
 
 @admin_pages.get("/readers/add")
 def show_add_subscriber_form() -> ResponseReturnValue:
-    """Show the form that adds a reader on the evidence of their consent."""
+    """Show the form that adds a subscriber with evidence of their consent."""
     return _adding_page()
 
 
 @admin_pages.post("/readers/add")
 def add_subscriber() -> ResponseReturnValue:
-    """Add a reader on the evidence of their consent. Nobody is mailed by this."""
+    """Add a subscriber with evidence of their consent. They aren't emailed."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
@@ -320,12 +320,12 @@ def add_subscriber() -> ResponseReturnValue:
 
 
 def _ask_about_domain(address: str, way_to_keep: str) -> None:
-    """Ask about a likely typo in the domain, once: the form that's sent again says which domain to keep.
+    """Check the domain for a likely typo, once: the form that's sent again says which domain to keep.
 
     `way_to_keep` says what to do with an address that's right.
 
     Raises:
-        AddressError: the text is no address.
+        AddressError: the text isn't an address.
         FormError: the domain is probably a typo.
     """
     meant = subscriber_actions.find_meant_domain(address)

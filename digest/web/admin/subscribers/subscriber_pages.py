@@ -1,6 +1,6 @@
-"""Readers, for admins: the list in pages, and finding one of them. No part of an address stands in a list or a URL.
+"""The subscriber list for admins, and searches. Lists and URLs never contain any part of an address.
 
-A search for a part of an address is begun, watched, and stopped; it shows addresses only on a further click.
+Searches for a part of an address can be started, watched, and stopped. Addresses are only shown after another click.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,9 +28,9 @@ from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
 from subscribers.transfer.exports import EXPORTABLE_STATES
 
-PAUSED: Literal["paused"] = "paused"  # no state of its own: subscribers whose emails rest today
+PAUSED: Literal["paused"] = "paused"  # not a state: subscribers whose emails are paused today
 MAX_ORIGIN_LENGTH = 200
-REFRESH_SECONDS = 1  # between two looks of the page at a search that runs; it works without scripts
+REFRESH_SECONDS = 1  # between reloads of the page while a search runs; works without scripts
 
 
 def _check_origin(text: str) -> str:
@@ -39,14 +39,14 @@ def _check_origin(text: str) -> str:
     return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
 
 
-DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash: the domain itself is a part of an address
+DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash, because the domain is part of an address
 
 
 PartKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}(:[a-z0-9-]{1,24})?$")]
 
 
 class SubscriberQuery(FormOrQueryModel):
-    """Which readers are listed. What makes no sense, or may hold a subscriber's address, counts as not asked for."""
+    """The list's filter. Invalid values, and those that may contain a subscriber's address, are ignored."""
 
     state: PersonState | Literal["paused"] | None = None
     came: Annotated[str, AfterValidator(_check_origin)] = ""
@@ -59,12 +59,12 @@ class SubscriberQuery(FormOrQueryModel):
     below: Count | None = Field(default=None, ge=1)
 
     def as_url(self) -> dict[str, Any]:
-        """Return it as a URL has it, without the place in the list."""
+        """Return the URL's query, without the position in the list."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
         return {name: str(value) for name, value in values.items()}
 
     def as_filter(self) -> SubscriberFilter:
-        """Return the filter that it asks for."""
+        """Return the filter."""
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if self.state == PAUSED else self.state,
             asked_where=self.came,
@@ -79,7 +79,7 @@ class SubscriberQuery(FormOrQueryModel):
 
 
 class FilterForm(SubscriberQuery):
-    """The form that asks for readers; its domain is the name itself, and `tag` is that of the last one."""
+    """The filter form. Its domain is plain text, and `tag` is the hash of the previous one."""
 
     domain: str = ""
     tag: DomainTag | None = None
@@ -96,7 +96,7 @@ def _read_number(text: object) -> object:
 
 
 class AddressSearchForm(FormOrQueryModel):
-    """A whole address, or a part of one, which the action checks."""
+    """A whole address, or a part of one. The action checks it."""
 
     address: str = ""
     part: str = ""
@@ -104,21 +104,19 @@ class AddressSearchForm(FormOrQueryModel):
 
 @admin_pages.get("/readers")
 def list_subscribers() -> ResponseReturnValue:
-    """Show a page of the list, with the forms that find one reader."""
+    """Show a page of the list, with the search forms."""
     return render_subscriber_list()
 
 
 @admin_pages.post("/readers/filter")
 def filter_subscribers() -> ResponseReturnValue:
-    """Lead to the list of those who match. A domain is part of an address: the URL holds a keyed hash of it."""
+    """Redirect to the filtered list. The URL contains a hash of the domain, which is part of an address."""
     installation, actor, now = get_installation_actor_and_time()
     form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
     if form.came not in subscriber_views.list_signup_sources(installation):
-        filter_values.pop(
-            "came", None
-        )  # typed by nobody: the form offers a list, and an address in it would get into the URL
+        filter_values.pop("came", None)  # not an offered value, and an address in it would get into the URL
     if form.domain:
         try:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
@@ -132,7 +130,7 @@ def filter_subscribers() -> ResponseReturnValue:
 
 
 def _refuse_filter(refusal: FormError, filter_values: dict[str, Any]) -> tuple[str, int]:
-    """Show the list by the rest of the filter, with what's wrong with the domain or the reason."""
+    """Show the list with the rest of the filter, and the problem with the domain or the reason."""
     rest = {name: value for name, value in filter_values.items() if name != "domain"}
     return render_subscriber_list(refusal=refusal, query=read_query(SubscriberQuery, MultiDict(rest))), 400
 
@@ -141,14 +139,14 @@ SubscriberNumber = Annotated[int, BeforeValidator(_read_number), Field(ge=0, le=
 
 
 class SubscriberNumberForm(FormOrQueryModel):
-    """A subscriber's number, as pages and logs write it: 1042, "1,042", "subscriber 1,042", or "#1042"."""
+    """A subscriber's number as written on pages and in logs: 1042, "1,042", "subscriber 1,042", or "#1042"."""
 
     number: SubscriberNumber = Field(default="")  # type: ignore[assignment]  # an empty field is no number
 
 
 @admin_pages.post("/readers/open")
 def open_subscriber() -> ResponseReturnValue:
-    """Lead to the record of the subscriber with a number."""
+    """Redirect to the record of the subscriber with a number."""
     installation, _, now = get_installation_actor_and_time()
     try:
         number = read_form(SubscriberNumberForm).number
@@ -162,7 +160,7 @@ def open_subscriber() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/find")
 def find_subscriber() -> ResponseReturnValue:
-    """Find one reader by their whole address, and lead to their record."""
+    """Redirect to the record of the subscriber with an address."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         number = subscriber_actions.find_person(installation, actor, read_form(AddressSearchForm).address, now=now)
@@ -172,7 +170,7 @@ def find_subscriber() -> ResponseReturnValue:
 
 
 def render_subscriber_list(*, refusal: RefusalError | None = None, query: SubscriberQuery | None = None) -> str:
-    """Write the page of the list, with what was refused; `query` is that of the URL if none is given."""
+    """Render the list page, with any refusal. `query` defaults to the URL's."""
     installation, actor, now = get_installation_actor_and_time()
     query = query or read_query(SubscriberQuery)
     list_filter = query.as_filter()
@@ -202,7 +200,7 @@ def _find_midnight(day: date) -> datetime:
 
 @admin_pages.post("/readers/search")
 def begin_search() -> ResponseReturnValue:
-    """Begin a search for a part of an address, and lead to its page."""
+    """Start a search for a part of an address, and redirect to its page."""
     installation, _, now = get_installation_actor_and_time()
     part, searches = read_form(AddressSearchForm).part, web_context().searches
     try:
@@ -217,9 +215,9 @@ def begin_search() -> ResponseReturnValue:
 
 @admin_pages.get("/readers/search/<name>")
 def show_search(name: str) -> ResponseReturnValue:
-    """Show how far a search is and whom it found, by number; addresses only while a look at them holds."""
+    """Show a search's progress and matches by number. Addresses are only shown while access to them is valid."""
     context, search = web_context(), _find_search(name)
-    stage = search.stage  # before what it found is read: a search that ends meanwhile is looked at once more
+    stage = search.stage  # before its matches are read, so that a search that ends meanwhile is shown once more
     now = context.clock()
     page = render_template(
         "web/admin/subscribers/search.html",
@@ -238,14 +236,14 @@ def show_search(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/search/<name>/stop")
 def stop_search(name: str) -> ResponseReturnValue:
-    """Stop a search; what it found so far stays."""
+    """Stop a search. Its matches so far stay."""
     _find_search(name).stop_asked.set()
     return redirect(url_for("admin.show_search", name=name), 303)
 
 
 @admin_pages.post("/readers/search/<name>/addresses")
 def reveal_found_addresses(name: str) -> ResponseReturnValue:
-    """Let the member see the addresses that a search found: each owner sees that they did, and why."""
+    """Grant access to the addresses that a search found. Each owner can see that, with the reason."""
     context, search = web_context(), _find_search(name)
     try:
         subscriber_records.reveal_addresses(

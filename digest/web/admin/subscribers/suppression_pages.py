@@ -1,4 +1,4 @@
-"""The suppression list as a file, for admins: exported, or uploaded, checked, and adopted from another installation."""
+"""Suppression files for admins: export of the list, and upload, check, and adoption of another installation's."""
 
 import tempfile
 from collections.abc import Iterator
@@ -28,22 +28,22 @@ PIECE_BYTES = 1 << 16
 
 
 class SuppressionExportForm(ReasonForm):
-    """Why the list is exported, and to whom it goes."""
+    """The reason for the export, and the recipient."""
 
     to: Reason = ""
 
 
 @admin_pages.get("/readers/suppressions")
 def show_suppression_lists() -> ResponseReturnValue:
-    """Show the forms that export the list and take in a file, and what was uploaded."""
+    """Show the forms for exporting the list and uploading a file, and the uploads."""
     return _lists_page()
 
 
 @admin_pages.post("/readers/suppressions/export")
 def export_suppression_list() -> ResponseReturnValue:
-    """Give the suppression list as an encrypted file."""
+    """Return the suppression list as an encrypted file."""
     installation, actor, now = get_installation_actor_and_time()
-    # It has no name, and nothing of it stays once it is sent.
+    # It has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+b", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
         form, passphrase = read_form(SuppressionExportForm), _read_passphrase()
@@ -58,10 +58,10 @@ def export_suppression_list() -> ResponseReturnValue:
 
 
 def _read_passphrase() -> str:
-    """Return a new passphrase as it was typed, spaces included.
+    """Return a new passphrase as typed, including spaces.
 
     Raises:
-        FormError: it was typed differently the second time.
+        FormError: the two entries differ.
     """
     passphrase = request.form.get("passphrase", "")
     if passphrase != request.form.get("repeated", ""):
@@ -77,7 +77,7 @@ def _read_pieces(file: BinaryIO) -> Iterator[bytes]:
 
 @admin_pages.post("/readers/suppressions")
 def upload_suppression_file() -> ResponseReturnValue:
-    """Take in a suppression file, and lead to its page. Nothing is adopted."""
+    """Store an uploaded suppression file, and redirect to its page. Nothing is adopted."""
     file = request.files.get("file")
     if file is None or not file.filename:
         return _lists_page(upload_refusal=UploadError("Choose a file first.")), 400
@@ -101,14 +101,14 @@ def _lists_page(*, refusal: RefusalError | None = None, upload_refusal: RefusalE
 
 @admin_pages.get("/readers/suppressions/<name>")
 def show_suppression_upload(name: str) -> ResponseReturnValue:
-    """Show an uploaded file: the dry run, adopting, and the result."""
+    """Show an uploaded file: the dry run, the adoption, and the result."""
     upload = _find_upload(name)
     return refresh_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
 
 
 @admin_pages.post("/readers/suppressions/<name>/<any(try, commit):step>")
 def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
-    """Begin a dry run of a file, or adopt it."""
+    """Start a dry run of a file, or its adoption."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
@@ -124,7 +124,7 @@ def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/stop")
 def stop_suppression_step(name: str) -> ResponseReturnValue:
-    """Stop what is being done with a file: adopting can go on later."""
+    """Stop work on a file. Its adoption can be continued later."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now, kind="suppressions")
@@ -133,7 +133,7 @@ def stop_suppression_step(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/remove")
 def remove_suppression_upload(name: str) -> ResponseReturnValue:
-    """Remove an uploaded file; what was adopted stays."""
+    """Delete an uploaded file. Adopted entries stay."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:

@@ -1,1 +1,1 @@
-"""The approval of an edition at the desk."""
+"""Approval of an edition at the desk."""

@@ -1,4 +1,4 @@
-"""An edition's approval as the desk shows it, and who made each change since the last; `standing_words.html` says it."""
+"""Data about an edition's approval, and the authors of changes since. `standing_words.html` puts it in words."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _FIELD_KINDS = {"note": EditKind.NOTE, "picture": EditKind.PICTURE, "kicker": Ed
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """One change since the last approved version, and the last edit behind it, where one is known."""
+    """A change since the last approved version, and the last edit that caused it, if known."""
 
     change: ContentChange
     edit: Edit | None
@@ -29,10 +29,10 @@ class ChangeRow:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStatusView:
-    """How an edition's approval stands for `actor`.
+    """The approval status of an edition, for `actor`.
 
-    `key` changes as soon as the head of the edition's page has to say something else of it. `void_edit` is the edit that ended the
-    last approval. `sentences` say who can approve, `approvers` the last of them alone, empty if it isn't a draft.
+    `key` changes whenever the header of the edition's page must change. `void_edit` is the edit that ended the last
+    approval. `sentences` say who can approve, and `approvers` is the last of them, or empty if it isn't a draft.
     """
 
     overview: ApprovalOverview
@@ -47,17 +47,17 @@ class ApprovalStatusView:
 
     @property
     def refusal(self) -> str:
-        """Why `actor` can't approve it; empty if they can."""
+        """The reason why `actor` can't approve it; empty if they can."""
         return self.overview.rule.explain_refusal(self.actor)
 
     @property
     def is_partial(self) -> bool:
-        """Whether another approval is needed after theirs."""
+        """Whether it needs another approval after theirs."""
         return self.overview.rule.sign(self.actor).missing > 0
 
     @property
     def approved_authors(self) -> list[str]:
-        """The names of those whose texts alone an approval of `actor` covers: empty if they wrote nothing."""
+        """The authors whose texts are all that an approval by `actor` covers; empty if `actor` wrote nothing."""
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []
@@ -75,7 +75,10 @@ def describe_approval_status(
     approvers: str,
     actor: str,
 ) -> ApprovalStatusView:
-    """Describe how an edition's approval stands for one of its editors; without `state` it was drafted before edits were kept."""
+    """Describe the approval status of an edition for an editor.
+
+    `state` is None if it was drafted before edits were stored.
+    """
     ended, comparison = overview.ended, overview.compare(content)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
@@ -98,17 +101,20 @@ def _describe_change(change: ContentChange, state: EditingState | None, after_se
 
 
 def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
-    """Name how an edition's approval stands: the same as long as nobody approved it, sent it back, or took that back."""
+    """Return a fingerprint that changes when someone approves the edition, sends it back, or undoes either."""
     state, newest = overview.edition.state, next(iter(overview.versions), None)
     version = f"{newest.version} {newest.state} {len(newest.signatures)}" if newest else ""
-    # What lacks stories is a draft here: both offer the same.
+    # An incomplete edition counts as a draft, because both offer the same actions.
     coming = EditionState.DRAFT if state is EditionState.INCOMPLETE else state
     notes = [str(note.id) for note in overview.open_notes]
     return "; ".join([coming, version, *notes])
 
 
 def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
-    """Find the last edit behind a change: one after a version, in force. None if a section's rules made it, or a later draft."""
+    """Return the last edit in force, after a version, that caused a change.
+
+    Return None if a section's rules or a later draft caused it.
+    """
     outcomes = state.arrangement.outcomes
     later = [o.edit for o in outcomes if o.edit.seq > after_seq and not o.undone_by]
     story = _find_story(state, change.after)
@@ -118,7 +124,7 @@ def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int)
 
 
 def _wrote_edition(edit: Edit, change: ContentChange) -> bool:
-    """Return whether an edit wrote what changed of an edition's head or its labelled blocks."""
+    """Return whether an edit caused a change to an edition's opening texts or labeled blocks."""
     if change.field in {"block", "block-image"}:
         return edit.kind == EditKind.BLOCK
     is_head = edit.target == EDITION_TARGET and not change.before
@@ -131,7 +137,7 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
 
 
 def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
-    """Return whether an edit of a story is of the kind that makes such a change."""
+    """Return whether an edit of a story is of a kind that causes such a change."""
     if story is None or edit.seq not in story.edits:
         return False
     if change.kind is ChangeKind.MOVED:
@@ -143,7 +149,7 @@ def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> 
 
 
 def _list_removals(state: EditingState, change: ContentChange) -> Iterator[Edit]:
-    """List the edits that removed the story that a change took out."""
+    """Yield the edits that removed the story that a change took out."""
     if change.before and change.kind in {ChangeKind.DROPPED, ChangeKind.REPLACED}:
         for removed in state.arrangement.removed:
             if change.before.url in {article.url for article in removed.scored.story.members}:

@@ -1,4 +1,4 @@
-"""Sending an edition back, marking the note as done, and an approved version beside the draft."""
+"""Pages that send an edition back, mark its notes as done, and compare an approved version with the draft."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,7 +23,7 @@ approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<na
 
 @approval_pages.app_errorhandler(SentBackError)
 def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
-    """Say why a note was not taken, or is not there any more, and lead back."""
+    """Show why a note was rejected or no longer exists, with a link back."""
     name = (request.view_args or {})["name"]
     back = url_for("desk.show_review_page", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -34,7 +34,7 @@ OpenNote = dict[str, object]
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
-    """Lend the layout the notes that stand above every page of the desk until they are done; on an edition's pages its own."""
+    """Provide open notes to the desk's layout, which shows them until they're done. Pages of an edition get its own."""
 
     def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
@@ -53,10 +53,10 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 
 
 def read_approval_status(name: str, state: EditingState | None = None) -> ApprovalStatusView:
-    """Read how an edition's approval stands for who is signed in; `state` is the edition as it has just been read.
+    """Return an edition's approval status for the signed-in user. `state` is the edition if already loaded.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition with that name.
     """
     context, viewer = web_context(), current_actor().name
     overview = approvals.read_approval_overview(context.installation, name)
@@ -70,7 +70,7 @@ def read_approval_status(name: str, state: EditingState | None = None) -> Approv
         sentences=tuple(approvals.write_approval_sentences(overview, viewer)),
         approvers="".join(
             approvals.write_approver_sentences(overview, viewer)[-1:]
-        ),  # who can; the review page has the rest
+        ),  # who can approve; the review page has the rest
         actor=viewer,
     )
 
@@ -86,7 +86,7 @@ def send_back(name: str) -> ResponseReturnValue:
 
 @approval_pages.post("/notes/<int:note>/done")
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
-    """Mark a note as done, from whatever page of the edition it stood on."""
+    """Mark a note as done, from any page of the edition."""
     context = web_context()
     approvals.mark_note_done(context.installation, name, note, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
@@ -94,14 +94,14 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
-    """Update the draft to the current settings and version, and show it for review."""
+    """Update the draft to the current settings and version, and redirect to its review."""
     updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
 
 @approval_pages.get("/versions/<int:number>")
 def show_version(name: str, number: int) -> ResponseReturnValue:
-    """Show an approved version beside the edition as it is now."""
+    """Show an approved version next to the current edition."""
     context = web_context()
     overview = approvals.read_approval_overview(context.installation, name)
     version = overview.find_version(number)
@@ -118,7 +118,7 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
 
 @approval_pages.get("/versions/<int:number>/mail")
 def show_version_mail(name: str, number: int) -> Response:
-    """Return the mail of an approved version, to be framed by the desk."""
+    """Return the email of an approved version, to be framed by the desk."""
     html = approvals.read_version_html(web_context().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")

@@ -1,4 +1,4 @@
-"""The calendar of releases at the desk: what comes, and skipping, moving, adding and bringing back."""
+"""The edition calendar at the desk: upcoming dates, and skipping, moving, adding, and restoring them."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -17,14 +17,14 @@ from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from subscribers.phrases import clock_time
 
-MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that can be reckoned with in every zone
+MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that every time zone can represent
 
 calendar_pages = Blueprint("calendar", __name__, url_prefix="/desk/calendar")
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarQuery:
-    """What the page is asked: `ask` is `move`, `skip`, `add` or empty, `release` the key of the row that is meant."""
+    """The page's query. `ask` is `move`, `skip`, `add`, or empty; `release` is the key of the row."""
 
     ask: str = ""
     release: str = ""
@@ -37,7 +37,7 @@ Moments = tuple[datetime, datetime]
 
 @calendar_pages.app_context_processor
 def provide_deadline_countdown() -> dict[str, Callable[[str], Moments | None]]:
-    """Lend the edition's pages its deadline, if it has one, beside the time now."""
+    """Provide an edition's deadline, if any, and the current time to its pages."""
 
     def deadline_of(name: str) -> Moments | None:
         context = web_context()
@@ -49,7 +49,7 @@ def provide_deadline_countdown() -> dict[str, Callable[[str], Moments | None]]:
 
 @calendar_pages.get("")
 def show_calendar() -> ResponseReturnValue:
-    """Show the next releases; a row that is asked about shows what would follow, and changes nothing."""
+    """Show the upcoming dates. For the row being changed, preview the result."""
     query = _read_query(request.args.to_dict())
     if query.ask != "move" or not query.day:
         return _render_page(query)
@@ -61,19 +61,19 @@ def show_calendar() -> ResponseReturnValue:
 
 @calendar_pages.post("/move/preview")
 def preview_move() -> ResponseReturnValue:
-    """Lead to the page that says what follows a move. Nothing changes; by a post, so that no address holds the form's token."""
+    """Redirect to the preview of a move. It's a POST so that no URL contains the form token."""
     query = _read_query(request.form.to_dict())
     try:
         anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"
     except CalendarError:
-        anchor = None  # the page says what is wrong
+        anchor = None  # the page shows the error
     url_values = asdict(query) | {"ask": "move", "_anchor": anchor}
     return redirect(url_for("calendar.show_calendar", **url_values), 303)
 
 
 @calendar_pages.post("/<any(skip, move, add, restore):act>")
 def change_calendar(act: str) -> ResponseReturnValue:
-    """Do one act on the calendar; where it cannot be done, the page says why."""
+    """Change the calendar, or show why that's not possible."""
     query = replace(_read_query(request.form.to_dict()), ask=act)
     try:
         release_at = _do_action(act, query)

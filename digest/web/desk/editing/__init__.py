@@ -1,1 +1,1 @@
-"""An edition's page at the desk, and every action on it."""
+"""The page of an edition at the desk, and its actions."""

@@ -1,4 +1,4 @@
-"""A form's acts done one by one, and the page that shows both versions of each that somebody else was quicker with."""
+"""Saving a form's edits one by one, and the page that shows both versions of those that someone else changed first."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from digest.web.desk.editing.edit_conflicts import RefusedEdit, SavedAndRefusedV
 from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
-# What of a form is about its page, and goes along with each choice.
+# Fields about the page, which are sent with each choice.
 _PAGE_FIELDS = ("close", "supersedes")
 
 
@@ -28,7 +28,7 @@ Refusals = Sequence[RefusedEdit]
 
 @dataclass(frozen=True, slots=True)
 class FieldEdit:
-    """An act that a form with several fields wants: which of its fields say so, the first of which names it, and the act."""
+    """An edit from a form with several fields: its fields' names, of which the first identifies it, and the action."""
 
     names: tuple[str, ...]
     write: Callable[[EditForm], EditResult]
@@ -36,9 +36,9 @@ class FieldEdit:
 
 @dataclass(frozen=True, slots=True)
 class ConflictChoice:
-    """Two versions to choose from: whether what was wanted is on the clipboard, and the fields that each choice sends.
+    """A choice between two versions: whether the rejected one is on the clipboard, and the fields sent.
 
-    `other_fields` go along with each: what is about the page, and the pairs that are still to be decided, if there are any.
+    `other_fields` are sent with either choice: those about the page, and any conflicts still to be resolved.
     """
 
     pair: SavedAndRefusedVersions
@@ -50,22 +50,22 @@ class ConflictChoice:
 
 @dataclass(frozen=True, slots=True)
 class FieldEditResults:
-    """What came of a form's acts: the form on the state that they left, what was saved, and what was not."""
+    """The results of a form's edits: the form with the resulting state, and the saved and rejected edits."""
 
     form: EditForm
     saved: tuple[Edit, ...]
     refused: tuple[RefusedEdit, ...]
 
     def add(self, later: "FieldEditResults") -> "FieldEditResults":
-        """Return what came of these acts and of later ones."""
+        """Return these results combined with later ones."""
         return FieldEditResults(later.form, self.saved + later.saved, self.refused + later.refused)
 
 
 def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditResults:
-    """Do a form's acts one by one: a conflict of one keeps none of the others from being saved.
+    """Apply a form's edits one by one. A conflict in one doesn't prevent the others from being saved.
 
-    A field that was written on an older state than its page has now says so: `seq-headline` is the number of the last edit that
-    the headline was written on.
+    A field based on an older state than its page says so: `seq-headline` is the number of the last edit that the
+    headline is based on.
     """
     saved, refused = [], []
     for each in writes:
@@ -83,12 +83,12 @@ def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditR
 
 
 def read_base_edit_number_of_field(fields: MultiDict[str, str], name: str) -> int | None:
-    """Return the number of the last edit that a field was written on, None where that is its page's."""
+    """Return the number of the last edit that a field is based on, or None if it's the page's."""
     return read_number(fields.get(f"seq-{name}", ""))
 
 
 def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: str) -> str:
-    """Show what stands and what was wanted side by side; neither is chosen beforehand, and what was wanted is kept."""
+    """Show the saved and the rejected versions side by side. Neither is preselected, and the rejected ones are kept."""
     context, state, actor = web_context(), refused[-1].result.state, current_actor().name
     writer = create_sentence_writer(state.arrangement, state.edits, context.settings.file.sections)
     outline = build_conflict_page_data(
@@ -126,18 +126,18 @@ def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: st
 
 
 def _list_former_texts() -> dict[str, str]:
-    """List what the form's fields held when its page was made, by name."""
+    """Return the fields' values from when the page was created, by name."""
     former = (key for key in request.form if key.startswith("was-"))
     return {key.removeprefix("was-"): request.form[key] for key in former}
 
 
 def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Return those of the form's fields that have these names."""
+    """Return the form's fields with these names."""
     return [(name, request.form[name]) for name in names if name in request.form]
 
 
 def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
-    """List the fields by which what was wanted is sent again, on the state that the page shows."""
+    """Return the fields that submit the rejected version again, based on the state that the page shows."""
     if not pair.write.names:
         names = dict.fromkeys(name for name in request.form if not name.startswith("seq-"))
         for name in ("csrf_token", "seq", "chosen"):
@@ -150,7 +150,7 @@ def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
 def _list_other_fields(
     pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
 ) -> list[tuple[str, str]]:
-    """List the fields that go along with each choice: of the page, and what is still to be decided after it."""
+    """Return the fields sent with either choice: those about the page, and conflicts still to be resolved."""
     if not pair.write.names:
         return []
     fields = [*read_page_query(request.form).but().items(), *_pick_fields(_PAGE_FIELDS)]
@@ -162,7 +162,7 @@ def _list_other_fields(
 
 
 def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
-    """Put what an editor wrote on their clipboard; False where there is no text, or no room."""
+    """Copy an editor's text to their clipboard; return False if there's no text or no room."""
     context, draft = web_context(), pair.write.conflict.draft
     field = clipboard.find_text_field_of_edit(draft.kind, draft.value)
     is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
@@ -177,7 +177,7 @@ def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
 
 
 def remove_from_clipboard(name: str, edit: Edit) -> None:
-    """Take a text off the editor's clipboard that stands in the edition now."""
+    """Remove a text from the editor's clipboard that's now in the edition."""
     if field := clipboard.find_text_field_of_edit(edit.kind, edit.value):
         form = EditForm(name, current_actor(), web_context().clock())
         clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)

@@ -1,4 +1,4 @@
-"""The corrections of an edition at the desk: what was wrong, how it should read, who got it, and who approves the email to them."""
+"""Corrections of an edition at the desk: the text, the recipients of the error, and approval of the email to them."""
 
 from collections.abc import Mapping
 
@@ -15,14 +15,14 @@ from digest.web.desk.editing.editing_pages import read_edition_from_url
 from digest.web.desk.edition.previews import preview_response
 from digest.web.desk.outline.changed_texts import compare_texts
 
-REFRESH_SECONDS = 1  # between two looks of the page at a count that runs; it works without scripts
+REFRESH_SECONDS = 1  # between reloads of the page while a count runs; works without scripts
 
 correction_pages = Blueprint("corrections", __name__, url_prefix="/desk/editions/<name>/corrections")
 
 
 @correction_pages.get("")
 def show_corrections(name: str) -> ResponseReturnValue:
-    """Show what was corrected of an edition, and the form for one story of it."""
+    """Show the corrections of an edition, and the form for one of its stories."""
     return _corrections_page(name)
 
 
@@ -47,7 +47,7 @@ def _read_field(values: Mapping[str, str]) -> CorrectedField:
 
 @correction_pages.post("")
 def submit_correction(name: str) -> ResponseReturnValue:
-    """Correct a text, and go on to who got the error."""
+    """Correct a text, and redirect to the recipients of the error."""
     installation, fields = web_context().installation, request.form
     form = CorrectionForm(
         url=fields.get("story", ""),
@@ -65,14 +65,14 @@ def submit_correction(name: str) -> ResponseReturnValue:
 
 @correction_pages.get("/<int:number>")
 def show_correction_recipients(name: str, number: int) -> ResponseReturnValue:
-    """Show a correction, who got the error, in numbers, and who has to approve the email, before anything is sent."""
+    """Show a correction, the number of people who got the error, and who must approve the email before it's sent."""
     return _recipients_page(name, number)
 
 
 def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     context = web_context()
     counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
-    is_done = counted.count.is_done  # before its numbers are read: a count that ends meanwhile is looked at once more
+    is_done = counted.count.is_done  # before its numbers are read, because the count may end meanwhile
     page = render_template(
         "web/desk/editing/correction.html",
         counted=counted,
@@ -90,14 +90,14 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 
 @correction_pages.get("/<int:number>/email")
 def show_correction_email(name: str, number: int) -> Response:
-    """Return the email of a correction as a subscriber gets it, to be framed."""
+    """Return the email of a correction as subscribers get it, to be framed."""
     sample = correction_emails.compose_sample_correction(web_context().installation, name, number)
     return preview_response(sample.html, "phone")
 
 
 @correction_pages.post("/<int:number>")
 def email_correction(name: str, number: int) -> ResponseReturnValue:
-    """Approve the email of exactly the correction that was looked at; without its mark, ask for that."""
+    """Approve the email of exactly the correction that was shown. Without its mark, request approval."""
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:
@@ -111,7 +111,7 @@ def email_correction(name: str, number: int) -> ResponseReturnValue:
 
 @correction_pages.errorhandler(CorrectionError)
 def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
-    """Say that there is no such correction, and lead back."""
+    """Show that the correction doesn't exist, with a link back."""
     name = read_edition_from_url()
     back = url_for("corrections.show_corrections", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 404

@@ -1,4 +1,4 @@
-"""What the buttons of the desk do, by the word that each sends; `editing_pages` answers them."""
+"""Actions of the desk's buttons, by the value that each submits. `editing_pages` handles the requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from digest.web.desk.outline.story_pool import (
 
 @dataclass(frozen=True, slots=True)
 class EditActionRequest:
-    """One button of the desk that was pressed: the edition as it is, the stories that it names, and the form."""
+    """A pressed button: the current edition, the stories it applies to, and the form."""
 
     installation: Installation
     form: EditForm
@@ -38,19 +38,19 @@ class EditActionRequest:
 
     @property
     def about(self) -> tuple[Installation, EditForm, str]:
-        """What every action on a story takes first."""
+        """The first arguments of every action on one story."""
         return self.installation, self.form, self.url
 
     @property
     def about_all(self) -> tuple[Installation, EditForm, *tuple[str, ...]]:
-        """What every action on one or several stories takes first."""
+        """The first arguments of every action on one or more stories."""
         return self.installation, self.form, *self.urls
 
     def story_url(self, field: str) -> str:
-        """Return the story that a field of the form names by its anchor.
+        """Return the URL of the story whose anchor is in a field of the form.
 
         Raises:
-            EditRefusedError: none is named, or no story is called so any more.
+            EditRefusedError: no story was chosen, or it no longer exists.
         """
         if not self.fields.get(field):
             raise EditRefusedError("No other story was chosen.", "Choose a story from the list.")
@@ -58,19 +58,19 @@ class EditActionRequest:
 
 
 def find_anchored_story(state: EditingState, anchor: str) -> str:
-    """Return the address by which edits name the story of an anchor.
+    """Return the URL by which edits identify the story with an anchor.
 
     Raises:
-        EditRefusedError: no story is called so any more.
+        EditRefusedError: there's no such story anymore.
     """
     return find_anchored_stories(state, [anchor])[0]
 
 
 def find_anchored_stories(state: EditingState, anchors: Sequence[str]) -> tuple[str, ...]:
-    """Return the addresses by which edits name the stories of anchors, in their order.
+    """Return the URLs by which edits identify the stories with anchors, in order.
 
     Raises:
-        EditRefusedError: an anchor names no story any more.
+        EditRefusedError: a story no longer exists.
     """
     urls = find_story_urls(state.arrangement, anchors)
     if len(urls) < len(set(anchors)):
@@ -79,7 +79,7 @@ def find_anchored_stories(state: EditingState, anchors: Sequence[str]) -> tuple[
 
 
 def _move_to(act: EditActionRequest) -> EditResult:
-    """Move stories to a section and a place of it, counted from 1; without one to its end."""
+    """Move stories to a section, at a position counted from 1 or at its end."""
     section = act.fields.get("section", "")
     position = read_number(act.fields.get("position", ""), 3)
     at = None if position is None else max(0, position - 1)
@@ -87,13 +87,13 @@ def _move_to(act: EditActionRequest) -> EditResult:
 
 
 def _make_lead(act: EditActionRequest) -> EditResult:
-    """Put a story first in the section that leads the edition."""
+    """Move a story to the top of the section that leads the edition."""
     section = find_lead_section(act.installation.settings.file.sections)
     return editing.place_stories(*act.about, section=section, after="")
 
 
 def _add(act: EditActionRequest) -> EditResult:
-    """Put a story of the list into the first section that it fits: where its date belongs, else at the end."""
+    """Add a listed story to the first section that accepts it, ordered by its date or at the end."""
     sections = act.installation.settings.file.sections
     scored = find_listed_story(act.state.arrangement, act.url)
     fits = find_fitting_sections(scored, sections) if scored else []
@@ -107,7 +107,7 @@ def _add(act: EditActionRequest) -> EditResult:
 
 
 def _merge(act: EditActionRequest) -> EditResult:
-    """Let the main story take the articles of the others; a story by itself takes those of a chosen other."""
+    """Merge the other stories' articles into the main story. For a single story, merge those of a chosen other."""
     if len(act.urls) == 1 and not act.fields.get("main"):
         return editing.merge_stories(*act.about, act.story_url("other"))
     main, others = _read_main_and_others(act)
@@ -121,9 +121,9 @@ def _put_under(act: EditActionRequest) -> EditResult:
 
 
 def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:
-    """Return the story that others are merged into or put under, and those others.
+    """Return the main story for a merge or for supporting stories, and the others.
 
-    The main story is the one that the form names, which may be among those selected. A form without that field names it first.
+    The main story is the one in the form, which may also be selected. Without that field, it's the first story.
     """
     is_first = "main" not in act.fields and len(act.urls) > 1
     main = act.url if is_first else act.story_url("main")
@@ -143,7 +143,7 @@ def _split(act: EditActionRequest) -> EditResult:
 
 
 def _leave_late_stories_out(installation: Installation, form: EditForm) -> EditResult:
-    """Remove all that waits in the tray."""
+    """Remove all stories in the tray."""
     state = editing_state.read_editing_state(installation, form.edition)
     waiting = [new.scored.story.lead.url for new in state.arrangement.tray]
     if not waiting:
@@ -169,7 +169,7 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }
-# Those that take all stories that are named by the button, or else selected in the form.
+# Actions on the button's stories or, if it has none, those selected in the form.
 BULK_ACTIONS = frozenset({"move", "drop", "keep", "merge", "apart", "under"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,

@@ -1,4 +1,4 @@
-"""What a form of the edition's page is answered with once it's saved: the page again, or what changed on it for its script."""
+"""Responses to forms of the edition's page: a redirect to it, or the changes for its script."""
 
 import secrets
 from collections.abc import Iterable, Sequence
@@ -31,27 +31,27 @@ from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
 
 
 def asks_for_changes() -> bool:
-    """Return whether the page's script sent a form: it shows what changed on the page that's open."""
+    """Return whether the page's script sent a form and will update the open page."""
     return request.accept_mimetypes.best == "application/json"
 
 
 def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
-    """Lead back to the page; tell its script only what the edits changed. `state` is the edition with them."""
+    """Redirect to the page, or return the changes to its script. `state` is the edition with the edits."""
     if not asks_for_changes():
         return redirect(back, 303)
     return jsonify(_describe_saved_edits(state, saved))
 
 
 def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exception) -> ResponseReturnValue:
-    """Tell the page's script why an image was refused, and what the edits changed that its form saved before."""
+    """Tell the page's script why an image was rejected, and what the form's saved edits changed."""
     described = _describe_saved_edits(state, saved) if saved else {}
     return jsonify({**described, "why": str(error)}), 409
 
 
 def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[str, Any]:
-    """Describe for the page's script what edits changed.
+    """Return the changes made by edits, for the page's script.
 
-    If the page doesn't show all that came before them, or an approval came or went, the script is told to load it again.
+    If the page misses earlier edits, or an approval began or ended, the script is told to reload it.
     """
     fields, query = request.form, read_page_query(request.form)
     words = say_news("saved", state.edits[-1]) if state.edits else ""
@@ -70,7 +70,7 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
-    """Render the parts of the page that differ between two arrangements; what preflight finds comes with the whole page."""
+    """Render the parts of the page that differ between two arrangements. Preflight findings need the whole page."""
     topics = (story.placed.scored.topic for story in after.list_stories())
     return render_template(
         "web/desk/editing/edit_changes.html",
@@ -84,7 +84,7 @@ def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arr
 
 
 def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
-    """Return what a section's part of the page is made of."""
+    """Return the values that a section's part of the page is rendered from."""
     removed = [story for story in arrangement.removed if story.section == key]
     return arrangement.sections.get(key), removed
 
@@ -92,7 +92,7 @@ def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
 def describe_sections(
     content: EditionContent, state: EditingState, query: EditionPageQuery, findings: Sequence[PreflightFinding]
 ) -> dict[str, Any]:
-    """Return what the parts of an edition's page are made of that an edit can change, beside the edition itself."""
+    """Return the values for the parts of an edition's page that edits can change, except the edition itself."""
     context, actor = web_context(), current_actor().name
     file = context.settings.file
     names = staff.read_display_names(context.installation)
@@ -113,18 +113,18 @@ def describe_sections(
         "find_uncropped": partial(edition_views.find_uncropped_image, context.installation),
         "default_focus": DEFAULT_FOCUS,
         "image_sections": {s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
-        # By chance: two editors who each write another block do not write the same.
+        # Random, so that two editors who each write a new block don't write the same one.
         "next_block_id": f"block-{secrets.token_hex(4)}",
         "preview": find_preview_mode(query.view),
     }
 
 
 def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
-    """List the topics that a story can be given: these, and those of the settings."""
+    """Return the topics that a story can have: these, and those in the settings."""
     return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
 
 
 def say_news(macro: str, *values: object) -> str:
-    """Return the words of a macro as plain text."""
+    """Return the text of a macro as plain text."""
     words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
     return words.strip().unescape()

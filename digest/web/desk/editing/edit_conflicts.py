@@ -1,4 +1,4 @@
-"""Two versions of one thing, side by side: what a form wanted, and what somebody else made of the same meanwhile. Pure."""
+"""Two versions of the same thing side by side: a form's, and the one that someone else saved first. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ _BLOCK_LINES = {
 }
 
 
-Texts = Mapping[str, str]  # by their titles
+Texts = Mapping[str, str]  # by title
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEdit:
-    """What a form wanted and was not stored. `names` are the form's fields that say it, none for all of the form.
+    """An edit that wasn't saved. `names` are its fields in the form, or none for the whole form.
 
-    `base_edit` is the number of the last edit that the form knew when it was written.
+    `base_edit` is the number of the last edit that the form knew.
     """
 
     names: tuple[str, ...]
@@ -47,10 +47,10 @@ class RefusedEdit:
 
 @dataclass(frozen=True, slots=True)
 class LabeledVersionLine:
-    """A line of a version: what it is, empty where the version has one line only, and its words, of which some are new."""
+    """A line of a version: its title, empty if it's the only line, and its words, some marked as new."""
 
     title: str
-    words: tuple[tuple[str, bool], ...]  # with whether they are new
+    words: tuple[tuple[str, bool], ...]  # with whether they're new
 
     @property
     def text(self) -> str:
@@ -60,7 +60,7 @@ class LabeledVersionLine:
 
 @dataclass(frozen=True, slots=True)
 class SavedAndRefusedVersions:
-    """Two versions of one thing, as lines. Versions of what is no text, a place or the articles of a story, have none."""
+    """Two versions of the same thing, as lines. Versions other than text (a position, a story's articles) have none."""
 
     write: RefusedEdit
     place: str
@@ -70,24 +70,24 @@ class SavedAndRefusedVersions:
 
     @property
     def takes_third(self) -> bool:
-        """Whether one text is all of it, so that a third can be written in its place."""
+        """Whether it's a single text, so that a third version can be written instead."""
         return self.write.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
-        """Whether some words of either are marked as new."""
+        """Whether any words in either are marked as new."""
         lines = (*self.current_lines, *self.draft_lines)
         return any(is_new for line in lines for _, is_new in line.words)
 
     @property
     def wanted_text(self) -> str:
-        """What was written, as one text."""
+        """The rejected version as one text."""
         return " / ".join(line.text for line in self.draft_lines if line.text)
 
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """All that a form wanted and others had changed, and what others changed of the same beside that."""
+    """The rejected edits with the conflicting ones, and others' further edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
@@ -96,14 +96,14 @@ class ConflictPageData:
 def build_conflict_page_data(
     refused: Sequence[RefusedEdit], content: EditionContent, writer: EditSentenceWriter, *, actor: str, was: Texts
 ) -> ConflictPageData:
-    """Describe what a form wanted beside what stands.
+    """Return the rejected edits next to the current edition.
 
     Args:
-        refused: at least one.
-        content: the edition as it stands.
-        writer: of the edition's edits.
-        actor: whose form it is.
-        was: what the fields of the form held when its page was made, by name, as far as that is known.
+        refused: the rejected edits, at least one.
+        content: the current edition.
+        writer: writes sentences about the edition's edits.
+        actor: the form's author.
+        was: the fields' values from when the page was created, by name, if known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
     edits = refused[-1].result.state.arrangement.edits_in_force
@@ -112,7 +112,7 @@ def build_conflict_page_data(
 
 
 def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangement) -> bool:
-    """Return whether an edit is about the same as a form's, later than the form knew, and none of those shown beside it."""
+    """Return whether an edit changes the same things as a form's, later than the form knew, and isn't shown yet."""
     name_target = arrangement.name_target
     targets = {name_target(url) for each in refused for url in each.conflict.draft.targets}
     shown_edits = {each.conflict.current_edit.seq for each in refused}
@@ -137,7 +137,7 @@ def _pair_versions(
 
 
 def name_story_position(writer: EditSentenceWriter, target: str) -> str:
-    """Name where a story stands, "Featured 1"; its headline where it stands in no section, empty for what is no story."""
+    """Return a story's position, "Featured 1", or its headline if it isn't in a section; empty for anything else."""
     if target == EDITION_TARGET or target.startswith(BLOCK_PREFIX):
         return ""
     url = writer.arrangement.name_target(target)
@@ -149,9 +149,9 @@ def name_story_position(writer: EditSentenceWriter, target: str) -> str:
 
 
 def _read_version(draft: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
-    """Return the texts of what an act was about, by their titles, as they stand in an arrangement.
+    """Return the texts that an edit is about, by title, from an arrangement.
 
-    `content` is the edition that was composed of it, where that is known: it has the words of what no editor wrote.
+    `content` is the edition composed from it, if known. It has the texts that no editor wrote.
     """
     field = str(draft.value.get("field", ""))
     if draft.target == EDITION_TARGET and draft.kind == EditKind.TEXT:
@@ -207,7 +207,7 @@ def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
 
 
 def _read_wanted(draft: EditDraft, arrangement: Arrangement) -> dict[str, str]:
-    """Return the texts that an act wanted, by their titles."""
+    """Return the texts that a rejected edit would have set, by title."""
     value = draft.value
     match draft.kind:
         case EditKind.TEXT:

@@ -1,4 +1,4 @@
-"""What editors do to an edition at the desk: every act is a form, answered by the page that it came from, or by a conflict."""
+"""Editing an edition at the desk. Each edit is a form, answered by the page that it came from or by a conflict page."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlunsplit
@@ -54,7 +54,7 @@ from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_p
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
-# What is typed in the forms of the desk, by its field's name.
+# Fields in the desk's forms that contain typed text, with their labels.
 TYPED_FIELDS = {
     "title": "Headline",
     "headline": "Headline",
@@ -76,15 +76,15 @@ TYPED_FIELDS = {
 
 
 def read_edition_from_url() -> str:
-    """Return the name of the edition that a page's URL has, where an error is answered."""
+    """Return the name of the edition in a page's URL, for error pages."""
     return str((request.view_args or {})["name"])
 
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Say why an act could not be done, and lead back; what was typed stands there to be corrected and sent again.
+    """Show why an edit was refused, with a link back and the typed text to correct and resubmit.
 
-    The page's script gets only the reason: it keeps what was typed.
+    The page's script only gets the reason, because it keeps the text.
     """
     if asks_for_changes():
         return jsonify(why=str(error)), 409
@@ -110,7 +110,7 @@ def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
 
 
 def render_approval_warning(back: str) -> str:
-    """Return the page that asks it; who leaves the edition as it is goes to `back`."""
+    """Return the page that asks whether to revoke the approval. Its cancel link goes to `back`."""
     context, name = web_context(), read_edition_from_url()
     dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
@@ -124,16 +124,16 @@ def render_approval_warning(back: str) -> str:
 
 
 def read_edit_form(name: str) -> EditForm:
-    """Return who acts on which edition, the number of the last edit that their page knew, and the approval they agreed to lose."""
+    """Return the edition, the editor, the last edit that their page knew, and the approval they agreed to revoke."""
     base_edit, supersedes = read_number(request.form.get("seq", "")), request.form.get("supersedes", "")
     return EditForm(name, **get_actor_and_time(), based_on=base_edit, supersedes=supersedes)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
-    """Return the form of an act on a story, which holds the edition as it stands; that edition; and the story's address.
+    """Return the form for an edit of a story (with the current edition), that edition's state, and the story's URL.
 
     Raises:
-        EditRefusedError: no story is called so any more.
+        EditRefusedError: there's no such story anymore.
     """
     state = editing_state.read_editing_state(web_context().installation, name)
     return replace(read_edit_form(name), state=state), state, find_anchored_story(state, anchor)
@@ -141,9 +141,9 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 @editing_pages.post("/act")
 def perform_desk_action(name: str) -> ResponseReturnValue:
-    """Do what a button says: its value is an action, and the anchors of the stories that it's about.
+    """Perform a button's action. Its value is the action, and the anchors of the stories that it's for.
 
-    A button that names none is about the selected stories.
+    A button without anchors is for the selected stories.
     """
     word, *anchors = request.form.get("act", "").split() or [""]
     installation = web_context().installation
@@ -164,16 +164,16 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
-    """Go back to the story that was touched: it may be called by another of its articles now, and stays open where it was."""
+    """Redirect to the edited story, whose anchor may be another article's now. It stays open if it was."""
     story_name = story_anchor(result.state.arrangement.name_target(url))
     stays_open = request.form.get("open") == anchor
     return answer_edit(name, result, story_name, **({"open": story_name} if stays_open else {}))
 
 
 def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
-    """Go back to the page that the form stood on, at the story that was touched; or show both versions.
+    """Redirect to the form's page at the edited story, or show both versions.
 
-    `changed` is what its address has otherwise now.
+    `changed` are new values for the query.
     """
     if result.conflict and asks_for_changes() and "act" in request.form:
         return jsonify(why=_say_who_was_first(result.state, result.conflict.current_edit), versions=True), 409
@@ -188,7 +188,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
 
 def _say_who_was_first(state: EditingState, edit: Edit) -> str:
-    """Say what somebody did that an action would have overwritten unseen."""
+    """Describe the other editor's change that an action would have overwritten unseen."""
     installation = web_context().installation
     writer = create_sentence_writer(state.arrangement, state.edits, installation.settings.file.sections)
     is_own = edit.actor == current_actor().name
@@ -196,18 +196,18 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the address of the page that a form stood on, at a story of it."""
+    """Return the URL of the form's page, at a story."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageForm:
-    """The picture's part of a story's form.
+    """The image part of a story's form.
 
-    `choice` is "shown" (the one that stands), "none", "original" (the story's own), "upload", or the address of an article.
-    `focus` is in percent from the left and from the top, as typed. `was` are the words and the focus that stood when the page was
-    made. `body` is the uploaded file, empty without one.
+    `choice` is "shown" (the current image), "none", "original" (the story's own), "upload", or the URL of an article.
+    `focus` is in percent from the left and the top, as typed. `was` are the texts and the focus from when the page was
+    created. `body` is the uploaded file, or empty.
     """
 
     choice: str
@@ -219,14 +219,14 @@ class ImageForm:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether it says what stood when the page was made."""
+        """Whether nothing has changed since the page was created."""
         is_as_it_was = (self.alt, self.credit, *self.focus) == self.was
         return self.choice == "shown" and not self.body and is_as_it_was
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedImage:
-    """A picture that could not be saved, for the page to show beside what was typed: of which story, and why."""
+    """An image that couldn't be saved, to be shown next to the input: its story, and the reason."""
 
     anchor: str
     form: ImageForm
@@ -235,7 +235,7 @@ class RefusedImage:
 
 @dataclass(frozen=True, slots=True)
 class RefusedUrl:
-    """A URL at which no story could be fetched, and why."""
+    """A URL from which no story could be fetched, and the reason."""
 
     url: str
     why: str
@@ -249,7 +249,7 @@ def render_edit_page(
     refused_picture: RefusedImage | None = None,
     refused_url: RefusedUrl | None = None,
 ) -> str:
-    """Show an edition that is being arranged: the week's stories, the edition by section, the preview."""
+    """Render an edition being edited: the week's stories, the sections, and the preview."""
     context, actor = web_context(), current_actor()
     installation, file = context.installation, context.settings.file
     name, now = view.edition.name, context.clock()
@@ -288,7 +288,7 @@ def render_edit_page(
 
 
 def render_story_results(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
-    """Render the list of the week's stories alone, for the script that searches as you type."""
+    """Render only the list of the week's stories, for the script that searches as you type."""
     context = web_context()
     names = staff.read_display_names(context.installation)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
@@ -299,7 +299,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
 
 @editing_pages.post("/lead/<anchor>")
 def choose_lead_article(name: str, anchor: str) -> ResponseReturnValue:
-    """Let another of its articles lead a story."""
+    """Make another of a story's articles its lead."""
     form, _, url = read_story_form(name, anchor)
     article = request.form.get("lead", "")
     result = editing.choose_lead_article(web_context().installation, form, url, article=article)
@@ -313,7 +313,7 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 def record_presence(name: str) -> ResponseReturnValue:
     """Record that the page is open and what is being edited; return who else is here, and any news for the page.
 
-    Without scripts, a button posts this and the answer leads back to the page.
+    Without scripts, a button submits this, and the response redirects to the page.
     """
     context, signed_in = web_context(), current_staff()
     if request.form.get("gone"):
@@ -331,7 +331,7 @@ def record_presence(name: str) -> ResponseReturnValue:
 
 
 def _tell_news(name: str) -> dict[str, object]:
-    """Tell the last edit of an edition, what waits, and how its approval stands."""
+    """Return an edition's last edit, its waiting stories, and its approval status."""
     installation = web_context().installation
     overview = approvals.read_approval_overview(installation, name)
     try:
@@ -357,13 +357,13 @@ def _tell_news(name: str) -> dict[str, object]:
 
 @live_pages.get("/keys")
 def show_keyboard_shortcuts() -> ResponseReturnValue:
-    """Show what each key does, with the switch for single letters."""
+    """Show the keyboard shortcuts, with the switch for single letters."""
     return render_template("web/desk/editing/keys.html")
 
 
 @live_pages.post("/keys")
 def set_single_key_shortcuts() -> ResponseReturnValue:
-    """Switch single letters on or off, for the one who is signed in."""
+    """Turn single-letter shortcuts on or off for the signed-in user."""
     context = web_context()
     on = request.form.get("letters") == "on"
     presence.set_single_key_shortcuts(context.installation, current_staff(), on=on, now=context.clock())

@@ -1,4 +1,4 @@
-"""The history of an edition at the desk: looking at any moment of it, taking back one act, bringing a moment back."""
+"""The history of an edition at the desk: any past state, undoing an edit, and restoring a state."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -31,24 +31,24 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 
 @history_pages.errorhandler(EditRefusedError)
 def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
-    """Say why an act could not be done, and lead back."""
+    """Show why an action was refused, with a link back."""
     name = read_edition_from_url()
-    # Where the history itself cannot be shown, the edition is the way on.
+    # If the history itself can't be shown, link to the edition.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
 @history_pages.errorhandler(ApprovedEditionError)
 def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
-    """Ask whether an approval that the page did not show is to be taken back by the act."""
+    """Ask whether the action should revoke an approval that the page didn't show."""
     return render_approval_warning(url_for("history.show_history", name=read_edition_from_url())), 409
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """What of a history is asked for. `moment` is the number of an edit, None for none; `who` an actor; `section` a key.
+    """A query for the history. `moment` is the number of an edit or None, `who` an actor, and `section` a key.
 
-    `from_review` where the reader came from the page on which the edition is approved, and goes back there.
+    `from_review` is set if the user came from the review page, so that they return there.
     """
 
     moment: int | None = None
@@ -60,7 +60,7 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One act; without any it is the draft. `seq` is the moment that it can be looked at by."""
+    """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state."""
 
     seq: int
     at: datetime
@@ -72,13 +72,13 @@ class HistoryRow:
 
     @property
     def edit(self) -> int:
-        """The number of its edit; 0 where it is none."""
+        """The number of its edit, or 0 if it isn't one."""
         return self.outcome.edit.seq if self.outcome else 0
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPastState:
-    """A moment that is looked at, and what bringing it back changes. `edit` is None for the first draft."""
+    """A past state, and what restoring it changes. `edit` is None for the first draft."""
 
     seq: int
     edit: Edit | None
@@ -88,7 +88,7 @@ class ShownPastState:
 
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
-    """Show what was done to an edition, and one moment of it beside."""
+    """Show the history of an edition, and one past state next to it."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone
@@ -117,7 +117,7 @@ def show_history(name: str) -> ResponseReturnValue:
 
 
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
-    """Read what is asked for; anything unknown is the default."""
+    """Parse a query. Unknown values are replaced by defaults."""
     return HistoryQuery(
         moment=read_number(values.get("moment", "")),
         who=values.get("who", "")[:100],
@@ -128,7 +128,7 @@ def read_history_query(values: dict[str, str]) -> HistoryQuery:
 
 
 def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[HistoryRow]:
-    """List the acts that fit a query, in no order."""
+    """Yield the events that match a query, unordered."""
     places = _find_story_places(history.state.arrangement)
     for row in _list_rows(history):
         edit = row.outcome.edit if row.outcome else None
@@ -143,7 +143,7 @@ def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[
 def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
     for outcome in history.state.arrangement.outcomes:
         yield HistoryRow(outcome.edit.seq, outcome.edit.at, outcome.edit.actor, outcome)
-    # A later draft only fills the tray: what was proposed stood at the first edit at the latest.
+    # A later draft only fills the tray, so the proposal existed by the first edit at the latest.
     first = [edit.at for edit in history.state.edits[:1]]
     yield HistoryRow(0, min([history.edition.drafted_at, *first]))
     for act in history.approvals:
@@ -153,7 +153,7 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
 
 
 def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
-    """Return the section in which each story stands, or from which it was removed."""
+    """Return the section that each story is in, or was removed from."""
     places = {removed.scored.story.lead.url: removed.section for removed in arrangement.removed}
     for section, stories in arrangement.sections.items():
         for story in stories:
@@ -162,7 +162,7 @@ def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
 
 
 def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
-    """Compare what a text was and is; any other act has no passages."""
+    """Return the differences between a text's old and new versions; none for other edits."""
     if row.outcome is None or row.outcome.edit.kind != EditKind.TEXT:
         return ()
     edit = row.outcome.edit
@@ -172,7 +172,7 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
 
 
 def _read_original(history: EditionHistory, edit: Edit) -> str:
-    """Return the text that stood there without its editors when an edit was made; empty where it has none."""
+    """Return the unedited text when an edit was made; empty if there's none."""
     field = edit.text("field")
     if edit.target == EDITION_TARGET:
         head = history.write_head_before(edit.seq)
@@ -183,7 +183,7 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
-    """Find a moment by the number of its edit, 0 for the first draft; None where there is none."""
+    """Return the state after an edit by its number, 0 for the first draft, or None."""
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
@@ -194,13 +194,13 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
-    """Return the mail as it would have been after an edit."""
+    """Return the email as it would have been after an edit."""
     return preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 
 @history_pages.post("/undo")
 def undo_edit(name: str) -> ResponseReturnValue:
-    """Take back one act of the history, whoever did it."""
+    """Undo an edit from the history, whoever made it."""
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
@@ -217,7 +217,7 @@ def undo_edit(name: str) -> ResponseReturnValue:
 
 @history_pages.post("/bring-back")
 def restore_past_state(name: str) -> ResponseReturnValue:
-    """Bring back the edition as it stood at a moment; what came since is taken out, and stays in the history."""
+    """Restore a past state of the edition. Later edits are undone, and stay in the history."""
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("moment", ""))
     if seq is None:

@@ -1,4 +1,4 @@
-"""What the address of an edition's page asks to see; every link and form on the page carries the rest of it along."""
+"""The query of an edition's page, which every link and form on the page preserves."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -10,7 +10,7 @@ from digest.web.desk.edition.previews import find_preview_mode
 from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
 
 PAGE_TABS = ("stories", "edition", "preview")
-PANELS = ("more", "move", "under", "merge", "tray", "clipboard")  # tray, clipboard: all that is there, no question
+PANELS = ("more", "move", "under", "merge", "tray", "clipboard")  # tray, clipboard: their whole content, not a question
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|block-[a-z0-9-]{1,40}")
@@ -18,15 +18,15 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|blo
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """What a page shows. `open` is the anchor of what is being written, `panel` the question about the story `about`.
+    """The state of the page. `open` is the anchor of the open form, and `panel` the question about the story `about`.
 
     The preview's links `open` a story by its place there (`list_preview_anchors`).
 
-    `show` is the anchor of the story that the preview leads to, where none is open.
+    `show` is the anchor of the story shown in the preview if none is open.
 
-    `rows` is how many stories the list shows where more came as one scrolled: no link carries that along.
+    `rows` is the number of listed stories after scrolling. Links don't preserve it.
 
-    `omit` are the keys of the sections without which the mail is shown, with commas between.
+    `omit` are the keys of sections hidden in the email, separated by commas.
     """
 
     tab: str = "edition"
@@ -44,23 +44,23 @@ class EditionPageQuery:
     rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
-        """Return the address's query with some of it changed, and without what is the default."""
+        """Return the URL's query with changes, without default values."""
         query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
     @property
     def omitted(self) -> tuple[str, ...]:
-        """The keys of the sections without which the mail is shown."""
+        """The keys of the sections hidden in the email."""
         return tuple(filter(None, self.omit.split(",")))
 
     @property
     def shown_filter(self) -> str:
-        """The tab of the list that is shown. A search goes through all of them until one is chosen."""
+        """The list's current tab. A search covers all of them until one is chosen."""
         return self.filter or ("all" if self.q else "unused")
 
     @property
     def pool(self) -> PoolQuery:
-        """What the list of stories is asked for."""
+        """The query for the list of stories."""
         start, rows = int(self.start or 0), int(self.rows or 0)
         return PoolQuery(self.shown_filter, self.order, self.topic_filter, self.q, start, rows)
 
@@ -70,9 +70,9 @@ _CARRIED = tuple(key for key in _DEFAULTS if key != "rows")
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
-    """Read a query from an address or a form; anything unknown is the default.
+    """Parse a query from a URL or a form. Unknown values are replaced by defaults.
 
-    A search for other words than the page showed (`was-q`) goes through all tabs.
+    A search for other words than before (`was-q`) covers all tabs.
     """
     filters = [key for key, _ in POOL_FILTERS]
     words = _read_words(values, "q")
@@ -103,7 +103,7 @@ def _known_or_default(value: str | None, allowed: Collection[str], default: str)
 
 
 def read_number(text: str, max_digits: int = 9) -> int | None:
-    """Read a whole number; None where a text is none, or is too long."""
+    """Parse a whole number; return None if the text isn't one or is too long."""
     is_number = text.isascii() and text.isdigit() and len(text) <= max_digits
     return int(text) if is_number else None
 
@@ -113,7 +113,7 @@ def _known_number(value: str) -> str:
 
 
 def _read_omitted(values: Mapping[str, str]) -> str:
-    """Read the sections left out: from boxes, each of its own, or from a link, with commas between."""
+    """Return the hidden sections, from separate checkboxes or from a comma-separated link."""
     omitted_values = [values.get("omit", "")]
     if isinstance(values, MultiDict):
         omitted_values = values.getlist("omit")

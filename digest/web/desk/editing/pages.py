@@ -1,4 +1,4 @@
-"""The editors' pages: the edition, its stories and checks, approval, sources, what was sent."""
+"""Editor pages: the edition, its stories and checks, approval, sources, and sent editions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,7 +46,7 @@ STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
 @desk_pages.app_errorhandler(UnknownEditionError)
 def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Answer 404 with the editions that there are, on whatever page an edition was asked for."""
+    """Return 404 with the existing editions if a page's edition doesn't exist."""
     return current_app.handle_http_exception(NotFound(str(error)))
 
 
@@ -54,7 +54,7 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(ComposeError)
 @desk_pages.errorhandler(EditionControlError)
 def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
-    """Answer a form that the edition has moved on from, with what it is now: it changed, went out, or was cancelled."""
+    """Show the edition's current state after an outdated form: it was changed, sent, or canceled meanwhile."""
     context, name, mark = web_context(), read_edition_from_url(), request.form.get("mark", "")
     row = edition_views.read_edition(context.installation, name)
     current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
@@ -66,7 +66,7 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 
 @desk_pages.app_context_processor
 def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
-    """Lend the layout the sentences above every page of the desk, by who can act on them."""
+    """Provide the messages above every page of the desk, by who can act on them."""
 
     def read_notes(pause_told: str = "", deadline_told: str = "") -> PageNotes:
         context, staff = web_context(), find_current_staff()
@@ -86,7 +86,7 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
 
 @desk_pages.get("/")
 def index() -> ResponseReturnValue:
-    """Show the edition that goes out next, else the last one, else what to do first."""
+    """Show the next edition, or the last one, or the first steps if there's none."""
     context = web_context()
     try:
         view = edition_views.view_edition(
@@ -103,7 +103,7 @@ def index() -> ResponseReturnValue:
 
 @desk_pages.get("/editions/<name>")
 def edition(name: str) -> ResponseReturnValue:
-    """Show one edition by its name."""
+    """Show an edition by its name."""
     context = web_context()
     return _edition_page(
         edition_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
@@ -145,7 +145,7 @@ def _edition_page(view: edition_views.EditionView) -> str:
 
 
 def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
-    """Run preflight on an edition's message, where its page shows what that finds: before it goes out."""
+    """Return the preflight findings for an edition that hasn't been sent, because its page shows them."""
     if view.edition.state not in COMING_STATES:
         return ()
     context = web_context()
@@ -156,7 +156,7 @@ def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
 
 @desk_pages.get("/preview/<name>/<view>")
 def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
-    """Return the bytes of an edition for one of the views, without the sections that the address names (`omit`)."""
+    """Return an edition in a preview mode, without the sections in the query (`omit`)."""
     if view not in {v.key for v in PREVIEW_MODES}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
@@ -183,7 +183,7 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
 
 
 def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
-    """Return a function that returns, for a place of the preview, the URL of the edition's page with that story's form."""
+    """Return a function that returns the URL of a story's form, given its place in the preview."""
     omitted = ",".join(request.args.getlist("omit"))
     query = EditionPageQuery(view=view, omit=omitted, open="place")
     values: dict[str, Any] = query.but()
@@ -193,20 +193,20 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
-    """Show all that approval vouches for, with the content hash that stands for it."""
+    """Show everything that an approval covers, with its content hash."""
     return _review_page(name)
 
 
 @desk_pages.post("/editions/<name>/check-links")
 def check_links(name: str) -> ResponseReturnValue:
-    """Show the same with what a visitor finds at the links to the own site; nothing changes."""
+    """Show the review page with the results of checking links to our own site. Nothing is changed."""
     context = web_context()
     findings = edition_checks.check_edition(context.installation, name, own_site=True, now=context.clock())
     return _review_page(name, findings)
 
 
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
-    """Render the review page; `visited` is what preflight found with a visit to the own site, if somebody asked for that."""
+    """Render the review page. `visited` are the findings that include a visit to our own site, if requested."""
     context = web_context()
     installation, now = context.installation, context.clock()
     view = edition_views.view_edition(installation, name, recent=context.recent_counts, now=now)
@@ -229,7 +229,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
-    """Approve what was looked at; where it has changed since, say what happened and approve nothing."""
+    """Approve the reviewed version. If it has changed since, explain that, and approve nothing."""
     mark = request.form.get("mark", "")
     confirmed = request.form.getlist("confirmed")
     result = edition_approval.approve_edition(
@@ -244,7 +244,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
 
 @desk_pages.post("/editions/<name>/void")
 def revoke_approval(name: str) -> ResponseReturnValue:
-    """Take an approval back, so that the edition is a draft again."""
+    """Revoke an approval, so that the edition is a draft again."""
     context = web_context()
     edition_approval.revoke_approval(context.installation, name, **get_actor_and_time())
     return _edition_redirect(name)
@@ -267,7 +267,7 @@ def _edition_redirect(name: str) -> ResponseReturnValue:
 
 @desk_pages.get("/sources")
 def show_sources() -> ResponseReturnValue:
-    """Show how every source has behaved, those that need somebody first."""
+    """Show the status of every source, beginning with those that need attention."""
     installation, now = web_context().installation, web_context().clock()
     rows = build_source_rows(edition_views.list_all_sources(installation), now)
     table = source_overview.read_source_statistics(installation, now=now)
@@ -279,7 +279,7 @@ def show_sources() -> ResponseReturnValue:
 
 @desk_pages.get("/sent")
 def list_sent_editions() -> ResponseReturnValue:
-    """List editions that went out, or were stopped, with their delivery counts, and what editors changed of the last."""
+    """List sent and canceled editions with their delivery counts, and what editors changed in recent ones."""
     context = web_context()
     before = request.args.get("before", "")
     departed = edition_views.list_sent_editions(
@@ -297,7 +297,7 @@ def list_sent_editions() -> ResponseReturnValue:
 
 @desk_pages.get("/editions/<name>/test")
 def show_test_email_form(name: str) -> ResponseReturnValue:
-    """Ask to whom a test goes, to oneself unless others are chosen; after one, show what came of it."""
+    """Show the form for a test email, addressed to oneself by default, or its results after sending."""
     serial = request.args.get("sent", "")
     report = sending.read_test_report(web_context().installation, name, serial) if serial else None
     return _test_mail_page(name, report=report)
@@ -305,7 +305,7 @@ def show_test_email_form(name: str) -> ResponseReturnValue:
 
 @desk_pages.post("/editions/<name>/test")
 def submit_test_mail(name: str) -> ResponseReturnValue:
-    """Send the edition as it stands to those of the staff who were chosen, and lead to what came of it."""
+    """Send the current edition to the chosen staff members, and redirect to the results."""
     context, chosen = web_context(), request.form.getlist("to")
     members = sending.list_test_recipients(context.installation)
     to = [member.email for member in members if str(member.id) in chosen]
@@ -317,7 +317,7 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
-        # Why it stopped is written nowhere: it is said once.
+        # The reason isn't stored, so it's only shown now.
         return _test_mail_page(name, report=report), 409
     return redirect(url_for("desk.show_test_email_form", name=name, sent=report.serial), 303)
 

@@ -1,6 +1,6 @@
-"""What editors write at the desk: texts, labelled blocks, pictures, and stories that no source brought.
+"""Writing at the desk: texts, labeled blocks, images, and stories that no source provided.
 
-A story of their own is fetched from its URL while they wait.
+A story added by URL is fetched while the editor waits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -49,14 +49,14 @@ from digest.web.desk.outline.story_pool import list_manual_sections, story_ancho
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
-IMAGE_FIELDS = ("alt", "credit", "focus-x", "focus-y")  # each with what stood before: "was-alt"
+IMAGE_FIELDS = ("alt", "credit", "focus-x", "focus-y")  # each with its earlier value: "was-alt"
 _FOCUS_POINT = TypeAdapter[FocusPoint](FocusPoint)
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
 @editing_pages.post("/story/<anchor>")
 def save_story(name: str, anchor: str) -> ResponseReturnValue:
-    """Save the fields of an open story: what did not change is no edit."""
+    """Save an open story's changed fields. Unchanged ones don't create edits."""
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("The story is no longer in a section.", "Add the story to a section first.")
@@ -95,7 +95,7 @@ def _render_refusal(
     refused_picture: RefusedImage | None = None,
     refused_url: RefusedUrl | None = None,
 ) -> str:
-    """Show the edition with a form open, what was typed in it, and why it wasn't done."""
+    """Render the edition with an open form, what was typed, and why it wasn't saved."""
     context = web_context()
     recent, now = context.recent_counts, context.clock()
     view = edition_views.view_edition(context.installation, name, recent=recent, now=now)
@@ -104,13 +104,13 @@ def _render_refusal(
 
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:
-    """Whether a field differs from what stood when the page was made."""
+    """Return whether a field has changed since the page was created."""
     was = fields.get(f"was-{name}")
     return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
 
 
 def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldEdit]:
-    """List the acts that write what differs from what stood when the page was made; an empty text brings the original back."""
+    """Yield an edit for each field that has changed since the page was created. An empty text restores the original."""
     fields = request.form
 
     def write(field: str, form: EditForm) -> EditResult:
@@ -128,7 +128,10 @@ def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldEd
 
 @editing_pages.post("/head")
 def save_subject_and_intro(name: str) -> ResponseReturnValue:
-    """Save the subject, the preheader and the intro; an empty subject or preheader brings the original back, no intro is none."""
+    """Save the subject, preheader, and intro. An empty subject or preheader restores the original.
+
+    An empty intro removes it.
+    """
     installation, fields = web_context().installation, request.form
 
     def write_text(field: EditionField) -> FieldEdit:
@@ -146,7 +149,7 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Write a labelled block, or take it out. What a form does not say stays as it stands: a field that is left is sent alone."""
+    """Save or remove a labeled block. Missing fields don't change, because a field that loses focus is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks")
@@ -160,7 +163,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     based_on = min(base_edits, default=form.based_on)
     image_base = read_base_edit_number_of_field(request.form, "picture")
     image_base = form.based_on if image_base is None else image_base
-    # Fields that were begun before the form's own last saving name an older state, and know what stands all the same.
+    # A field started before the form last saved has an older base, although it shows the current values.
     if _was_written_on(request.form, current_block) and not (
         changes_image and _has_newer_image(installation, state, block_id, image_base)
     ):
@@ -169,7 +172,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     written = editing.save_labeled_block(installation, form, block)
     if picture is None or not changes_image or written.conflict:
         return answer_edit(name, written, "blocks")
-    # What the form itself has written isn't a conflict with its image.
+    # What this form has just written doesn't conflict with its image.
     form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
     try:
         result = change_block_image(installation, form, block_id, picture)
@@ -188,7 +191,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
 
 
 def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
-    """Return whether a form says of each field of a block what stands there."""
+    """Return whether the form's earlier values are the block's current ones."""
     return all(
         f"was-{field}" in fields
         and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
@@ -197,7 +200,7 @@ def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
 
 
 def _has_newer_image(installation: Installation, state: EditingState, block_id: str, base_edit: int | None) -> bool:
-    """Return whether a block's image was changed after the edit of a number; a form doesn't say which file it was made on."""
+    """Return whether a block's image has changed since an edit, as forms don't say which image they're based on."""
     if base_edit is None:
         return False
     arrangements = state.arrange_at(installation, base_edit), state.arrangement
@@ -210,7 +213,7 @@ _BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day"
 
 
 def _read_block(fields: Mapping[str, str], current_block: LabeledBlock) -> LabeledBlock:
-    """Return a block with what a form says of it."""
+    """Return a block with the values from a form."""
     return LabeledBlock(
         id=current_block.id,
         kind=_read_block_kind(fields.get("kind", current_block.kind)),
@@ -231,10 +234,10 @@ def _read_block_kind(text: str) -> BlockKind:
 
 
 def parse_form_day(text: str) -> date | None:
-    """Read a day of a form; None where it is empty.
+    """Return the date in a form's field, or None if it's empty.
 
     Raises:
-        EditRefusedError: it is no day.
+        EditRefusedError: it isn't a date.
     """
     if not text.strip():
         return None
@@ -245,7 +248,7 @@ def parse_form_day(text: str) -> date | None:
 
 
 def read_image_form() -> ImageForm | None:
-    """Read the picture's part of a story's form; None where the form has none."""
+    """Return the image part of a story's form, or None if it has none."""
     fields, file = request.form, request.files.get("file")
     if "picture" not in fields:
         return None
@@ -261,10 +264,10 @@ def read_image_form() -> ImageForm | None:
 
 
 def change_image(installation: Installation, form: EditForm, url: str, picture: ImageForm) -> EditResult:
-    """Do what a form says of a story's picture. An uploaded file is what is wanted, unless another choice contradicts it.
+    """Apply a form's choice of a story's image. An uploaded file counts as chosen unless another choice contradicts it.
 
     Raises:
-        EditRefusedError: it contradicts itself, or the picture cannot be had or used.
+        EditRefusedError: the choices contradict each other, or the image can't be downloaded or used.
     """
     focus = read_focus_point(*picture.focus)
     if picture.body and picture.choice not in {"shown", "upload"}:
@@ -290,10 +293,10 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
 
 
 def change_block_image(installation: Installation, form: EditForm, block_id: str, picture: ImageForm) -> EditResult:
-    """Do what a form says of a labeled block's picture.
+    """Apply a form's choice of a labeled block's image.
 
     Raises:
-        EditRefusedError: the picture can't be had or used.
+        EditRefusedError: the image can't be downloaded or used.
     """
     if picture.choice == "none" and not picture.body:
         return edition_images.remove_block_image(installation, form, block_id)
@@ -305,10 +308,10 @@ def change_block_image(installation: Installation, form: EditForm, block_id: str
 
 
 def read_focus_point(left: str, top: str) -> FocusPoint | None:
-    """Read a focus point as a form has it, in percent; None for the default, or where both fields are empty.
+    """Return the focus point in a form, given in percent; None if it's the default or both fields are empty.
 
     Raises:
-        EditRefusedError: it isn't a point of the picture.
+        EditRefusedError: it isn't a point in the image.
     """
     if not left.strip() and not top.strip():
         return None
@@ -320,12 +323,12 @@ def read_focus_point(left: str, top: str) -> FocusPoint | None:
 
 
 def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
-    """Say why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
+    """Return why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
     retry_advice = " Then choose the file again, because it wasn't kept." if picture.body else ""
     return f"The image wasn't saved. {error}{retry_advice}"
 
 
-# What a story that was found or written may say of its article; the rest is decided by the edit.
+# Fields of an article that a form for a fetched or written story can set; the edit decides the rest.
 _ARTICLE_FIELDS = (
     *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit"),
     *("image", "image_alt", "image_credit"),
@@ -334,7 +337,7 @@ _ARTICLE_FIELDS = (
 
 @story_pages.post("/fetch")
 def show_story_found_at_url(name: str) -> ResponseReturnValue:
-    """Show what was found at an address, to be corrected before it is added; nothing is stored yet."""
+    """Show what was found at a URL, to be corrected before it's added. Nothing is stored yet."""
     context, url = web_context(), request.form.get("url", "")
     try:
         fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())
@@ -361,7 +364,7 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
 
 
 def _find_day(article: Mapping[str, Any]) -> str:
-    """Return the day of an article as a form has it, in the publication's zone; empty where none was found."""
+    """Return an article's date in the publication's time zone for a form; empty if none was found."""
     moment = article.get("dated_at")
     if not moment:
         return ""
@@ -374,7 +377,7 @@ def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
 
 
 def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
-    """Return what a form says of an article's moment: as it was found, unless its day was corrected; then its noon."""
+    """Return an article's time: as it was found or, if its date was corrected, noon of that day."""
     if _is_as_found(fields, "day"):
         return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
     day = parse_form_day(fields["day"]) if "day" in fields else None
@@ -386,7 +389,7 @@ def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
 
 @story_pages.post("/stories")
 def add_story(name: str) -> ResponseReturnValue:
-    """Add a story that no source brought."""
+    """Add a story that no source provided."""
     installation, form, fields = web_context().installation, read_edit_form(name), request.form
     texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
     article = {key: text for key, text in texts.items() if text} | _read_moment(fields)
@@ -401,7 +404,7 @@ def add_story(name: str) -> ResponseReturnValue:
 
 @story_pages.post("/clipboard")
 def update_clipboard(name: str) -> ResponseReturnValue:
-    """Copy a story to one's own clipboard, or take something off it."""
+    """Copy a story to the editor's clipboard, or remove an item from it."""
     installation, form, fields = web_context().installation, read_edit_form(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:

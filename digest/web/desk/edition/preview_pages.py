@@ -1,6 +1,6 @@
-"""Emails at full size: an edition in every view and as a screen reader walks through it, and the gallery of all others.
+"""Full-size emails: an edition in every view and as read by a screen reader, and a gallery of all other emails.
 
-The gallery's emails are made of invented facts.
+The gallery's emails contain made-up data.
 """
 
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
-    """Show an email in one view, without some sections and topics."""
+    """Show an edition's email in one view, without some sections and topics."""
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
@@ -33,7 +33,7 @@ def show_preview(name: str) -> ResponseReturnValue:
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.render_edition_bytes(installation, edition.name, "html", omit=omitted, short=is_short)
-    # A count over the whole list, so only for who asks.
+    # It counts over the whole list, so only on request.
     counts_variants = request.args.get("variants") == "yes"
     return render_template(
         "web/desk/edition/preview.html",
@@ -57,13 +57,13 @@ GALLERY_MODES = tuple(view for view in PREVIEW_MODES if view.key != "inbox")
 
 @gallery_pages.get("/")
 def show_first_sample_email() -> ResponseReturnValue:
-    """Show the first mail of the gallery beside the list of all."""
+    """Show the first email of the gallery next to the list of all."""
     return show_sample_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 
 
 @gallery_pages.get("/<key>")
 def show_sample_email(key: str) -> ResponseReturnValue:
-    """Show one mail in one view beside the list of all."""
+    """Show an email in one view, next to the list of all."""
     mail = _find_mail(key)
     return render_template(
         "web/desk/edition/mails.html",
@@ -77,7 +77,7 @@ def show_sample_email(key: str) -> ResponseReturnValue:
 
 @gallery_pages.get("/<key>/frame")
 def show_sample_email_frame(key: str) -> Response:
-    """Give one mail in one view, to be framed."""
+    """Return an email in one view, to be framed."""
     rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
     view = find_preview_mode(request.args.get("view"))
     return preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
@@ -94,22 +94,22 @@ _SILENT: Final = frozenset(["head", "script", "style", "template", "title"])
 _TABLE_TAGS: Final = frozenset({"table", "td", "th", "tr"})
 _BLOCKS: Final = _TABLE_TAGS | {"blockquote", "body", "div", "li", "ol", "p", "section", "ul"}
 _HEADINGS: Final = {f"h{level}": f"heading level {level}" for level in range(1, 7)}
-_INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that no voice speaks
+_INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that aren't spoken
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenPassage:
-    """What is spoken in one breath. `roles` are announced before it: "heading level 2", "link", "image", "list item"."""
+    """A passage spoken without a pause. `roles` come first: "heading level 2", "link", "image", "list item"."""
 
     roles: tuple[str, ...]
     text: str
 
 
 def list_spoken_passages(html: str) -> tuple[SpokenPassage, ...]:
-    """Return what a screen reader speaks of a mail, from its first word to its last.
+    """Return the passages of an email that a screen reader speaks, in order.
 
-    Tables of the layout are no tables for it, hidden parts are silent, an image without a description says so, and one whose
-    description is empty is skipped.
+    Layout tables aren't announced, hidden parts are silent, an image without a description is announced as such, and
+    one with an empty description is skipped.
     """
     listener = _MailListener()
     listener.feed(html)
@@ -198,7 +198,7 @@ def _role_of(tag: str, values: dict[str, str]) -> str:
         return "link"
     if tag == "li":
         return "list item"
-    # A table that is not marked as layout is announced as one.
+    # A table that isn't marked as layout is announced.
     if values.get("role") in {"presentation", "none", "list"}:
         return ""
     return "list item" if values.get("role") == "listitem" else "table" if tag == "table" else ""

@@ -1,8 +1,8 @@
-"""An edition as it stands, for the desk to look at: the bytes readers get, seen in several ways.
+"""Previews of the current edition for the desk: the bytes that subscribers get, in several views.
 
-The bytes are the stored fragments, put together. What a view changes is only what the looking needs: a
-colour scheme without asking the editor's own system, pictures from this process, since the public address
-may not lead here yet, and ids, so that a link leads to a story. What a mail says of its reader is invented.
+The bytes are the stored fragments, put together. A view only changes what's necessary for the preview: a fixed color
+scheme instead of the editor's own, images from this process, because the public URL may not lead here yet, and IDs, so
+that links can target a story. Personal data in the email is made up.
 """
 
 import re
@@ -22,13 +22,14 @@ _LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
 _SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
 _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
 
-# What a frame may do whose stories lead to their forms; never run scripts: one of this origin could remove the sandbox.
+# Permissions of a frame whose stories link to their forms. Never scripts, because one with our origin could remove the
+# sandbox.
 LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-activation"
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """One way to look at an edition; `says` explains it beside the picture, `has_places` whether it can be led to a story."""
+    """A view of an edition. `says` describes it next to the preview; with `has_places`, it can scroll to a story."""
 
     key: str
     title: str
@@ -48,7 +49,7 @@ PREVIEW_MODES = (
 
 @dataclass(frozen=True, slots=True)
 class MailSize:
-    """How heavy the HTML is, beside the size at which Gmail hides the rest, and the one from which we warn; in bytes."""
+    """The size of the HTML in bytes, with the size at which Gmail clips the message, and the one from which we warn."""
 
     octets: int
     limit: int = GMAIL_CLIP_SIZE
@@ -56,7 +57,7 @@ class MailSize:
 
     @property
     def words(self) -> str:
-        """Say how heavy it is, and what that means."""
+        """A sentence about the size and its consequences."""
         size = kilobytes(self.octets)
         if self.octets >= self.limit:
             return f"{size}. Gmail hides everything after {kilobytes(self.limit)}, including the unsubscribe link. Remove some stories."
@@ -66,22 +67,22 @@ class MailSize:
 
     @property
     def tone(self) -> str:
-        """Name the colour of the bar."""
+        """The tone of the bar's color."""
         return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
 
     @property
     def share(self) -> float:
-        """Return how much of the bar is full, in per cent of the limit."""
+        """The filled part of the bar, in percent of the limit."""
         return round(min(100.0, 100 * self.octets / self.limit), 1)
 
     @property
     def warning_share(self) -> float:
-        """Return where the mark of the warning stands, in per cent of the limit."""
+        """The position of the warning mark, in percent of the limit."""
         return round(100 * self.warning / self.limit, 1)
 
 
 def find_preview_mode(key: str | None) -> PreviewMode:
-    """Find a view by its key; anything unknown is the first."""
+    """Return a view by its key. Unknown keys return the first one."""
     return next((v for v in PREVIEW_MODES if v.key == key), PREVIEW_MODES[0])
 
 
@@ -91,10 +92,11 @@ def preview_response(
     content: EditionContent | None = None,
     edit_url: Callable[[str], str] | None = None,
 ) -> Response:
-    """Answer with an edition's text or HTML for one view, to be framed by the desk.
+    """Return an edition's text or HTML in a view, to be framed by the desk.
 
-    With an edition's `content`, the places of its stories have IDs. With `edit_url`, each story leads to its form: see
-    `insert_preview_anchors`. Then the desk's script may listen to clicks in the frame, which runs no scripts of its own.
+    With an edition's `content`, its stories have IDs. With `edit_url`, each story links to its form (see
+    `insert_preview_anchors`), and the desk's script may listen to clicks in the frame, which doesn't run any scripts
+    itself.
     """
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
@@ -102,7 +104,7 @@ def preview_response(
         html = prepare_preview_html(localize_image_urls(body), dark=view_key == "dark")
         html = insert_preview_anchors(html, content, edit_url) if content else html
         response = Response(html, mimetype="text/html")
-    # Blocking the pictures by policy leaves the bytes alone: what shows is what a reader's program shows.
+    # Images are blocked by policy, so that the bytes stay those that a subscriber's app renders.
     policy = mail_content_policy(images=view_key != "noimages", framed=True)
     sandbox = LINKED_SANDBOX if edit_url else "allow-popups"
     response.headers["Content-Security-Policy"] = f"{policy}; sandbox {sandbox}"
@@ -111,7 +113,7 @@ def preview_response(
 
 
 def prepare_preview_html(html: str, *, dark: bool) -> str:
-    """Fix the colour scheme, and open links beside the desk."""
+    """Fix the color scheme, and make links open outside of the frame."""
     always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
     html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
     html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)

@@ -1,1 +1,1 @@
-"""An edition as values that the templates print. Pure."""
+"""An edition as values that templates print. Pure."""

@@ -1,26 +1,26 @@
-"""Two versions of a text side by side: what was kept, what went, and what came. Pure."""
+"""Comparison of two versions of a text: what was kept, removed, and added. Pure."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CONTEXT_WORDS = 6  # kept beside each changed passage of a text
-# Below this likeness two versions are read one after the other: mixed word by word, neither can be read.
+CONTEXT_WORDS = 6  # words kept around each changed passage
+# If versions are less similar than this, they're shown one after the other, because mixing them would be unreadable.
 MIN_COMPARED_LIKENESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """A piece of a text that was rewritten: `kind` is kept, was or is."""
+    """A passage of a rewritten text. `kind` is kept, was, or is."""
 
     kind: str
     text: str
 
 
 def compare_texts(was: str, now: str) -> tuple[ChangedPassage, ...]:
-    """Return two versions of a text as one list of passages: what was kept, shortened to a few words, what went, what came.
+    """Return two versions of a text as passages: kept (shortened to a few words), removed, and added.
 
-    Where most words differ, the old version stands whole before the new one.
+    If most words differ, the whole old version precedes the new one.
     """
     before, after = was.split(), now.split()
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
@@ -44,7 +44,7 @@ def _shorten(words: Sequence[str]) -> str:
 
 
 def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new; what replaces all that stood is not marked."""
+    """Return a text as passages, each with whether its words are new. A completely replaced text isn't marked."""
     old, new = before.split(), after.split()
     passages = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)

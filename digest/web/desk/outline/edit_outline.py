@@ -1,4 +1,4 @@
-"""An edition that is being arranged, as the desk shows it: pure, from the arrangement to values that a template only prints."""
+"""An edition being edited, as values that a template prints, computed from its arrangement. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStoryRow:
-    """One story of a section. `number` counts from 1; `also_in` says where else one of its articles is.
+    """A story in a section. `number` counts from 1; `also_in` is another place of one of its articles.
 
-    `text_edits` wrote its texts, by the text's field. `preview_place` is the ID of its place in the preview. `is_regrouped` tells that
-    an editor merged or split it since its score was counted.
+    `text_edits` are the edits that wrote its texts, by field. `preview_place` is the ID of its place in the preview.
+    `is_regrouped` means that an editor merged or split it after its score was computed.
     """
 
     story: ArrangedStory
@@ -47,12 +47,12 @@ class ArrangedStoryRow:
     text_edits: Mapping[str, Edit]
     preview_place: str
     is_regrouped: bool
-    image: EditionImage | None = None  # also where the email shows none
-    deadline_choices: tuple[tuple[Deadline, bool], ...] = ()  # each with whether its texts give only the weekday
+    image: EditionImage | None = None  # even if the email doesn't show one
+    deadline_choices: tuple[tuple[Deadline, bool], ...] = ()  # each with whether its texts only mention the weekday
 
     @property
     def anchor(self) -> str:
-        """The story's place on the page."""
+        """The story's anchor on the page."""
         return story_anchor(self.story.url)
 
     @property
@@ -62,7 +62,7 @@ class ArrangedStoryRow:
 
     @property
     def has_image_finding(self) -> bool:
-        """Whether preflight found something about its picture."""
+        """Whether preflight has a finding about its image."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 
 
@@ -70,8 +70,8 @@ class ArrangedStoryRow:
 class ArrangedSection:
     """A section with its rows.
 
-    `early_until` is the day until which its entries come before the sections in the mail, None where none does. `findings` are
-    about the section as a whole.
+    `early_until` is the last day whose entries are listed before the sections in the email, or None. `findings` are
+    about the whole section.
     """
 
     settings: SectionSettings
@@ -82,18 +82,18 @@ class ArrangedSection:
 
     @property
     def shows_images(self) -> bool:
-        """Whether its rows have a place for an image."""
+        """Whether its rows have room for an image."""
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def is_placed_by_hand(self) -> bool:
-        """Whether editors put stories here and order them."""
+        """Whether editors place and order its stories."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
 
 @dataclass(frozen=True, slots=True)
 class EditPageData:
-    """The edition's sections, the first page of its tray, and what preflight found; `head_findings` by `HEAD_PLACES`."""
+    """The edition's sections, its tray's first page, and preflight findings; `head_findings` are by `HEAD_PLACES`."""
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]
@@ -102,7 +102,7 @@ class EditPageData:
 
     @property
     def placed_choices(self) -> tuple[tuple[str, str], ...]:
-        """Every placed story with its place, to choose one from: anchor and "Featured 2: headline"."""
+        """Every placed story as a choice: anchor and "Featured 2: headline"."""
         return tuple(
             (row.anchor, f"{section.settings.title} {row.number}: {row.entry.headline}")
             for section in self.sections
@@ -110,16 +110,16 @@ class EditPageData:
         )
 
     def name_place(self, anchor: str) -> str:
-        """Name the place of the story of an anchor, "Featured 2"; empty where it has none."""
+        """Return a story's place, "Featured 2", by its anchor, or an empty text."""
         return dict(self.placed_choices).get(anchor, "").partition(":")[0]
 
     def find_preview_place(self, anchor: str) -> str:
-        """Find the place of the preview to which a story's anchor leads, also of one under another; empty where it has none."""
+        """Return the place in the preview for a story's anchor, or for one under it; empty if there's none."""
         rows = (row for section in self.sections for row in section.rows)
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
-        """List what preflight found, each with its level, the anchor that it is about, and its words."""
+        """Return the preflight findings, each with its level, anchor, and text."""
         return [
             (finding.level, anchor, f"{place}: {finding.sentence}")
             for anchor, place, findings in self._group_findings()
@@ -145,7 +145,7 @@ def build_edit_page_data(
     findings: Iterable[PreflightFinding],
     zone: ZoneInfo,
 ) -> EditPageData:
-    """Put the arrangement beside what the edition says, with every finding at the place it concerns."""
+    """Return the arrangement with the edition's texts, and every finding at the place it's about."""
     open_findings = list(findings)
     heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
     arranged = tuple(_arrange_section(settings, arrangement, content, sections, open_findings) for settings in sections)
@@ -175,12 +175,12 @@ Findings = tuple[PreflightFinding, ...]
 
 
 def _take_at(place: str, open_findings: list[PreflightFinding]) -> Findings:
-    """Take the findings about a place out of those that are left."""
+    """Remove the findings about a place from the open ones; return them."""
     return _take([finding for finding in open_findings if finding.where == place], open_findings)
 
 
 def _take_about(entry: SectionEntry, open_findings: list[PreflightFinding]) -> Findings:
-    """Take the findings about an entry out of those that are left."""
+    """Remove the findings about an entry from the open ones; return them."""
     return _take([finding for finding in open_findings if is_finding_about_entry(finding, entry)], open_findings)
 
 
@@ -196,7 +196,7 @@ def _arrange_rows(
     sections: Sequence[SectionSettings],
     open_findings: list[PreflightFinding],
 ) -> tuple[ArrangedStoryRow, ...]:
-    """Put the stories of a section beside their entries; none where the edition was written of another arrangement."""
+    """Return the stories of a section with their entries; none if the edition is from another arrangement."""
     stories = arrangement.sections.get(settings.key, ())
     written = (section.entries for section in content.sections if section.key == settings.key)
     entries = next(written, ())
@@ -229,7 +229,7 @@ def _is_regrouped(story: ArrangedStory, edits: Mapping[int, Edit]) -> bool:
 
 
 def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> dict[str, list[str]]:
-    """List where each link stands: "Featured 1"."""
+    """Return the places of each link, such as "Featured 1"."""
     places: dict[str, list[str]] = {}
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
@@ -239,7 +239,7 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 
 @dataclass(frozen=True, slots=True)
 class LikelyMerge:
-    """Two stories that tell one matter: the one that's in a section, with its place, and the other, whose place may be empty."""
+    """Two stories that may be about the same news: one in a section, and another that may be unplaced."""
 
     main: str  # anchors
     other: str
@@ -250,7 +250,10 @@ class LikelyMerge:
 def list_likely_merges(
     pairs: Iterable[tuple[str, str]], arrangement: Arrangement, outline: EditPageData
 ) -> list[LikelyMerge]:
-    """List the pairs of a proposal that editors can still merge: both are there as two stories, and none was removed or split off."""
+    """Return the proposal's pairs that editors can still merge.
+
+    Both must exist as separate stories, neither removed nor split off.
+    """
     labels, titles, merges = dict(outline.placed_choices), map_unplaced_titles(arrangement), []
     for pair in pairs:
         main, other = map(arrangement.name_target, pair)
@@ -264,14 +267,14 @@ def list_likely_merges(
 
 
 def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
-    """Return whether an editor split one of two articles off the other's story."""
+    """Return whether an editor split one of two articles from the other's story."""
     orders = (main, other), (other, main)
     return any(first in link.urls and second in link.apart_from for first, second in orders)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipboardRow:
-    """One thing on an editor's clipboard: a story of this edition has an anchor, and a place if it is in a section."""
+    """An item on an editor's clipboard. A story of this edition has an anchor and, in a section, a place."""
 
     clipping: SavedClipboardItem
     anchor: str = ""
@@ -281,7 +284,7 @@ class ClipboardRow:
 def list_clipboard_rows(
     clippings: Iterable[SavedClipboardItem], outline: EditPageData, edition: str
 ) -> list[ClipboardRow]:
-    """Describe an editor's clipboard beside an edition; what came from another edition can be read, and taken off."""
+    """Return the items on an editor's clipboard. Those from other editions can be read and removed."""
     rows = []
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
@@ -290,6 +293,6 @@ def list_clipboard_rows(
 
 
 def list_merge_choices(outline: EditPageData, pool: PoolPage) -> tuple[tuple[str, str], ...]:
-    """List the stories that one may be merged with: those of the edition, then those of the list: anchor and headline."""
+    """Return the stories that one can be merged with, as anchor and headline: the edition's, then the list's."""
     listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
     return (*outline.placed_choices, *listed)

@@ -1,4 +1,4 @@
-"""The names in sentences about edits; `edit_sentences.html` writes the sentences."""
+"""Names in sentences about edits. `edit_sentences.html` writes the sentences."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ MAX_QUOTED_CHARACTERS = 60
 
 @dataclass(frozen=True, slots=True)
 class EditSentenceWriter:
-    """What sentences about an edition's edits are made of.
+    """The data for sentences about an edition's edits.
 
-    `origins` are the sections in which stories stood, by the edit's number; `came_first` the numbers of the edits after which
-    their story stood first in its section.
+    `origins` are the sections that stories were in before, by edit number, and `came_first` are the numbers of edits
+    after which their story was first in its section.
     """
 
     arrangement: Arrangement
@@ -29,11 +29,11 @@ class EditSentenceWriter:
     came_first: frozenset[int]
 
     def find_edit(self, seq: int | None) -> Edit | None:
-        """Find an edit by its number."""
+        """Return an edit by its number, or None."""
         return next((edit for edit in self.edits if edit.seq == seq), None)
 
     def quote(self, *targets: str) -> str:
-        """Quote the headlines of the stories that articles stand for; without a headline, name the site."""
+        """Quote the headlines of the stories with these articles. Without a headline, the site's name is used."""
         return join_words([self._quote(target) for target in targets])
 
     def _quote(self, target: str) -> str:
@@ -45,7 +45,7 @@ class EditSentenceWriter:
         return f"“{headline}”"
 
     def find_headline(self, target: str) -> str:
-        """Find the headline of the story that an article stands for; empty where no story holds it."""
+        """Return the headline of the story with an article, or an empty text."""
         arranged = self.arrangement.find_story(target)
         if arranged:
             return arranged.texts.get("headline", arranged.original.story.lead.title)
@@ -53,14 +53,14 @@ class EditSentenceWriter:
         return listed.story.lead.title if listed else ""
 
     def title_section(self, key: str) -> str:
-        """Return the title of a section; its key where the settings don't name it any more."""
+        """Return the title of a section, or its key if it's no longer in the settings."""
         return self.section_titles.get(key, key)
 
 
 def create_sentence_writer(
     arrangement: Arrangement, edits: Sequence[Edit], sections: Sequence[SectionSettings]
 ) -> EditSentenceWriter:
-    """Create the writer of an edition's history."""
+    """Create the sentence writer for an edition's edits."""
     outcomes = arrangement.outcomes
     return EditSentenceWriter(
         arrangement,

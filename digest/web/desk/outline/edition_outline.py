@@ -1,4 +1,4 @@
-"""An edition as the desk shows it: pure, from the stored rows to values that a template only prints."""
+"""An edition as values that a template prints, computed from the stored rows. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ MAX_INTRO_WORDS = 60
 
 
 def is_finding_about_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
-    """Return whether a finding quotes an entry's headline or its address."""
+    """Return whether a finding quotes an entry's headline or URL."""
     headline, url, message = entry.headline, entry.url, finding.message
     return bool(headline) and (headline[:60] in message or bool(url and url in message))
 
 
 @dataclass(frozen=True, slots=True)
 class OutlineRow:
-    """One entry of a section with the story that it was written of (None where no row of it is left)."""
+    """An entry of a section, with its story, or None if the story's row was deleted."""
 
     anchor: str
     entry: SectionEntry
@@ -37,7 +37,7 @@ class OutlineRow:
 
 @dataclass(frozen=True, slots=True)
 class OutlineSection:
-    """One section of the outline, with how many entries it may have at most; 0 where the settings don't name it any more."""
+    """A section of the outline, with its maximum number of entries, or 0 if it's no longer in the settings."""
 
     section: EditionSection
     most: int
@@ -46,7 +46,7 @@ class OutlineSection:
 
 @dataclass(frozen=True, slots=True)
 class LengthCounter:
-    """How long a line is, against what fits. `phone` is what a phone shows of it, about; 0 where it shows all that fits."""
+    """The length of a text, and its limit. `phone` is about how much a phone shows; 0 means all of it."""
 
     length: int
     limit: int
@@ -55,7 +55,7 @@ class LengthCounter:
 
     @property
     def over(self) -> bool:
-        """Whether it is too long."""
+        """Whether it's too long."""
         return self.length > self.limit
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class LengthCounter:
 
 @dataclass(frozen=True, slots=True)
 class OpeningTextLengths:
-    """How long the lines of an edition's head are, against what inboxes show and readers read."""
+    """The lengths of an edition's opening texts, with limits based on inboxes and readers."""
 
     subject: LengthCounter
     preheader: LengthCounter
@@ -74,7 +74,7 @@ class OpeningTextLengths:
 
 
 def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
-    """Count the lines of an edition's head."""
+    """Return the lengths of an edition's opening texts."""
     return OpeningTextLengths(
         subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
@@ -84,7 +84,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
 
 @dataclass(frozen=True, slots=True)
 class LocatedFinding:
-    """A finding with the place in the outline that it speaks of."""
+    """A finding with the place in the outline that it's about."""
 
     finding: PreflightFinding
     anchor: str
@@ -92,7 +92,7 @@ class LocatedFinding:
 
 @dataclass(frozen=True, slots=True)
 class ChecksSummary:
-    """What preflight says, errors first."""
+    """The preflight findings, by level."""
 
     errors: tuple[LocatedFinding, ...]
     warnings: tuple[LocatedFinding, ...]
@@ -101,7 +101,7 @@ class ChecksSummary:
 
     @property
     def headline(self) -> str:
-        """The line above the columns."""
+        """The heading above the findings."""
         if self.errors:
             return f"{count_with_noun(len(self.errors), 'thing')} to fix"
         if self.warnings:
@@ -110,18 +110,18 @@ class ChecksSummary:
 
     @property
     def rules_to_confirm(self) -> list[str]:
-        """The rules for whose warnings approvers must tick a box."""
+        """The rules whose warnings approvers must confirm."""
         return list(dict.fromkeys(f.finding.rule for f in self.warnings if f.finding.must_be_confirmed))
 
     @property
     def tally(self) -> str:
-        """How many rules found nothing."""
+        """The number of passed checks, as text."""
         return f"{self.passed} of {self.total} checks passed"
 
 
 @dataclass(frozen=True, slots=True)
 class EditionPageData:
-    """A whole edition."""
+    """The content of an edition's page."""
 
     content: EditionContent
     lengths: OpeningTextLengths
@@ -129,14 +129,14 @@ class EditionPageData:
 
     @property
     def section_titles(self) -> dict[str, str]:
-        """The titles of its sections by key."""
+        """The titles of its sections, by key."""
         return {block.section.key: block.section.title for block in self.blocks}
 
 
 def build_edition_page_data(
     edition: Edition, stories: Iterable[EditionStory], sections: Iterable[SectionSettings]
 ) -> EditionPageData:
-    """Show an edition's arrangement; `stories` are its rows that have a section."""
+    """Return the values of an edition's page; `stories` are its rows, of which those in a section are shown."""
     content = EditionContent.from_json(edition.content)
     placed = {(s.section, s.position): s for s in stories if s.section}
     most = {s.key: s.most for s in sections}
@@ -161,7 +161,7 @@ def _build_outline_section(
 
 
 def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionPageData) -> ChecksSummary:
-    """Sort what preflight found, and say where on the page it stands."""
+    """Sort preflight findings by level, with their places on the page."""
     fixes = [LocatedFinding(f, _finding_anchor(f, outline)) for f in findings]
     failed = {f.finding.rule for f in fixes}
     return ChecksSummary(
@@ -173,7 +173,7 @@ def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionPageD
 
 
 def _finding_anchor(finding: PreflightFinding, outline: EditionPageData) -> str:
-    """Find the entry that a finding quotes, else its section; else the two lines at the top."""
+    """Return the anchor of the entry that a finding quotes, or of its section, or of the page's top."""
     for block in outline.blocks:
         for row in block.rows:
             if is_finding_about_entry(finding, row.entry):

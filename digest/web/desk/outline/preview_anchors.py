@@ -1,4 +1,4 @@
-"""Stories' places in the preview: IDs that the desk puts into the shown bytes, and links from there to each story's form."""
+"""Places of stories in the preview: IDs added to the shown bytes, and links from there to each story's form."""
 
 import re
 from bisect import bisect
@@ -11,11 +11,11 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import Arrangement
 from digest.web.desk.outline.story_pool import story_anchor
 
-UrlMaker = Callable[[str], str]  # of a story's place
-Insertion = tuple[int, str]  # where, and what
+UrlMaker = Callable[[str], str]  # for a story's place
+Insertion = tuple[int, str]  # position and text
 _BLANK = r"(?:\s|&nbsp;|&#160;|\xa0)+"
 _BOX_TAG = re.compile(r"<(/?)(?:table|td|li|div)\b")
-# A link covers its story, and shows what it does when it's pointed at.
+# A link covers its story, and is only visible when pointed at or focused.
 _EDIT_STYLES = """<style>
 [id^=at-]{scroll-margin-top:30vh}
 [data-story]{position:relative}
@@ -28,16 +28,16 @@ _EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Ed
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
-    """Name the place of each entry, by its section's key and its number in it, counted from 1.
+    """Return the ID of each entry's place, by its section's key and its number in it, counted from 1.
 
-    The name is made of what the entry links to, so that it stays while the entry moves and is written anew; of what stands twice the
-    second has a number.
+    The ID is derived from the entry's link, so that it doesn't change if the entry is moved or rewritten. Repeated ones
+    get a number.
     """
     return {anchor: name for anchor, name, _ in _list_places(content)}
 
 
 def find_story_in_preview(place: str, content: EditionContent, arrangement: Arrangement) -> str:
-    """Return the anchor of the story at a place of the preview; empty if there's none."""
+    """Return the anchor of the story at a place in the preview, or an empty text."""
     entries = (entry for entry, name in list_preview_anchors(content).items() if name == place)
     key, number = next(entries, ("", 0))
     stories = arrangement.sections.get(key, ())[:number]
@@ -45,10 +45,10 @@ def find_story_in_preview(place: str, content: EditionContent, arrangement: Arra
 
 
 def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMaker | None = None) -> str:
-    """Put the IDs into an email's HTML. An entry that has neither a heading nor a link of its own gets none.
+    """Insert the IDs into an email's HTML. Entries without a heading or link of their own get none.
 
-    Links get none either, because the browser would move the focus there, away from an editor who is writing beside the preview.
-    With `edit_url`, which returns a URL for an ID, a link to that URL covers each story.
+    Links don't get IDs, because the browser would move the focus there, away from an editor who is writing next to the
+    preview. With `edit_url`, which returns the URL for an ID, a link to it covers each story.
     """
     titles = {section.key: section.title for section in content.sections}
     names_by_place: dict[int, str] = {}
@@ -70,7 +70,7 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMake
 
 
 def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
-    """Give what is inserted where, for the ID of a place and the link there; before a heading, whose name isn't changed by it."""
+    """Yield the insertions for a place's ID and link, which precedes a heading so as not to be part of its name."""
     if html.startswith("<a", place):
         yield place, f'{link}<span id="{name}"></span>'
     else:
@@ -79,7 +79,7 @@ def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Inserti
 
 
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
-    """Find the outermost element around each place that has no other place in it, nor the masthead: where its tag's name ends."""
+    """Return the end of the tag name of the outermost element around each place without another or the masthead."""
     boxes: dict[int, int] = {}
     in_order = sorted(places)
     opened: list[re.Match[str]] = []
@@ -89,7 +89,7 @@ def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
         elif opened:
             begin = opened.pop()
             first, past = bisect(in_order, begin.end()), bisect(in_order, tag.start())
-            # An element ends after those in it, so that the outermost comes last.
+            # Inner elements end before outer ones, so the outermost is last.
             if past - first == 1:
                 boxes[in_order[first]] = begin.end()
     return boxes
@@ -106,7 +106,7 @@ def _list_places(content: EditionContent) -> Iterator[tuple[tuple[str, int], str
 
 
 def _find_tags(html: str, entry: SectionEntry) -> Iterator[int]:
-    """Give where the tags begin that an id may go to: the headings first, then the links, each in the mail's order."""
+    """Yield the positions of tags that an ID can go to: headings first, then links, each in the email's order."""
     if entry.url:
         hits = [m.start() for m in re.finditer(rf'<a\b[^>]*\bhref="{re.escape(str(escape(entry.url)))}"', html)]
     else:

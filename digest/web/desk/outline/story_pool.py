@@ -1,7 +1,7 @@
-"""The week's stories as the desk lists them to choose from: pure, from the arrangement to one page of rows.
+"""The list of the week's stories at the desk, one page of rows at a time, computed from the arrangement. Pure.
 
-A story is named in addresses and buttons by its anchor, which is made of the address of the article that leads it. An anchor
-of any of a story's articles finds it, so that a page that was opened before a merge still works.
+URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The anchors of its other
+articles also find it, so that a page opened before a merge still works.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from subscribers.phrases import join_words
 from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12
-MAX_CACHED_ANCHORS = 16_384  # an action hashes the URLs of all articles of its week
-MAX_POOL_STORIES = 30  # stories of one page of the list
-MAX_SCROLLED_STORIES = 90  # and of one to which more came as one scrolled: then a link leads on
+MAX_CACHED_ANCHORS = 16_384  # an action hashes the URLs of all the week's articles
+MAX_POOL_STORIES = 30  # stories per page of the list
+MAX_SCROLLED_STORIES = 90  # after scrolling; then a link leads on
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
@@ -32,67 +32,67 @@ POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most rea
 
 @lru_cache(maxsize=MAX_CACHED_ANCHORS)
 def story_anchor(url: str) -> str:
-    """Return the short name of the story that an article leads."""
+    """Return the anchor of the story led by an article."""
     return f"s{hashlib.sha256(url.encode()).hexdigest()[:ANCHOR_LENGTH]}"
 
 
 def find_story_urls(arrangement: Arrangement, anchors: Collection[str]) -> dict[str, str]:
-    """Find the articles that anchors name, wherever their stories are, by anchor; an unknown one is left out."""
+    """Return the URLs of articles by anchor, wherever their stories are. Unknown anchors are left out."""
     by_anchor = {story_anchor(url): url for url in arrangement.story_names}
     return {anchor: by_anchor[anchor] for anchor in anchors if anchor in by_anchor}
 
 
 @dataclass(frozen=True, slots=True)
 class PoolRow:
-    """A story of the week in the list: where it stands, or why it was left out, and the sections it fits."""
+    """A story in the list: its place, or why it was left out, and the sections it fits."""
 
     scored: ScoredStory
     anchor: str = ""
     place: str = ""
     place_anchor: str = ""
     reason: str = ""
-    next_in: str = ""  # the sections in which it comes up where one is dropped: "Featured and Topics"
+    next_in: str = ""  # sections in which it moves up if one is removed: "Featured and Topics"
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
-    texts: Mapping[str, str] = field(default_factory=dict)  # what editors wrote, by field
+    texts: Mapping[str, str] = field(default_factory=dict)  # editors' texts, by field
     joins: str = ""  # the headline of the story that it belongs to
     is_kept: bool = False  # for the next edition
     image: EditionImage | None = None
-    when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty where the story has no date of its own
+    when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no date of its own
 
     @property
     def headline(self) -> str:
-        """The headline that an editor wrote, or the lead's title."""
+        """The headline written by an editor, or else the lead's title."""
         return self.texts.get(StoryField.HEADLINE) or self.scored.story.lead.title
 
     @property
     def belongs(self) -> bool:
-        """True if it's worth suggesting. News about none of our topics is only found by searching, or among all stories."""
+        """Whether it's worth suggesting. News without any of our topics is only found by searching or under All."""
         is_chosen = bool(self.next_in or self.scored.story.kept_from)
         return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or is_chosen
 
     @property
     def publishers(self) -> str:
-        """Who reported it: "Perimeter and 2 more"."""
+        """Its publishers: "Perimeter and 2 more"."""
         story = self.scored.story
         other_count = len(story.publishers) - 1
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
     def terms(self) -> str:
-        """What its score is made of: "coverage 12.0, freshness 8.2"; what gives and takes nothing is left out."""
+        """The terms of its score: "coverage 12.0, freshness 8.2". Those without effect are left out."""
         return ", ".join(f"{term.name} {term.points:.1f}" for term in self.scored.terms if term.points)
 
     @property
     def reads(self) -> int | None:
-        """How often the most read of its articles was read; None where nobody counted."""
+        """The highest number of reads among its articles, or None if unknown."""
         views = (article.views for article in self.scored.story.members)
         return max((count for count in views if count is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """A page of the week's stories, with how many of each kind fit the query."""
+    """A page of the week's stories, with the number of matches per filter."""
 
     rows: tuple[PoolRow, ...]
     count: int
@@ -103,30 +103,30 @@ class PoolPage:
 
     @property
     def next_start(self) -> int | None:
-        """Where the next page begins; None on the last."""
+        """The start of the next page, or None on the last one."""
         following = self.start + len(self.rows)
         return following if following < self.count else None
 
     @property
     def next_count(self) -> int:
-        """How many stories the next page shows."""
+        """The number of stories on the next page."""
         return min(MAX_POOL_STORIES, self.count - self.start - len(self.rows))
 
     @property
     def earlier_start(self) -> int | None:
-        """Where the page before begins; None on the first."""
+        """The start of the previous page, or None on the first one."""
         return max(0, self.start - MAX_POOL_STORIES) if self.start else None
 
     @property
     def scrolled_rows(self) -> int | None:
-        """How many stories the page shows once more come as one scrolls; None where a link leads on."""
+        """The number of stories shown after scrolling further, or None if a link leads on."""
         more = len(self.rows) + MAX_POOL_STORIES
         return more if more <= MAX_SCROLLED_STORIES else None
 
 
 @dataclass(frozen=True, slots=True)
 class PoolQuery:
-    """What the list is asked for."""
+    """A query for the list."""
 
     filter: str = "unused"
     order: str = "score"
@@ -137,7 +137,7 @@ class PoolQuery:
 
 
 def list_late_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
-    """List the stories that wait in the tray as far as it takes to choose among them; see `add_date_and_sections_to_pool_row`."""
+    """Yield rows for the stories in the tray, without the parts that `add_date_and_sections_to_pool_row` adds."""
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
@@ -145,7 +145,7 @@ def list_late_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
 
 
 def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
-    """Name a story that stands nowhere by its anchor, with the sections that it fits; say of each when it takes place."""
+    """Add a row's date and, if its story isn't placed, its anchor and the sections that it fits."""
     row = replace(row, when=describe_story_date(row.scored, sections, zone))
     if row.place:
         return row
@@ -160,7 +160,7 @@ def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSe
 
 
 def describe_story_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
-    """Say when and where an event takes place, or until when a call is open, in the words of the edition; empty for anything else."""
+    """Return an event's time and place, or a call's deadline, in the edition's words; empty for other stories."""
     lead = scored.story.lead
     if not (lead.starts_at or lead.deadline):
         return ""
@@ -174,7 +174,7 @@ def describe_story_date(scored: ScoredStory, sections: Iterable[SectionSettings]
 
 
 def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSettings]) -> list[SectionSettings]:
-    """Find the sections that take a story from an editor, in the order of the edition."""
+    """Return the sections that accept a story from an editor, in the edition's order."""
     return [
         section for section in list_manual_sections(sections) if SECTION_KINDS[section.kind].may_take(section, scored)
     ]
@@ -186,12 +186,12 @@ def find_lead_section(sections: Iterable[SectionSettings]) -> str:
 
 
 def list_manual_sections(sections: Iterable[SectionSettings]) -> list[SectionSettings]:
-    """List the sections into which editors put stories."""
+    """Return the sections in which editors place stories."""
     return [section for section in sections if SECTION_KINDS[section.kind].is_placed_by_hand]
 
 
 def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
-    """Find a story that stands in no section: left out, in the tray or removed."""
+    """Return a story that isn't in a section: one that was left out, is in the tray, or was removed."""
     name = arrangement.name_target(url)
     listed = [out.scored for out in arrangement.left_out]
     listed += [new.scored for new in arrangement.tray]
@@ -200,7 +200,7 @@ def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
 
 
 def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
-    """Map the URL of each story that was left out or is in the tray to its headline, without those that were removed."""
+    """Return the headlines of stories that were left out or are in the tray, by URL. Removed ones are skipped."""
     removed = {gone.scored.story.lead.url for gone in arrangement.removed}
     unplaced = [out.scored.story.lead for out in arrangement.left_out]
     unplaced += [new.scored.story.lead for new in arrangement.tray]
@@ -210,7 +210,7 @@ def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
 def find_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
-    """Find the stories of the week that fit a query, in its order, one page of them; only those of the page are described."""
+    """Return a page of the week's stories that match a query, in its order. Only that page is described fully."""
     rows = list(_list_pool(arrangement, sections))
     hits = [row for row in rows if _fits_query(row, query)]
     kinds: dict[str, list[PoolRow]] = {}
@@ -238,7 +238,7 @@ def find_pool_page(
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
-    """List every story of the week as far as it takes to choose among them; see `add_date_and_sections_to_pool_row`."""
+    """Yield rows for all stories of the week, without the parts that `add_date_and_sections_to_pool_row` adds."""
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
@@ -272,7 +272,7 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:
-    """Put those that were kept for this edition first."""
+    """Return the sort key by score. Stories kept for this edition come first."""
     return (not row.scored.story.kept_from, -row.scored.score, row.scored.story.lead.url)
 
 

@@ -1,4 +1,4 @@
-"""Breaking news at the desk: an extra edition of named stories, and the page that sends it now."""
+"""Breaking news at the desk: an extra edition of chosen stories, and the page that sends it now."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
 
 @breaking_news_pages.app_context_processor
 def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
-    """Let every page of the desk show breaking news that someone has to approve or send."""
+    """Provide unsent breaking news, which someone must approve or send, to every page of the desk."""
 
     def unsent_breaking_news() -> Sequence[object]:
         if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
@@ -32,13 +32,13 @@ def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
 
 @breaking_news_pages.get("/breaking-news")
 def show_breaking_news() -> ResponseReturnValue:
-    """Ask for the stories of an extra edition, and list those that aren't sent yet."""
+    """Show the form for an extra edition, and list those that haven't been sent."""
     return _draft_page()
 
 
 @breaking_news_pages.post("/breaking-news")
 def draft_breaking_news() -> ResponseReturnValue:
-    """Draft an extra edition of the chosen stories, and open it."""
+    """Draft an extra edition of the chosen stories, and redirect to it."""
     addresses = [*request.form.getlist("story"), *request.form.get("urls", "").split()]
     try:
         name = breaking_news_drafts.draft_breaking_news(web_context().installation, addresses, **get_actor_and_time())
@@ -63,13 +63,13 @@ def _draft_page(refusal: str = "") -> str:
 
 @breaking_news_pages.get("/editions/<name>/send-now")
 def ask_before_sending_now(name: str) -> ResponseReturnValue:
-    """Ask whether to send breaking news now, with the number of subscribers who get it."""
+    """Ask whether to send breaking news now, with the number of recipients."""
     return _send_now_page(name)
 
 
 @breaking_news_pages.post("/editions/<name>/send-now")
 def send_now(name: str) -> ResponseReturnValue:
-    """Send breaking news now, and lead to the page of its sending."""
+    """Send breaking news now, and redirect to its sending page."""
     shown = request.form.get("mark", "")
     try:
         breaking_news.send_now(web_context().installation, name, content_hash=shown, **get_actor_and_time())
@@ -88,7 +88,7 @@ def _send_now_page(name: str, refusal: str = "") -> ResponseReturnValue:
         "web/desk/sending/send_now.html",
         view=view,
         edition=edition,
-        refusal="" if view.obstacle else refusal,  # which the page gives anyway
+        refusal="" if view.obstacle else refusal,  # the page shows it anyway
         standing=read_approval_status(edition.name),
         renews=edition.state != EditionState.APPROVED and request.args.get("renew") != "no",
     )

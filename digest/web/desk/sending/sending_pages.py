@@ -1,6 +1,6 @@
-"""The page of an edition that goes out, while it does and afterwards; cancelling it, and stopping everything.
+"""The page of an edition during and after sending, canceling it, and pausing all sending.
 
-`sending_words.html` says where the edition is and what happened to it.
+`sending_words.html` puts the edition's phase and history in words.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -51,19 +51,19 @@ _SHOWN_STATES = (
     DeliveryState.RESERVED,
     DeliveryState.WAITING,
 )
-_MIN_SHARE = 4.0  # thousandths of the bar, so that one refused mail in a million is seen
+_MIN_SHARE = 4.0  # thousandths of the bar, so that one refused email in a million is visible
 
 
 class SendingPhase(StrEnum):
-    """Where an edition is on its way out."""
+    """The sending phase of an edition."""
 
-    COMING = "coming"  # approved, and not yet due
+    COMING = "coming"  # approved, but not due yet
     GOING = "going"
     PAUSED = "paused"
-    HELD = "held"  # the whole installation is
+    HELD = "held"  # all sending from the installation is paused
     SENT = "sent"
     CANCELLED = "cancelled"
-    NONE = "none"  # a draft: nothing goes
+    NONE = "none"  # a draft that isn't being sent
 
 
 RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhase.PAUSED, SendingPhase.HELD})
@@ -71,7 +71,7 @@ RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhas
 
 @dataclass(frozen=True, slots=True)
 class ProgressBarPart:
-    """A part of the bar: how many deliveries are in a state, and where they begin and how wide they are, in thousandths."""
+    """A part of the progress bar: a state, its number of deliveries, and its start and width in thousandths."""
 
     state: DeliveryState
     count: int
@@ -81,7 +81,7 @@ class ProgressBarPart:
 
 @dataclass(frozen=True, slots=True)
 class SendingHistoryEntry:
-    """One thing that happened to an edition: an act of the audit log, or what its row says (`planned`, `let go`, `over`)."""
+    """An event in an edition's sending: an audit log action, or one from its row (`planned`, `let go`, `over`)."""
 
     at: datetime
     act: str
@@ -91,14 +91,14 @@ class SendingHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class MinuteChart:
-    """The messages of each of the last minutes: as a chart, and as (time, messages)."""
+    """The number of messages in each of the last minutes: as a chart, and as (time, messages)."""
 
     chart: Chart
     minutes: tuple[tuple[str, int], ...]
 
 
 def find_sending_phase(view: SendingView) -> SendingPhase:
-    """Decide where an edition is: what stops everything comes before what stops it alone."""
+    """Return an edition's sending phase. Pausing all sending takes precedence over pausing the edition."""
     over = {EditionState.SENT: SendingPhase.SENT, EditionState.CANCELLED: SendingPhase.CANCELLED}
     on_its_way = {EditionState.APPROVED: SendingPhase.COMING, EditionState.SENDING: SendingPhase.GOING}
     state = view.edition.state
@@ -110,14 +110,14 @@ def find_sending_phase(view: SendingView) -> SendingPhase:
 
 
 def is_paused_automatically(view: SendingView) -> bool:
-    """Return whether an edition is paused, and the newest pause was automatic."""
+    """Return whether an edition is paused, and the latest pause was automatic."""
     newest_pause = next((act for act in view.acts if act.act == "paused"), None)
     is_automatic = newest_pause is not None and newest_pause.actor == AUTOMATIC_ACTOR
     return is_automatic and find_sending_phase(view) is SendingPhase.PAUSED
 
 
 def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
-    """List what happened to an edition, the newest first."""
+    """Return the events of an edition's sending, newest first."""
     return sorted(_iterate_happenings(view), key=lambda each: each.at, reverse=True)
 
 
@@ -135,7 +135,7 @@ def _iterate_happenings(view: SendingView) -> Iterator[SendingHistoryEntry]:
 
 
 def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
-    """Lay the deliveries out as a bar, by their states."""
+    """Return the parts of the progress bar by delivery state."""
     total = sum(view.counts[state] for state in _SHOWN_STATES)
     shares = {state: 1000 * view.counts[state] / total if total else 0.0 for state in _SHOWN_STATES}
     widths = {state: share and max(_MIN_SHARE, share) for state, share in shares.items()}
@@ -148,12 +148,12 @@ def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
 
 
 def compute_messages_per_minute(limits: UsageLimitSettings) -> float:
-    """Return how many messages a minute the settings allow, or 0 if they set no limit."""
+    """Return the settings' limit on messages per minute, or 0 if there's none."""
     return limits.send_per_second * 60 or limits.send_per_hour / 60
 
 
 def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: UsageLimitSettings) -> MinuteChart:
-    """Draw the messages of each of the last minutes, and the limit of the settings across them."""
+    """Draw the number of messages in each of the last minutes, with the settings' limit as a line."""
     last = minutes[-1].at
     counts = {minute.at: minute.messages for minute in minutes}
     span = last - minutes[0].at
@@ -165,7 +165,7 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
     labels = [time.partition(" ")[0] for time in times]
     labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
     limit = compute_messages_per_minute(limits)
-    # A limit far above every bar would make the bars too low to see; the words beside the chart give it anyway.
+    # A limit far above every bar would make the bars too low to see. The text next to the chart gives it anyway.
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
     most = messages.index(max(messages))
     chart = draw_bar_chart(
@@ -184,7 +184,7 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
 
 @sending_pages.get("/editions/<name>/sending")
 def show_sending(name: str) -> ResponseReturnValue:
-    """Show how an edition goes out, or what came of it."""
+    """Show an edition being sent, or the results."""
     return _sending_page(name)
 
 
@@ -220,14 +220,14 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
 
 
 class RefusalAcknowledgmentForm(FormOrQueryModel):
-    """How many refusals the page said that there are."""
+    """The number of refusals that the page showed."""
 
     refusals: Count
 
 
 @sending_pages.post("/editions/<name>/refusals")
 def acknowledge_refusals(name: str) -> ResponseReturnValue:
-    """Acknowledge the refusals that an edition was sent with."""
+    """Acknowledge the refusals in an edition's sending."""
     try:
         seen = read_form(RefusalAcknowledgmentForm).refusals
         refusal_actions.acknowledge_refusals(
@@ -239,32 +239,32 @@ def acknowledge_refusals(name: str) -> ResponseReturnValue:
 
 
 class RefusalActionForm(ReasonForm):
-    """Why refused messages are sent again or their addresses suppressed, and how many people the page said that it concerns."""
+    """The reason for resending or suppressing, and the number of people that the page showed."""
 
     recipients: Count
 
 
 @sending_pages.get("/editions/<name>/refused/<chosen>")
 def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
-    """Ask whether to send the refused messages of a reason or a group again; `chosen` is its name, or `all`."""
+    """Ask whether to resend the refused messages of a reason or a group. `chosen` is its name, or `all`."""
     return _refusal_action_page(name, chosen)
 
 
 @sending_pages.post("/editions/<name>/refused/<chosen>")
 def send_refused_again(name: str, chosen: str) -> ResponseReturnValue:
-    """Send the refused messages of a reason or a group again."""
+    """Resend the refused messages of a reason or a group."""
     return _act_on_refused(refusal_actions.send_refused_again, name, chosen)
 
 
 @sending_pages.get("/editions/<name>/refused/<chosen>/suppress")
 def ask_before_suppressing(name: str, chosen: str) -> ResponseReturnValue:
-    """Ask whether to suppress the addresses of a group whose mailboxes are full or missing."""
+    """Ask whether to suppress a group's addresses, whose mailboxes are full or missing."""
     return _refusal_action_page(name, chosen, suppresses=True)
 
 
 @sending_pages.post("/editions/<name>/refused/<chosen>/suppress")
 def suppress_refused(name: str, chosen: str) -> ResponseReturnValue:
-    """Suppress the addresses of a group whose mailboxes are full or missing."""
+    """Suppress a group's addresses, whose mailboxes are full or missing."""
     return _act_on_refused(refusal_actions.suppress_refused, name, chosen, suppresses=True)
 
 
@@ -309,7 +309,7 @@ def _refusal_action_page(
 
 @sending_pages.post("/editions/<name>/cancel")
 def cancel_sending(name: str) -> ResponseReturnValue:
-    """Cancel an edition for all who do not have it yet, once its number was typed."""
+    """Cancel an edition for everyone who hasn't received it yet, if its number was typed."""
     context = web_context()
     edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
@@ -344,7 +344,7 @@ def _decide_set_aside_emails(name: str, decision: SetAsideDecision) -> ResponseR
 
 @sending_pages.post("/editions/<name>/<any(hold, release):act>")
 def pause_or_resume_all(name: str, act: str) -> ResponseReturnValue:
-    """Let nothing leave the installation any more, or let it leave again."""
+    """Pause or resume all sending from the installation."""
     context, actor = web_context(), current_actor()
     if act == "hold":
         try:
