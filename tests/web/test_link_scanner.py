@@ -55,6 +55,7 @@ UNSHOWN = {
     "approvals.show_version_mail": "an approved version",
     "corrections.show_correction_recipients": "a correction",
     "corrections.show_correction_email": "a correction",
+    "admin.confirm_moved_source": "a source that has moved",
     "admin.confirm_source_removal": "a source that the settings file names",
     "admin.show_log_evidence": "an uploaded log",
     "admin.show_import_undo": "a finished import",

@@ -39,6 +39,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
     fill(world)
     with world.database.write() as session:
         sync_sources(session, world.install.settings)
+        session.get_one(Source, 1).moved_to = "https://moved.example/feed"
         session.add(Source(url="https://beta.example/feed", name="Beta", publisher="Beta", topics=[], active=False))
         session.add(delivery(300, "ask:1", DeliveryState.UNCERTAIN, world.ada))
         record_audit(session, "subscriber address shown", "person 1", {"why": "<asked>"}, actor="staff 1", now=NOW)
@@ -84,7 +85,13 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         post_form(client, f"/admin/deliveries/{NEW}/log", file=log).headers["Location"],
         *("/admin/audit", "/admin/audit/export", "/admin/staff", "/admin/staff/1", "/admin/staff/1/reset"),
         *(f"/admin/settings/{table}" for table in EDITABLE_TABLES),
-        *("/desk/sources", "/admin/sources/1", "/admin/sources/1/remove", "/admin/sources/add"),
+        *(
+            "/desk/sources",
+            "/admin/sources/1",
+            "/admin/sources/1/address",
+            "/admin/sources/1/remove",
+            "/admin/sources/add",
+        ),
     ]
     answers = {path: client.get(path) for path in paths}
     assert {path: answer.status_code for path, answer in answers.items() if answer.status_code != 200} == {}
