@@ -52,7 +52,7 @@ class _EventTime:
 
     @property
     def zone_name(self) -> str:
-        """Return the IANA name of its zone; empty for a day, for UTC (which servers use for all times), or if unknown."""
+        """Return the IANA name of its zone; empty for a day, an unknown zone, or UTC, which servers use by default."""
         zone = self.start.tzinfo if isinstance(self.start, datetime) else None
         name = str(getattr(zone, "key", ""))
         return "" if name == "UTC" else name

@@ -79,7 +79,7 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
 
 def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
-    """Return the root element of an XML document, repaired like in `repair_xml`."""
+    """Return the root element of an XML document, repaired as in `repair_xml`."""
     root, *_ = _read_tree(_repair_text(text), item_pattern)
     return root
 
