@@ -65,7 +65,7 @@ class MailableEdition:
 
 
 def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
-    """Return whether any fragment is from before schema 0037; any text could contain its placeholders, so it isn't sent."""
+    """Return whether any fragment predates schema 0037; any text could contain its placeholders, so it isn't sent."""
     return any(fragment.slots is None for fragment in fragments)
 
 
