@@ -119,7 +119,7 @@ _EXPLAINER_TITLE = TitlePattern(
     r"\bexperts? (?:reflect|explain|weigh in)",
 )
 
-# What politicians say about each other and about an issue, rather than the issue.
+# Politicians' statements about each other and about an issue, rather than the issue itself.
 _QUARREL_TITLE = TitlePattern(
     r"\b(?:blasts?|slams?|rips?|mocks?|shreds|torches|touts|lambastes?|booed|heckled|defends?|praises?|scolds?|snubs?|dunks)\b",
     r"\b(?:hits?|fires?|claps?|punches) back\b",
@@ -152,7 +152,7 @@ _AGENCY_ACTION = TitlePattern(
     r"^(?:require|restrict|sanction|seize|suspend|sue|tighten|unseal|update|warn)(?:s|d|ed)?\b",
     r"^(?:bans|sentenced|takes? down)\b",
 )
-# What courts and prosecutors did to a person.
+# Actions of courts and prosecutors against a person.
 _CASE_TITLE = TitlePattern(
     r"\b(?:charged|indicted|sentenced|convicted|extradited|found guilty|pleads? guilty|pleaded guilty)\b",
 )

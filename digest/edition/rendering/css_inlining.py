@@ -127,7 +127,7 @@ def _drop_unused_classes(root: "_Element") -> None:
 
 
 def _drop_misplaced_attributes(root: "_Element") -> None:
-    """Remove Premailer's attributes that HTML doesn't define for an element: a link's `valign`, an image's `bgcolor`."""
+    """Remove Premailer's attributes that HTML doesn't define for an element, such as a link's `valign`."""
     for element in root.iter():
         if isinstance(element.tag, str):
             for name in ("valign", "bgcolor"):

@@ -271,7 +271,7 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Return a text fragment after two blank lines, or one if it continues a block; none at the top or if it's empty."""
+    """Return a text fragment after two blank lines, or one if it continues a block; none at the top or if empty."""
     lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     if body and not is_opening_fragment(fragment.name):
