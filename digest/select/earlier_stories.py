@@ -35,7 +35,7 @@ CONTINUATION_FACTOR = 2.6  # factor of `same_story`: similarity of both stories'
 NAMED_CONTINUATION_FACTOR = 2.0  # the same if both contain a rare name that no other large story of the week has
 MIN_NAMED_PUBLISHERS = 3  # articles of a large story
 MAX_THRESHOLD = 0.95
-MIN_SHARED_TITLE_WORDS = 2  # overlap of the lead's title from which stories are compared in detail
+MIN_SHARED_TITLE_WORDS = 2  # shared title words from which stories are compared in detail
 MIN_SHARED_WORDS = 3  # distinctive words in both stories' texts; a two-word town alone isn't enough
 MIN_SERIES_RUN = 4  # consecutive significant words that two headlines of a publisher's series share
 OWN_REPOST_OVERLAP = 0.5  # word overlap of two texts of one publisher that makes the later one a repost
@@ -68,7 +68,7 @@ class EarlierStories:
                 self._by_word.setdefault(word, []).append(indexed)
 
     def find_repeat(self, article: CandidateArticle) -> str:
-        """Return a description of the edition that used an article or one with its title; empty if none did."""
+        """Return the reason why an article repeats an earlier edition, by URL or title; empty if it doesn't."""
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words

@@ -40,7 +40,7 @@ class WeekStatistics:
 
     now: datetime
     publisher_count: int
-    median_daily_reads: float | None  # reads per day of the articles that were read; None without readership data
+    median_daily_reads: float | None  # reads per day; None without readership data
     highest_daily_reads: float  # the highest shrunk value of reads per day
 
     @classmethod

@@ -180,7 +180,7 @@ class TextVectorizer:
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
-    """Return the cosine of two vectors of a length near 1; for sums of vectors, the sum over all pairs.
+    """Return the dot product: the cosine of vectors of length 1, and the sum over all pairs for sums of vectors.
 
     `fsum` rounds once, so the result depends on neither the order of the words nor that of the texts.
     """

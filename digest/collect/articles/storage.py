@@ -112,7 +112,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 
 
 def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
-    """Return the date of a new item: published, else updated, else found."""
+    """Return the date of a new item and its basis: published, else updated, else found."""
     basis = item.date_basis
     if item.published:
         return item.published, DateBasis.PUBLISHED if basis.is_first_seen else basis

@@ -109,7 +109,7 @@ def _open_decoder(encoding: str) -> "_GzipDecoder | None":
 
 
 class _GzipDecoder:
-    """One or more gzip members (RFC 1952, section 2.2)."""
+    """A decoder of one or more gzip members (RFC 1952, section 2.2)."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)

@@ -27,7 +27,7 @@ _LOOK_BACK = timedelta(days=3 * 366)  # longest time over which a rule with COUN
 _STEP_DAYS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": None, "YEARLY": None}  # days between occurrences, if fixed
 _KNOWN_PARTS = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYSETPOS", "WKST"}
 _MAX_SERIES = 1_000  # repeating events read from one calendar
-# Daylight saving time starts on such a day each year; other rules could be walked for hours.
+# Daylight saving time starts and ends on such a day each year; other rules could be walked for hours.
 _UNSAFE_ZONE_RULE = re.compile(
     r"^RRULE:(?!FREQ=YEARLY;(?:BYMONTH=\d{1,2};BYDAY=-?[1-4](?:SU|MO|TU|WE|TH|FR|SA)|BYDAY=-?[1-4][A-Z]{2};BYMONTH=\d{1,2})(?:;UNTIL=\w+)?\s*$).*$\n?",
     re.MULTILINE,

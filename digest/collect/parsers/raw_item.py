@@ -278,7 +278,7 @@ def _clean_prose(markup: str) -> str:
 
 
 def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
-    """Return whether a description is the publisher's own or, as in blog software, the article's opening."""
+    """Return a description's basis: the publisher's own words or, as in blog software, the article's opening."""
     if raw.summary_basis:
         return raw.summary_basis
     if text_cleanup.is_cut_off(raw.summary):

@@ -312,7 +312,7 @@ def list_child_sandbox_gaps() -> list[str]:
     """Return what this system fails to deny to the sandbox: "files", "connections", "processes".
 
     Raises:
-        SandboxError: the sandbox can't be started.
+        SandboxError: the sandbox can't be started, or fails.
     """
     try:
         return _ask(

@@ -61,7 +61,7 @@ _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 def explain_unrelated_redirect(requested_url: str, final_url: str) -> str:
     """Return why the page at the end of a link isn't the article's; empty if it may be.
 
-    Sign-in, not-found, and front pages are accepted if the link asked for one, except another site's front page.
+    Sign-in, not-found, and front pages are accepted if the link asked for one, and so are other sites' front pages.
     """
     link, page = urlsplit(requested_url), urlsplit(final_url)
     if _is_sign_in(page) and not _is_sign_in(link):
@@ -160,7 +160,7 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
 
 @dataclass(frozen=True, slots=True)
 class PageCheckResult:
-    """The result of requesting a page as a visitor; `failure` says why it's unknown, not that the page is gone.
+    """The result of requesting a page as a visitor; `failure` says why it's unknown, unlike a gone page.
 
     `barrier` is why a visitor can't read the page; `status` is 0 if there was no response.
     """

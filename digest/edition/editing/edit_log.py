@@ -69,7 +69,7 @@ class ProposalCache:
             while len(self._proposals) > self._size:
                 self._proposals.popitem(last=False)
         if len(proposal.proposal.left_out) >= LARGE_PROPOSAL:
-            # Folding edits triggers about one full garbage collection, which took two thirds of its time.
+            # Folding an edit triggers a full garbage collection, which took two thirds of its time.
             freeze_long_lived_objects()
 
 
