@@ -1,1 +1,1 @@
-"""Sources → articles: visit politely, read what came back, clean it, keep its history."""
+"""Collection: visit sources politely, parse and clean their items, and keep the items' history."""

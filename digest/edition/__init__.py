@@ -1,1 +1,1 @@
-"""Stories → edition: arrange, render once, check, approve."""
+"""Editions: arrange stories, render once, check, and approve."""

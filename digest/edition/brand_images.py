@@ -1,4 +1,4 @@
-"""The publisher's logo and header image, which are kept by their names, and whether a logo can be seen."""
+"""The publisher's stored logo and header image, and checks that a logo is visible."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.colors import VISIBLE_CONTRAST, contrast_ratio
 from digest.store.models import MediaFile
 
-WIDEST_LOGO = 300  # CSS pixels: what a phone has room for
-# Shares of a logo's opaque pixels that can be seen. The letters of a wordmark in a box of the paper's color are more than the first.
+WIDEST_LOGO = 300  # CSS pixels that fit on a phone
+# Visible shares of a logo's opaque pixels. Letters in a box of the page's color are more than the first.
 _MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
-_MIN_FORCED_CONTRAST = 1.5  # where an app darkens the background behind the light logo itself
+_MIN_FORCED_CONTRAST = 1.5  # if an app darkens the background behind the light logo
 
 
 def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
-    """Return the pictures that `branding` names; None where it names none, or one of them is not kept."""
+    """Return the images that `branding` names; None if there are none, or one of them isn't stored."""
     light, dark = (_find_logo(session, name) for name in (branding.logo, branding.logo_dark))
     if light is None or dark is None:
         return None
@@ -44,20 +44,20 @@ def _find_logo(session: Session, name: str) -> MediaFile | None:
 
 
 def compute_logo_size(width: int, height: int, shown_height: int) -> tuple[int, int]:
-    """Return the width and height at which a logo of so many pixels is shown, in CSS pixels."""
+    """Return the display size, in CSS pixels, of a logo with a size in pixels."""
     scale = min(shown_height / height, WIDEST_LOGO / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def find_header_image(session: Session, branding: BrandingSettings) -> HeaderImage | None:
-    """Return the header image that `branding` names; None where it names none, or it is not kept."""
+    """Return the header image that `branding` names; None if there's none, or it isn't stored."""
     row = find_image(session, make_header_source_url(branding.header)) if branding.header else None
     return HeaderImage(image=row.hash, height=round(HEADER_WIDTH * row.height / row.width)) if row else None
 
 
 @dataclass(frozen=True, slots=True)
 class LogoProblem:
-    """A logo that can't be seen well: the setting that names it, what's wrong, and what to do. An error if it can't be seen at all."""
+    """A logo that's hard to see: its setting, what's wrong, and what to do; an error if it's invisible."""
 
     setting: Literal["logo", "logo_dark"]
     level: Literal["error", "warning"]
@@ -66,7 +66,7 @@ class LogoProblem:
 
 
 def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator[LogoProblem]:
-    """Say which logo can't be seen on the background that it's shown on: each on its own, and the light one also on a dark one."""
+    """Yield problems of logos on their backgrounds: each on its own, and the light one also on a dark one."""
     light, dark = branding.light.paper, branding.dark.paper
     shown_on: list[tuple[Literal["logo", "logo_dark"], str]] = [("logo_dark", dark)]
     if not branding.is_always_dark:
@@ -111,13 +111,13 @@ class _LowShare:
 def _find_low_share(
     session: Session, name: str, paper: str, min_contrast: float = VISIBLE_CONTRAST
 ) -> _LowShare | None:
-    """Return what share of a logo's opaque pixels can be seen on a paper, if that's too little or they can't be counted."""
+    """Return the visible share of a logo's opaque pixels if it's too low or can't be counted, else None."""
     row = _find_logo(session, name)
     try:
         colors = (
             _count_colors(session.get_one(MediaFile, row.hash, options=[undefer(MediaFile.body)]).body) if row else None
         )
-    except ImageError:  # it's missed where it's shown
+    except ImageError:  # reported where it's shown
         colors = None
     if colors is None:
         return None

@@ -1,4 +1,4 @@
-"""The editions of an installation, looked up: which went out, which comes next, and what each is numbered."""
+"""Queries for editions: which were sent, which is next, and their numbers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,24 +17,24 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, Ren
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
-MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that is later than this does not go out by itself
+MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that's later than this isn't sent automatically
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
-PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # anybody may read these
+PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # publicly readable
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
-# Breaking news has no part in the order of editions: in their windows, numbers, repeats, and archive.
+# Breaking news isn't part of the sequence of editions: windows, numbers, repeats, and archive.
 IS_REGULAR = Edition.number != BREAKING_NEWS_NUMBER
 
 
 class UnknownEditionError(ApplicationError):
-    """No edition has that name; the message lists those that exist."""
+    """Raised when no edition has a given name; the message lists the existing ones."""
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Find an edition by its name; `current` is the one that goes out next, or went out last. `lock` keeps its row.
+    """Return the edition with a name; `current` is the next one, or the last one sent. `lock` locks its row.
 
     Raises:
-        UnknownEditionError: there is none of that name.
+        UnknownEditionError: there's no edition with that name.
     """
     if name == "current":
         edition = find_upcoming_or_last_edition(session)
@@ -49,19 +49,19 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
     return edition
 
 
-@cache  # whatever is done to an edition asks for it
+@cache  # needed by every operation on the edition
 def _select_edition(*, lock: bool) -> Select[Edition]:
     query = select(Edition).where(Edition.name == bindparam("edition_name"))
     return query.with_for_update() if lock else query
 
 
 def make_release_slot_key(release_at: datetime) -> str:
-    """Name the slot of a release moment; one edition a slot is a constraint of the table."""
+    """Return the key of a release's slot; the table allows one edition per slot."""
     return release_at.isoformat(timespec="seconds")
 
 
 def find_upcoming_or_last_edition(session: Session) -> Edition | None:
-    """Find the regular edition that is worked on: the next one that is not sent, else the one that was sent last."""
+    """Return the current regular edition: the next unsent one, else the last one sent."""
     editions = select(Edition).where(IS_REGULAR).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
     return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
@@ -70,10 +70,11 @@ def find_upcoming_or_last_edition(session: Session) -> Edition | None:
 def find_next_release(
     session: Session, calendar: ReleaseCalendar, now: datetime
 ) -> tuple[PlannedRelease, Edition | None]:
-    """Return the next release by the calendar, and the edition that was drafted for it, if there is one.
+    """Return the calendar's next release, and the edition drafted for it, if any.
 
-    An edition whose release stands in the calendar no more, since the hour or the zone was changed, belongs to the
-    next release too, unless the calendar had another since: one edition a release, whatever the settings become.
+    An edition whose release is no longer in the calendar, because the hour or the time zone was changed, also belongs
+    to the next release unless there has been another one since. So there's one edition per release, whatever the
+    settings become.
     """
     release = calendar.next_release(now)
     same = session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(release.release_at)))
@@ -89,10 +90,10 @@ def find_next_release(
 
 
 def next_edition_number(session: Session, first_number: int) -> int:
-    """Number editions in the order in which they go out; one that nobody got gives its number back."""
+    """Return the next edition's number, in the order of sending; a number is reused if its edition reached no one."""
     cancelled_on_its_way = Edition.planned_at.is_not(None)
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
-    # Compared here: to SQLite, a text would be the greatest number.
+    # Compared here, because SQLite would treat a text as the greatest number.
     numbers = [
         *session.scalars(select(Edition.number).where(IS_REGULAR, had)),
         *filter(None, session.scalars(select(ImportedEdition.number))),
@@ -101,20 +102,21 @@ def next_edition_number(session: Session, first_number: int) -> int:
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:
-    """Ask for the regular editions that go out before a release, in no order."""
+    """Return a query for the regular editions sent before a release, unordered."""
     return select(Edition).where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
 
 
 def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None:
-    """Return the last cut-off before a release: where its window opens. None for a first edition."""
+    """Return the last cutoff before a release, at which its window opens; None for a first edition."""
     last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
     return edition.cut_off if (edition := session.scalar(last)) else None
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:
-    """Return what to do about an approved edition whose release was missed by more than a day; empty for any other.
+    """Return what to do about an approved edition that missed its release by more than a day; empty for others.
 
-    After a long downtime, or in a restored copy, late mail may be wrong mail: a person decides. Breaking news counts from its approval.
+    After a long downtime, or in a restored copy, late email may be wrong, so a person decides. For breaking news, the
+    time since its approval counts.
     """
     if edition.state != EditionState.APPROVED or edition.approved_at is None:
         return ""
@@ -132,7 +134,7 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
-    """Return an edition's stored fragments as rendering gave them, in order."""
+    """Return an edition's stored fragments as rendered, in order."""
     own = select(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id)
     rows = session.scalars(own.order_by(RenderedEditionFragment.position, RenderedEditionFragment.id))
     return tuple(_read_fragment(row) for row in rows)
@@ -144,14 +146,14 @@ def _read_fragment(row: RenderedEditionFragment) -> RenderedFragment:
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEdition:
-    """The next edition by the timetable: its number and its release, UTC."""
+    """The next scheduled edition: its number, and its release in UTC."""
 
     number: int
     release_at: datetime
 
 
 def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
-    """Return the edition that a reader who subscribes now gets first, if it is approved in time.
+    """Return the first edition that a new subscriber would get, if it's approved in time.
 
     Drafts that missed their send time keep their numbers, as in the calendar.
     """
@@ -166,12 +168,12 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 
 def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:
-    """Return the newest regular edition that is public at `now`, None before the first."""
+    """Return the newest regular edition that's public at `now`; None before the first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return how many subscribers get more than they chose of the newest regular edition that's being sent or was sent."""
+    """Return how many subscribers get extra parts in the newest regular edition that's being or was sent."""
     counted = select(Edition.merged).where(IS_REGULAR, Edition.merged.is_not(None))
     return session.scalar(counted.order_by(Edition.release_at.desc()).limit(1)) or 0

@@ -1,1 +1,1 @@
-"""Articles → stories: group, rank and choose. Pure: values and `now` in, a named decision out."""
+"""Story selection: group articles into stories, rank them, and choose. Pure functions of values and `now`."""

@@ -1,7 +1,7 @@
-"""Security advisories: which articles are one, by their numbers and never by their titles.
+"""Security advisories, recognized by their numbers rather than their titles.
 
-An agency gives different advisories one title ("CISA Adds One Known Exploited Vulnerability to Catalog"), and publishers
-tell of one advisory under many. What it is about is its number.
+Agencies reuse a title for different advisories ("CISA Adds One Known Exploited Vulnerability to Catalog"), and
+publishers report one advisory under many titles. Only the number identifies it.
 """
 
 import re
@@ -23,12 +23,12 @@ _CATALOG_TITLE = re.compile(
 _LIST_TITLE = re.compile(
     r"\breleases? \S+ (?:industrial control systems?|ICS|medical)(?: medical)? advisor(?:y|ies)\b", re.IGNORECASE
 )
-_MAX_TEXT = 4_000  # characters of a summary that are looked through for numbers
-MAX_KEPT_APART = 100  # later ones that an advisory is held apart from: more than come in a week of one kind
+_MAX_TEXT = 4_000  # characters of a summary that are searched for numbers
+MAX_KEPT_APART = 100  # later advisories that each one is kept apart from; more than arrive in a week of one kind
 
 
 class AdvisoryKind(StrEnum):
-    """What an advisory is; only those of one kind are held against each other."""
+    """The kind of an advisory; only advisories of one kind are compared."""
 
     NOTICE = "an advisory with a number of its own"
     VULNERABILITY = "a record of one vulnerability"
@@ -38,9 +38,9 @@ class AdvisoryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """An advisory that an article is, with the numbers that it is about, in capitals.
+    """An advisory that an article is, with the numbers it's about, in upper case.
 
-    A list of advisories, or an addition that names no vulnerability, has its address for a number: nothing else is it.
+    For a list of advisories, or a catalog addition that names no vulnerability, the only number is the article's URL.
     """
 
     kind: AdvisoryKind
@@ -48,7 +48,7 @@ class Advisory:
 
 
 def find_advisory(article: CandidateArticle) -> Advisory | None:
-    """Tell whether an article is an advisory, or the news of one; publishers do not matter, numbers do."""
+    """Return the advisory that an article is or reports, based on its numbers; None if there's none."""
     if _LIST_TITLE.search(article.title):
         return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
     summary = article.summary[:_MAX_TEXT]
@@ -58,7 +58,7 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
     page = _page_name(article)
     for text in (page, article.title, summary):
         if own := _find_numbers(OWN_NUMBER, text):
-            # Of a text that names several nobody can tell which one it is.
+            # A text with several numbers doesn't show which one it's about.
             return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
     if record := CVE_NUMBER.fullmatch(page) or CVE_NUMBER.match(article.title.strip()):
         return Advisory(AdvisoryKind.VULNERABILITY, frozenset({record.group().upper()}))
@@ -66,15 +66,16 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
 
 
 def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
-    """Return all numbers of advisories and vulnerabilities that an article names, in capitals: its page, title, summary."""
+    """Return all advisory and vulnerability numbers in an article's URL, title, and summary, in upper case."""
     texts = (_page_name(article), article.title, article.summary[:_MAX_TEXT])
     return frozenset(number for text in texts for number in extract_advisory_numbers(text))
 
 
 def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGroupingDecision, ...]:
-    """Say which articles are one advisory, and which are different ones, in any order of arrival to the same result.
+    """Return decisions that group articles on the same advisory and separate different ones.
 
-    Of one kind, those that share a number are one; all others are different, whatever their titles.
+    Within a kind, articles that share a number are one advisory; all others are different, whatever their titles. The
+    result doesn't depend on the order of arrival.
     """
     advisories = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
     dated_at = {a.url: a.dated_at for a, _ in advisories}
@@ -88,7 +89,7 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGrouping
 
 
 def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecision]:
-    """Link what is in one group, and keep each group apart from the later ones."""
+    """Yield decisions that link the articles of each group and keep it apart from later groups."""
     for place, group in enumerate(groups):
         if len(group) > 1:
             yield StoryGroupingDecision(frozenset(group))
@@ -97,7 +98,7 @@ def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecis
 
 
 def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:
-    """Return the URLs in groups that share numbers, also by way of each other."""
+    """Return the URLs in groups connected by shared numbers, directly or through other articles."""
     group_of: dict[str, set[str]] = {}
     urls_by_number: dict[str, set[str]] = defaultdict(set)
     for url in sorted(numbers_by_url):
@@ -111,7 +112,7 @@ def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[
 
 
 def _page_name(article: CandidateArticle) -> str:
-    """Return the last part of an article's address, in which agencies put the number."""
+    """Return the last part of an article's URL, where agencies put the number."""
     return urlsplit(article.url).path.rstrip("/").rpartition("/")[2]
 
 

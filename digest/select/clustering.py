@@ -1,16 +1,16 @@
-"""Average linkage over texts: which articles tell the same news.
+"""Average-linkage clustering of articles by text, to find those that report the same news.
 
-Two articles of one publisher say nothing about each other here: a publisher gives one house style to different news
-("CISA Adds One Known Exploited Vulnerability to Catalog", 149 times), so the mean similarity of two clusters is taken
-over the pairs of different publishers only. Such articles meet in a story where others' articles tie both to it.
+Two articles of one publisher aren't compared: publishers use one house style for different news ("CISA Adds One Known
+Exploited Vulnerability to Catalog", 149 times). So the mean similarity of two clusters is taken over pairs of different
+publishers only. Articles of one publisher end up in a story if other publishers' articles tie both to it.
 
-The mean over all pairs of two clusters is the product of their sums of vectors, so it is exact and costs one product.
-Only pairs that share a telling word are looked at; the work grows with the articles, not with their square.
+The mean over all pairs of two clusters is the product of their vector sums, so it's exact and costs one product. Only
+pairs that share a distinctive word are considered; the work grows with the number of articles, not its square.
 
-Average linkage alone tears a large story to pieces: the more ways it is told in, the lower the mean of two pieces. So the
-threshold of a cluster falls with the mean similarity of its own articles, down to half.
+Average linkage alone splits large stories: the more ways a story is told, the lower the mean between two parts. So a
+cluster's threshold falls with the mean similarity of its own articles, at most by half.
 
-Clusters about different places stay apart, however alike their words are: two derailments, two storms. A story in several
+Clusters about different places stay apart, however similar their words: two derailments, two storms. A story in several
 states has a name of its own ("Hurricane Idalia"), so clusters of different states join if they share a rare name.
 """
 
@@ -24,31 +24,31 @@ from itertools import chain, islice
 from digest.select.places import ArticlePlaces
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
-PROBE_WORDS = 12  # a text's heaviest words, by which partners are sought
-# Texts with one of those words that are compared, the nearest in time; more changes no story of the measured week.
+PROBE_WORDS = 12  # heaviest words of a text, used to find candidates for pairs
+# Texts with one of those words that are compared, nearest in time. More didn't change any story of the measured week.
 MAX_TEXTS_PER_WORD = 40
-# of those, the most probable measured exactly; fewer where all texts are alike would lose partners
+# Likeliest candidates that are measured exactly. A lower value loses pairs if all texts are alike.
 MAX_MEASURED_PAIRS = 24
-# pairs kept for a text, the most similar earlier ones: bounds the work where all texts are much alike
+# Most similar earlier texts that are kept for each text. Bounds the work if all texts are alike.
 MAX_PARTNERS = 10
 MAX_CLUSTER_SIZE = 400  # articles in one cluster
-SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher that overlap so much are a series, not one story
-MAX_SERIES_SHARE = 0.2  # of a publisher's pairs of titles in two clusters: a large story repeats some of its titles
-MAX_SERIES_TITLES = 20  # titles of a publisher and cluster that are looked at
-BARE_FACTOR = 0.8  # of the threshold, between two bare headlines
+SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher with at least this overlap are a series, not one story
+MAX_SERIES_SHARE = 0.2  # share of a publisher's title pairs that may overlap; large stories repeat some titles
+MAX_SERIES_TITLES = 20  # titles of each publisher and cluster that are compared
+BARE_FACTOR = 0.8  # factor of the threshold between two articles without a real summary
 MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
-TIGHT_FACTOR = 2.5  # a cluster whose mean similarity is so many times the threshold is tight
-MIN_LOOSE_FACTOR = 0.5  # of the threshold: no cluster's falls lower
-MIN_COMMON_SHARE = 1 / 3  # of a cluster's articles that name any place, for a place to be the cluster's
+TIGHT_FACTOR = 2.5  # a cluster is tight if its mean similarity is this many times the threshold
+MIN_LOOSE_FACTOR = 0.5  # lowest factor of a cluster's threshold
+MIN_COMMON_SHARE = 1 / 3  # share of a cluster's place-naming articles that must name a place
 
 
-# By word: the numbers of the texts that have it, and its weight in each.
+# By word: the indices of the texts that contain it, and its weight in each.
 _Holders = dict[str, tuple[list[int], list[float]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterText:
-    """What linkage knows of one article; `timestamp` is in seconds."""
+    """What clustering needs to know about an article; `timestamp` is in seconds."""
 
     publisher: str
     timestamp: float
@@ -56,9 +56,9 @@ class ClusterText:
 
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
-    """Return pairs (earlier, later, similarity) of at least that similarity. `texts` stand in order of time.
+    """Yield pairs (earlier, later, similarity) of at least that similarity; `texts` must be sorted by time.
 
-    A text's pairs within its publisher do not crowd out those with others: each kind has its own bound.
+    Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
     """
     probes = [_heaviest_words(text.text.vector) for text in texts]
     holders: _Holders = {word: ([], []) for word in chain.from_iterable(probes)}
@@ -76,7 +76,7 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
 
 
 def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: Sequence[int]) -> tuple[list[int], ...]:
-    """Return the texts of other publishers, and those of this one."""
+    """Return the texts of other publishers, and those of this publisher."""
     others = [n for n in numbers if texts[n].publisher != publisher]
     return others, [n for n in numbers if texts[n].publisher == publisher]
 
@@ -87,12 +87,12 @@ def _heaviest_words(vector: WordVector) -> list[str]:
 
 
 def _likely_partners(probe: WordVector, holders: _Holders, min_similarity: float) -> list[int]:
-    """Return the earlier texts that share the most of a text's heaviest words, the likeliest first.
+    """Return the earlier texts that share the heaviest words of a text, likeliest first.
 
     Args:
-        probe: those words, the heaviest first.
-        holders: by word the earlier texts that have it, and its weights there.
-        min_similarity: of texts that are looked for.
+        probe: the text's heaviest words, heaviest first.
+        holders: for each word, the earlier texts that contain it and its weight in each.
+        min_similarity: the similarity that texts must reach.
     """
     shared: dict[int, float] = defaultdict(float)
     for word, weight in probe.items():
@@ -100,7 +100,7 @@ def _likely_partners(probe: WordVector, holders: _Holders, min_similarity: float
         latest = zip(reversed(numbers), reversed(weights), strict=True)
         for number, other_weight in islice(latest, MAX_TEXTS_PER_WORD):
             shared[number] += weight * other_weight
-    # the heaviest words hold most of a similarity: with less than half by them the whole is not reached
+    # The heaviest words make up most of a similarity; with less than half from them, a pair can't reach it.
     likely = [number for number, part in shared.items() if part >= min_similarity / 2]
     return sorted(likely, key=lambda number: (-shared[number], number))
 
@@ -118,9 +118,9 @@ def _most_similar(
 
 
 def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
-    """Return how similar two texts are that share several words or a rare one, else None.
+    """Return the similarity of two texts if they share several words or a rare one, else None.
 
-    Two headlines with one common word are not alike.
+    One common word doesn't make two headlines alike.
     """
     shared = first.vector.keys() & other.vector.keys()
     if len(shared) < 2 and first.rare_words.isdisjoint(shared):
@@ -130,7 +130,7 @@ def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
 
 @dataclass(slots=True)
 class _ArticleCluster:
-    """Articles of one story. `pair_total` sums up the similarity of its `pair_count` pairs of different publishers."""
+    """Articles of one story; `pair_total` is the total similarity of its `pair_count` pairs across publishers."""
 
     members: list[int]
     vector_sum: WordVector
@@ -164,15 +164,15 @@ class _ArticleCluster:
         )
 
     def mean_similarity(self, other: "_ArticleCluster") -> float:
-        """Return the mean over the pairs of different publishers; 0 where there are none."""
+        """Return the mean similarity over pairs of different publishers; 0 if there are none."""
         total, pairs = self._compare_publishers(other)
         return total / pairs if pairs else 0.0
 
     def threshold_factor(self, min_similarity: float) -> float:
-        """Return by how much the threshold is lower for this cluster, at most 1.
+        """Return the factor, at most 1, by which this cluster's threshold is lowered.
 
-        A story that many tell in their own ways is loose, so a further piece of it is no nearer than its own pieces are
-        to each other; and a bare headline has few words to share.
+        If a story is told in many ways, its articles are less similar to each other, and so are further ones. Bare
+        headlines have few words to share.
         """
         bare = 1 - (1 - BARE_FACTOR) * self.bare_count / len(self.members)
         if len(self.members) < MIN_LOOSE_SIZE:
@@ -182,7 +182,7 @@ class _ArticleCluster:
         return bare * min(1.0, max(MIN_LOOSE_FACTOR, mean / tight))
 
     def _compare_publishers(self, other: "_ArticleCluster") -> tuple[float, int]:
-        """Return the sum of similarities over the pairs of different publishers, and how many those are."""
+        """Return the sum of similarities over pairs of different publishers, and the number of pairs."""
         total = cosine_similarity(self.vector_sum, other.vector_sum)
         pairs = len(self.members) * len(other.members)
         for name, (mine, members) in self.by_publisher.items():
@@ -195,14 +195,14 @@ class _ArticleCluster:
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
-    """When two clusters may become one.
+    """The conditions for merging two clusters.
 
     Args:
-        min_similarity: the mean similarity of two tight clusters.
-        max_span: seconds from the first article to the last.
-        together: sets of articles that an editor wants in one cluster, whatever else holds.
-        apart: by article, those that an editor wants in other clusters.
-        places: by article, where it's set.
+        min_similarity: the mean similarity that two tight clusters must have.
+        max_span: the longest time from the first article to the last, in seconds.
+        together: sets of articles that an editor put into one cluster, which overrides all other conditions.
+        apart: for each article, those that an editor separated from it.
+        places: for each article, the places it's about.
     """
 
     min_similarity: float
@@ -213,12 +213,12 @@ class ClusterLimits:
 
 
 class AverageLinkage:
-    """One run of agglomeration: `pairs` are similarities of articles of different publishers."""
+    """One run of agglomerative clustering; `pairs` are similarities of articles of different publishers."""
 
     def __init__(
         self, texts: Sequence[ClusterText], pairs: Sequence[tuple[int, int, float]], limits: ClusterLimits
     ) -> None:
-        """Begin with each article alone, but for those that an editor has put together."""
+        """Start with one cluster per article, after merging those that an editor put together."""
         self._texts = texts
         self._limits = limits
         joinable = {n for pair in pairs for n in pair[:2]}.union(*limits.together)
@@ -233,7 +233,7 @@ class AverageLinkage:
             self._pair_clusters(cluster_of.get(first, first), cluster_of.get(second, second), similarity)
 
     def _pair_clusters(self, cluster_a: int, cluster_b: int, similarity: float) -> None:
-        """Note that two clusters are neighbors, by the similarity of an article of each."""
+        """Record two clusters as neighbors, with the similarity of one article of each."""
         first, last = sorted((cluster_a, cluster_b))
         if first == last or last in self._neighbours[first]:
             return
@@ -244,7 +244,7 @@ class AverageLinkage:
         self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
 
     def find_clusters(self) -> list[list[int]]:
-        """Join the most similar clusters until none are like enough; ties go to those that stood first."""
+        """Merge the most similar clusters until none are similar enough; ties go to the earliest."""
         new = len(self._texts)
         while self._heap:
             _, first, other = heapq.heappop(self._heap)
@@ -268,7 +268,7 @@ class AverageLinkage:
         )
 
     def _join_demanded(self) -> dict[int, int]:
-        """Join what an editor put together; return by article the number of its cluster, where that is another's."""
+        """Merge articles that an editor put together, and return the new cluster index of each merged article."""
         cluster_of = {}
         for demanded in self._limits.together:
             first, *others = sorted(demanded)
@@ -278,7 +278,7 @@ class AverageLinkage:
         return cluster_of
 
     def _offer_join(self, first: int, last: int, mean_similarity: float) -> None:
-        """Queue two clusters that are like enough, by how far they are above their threshold."""
+        """Queue two clusters that are similar enough, prioritized by how far they exceed their threshold."""
         factor = math.sqrt(self._factors[first] * self._factors[last])
         excess = mean_similarity / (self._limits.min_similarity * factor)
         if excess >= 1:
@@ -296,7 +296,7 @@ class AverageLinkage:
         )
 
     def _are_elsewhere(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        """Return whether two clusters name different countries, or different states and no rare name in common."""
+        """Return whether two clusters name different countries, or different states without a shared rare name."""
         places = [[self._limits.places.get(n, ArticlePlaces()) for n in cluster.members] for cluster in (a, b)]
         if _are_disjoint(*(_common_values([p.countries for p in of_one]) for of_one in places)):
             return True
@@ -309,7 +309,7 @@ class AverageLinkage:
         return next(names).isdisjoint(next(names))
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        """Return whether a publisher's articles in both are a series rather than one story: many of them share a title."""
+        """Return whether a publisher's articles in both clusters are a series: too many of them share a title."""
         pairs = [
             (self._texts[mine].text.title_words, self._texts[theirs].text.title_words)
             for name, (_, members) in a.by_publisher.items()
@@ -333,12 +333,12 @@ class AverageLinkage:
 
 
 def _common_values(sets: Sequence[frozenset[str]]) -> frozenset[str]:
-    """Return the values that a third of the sets hold, without those that are empty."""
+    """Return the values that at least a third of the nonempty sets contain."""
     counts = Counter(chain.from_iterable(sets))
     least = MIN_COMMON_SHARE * sum(map(bool, sets))
     return frozenset(value for value, count in counts.items() if count >= least)
 
 
 def _are_disjoint(first: frozenset[str], other: frozenset[str]) -> bool:
-    """Return whether two sets both have values, and none in common."""
+    """Return whether two sets are both nonempty and have no value in common."""
     return bool(first and other) and first.isdisjoint(other)

@@ -1,8 +1,8 @@
-"""What earlier editions had: which articles they had already, which of their stories go on, and whether there is news since.
+"""What earlier editions contained: used articles, and stories that continue with or without news.
 
-A story goes on when it tells the matter of an earlier edition's story with articles of its own. It may come again only
-with news: an article from after that edition's cut-off whose text is no repost of one that the edition had. A repost is
-nearly the text of an article of the same publisher, or the text itself from another.
+A story continues an earlier edition's story if it's about the same matter with new articles. It may appear again only
+with news: an article published after that edition's cutoff whose text isn't a repost. A repost is nearly the text of an
+article of the same publisher, or the same text from another publisher.
 """
 
 from collections import Counter, defaultdict
@@ -31,16 +31,16 @@ from digest.select.text_similarity import (
     title_words,
 )
 
-CONTINUATION_FACTOR = 2.6  # times `same_story`: how alike the middles of both stories are
-NAMED_CONTINUATION_FACTOR = 2.0  # the same, where both tell a rare name that no other large story of the week does
-MIN_NAMED_PUBLISHERS = 3  # of a large story
+CONTINUATION_FACTOR = 2.6  # factor of `same_story`: similarity of both stories' centroids
+NAMED_CONTINUATION_FACTOR = 2.0  # the same if both contain a rare name that no other large story of the week has
+MIN_NAMED_PUBLISHERS = 3  # articles of a large story
 MAX_THRESHOLD = 0.95
-MIN_SHARED_TITLE_WORDS = 2  # of the lead's title with the titles of the earlier story: what is looked at closely
-MIN_SHARED_WORDS = 3  # of both stories' texts: a town of two words in common is no matter in common
-MIN_SERIES_RUN = 4  # significant words in a row that a publisher's two headlines share, where they belong to a series
-OWN_REPOST_OVERLAP = 0.5  # of the words of two texts of one publisher, for the later to be a repost
-SAME_TEXT_OVERLAP = 0.5  # of the words of two texts of one publisher under one title, for the text to be one
-COPY_OVERLAP = 0.85  # of the words of two texts of two publishers, for the later to be a copy
+MIN_SHARED_TITLE_WORDS = 2  # shared title words from which stories are compared in detail
+MIN_SHARED_WORDS = 3  # distinctive words in both stories' texts; a two-word town alone isn't enough
+MIN_SERIES_RUN = 4  # consecutive significant words that two headlines of a publisher's series share
+OWN_REPOST_OVERLAP = 0.5  # word overlap of two texts of one publisher that makes the later one a repost
+SAME_TEXT_OVERLAP = 0.5  # the same for two texts under one title
+COPY_OVERLAP = 0.85  # word overlap of texts of two publishers that makes the later one a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,14 @@ class _IndexedStory:
 
 
 class EarlierStories:
-    """What the last editions held; says which edition had an article already."""
+    """The articles of the last editions, to find the edition that used an article."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
-        """Index the used stories by URL and by the words of their titles; the newest edition's name wins."""
+        """Index the used stories by URL and by title words; the newest edition takes precedence."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}
         self._by_word: dict[str, list[_IndexedStory]] = {}
-        # Those alone that `_is_new_text` may ask for; of two versions of one the order of arrival must not choose.
+        # Only those that `_is_new_text` needs. If one has two versions, the result mustn't depend on their order.
         used_urls = {used.url for used in previous.used_stories}
         used_articles = (a for a in previous.earlier_articles if a.url in used_urls)
         self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
@@ -68,7 +68,7 @@ class EarlierStories:
                 self._by_word.setdefault(word, []).append(indexed)
 
     def find_repeat(self, article: CandidateArticle) -> str:
-        """Say in which edition an article, or one of its title, was; empty when in none."""
+        """Return the reason why an article repeats an earlier edition, by URL or title; empty if it doesn't."""
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
@@ -87,9 +87,9 @@ class EarlierStories:
         return is_near and are_texts_near_duplicates(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: PreviouslyUsedArticle) -> bool:
-        """Return whether one publisher put a new text under an old title, as series do ("CISA Adds One Known …")."""
+        """Return whether a publisher used an old title for a new text, as series do ("CISA Adds One Known …")."""
         old = self._earlier_articles.get(earlier.url)
-        if advisory := find_advisory(article):  # an agency gives different advisories one title
+        if advisory := find_advisory(article):  # agencies reuse titles for different advisories
             old_advisory = find_advisory(old) if old else None
             return not (old_advisory and old_advisory.numbers & advisory.numbers)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
@@ -98,17 +98,17 @@ class EarlierStories:
 
 
 class EarlierStoryIndex:
-    """The stories of the last editions, found by the words of their titles."""
+    """The stories of the last editions, indexed by the words of their titles."""
 
     def __init__(
         self, stories: Iterable[EarlierStory], similarity: StorySimilarity, common_names: frozenset[str] = frozenset()
     ) -> None:
-        """Index the stories; of two that fit a new story equally the newer edition's is meant.
+        """Index the stories; if two match a new story equally well, the newer edition's is found.
 
         Args:
-            stories: of the last editions.
-            similarity: measured over the articles of this proposal.
-            common_names: names that tell no matter, because several stories of this week hold them.
+            stories: the stories of the last editions.
+            similarity: based on the articles of this proposal.
+            common_names: names that don't identify a story because several stories of this week contain them.
         """
         self._similarity = similarity
         self._common_names = common_names
@@ -121,12 +121,12 @@ class EarlierStoryIndex:
                 self._places_by_word[word].add(place)
 
     def find_continuation(self, story: Story, threshold: float, named_threshold: float) -> Continuation | None:
-        """Find the earlier story that a story continues, and what is new; None where it continues none.
+        """Return the earlier story that a story continues, and its new articles; None if it doesn't continue any.
 
         Args:
-            story: of this edition's window.
-            threshold: how alike the two must be.
-            named_threshold: the same, where both tell one rare name.
+            story: a story of this edition's window.
+            threshold: the similarity that the two must have.
+            named_threshold: the same if both contain the same rare name.
         """
         near = self._measure_near_stories(story, named_threshold)
         fitting = [
@@ -141,12 +141,12 @@ class EarlierStoryIndex:
         return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
 
     def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
-        """Return whether both stories tell a rare name that isn't all over the week."""
+        """Return whether both stories contain a rare name that isn't common this week."""
         shared = self._similarity.telling_names(story) & self._similarity.telling_names(_make_story(earlier))
         return not shared <= self._common_names
 
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
-        """Give the earlier stories of the same matter by their places, with how alike they are."""
+        """Yield the similarity and index of each earlier story about the same matter."""
         shared: dict[int, int] = defaultdict(int)
         for word in self._similarity.title_words(story.lead):
             for place in self._places_by_word.get(word, ()):
@@ -169,13 +169,13 @@ def _make_story(earlier: EarlierStory) -> Story:
 def find_continuations(
     stories: Sequence[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
 ) -> dict[str, Continuation]:
-    """Find which stories continue one of an earlier edition, by the lead's URL.
+    """Return the continued stories by their lead's URL.
 
     Args:
         stories: the news stories of this edition's window.
         earlier: the news stories of the last editions.
-        similarity: measured over the articles of this proposal.
-        same_story: the setting of that name, from which the threshold follows.
+        similarity: based on the articles of this proposal.
+        same_story: the setting of that name, which determines the threshold.
     """
     index = EarlierStoryIndex(earlier, similarity, _find_common_names(stories, similarity))
     threshold = min(CONTINUATION_FACTOR * same_story, MAX_THRESHOLD)
@@ -185,21 +185,21 @@ def find_continuations(
 
 
 def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
-    """Return the rare names that two large stories of a week or more hold ("Elon"): they are of no one matter."""
+    """Return the rare names that several large stories of a week contain ("Elon"), so they don't identify one."""
     large = (s for s in stories if len({a.publisher for a in s.members}) >= MIN_NAMED_PUBLISHERS)
     counts = Counter(chain.from_iterable(similarity.rare_names(story) for story in large))
     return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def explain_repeat(continuation: Continuation) -> str:
-    """Explain why a story that goes on without news stays out."""
+    """Explain why a story that continues without news is left out."""
     earlier = continuation.earlier
     called = format_edition_name(earlier.edition, earlier.number)
     return f"it was in {called} as “{earlier.headline}”, and there's been no news since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
-    """Return whether an article says something new since an edition: it is later, and no repost of what that had."""
+    """Return whether an article is later than an edition's story and isn't a repost of one of its articles."""
     if article.dated_at <= earlier.cut_off:
         return False
     if article.url in {old.url for old in earlier.articles}:
@@ -208,9 +208,9 @@ def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
 
 
 def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
-    """Return whether two stories are two issues of one series, or of two numbered matters, however alike their words.
+    """Return whether two stories are different issues of a series or different numbered matters.
 
-    "CISA adds one known exploited vulnerability to catalog" comes every week, and tells other news each time.
+    "CISA adds one known exploited vulnerability to catalog" comes every week, and reports different news each time.
     """
     numbers, old_numbers = _find_numbers(story.members), _find_numbers(earlier.articles)
     if numbers and old_numbers:
@@ -226,13 +226,13 @@ def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
 
 
 def _is_of_series(article: CandidateArticle) -> bool:
-    """Return whether an article adds to a catalog, or lists advisories: each such is news of its own."""
+    """Return whether an article adds to a catalog or lists advisories, so each one is news."""
     advisory = find_advisory(article)
     return advisory is not None and advisory.kind in {AdvisoryKind.CATALOG, AdvisoryKind.LIST}
 
 
 def _longest_shared_run(first: str, other: str) -> int:
-    """Count the most significant words in a row that stand in both titles."""
+    """Return the largest number of consecutive significant words that both titles contain."""
     words, other_words = (list(significant_words(title)) for title in (first, other))
     match = SequenceMatcher(None, words, other_words, autojunk=False).find_longest_match()
     return match.size

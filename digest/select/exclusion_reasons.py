@@ -1,4 +1,4 @@
-"""Why a story is not in the edition ("left out, because …"), and why one stands above another of a higher score."""
+"""Explanations of why a story was left out, and why one is placed above a story with a higher score."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,12 +9,12 @@ from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
-# As editions have it that were drafted before, too.
+# Also in the wording of editions drafted by earlier versions.
 WITHDRAWN_REASONS = frozenset({WITHDRAWN_REASON, "its page is gone: the publisher took it down"})
 
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
-    """Return the reason why a story that might have come is not on the page."""
+    """Return the reason why an eligible story isn't in the edition."""
     source_section = scored.lead.section
     for kind in filler.kinds.values():
         if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
@@ -41,7 +41,7 @@ def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections
 
 
 def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
-    """Return the reason why a story with points enough gave way to others."""
+    """Return the reason why a story with a sufficient score was passed over for variety."""
     publisher = scored.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
@@ -60,7 +60,10 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
 def _find_missed_section(
     scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
 ) -> tuple[SectionSettings, float] | None:
-    """Find the full section that a story came nearest to, when its score was too low for every full one."""
+    """Return the full section that a story came closest to, with its lowest score.
+
+    None if a section has room, or the story's score is above that.
+    """
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
         return None
@@ -71,7 +74,7 @@ def _find_missed_section(
 
 
 def _find_least_score(filler: SectionFiller, section: SectionSettings) -> float:
-    """Return the lowest score in a full section, apart from its places for official actions."""
+    """Return the lowest score in a full section, apart from places reserved for official actions."""
     scores = [placed.score for placed in filler.sections[section.key] if placed.url not in filler.official_urls]
     return min(scores, default=0.0)
 
@@ -82,13 +85,13 @@ def _find_least_score(filler: SectionFiller, section: SectionSettings) -> float:
 def explain_order(
     filler: SectionFiller, sections: Sequence[SectionSettings], section: SectionSettings, place: int
 ) -> str:
-    """Name the best story of a higher score that stands below a placed one, and the rule; empty where none does.
+    """Name the best story placed below one with a lower score, and the rule behind it; empty if there's none.
 
     Args:
-        filler: the sections, filled.
-        sections: in the order of the edition.
-        section: where the story stands; only sections that take from the same sources are held against it.
-        place: from 0.
+        filler: the filled sections.
+        sections: the sections in the order of the edition.
+        section: the story's section; it's compared only with sections that take from the same sources.
+        place: the story's index in the section.
     """
     scored = filler.sections[section.key][place]
     if scored.url in filler.official_urls:

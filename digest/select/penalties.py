@@ -1,4 +1,4 @@
-"""What an article's words give away of its kind: a round-up, an advertisement, no news at all."""
+"""Kinds of articles recognized by their words: round-ups, advertisements, and articles that aren't news."""
 
 import re
 from dataclasses import dataclass
@@ -7,21 +7,21 @@ from functools import lru_cache
 from digest.select.selection_types import CandidateArticle
 from digest.select.text_similarity import significant_words
 
-MAX_TITLE_WORDS = 20  # of a headline
+MAX_TITLE_WORDS = 20  # words of a headline
 _STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
-_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # of a storm, as forecasts and reports call it
-_CACHED_TITLES = 10_000  # more than most weeks have: grouping, ranking and related articles all ask about them
+_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # storm category, as in forecasts and reports
+_CACHED_TITLES = 10_000  # more titles than most weeks have; grouping, ranking, and related articles all check them
 
 
 class TitlePattern:
-    """Alternatives of which a title holds one, tried in lower case.
+    """Alternative patterns, matched against a title in lower case.
 
-    They are sorted by where they may begin (at the title's start, at a word's, anywhere), so that a word is passed over by its
-    first letter: a week's titles take a third of the time.
+    They're grouped by where they may begin (the start of the title, of a word, or anywhere), so most words are skipped
+    by their first letter. This takes a third of the time.
     """
 
     def __init__(self, *alternatives: str) -> None:
-        """Compile the alternatives: regular expressions in lower case, each without a `|` outside parentheses."""
+        """Compile the alternatives: regular expressions in lower case, without `|` outside parentheses."""
         starting = [a.removeprefix("^") for a in alternatives if a.startswith("^")]
         within = [a.removeprefix(r"\b") for a in alternatives if a.startswith(r"\b")]
         anywhere = [a for a in alternatives if not a.startswith(("^", r"\b"))]
@@ -32,7 +32,7 @@ class TitlePattern:
         ]
 
     def is_in(self, title: str) -> bool:
-        """Return whether a title holds one of the alternatives."""
+        """Return whether a title matches one of the alternatives."""
         lowered = title.lower()
         for search in self._searches:  # noqa: SIM110  `any` takes half as long again, 60,000 times a week
             if search(lowered):
@@ -40,13 +40,13 @@ class TitlePattern:
         return False
 
     def cut_from(self, title: str) -> str:
-        """Return a title in lower case from where the first alternative begins; empty if it holds none."""
+        """Return a title in lower case from the first match on; empty if there's none."""
         lowered = title.lower()
         starts = [found.start() for search in self._searches if (found := search(lowered))]
         return lowered[min(starts) :] if starts else ""
 
 
-# Titles that glue unrelated stories together.
+# Titles that combine unrelated stories.
 _ROUND_UP_TITLE = TitlePattern(
     r"^in other news\b",
     r"\b(?:morning|evening|daily|weekly|weekend) (?:report|briefing|mail|edition|digest|recap|wrap|round-?up)\b",
@@ -119,7 +119,7 @@ _EXPLAINER_TITLE = TitlePattern(
     r"\bexperts? (?:reflect|explain|weigh in)",
 )
 
-# What politicians say of each other and of a matter, not the matter.
+# Politicians' statements about each other and about an issue, rather than the issue itself.
 _QUARREL_TITLE = TitlePattern(
     r"\b(?:blasts?|slams?|rips?|mocks?|shreds|torches|touts|lambastes?|booed|heckled|defends?|praises?|scolds?|snubs?|dunks)\b",
     r"\b(?:hits?|fires?|claps?|punches) back\b",
@@ -136,7 +136,7 @@ _STATEMENT_TITLE = TitlePattern(
 
 _ATTRIBUTION = re.compile(r"[,:;-] [^,:;]{0,40}\b(?:say|says|said|tells|told)\b[^,:;]{0,20}$", re.IGNORECASE)
 
-# A case that matters beyond its town: several people dead, somebody at large, charges under federal law.
+# A case that matters beyond its town: several deaths, a suspect at large, federal charges.
 _GRAVE_TITLE = TitlePattern(
     r"\b(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)(?: \w+){0,2} (?:dead|die|killed|deaths|slain)\b",
     r"\b(?:kills?|killing|killed) (?:at least )?(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)\b",
@@ -145,19 +145,19 @@ _GRAVE_TITLE = TitlePattern(
     r"\bfederal(?:ly)? (?:charge|charges|charged|indictment|indicted|hate crime)",
 )
 
-# What agencies do by law, as a verb after their name.
+# Official actions of agencies, as verbs after their name.
 _AGENCY_ACTION = TitlePattern(
     r"^(?:add|alert|announce|approve|arrest|authorize|bar|block|charge|declare|deploy|designate|disrupt|dismantle)(?:s|d|ed)?\b",
     r"^(?:ban|banned|extend|impose|indict|issue|launch|order|propose|publish|reassign|recall|recommend|release)(?:s|es|d|ed)?\b",
     r"^(?:require|restrict|sanction|seize|suspend|sue|tighten|unseal|update|warn)(?:s|d|ed)?\b",
     r"^(?:bans|sentenced|takes? down)\b",
 )
-# What courts and prosecutors did to somebody.
+# Actions of courts and prosecutors against a person.
 _CASE_TITLE = TitlePattern(
     r"\b(?:charged|indicted|sentenced|convicted|extradited|found guilty|pleads? guilty|pleaded guilty)\b",
 )
 
-# Told before it happened. Once it has, such a headline misleads.
+# Written before the event. Afterward, such a headline is misleading.
 _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
@@ -197,44 +197,47 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def is_round_up_title(title: str) -> bool:
-    """Return whether a title announces several unrelated stories, so that its text must not tie others together."""
+    """Return whether a title announces several unrelated stories; its text mustn't link other articles."""
     return _ROUND_UP_TITLE.is_in(title)
 
 
 def is_sentence_title(title: str) -> bool:
-    """Return whether a title is a sentence of a post rather than a headline: it ends like one, or is too long."""
+    """Return whether a title is a sentence of a post rather than a headline, by its end or its length."""
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def is_statement_title(title: str) -> bool:
-    """Return whether a title tells what somebody said, rather than what happened; ", police say" at its end only names the source."""
+    """Return whether a title reports a statement rather than an event.
+
+    A trailing ", police say" only names the source.
+    """
     return _STATEMENT_TITLE.is_in(_ATTRIBUTION.sub("", title))
 
 
 def is_agency_action(words: str) -> bool:
-    """Return whether the words after an agency's name tell of an action by law: an advisory, a rule, sanctions, or the like."""
+    """Return whether the words after an agency's name describe an official action, such as an advisory or a rule."""
     return _AGENCY_ACTION.is_in(words)
 
 
 def is_case_title(title: str) -> bool:
-    """Return whether a title tells of charges, a verdict, or a sentence."""
+    """Return whether a title reports charges, a verdict, or a sentence."""
     return _CASE_TITLE.is_in(title)
 
 
 def is_grave_title(title: str) -> bool:
-    """Return whether a title tells of several deaths, a manhunt, or federal charges, wherever that is."""
+    """Return whether a title reports several deaths, a manhunt, or federal charges, in any place."""
     return _GRAVE_TITLE.is_in(title)
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def is_forecast_title(title: str) -> bool:
-    """Return whether a title tells what was still ahead when it was written."""
+    """Return whether a title announces an event that was still ahead when it was written."""
     return _FORECAST_TITLE.is_in(title)
 
 
 def reports_outcome(title: str, forecast: str) -> bool:
-    """Return whether a title reports what another one told as ahead: it's no forecast, and has a word of what was ahead.
+    """Return whether a title reports the outcome of a forecast: it isn't one itself, and shares a word with it.
 
     "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
     """
@@ -249,7 +252,7 @@ def _list_stems(text: str) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class ScorePenalty:
-    """What takes a part (0 to 1) of a story's points, and the words for an editor."""
+    """A deduction of a share (0 to 1) of a story's points, and its description for editors."""
 
     share: float
     reason: str
@@ -273,12 +276,12 @@ _TITLE_PENALTIES: tuple[tuple[ScorePenalty, TitlePattern, re.Pattern[str] | None
 
 
 def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
-    """List what speaks against an article, whatever it is about."""
+    """Return the penalties that apply to an article regardless of its topic."""
     return _find_penalties(candidate.title, candidate.url, has_date=candidate.has_date)
 
 
 def is_of_other_matter(candidate: CandidateArticle) -> bool:
-    """Return whether an article is an opinion, a dispute, or sports or entertainment, whatever words it uses."""
+    """Return whether an article is an opinion, a dispute, sports, or entertainment, whatever its words."""
     return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 

@@ -1,7 +1,7 @@
-"""Which countries and states a text names, and whether it concerns the home country: by names, never by guessing.
+"""The countries and states that a text names, and whether it concerns the home country; names are never guessed.
 
-Names are matched whole and as written ("US" is a country, "us" is not); the longest name wins ("New Mexico" is not Mexico).
-Countries and states are those of ISO 3166; `places.tsv` adds everyday names, nationalities and cities.
+Names match as whole words in their exact case ("US" is a country, "us" isn't), and the longest name wins ("New Mexico"
+isn't Mexico). Countries and states are those of ISO 3166; `places.tsv` adds everyday names, nationalities, and cities.
 """
 
 import re
@@ -20,23 +20,23 @@ from digest.select.text_similarity import find_capitalized_words
 
 _TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
 _POSSESSIVE = re.compile(r"['\u2019]s$")
-LOCAL_SHARE = 0.5  # of proximity, for an article that names a place at home and nothing of the whole country
-_MIN_SHARE = 1 / 3  # of a story's articles that name a place, for the place to be the story's
+LOCAL_SHARE = 0.5  # proximity of an article that names a place at home but nothing national
+_MIN_SHARE = 1 / 3  # share of a story's place-naming articles that must name a place
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
-    """A name, split, and what it stands for: a country and a state by their ISO 3166 codes, or an agency at home."""
+    """A name split into words, and its meaning: a country and state as ISO 3166 codes, or a home agency."""
 
     tokens: tuple[str, ...]
-    country: str = ""  # "US"; empty: no place, so that a longer name hides the ones within it
+    country: str = ""  # "US"; empty if it isn't a place but hides shorter names within it
     state: str = ""  # "US-FL"
 
 
 class ArticlePlaces(NamedTuple):
-    """The places that an article is about, by their ISO 3166 codes: the countries it names, and the home states in its title.
+    """The places an article is about, as ISO 3166 codes: countries it names, and home states in its title.
 
-    `names` are the words that it writes only with a capital; they're listed if it has such a state.
+    `names` are the words that it writes only capitalized; they're listed if it names such a state.
     """
 
     countries: frozenset[str] = frozenset()
@@ -46,7 +46,7 @@ class ArticlePlaces(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlaceRules:
-    """All names, ready for use: by their first word, the longest first."""
+    """All names, indexed by their first word, longest first."""
 
     home_country: str
     names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
@@ -54,9 +54,9 @@ class PlaceRules:
     def find_names(self, text: str) -> Iterator[PlaceName]:
         """Yield the names in a text, in order."""
         tokens = _split_tokens(text)
-        if self.names_by_first_word.keys().isdisjoint(tokens):  # most texts, in less time than the loop takes
+        if self.names_by_first_word.keys().isdisjoint(tokens):  # a shortcut for most texts, faster than the loop
             return
-        end = 0  # of the name before: its words begin no other
+        end = 0  # end of the previous name: words within it don't begin another
         for start in [n for n, token in enumerate(tokens) if token in self.names_by_first_word]:
             for name in self.names_by_first_word[tokens[start]] if start >= end else ():
                 if tuple(tokens[start : start + len(name.tokens)]) == name.tokens:
@@ -65,12 +65,12 @@ class PlaceRules:
                     break
 
     def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
-        """Return the places that an article names; one of an official source names its publisher."""
+        """Return the places an article names; for an official source, including its publisher."""
         text = f"{article.title} . {article.summary}"
         return frozenset(self.find_names(f"{text} . {article.publisher}" if article.primary else text))
 
     def list_places(self, article: CandidateArticle) -> ArticlePlaces:
-        """Return the countries that an article names, and the states in its title: a summary names others in passing."""
+        """Return the countries an article names, and the states in its title; summaries mention others in passing."""
         located = self.locate_article(article)
         countries = frozenset(name.country for name in located if name.country)
         if not any(name.state and name.country == self.home_country for name in located):
@@ -80,7 +80,7 @@ class PlaceRules:
         return ArticlePlaces(countries, frozenset(filter(None, states)), names)
 
     def locate_story(self, story: Story) -> StoryGeography:
-        """Return where a story happens: what its lead or a third of its articles name, the most named first."""
+        """Return where a story happens: places that its lead or a third of its articles name, most frequent first."""
         located = [self.locate_article(a) for a in story.members]
         at_home = sum(self._closeness(names) for names in located)
         named_at_home = ([n for n in names if n.country == self.home_country] for names in located)
@@ -91,7 +91,7 @@ class PlaceRules:
         )
 
     def _closeness(self, names: frozenset[PlaceName]) -> float:
-        """Return 1 for an article that names the home country or an agency of it, `LOCAL_SHARE` for a place there only."""
+        """Return 1 for an article that names the home country or an agency, `LOCAL_SHARE` for only a home place."""
         at_home = [name for name in names if name.country == self.home_country]
         if not at_home:
             return 0.0
@@ -99,7 +99,7 @@ class PlaceRules:
 
 
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
-    """Return what the first or a third of them hold, by frequency and then by name."""
+    """Return the places that the first or a third of the sets contain, by frequency, then by name."""
     counts = Counter(chain.from_iterable(places))
     least = _MIN_SHARE * len(places)
     frequent = {place for place, count in counts.items() if count >= least}
@@ -114,7 +114,7 @@ def _split_tokens(text: str) -> list[str]:
 
 @cache
 def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> PlaceRules:
-    """Make rules for a home country (ISO 3166-1 alpha-2) and the names of its agencies."""
+    """Return the rules for a home country (ISO 3166-1 alpha-2) and the names of its agencies."""
     by_tokens: dict[tuple[str, ...], PlaceName] = {}
     for name, country, state in _list_names(home_country, home_agencies):
         tokens = tuple(_split_tokens(name))
@@ -128,7 +128,7 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
 
 
 def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, country, state); of two countries that share a name the later one counts."""
+    """Yield (name, country, state); if two countries share a name, the last one counts."""
     for listed in pycountry.countries:
         yield listed.name.split(",")[0], listed.alpha_2, ""
         if common := getattr(listed, "common_name", ""):

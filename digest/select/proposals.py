@@ -1,11 +1,17 @@
-"""The proposal for an edition: articles in; sections, what was left out, and every reason out.
+"""The proposal for an edition: its sections, the stories left out, and every reason.
 
-1. One article a URL, each by its own publisher; what an editor banned, whose page is gone, and what the last editions had, is left out.
-2. News and products are grouped into stories; the same event or call from two sources is one. A story of an earlier
-   edition that goes on is told as such, and left out where nothing is new.
-3. Every story gets its score.
-4. The sections take their pick: Featured, Most read, the operator's own, Topics; then products, events, opportunities.
-5. Related articles are found for the news; whatever is not in gets the reason why.
+1. There's one article per URL, under its own publisher. Articles that an editor excluded, whose page is gone, or that
+recent editions had are left out.
+
+2. News and products are grouped into stories; the same event or call from two sources is merged. A story that continues
+one of an earlier edition is marked as such, or left out if it has no news.
+
+3. Every story gets a score.
+
+4. Section kinds choose in this order: Featured, Most read, the operator's own, Topics; then products, events,
+opportunities.
+
+5. Related articles are found for the news, and every story that isn't included gets a reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,21 +67,21 @@ def propose_edition(
     words: DocumentFrequencies = NO_EARLIER_WORDS,
     links: Sequence[StoryGroupingDecision] = (),
 ) -> Proposal:
-    """Propose what an edition holds. Pure: the same values give the same proposal in any order of the candidates.
+    """Propose the content of an edition. The result doesn't depend on the order of the candidates.
 
     Args:
-        candidates: the articles of the window, and all events and opportunities that may be announced.
-        select: weights, threshold, caps, topics, pins and bans.
-        sections: in the order of the edition.
-        kinds: the section kinds by name, in the order in which they take their pick.
-        now: the moment of the draft; in the publication's zone, where its days decide what is past.
-        previous: what the last editions held, and earlier articles.
-        topic_overrides: editors' corrections of topics by the articles' URL; "" says that it has none.
-        words: in how many earlier articles each word stands.
-        links: articles that editors put together or apart, in the order in which they did.
+        candidates: articles of the edition's window, and all events and opportunities that may be announced.
+        select: weights, thresholds, caps, topics, pins, and bans.
+        sections: the sections in the order of the edition.
+        kinds: the section kinds by name, in the order in which they choose stories.
+        now: the time of the draft, in the publication's time zone, which determines what's past.
+        previous: stories of recent editions, and earlier articles.
+        topic_overrides: editors' topic corrections by article URL; "" for no topic.
+        words: the number of earlier articles that contain each word.
+        links: editors' decisions to group or separate articles, in chronological order.
 
     Returns:
-        Every canonical URL stands once: in a section's story (leading or not), or in one that was left out.
+        A proposal that has each canonical URL once, in a section's story or in one that was left out.
     """
     articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
@@ -119,7 +125,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
-    """Split the articles into those that may come and those that must not, with the reason."""
+    """Split articles into those that are eligible and those that aren't, with the reason."""
     bans, pins = frozenset(select.bans), _effective_pins(select)
     admitted, refused = [], []
     for article in articles:
@@ -140,7 +146,7 @@ def _admit_articles(
 def _split_repeats(
     stories: Iterable[Story], continuations: Mapping[str, Continuation], pins: frozenset[str]
 ) -> tuple[list[Story], list[tuple[Story, str]]]:
-    """Split off the stories that earlier editions had and of which nothing is new; a pinned one comes again."""
+    """Split off stories that continue an earlier edition's story without news, unless an editor pinned them."""
     fresh, repeats = [], []
     for story in stories:
         continuation = continuations.get(story.lead.url)
@@ -160,7 +166,7 @@ def _group_stories(
     links: Sequence[StoryGroupingDecision],
     place_rules: PlaceRules,
 ) -> list[Story]:
-    """Group each source section's articles: by text, or where they have a date of their own by title and date."""
+    """Group each source section's articles into stories: by text, or by title and date if they have their own date."""
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
     by_section: dict[str, list[CandidateArticle]] = {}
     by_date: dict[tuple[object, ...], list[CandidateArticle]] = {}
@@ -191,7 +197,7 @@ def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]
 
 
 def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
-    """Let the article that an editor pinned lead its story."""
+    """Return the story with the pinned article as its lead."""
     for pin in pins:
         for article in story.members:
             if pin in {article.url, article.link}:
@@ -264,7 +270,7 @@ def _add_continuation(scored: ScoredStory, continuations: Mapping[str, Continuat
 def _related_candidates(
     left_out: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
 ) -> list[CandidateArticle]:
-    """Gather what may be offered as related: earlier articles, and the news that was left out this time."""
+    """Return the candidates for related articles: earlier articles, and news left out this time."""
     banned = set(bans)
     news = [out.scored.story for out in left_out if out.scored.lead.section == NEWS_SECTION]
     articles = chain(previous.earlier_articles, *(story.members for story in news))
@@ -273,7 +279,7 @@ def _related_candidates(
 
 
 def explain_shortage(count: int, minimum: int) -> str:
-    """Say why an edition with `count` news stories is incomplete; empty if it isn't."""
+    """Explain why an edition with `count` news stories is incomplete; empty if it isn't."""
     if count >= minimum:
         return ""
     stories = count_with_noun(count, "news story", "news stories")

@@ -1,9 +1,9 @@
-"""A story's score as a sum of named terms, each in points with the words that explain it.
+"""A story's score as a sum of named terms, each in points with an explanation.
 
-score = 100 x (the terms of `digest.scoring_terms`, each 0..1 and weighted; the weights sum to 1)
-        + source weight - penalty
+score = 100 x (the terms of `digest.scoring_terms`, each 0..1 and weighted; the weights sum to 1) + source weight -
+penalty
 
-Points are counted in hundredths, so that the terms shown add up to the score shown, to the last digit.
+Points are counted in hundredths, so that the terms shown add up exactly to the score shown.
 """
 
 import math
@@ -20,13 +20,13 @@ from digest.select.stories import is_overtaken
 from digest.select.text_similarity import are_word_sets_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 
-SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # what is added to, and taken from, the weighted terms
+SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # terms added to and subtracted from the weighted ones
 COVERAGE_TERM = "coverage"  # the registered term of this name
-SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's: a one-day spike is not overrated
-SOURCE_POINTS = 1000  # hundredths of a point for each whole of source weight above or below 1
+SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's, so that a one-day spike isn't overrated
+SOURCE_POINTS = 1000  # hundredths of a point for each whole unit of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "it doesn't match any of our topics")
 FOREIGN_PENALTY = ScorePenalty(0.25, "it hardly mentions the home country")
-FOREIGN_SHARE = 0.2  # of home: less is an aside
+FOREIGN_SHARE = 0.2  # home share below which home is only mentioned in passing
 LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it mentions a place but nothing national")
 OVERTAKEN_PENALTY = ScorePenalty(0.2, "published before the event")
 
@@ -36,16 +36,16 @@ _NO_TOPIC = TopicMatch("", 0.0, ())
 
 @dataclass(frozen=True, slots=True)
 class WeekStatistics:
-    """What the week's articles have in common: the measures that a story is held against."""
+    """Figures about the week's articles that stories are compared with."""
 
     now: datetime
     publisher_count: int
-    median_daily_reads: float | None  # reads a day of a read article; None where nothing is known of reading
-    highest_daily_reads: float  # the highest of the shrunk reads a day
+    median_daily_reads: float | None  # reads per day; None without readership data
+    highest_daily_reads: float  # the highest shrunk value of reads per day
 
     @classmethod
     def from_stories(cls, stories: Iterable[Story], now: datetime) -> "WeekStatistics":
-        """Measure the articles of all stories."""
+        """Return the statistics for the articles of all stories."""
         articles = [a for s in stories for a in s.members]
         publisher_count = len({a.publisher for a in articles})
         read = [a for a in articles if a.views is not None]
@@ -56,7 +56,7 @@ class WeekStatistics:
         return cls(now, publisher_count, middle, max(_shrunk_daily_reads(a, middle, now) for a in read))
 
     def daily_reads(self, article: CandidateArticle) -> float | None:
-        """Return an article's reads a day, shrunk towards the week's median; None where they are not known."""
+        """Return an article's reads per day, shrunk toward the week's median; None if unknown."""
         if self.median_daily_reads is None or article.views is None:
             return None
         return _shrunk_daily_reads(article, self.median_daily_reads, self.now)
@@ -76,23 +76,23 @@ def _shrunk_daily_reads(article: CandidateArticle, median_daily_reads: float, no
 
 @dataclass(frozen=True, slots=True)
 class StoryRanking:
-    """How one week's stories are scored. Pure; lives for one proposal."""
+    """Scoring of one week's stories, for one proposal."""
 
     week: WeekStatistics
     topic_rules: TopicRules
     place_rules: PlaceRules
     weights: Mapping[str, float]  # by the name of a scoring term
     pinned_urls: frozenset[str] = frozenset()
-    topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by the articles' URL
+    topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by article URL
     borderless_topics: frozenset[str] = frozenset()
     local_topics: frozenset[str] = frozenset()
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
-        """Score stories, the best first; ties go to the earliest, then to the URL."""
+        """Return the stories with their scores, best first; ties go to the earliest, then to the URL."""
         return tuple(sorted((self.score_story(s) for s in stories), key=make_ranking_key))
 
     def score_story(self, story: Story) -> ScoredStory:
-        """Score one story."""
+        """Return a story with its score."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         places = self.place_rules.locate_story(story)
         counted = self._weighted_terms(self._measure_story(story, topic, places))
@@ -104,7 +104,7 @@ class StoryRanking:
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
-        """Return each known term's name, hundredths of a point, and note; an unknown one's weight goes to the others."""
+        """Return each known term's name, hundredths of a point, and note; they share unknown terms' weights."""
         computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
         known_terms = {name: term_share for name, term_share in computed.items() if term_share}
         total_weight = math.fsum(self.weights[name] for name in known_terms) or math.inf
@@ -151,7 +151,7 @@ class StoryRanking:
             yield from self._matter_penalties(topic.topic if topic else "", places.home_share, is_grave=is_grave)
 
     def _matter_penalties(self, topic: str, home_share: float, *, is_grave: bool) -> Iterator[ScorePenalty]:
-        """Yield what speaks against a matter, whoever tells it; `topic` is empty where it has none."""
+        """Yield the penalties for a story's topic and place; `topic` is empty if it has none."""
         if not topic:
             yield OFF_TOPIC_PENALTY
         if home_share < FOREIGN_SHARE and topic not in self.borderless_topics:
@@ -161,12 +161,12 @@ class StoryRanking:
 
 
 def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Return the key by which stories stand: best score, then earliest, then URL."""
+    """Return the sort key of a story: best score, then earliest, then URL."""
     return (-scored.score, scored.lead.dated_at, scored.url)
 
 
 def count_independent_publishers(story: Story) -> int:
-    """Count a story's publishers, those who carried another's text (an agency's) only once."""
+    """Return the number of a story's publishers, counting those that carried the same text (a wire story) once."""
     pages = {article.publisher: article for article in reversed(story.members)}
     if len(pages) == 1:
         return 1
@@ -183,7 +183,7 @@ def _sum_hundredths(terms: Iterable[tuple[str, int, str]]) -> int:
 
 
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:
-    """Add or take points by the lead's source, within 0 and 100 in all."""
+    """Return the points for the lead's source and a note; the total stays between 0 and 100."""
     weight = story.lead.weight
     unbounded = round(SOURCE_POINTS * (weight - 1))
     points = min(max(unbounded, -points_before), 10_000 - points_before)

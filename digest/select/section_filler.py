@@ -1,4 +1,4 @@
-"""The edition while it is being filled: what stands in which section, and what still may come in."""
+"""The sections of an edition while they're being filled, and the rules for filling them."""
 
 import math
 from collections import Counter
@@ -20,28 +20,28 @@ from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from digest.settings.edition import find_source_section
 
 MAX_STORIES_PER_TOPIC = 2  # stories of one topic in a section that limits them
-FAR_HIGHER_COVERAGE = 2.0  # times the publishers of a story of its topic that is in: it passes the limit
-MIN_FAR_COVERAGE = 5  # publishers, for that
+FAR_HIGHER_COVERAGE = 2.0  # a story with this many times the publishers of a placed story of its topic passes the limit
+MIN_FAR_COVERAGE = 5  # publishers that such a story must have
 MAX_SUPPORTING = 2  # stories under another one
-MIN_SUPPORTING_SHARE = 0.5  # of the score of the story above, for one to stand under it
-MAX_ACTION_PUBLISHERS = 3  # of an official action that has to compete for a reserved place; others have coverage
-MAX_COMPARED = 100  # best news stories that are held against those in the edition, to find those of one matter
-MAX_RESERVE = 20  # stories that stand ready for a section's dropped ones
+MIN_SUPPORTING_SHARE = 0.5  # share of the main story's score that a supporting story must have
+MAX_ACTION_PUBLISHERS = 3  # of an official action that needs a reserved place; others have enough coverage
+MAX_COMPARED = 100  # best news stories that are compared with those in the edition, to find the same matter
+MAX_RESERVE = 20  # replacements kept for a section's dropped stories
 
 
 class SectionSelectionRules:
-    """How one kind of section takes its stories: what selection asks of a kind. Stateless.
+    """Rules by which one kind of section selects its stories; stateless.
 
-    A kind with `has_own_date` takes items that are of a day (an event's, a deadline): two of one title and day are one
-    item, and they may come as long as that day is ahead, whatever the edition's window.
+    A kind with `has_own_date` takes items that have a date of their own (an event or a deadline). Two with the same
+    title and day are one item, and they're eligible until that day, whatever the edition's window.
     """
 
     name: ClassVar[str]
     has_own_date: ClassVar[bool] = False
-    capped: ClassVar[bool] = False  # takes by score, and counts towards the stories that one publisher may lead
-    limits_topics: ClassVar[bool] = False  # to `MAX_STORIES_PER_TOPIC` of one
+    capped: ClassVar[bool] = False  # takes stories by score, which count toward the limit of stories per publisher
+    limits_topics: ClassVar[bool] = False  # to `MAX_STORIES_PER_TOPIC` of one topic
     takes_every_topic: ClassVar[bool] = True
-    order_rule: ClassVar[str] = ""  # what may put a lower score above a higher one, in words
+    order_rule: ClassVar[str] = ""  # the reason why a lower score may be placed above a higher one
 
     @property
     def source_section(self) -> str:
@@ -49,62 +49,62 @@ class SectionSelectionRules:
         return find_source_section(self.name)
 
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take stories of the pool, which is in order of score: by default the pins, then the first in the kind's order."""
+        """Fill a section from a pool sorted by score: by default the pins, then the first in the kind's order."""
         filler.take_in_order(section, sorted(pool, key=self.order_key))
         filler.sections[section.key].sort(key=self.order_key)
 
     def is_offered(self, scored: ScoredStory) -> bool:
-        """Return whether a story is looked at by this kind: by default every one of the kind's sources."""
+        """Return whether this kind considers a story; by default if it's from the kind's sources."""
         return scored.lead.section == self.source_section
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story is of the section's matter: by default every one that is offered."""
+        """Return whether a story fits the section; by default if the kind considers it."""
         del section
         return self.is_offered(scored)
 
     def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Order the stories that stand ready for dropped ones: as the section, else by score, further pieces of a matter last."""
+        """Return the replacements for dropped stories: in the kind's order, else by score with repeated news last."""
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
         return sorted(best, key=filler.is_further_piece)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return what keeps a section of this kind in order; empty where a story that comes up stands at the end."""
+        """Return the sort key of sections of this kind; empty if replacements go to the end."""
         del scored
         return ()
 
     def find_ordered_position(self, scored: ScoredStory, stories: Sequence[ScoredStory]) -> int:
-        """Return the position at which a story that is added keeps a section of this kind in order; else its end."""
+        """Return the position at which an added story keeps a section in order, else the section's end."""
         own = self.order_key(scored)
         later = (n for n, story in enumerate(stories) if own and self.order_key(story) > own)
         return next(later, len(stories))
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why a story is none for this kind at all; empty when it may be."""
+        """Explain why a story isn't eligible for this kind; empty if it is."""
         del scored, now
         return ""
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Explain why a section that was not full did not take a story with points enough."""
+        """Explain why a section that wasn't full passed over a story with a sufficient score."""
         del section
         return "no section takes its topic"
 
 
 @dataclass(slots=True)
 class SectionFiller:
-    """The sections filled so far. A story that was taken is gone from the pools of those that come after."""
+    """The sections filled so far; a story that was taken isn't available to later sections."""
 
-    kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they take their pick
+    kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they choose stories
     select: SelectionSettings
     ranking: StoryRanking
     similarity: StorySimilarity
-    now: datetime  # in the publication's zone where days matter
+    now: datetime  # in the publication's time zone if days matter
     sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
-    lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, where the cap holds
+    lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, in kinds with a cap
     news_stories: list[ScoredStory] = field(default_factory=list)
-    supporting: dict[str, list[ScoredStory]] = field(default_factory=dict)  # by the lead's URL of the story above
-    official_urls: set[str] = field(default_factory=set)  # leads of the stories in places reserved for official actions
+    supporting: dict[str, list[ScoredStory]] = field(default_factory=dict)  # by the lead's URL of the main story
+    official_urls: set[str] = field(default_factory=set)  # leads of stories in places reserved for official actions
     _capped_stories: list[ScoredStory] = field(default_factory=list)
     _taken_urls: set[str] = field(default_factory=set)
 
@@ -120,7 +120,7 @@ class SectionFiller:
         self._take_supporting(ranked)
 
     def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
-        """Put the best further stories of a matter that is in under the story that tells it: one matter stands once."""
+        """Put the best further stories about a placed story's matter under it, so each matter appears once."""
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
             main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
@@ -137,24 +137,27 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Find the story under which one may stand."""
+        """Return the story that another one may be placed under; None if there's none."""
         main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
         return main
 
     def _find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Find the placed story whose matter another one tells. Two advisories are two matters, however alike their words."""
+        """Return the placed story about the same matter.
+
+        Two advisories are different matters, however similar their words.
+        """
         main = self.similarity.find_same_matter(scored, placed)
         return None if main and find_advisory(scored.lead) and find_advisory(main.lead) else main
 
     def list_likely_merges(self, ranked: Sequence[ScoredStory]) -> tuple[tuple[str, str], ...]:
-        """List stories that tell the matter of one that's in, as pairs of the leads' URLs: the one that's in, and the other."""
+        """Return pairs of stories about the same matter, by lead URL: one in the edition, and the other one."""
         supporting_urls = {scored.url for under in self.supporting.values() for scored in under}
         pairs = []
         news = (scored for scored in ranked if scored.lead.section == NEWS_SECTION)
         for scored in islice(news, MAX_COMPARED):
-            # One that's in may be led by another of its articles there.
+            # A story in the edition may have a different lead there.
             has_lead = [scored.lead in placed.story.members for placed in self._capped_stories]
             place = has_lead.index(True) if True in has_lead else None
             main = self._find_same_matter(scored, self._capped_stories[:place])
@@ -165,7 +168,7 @@ class SectionFiller:
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
     ) -> dict[str, tuple[str, ...]]:
-        """List for each section the leads' URLs of the stories that come up next where one is dropped, in order."""
+        """Return the lead URLs of each section's replacements for dropped stories, in order."""
         unplaced = [s for s in ranked if s.url not in self._taken_urls]
         reserves = {}
         for section in sections:
@@ -177,7 +180,7 @@ class SectionFiller:
         return reserves
 
     def take_story(self, section: SectionSettings, scored: ScoredStory) -> None:
-        """Put a story at the end of a section."""
+        """Add a story to the end of a section."""
         kind = self.kinds[section.kind]
         self.sections[section.key].append(scored)
         self._taken_urls.update(article.url for article in scored.story.members)
@@ -188,7 +191,7 @@ class SectionFiller:
             self.lead_counts[scored.lead.publisher] += 1
 
     def is_taken(self, scored: ScoredStory) -> bool:
-        """Return whether a story is in a section already."""
+        """Return whether a story is already in a section."""
         return scored.url in self._taken_urls
 
     def is_section_full(self, section: SectionSettings) -> bool:
@@ -196,7 +199,7 @@ class SectionFiller:
         return len(self.sections[section.key]) >= section.most
 
     def take_within_cap(self, section: SectionSettings, scored: ScoredStory) -> None:
-        """Put a story at the end of a section, led by the best page of a publisher that may lead one more."""
+        """Add a story to the end of a section, led by the best page of a publisher below its limit."""
         leads = self._find_leads_within_cap(scored.story)
         if scored.lead not in leads:
             lead = self.similarity.order_leads(leads)[0]
@@ -206,7 +209,7 @@ class SectionFiller:
         self.take_story(section, scored)
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:
-        """Return whether every publisher with a page that could lead a story leads as many stories as one may."""
+        """Return whether all publishers with a page that could lead a story are at their limit."""
         return not self._find_leads_within_cap(scored.story)
 
     def _find_leads_within_cap(self, story: Story) -> list[CandidateArticle]:
@@ -214,11 +217,11 @@ class SectionFiller:
         return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
     def is_further_piece(self, scored: ScoredStory) -> bool:
-        """Return whether a story says nearly the same as one that the news sections already have."""
+        """Return whether a story reports nearly the same news as one in the news sections."""
         return self.similarity.find_same_news(scored, self.news_stories) is not None
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a section has enough of a story's topic; one of far higher coverage finds room all the same."""
+        """Return whether a section has enough stories of a topic; those with far higher coverage are exempt."""
         placed = self.sections[section.key]
         publishers = [len(s.story.publishers) for s in placed if s.topic == scored.topic]
         if len(publishers) < MAX_STORIES_PER_TOPIC:
@@ -226,7 +229,7 @@ class SectionFiller:
         return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
-        """Return the pinned stories of a pool in the order of the pins; they pass every cap."""
+        """Return the pinned stories of a pool, in the order of the pins; they're exempt from all caps."""
         pins = list(dict.fromkeys(self.select.pins))
         pinned = []
         for scored in pool:
@@ -237,7 +240,7 @@ class SectionFiller:
         return [scored for *_, scored in sorted(pinned, key=itemgetter(0, 1))]
 
     def take_pinned(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Put the pinned stories of a pool into a section, and give the others."""
+        """Add the pinned stories of a pool to a section, and return the others."""
         pins = self._pinned_stories(pool)
         for scored in pins:
             self.take_story(section, scored)
@@ -245,9 +248,9 @@ class SectionFiller:
         return [s for s in pool if s.url not in chosen]
 
     def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
-        """Return the stories in order until the section is full, further pieces of a matter that is in only at the end.
+        """Yield stories in order until the section is full, with those that repeat placed news at the end.
 
-        Each is held against all that was taken before it.
+        Each is compared with all stories that were taken before it.
         """
         later = []
         for scored in pool:
@@ -263,7 +266,7 @@ class SectionFiller:
             yield scored
 
     def take_varied(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Fill a section with the first of its pool, within the limits of a publisher's and, where the kind has one, a topic's stories."""
+        """Fill a section from a pool, within the limits on stories per publisher and possibly per topic."""
         limits_topics = self.kinds[section.kind].limits_topics
         for scored in self.new_matter_first(section, pool):
             is_topic_full = limits_topics and self.is_topic_full(section, scored)
@@ -271,7 +274,7 @@ class SectionFiller:
                 self.take_within_cap(section, scored)
 
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Put official actions on other matters into the reserved places of a section, the best without coverage first."""
+        """Fill a section's reserved places with official actions on other matters, the best without coverage first."""
         free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
         fit = filter(self._may_have_reserved_place, sorted(unplaced, key=_uncovered_key))
@@ -280,13 +283,13 @@ class SectionFiller:
             self.official_urls.add(self.sections[section.key][-1].url)
 
     def _may_have_reserved_place(self, scored: ScoredStory) -> bool:
-        """Return whether a story is an official action on a matter that isn't in yet; it depends on what was taken before."""
+        """Return whether a story is an official action on a matter that isn't in the news sections yet."""
         if not self.is_official_action(scored) or self.is_publisher_full(scored):
             return False
         return self.similarity.find_same_matter(scored, self.news_stories) is None
 
     def is_official_action(self, scored: ScoredStory) -> bool:
-        """Return whether a story that few publishers have is an action by an official source, the country, or one of its agencies."""
+        """Return whether a story with few publishers is an action of an official source or a home agency."""
         lead, rules = scored.lead, self.ranking.place_rules
         if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
             return False
@@ -298,7 +301,7 @@ class SectionFiller:
         return is_case_title(lead.title) or any(map(is_agency_action, actions)) or find_advisory(lead) is not None
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Fill a section with the pins, then with the first of its pool."""
+        """Fill a section with the pins, then with the first stories of the pool."""
         unpinned = self.take_pinned(section, pool)
         room = section.most - len(self.sections[section.key])
         for scored in unpinned[: max(room, 0)]:
@@ -306,7 +309,7 @@ class SectionFiller:
 
 
 def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Order stories by their points without those for coverage, the best first."""
+    """Return the sort key of a story by its points without coverage, best first."""
     uncovered = round(scored.score - scored.points(COVERAGE_TERM), 2)
     return (-uncovered, scored.lead.dated_at, scored.url)
 

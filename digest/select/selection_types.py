@@ -1,4 +1,4 @@
-"""The values that selection works on: candidates in, a proposal with every reason out."""
+"""The input and output values of selection: candidates, and a proposal with every reason."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,47 +10,47 @@ from digest.collect.documents.parsed_document import SummaryBasis
 
 @dataclass(frozen=True, slots=True)
 class CandidateArticle:
-    """One article of the window as selection sees it; `url` is its identity and its last tie-break."""
+    """One article as selection sees it; `url` identifies it and breaks remaining ties."""
 
     url: str  # canonical
-    link: str  # as published: what a reader is sent to
+    link: str  # as published; what readers are sent to
     title: str
     summary: str
     source: str
     publisher: str
     dated_at: datetime  # UTC
-    has_date: bool = True  # False when the date is only the moment of finding
+    has_date: bool = True  # False if the date is only the time of discovery
     section: str = "news"  # the source's: news | products | events | opportunities
     weight: float = 1.0
     primary: bool = False
     own: bool = False
-    on_own_site: bool = False  # its source is on the article's own site
-    aggregated: bool = False  # its source links to many sites, so the publisher is the article's own
+    on_own_site: bool = False  # the source is on the article's own site
+    aggregated: bool = False  # the source links to many sites, so the publisher is the article's own
     categories: tuple[str, ...] = ()
-    topics: tuple[tuple[str, str], ...] = ()  # the source's map: category → topic
-    default_topic: str = ""  # of the source: what its articles are about where nothing says otherwise
+    topics: tuple[tuple[str, str], ...] = ()  # the source's mapping of categories to topics
+    default_topic: str = ""  # the source's default topic
     author: str | None = None
     credit: str | None = None
-    image: str | None = None  # where the picture is, when its licence lets us mail it
+    image: str | None = None  # URL of the image, if its license permits use in email
     image_alt: str | None = None
     image_credit: str | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False
-    event_zone: str = ""  # an IANA name; empty where it is not known
+    event_zone: str = ""  # an IANA name; empty if unknown
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False
     views: int | None = None
     withdrawn: bool = False  # visitors can't read its page
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
-    superseded: str = ""  # what an advisory's page says has become of it: "superseded by ICSA-26-330-01"
-    kept_from: str = ""  # the last edition, if its editors kept it for this one: "No. 46"
+    superseded: str = ""  # the status on an advisory's page: "superseded by ICSA-26-330-01"
+    kept_from: str = ""  # the last edition, if its editors kept the article for this one: "No. 46"
 
 
 @dataclass(frozen=True, slots=True)
 class TermScore:
-    """One part of a score, in points, and the words that explain it to an editor."""
+    """One part of a score, in points, with an explanation for editors."""
 
     name: str
     points: float
@@ -59,11 +59,11 @@ class TermScore:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """The articles that tell the same news. `lead` speaks for it; `also_reported` has one article a publisher."""
+    """Articles that report the same news; `lead` represents them, and `also_reported` has one article per publisher."""
 
     lead: CandidateArticle
     also_reported: tuple[CandidateArticle, ...] = ()
-    further_articles: tuple[CandidateArticle, ...] = ()  # further articles of publishers already named
+    further_articles: tuple[CandidateArticle, ...] = ()  # further articles of the same publishers
 
     @property
     def members(self) -> tuple[CandidateArticle, ...]:
@@ -72,7 +72,7 @@ class Story:
 
     @property
     def key(self) -> str:
-        """The canonical URL of its earliest article: later ones and another lead do not change it."""
+        """The canonical URL of its earliest article, which stays the same if articles are added or the lead changes."""
         return min(self.members, key=lambda article: (article.dated_at, article.url)).url
 
     @property
@@ -82,15 +82,15 @@ class Story:
 
     @property
     def publishers(self) -> frozenset[str]:
-        """Who reported it."""
+        """The publishers that reported it."""
         return frozenset(c.publisher for c in self.members)
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryOrigin:
-    """Whose words the summary of a story is, and of whose article; no publisher where an editor wrote it.
+    """The author of a story's summary, and its publisher, which is empty if an editor wrote it.
 
-    `lent_to` is the publisher of the article that leads the story, where that has no summary of its own.
+    `lent_to` is the publisher of the lead article if that has no summary.
     """
 
     basis: SummaryBasis
@@ -99,7 +99,7 @@ class SummaryOrigin:
 
     @property
     def words(self) -> str:
-        """Say so, as the end of a sentence."""
+        """The origin in words, as the end of a sentence."""
         if self.basis is SummaryBasis.EDITOR:
             return "written by an editor"
         whose = {
@@ -111,23 +111,23 @@ class SummaryOrigin:
 
 @dataclass(frozen=True, slots=True)
 class StoryGeography:
-    """Where a story happens, by the codes of ISO 3166, the most named first."""
+    """Where a story happens, as ISO 3166 codes, most frequent first."""
 
     countries: tuple[str, ...] = ()  # "US"
     states: tuple[str, ...] = ()  # of the home country: "US-FL"
-    home_share: float = 0.0  # the part of its articles that name the home country, one of its places or agencies
+    home_share: float = 0.0  # share of its articles that name the home country, one of its places, or agencies
 
     def is_elsewhere(self, other: "StoryGeography") -> bool:
-        """Return whether two stories name countries, or states at home, and none in common."""
+        """Return whether both stories name countries, or home states, but none in common."""
         pairs = ((self.countries, other.countries), (self.states, other.states))
         return any(mine and theirs and set(mine).isdisjoint(theirs) for mine, theirs in pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredStory:
-    """A story with its score in points (0 to 100): the sum of its terms, to the last digit shown.
+    """A story with its score in points (0 to 100), which is exactly the sum of its terms.
 
-    `continues` names the story of an earlier edition that it goes on from, with news.
+    `continues` is the story of an earlier edition that it continues, with news.
     """
 
     story: Story
@@ -143,23 +143,23 @@ class ScoredStory:
 
     @property
     def lead(self) -> CandidateArticle:
-        """The article that leads it."""
+        """The lead article."""
         return self.story.lead
 
     @property
     def url(self) -> str:
-        """The canonical URL of the article that leads it."""
+        """The canonical URL of the lead article."""
         return self.story.lead.url
 
     @property
     def is_ours(self) -> bool:
-        """True if it's about one of our topics. A story of our own site, or one that an editor featured, needs none."""
+        """True if it has one of our topics, is from our own site, or was featured by an editor."""
         return bool(self.topic or self.lead.own or self.lead.featured)
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierStory:
-    """A story as an earlier edition had it: in which, under which headline, and those of its articles that are kept."""
+    """A story of an earlier edition: the edition, its headline, and those of its articles that are kept."""
 
     edition: str
     number: int
@@ -170,7 +170,7 @@ class EarlierStory:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The earlier story that a story continues, and which of its articles are news since."""
+    """The earlier story that a story continues, and its articles with news since then."""
 
     earlier: EarlierStory
     news: tuple[CandidateArticle, ...]
@@ -180,8 +180,8 @@ class Continuation:
 class PlacedStory:
     """A story in a section of the edition.
 
-    `related` are earlier articles on the same matter; `supporting` are further stories of it that stand under this one, the best
-    first. `rule` is empty, or says why it stands above a story of a higher score.
+    `related` are earlier articles on the same matter; `supporting` are further stories about it that appear under this
+    one, best first. `rule` is the reason if it's above a story with a higher score, else empty.
     """
 
     scored: ScoredStory
@@ -192,7 +192,7 @@ class PlacedStory:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutStory:
-    """A story that did not make it, and why. One that was not `admitted` could not come: banned, gone, or used before."""
+    """A story that wasn't included, and why; it's not `admitted` if it was banned, gone, or used before."""
 
     scored: ScoredStory
     reason: str
@@ -201,52 +201,52 @@ class LeftOutStory:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What selection would put into an edition: section key → stories in order; and what it leaves out, best first.
+    """The proposed content of an edition: stories by section key in order, and stories left out, best first.
 
-    `incomplete_reason` is empty, or says why there is too little to send.
+    `incomplete_reason` explains why there's too little to send; empty if there isn't.
     """
 
     sections: dict[str, tuple[PlacedStory, ...]] = field(default_factory=dict)
     left_out: tuple[LeftOutStory, ...] = ()
     incomplete_reason: str = ""
     notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
-    # Section key → the leads' URLs of the stories that come up next where one is dropped, in order.
+    # Section key → lead URLs of the replacements for dropped stories, in order.
     reserves: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    # Pairs of stories that tell one matter, by the leads' URLs: one that's in the edition, and another.
+    # Pairs of stories about the same matter, by lead URL: one in the edition, and another.
     likely_merges: tuple[tuple[str, str], ...] = ()
 
     @property
     def lead_articles(self) -> tuple[CandidateArticle, ...]:
-        """The articles that readers are led to, section by section, each followed by those of the stories under it."""
+        """The lead articles by section, each followed by those of the stories under it."""
         placed_stories = [p for placed in self.sections.values() for p in placed]
         return tuple(s.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
 def format_edition_name(name: str, number: int | None) -> str:
-    """Return what people call an edition: "No. 147"; its name where nobody knows its number."""
+    """Return the name that people use for an edition: "No. 147", or its identifier if it has no number."""
     return name if number is None else f"No. {number}"
 
 
 class PreviouslyUsedArticle(NamedTuple):
-    """An article of a story that an earlier edition had, with the title of the story."""
+    """An article that an earlier edition used, with the title of its story."""
 
     edition: str  # 2026-W47
     url: str
     title: str
-    number: int | None = None  # of the edition; None where a past one was imported without it
+    number: int | None = None  # of the edition; None if a past one was imported without a number
 
     @property
     def edition_called(self) -> str:
-        """What people call the edition."""
+        """The name that people use for the edition."""
         return format_edition_name(self.edition, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousEditions:
-    """What earlier editions held, and what may be offered as "related".
+    """Stories of earlier editions, and earlier articles that may be offered as related.
 
-    `used_stories` has one for every article of every story in the last editions;
-    `earlier_articles` are earlier articles, in any order; `news_stories` are the news stories of the last editions.
+    `used_stories` has an entry for every article of every story in recent editions; `earlier_articles` are earlier
+    articles, in any order; `news_stories` are the news stories of recent editions.
     """
 
     used_stories: tuple[PreviouslyUsedArticle, ...] = ()

@@ -1,4 +1,4 @@
-"""Articles → stories: those of several sources that tell the same news."""
+"""Stories: articles from several sources that report the same news."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -42,26 +42,26 @@ def group_into_stories(
     links: Sequence[StoryGroupingDecision] = (),
     place_rules: PlaceRules | None = None,
 ) -> tuple[Story, ...]:
-    """Group articles into stories, in any order of arrival to the same result.
+    """Group articles into stories, regardless of their order of arrival.
 
-    One canonical URL is one article. Articles of one publisher join only where their texts are nearly equal, or where
-    other publishers' articles tie both to a story. Round-ups stay alone, and so do stories of different places. What an
-    editor decided comes before all that.
+    One canonical URL is one article. Articles of one publisher are grouped only if their texts are nearly equal, or if
+    other publishers' articles tie both to a story. Round-ups and stories about different places stay separate. Editors'
+    decisions take precedence.
 
     Args:
-        candidates: articles, with repetitions of a URL where several sources carried it.
-        min_similarity: the mean cosine over a story's pairs of articles, 0 to 1.
-        reader: knows how rare words are; by the shipped table where none is given. See `build_text_vectorizer`.
-        links: what editors put together or apart, in the order in which they did.
-        place_rules: tell which places articles name; without them, places don't keep stories apart.
+        candidates: the articles; a URL may be repeated if several sources carried it.
+        min_similarity: the mean cosine similarity over a story's pairs of articles, 0 to 1.
+        reader: a vectorizer from `build_text_vectorizer`; by default, one based on the shipped table.
+        links: editors' decisions to group or separate articles, in chronological order.
+        place_rules: rules for the places that articles name; without them, places don't separate stories.
 
     Returns:
-        The stories by their lead's date and URL; every canonical URL stands in exactly one.
+        The stories by their lead's date and URL; every canonical URL is in exactly one.
     """
     articles = merge_by_url(candidates)
     reader = reader or TextVectorizer()
     texts = [reader.read_text(article.title, article.summary) for article in articles]
-    # What an editor decided comes later, so it holds against an advisory's number.
+    # Editors' decisions come last, so they override advisory numbers.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = []
     for members in _cluster_articles(articles, reader, min_similarity, decided, place_rules):
@@ -72,11 +72,11 @@ def group_into_stories(
 
 
 def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[CandidateArticle]) -> TextVectorizer:
-    """Return a reader of a week's articles that knows how rare their words are.
+    """Return a vectorizer for a week's articles that knows how rare their words are.
 
     Args:
-        words: in how many earlier articles each word stands.
-        articles: those of the week, in a fixed order; in a language that neither table knows they say it themselves.
+        words: the number of earlier articles that contain each word.
+        articles: the week's articles, in a fixed order; used as the table if neither table knows their language.
     """
     reader = WordExtractor()
     if knows_language_of(words, _distinct_words(sample_evenly(articles), reader)):
@@ -86,7 +86,7 @@ def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[Candida
 
 
 def count_earlier_articles_per_word(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
-    """Count in how many of some earlier articles each word stands."""
+    """Return the number of earlier articles that contain each word."""
     return count_document_frequencies(_distinct_words(articles, WordExtractor()))
 
 
@@ -95,10 +95,10 @@ def _distinct_words(articles: Iterable[CandidateArticle], reader: WordExtractor)
 
 
 def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Return one article a canonical URL, by date and URL; the best source's wording wins.
+    """Return one article per canonical URL, by date and URL, with the wording of the best source.
 
-    After our own, that's a source on the article's own site: another feed can't put words in its mouth.
-    What the others alone know is kept: that an editor featured it, how often it was read, its picture.
+    That's our own, then a source on the article's own site, so that another feed can't change its wording. Facts that
+    only the others have are kept: featured by an editor, views, image.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
@@ -108,10 +108,10 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
 
 
 def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Name the publishers of articles that aggregators list, so that each publisher counts once.
+    """Set the publishers of articles listed by aggregators, so that each publisher counts once.
 
-    A source that's mostly on an article's site names its publisher. Else an article has the name that its item or page
-    gives, or the one that another article on its site has.
+    If a source is mostly on an article's site, it's the publisher. Otherwise, it's the name that the item or page
+    gives, or that another article on the site has.
     """
     articles = list(candidates)
     aggregated = [a for a in articles if a.aggregated]
@@ -181,7 +181,7 @@ def _cluster_articles(
     decided: ArticleLinks,
     place_rules: PlaceRules | None,
 ) -> list[list[int]]:
-    """Cluster by numbers in `articles`; twins (one publisher, nearly equal text) go where the first of them goes."""
+    """Return clusters of indices into `articles`; near-duplicates of one publisher stay with the first of them."""
     read = [reader.read_text(article.title, article.summary) for article in articles]
     texts = [
         ClusterText(article.publisher, article.dated_at.timestamp(), text)
@@ -216,7 +216,7 @@ def _cluster_articles(
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordExtractor) -> bool:
-    """Return whether a publisher put out one text under two addresses; without a summary nobody can tell."""
+    """Return whether a publisher put one text under two URLs; False if there's no summary to compare."""
     return bool(first.summary and other.summary) and text_similarity.are_word_sets_near_duplicates(
         words.distinct_words(first.title, first.summary), words.distinct_words(other.title, other.summary)
     )
@@ -234,10 +234,7 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
 
 
 def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
-    """Make a story of its articles: who leads, who also reported, and the rest.
-
-    Who leads is decided in `digest.select.stories`.
-    """
+    """Return the story of some articles, with its lead as chosen by `order_leads`."""
     ordered = order_by_text(articles, vectors)
     return build_story_with_lead(ordered[0], ordered[1:])
 
@@ -245,7 +242,7 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
 def order_by_text(
     articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]
 ) -> list[CandidateArticle]:
-    """Order articles by how well they would lead their story, the best first, by their words as vectors."""
+    """Return articles by how well they would lead their story, best first, based on their word vectors."""
     middle = text_similarity.sum_vectors(vectors)
     central = {
         article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
@@ -255,11 +252,11 @@ def order_by_text(
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
-    """Put the others behind a lead: a page of each further publisher, by date and name, then the rest.
+    """Return a story with a given lead: one page of each further publisher, by date and name, then the rest.
 
     Args:
-        lead: the article that leads.
-        others: the best first; a publisher's page is its first one here that is news and isn't overtaken.
+        lead: the lead article.
+        others: the other articles, best first; a publisher's page is its first that's news and isn't overtaken.
     """
     also: dict[str, CandidateArticle] = {}
     further = []
@@ -274,7 +271,7 @@ def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page is no news while the lead is, or tells what was ahead while the lead, later, doesn't."""
+    """Return whether a page isn't news while the lead is, or announces what the later lead reports."""
     if find_penalties(article):
         return not find_penalties(lead)
     is_earlier = article.dated_at <= lead.dated_at
@@ -282,25 +279,25 @@ def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
-    """Return whether an article tells as ahead what another one of its story, not an earlier one, reports."""
+    """Return whether an article announces an event that another article of its story, not earlier, reports."""
     later = (a for a in others if a is not article and a.dated_at >= article.dated_at)
     return is_forecast_title(article.title) and any(reports_outcome(a.title, article.title) for a in later)
 
 
-# --- which article leads ---------------------------------------------------------------------------------------
+# --- choosing the lead ------------------------------------------------------------------------------------------
 
-LATER_HALF_BONUS = 0.08  # of centrality, for an article of the later half of the story's time
-SUMMARY_BONUS = 0.08  # of centrality, for a summary of `FULL_SUMMARY_WORDS`
+LATER_HALF_BONUS = 0.08  # added to centrality for an article in the later half of the story's time
+SUMMARY_BONUS = 0.08  # added to centrality for a summary of `FULL_SUMMARY_WORDS`
 FULL_SUMMARY_WORDS = 25
-STATEMENT_MALUS = 0.08  # of centrality, for what somebody said of it
+STATEMENT_MALUS = 0.08  # subtracted from centrality for a title that reports a statement
 
 
 def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, float]) -> list[CandidateArticle]:
-    """Order a story's articles by how well they would lead it, the best first; ties go to the earliest, then to the URL.
+    """Return a story's articles by how well they would lead it, best first; ties go to the earliest, then to the URL.
 
     Args:
-        articles: of one story, in any order.
-        centrality: by URL, how near an article is to the middle of the story, 0 to 1.
+        articles: the articles of one story, in any order.
+        centrality: each article's closeness to the story's centroid by URL, 0 to 1.
     """
     if len(articles) == 1:  # most stories of a week
         return list(articles)

@@ -1,4 +1,4 @@
-"""What editors decided about stories by hand, as sets of articles that grouping must keep together or apart."""
+"""Editors' decisions about stories, as sets of articles that grouping must keep together or apart."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,10 @@ from itertools import chain
 
 @dataclass(frozen=True, slots=True)
 class StoryGroupingDecision:
-    """One decision of an editor, by the canonical URLs of articles.
+    """One decision of an editor, by the articles' canonical URLs.
 
-    The articles of `urls` are one story; with `apart_from` none of them is in a story with any article of that set.
+    The articles of `urls` are one story; if `apart_from` is set, none of them is in a story with any article of that
+    set.
     """
 
     urls: frozenset[str]
@@ -18,24 +19,24 @@ class StoryGroupingDecision:
 
 @dataclass(frozen=True, slots=True)
 class ArticleLinks:
-    """Decisions that do not contradict each other, by the places of articles: sets of them, and by one the others."""
+    """Decisions without contradictions, by article index: sets to group, and for each article those to avoid."""
 
     together: tuple[tuple[int, ...], ...]
     apart: Mapping[int, frozenset[int]]
 
     @property
     def places(self) -> frozenset[int]:
-        """All articles that some decision names."""
+        """All articles that a decision names."""
         return frozenset({place for group in self.together for place in group} | self.apart.keys())
 
 
 def resolve_links(links: Sequence[StoryGroupingDecision], urls: Sequence[str]) -> ArticleLinks:
-    """Turn decisions into sets of places in `urls`. Of two that contradict each other the later one holds.
+    """Return decisions as sets of indices into `urls`; if two contradict each other, the later one applies.
 
-    A URL that is not there is passed over, so that a decision outlives its articles.
+    Unknown URLs are ignored, so that a decision outlives its articles.
 
     Args:
-        links: the decisions, in the order in which they were made.
+        links: the decisions, in chronological order.
         urls: the articles' canonical URLs, each once.
     """
     place_of = {url: place for place, url in enumerate(urls)}
@@ -50,7 +51,7 @@ def resolve_links(links: Sequence[StoryGroupingDecision], urls: Sequence[str]) -
 
 
 class _LinkResolution:
-    """Takes decisions, the latest first, and leaves out of each what contradicts those taken before."""
+    """Collects decisions, latest first, without the parts that contradict decisions already taken."""
 
     def __init__(self) -> None:
         self._group_of: dict[int, set[int]] = {}

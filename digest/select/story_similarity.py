@@ -1,4 +1,4 @@
-"""How similar stories are to each other, and which earlier articles belong beside them."""
+"""Similarity of stories, and the related earlier articles of a story."""
 
 import math
 from collections import defaultdict
@@ -10,27 +10,27 @@ from digest.select.penalties import find_penalties, is_sentence_title
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
 
-SAME_MATTER_FACTOR = 1.2  # times `same_story`: stories so near (by their middles) that share a name are one matter
-SAME_NEWS_FACTOR = 1.9  # times `same_story`: stories so near are one matter whatever they name
-MIN_NAME_WEIGHT = 8.5  # how rare a name or word is that tells a matter: it stands in one of 2,000 articles
-MIN_RARE_WORDS = 2  # in common, where two stories share no rare name
+SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity and a shared name are the same matter
+SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
+MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles
+MIN_RARE_WORDS = 2  # that two stories must share if they share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 MIN_NAME_ARTICLES = 2  # of a story, and
-MIN_NAME_SHARE = 0.15  # of all of them, for a rare name to tell what the story is about
-SAME_TOPIC_SIMILARITY = 0.3  # how alike two stories of one topic count at least, when variety is weighed
+MIN_NAME_SHARE = 0.15  # share of its articles that must contain a rare name for the story to be about it
+SAME_TOPIC_SIMILARITY = 0.3  # least similarity of two stories of one topic, for variety
 MAX_RELATED = 3
-# Of an earlier article to the centroid of a story; below it the measured week gave noise.
+# Of an earlier article to a story's centroid; lower ones were noise in the measured week.
 MIN_RELATED_SIMILARITY = 0.28
-SAME_TITLE_OVERLAP = 0.8  # of the words of two titles, for them to say the same
-_PROBE_WORDS = 12  # words of a story by which earlier articles are sought
-_MAX_CENTROID_ARTICLES = 20  # articles of a story that make its middle; more move it little
+SAME_TITLE_OVERLAP = 0.8  # word overlap of two titles that say the same
+_PROBE_WORDS = 12  # words of a story used to find earlier articles
+_MAX_CENTROID_ARTICLES = 20  # articles used for a story's centroid; more make little difference
 
 
 class StorySimilarity:
-    """Measures similarity among the articles of one proposal, and caches it; lives as long as the proposal is made."""
+    """Cached similarities among the articles of one proposal."""
 
     def __init__(self, reader: text_similarity.TextVectorizer, threshold: float) -> None:
-        """Begin with the reader that knows how rare words are."""
+        """Initialize from a vectorizer and the `same_story` threshold."""
         self._reader = reader
         self._same_matter_threshold = min(SAME_MATTER_FACTOR * threshold, 0.95)
         self._same_news_threshold = min(SAME_NEWS_FACTOR * threshold, 0.95)
@@ -38,7 +38,7 @@ class StorySimilarity:
         self._rare_names: dict[str, frozenset[str]] = {}
 
     def centroid(self, story: Story) -> text_similarity.WordVector:
-        """Return the middle of a story's articles as a vector of length 1."""
+        """Return the centroid of a story's articles as a vector of length 1."""
         if story.lead.url not in self._centroids:
             total = text_similarity.sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
             length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
@@ -47,28 +47,28 @@ class StorySimilarity:
         return self._centroids[story.lead.url]
 
     def title_words(self, article: CandidateArticle) -> frozenset[str]:
-        """Return the words of an article's title that count."""
+        """Return the significant words of an article's title."""
         return self._reader.read_text(article.title, article.summary).title_words
 
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
-        """Return an article as a vector of length 1."""
+        """Return an article's word vector, of a length up to 1."""
         return self._reader.read_text(article.title, article.summary).vector
 
     def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:
-        """Order articles of one story by how well they would lead it, the best first."""
+        """Return articles of one story by how well they would lead it, best first."""
         return order_by_text(articles, [self.article_vector(article) for article in articles])
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
-        """Describe how alike two stories are to a reader, 0 to 1: by their words, or by their topic."""
+        """Return the similarity of two stories to a reader, 0 to 1, by words or topic."""
         words = text_similarity.cosine_similarity(self.centroid(first.story), self.centroid(other.story))
         return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Find the placed story of whose matter this is one more piece."""
+        """Return the most similar placed story about the same matter; None if there's none."""
         return self._find_nearest(scored, placed, self._same_matter_threshold)
 
     def find_same_news(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Find the placed story that says nearly the same as this one."""
+        """Return the most similar placed story with nearly the same news; None if there's none."""
         return self._find_nearest(scored, placed, self._same_news_threshold)
 
     def _find_nearest(
@@ -83,14 +83,17 @@ class StorySimilarity:
         return nearest
 
     def _is_one_matter(self, scored: ScoredStory, other: ScoredStory, similarity: float) -> bool:
-        """Return whether two similar stories are one matter: in one place, and nearly the same or with a rare name in common."""
+        """Return whether two similar stories are about the same matter.
+
+        They mustn't be in different places, and must be nearly the same or share a rare name.
+        """
         if scored.places.is_elsewhere(other.places):
             return False
         is_near = similarity >= self._same_news_threshold
         return is_near or not self.rare_names(scored.story).isdisjoint(self.rare_names(other.story))
 
     def share_rarities(self, story: Story, other: Story) -> bool:
-        """Return whether two stories have a rare name in common, or several rare words."""
+        """Return whether two stories share a rare name or several rare words."""
         if self.rare_names(story) & self.rare_names(other):
             return True
         return len(self._rare_words(story) & self._rare_words(other)) >= MIN_RARE_WORDS
@@ -108,7 +111,7 @@ class StorySimilarity:
         return self._rare_names[story.lead.url]
 
     def telling_names(self, story: Story) -> frozenset[str]:
-        """Return the rare names that several of a story's articles hold: one in passing tells no matter."""
+        """Return the rare names in several of a story's articles; one that's mentioned in passing says nothing."""
         vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
         least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
         return frozenset(n for n in self.rare_names(story) if sum(n in vector for vector in vectors) >= least)
@@ -117,14 +120,14 @@ class StorySimilarity:
 def find_related_articles(
     placed: Sequence[ScoredStory], earlier: Iterable[CandidateArticle], similarity: StorySimilarity
 ) -> dict[str, tuple[CandidateArticle, ...]]:
-    """Find up to three earlier articles for each story, by the lead's URL, the newest first.
+    """Return up to three earlier articles for each story, by the lead's URL, newest first.
 
-    Each shares a rare name with its story, or several rare words. A title that's a sentence is a post's.
+    Each shares a rare name or several rare words with its story. Posts, whose titles are sentences, aren't offered.
 
     Args:
-        placed: the stories of the edition, in the order in which they may choose.
-        earlier: articles that are not in the edition; each is offered once at most.
-        similarity: measured over the articles of this proposal.
+        placed: the stories of the edition, in the order in which they choose.
+        earlier: articles that aren't in the edition; each is used at most once.
+        similarity: based on the articles of this proposal.
     """
     centroids = {p.url: similarity.centroid(p.story) for p in placed}
     heaviest = {url: _heaviest_words(centroid) for url, centroid in centroids.items()}
@@ -143,7 +146,7 @@ def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
 
 
 def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Return one article a URL, the latest, in order of date and URL, whatever the order of the articles."""
+    """Return the latest article for each URL, by date and URL, regardless of the order of the input."""
     by_url: dict[str, list[CandidateArticle]] = defaultdict(list)
     for article in articles:
         by_url[article.url].append(article)
@@ -152,13 +155,13 @@ def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticl
 
 
 def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
-    if len(repeated) == 1:  # `repr` takes long
+    if len(repeated) == 1:  # `repr` is slow
         return repeated[0]
     return max(repeated, key=lambda a: (a.dated_at, repr(a)))
 
 
 class _RelatedPool:
-    """The earlier articles, found by the words that tell something of the edition's stories."""
+    """The earlier articles, indexed by the distinctive words of the edition's stories."""
 
     def __init__(
         self, earlier: Iterable[CandidateArticle], telling_words: set[str], similarity: StorySimilarity
@@ -194,7 +197,7 @@ class _RelatedPool:
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 
     def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
-        """Take the first few, leaving out what says the same as the lead or as one taken."""
+        """Return the first few, without those whose title repeats the lead's or a chosen one's."""
         titles = [text_similarity.title_words(story.lead.title)]
         chosen: list[int] = []
         for n in places:

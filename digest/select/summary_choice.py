@@ -1,4 +1,4 @@
-"""Which article's summary tells a story: the lead's, else that of another that reports the same news."""
+"""Choice of a story's summary: the lead's, or that of another article about the same news."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from digest.select.selection_types import CandidateArticle, Story, SummaryOrigin
 
 @dataclass(frozen=True, slots=True)
 class StorySummary:
-    """A story's summary at full length, and whose words it is; both are empty where no article of the story has one."""
+    """A story's summary at full length, and its origin; both are empty if no article has one."""
 
     text: str = ""
     origin: SummaryOrigin | None = None
 
 
 def choose_summary(story: Story) -> StorySummary:
-    """Choose the summary of a story: its lead's, else an official source's, else the first of the others that are reports."""
+    """Return a story's summary: the lead's, else an official source's, else the first of the other reports."""
     lead = story.lead
     if lead.summary:
         return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))

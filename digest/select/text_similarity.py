@@ -1,4 +1,4 @@
-"""Words of a text, and texts as weighted vectors of words (TF-IDF): what similarity is measured on."""
+"""Words of a text, and texts as weighted word vectors (TF-IDF), the basis of similarity."""
 
 import math
 import re
@@ -11,14 +11,14 @@ from itertools import chain
 
 from digest.select.word_rarity import WordRarity, load_shipped_rarity
 
-TITLE_WORD_WEIGHT = 2  # a title's word counts as so many of the summary's
-MAX_SUMMARY_WORDS = 120  # a source that puts the whole text into the summary gets no more say than the others
-# What a text is taken to leave unsaid, as a sum of squared weights: about four words that no other text has.
+TITLE_WORD_WEIGHT = 2  # a word of the title counts as this many of the summary's
+MAX_SUMMARY_WORDS = 120  # a source whose summary is the whole text has no more influence than the others
+# Added to each text's sum of squared weights for what it leaves out: about four words unique to it.
 UNSAID_WEIGHT = 400.0
-RARE_WORD_WEIGHT = 9.5  # the weight of a word that stands in one of 5,000 articles
-MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer the article is a bare headline
+RARE_WORD_WEIGHT = 9.5  # the weight of a word in one of 5,000 articles
+MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the article is a bare headline
 
-WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without words that count
+WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
@@ -44,20 +44,20 @@ STOP_WORDS = frozenset(
 
 
 def fold_text(text: str) -> str:
-    """Return a text in one form: compatibility characters folded, lower case, straight apostrophes."""
+    """Return a text in normalized form: compatibility characters folded, lower case, straight apostrophes."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def significant_words(text: str) -> Iterator[str]:
-    """Return the words that count, in order: no stop words, plurals folded, numbers and CVE names kept."""
+    """Yield the significant words in order: no stop words, plurals folded, numbers and CVE IDs kept."""
     return filter(None, map(_fold_word, _WORD.findall(fold_text(text))))
 
 
 @lru_cache(maxsize=100_000)
 def _fold_word(word: str) -> str:
-    """Return a word without plural and possessive; empty where it does not count."""
+    """Return a word without plural and possessive endings; empty if it isn't significant."""
     if word in STOP_WORDS:
         return ""
     word = fold_plural(word.removesuffix("'s"))
@@ -65,7 +65,7 @@ def _fold_word(word: str) -> str:
 
 
 def fold_plural(word: str) -> str:
-    """Fold an English plural lightly: `agencies` and `agency`, `breaches` and `breach` become one word."""
+    """Fold English plurals lightly: `agencies` and `agency`, `breaches` and `breach` become the same word."""
     is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
     if len(word) < 4 or not is_plural:
         return word
@@ -77,7 +77,7 @@ def fold_plural(word: str) -> str:
 
 
 def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
-    """Return the words that count and that no text has in lower case: names, if there's text enough."""
+    """Return the significant words that no text has in lower case; given enough text, they're names."""
     names: set[str] = set()
     common: set[str] = set()
     for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
@@ -86,14 +86,14 @@ def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
 
 
 def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
-    """Count the words of a title (more) and of a summary (less)."""
+    """Return the counts of the words of a title and a summary; the title's count for more."""
     return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
 
 
 def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -> WordVector:
-    """Weigh a text's words, sublinear in their count, by how rare they are, and scale the vector to a length below 1.
+    """Return a text's word vector, by rarity and sublinear in the counts, scaled to a length below 1.
 
-    The shorter a text, the shorter its vector: two headlines of four words that share one of them are not half the same.
+    The shorter a text, the shorter its vector: two headlines of four words that share one of them aren't half the same.
     """
     weights = {word: rarities[word] for word in word_counts}
     for word, count in word_counts.items():
@@ -106,9 +106,9 @@ def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -
 
 @dataclass(frozen=True, slots=True)
 class ArticleText:
-    """What selection knows of an article's text: its words as a vector, those of its title, and those that are rare.
+    """An article's text as selection sees it: its word vector, title words, and rare words.
 
-    `is_bare` is true where the summary adds next to nothing to the title.
+    `is_bare` is true if the summary adds almost nothing to the title.
     """
 
     vector: WordVector
@@ -119,17 +119,17 @@ class ArticleText:
 
 @dataclass(frozen=True, slots=True)
 class ArticleWords:
-    """The words of an article that count, in order."""
+    """The significant words of an article, in order."""
 
     title: tuple[str, ...]
     summary: tuple[str, ...]
 
 
 class WordExtractor:
-    """Splits the texts of articles into words, each text once; lives as long as a proposal is made."""
+    """Splits the texts of articles into words, each text once; used for one proposal."""
 
     def __init__(self) -> None:
-        """Begin without any text."""
+        """Initialize without any text."""
         self._words: dict[tuple[str, str], ArticleWords] = {}
 
     def read_words(self, title: str, summary: str) -> ArticleWords:
@@ -141,22 +141,22 @@ class WordExtractor:
         return words
 
     def distinct_words(self, title: str, summary: str) -> frozenset[str]:
-        """Return the words of a text, each once."""
+        """Return the distinct words of a text."""
         words = self.read_words(title, summary)
         return frozenset(words.title).union(words.summary)
 
 
 class TextVectorizer:
-    """Weighs the words of articles, each text once; lives as long as a proposal is made."""
+    """Weighs the words of articles, each text once; used for one proposal."""
 
     def __init__(self, rarity: WordRarity | None = None, words: WordExtractor | None = None) -> None:
-        """Begin with how rare words are (by the shipped table where nothing else is known), and with what was read."""
+        """Initialize from word rarities (by default those of the shipped table) and an extractor's cached words."""
         self._rarity = rarity or load_shipped_rarity()
         self.words = words or WordExtractor()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
     def read_text(self, title: str, summary: str) -> ArticleText:
-        """Return what is known of a text."""
+        """Return the features of a text."""
         text = self._texts.get((title, summary))
         if text is None:
             text = self._analyse_text(self.words.read_words(title, summary))
@@ -164,7 +164,7 @@ class TextVectorizer:
         return text
 
     def pick_rare_words(self, words: Iterable[str], min_weight: float) -> frozenset[str]:
-        """Return the words, folded before, that are at least so rare."""
+        """Return the folded words that have at least a given weight."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= min_weight)
 
@@ -180,16 +180,16 @@ class TextVectorizer:
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
-    """Return the cosine of two vectors, as near as their lengths come to 1; of sums of vectors, the sum over all pairs.
+    """Return the dot product: the cosine of vectors of length 1, and the sum over all pairs for sums of vectors.
 
-    `fsum` rounds once, so the result depends neither on the order of the words nor on which text came first.
+    `fsum` rounds once, so the result depends on neither the order of the words nor that of the texts.
     """
     shared = first.keys() & other.keys()
     return math.fsum([first[word] * other[word] for word in shared])
 
 
 def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
-    """Return the sum of vectors, added in the order given."""
+    """Return the sum of vectors, added in the given order."""
     remaining = iter(vectors)
     total = dict(next(remaining, {}))
     for vector in remaining:
@@ -199,26 +199,26 @@ def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
 
 
 def title_words(title: str) -> frozenset[str]:
-    """Return the words of a title that count, for comparing titles."""
+    """Return the significant words of a title, for comparing titles."""
     return frozenset(significant_words(title))
 
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
-    """Return the part of the words that two texts share (Jaccard), 0 to 1; texts without words share nothing."""
+    """Return the Jaccard index of the words of two texts, 0 to 1; 0 if both have no words."""
     both = len(first & other)
     either = len(first) + len(other) - both
     return both / either if either else 0.0
 
 
 def are_texts_near_duplicates(first: str, other: str, min_overlap: float = 0.85) -> bool:
-    """Return whether two texts are one text but for touches: other figures or CVE names make other news."""
+    """Return whether two texts differ only in minor edits, and not in numbers or CVE IDs."""
     return are_word_sets_near_duplicates(
         frozenset(significant_words(first)), frozenset(significant_words(other)), min_overlap
     )
 
 
 def are_word_sets_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
-    """Return whether two texts are one but for touches, by their significant words: see `are_texts_near_duplicates`."""
+    """Return whether two sets of significant words are near duplicates, as in `are_texts_near_duplicates`."""
     return jaccard_overlap(first, other) >= min_overlap and _words_with_digits(first) == _words_with_digits(other)
 
 

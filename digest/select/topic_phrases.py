@@ -1,4 +1,4 @@
-"""The phrases by which a topic is told: read from its lists, and found in texts by their first two words."""
+"""The phrases of topics: parsed from their lists, and found in texts by their first two words."""
 
 import re
 from collections import defaultdict
@@ -12,11 +12,11 @@ from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 TOGETHER = " + "
 _CACHED_WORDS = 50_000
-_STEM_KEY = 3  # letters by which stems are sought; a shorter stem is none
+_STEM_KEY = 3  # letters by which stems are indexed, and so their least length
 
 
 class TopicTier(Enum):
-    """The strength of an entry. The value is its points in a category, in the title, and in the summary."""
+    """The strength of an entry; the value is its points in a category, in the title, and in the summary."""
 
     STRONG = (1.5, 1.0, 0.5)
     IN_TITLE = (1.5, 1.0, 0.15)
@@ -25,13 +25,13 @@ class TopicTier(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicPhrase:
-    """A phrase of one topic, listed once for all entries that hold it."""
+    """A phrase of one topic, shared by all entries that contain it."""
 
     text: str  # as listed
     topic_index: int
     tokens: tuple[str, ...]
     capitals_only: bool
-    is_stem: bool  # its last word may go on: `cyber*`
+    is_stem: bool  # its last word may continue: `cyber*`
 
     @property
     def is_plain_word(self) -> bool:
@@ -40,11 +40,11 @@ class TopicPhrase:
 
     @property
     def second_begins(self) -> str | None:
-        """The start of its second word; None if the first is enough."""
+        """The start of its second word; None if the first is sufficient."""
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
     def stands_at(self, text: "PlacedText", start: int) -> bool:
-        """Return whether the phrase begins at a word of a text."""
+        """Return whether the phrase begins at a given word of a text."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_fold_word, written))
         *begin, own_last = self.tokens
@@ -58,7 +58,7 @@ class TopicPhrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicEntry:
-    """One entry of a topic's list: groups that must all stand in an article, each by one of its phrases."""
+    """One entry of a topic's list: groups of which an article must contain one phrase each."""
 
     topic_index: int
     tier: TopicTier
@@ -67,20 +67,20 @@ class TopicEntry:
 
 @dataclass(frozen=True, slots=True)
 class PlacedText:
-    """A text of an article, by its words."""
+    """A text of an article, split into words."""
 
-    place: int  # in a tier's values: 0 category, 1 title, 2 summary
+    place: int  # index of a tier's values: 0 category, 1 title, 2 summary
     tokens: tuple[str, ...]  # its words as written
-    is_shouted: bool  # all of it stands in capitals, so that they tell nothing
+    is_shouted: bool  # all in upper case, so capitals have no meaning
 
 
 class PhraseIndex:
-    """Finds which of many phrases stand in a text, by their first two words."""
+    """Finds which of many phrases a text contains, by their first two words."""
 
     def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
         """Index the phrases."""
         self._whole: dict[str, list[TopicPhrase]] = defaultdict(list)
-        self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # of one word that may go on
+        self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # single words that may continue
         for phrase in phrases:
             if phrase.is_stem and len(phrase.tokens) == 1:
                 self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
@@ -89,7 +89,7 @@ class PhraseIndex:
         self._find_likely = lru_cache(maxsize=_CACHED_WORDS)(self._look_up_word)
 
     def find_phrases(self, text: PlacedText) -> list[tuple[TopicPhrase, int]]:
-        """Return each phrase that stands in a text, with the place of its first word."""
+        """Return each phrase that a text contains, with the index of its first word."""
         phrases = []
         for start, likely in enumerate(map(self._find_likely, text.tokens)):
             if not likely:
@@ -103,24 +103,27 @@ class PhraseIndex:
         return phrases
 
     def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
-        """Return the phrases that a word may begin, each with how its second word begins; None where the first says all."""
+        """Return the phrases that a word may begin, each with `TopicPhrase.second_begins`."""
         first = _fold_word(token)
         whole, stems = self._whole.get(first, ()), self._stems.get(first[:_STEM_KEY], ())
         if not whole and not stems:
-            return ()  # as of most words: a week has 50,000
+            return ()  # like most words, of which a week has 50,000
         phrases = (*whole, *(phrase for phrase in stems if first.startswith(phrase.tokens[0])))
         return tuple((phrase, phrase.second_begins) for phrase in phrases)
 
 
 class TopicListReader:
-    """Reads the lists of one topic; a phrase that stands in several entries is one."""
+    """Parses the lists of one topic; entries share equal phrases."""
 
     def __init__(self, topic_index: int) -> None:
         self._topic_index = topic_index
         self._known: dict[str, TopicPhrase | None] = {}  # None: it has no word
 
     def parse_entries(self, text: str, tier: TopicTier) -> Iterator[TopicEntry]:
-        """Read a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug` (a word of each side of the plus)."""
+        """Yield the entries of a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug`.
+
+        A plus requires a word of each side.
+        """
         parts = (" ".join(part.split()) for part in text.split(";"))
         for part in dict.fromkeys(parts):
             sides = part.split(TOGETHER)
@@ -130,7 +133,7 @@ class TopicListReader:
                 yield TopicEntry(self._topic_index, tier, groups)
 
     def parse_phrases(self, text: str, separator: str) -> tuple[TopicPhrase, ...]:
-        """Read words and phrases that stand between separators."""
+        """Return the words and phrases between separators."""
         listed = (" ".join(part.split()) for part in text.split(separator))
         return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
 
@@ -151,10 +154,10 @@ def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
 
 @lru_cache(maxsize=_CACHED_WORDS)
 def _fold_word(word: str) -> str:
-    """Return a word without its genitive, case and plural."""
+    """Return a word in lower case, without possessive and plural endings."""
     return fold_plural(fold_text(word).removesuffix("'s"))
 
 
 def _is_in_capitals(word: str) -> bool:
-    """Return whether a word stands in capitals, but for its genitive or plural."""
+    """Return whether a word is in upper case, apart from a possessive or plural ending."""
     return word.removesuffix("'s").removesuffix("\u2019s").rstrip("s").isupper()

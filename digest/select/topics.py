@@ -1,4 +1,4 @@
-"""What a story is about: the publisher's own word, then its categories, then keyword rules that show their words."""
+"""The topic of a story: the publisher's own classification, then its categories, then keyword rules."""
 
 import math
 from collections import defaultdict
@@ -23,27 +23,27 @@ from digest.select.topic_phrases import (
 )
 from digest.settings.built_in_topics import read_built_in_topics
 
-_MAX_WEAK_POINTS = 0.5  # weak words, however many, add no more than one strong word of the summary
-_DECIDING_POINTS = 0.5  # what a word counts at least that decides: a strong one, anywhere
-# Points below which nothing is said, where a title, a category, or the source's default topic names the topic.
+_MAX_WEAK_POINTS = 0.5  # weak words together add at most as much as one strong word of the summary
+_DECIDING_POINTS = 0.5  # least points of a deciding word: a strong one, anywhere
+# Least points for a topic that a title, a category, or the source's default topic names.
 _MIN_POINTS = 0.6
-# The same where only the summary has the topic's words: one strong word and a weak one are a mention in passing.
+# The same if only the summary has the topic's words; one strong word and a weak one are a mention in passing.
 _MIN_SUMMARY_POINTS = 0.8
-# The same for what somebody said, opinions, disputes, and sports and entertainment, which drop a topic's words into titles on other
+# The same for statements, opinions, disputes, sports, and entertainment, whose titles use a topic's words for other
 # matters.
 _MIN_OTHER_MATTER_POINTS = 1.2
 _ROUNDING = 1e-9
 _DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
-# A source that publishes a whole text as its summary gets no more say than the others: news says first what it is about.
+# Limits sources whose summary is the whole text; news names its subject first.
 _MAX_SUMMARY_WORDS = 80
 
 
 @dataclass(frozen=True, slots=True)
 class TopicWords:
-    """A topic's name and its lists of words and phrases, parted by semicolons.
+    """A topic's name and its lists of words and phrases, separated by semicolons.
 
-    Strong ones decide the topic; those of `in_title` only in a title or category, elsewhere they are weak; weak ones only
-    add to strong ones. In `other_senses` stand the phrases in which the topic's words mean something else.
+    Strong ones decide the topic. Those of `in_title` do so only in a title or category, and are weak elsewhere. Weak
+    ones only add to strong ones. `other_senses` has the phrases in which the topic's words mean something else.
     """
 
     name: str
@@ -54,7 +54,7 @@ class TopicWords:
 
     @property
     def texts_by_tier(self) -> dict[TopicTier, str]:
-        """The lists whose words say that it is the topic."""
+        """The lists of words that indicate the topic, by tier."""
         return {
             TopicTier.STRONG: self.strong,
             TopicTier.IN_TITLE: self.in_title,
@@ -64,7 +64,7 @@ class TopicWords:
 
 @dataclass(frozen=True, slots=True)
 class TopicMatch:
-    """A topic, how surely (0 to 1), and the words that say so."""
+    """A topic, its strength (0 to 1), and the words that indicate it."""
 
     topic: str
     strength: float
@@ -75,18 +75,18 @@ class TopicMatch:
 class _EntryMatch:
     entry: TopicEntry
     points: float
-    key: tuple[str, ...]  # the word that is counted once, whatever company it keeps
+    key: tuple[str, ...]  # the word or phrase, for counting contained ones once
     words: str
 
 
 class TopicRules:
-    """The keyword rules, ready for use."""
+    """The compiled keyword rules."""
 
     def __init__(self, listed: Iterable[TopicWords]) -> None:
-        """Compile the lists; the order of topics decides a tie."""
+        """Compile the lists; ties between topics go to the first."""
         topics = tuple(listed)
         self.topic_names = tuple(t.name for t in topics)
-        # Of each phrase the groups that it stands in, with its rank there.
+        # For each phrase, the groups that contain it, with its rank there.
         self._groups_by_phrase: dict[TopicPhrase, list[tuple[TopicEntry, int, int]]] = defaultdict(list)
         senses: list[TopicPhrase] = []
         for number, topic in enumerate(topics):
@@ -104,10 +104,10 @@ class TopicRules:
                 self._groups_by_phrase[phrase].append((entry, number, rank))
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
-        """Find the one topic of an article, or None.
+        """Return the topic of an article, or None.
 
-        The source's map of categories to topics comes first; then the words of the categories, the title and the
-        summary are weighed together with the source's default topic.
+        The source's mapping of categories takes precedence. Otherwise, the words of the categories, title, and summary
+        are weighed, together with the source's default topic.
         """
         if mapped := _match_source_category(candidate):
             return mapped
@@ -119,7 +119,10 @@ class TopicRules:
         return TopicMatch(best, round(strength, 4), tuple(words_by_topic[best]))
 
     def find_best(self, points: Mapping[str, float]) -> str:
-        """Return the topic with the most points; ties go to the first of the topics, then by name. Empty where there is none."""
+        """Return the topic with the most points; empty if there's none.
+
+        Ties go to the first of the topics, then by name.
+        """
         order = {name: n for n, name in enumerate(self.topic_names)}
 
         def rank(topic: str) -> tuple[float, int, str]:
@@ -129,7 +132,7 @@ class TopicRules:
         return min(points, key=rank, default="")
 
     def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
-        """Return the points of each topic that the article's words decide, and the words of all."""
+        """Return the points of each topic that reaches its minimum, and the words of all topics."""
         matches: dict[str, list[_EntryMatch]] = defaultdict(list)
         for match in self._find_entries(candidate):
             matches[self.topic_names[match.entry.topic_index]].append(match)
@@ -144,11 +147,11 @@ class TopicRules:
         return {topic: points[topic] for topic in decided}, words
 
     def _weigh_default_topic(self, candidate: CandidateArticle) -> float:
-        """Return what a source's default topic counts.
+        """Return the points for a source's default topic.
 
-        An official source, and the publication itself, speak of their own field: theirs is enough. A publisher writes of
-        other things too (a security magazine of browsers and funding): there it is a mention, like one strong word of a
-        summary, and wants a word of the topic beside it. A topic that has no words can only be taken at its word.
+        Official sources and the publication itself write about their own field, so their default topic is sufficient.
+        Publishers write about other things too (a security magazine about browsers and funding), so theirs counts like
+        one strong word of a summary and needs another word of the topic. A topic without word lists is always accepted.
         """
         is_enough = candidate.primary or candidate.own or candidate.default_topic not in self.topic_names
         return _MIN_POINTS if is_enough else _DECIDING_POINTS
@@ -168,9 +171,9 @@ class TopicRules:
         return self._match_entries(places)
 
     def _match_entries(self, places: Mapping[TopicPhrase, int]) -> list[_EntryMatch]:
-        """Return the entries each of whose groups holds a phrase that was found.
+        """Return the entries with a phrase found for each of their groups.
 
-        Of each group the phrase with the best place stands for it; the entry counts by the worst of those places.
+        Each group is represented by its best-placed phrase, and the entry counts by the worst of those places.
         """
         best: dict[TopicEntry, dict[int, tuple[int, int, TopicPhrase]]] = {}
         for phrase, place in places.items():
@@ -185,7 +188,7 @@ class TopicRules:
         ]
 
     def _mask_other_senses(self, phrases: Iterable[tuple[TopicPhrase, int]]) -> dict[int, set[int]]:
-        """Return by topic the places of words that stand in another sense."""
+        """Return by topic the indices of words that are used in another sense."""
         masked: dict[int, set[int]] = {}
         for phrase, start in phrases:
             if phrase in self._other_senses:
@@ -195,7 +198,7 @@ class TopicRules:
 
 
 def _entry_match(entry: TopicEntry, phrase_spots: Sequence[tuple[int, int, TopicPhrase]]) -> _EntryMatch:
-    """Make the match of an entry from the place, rank and phrase of each of its groups."""
+    """Return the match of an entry from the place, rank, and phrase of each of its groups."""
     phrases = [phrase for *_, phrase in phrase_spots]
     points = entry.tier.value[max(place for place, *_ in phrase_spots)]
     words = TOGETHER.join(phrase.text for phrase in phrases)
@@ -203,14 +206,14 @@ def _entry_match(entry: TopicEntry, phrase_spots: Sequence[tuple[int, int, Topic
 
 
 def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
-    """Return the words that say so, in the order of the list; `flood` and `floods` are one."""
+    """Return the words of the matches, in the order of the list, with plurals merged (`flood`, `floods`)."""
     last_first = reversed(list(matches))
     by_folded = {fold_plural(match.words.casefold()): match.words for match in last_first}
     return list(reversed(by_folded.values()))
 
 
 def _merge_contained(matches: Iterable[_EntryMatch]) -> list[float]:
-    """Return what matches count, a word within a longer phrase only once: `spy` in `spy agency` says nothing more."""
+    """Return the points of the matches, without words within a longer phrase: `spy` in `spy agency`."""
     points: dict[tuple[str, ...], float] = {}
     by_words = sorted(matches, key=lambda match: match.key)
     for match in sorted(by_words, key=lambda match: -len(match.key)):
@@ -226,7 +229,7 @@ def _contains_words(phrase: tuple[str, ...], part: tuple[str, ...]) -> bool:
 
 
 def _find_least_points(candidate: CandidateArticle, topic: str, points: Sequence[float]) -> float:
-    """Return the points that a topic's words must have at least, by where they are and by what kind of article it is."""
+    """Return the least points that a topic needs, based on where its words are and the kind of article."""
     is_named = topic == candidate.default_topic or max(points) > _DECIDING_POINTS
     least = _MIN_POINTS if is_named else _MIN_SUMMARY_POINTS
     is_said = topic != candidate.default_topic and is_statement_title(candidate.title)
@@ -235,13 +238,13 @@ def _find_least_points(candidate: CandidateArticle, topic: str, points: Sequence
 
 
 def _sum_points(points: Sequence[float]) -> float:
-    """Add up what a topic's words count: 0 where none decides, and the undecided ones up to `_MAX_WEAK_POINTS`."""
+    """Return the total points of a topic: 0 without a deciding word, and at most `_MAX_WEAK_POINTS` for weak ones."""
     deciding = math.fsum(p for p in points if p >= _DECIDING_POINTS)
     return deciding and deciding + min(math.fsum(p for p in points if p < _DECIDING_POINTS), _MAX_WEAK_POINTS)
 
 
 def _read_candidate(candidate: CandidateArticle) -> Iterator[PlacedText]:
-    """Yield an article's texts, the most telling place first; of a round-up, which speaks of many things, the categories."""
+    """Yield an article's texts, the most significant first; only the categories of a round-up."""
     for category in candidate.categories:
         yield split_text(0, category)
     if not is_round_up_title(candidate.title):
@@ -258,7 +261,7 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
 
 
 def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
-    """Make rules of the operator's list (topic → words and phrases, all strong), or of the built-in one if empty."""
+    """Return the rules for the operator's list (topic → words and phrases, all strong), or the built-in one."""
     if topics:
         lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
         return _compile_lists(tuple(lists))
@@ -267,23 +270,23 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
 
 @lru_cache(maxsize=2)
 def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
-    """Compile lists, which takes longer than to look up a week's articles; those in use are kept from draft to draft."""
+    """Compile lists; cached between drafts because it takes longer than classifying a week's articles."""
     return TopicRules(listed)
 
 
 def find_story_topic(
     story: Story, rules: TopicRules, topic_overrides: Mapping[str, str] = MappingProxyType({})
 ) -> TopicMatch | None:
-    """Find a story's topic: an editor's word, else what most of its articles say, the lead counting as two.
+    """Return a story's topic: an editor's choice, else that of most of its articles, the lead counting twice.
 
-    The strength is the mean over the articles, those that speak of no topic counting 0: one article's stray word makes
-    no topic of a large story, and where fewer than a third speak of any, the story has none.
+    The strength is the mean over the articles, 0 for those without a topic, so one article's stray word doesn't give
+    a large story a topic. If fewer than a third of the articles have one, the story has none.
 
     Args:
         story: the story.
-        rules: what an article is about.
-        topic_overrides: editors' corrections by the articles' URL: a topic, or "" for none. The lead's counts first. One that the
-            rules don't name is an editor's own words, which nothing but their edit may show.
+        rules: the keyword rules.
+        topic_overrides: editors' corrections by article URL: a topic, or "" for none. The lead's takes precedence. A
+            topic that isn't in the rules is the editor's own wording, which only their edit may show.
     """
     if (corrected := _find_correction(story, rules, topic_overrides)) is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None

@@ -1,7 +1,7 @@
-"""How rare each word is: from a table of earlier articles, frozen for a week, never from the week that is grouped.
+"""Rarity of words, from a table of earlier articles that's fixed for a week and never includes that week.
 
-So the similarity of two articles depends on those two and on the table alone: no other article, and no order or batching of
-their arrival, changes it. And the words of a story that fills a week stay as telling as they were before it.
+The similarity of two articles therefore depends on those two and the table alone; other articles and the order or
+batching of their arrival don't affect it. The words of a story that fills a week also stay as distinctive as before.
 """
 
 import math
@@ -13,17 +13,15 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import TypeVar
 
-# Earlier articles that weigh as much as the shipped table. A name that one of them has is still one of 5,000.
+# Weight of the shipped table, in earlier articles. A name that one of them has is still one of 5,000.
 SHIPPED_TABLE_WEIGHT = 5000
-STRANGE_TABLE_WEIGHT = (
-    500  # the same where the shipped table does not know the language: it only keeps weights in scale
-)
-ENOUGH_ARTICLES = 2000  # earlier articles that say how rare words are in any language
+STRANGE_TABLE_WEIGHT = 500  # the same if the shipped table doesn't know the language; it only keeps weights in scale
+ENOUGH_ARTICLES = 2000  # earlier articles that suffice in any language
 MAX_UNLISTED_SHARE = (
-    0.4  # of the words of a week that the shipped table has not: .07 in English, .57 and more elsewhere
+    0.4  # share of a week's words missing from the shipped table: .07 in English, .57 and more elsewhere
 )
-_SAMPLE_SIZE = 400  # articles of a week that are looked at for that
-# Of what is never in a table of words: the share of articles that hold one certain number of the shape.
+_SAMPLE_SIZE = 400  # articles of a week that are sampled for that
+# Share of articles that contain one particular number of a given form; tables don't have numbers.
 _YEAR_SHARE = 1 / 60
 _SHORT_NUMBER_SHARE = 1 / 60
 _HUNDREDS_SHARE = 1 / 150
@@ -35,7 +33,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @dataclass(frozen=True, slots=True)
 class DocumentFrequencies:
-    """In how many of some earlier articles each word stands. Words that stand in none are not in `counts`."""
+    """The number of earlier articles that contain each word; `counts` omits words that none contains."""
 
     article_count: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -45,7 +43,7 @@ NO_EARLIER_WORDS = DocumentFrequencies()
 
 
 def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> DocumentFrequencies:
-    """Count in how many articles each word stands.
+    """Return the number of articles that contain each word.
 
     Args:
         words_of_articles: the words of each article; repetitions within one count once.
@@ -59,17 +57,17 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Do
 
 
 class WordRarity:
-    """How much a word tells, by a table of earlier articles that is blended with the shipped one."""
+    """The rarity of words, by a table of earlier articles blended with the shipped one."""
 
     def __init__(self, table: DocumentFrequencies | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
-        """Begin with the shipped table, as if it were of so many articles, and with what earlier articles add to it."""
+        """Initialize from a table of earlier articles and the weight of the shipped table, in articles."""
         self._shipped_weight = shipped_weight
         self._table = table or NO_EARLIER_WORDS
         self._shipped, self._unlisted_share = _load_shipped_shares()
         self._weights: dict[str, float] = {}
 
     def weight(self, word: str) -> float:
-        """Return a word's inverse document frequency: 1 - ln(the share of articles that hold it); at least 1."""
+        """Return a word's inverse document frequency: 1 - ln(the share of articles that contain it); at least 1."""
         return self.weigh_words([word])[word]
 
     def weigh_words(self, words: Iterable[str]) -> dict[str, float]:
@@ -82,7 +80,7 @@ class WordRarity:
         return weight
 
     def share(self, word: str) -> float:
-        """Return the share of articles that hold a word, above 0. Numbers go by their shape, names of CVEs are rare."""
+        """Return the share of articles that contain a word, above 0; numbers are estimated by their form."""
         if _NUMBER.fullmatch(word):
             return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
@@ -91,7 +89,7 @@ class WordRarity:
 
 
 def estimate_numeral_frequency(number: str) -> float:
-    """Return the share of articles that hold a number of this shape: years and small numbers tell next to nothing."""
+    """Return the estimated share of articles that contain a number; years and small numbers are common."""
     if _YEAR.fullmatch(number):
         return _YEAR_SHARE
     digits = sum(ch.isdigit() for ch in number)
@@ -101,9 +99,10 @@ def estimate_numeral_frequency(number: str) -> float:
 
 
 def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Collection[str]]) -> bool:
-    """Return whether a table, with the shipped one, knows the language of some articles.
+    """Return whether a table, with the shipped one, covers the language of some articles.
 
-    The shipped table knows English. Elsewhere most words of a week are not in it, and it takes enough earlier articles.
+    The shipped table covers English. In other languages, most words of a week are missing from it, so enough earlier
+    articles are required.
     """
     shares, _ = _load_shipped_shares()
     words = [word for words in words_of_articles for word in words if not _NUMBER.fullmatch(word)]
@@ -112,19 +111,19 @@ def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Co
 
 
 def sample_evenly(values: Sequence[_Value]) -> Sequence[_Value]:
-    """Return some of many values, evenly spread."""
+    """Return an evenly spaced sample of some values."""
     return values[:: 1 + len(values) // _SAMPLE_SIZE]
 
 
 @cache
 def load_shipped_rarity() -> WordRarity:
-    """Return how rare words are by the shipped table alone."""
+    """Return the word rarities of the shipped table alone."""
     return WordRarity()
 
 
 @lru_cache(maxsize=1)
 def _load_shipped_shares() -> tuple[Mapping[str, float], float]:
-    """Read the shipped table: the share of each word, and the share of a word that is not in it."""
+    """Return the share of each word in the shipped table, and the share of a word that isn't in it."""
     shares: dict[str, float] = {}
     for line in resources.files("digest.select").joinpath("word_table.txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):

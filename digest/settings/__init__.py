@@ -1,7 +1,7 @@
-"""Settings: `digest.toml` for what an operator decides, the environment for secrets and places.
+"""Settings: the operator's choices in `digest.toml`; secrets and locations in the environment.
 
-`edition`, `branding` and `operations` hold the tables of the file, `model` puts them together with the environment, `loader`
-reads and reports. All that others need is imported from here.
+`edition`, `branding`, and `operations` define the tables of the file, `model` combines them with the environment, and
+`loader` reads them and reports problems. Other packages import from here.
 """
 
 from digest.settings.branding import BrandingSettings as BrandingSettings

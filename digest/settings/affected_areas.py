@@ -1,4 +1,4 @@
-"""What a setting or an action may weaken or touch: declared with each, so that none is left unguarded by oversight."""
+"""The area that a setting or an action affects; each declares one, so none is left unguarded by oversight."""
 
 from enum import StrEnum
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel
 
 
 class AffectedArea(StrEnum):
-    """What a change affects, in the words of the email that admins get about it."""
+    """The area that a change affects, as worded in the email to admins."""
 
     NONE = "no guarded settings"
-    BY_SETTING = "as declared by each changed setting"  # of the one action that changes settings
+    BY_SETTING = "as declared by each changed setting"  # for the one action that changes settings
     ADDRESSES = "subscriber addresses"
     ACCOUNTS = "who can sign in, and how"
     ALERTS = "alerts and stop rules"
@@ -28,20 +28,20 @@ class AffectedArea(StrEnum):
 
     @property
     def weakens_control(self) -> bool:
-        """Whether people confirm who they are and all other admins get an email, whatever the settings."""
+        """True if changes ask people to confirm who they are and email all other admins, whatever the settings."""
         return self not in {AffectedArea.NONE, AffectedArea.BY_SETTING, AffectedArea.ADDRESSES}
 
     @property
     def needs_confirmation(self) -> bool:
-        """Whether people confirm who they are first."""
+        """True if people must confirm who they are first."""
         return self.weakens_control or self is AffectedArea.ADDRESSES
 
 
 def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
-    """Return what a setting declares: the mark of its field, else what its table declares as a whole.
+    """Return the area that a setting declares on its field, else the one that its table declares.
 
     Raises:
-        TypeError: neither declares anything.
+        TypeError: neither declares one.
     """
     for mark in table.model_fields[name].metadata:
         if isinstance(mark, AffectedArea):

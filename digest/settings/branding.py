@@ -1,6 +1,7 @@
-"""The table `[branding]` of `digest.toml`: the publisher's own colours and letters, in the mail and on readers' pages.
+"""The table `[branding]` of `digest.toml`: the publisher's colors and fonts, in emails and on readers' pages.
 
-Layout, sizes and order are no settings. A colour in which text could not be read is refused, with the nearest that can.
+Layout, sizes, and order can't be set. A color that would make text unreadable is rejected, and the error names the
+nearest readable one.
 """
 
 import math
@@ -22,14 +23,14 @@ from digest.settings.colors import (
 )
 from digest.settings.values import setting
 
-# The paper and panels of dark screens, unless a publisher has others (docs/decisions/0006-mail-html.md).
+# Backgrounds of pages and panels on dark screens by default (docs/decisions/0006-mail-html.md).
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
-_RULE_SHARE = 0.18  # of the ink in a thin line on a publisher's own paper
+_RULE_SHARE = 0.18  # share of the text color in thin lines on a publisher's own background
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colors of one scheme, as #RRGGBB: `line` is the border of a field, `on` the text of a button."""
+    """The colors of one color scheme, as #RRGGBB; `line` is the border of a field, `on` the text of a button."""
 
     paper: str
     tint: str
@@ -43,13 +44,13 @@ class Palette:
     on: str
 
     def on_paper(self, paper: str) -> "Palette":
-        """Return it on another paper, with thin lines that suit it."""
+        """Return the palette with another background, and thin lines that match it."""
         return (
             self if paper == self.paper else replace(self, paper=paper, rule=mix_colors(paper, self.ink, _RULE_SHARE))
         )
 
     def list_texts(self) -> dict[str, str]:
-        """List the text colors that no publisher changes, by name."""
+        """Return by name the text colors that publishers can't change."""
         return {"text": self.text, "small print": self.muted}
 
 
@@ -58,7 +59,7 @@ _DARK = Palette(
     PAPER_DARK, TINT_DARK, "#F2F4F6", "#D3D9E0", "#A4AEBA", "#313A46", "#6F7A88", "#8FC0F5", "#F2966B", PAPER_DARK
 )
 _SYSTEM_FONT = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
-# Each followed by fonts with letters of the same width, for devices without it: the same lines break in the same places.
+# Each has fallbacks with the same letter widths, so that lines break in the same places.
 _FONTS = {
     "system": _SYSTEM_FONT,
     "arial": "Arial,'Liberation Sans',Arimo,Helvetica,sans-serif",
@@ -66,7 +67,7 @@ _FONTS = {
     "tahoma": "Tahoma,'DejaVu Sans Condensed',sans-serif",
     "georgia": "Georgia,Gelasio,serif",
 }
-# Classic Outlook knows a family by its first name alone.
+# Classic Outlook uses only the first name of a family.
 _OUTLOOK_FONTS = {
     "system": "Arial,sans-serif",
     "arial": "Arial,sans-serif",
@@ -75,9 +76,9 @@ _OUTLOOK_FONTS = {
     "georgia": "Georgia,serif",
 }
 _SERIF = "Georgia,serif"  # short, because it's in an email sixty times
-_BUTTON_RADIUS = {"rounded": 6, "square": 0, "pill": 24}  # CSS pixels; a button is 48 high
+_BUTTON_RADIUS = {"rounded": 6, "square": 0, "pill": 24}  # CSS pixels; a button is 48 pixels high
 LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-MIN_HUE_DISTANCE = 30  # degrees; nearer, a label is taken for a link
+MIN_HUE_DISTANCE = 30  # degrees; a label with a closer hue looks like a link
 
 
 def _check_colour(text: str) -> str:
@@ -99,18 +100,18 @@ Colour = Annotated[str, AfterValidator(_check_colour), values.FieldInputKind.COL
 
 
 class LightAndDarkLogo(values.SettingsTable):
-    """The logo as it is kept: the hashes of its two pictures under `/media/`, and the sizes at which they are shown."""
+    """The stored logo: the hashes of its two images under `/media/`, and their display sizes."""
 
     light: str
     dark: str
-    light_width: int  # CSS pixels, as the next three
+    light_width: int  # CSS pixels, like the next three
     dark_width: int
     light_height: int
     dark_height: int
 
 
 class HeaderImage(values.SettingsTable):
-    """The image above the masthead as it is kept: its hash under `/media/`, and its height where it is as wide as an email."""
+    """The stored image above the masthead: its hash under `/media/`, and its height at the width of an email."""
 
     image: str
     height: int  # CSS pixels
@@ -124,9 +125,9 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     if its hue is within 30 degrees of the accent's. With a dark page background, the colors for dark screens are used on all screens.
     """
 
-    affected_area: ClassVar = AffectedArea.LOOK  # a logo is in every email at once, approved or not
+    affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
 
-    # A default has to be read on a tint of the publisher's too.
+    # Defaults must also be readable on a tint of the publisher's background.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     background: Colour = setting(
@@ -249,7 +250,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def is_always_dark(self) -> bool:
-        """True if the page background is dark, so that light screens have the dark colors, too."""
+        """True if the page background is dark, so that light screens use the dark colors, too."""
         return _is_dark(self.background)
 
     @property
@@ -275,7 +276,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def heading_font(self) -> str:
-        """The CSS font family of what editors write: headlines, the intro."""
+        """The CSS font family of text by editors: headlines and the intro."""
         return _SERIF if self.headings == "serif" else _FONTS[self._sans]
 
     @property
@@ -285,7 +286,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def outlook_heading_font(self) -> str:
-        """The font family of what editors write in classic Outlook."""
+        """The font family of text by editors in classic Outlook."""
         return "Georgia,serif" if self.headings == "serif" else _OUTLOOK_FONTS[self._sans]
 
     @property
@@ -315,7 +316,7 @@ def _check_texts(ground: str, palette: Palette) -> None:
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:
-    """List what a color is read on, from the fields before it; one that was refused counts as its default."""
+    """Return the backgrounds of a color from the fields before it, with defaults for rejected ones."""
     background = str(info.data.get("background", PAPER))
     if str(info.field_name).endswith("_dark"):
         paper = background if _is_dark(background) else PAPER_DARK

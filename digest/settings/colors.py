@@ -1,12 +1,12 @@
-"""Colours as #rrggbb: how well one is read on another, and the nearest that is."""
+"""Colors as #rrggbb: contrast ratios, and the nearest readable color."""
 
 import colorsys
 from collections.abc import Iterable
 
-READABLE_CONTRAST = 4.5  # of text on its ground (WCAG 2.2, 1.4.3)
-VISIBLE_CONTRAST = 3.0  # of a logo or a field's border on its ground (WCAG 2.2, 1.4.11)
+READABLE_CONTRAST = 4.5  # of text on its background (WCAG 2.2, 1.4.3)
+VISIBLE_CONTRAST = 3.0  # of a logo or a field's border on its background (WCAG 2.2, 1.4.11)
 _LIGHTNESS_STEPS = 200
-_MIN_SATURATION = 0.15  # below it a colour is a grey, and its hue says nothing
+_MIN_SATURATION = 0.15  # chroma below which a color is gray and its hue is meaningless
 
 
 def relative_luminance(colour: str) -> float:
@@ -16,13 +16,13 @@ def relative_luminance(colour: str) -> float:
 
 
 def contrast_ratio(text_colour: str, background_colour: str) -> float:
-    """Return the contrast of two colours, 1 to 21 (WCAG 2.2)."""
+    """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2)."""
     high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 
 def hue_distance(first: str, second: str) -> float | None:
-    """Return how far two hues lie apart, 0 to 180 degrees; None where one of the colours is a grey."""
+    """Return the distance between two hues, 0 to 180 degrees; None if one of the colors is gray."""
     hues = []
     for colour in (first, second):
         hue, _, saturation = colorsys.rgb_to_hls(*_channels(colour))
@@ -34,7 +34,7 @@ def hue_distance(first: str, second: str) -> float | None:
 
 
 def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | None:
-    """Return the colour of the same hue and the nearest lightness that is read on all of `others`; None if there is none."""
+    """Return the color of the same hue with the nearest lightness that's readable on all `others`, or None."""
     grounds = tuple(others)
     hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(colour))
     for step in sorted(range(_LIGHTNESS_STEPS + 1), key=lambda step: abs(step / _LIGHTNESS_STEPS - lightness)):
@@ -46,7 +46,7 @@ def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | Non
 
 
 def mix_colors(ground: str, colour: str, share: float) -> str:
-    """Return `ground` with a share of `colour` in it, from 0 to 1."""
+    """Return `ground` mixed with a share of `colour`, from 0 to 1."""
     pairs = zip(_channels(ground), _channels(colour), strict=True)
     return "#" + "".join(f"{round(255 * (first + (second - first) * share)):02X}" for first, second in pairs)
 

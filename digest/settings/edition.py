@@ -43,7 +43,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
         return find_source_section(self.kind)
 
     def title_in(self, language: SubscriberLanguage) -> str:
-        """Return the title as readers see it: one that comes with the program is translated, the operator's own is not."""
+        """Return the title for readers: built-in titles are translated, the operator's own aren't."""
         return language.translate_text(self.title)
 
 
@@ -86,7 +86,7 @@ NEWS_SECTION = "news"
 
 
 def find_source_section(kind: str) -> str:
-    """Return the section of the sources whose articles a kind takes: the one of its name, otherwise news."""
+    """Return the section of the sources whose articles a kind takes: the one of the same name, otherwise news."""
     return kind if kind in SOURCE_SECTIONS else NEWS_SECTION
 
 
@@ -262,7 +262,7 @@ class SelectionSettings(values.SettingsTable):
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The names of the topics: those above, or else the built-in ones."""
+        """The names of the topics: the listed ones, or the built-in ones."""
         return tuple(self.topics or (topic["name"] for topic in read_built_in_topics()))
 
 

@@ -1,6 +1,6 @@
-"""`digest.env`, beside `digest.toml`: variables of the environment that every command and service of an installation gets.
+"""`digest.env`, next to `digest.toml`: environment variables for all commands and services of an installation.
 
-One `NAME=value` a line, quoted as in a shell; nothing is expanded. A line that begins with # is a comment.
+Each line is `NAME=value`, quoted as in a shell, without expansion. Lines that begin with # are comments.
 """
 
 import re
@@ -17,14 +17,14 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+=,?&-]*")
 
 
 class EnvironmentFileError(ApplicationError):
-    """The file cannot be used; the message names the line, and never its value."""
+    """Raised when the file can't be used; the message has the line number, and never the value."""
 
 
 def read_environment_file(file: Path) -> dict[str, str]:
-    """Return the variables of a file; none where there is no file.
+    """Return the variables of a file; empty if the file doesn't exist.
 
     Raises:
-        EnvironmentFileError: others can read it, it cannot be read, or a line is no `NAME=value`.
+        EnvironmentFileError: others can read it, it can't be read, or a line isn't `NAME=value`.
     """
     try:
         with file.open("rb") as opened:
@@ -43,10 +43,10 @@ def read_environment_file(file: Path) -> dict[str, str]:
 
 
 def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, str]:
-    """Return the variables that a text sets; a later line wins.
+    """Return the variables that a text sets; later lines override earlier ones.
 
     Raises:
-        EnvironmentFileError: a line is no `NAME=value`.
+        EnvironmentFileError: a line isn't `NAME=value`.
     """
     variables: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -67,7 +67,7 @@ def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, s
 
 
 def change_variables(text: str, values: Mapping[str, str]) -> str:
-    """Return the text with other values; an empty one takes its line out. Comments and other lines stay as they are."""
+    """Return the text with new values; empty values remove their lines. Comments and other lines are kept."""
     missing = {name: value for name, value in values.items() if value}
     lines = []
     for line in text.splitlines():
@@ -83,5 +83,5 @@ def change_variables(text: str, values: Mapping[str, str]) -> str:
 
 
 def _quote_value(value: str) -> str:
-    """Quote a value as a shell, systemd and Compose read it alike; settings that this writes hold no quote and no line break."""
+    """Quote a value so that shells, systemd, and Compose read it alike; it mustn't contain quotes or line breaks."""
     return value if _PLAIN_VALUE.fullmatch(value) else f"'{value}'"

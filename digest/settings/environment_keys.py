@@ -1,6 +1,6 @@
-"""Variables of the environment that set keys of `digest.toml`, one for each key: that of `limits.proxies` ends in LIMITS__PROXIES.
+"""Environment variables for the keys of `digest.toml`; the one for `limits.proxies` ends in LIMITS__PROXIES.
 
-The value is text for a key that takes text, else TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a whole.
+The value is plain text for text keys, else TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a whole.
 """
 
 import tomllib
@@ -40,14 +40,14 @@ def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tupl
 
 
 def find_model(annotation: Any) -> type[BaseModel] | None:
-    """Find the model in an annotation such as `list[Model]` or `Model | None`."""
+    """Return the model in an annotation such as `list[Model]` or `Model | None`; None without one."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
 def set_keys(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of a settings file with those that variables set in their place; `texts` has them by variable."""
+    """Return the values of a settings file, overridden by variables; `texts` has their values by name."""
     merged = dict(values)
     for variable, text in texts.items():
         (*above, name), field = list_key_variables()[variable]
@@ -65,7 +65,7 @@ def _read_value(field: FieldInfo, text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text  # its field says what it must be
+        return text  # validated by its field later
 
 
 def _takes_text(annotation: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Changing `digest.toml` without touching what the operator wrote there: comments, order and layout stay.
+"""Changes to `digest.toml` that preserve the operator's comments, order, and layout.
 
-The file is read anew under a lock, changed, checked, and takes the old one's place in one step. Where the same values were changed
-meanwhile nothing is written. What was written is read back before it counts: it holds the wanted values, or the file stays as it was.
+The file is read again under a lock, changed, checked, and replaced atomically. If the same values were changed in the
+meantime, nothing is written. The new text is parsed first, and must contain the intended values.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ _OTHER_HEADER = re.compile(r"\s*\[(?!\s*sources\s*\.)")
 
 
 class SettingsConflictError(SettingsError):
-    """The same values were changed by somebody else since they were shown; nothing was written."""
+    """Raised when the same values were changed since they were shown; nothing was written."""
 
 
 def change_table(
@@ -40,19 +40,19 @@ def change_table(
     fingerprint: str,
     permit: Callable[[BaseModel, BaseModel], None] = lambda *_: None,
 ) -> Settings:
-    """Write new values into a table of the file, and return the settings as they then are.
+    """Write new values into a table of the file, and return the resulting settings.
 
     Args:
-        settings: the settings of this process; their file is read anew.
+        settings: the settings of this process; their file is read again.
         table: the table's name, such as `schedule`.
-        values: the values by their keys; those that stand there already are left alone.
-        fingerprint: of the values that were shown (`fingerprint_values`).
-        permit: called with the table as the file has it and as it's going to be, before anything is written; it may raise.
+        values: the values by key; those that the file already has aren't touched.
+        fingerprint: the fingerprint of the values that were shown (`fingerprint_values`).
+        permit: called with the old and the new table before anything is written; it may raise.
 
     Raises:
         SettingsValueError: a value is wrong.
-        SettingsConflictError: the table was changed meanwhile.
-        SettingsError: the file cannot be read or written.
+        SettingsConflictError: the table was changed in the meantime.
+        SettingsError: the file can't be read or written.
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
@@ -73,12 +73,12 @@ def replace_sections(
     fingerprint: str,
     permit: Callable[[Sequence[SectionSettings], Sequence[SectionSettings]], None] = lambda *_: None,
 ) -> Settings:
-    """Write the list of sections, in its order; those that stay keep their comments. `permit` is as in `change_table`.
+    """Write the list of sections, in order, with the comments of existing ones; `permit` is as in `change_table`.
 
     Raises:
         SettingsValueError: a value is wrong.
-        SettingsConflictError: the sections were changed meanwhile.
-        SettingsError: the file cannot be read or written.
+        SettingsConflictError: the sections were changed in the meantime.
+        SettingsError: the file can't be read or written.
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
@@ -92,12 +92,12 @@ def replace_sections(
 
 
 def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the text of a settings file with values set in its tables; what says the same already is left alone.
+    """Return the text of a settings file with new values in its tables; equal values aren't touched.
 
-    `settings` gives what the environment says beside it; nothing is written.
+    `settings` provides the values from the environment. Nothing is written.
 
     Raises:
-        SettingsError: it is no TOML, a value is wrong, or something is written so that only a person can change it.
+        SettingsError: it isn't valid TOML, a value is wrong, or the text can't be changed automatically.
     """
     try:
         for table, values in tables.items():
@@ -112,10 +112,10 @@ def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mappi
 
 
 def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Settings:
-    """Add sources at the end of the file.
+    """Add sources at the end of the file, and return the resulting settings.
 
     Raises:
-        SettingsError: the file would not be right any more, or cannot be read or written.
+        SettingsError: the file would become invalid, or it can't be read or written.
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
@@ -133,12 +133,12 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
 
 
 def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any], *, fingerprint: str) -> Settings:
-    """Write new values for one source, found by its address.
+    """Write new values for the source with a URL, and return the resulting settings.
 
     Raises:
         SettingsValueError: a value is wrong.
-        SettingsConflictError: the source was changed or removed meanwhile.
-        SettingsError: the file cannot be read or written.
+        SettingsConflictError: the source was changed or removed in the meantime.
+        SettingsError: the file can't be read or written.
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
@@ -156,10 +156,10 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
 
 
 def remove_source_from_file(settings: Settings, url: str) -> Settings:
-    """Take one source out of the file; comments around it stay.
+    """Remove a source from the file, keeping the comments around it.
 
     Raises:
-        SettingsError: the file names none of this address, or cannot be read or written.
+        SettingsError: the file has no source with this URL, or it can't be read or written.
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
@@ -190,8 +190,8 @@ def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint
 def _rewrite_file(
     settings: Settings, edit: Callable[[str, SettingsFileContent], tuple[str, SettingsFileContent]]
 ) -> Settings:
-    """Change the file under a lock; whatever fails, the old one stays."""
-    file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()  # through a link, the file itself is replaced
+    """Change the file under a lock; if anything fails, the old one stays."""
+    file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()  # a symbolic link is kept; its target is replaced
     try:
         with _lock_folder(file.parent):
             before = file.read_bytes().decode("utf-8") if file.exists() else ""
@@ -209,10 +209,10 @@ def _rewrite_file(
 
 
 def _check_written(settings: Settings, written: SettingsFileContent, wanted: SettingsFileContent, place: str) -> None:
-    """Refuse a file that doesn't say what it should: the environment decides about a key, or only a person can change the text.
+    """Check that a file has the intended values.
 
     Raises:
-        SettingsError: it doesn't.
+        SettingsError: the environment overrides a key, or the text can't be changed automatically.
     """
     if variables := list(find_locked_changes(settings, written, wanted)):
         raise SettingsError(
@@ -225,7 +225,7 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Keep others of this product from changing the file at the same time."""
+    """Prevent other processes of this product from changing the file at the same time."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -235,12 +235,12 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
-    """Write beside the file, with its mode and owner, so that taking its place is one step; a new one gets `new_mode`.
+    """Replace a file atomically, keeping its mode and owner; a new one gets `new_mode`.
 
-    What root writes belongs to whom the file belonged to, a new one to whom its folder does: a service must go on reading it.
+    If root writes a new file, it gets its folder's owner, so that services can still read it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it can't be written.
     """
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".toml", dir=file.parent)
     draft = Path(name)
@@ -259,7 +259,7 @@ def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
 
 
 def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
-    """Set values in a table. A key that stands there in a comment, with its default, is set in that line."""
+    """Return the text with values set in a table; a key in a commented-out line is set in that line."""
     listed = tomlkit.parse(text).get(table)
     if listed is None or isinstance(listed, Table):
         for name in values:
@@ -273,7 +273,7 @@ def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
 
 
 def _make_room(text: str, table: str, name: str) -> str:
-    """Put a line for a key into its table: where a comment shows it, else right below the table's header."""
+    """Add a line for a key to its table, in place of its commented-out line or directly below the header."""
     lines = text.splitlines(keepends=True)
     header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]")
     at = next((number for number, line in enumerate(lines) if header.match(line)), None)
@@ -300,7 +300,7 @@ def _is_toml(text: str) -> bool:
 
 
 def _set_value(row: Any, name: str, value: Any) -> None:
-    """Set one value of a table; a table below it keeps its place and its comments."""
+    """Set one value of a table; a nested table keeps its position and comments."""
     listed = row.get(name)
     if isinstance(value, dict):
         if isinstance(listed, Table):
@@ -314,7 +314,7 @@ def _set_value(row: Any, name: str, value: Any) -> None:
 
 
 def _put_key(row: Any, key: str, value: Any) -> None:
-    """Set a key; a new one stands before the comments at the table's end, which speak of what follows."""
+    """Set a key; a new one goes before the comments at the table's end, which belong to the next table."""
     if key in row and row[key] == value:
         return
     tail: list[Any] = []
@@ -335,7 +335,7 @@ def _inline_table(values: Mapping[str, Any]) -> Any:
 
 
 def _changed_source_values(source: SourceSettings) -> dict[str, Any]:
-    """Return what a source's block has to say: what is not the default."""
+    """Return the values of a source that differ from the defaults."""
     values = source.model_dump(exclude_defaults=True)
     return {name: _inline_table(value) if isinstance(value, dict) else value for name, value in values.items()}
 
@@ -368,7 +368,7 @@ def _set_section_rows(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cut_source_block(text: str, place: int) -> str:
-    """Cut the block of a source out of the text: from its header to its last key; comments after it stay."""
+    """Return the text without a source's block, from its header to its last key; comments after it stay."""
     lines = text.splitlines(keepends=True)
     starts = [number for number, line in enumerate(lines) if _SOURCE_HEADER.match(line)]
     if place >= len(starts):
@@ -379,7 +379,7 @@ def _cut_source_block(text: str, place: int) -> str:
     while end > start + 1 and _is_trivia(lines[end - 1]):
         end -= 1
     if end < len(lines) and not lines[end].strip():
-        end += 1  # the empty line that parted it from what follows
+        end += 1  # the empty line before the next block
     return "".join([*lines[:start], *lines[end:]])
 
 

@@ -1,7 +1,7 @@
-"""What a publication of another name would still say of the one that the defaults are made for, or of the bundled sample.
+"""Values of the default publication or the bundled sample that a publication with another name still has.
 
-What is looked at is all that reaches readers: the values of the shipped defaults and of the sample's settings file are compared with
-those in use, so that a key that the sample gains is looked at too.
+All texts that reach readers are compared with the values in the shipped defaults and the sample's settings file, so
+keys that are added to the sample are checked too.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 from digest.settings.model import SettingsFileContent
 
 SAMPLE_SETTINGS = Path(__file__).parents[1] / "sample" / "digest.toml"
-# Tables of texts that reach readers, each with its keys that are no texts, or are looked at as addresses.
+# Tables of texts that reach readers, each with keys that aren't texts or are checked as addresses.
 _ADDRESS_KEYS = ("address", "reply_to", "list_id")
 _TABLES = (
     ("publication", frozenset({"name", "language", "timezone", "first_number"})),
@@ -25,7 +25,7 @@ _SAMPLE_DOMAIN = "news.example.org"
 
 
 def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
-    """Name the settings that still say what HLS.Today or the sample says, though the publication has another name."""
+    """Return the settings with texts of HLS.Today or the sample, if the publication has another name."""
     if not _has_other_name(file):
         return ()
     texts = (
@@ -38,14 +38,14 @@ def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def list_sample_addresses(file: SettingsFileContent) -> tuple[str, ...]:
-    """Name the sender's settings that still hold the sample's address, though the publication has another name."""
+    """Return the sender settings with the sample's domain, if the publication has another name."""
     if not _has_other_name(file):
         return ()
     return tuple(f"sender.{key}" for key in _ADDRESS_KEYS if str(getattr(file.sender, key)).endswith(_SAMPLE_DOMAIN))
 
 
 def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
-    """Name the sources that are the sample's, whose publishers are invented, though the publication has another name."""
+    """Return the names of the sample's invented sources, if the publication has another name."""
     if not _has_other_name(file):
         return ()
     invented = {str(source["url"]) for source in _read_sample().get("sources", ())}
@@ -53,11 +53,11 @@ def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def _is_foreign(table: str, key: str, value: str) -> bool:
-    """Return whether a text is that of the defaults or of the sample, whatever its lines and marks."""
+    """Return whether a text is from the defaults or the sample, ignoring layout and punctuation."""
     default_name, value_words = _join_text_words(SettingsFileContent().publication.name), _join_text_words(value)
     sample = _join_text_words(str(_read_sample().get(table, {}).get(key, "")))
     originals = {_join_text_words(_texts_of(SettingsFileContent(), table).get(key, "")), sample}
-    # The sample's postal address stays that under any name before it.
+    # The sample's postal address may follow another name.
     holds_sample = key == "postal_address" and sample.removeprefix(f"{default_name} ") in value_words
     return bool(value_words) and (value_words in originals or holds_sample)
 
@@ -68,7 +68,7 @@ def _texts_of(file: SettingsFileContent, table: str) -> dict[str, str]:
 
 
 def _join_text_words(text: str) -> str:
-    """Return the words of a text alone, so that neither lines nor marks tell two texts apart."""
+    """Return the words of a text in lower case, without layout and punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 

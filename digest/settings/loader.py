@@ -1,4 +1,4 @@
-"""Reading `digest.toml` and the environment, which wins. Every problem is reported at once, by its key."""
+"""Loading of `digest.toml` and the environment, which takes precedence; all problems are reported together."""
 
 import os
 import re
@@ -27,10 +27,11 @@ MAX_LINE_LENGTH = 10_000  # characters
 
 
 class SettingsError(ApplicationError):
-    """The settings cannot be used; the message lists every problem, one a line."""
+    """Raised when the settings can't be used; the message lists every problem, one per line."""
 
 
-# A field of `Settings` by the variable that sets it; `file` and `origin` are the settings file's, `logo` and `header` are the database's.
+# Fields of `Settings` by the variable that sets them. `file` and `origin` come from the settings file, `logo` and
+# `header` from the database.
 _OTHER_FIELDS = {"file", "origin", "logo", "header", "key_variables"}
 ENVIRONMENT_FIELDS = {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
 SECRET_FIELDS = [
@@ -44,15 +45,15 @@ _CREDENTIALS = {f"digest.{name.replace('_', '-')}": name for name in SECRET_FIEL
 def load_settings(
     path: Path | None = None, environ: Mapping[str, str] = os.environ, *, may_be_missing: bool = False
 ) -> Settings:
-    """Read `digest.toml`, `digest.env` beside it, and the environment, which wins over both.
+    """Read `digest.toml`, the `digest.env` next to it, and the environment, which overrides both.
 
     Args:
-        path: the file; None looks for `DIGEST_SETTINGS`, then `./digest.toml`, and does without when absent.
+        path: the file; by default `DIGEST_SETTINGS`, then `./digest.toml` if it exists.
         environ: the environment to read, for tests.
-        may_be_missing: whether a file that is named need not be there yet.
+        may_be_missing: whether a named file may be absent.
 
     Raises:
-        SettingsError: a key is unknown or has a wrong value; all problems are in the one message.
+        SettingsError: a key is unknown or has a wrong value; the message lists all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
@@ -89,7 +90,7 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the environment with the variables of a file that it does not set."""
+    """Return the environment, plus the variables of a file that it doesn't set."""
     try:
         return read_environment_file(file) | {name: value for name, value in environ.items() if value}
     except EnvironmentFileError as exc:
@@ -97,7 +98,7 @@ def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Read the secrets that come as files: those that systemd passes to a service (systemd.exec(5), LoadCredential=)."""
+    """Return the secrets from files, such as those that systemd passes (systemd.exec(5), LoadCredential=)."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     files = {field: Path(folder) / name for name, field in _CREDENTIALS.items()} if folder else {}
     files = {field: file for field, file in files.items() if file.exists()}
@@ -114,27 +115,30 @@ def _read_secret(file: Path) -> str:
 
 
 def reload_settings(settings: Settings) -> Settings:
-    """Read the file that settings came from again; what came from the environment stays.
+    """Read the settings' file again; values from the environment are kept.
 
     Raises:
-        SettingsError: it cannot be read, or a key is unknown or has a wrong value; all problems are in the message.
+        SettingsError: it can't be read, or a key is unknown or has a wrong value; the message lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
 
 
 def parse_settings_text(settings: Settings, text: str) -> Settings:
-    """Return the settings as they would be if their file held `text`; what came from the environment stays.
+    """Return the settings as if their file contained `text`; values from the environment are kept.
 
     Raises:
-        SettingsError: it is no TOML, or a key is unknown or has a wrong value; all problems are in the message.
+        SettingsError: it isn't valid TOML, or a key is unknown or has a wrong value; the message lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [], text)
 
 
 def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], text: str | None = None) -> Settings:
-    """Make the settings of their values; `text` is what the file holds, None reads it where a problem is to be placed."""
+    """Return the settings from their values.
+
+    `text` is the content of the file; if it's None, the file is read to find the line of a problem.
+    """
     key_variables = values.get("key_variables", {})
     if key_variables:
         values = values | {"file": set_keys(values.get("file", {}), key_variables)}
@@ -146,13 +150,13 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
         for error in map(dict, errors):
             problem = _describe_variable_problem(error, key_variables)
             problems.append(problem or _describe_problem(error, file, text))
-        raise SettingsError(_problem_report(file, problems)) from None  # the cause would print secrets
+        raise SettingsError(_problem_report(file, problems)) from None  # the exception chain would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
     return settings
 
 
-# Read elsewhere than in Settings.
+# Read outside Settings.
 _OPERATORS_VARIABLES = ("DIGEST_SETTINGS", "DIGEST_BACKUP_PASSPHRASE_FILE")
 _TEST_VARIABLES = ("DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_TEST_SEED")
 _OTHER_VARIABLES = frozenset({*_OPERATORS_VARIABLES, *_TEST_VARIABLES})
@@ -171,7 +175,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
-    # tomllib takes quadratic time for a key of very many parts, which stands on one line, and recurses into brackets.
+    # tomllib takes quadratic time for keys with very many parts, which are on one line, and recurses into brackets.
     lengths = enumerate(map(len, text.splitlines()), 1)
     too_long = ((number, length) for number, length in lengths if length > MAX_LINE_LENGTH)
     for number, length in too_long:
@@ -190,7 +194,7 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
 
 
 def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
-    """Say what keeps a text from being read; of what stands twice the name and both lines, in place of the parser's words."""
+    """Return the error for an unreadable text; for a repeated name, it has the name and both lines."""
     place = re.search(r"\(at line (\d+)", message)
     second = int(place[1]) if place and message.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):
@@ -203,7 +207,7 @@ def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
 
 
 def _describe_variable_problem(error: Mapping[str, Any], key_variables: Iterable[str]) -> str:
-    """Describe a problem with a key that the environment sets; empty if it's another's."""
+    """Describe a problem with a key that the environment sets; empty for other problems."""
     _, *path = error["loc"] or ("",)
     for variable in key_variables:
         key, _ = list_key_variables()[variable]
@@ -228,11 +232,11 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
 
 
 def _join_steps(path: KeyPath) -> str:
-    """Return a place as settings are named: `sections[2].title`."""
+    """Return a path in the notation of settings: `sections[2].title`."""
     return "".join(f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
-# What is wrong with a value, by pydantic's kinds of error, with the facts that it gives: its own words are for programmers.
+# Problems by pydantic's error types, with the facts that it provides; its own messages are for programmers.
 _ERROR_WORDS = {
     "extra_forbidden": "not a setting",
     "missing": "required",
@@ -259,7 +263,7 @@ _ERROR_WORDS = {
 
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
-    """Return what one of pydantic's errors says is wrong with a value, without the name of its key."""
+    """Describe a pydantic error for operators, without the name of its key."""
     if words := _ERROR_WORDS.get(error["type"]):
         return words.format(**error.get("ctx", {}))
     return str(error["msg"]).removeprefix("Value error, ")

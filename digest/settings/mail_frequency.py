@@ -1,4 +1,4 @@
-"""How often editions are emailed, in the words of pages, emails, and the consent text; it follows from the schedule."""
+"""The frequency of emails, from the schedule, as worded on pages, in emails, and in the consent text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FRIDAY = 4
 
 @dataclass(frozen=True, slots=True)
 class _FrequencyPhrases:
-    """One frequency in the places of a sentence: "2 emails a week", "on Mondays …", "2 times a week"."""
+    """The wording of one frequency by place in a sentence: "2 emails a week", "on Mondays …", "2 times a week"."""
 
     mails: str
     each: str
@@ -21,19 +21,19 @@ class _FrequencyPhrases:
 
 @dataclass(frozen=True, slots=True)
 class MailFrequency:
-    """The weekdays of editions (Monday is 0; empty without a fixed day), in a language's words."""
+    """The weekdays of editions (Monday is 0; empty without a fixed day), worded in a language."""
 
     days: tuple[int, ...] = (_FRIDAY,)
     language: SubscriberLanguage = ENGLISH
 
     @property
     def is_weekly(self) -> bool:
-        """Whether there is one edition a week."""
+        """True if there's one edition a week."""
         return len(self.days) == 1
 
     @property
     def mails(self) -> str:
-        """The promise that begins a sentence: "One email a week", "2 emails a week"."""
+        """The promise at the beginning of a sentence: "One email a week", "2 emails a week"."""
         return self._phrases.mails
 
     @property
@@ -50,7 +50,7 @@ class MailFrequency:
     def consent(self) -> str:
         """The consent text, unless the publisher wrote one; {name} is replaced with the publication's name.
 
-        Any change of a letter is a new version for new sign-ups. Earlier versions stay in the register.
+        Any change to it creates a new version for new sign-ups. Earlier versions are kept.
         """
         if self.is_weekly:
             # Translators: {name} is the publication's name. Subscribers agree to this text: every word counts.
@@ -67,7 +67,7 @@ class MailFrequency:
 
     @property
     def consent_with_breaking_news(self) -> str:
-        """The consent text of people who choose breaking news when they sign up, unless the publisher wrote one."""
+        """The consent text for sign-ups that include breaking news, unless the publisher wrote one."""
         often = self.language.gettext("once a week") if self.is_weekly else self._phrases.often
         # Translators: {name} is the publication's name, %(often)s is "once a week". Subscribers agree to this text: every word counts.
         return self.language.gettext(
@@ -104,7 +104,7 @@ class MailFrequency:
 
 
 def _name_weekdays(language: SubscriberLanguage) -> Sequence[str]:
-    """Name the weekdays in the plural, from Monday: "Mondays"."""
+    """Return the weekdays in the plural, from Monday: "Mondays"."""
     return (
         *(language.gettext("Mondays"), language.gettext("Tuesdays"), language.gettext("Wednesdays")),
         *(language.gettext("Thursdays"), language.gettext("Fridays"), language.gettext("Saturdays")),

@@ -1,4 +1,4 @@
-"""Names that settings do not have: which one was probably meant."""
+"""Suggestions for unknown names in settings."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,13 +10,13 @@ from digest.settings.environment_keys import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
-MIN_LIKENESS = 0.7  # of two names, as difflib measures it: 1 for the same
+MIN_LIKENESS = 0.7  # difflib's similarity ratio of two names; 1 if they're equal
 
 
 def suggest_name(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
-    """Name the nearest of the known names, to end a sentence with; empty where none is near.
+    """Return a suggestion of the most similar known name, to end a sentence with; empty if none is similar.
 
-    A `prefix` that all names have is left out of the comparison: it would make any two of them alike.
+    A `prefix` that all names share is ignored, as it would make any two of them similar.
     """
     bare = {each.removeprefix(prefix): each for each in known_names}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
@@ -24,7 +24,7 @@ def suggest_name(name: str, known_names: Iterable[str], *, prefix: str = "") -> 
 
 
 def suggest_key(path: KeyPath) -> str:
-    """Name the key that was probably meant at a path of `digest.toml`, or say which table has it; else empty."""
+    """Return a suggestion for an unknown path of `digest.toml`: a similar key, or the table that has it; else empty."""
     if renamed := RENAMED_SETTINGS.get(".".join(map(str, path))):
         return f"; it's now {renamed}"
     *above, name = path
@@ -38,7 +38,7 @@ def suggest_key(path: KeyPath) -> str:
 
 
 def find_table(path: KeyPath) -> type[BaseModel] | None:
-    """Find the model of a table of `digest.toml`; None where there is none."""
+    """Return the model of a table of `digest.toml`; None if there's no such table."""
     table: type[BaseModel] | None = SettingsFileContent
     for step in path:
         if table is not None and isinstance(step, str):

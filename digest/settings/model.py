@@ -1,4 +1,4 @@
-"""All settings of a process: `digest.toml`, and what comes from the environment."""
+"""All settings of a process, from `digest.toml` and the environment."""
 
 import tomllib
 from collections.abc import Mapping
@@ -78,14 +78,17 @@ class SettingsFileContent(values.SettingsTable):
         return self
 
 
-MIN_TOKEN_LENGTH = 16  # characters of a shared secret that requests are checked against
+MIN_TOKEN_LENGTH = 16  # characters of a shared secret that authenticates requests
 
 
 PROVIDERS_FOLDER = Path(__file__).parents[1] / "deliver" / "providers"
 
 
 def _read_provider_fields() -> dict[str, Any]:
-    """Return a field for each variable in the `variables.toml` of the providers: data, so that nothing is imported from above."""
+    """Return a field for each variable in the providers' `variables.toml` files.
+
+    They're data so that this module doesn't import from a higher layer.
+    """
     fields = dict[str, Any]()
     for file in sorted(PROVIDERS_FOLDER.glob("*/variables.toml")):
         for name, facts in tomllib.loads(file.read_text("utf-8")).items():
@@ -110,34 +113,32 @@ else:
 
 
 class Settings(_ProviderFields):
-    """Everything a process needs to know, checked. Built once, by `load_settings`."""
+    """All settings of a process, validated; `load_settings` creates them once."""
 
     file: SettingsFileContent = SettingsFileContent()
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
-    key_passphrase: SecretStr | None = None  # opens the key file, if that is protected
-    backup_passphrase: SecretStr | None = None  # backups are encrypted to it
-    metrics_token: SecretStr | None = None  # /metrics requires it; without one, nobody can read them
+    key_passphrase: SecretStr | None = None  # decrypts the key file if it's protected
+    backup_passphrase: SecretStr | None = None  # backups are encrypted with it
+    metrics_token: SecretStr | None = None  # required by /metrics, which is unavailable without one
     log_format: Literal["text", "json"] = "text"
-    alert_secret: SecretStr | None = None  # signs what is posted to `alerts.webhook`
-    installation: str = ""  # a name that tells this installation from its copies, where machine and file do not
+    alert_secret: SecretStr | None = None  # signs requests to `alerts.webhook`
+    installation: str = ""  # distinguishes this installation from its copies if machine and file don't
     base_url: str = "http://localhost:8025"
-    hsts_subdomains: bool = True  # browsers are told to use https for every host below the base URL's, too
+    hsts_subdomains: bool = True  # browsers must use https for all hosts below the base URL's, too
     inbound_password: SecretStr | None = None  # of `inbound.user`
-    dkim_domain: str = ""  # with the next two: mail over SMTP is signed (RFC 6376, section 5)
-    dkim_selector: str = ""  # one for each key in the file, with commas between
-    dkim_key_file: Path | None = None  # PEM: an RSA key, and after it perhaps an Ed25519 key
+    dkim_domain: str = ""  # with the next two, signs email over SMTP (RFC 6376, section 5)
+    dkim_selector: str = ""  # one per key in the file, separated by commas
+    dkim_key_file: Path | None = None  # PEM: an RSA key, optionally followed by an Ed25519 key
     send_lease: Annotated[float, Field(ge=1, le=3600)] = (
-        30.0  # seconds of silence after which a run's messages are taken from it
+        30.0  # seconds of silence after which another run may take a run's messages
     )
-    templates: Path | None = None  # the operator's own templates, looked at first
+    templates: Path | None = None  # the operator's own templates, which override ours
     origin: Path | None = None  # the digest.toml that was read
-    key_variables: Mapping[str, str] = {}  # those of `digest.settings.environment_keys` that are set, with their texts
-    logo: LightAndDarkLogo | None = (
-        None  # the pictures that `branding.logo` and `branding.logo_dark` name, once they were looked up
-    )
-    header: HeaderImage | None = None  # the one that `branding.header` names, once it was looked up
+    key_variables: Mapping[str, str] = {}  # those of `digest.settings.environment_keys` that are set, with their values
+    logo: LightAndDarkLogo | None = None  # the images that `branding.logo` and `branding.logo_dark` name, once loaded
+    header: HeaderImage | None = None  # the image that `branding.header` names, once loaded
 
     @model_validator(mode="after")
     def _check_base_url(self) -> Self:
@@ -188,7 +189,7 @@ class Settings(_ProviderFields):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:
-        """Refuse what was copied along with a secret. A passphrase may contain anything."""
+        """Reject line breaks and outer spaces that were copied along with a secret; passphrases may have them."""
         for name, value in self:
             text = value.get_secret_value() if isinstance(value, SecretStr) else ""
             if not name.endswith("passphrase") and (text != text.strip() or not text.isprintable()):
@@ -208,23 +209,23 @@ class Settings(_ProviderFields):
         return self
 
     def provider_variable(self, name: str) -> str:
-        """Return what a provider's variable says, by its name without `DIGEST_` and in lower case; empty where it isn't set."""
+        """Return a provider's variable by its name without `DIGEST_` and in lower case; empty if it isn't set."""
         value: SecretStr | str | None = getattr(self, name)
         return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
     @property
     def unsubscribe_mail_domain(self) -> str:
-        """The domain of the addresses that unsubscribe by email; empty unless the mailbox behind them is read."""
+        """The domain of addresses that unsubscribe by email; empty unless their mailbox is read."""
         return self.file.sender.bounce_domain if self.file.inbound.host else ""
 
     @property
     def dkim_selectors(self) -> tuple[str, ...]:
-        """The selectors, one for each key in the key file; none where mail is not signed."""
+        """The selectors, one per key in the key file; empty if email isn't signed."""
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
 
     @property
     def subscriber_language(self) -> SubscriberLanguage:
-        """What readers are written to in: `publication.language`, with its messages."""
+        """The language of subscriber-facing text, from `publication.language`, with its translations."""
         return load_language(self.file.publication.language, self.templates)
 
     @property
@@ -234,67 +235,67 @@ class Settings(_ProviderFields):
 
     @property
     def mail_frequency(self) -> MailFrequency:
-        """How often readers are promised mail: by the timetable of releases, in their language."""
+        """The frequency of emails that subscribers are promised, from the schedule, in their language."""
         return MailFrequency(tuple(sorted(self.file.schedule.send_rule.days)), self.subscriber_language)
 
     @property
     def effective_database_url(self) -> str:
-        """The database's URL; by default one SQLite file in the home folder."""
+        """The database's URL; by default, an SQLite file in the home folder."""
         return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
     def outbox_folder(self) -> Path:
-        """Where `.eml` files go: `edition/` and `notice/` below it."""
+        """The folder of `.eml` files, with `edition/` and `notice/` below it."""
         return self.home / "outbox"
 
     @property
     def uploads_folder(self) -> Path:
-        """The folder of the lists that are uploaded: each holds addresses, so it is in no backup, and pruned."""
+        """The folder of uploaded lists, which contain addresses; it's pruned and never backed up."""
         return self.home / "uploads"
 
     @property
     def runs_folder(self) -> Path:
-        """Where the files of runs lie: see `digest.deliver.send.claims.run_progress_file`."""
+        """The folder of run files; see `digest.deliver.send.claims.run_progress_file`."""
         return self.home / "runs"
 
     @property
     def key_file(self) -> Path:
-        """The file that holds every key; never in a backup."""
+        """The file that contains all keys; never backed up."""
         return self.home / "keys.json"
 
     @property
     def key_passphrase_text(self) -> str | None:
-        """The passphrase of the key file in clear; None where there is none."""
+        """The passphrase of the key file in plaintext; None if there's none."""
         return self.key_passphrase.get_secret_value() if self.key_passphrase else None
 
     @property
     def backup_passphrase_text(self) -> str | None:
-        """The passphrase of backups in clear; None where there is none."""
+        """The passphrase of backups in plaintext; None if there's none."""
         return self.backup_passphrase.get_secret_value() if self.backup_passphrase else None
 
     @property
     def settings_place(self) -> Path:
-        """Where `digest.toml` stands, or would stand, from the root: what sentences name."""
+        """The absolute path of `digest.toml`, which may not exist, for messages."""
         return (self.origin or Path(SETTINGS_FILE_NAME)).absolute()
 
     @property
     def environment_place(self) -> Path:
-        """Where `digest.env` stands, or would stand, from the root; the environment of a process wins over it."""
+        """The absolute path of `digest.env`, which may not exist; the environment of a process overrides it."""
         return self.settings_place.parent / ENVIRONMENT_FILE_NAME
 
     @property
     def private_places(self) -> tuple[Path, ...]:
-        """The folders and files that hold keys, addresses or secrets: what parses documents never opens them."""
+        """The folders and files with keys, addresses, or secrets; document parsers never open them."""
         backups = Path(self.file.backup.folder) if self.file.backup.folder else None
         places = self.home, self.settings_place, self.environment_place, self.dkim_key_file, backups
         return tuple(place.absolute() for place in places if place)
 
     @property
     def left_log(self) -> Path:
-        """The departure log, outside the database."""
+        """The unsubscribe log, outside the database."""
         return self.home / "left.log"
 
     @property
     def link_base(self) -> str:
-        """The base URL without a slash at its end."""
+        """The base URL without a trailing slash."""
         return self.base_url.rstrip("/")

@@ -1,4 +1,4 @@
-"""The tables of `digest.toml` that say how the installation is run: limits, alerts, backups, retention, bounces."""
+"""The tables of `digest.toml` about operations: limits, alerts, backups, retention, and bounces."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -107,10 +107,10 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
 
 
 def _check_webhook(text: str) -> str:
-    """Check the address of a webhook: https, or this machine's; empty is none.
+    """Check the URL of a webhook, which must use https or be on this machine; it may be empty.
 
     Raises:
-        ValueError: it is neither, or as a page shortens it.
+        ValueError: it's another URL, or was copied in redacted form.
     """
     if values.HIDDEN_PART in text:
         raise ValueError(f"{text!r} is shortened; enter the whole URL")
@@ -128,7 +128,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     affected_area: ClassVar = AffectedArea.ALERTS
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
-    complaints_share: float = file_only_setting(  # Gmail wants senders to stay below it
+    complaints_share: float = file_only_setting(  # Gmail asks senders to stay below it
         0.001, "Complaints as a share of accepted messages.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
@@ -245,15 +245,15 @@ class BackupSettings(values.SettingsTable, title="Backups"):
 
     @property
     def rules(self) -> tuple[ScheduleRule, ...]:
-        """The times at which a backup is made; none without a folder."""
+        """The times at which backups are made; empty without a folder."""
         return tuple(parse_schedule_rule(text) for text in self.at) if self.folder else ()
 
 
 def _check_log(text: str) -> str:
-    """Check the place of a log: `journal`, or an absolute path; empty is none.
+    """Check the location of a log: `journal`, an absolute path, or empty for none.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it's none of these.
     """
     if text not in {"", "journal"} and not text.startswith("/"):
         raise ValueError(f'{text!r} isn\'t "journal" or an absolute path, such as /var/log/mail.log')
@@ -261,7 +261,7 @@ def _check_log(text: str) -> str:
 
 
 def check_dkim_record(text: str) -> str:
-    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1); empty is none.
+    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1), or an empty text.
 
     Raises:
         ValueError: it isn't one.

@@ -16,7 +16,7 @@ from subscribers.subscriber_language import writing_direction
 class PublicationSettings(values.SettingsTable, title="Publication"):
     """The newsletter itself."""
 
-    # The consent text names the publication, in its language.
+    # The consent text contains the publication's name and depends on its language.
     name: Annotated[values.FilledLine, AffectedArea.CONSENT_TEXT] = setting(
         "HLS.Today", "Name", "The newsletter's name, in emails and on pages."
     )
@@ -56,7 +56,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone in which the publication's days and hours are meant."""
+        """The time zone of the publication's days and hours."""
         return ZoneInfo(self.timezone)
 
     @property
@@ -228,7 +228,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
 
     @property
     def collect_rules(self) -> tuple[ScheduleRule, ...]:
-        """The times at which the sources are visited."""
+        """The times at which sources are visited."""
         return tuple(parse_schedule_rule(text) for text in self.collect)
 
     @property
@@ -238,7 +238,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
 
     @property
     def send_rule(self) -> ScheduleRule:
-        """The times at which an approved edition is released."""
+        """The times at which an approved edition is sent."""
         return parse_schedule_rule(self.send)
 
 

@@ -1,4 +1,4 @@
-"""On which lines of `digest.toml` and `digest.env` settings stand, and how to say which line to change."""
+"""The lines of `digest.toml` and `digest.env` that have a setting, and instructions for changing them."""
 
 import re
 import tomllib
@@ -13,27 +13,27 @@ from digest.settings.model import Settings
 _HEADER = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[\w.\"'-]+)\s*\]")
 _KEY = re.compile(r"\s*(?P<name>[\w\"'-]+)\s*=")
 
-KeyPath = Sequence[str | int]  # such as ("sources", 0, "publisher"), as pydantic names a place
+KeyPath = Sequence[str | int]  # such as ("sources", 0, "publisher"), as in pydantic's errors
 
 
 @dataclass(frozen=True, slots=True)
 class _TomlLine:
-    """A line that has a key or a table's header: in which table it is, and which of those with that name."""
+    """A line with a key or a table's header: its table, and that table's index among those of its name."""
 
     number: int
     table: str
     place: int
     key: str = ""  # empty in a header
-    is_repeatable: bool = False  # of a header with two brackets
+    is_repeatable: bool = False  # a header with two brackets
 
     @property
     def path(self) -> tuple[str, int, str]:
-        """The table, its place among those of its name, and the key."""
+        """The table, its index among those of its name, and the key."""
         return self.table, self.place, self.key
 
     @property
     def name(self) -> str:
-        """The name of the key or table, as it may not be repeated."""
+        """The name of the key or table, which can't be repeated."""
         return self.key or f"[{self.table}]"
 
 
@@ -50,19 +50,19 @@ def _list_toml_lines(text: str) -> Iterator[_TomlLine]:
 
 
 def find_key_line(text: str, path: KeyPath) -> int | None:
-    """Find on which line of a TOML text a key stands, counted from 1; None where it is not written on a line of its own."""
+    """Return the line number of a key in a TOML text, from 1; None if it isn't on a line of its own."""
     *above, name = path
     table = ".".join(step for step in above if isinstance(step, str))
     place = next((step for step in above if isinstance(step, int)), 0)
     key_paths = {(table, place, str(name))}
     if not above:
-        key_paths.add((str(name), 0, ""))  # its header
+        key_paths.add((str(name), 0, ""))  # the header of the table
     line_numbers = (line.number for line in _list_toml_lines(text) if line.path in key_paths)
     return next(line_numbers, None)
 
 
 def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
-    """Find which key or table of a line stood before, and on which line first; None where none did."""
+    """Return the key or table that a line repeats, and the number of its first line; None if it's new."""
     lines_by_name = dict[str, int]()
     for line in _list_toml_lines(text):
         if line.is_repeatable:
@@ -77,15 +77,15 @@ def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
 
 
 def find_variable_line(text: str, name: str) -> int | None:
-    """Find on which line of an environment file a variable is set, counted from 1; None where it is not."""
+    """Return the line number of a variable in an environment file, from 1; None if it isn't set."""
     lines = enumerate(text.splitlines(), 1)
     return next((number for number, line in lines if line.partition("=")[0].strip() == name), None)
 
 
 def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
-    """Say where in `digest.toml` lines such as `proxies = 1` belong under a table: in place of which line, or anew.
+    """Return instructions for setting lines such as `proxies = 1` in a table of `digest.toml`.
 
-    It is what a sentence goes on with: "in FILE change line 7 to: proxies = 1".
+    They name the line to change, or where to add one: "In FILE, change line 7 to: proxies = 1".
     """
     names = [line.partition("=")[0].strip() for line in lines]
     variables = [find_key_variable(settings, (table, name)) for name in names]
@@ -111,7 +111,7 @@ def _advise_line_change(file: Path, text: str, number: int, line: str) -> str:
 
 
 def advise_variable_change(settings: Settings, line: str) -> str:
-    """Say where in `digest.env` a line such as `DIGEST_HOME=/srv/digest` belongs, as `advise_key_change` does."""
+    """Return instructions for setting a line such as `DIGEST_HOME=/srv/digest` in `digest.env`."""
     file, name = settings.environment_place, line.partition("=")[0]
     if number := find_variable_line(read_text_or_empty(file), name):
         return f"In {file}, change the line {name}=… (line {number}) to: {line}"
@@ -119,7 +119,7 @@ def advise_variable_change(settings: Settings, line: str) -> str:
 
 
 def read_text_or_empty(file: Path) -> str:
-    """Return the text of a file; an empty one where it cannot be read."""
+    """Return the text of a file; empty if it can't be read."""
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -127,7 +127,7 @@ def read_text_or_empty(file: Path) -> str:
 
 
 def _is_whole(line: str) -> bool:
-    """Say whether a line of TOML holds the whole of its value."""
+    """Return whether a line of TOML contains its whole value."""
     try:
         tomllib.loads(line)
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""New values for a table of `digest.toml`, checked before anything is written: each problem stands at its field."""
+"""New values for a table of `digest.toml`, checked before anything is written, with problems by field."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from digest.settings.values import SHOWN_BY_HOST, redact_url
 
 
 class SettingsValueError(SettingsError):
-    """Values that a table cannot take; `problems` holds a sentence for each field that is wrong."""
+    """Raised for invalid values of a table; `problems` has a sentence for each invalid field."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
-        """Take the sentences by field; the empty name stands for the table as a whole."""
+        """Initialize from sentences by field; an empty name is for the table as a whole."""
         self.problems = dict(problems)
         super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
 
@@ -38,10 +38,10 @@ def replace_table_values(file: SettingsFileContent, table: str, values: Mapping[
 
 
 def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]) -> SettingsFileContent:
-    """Return the settings file with other sections; a problem is named by the section's place and field: `2.title`.
+    """Return the settings file with other sections; problems have the section's index and field: `2.title`.
 
     Raises:
-        SettingsValueError: a value is wrong, a section has another key than before, a key is given twice, or no section is left.
+        SettingsValueError: a value is wrong, a section's key changed, a key is repeated, or there are no sections.
     """
     if not sections:
         raise SettingsValueError({"": "An edition needs at least one section."})
@@ -59,7 +59,7 @@ def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[s
 
 
 def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
-    """Find sections with another key than before: people who left one out would get it again, as a new one."""
+    """Return problems for sections with a changed key; people who left them out would get them again, as new ones."""
     kept = {section.key for section in after}
     removed = {section.title: section.key for section in before if section.key not in kept}
     removed |= {
@@ -102,15 +102,15 @@ def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return those of the named values that are not as they were before; all of them where there was nothing before."""
+    """Return the named values that differ from before; all of them if there's nothing before."""
     new_values = {name: getattr(after, name) for name in names}
     return {name: value for name, value in new_values.items() if before is None or value != getattr(before, name)}
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the named values that changed, as they were (`before`) and as they are (`after`), for the audit log.
+    """Return the named values that changed, `before` and `after`, for the audit log.
 
-    What is or holds a secret is shortened (`redact_setting_values`); where it looks the same then, it is said that it changed.
+    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one says that it changed.
     """
     changed = set(find_changed_values(before, after, names))
     were = redact_setting_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
@@ -122,7 +122,7 @@ def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[
 
 
 def redact_setting_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values of a table as they may be shown and logged: of an address no user, password or query, of a secret one the host."""
+    """Redact a table's values for display: strip credentials and queries from URLs; keep only the host of secrets."""
     return {name: _redact_setting_value(table, name, value) for name, value in values.items()}
 
 
@@ -136,7 +136,7 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def redact_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a row of the audit log says of a change of a table, shortened: an older version may have written it whole."""
+    """Redact a logged table change for display, as older versions may have logged it in full."""
     field = SettingsFileContent.model_fields.get(table)
     model = field.annotation if field else None
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
@@ -150,17 +150,17 @@ def redact_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, 
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
-    """Return what tells the values of a table from others: a form carries it, so that no change of another is lost."""
+    """Return a fingerprint of a table's values, with which forms detect changes by others."""
     rows = [values] if isinstance(values, BaseModel) else values
     text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def check_settings_file(file: SettingsFileContent, changed: Mapping[str, Any]) -> SettingsFileContent:
-    """Return the settings file with other tables, checked as a whole.
+    """Return the settings file with changed tables, checked as a whole.
 
     Raises:
-        SettingsValueError: a key or an address stands in it twice.
+        SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.
     """
     try:
         return SettingsFileContent.model_validate(dict(file) | dict(changed))
@@ -173,7 +173,7 @@ def _collect_problems(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         field, *steps = problem["loc"] or ("",)
-        # The key of a table of names is named as what it is looked up by: `gmail` of `gmail = 5`.
+        # For a table of names, the key is the name: `gmail` of `gmail = 5`.
         field_steps = (step for step in steps if step != "[key]")
         within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in field_steps)
         text = within + describe_value_error(dict(problem))

@@ -1,4 +1,4 @@
-"""The kinds of value that settings are made of, each checked as it is read."""
+"""The types of values in settings, each with its checks."""
 
 import ipaddress
 import re
@@ -24,7 +24,8 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 SELECTOR_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
-# Printable ASCII without what IMAP gives a meaning (RFC 3501, section 5.1): no quote, backslash, wildcard or ampersand
+# Printable ASCII without characters that have a meaning in IMAP (RFC 3501, section 5.1): quotes, backslashes,
+# wildcards, ampersands
 FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
@@ -46,15 +47,15 @@ def setting(
     choices: Mapping[str, str] | Mapping[int, str] | None = None,
     **bounds: Any,
 ) -> Any:
-    """Declare a setting once, for its file, its form, and its documentation. `make settings` writes what follows from it.
+    """Declare a setting for its file, form, and documentation, which `make settings` generates.
 
     Args:
         default: the value if the file has none; `...` if the file must have one.
         title: the label in its form.
         description: the hint in its form, its comment in the sample file, and its text in `docs/settings.md`.
         details: further sentences for `docs/settings.md`.
-        choices: the words for each value that a choice offers.
-        bounds: what pydantic checks, such as `ge` and `le`.
+        choices: the label of each value, if only these are allowed.
+        bounds: constraints for pydantic, such as `ge` and `le`.
     """
     extra: Any = {"details": details, "choices": choices or {}}
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
@@ -66,7 +67,7 @@ def file_only_setting(default: Any, description: str, details: str = "", **bound
 
 
 class FieldInputKind(StrEnum):
-    """How a form shows a value. It's a mark of the value's type, unless the type itself says enough."""
+    """The kind of form field for a value; marks its type if the type alone doesn't determine it."""
 
     TEXT = "text"
     LINES = "lines"
@@ -80,12 +81,12 @@ class FieldInputKind(StrEnum):
 
 
 def join_lines(text: str) -> str:
-    """Return a text on one line: it stands in a mail's header, a calendar's field or a list, where a line break begins another."""
+    """Return a text on one line, for email headers, calendar fields, and lists."""
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def check_filled(text: str) -> str:
-    """Check that a text is not empty.
+    """Check that a text isn't empty.
 
     Raises:
         ValueError: it is.
@@ -101,10 +102,10 @@ FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
 def check_mail_address(text: str) -> str:
-    """Check an address that stands in header fields, without a display name; an empty one says that there is none yet.
+    """Check an email address for header fields, without a display name; it may be empty.
 
     Raises:
-        ValueError: it holds what an address cannot.
+        ValueError: it contains characters that an address can't have.
     """
     if not is_safe_in_angle_brackets(text):
         raise ValueError(f"{text!r} isn't an email address; use one such as editors@news.example.org, without a name")
@@ -112,10 +113,10 @@ def check_mail_address(text: str) -> str:
 
 
 def check_list_id(text: str) -> str:
-    """Check the id of a list (RFC 2919, section 2); an empty one says that there is none yet.
+    """Check the ID of a list (RFC 2919, section 2); it may be empty.
 
     Raises:
-        ValueError: it holds what a List-Id cannot.
+        ValueError: it contains characters that a List-Id can't have.
     """
     if not is_safe_in_angle_brackets(text) or "@" in text:
         raise ValueError(f"{text!r} isn't a List-Id; use one such as weekly.news.example.org")
@@ -138,10 +139,10 @@ def check_feedback_sender(name: str) -> str:
 
 
 def check_section_key(key: str) -> str:
-    """Check the key by which a section is known for ever, in addresses of pages too.
+    """Check the key of a section, which identifies it permanently, including in URLs.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it isn't a valid key.
     """
     if not _SECTION_KEY_PATTERN.fullmatch(key):
         raise ValueError(
@@ -152,10 +153,10 @@ def check_section_key(key: str) -> str:
 
 
 def check_day(text: str) -> str:
-    """Check a day as ISO 8601 writes it; empty for none.
+    """Check an ISO 8601 day; it may be empty.
 
     Raises:
-        ValueError: it is no day.
+        ValueError: it isn't a day.
     """
     if text:
         date.fromisoformat(text)
@@ -166,7 +167,7 @@ def check_time_zone(name: str) -> str:
     """Check a time zone of the IANA database.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it isn't one.
     """
     try:
         ZoneInfo(name)
@@ -176,7 +177,10 @@ def check_time_zone(name: str) -> str:
 
 
 def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
-    """Check a text by what reads it, and raises a ValueError where it can't; the text stays as it is."""
+    """Return a validator that checks a text by parsing it and returns the text unchanged.
+
+    `parse` raises a ValueError for invalid texts.
+    """
 
     def check(text: str) -> str:
         parse(text)
@@ -186,10 +190,10 @@ def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def check_domain(name: str) -> str:
-    """Check a domain; empty is none.
+    """Check a domain; it may be empty.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it isn't a domain.
     """
     if name and not DOMAIN_PATTERN.fullmatch(name):
         raise ValueError(f"{name!r} isn't a domain; use one such as news.example.org")
@@ -197,40 +201,40 @@ def check_domain(name: str) -> str:
 
 
 def check_web_address(text: str) -> str:
-    """Check an http or https address.
+    """Check an http or https URL.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it isn't one.
     """
     try:
         parts = urlsplit(text)
     except ValueError:
         parts = urlsplit("")
-    # urlsplit leaves line breaks out without a word.
+    # urlsplit silently removes line breaks.
     if parts.scheme not in {"http", "https"} or not parts.hostname or not text.isprintable():
         raise ValueError(f"{text!r} isn't an http or https URL")
     return text
 
 
 def is_local_url(base_url: str) -> bool:
-    """Return whether links of a base URL lead nowhere but to this machine, and without https."""
+    """Return whether a base URL is on this machine and doesn't use https."""
     parts = urlsplit(base_url)
     return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or number alone: nobody is asked."""
+    """Return whether a host is this machine, by its name or IP address, without a DNS lookup."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
 
 
-_VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode: the others fall back, or trust whoever answers
+_VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode; other modes don't verify the server
 
 
 def explain_insecure_database(url: str) -> str:
-    """Explain why a database URL isn't taken: it leads to another machine without verified TLS. Empty where it's fine."""
+    """Explain why a database URL is rejected: another machine without verified TLS; empty if it isn't."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -244,7 +248,7 @@ def explain_insecure_database(url: str) -> str:
 
 
 def _is_reached_safely(parts: SplitResult) -> bool:
-    """Return whether a PostgreSQL URL leads to this machine alone, or by verified TLS."""
+    """Return whether a PostgreSQL URL leads only to this machine, or uses verified TLS."""
     query = parse_qs(parts.query)
     lists = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
     host_names = ",".join(lists).split(",")
@@ -253,15 +257,15 @@ def _is_reached_safely(parts: SplitResult) -> bool:
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
 
-# Marks a setting that is an address of which more than the host is a secret, such as a webhook's.
+# Marks a setting whose value is a URL that's secret except for its host, such as a webhook's.
 SHOWN_BY_HOST = "shown by its host"
 HIDDEN_PART = "…"
 
 
 def redact_url(address: str, *, host_only: bool = False) -> str:
-    """Return a web address as it may be shown and logged: without user and password, and without what its query says.
+    """Redact a web URL for display and logs: strip credentials and the query, with `host_only` also the path.
 
-    With `host_only` the path goes too. A text that is no web address comes back as it is.
+    Other texts are returned unchanged.
     """
     try:
         parts = urlsplit(address)
@@ -281,10 +285,12 @@ RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldInputKind.R
 
 @lru_cache(maxsize=8)
 def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
-    """Parse P-256 keys (base64 of SPKI in DER), two at most, with a comma between them; none where the text is empty.
+    """Return the P-256 keys in a text (base64 of SPKI in DER), at most two, separated by a comma.
+
+    An empty text has no keys.
 
     Raises:
-        ValueError: there is something else in it.
+        ValueError: the text contains anything else.
     """
     parts = text.split(",") if text.strip() else []
     try:
@@ -299,7 +305,7 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PublicKeysValidator:
-    """Checks that a value is what `parse_public_keys` takes; else `advice` says what to write."""
+    """Checks that `parse_public_keys` accepts a value; `advice` explains what to enter instead."""
 
     advice: str
 
@@ -307,7 +313,7 @@ class PublicKeysValidator:
         """Return the text.
 
         Raises:
-            ValueError: it isn't public keys.
+            ValueError: it isn't a list of public keys.
         """
         try:
             parse_public_keys(text)

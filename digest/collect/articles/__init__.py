@@ -1,1 +1,1 @@
-"""Articles and their images as they are stored."""
+"""Stored articles and their images."""

@@ -1,4 +1,4 @@
-"""Pictures for the mail: fetched through `fetch`, made small, stored once, served from `/media/<hash>`.
+"""Images for emails: fetched through `fetch`, reduced, stored once, and served from `/media/<hash>`.
 
 The network and the codecs run outside a transaction:
 
@@ -34,13 +34,13 @@ from digest.store.models import Edition, EditionState, MediaFile
 from subscribers.loggers import get_logger
 
 log = get_logger(__name__)
-_FOCUS_MARK = "@"  # before the focus point in the `source_url` of a cut
+_FOCUS_MARK = "@"  # before the focus point in the `source_url` of a crop
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage(EncodedImage):
-    """A picture ready to be kept, with the address that it came from."""
+    """An image ready to be stored, with its URL."""
 
     source_url: str
 
@@ -51,21 +51,21 @@ class PreparedImage(EncodedImage):
 
 
 def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fetch `url` and make it fit for the mail: at most 1200 pixels wide and 200 KB.
+    """Fetch `url` and fit the image for emails: at most 1200 pixels wide and 200 KB.
 
     Raises:
-        FetchError: it could not be fetched.
-        ImageError: what came is no usable picture: SVG, broken, too many pixels, or too small to show.
+        FetchError: it couldn't be fetched.
+        ImageError: it isn't a usable image: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
     return _encode("fit picture", answer.body, url, max_pixels=limits.image_pixels)
 
 
 def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedImage:
-    """Make an uploaded picture fit for the mail, as `fetch_image` does; its `source_url` is `upload:` and its hash.
+    """Fit an uploaded image for emails, as `fetch_image` does; its `source_url` is `upload:` and its hash.
 
     Raises:
-        ImageError: it is too large, or no usable picture: SVG, broken, too many pixels, or too small to show.
+        ImageError: it's too large or isn't a usable image: SVG, broken, too many pixels, or too small to show.
     """
     _check_size(body, limits)
     source_url = f"upload:{hashlib.sha256(body).hexdigest()}"
@@ -73,20 +73,20 @@ def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedI
 
 
 def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Make a logo fit for the mail; its `source_url` is `logo:` and its name.
+    """Fit a logo for emails; its `source_url` is `logo:` and its name.
 
     Raises:
-        ImageError: it is too large, or no usable logo: SVG, broken, too many pixels, too low or too wide.
+        ImageError: it's too large or isn't a usable logo: SVG, broken, too many pixels, too low, or too wide.
     """
     _check_size(body, limits)
     return _encode("fit logo", body, make_logo_source_url(name), max_pixels=limits.image_pixels)
 
 
 def prepare_header(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Make a header image fit for the mail; its `source_url` is `header:` and its name.
+    """Fit a header image for emails; its `source_url` is `header:` and its name.
 
     Raises:
-        ImageError: it is too large, or no usable header: SVG, broken, too many pixels, too narrow or too tall.
+        ImageError: it's too large or isn't a usable header: SVG, broken, too many pixels, too narrow, or too tall.
     """
     _check_size(body, limits)
     return _encode("fit header", body, make_header_source_url(name), max_pixels=limits.image_pixels)
@@ -103,27 +103,27 @@ def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> Pre
 
 
 def make_logo_source_url(name: str) -> str:
-    """Return the `source_url` of the logo of a name."""
+    """Return the `source_url` of a logo."""
     return f"logo:{name}"
 
 
 def make_header_source_url(name: str) -> str:
-    """Return the `source_url` of the header image of a name."""
+    """Return the `source_url` of a header image."""
     return f"header:{name}"
 
 
 def make_crop_source_url(source_url: str, shape: CropShape, focus: FocusPoint | None = None) -> str:
-    """Return the `source_url` of a picture's cut, such as `upload:…#lead`, or `upload:…#lead@0.25,0.4` with a focus point."""
+    """Return the `source_url` of a crop: `upload:…#lead`, or `upload:…#lead@0.25,0.4` with a focus point."""
     return f"{source_url}#{shape}{_FOCUS_MARK}{focus[0]},{focus[1]}" if focus else f"{source_url}#{shape}"
 
 
 def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: FocusPoint | None = None) -> PreparedImage:
-    """Cut a kept picture to a shape of the mail around its focus point, covering all of it; a small one is enlarged.
+    """Crop a stored image to a shape around its focus point, filling all of it; a small one is enlarged.
 
     Its `source_url` is from `make_crop_source_url`.
 
     Raises:
-        ImageError: `body` is no picture.
+        ImageError: `body` isn't an image.
     """
     crop_url = make_crop_source_url(source_url, shape, focus)
     return _encode("crop picture", body, crop_url, shape=shape, focus=focus or DEFAULT_FOCUS)
@@ -132,16 +132,16 @@ def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: Foc
 def draw_social_card(
     source_url: str, picture: bytes, words: SocialCardTexts, focus: FocusPoint | None = None
 ) -> PreparedImage:
-    """Draw the card of an edition; `picture` is a kept one, cropped around its focus point, or empty.
+    """Draw the social card of an edition; `picture` is a stored image, cropped around its focus point, or empty.
 
     Raises:
-        ImageError: a letter of the words cannot be drawn, or `picture` is no picture.
+        ImageError: a letter of the words can't be drawn, or `picture` isn't an image.
     """
     return _encode("draw card", picture, source_url, focus=focus or DEFAULT_FOCUS, **asdict(words))
 
 
 def draw_icon(letter: str, dot: str, size: int) -> bytes:
-    """Draw the site's icon with a letter and a dot of that color, `size` pixels wide, as PNG.
+    """Return the site's icon with a letter and a dot of that color, `size` pixels wide, as PNG.
 
     Raises:
         ImageError: no child process could draw it.
@@ -150,20 +150,20 @@ def draw_icon(letter: str, dot: str, size: int) -> bytes:
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the picture that was kept for an address (or for a cut by `make_crop_source_url`), so as not to fetch it again."""
+    """Return the stored image for a URL (or a crop's `make_crop_source_url`), so that it isn't fetched again."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))
 
 
 def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
-    """Return the picture that a cut was made from; None where it isn't kept."""
+    """Return the image that a crop was made from; None if it isn't stored."""
     crop = session.get(MediaFile, crop_hash)
     return find_image(session, crop.source_url.rpartition("#")[0]) if crop else None
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
-    """Return a kept picture with its bytes by their hash; None where none is kept, or where the bytes aren't what the hash says."""
+    """Return the stored image with a hash; None if it isn't stored, or its bytes don't match the hash."""
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
         return picture
@@ -172,7 +172,7 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
 
 
 def delete_stored_image(session: Session, source_url: str) -> None:
-    """Delete what was kept of a picture, with its cuts, unless an edition shows it that went out or was approved."""
+    """Delete a stored image and its crops, unless they're in an edition that was sent or approved."""
     crop_urls = [make_crop_source_url(source_url, shape) for shape in CropShape]
     focused = (MediaFile.source_url.startswith(url + _FOCUS_MARK, autoescape=True) for url in crop_urls)
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
@@ -189,9 +189,9 @@ def delete_stored_image(session: Session, source_url: str) -> None:
 
 
 def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:
-    """Keep a picture, and give its row; the same bytes from another address give the row that is there.
+    """Store an image and return its row; if the same bytes are already stored, return that row.
 
-    So use the row, not a look-up by address: of two addresses with the same bytes only the first is stored,
+    Use the returned row rather than looking it up by URL: if two URLs have the same bytes, only the first is stored,
     and the second is fetched again next time.
     """
     if row := session.get(MediaFile, image.hash):
@@ -201,6 +201,6 @@ def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaF
     try:
         with session.begin_nested():
             session.add(row)
-    except IntegrityError:  # another process kept the same bytes just now
+    except IntegrityError:  # another process has just stored the same bytes
         return session.get_one(MediaFile, image.hash)
     return row

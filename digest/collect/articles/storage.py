@@ -1,7 +1,7 @@
-"""Storing what was read: one row an item, the new value in the row and the old one in its history.
+"""Storage of parsed items: one row per item, with the old values in its history.
 
-Everything about an item is decided by comparing it with the rows of its source, fetched in one query a batch.
-Callers open the transaction; `prepare_item_batches` cuts a long document into batches of at most `BATCH_SIZE` items.
+Items are compared with the rows of their source, which are fetched in one query per batch. Callers open the
+transaction; `prepare_item_batches` splits a long document into batches of at most `BATCH_SIZE` items.
 """
 
 import itertools
@@ -29,7 +29,7 @@ from digest.collect.texts.urls import site_name, usable_canonical_url
 from digest.store.models import Article, PublishedArticleChange, Source
 
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
-# Old values of these are history.
+# Old values of these are kept in the history.
 _HISTORY_COLUMNS = (
     "title", "summary", "url", "starts_at", "ends_at", "announced_at", "place", "closes_on", "closes_clock",
 )  # fmt: skip
@@ -39,7 +39,7 @@ _ITEM_COLUMNS = [
     field.name for field in fields(ParsedItem) if field.name in _ARTICLE_COLUMNS and field.name not in _DERIVED_COLUMNS
 ]
 _CHANGEABLE_COLUMNS = (*_DERIVED_COLUMNS, *_ITEM_COLUMNS, *_DEADLINE_COLUMNS)
-# A link that only differs in tracking is no news, nor is whose words a summary is, or how a deadline that stands is named.
+# Changes to these aren't news: tracking parameters, the author of a summary, the label of an unchanged deadline.
 _SILENT_COLUMNS = frozenset(
     {"link", "publisher", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS}
 )
@@ -49,7 +49,7 @@ _Values = dict[str, Any]  # of a row, by column
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """What became of a document's items: found = new + updated + unchanged + rejected."""
+    """Results for a document's items: found = new + updated + unchanged + rejected."""
 
     found: int = 0
     new: int = 0
@@ -67,9 +67,9 @@ def prepare_item_batches(
     document: ParsedDocument,
     max_items: int,
 ) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
-    """Decide which items can be stored and cut them into batches; the counts hold `found` and the rejected.
+    """Split the storable items of a document into batches, and return counts with `found` and the rejected items.
 
-    `max_items` is the greatest number of items that one document may bring in.
+    `max_items` is the largest number of items taken from one document.
     """
     rejected = list(document.rejected)
     fit: list[ParsedItem] = []
@@ -89,11 +89,11 @@ def prepare_item_batches(
 
 
 def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
-    """Insert what is new, update what changed and keep its old values, in one transaction of the caller.
+    """Insert new items and update changed ones with their history, in the caller's transaction; return the counts.
 
-    `now` is the moment at which the items are said to have been seen.
+    `now` is recorded as the time when the items were seen.
     """
-    # Two collectors on PostgreSQL must not both find an item missing; SQLite has one writer anyway.
+    # Two collectors on PostgreSQL mustn't both find an item missing; SQLite has one writer anyway.
     session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
     rows = _load_rows(session, source_id, batch.items)
     work = _plan_writes(source_id, batch, rows, now)
@@ -112,7 +112,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 
 
 def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
-    """Choose the moment that counts for a new item: published, else updated, else found."""
+    """Return the date of a new item and its basis: published, else updated, else found."""
     basis = item.date_basis
     if item.published:
         return item.published, DateBasis.PUBLISHED if basis.is_first_seen else basis
@@ -122,29 +122,29 @@ def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, Date
 
 
 def mark_withdrawn(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Note that an article's page is gone; the row stays, as history. False when it was noted before.
+    """Record that an article's page is gone, keeping its row; return False if that was already recorded.
 
-    `response` is what its page said, such as "404".
+    `response` is the page's answer, such as "404".
     """
     return _set_withdrawn(session, article, now, withdrawn=True, response=response)
 
 
 def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
-    """Note that an article's page is there again. False when it was not withdrawn."""
+    """Record that an article's page is back; return False if it wasn't withdrawn."""
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
 def mark_withdrawn_and_delete_image(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Withdraw an article that visitors may not read, with the pictures kept of it; see `mark_withdrawn`."""
+    """Withdraw an article that visitors mustn't read, and delete its stored images; see `mark_withdrawn`."""
     if article.image_url:
         delete_stored_image(session, article.image_url)
     return mark_withdrawn(session, article, now, response)
 
 
 def withdraw_listed_articles(session: Session, source: Source, entries: Iterable[RejectedEntry], now: datetime) -> None:
-    """Withdraw the articles that a source says aren't public anymore.
+    """Withdraw the articles that a source says are no longer public.
 
-    A site speaks for every source that listed a page of its own; of any other page a source speaks for itself alone.
+    A site's own source decides for all sources that listed its page; other sources decide only for themselves.
     """
     reasons = {entry.withheld_url: entry.reason for entry in entries if entry.withheld_url}
     site = site_name(source.url)
@@ -155,9 +155,9 @@ def withdraw_listed_articles(session: Session, source: Source, entries: Iterable
 
 
 def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
-    """Return which links lead to articles that visitors can't read, each with the reason.
+    """Return the links to articles that visitors can't read, with the reasons.
 
-    They're withdrawn for every source that listed them, or their own site withholds them.
+    They're withdrawn for every source that listed them, or withheld by their own site.
     """
     urls = {link: usable_canonical_url(link) for link in links}
     columns = select(Article.url, Article.id, Article.withdrawn_at)
@@ -173,9 +173,9 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
 
 
 def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> dict[str, str]:
-    """Return which canonical URLs their own site says aren't public, each with the reason.
+    """Return the canonical URLs that their own site says aren't public, with the reasons.
 
-    That holds for every source's article, also for one that listed the page after the site said so.
+    This applies to all sources' articles, including those listed afterward.
     """
     withheld = {}
     waiting = iter(sorted(urls))
@@ -191,7 +191,7 @@ def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> 
 
 
 def _is_withdrawn_by_own_site(session: Session, url: str, source_id: int) -> bool:
-    """Return whether a source speaks for a page's site, and doesn't list the page itself again."""
+    """Return whether a source is on a page's site and doesn't list the page again."""
     source = session.get(Source, source_id)
     if source is None or site_name(source.url) != site_name(url):
         return False
@@ -216,12 +216,12 @@ def _read_last_withdrawal(session: Session, article_id: int) -> str:
 
 
 def is_withdrawal_stated_by_source(session: Session, article: Article) -> bool:
-    """Return whether a source said that a withdrawn article isn't public: its page may be a copy that a cache still has."""
+    """Return whether a source said that a withdrawn article isn't public; its page may still be in a cache."""
     return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
 
 
 def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], now: datetime) -> None:
-    """Bring back what this source said wasn't public and now lists; what its page says counts for more than a list."""
+    """Restore the articles that this source withdrew and now lists again; those that their page withdrew stay so."""
     withdrawn = select(Article).where(Article.withdrawn_at.is_not(None))
     for article in session.scalars(withdrawn.where(Article.url.in_(urls))):
         if _read_last_withdrawal(session, article.id).startswith(_said_by(source_id)):
@@ -229,7 +229,7 @@ def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], 
 
 
 def record_supersession(session: Session, article: Article, now: datetime, sentence: str) -> None:
-    """Note what an advisory's page says has become of it: "superseded by …", or nothing any more."""
+    """Record the status on an advisory's page: "superseded by …", or empty if it's current again."""
     before = article.superseded
     if before != sentence:
         _note_change(session, article, now, field="superseded", before=before, after=sentence)
@@ -237,7 +237,7 @@ def record_supersession(session: Session, article: Article, now: datetime, sente
 
 
 def record_publisher(article: Article, name: str) -> None:
-    """Note whose article it is by its page, where the feed that links to it gave only a host."""
+    """Record the publisher that an article's page names, if the feed only gave its host."""
     if name and article.publisher == site_name(article.url):
         article.publisher = name[: _LENGTHS["publisher"]]
 
@@ -274,7 +274,7 @@ def _rejection_reason(item: ParsedItem) -> str | None:
 
 @dataclass(slots=True)
 class _PendingWrites:
-    """What is to be written for one batch: rows as the statements take them, and their counts."""
+    """The pending writes of one batch: rows in the form of the statements, and their counts."""
 
     new_rows: list[_Values] = field(default_factory=list)
     changed_rows: list[_Values] = field(default_factory=list)
@@ -301,7 +301,7 @@ def _plan_writes(
             continue
         values = _changed_values(row, identified, used_keys=used_keys, document_keys=document_keys)
         if values:
-            # Every column, so that all changed rows share one statement.
+            # all columns, so that changed rows share one statement
             stored = {name: getattr(row, name) for name in ("id", *_CHANGEABLE_COLUMNS)}
             work.changed_rows.append(stored | values | {"seen_at": now})
             work.history_rows += _history_rows(row, values, now)
@@ -331,7 +331,7 @@ def _item_values(item: ParsedItem) -> _Values:
     stated = astuple(item.deadline) if item.deadline else (None, None, "", "")
     values |= dict(zip(_DEADLINE_COLUMNS, stated, strict=True))
     for name, value in values.items():
-        if isinstance(value, str):  # PostgreSQL refuses what SQLite would let pass
+        if isinstance(value, str):  # PostgreSQL rejects what SQLite accepts
             values[name] = value[: _LENGTHS[name]]
     return values
 
@@ -366,11 +366,11 @@ def _changed_values(
     """Return the columns whose value differs from the row's."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if row.publisher and values["publisher"] in {"", site_name(identified.item.url)}:
-        values["publisher"] = row.publisher  # a name, perhaps its page's, says more than a host
+        values["publisher"] = row.publisher  # a name, such as the page's, is better than a host
     if identified.key not in used_keys:
-        values["key"] = identified.key  # the publisher's newest id is the one that will come back
+        values["key"] = identified.key  # the publisher's newest ID is the one that will recur
     elif row.key != identified.key and row.key in document_keys:
-        # Ids that changed places: under another item's id the row would be taken for that item at the next reading.
+        # For swapped IDs: with another item's ID, the row would be taken for that item the next time.
         reused_key = make_key_for_reused_id(identified.item)
         if reused_key not in used_keys:
             values["key"] = reused_key
@@ -378,9 +378,9 @@ def _changed_values(
 
 
 def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
-    """Keep the earliest date of the best kind: BBC and others move the date forward on an unchanged item.
+    """Return the earliest date of the best basis, as BBC and others move the date forward on unchanged items.
 
-    What is later than the date that counts is noted as `updated_at`.
+    The latest date after that is stored as `updated_at`.
     """
     dated_at, basis = row.dated_at, DateBasis(row.date_basis)
     said_at, said_basis = choose_article_date(item, row.dated_at)
@@ -391,7 +391,7 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
 
 
 def _later_date(dated_at: datetime, *dates: datetime | None) -> datetime | None:
-    """Return the latest of some dates, if it is later than the one that counts."""
+    """Return the latest of some dates if it's after `dated_at`, else None."""
     return max((date for date in dates if date and date > dated_at), default=None)
 
 

@@ -1,1 +1,1 @@
-"""Decoding images and encoding them again; runs in the sandbox alone."""
+"""Image decoding and encoding, which only run in the sandbox."""

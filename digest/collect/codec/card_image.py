@@ -1,6 +1,6 @@
-"""The card of an edition, the picture, 1200 x 630 pixels, that other sites show beside a link to it (https://ogp.me), and the site's icon.
+"""The social card of an edition, 1200 x 630 pixels, for links on other sites (https://ogp.me), and the site's icon.
 
-Drawn in a child process, as all pictures are decoded there. The colours are those of the pages in the light.
+They're drawn in a child process, where all images are decoded. The colors are those of light pages.
 """
 
 import io
@@ -19,20 +19,22 @@ CARD_SIZE = (1200, 630)  # pixels
 PAPER, INK, TEXT, MUTED = "#FFFFFF", "#14181E", "#2A313A", "#56606C"
 MAX_LINES = 4  # of the headline
 _BAR_HEIGHT, _MARGIN, _IMAGE_WIDTH = 14, 64, 440  # pixels
-_HEADLINE_SIZES = (66, 58, 50, 44, 38)  # pixels; the first that fits
+_HEADLINE_SIZES = (66, 58, 50, 44, 38)  # pixels; the first that fits is used
 _LINE_HEIGHT = 1.16  # of the size
 _FONT_PACKAGE = "font_source_serif_pro"  # under the SIL Open Font License
-_ICON_UNITS = 512  # pixels in which an icon is drawn, before it's made smaller
+_ICON_UNITS = 512  # pixels of the icon before it's reduced
 _NO_GLYPH = "\uffff"
 
 _Font = ImageFont.FreeTypeFont
 
 
 def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
-    """Draw a card as PNG; `picture` (may be empty) fills its right third around its focus point, else the words have all of it.
+    """Draw a social card as PNG.
+
+    If `picture` isn't empty, it fills the right third around its focus point; otherwise, the text has the whole width.
 
     Raises:
-        ImageError: the typeface lacks a letter of the words, or `picture` is none.
+        ImageError: the font lacks a letter, or `picture` isn't an image.
     """
     if missing := _find_missing_letter(words.name + words.issue + words.headline + words.deadline):
         raise ImageError(f"the card's font has no glyph for {missing!r}")
@@ -51,7 +53,10 @@ def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint =
 
 
 def draw_icon(_body: bytes, *, letter: str, dot: str, size: int) -> EncodedImage:
-    """Draw the site's icon as PNG, `size` pixels wide: the letter and the masthead's dot, or the dot if the font lacks the letter."""
+    """Draw the site's icon as PNG, `size` pixels wide: the letter and the masthead's dot.
+
+    If the font lacks the letter, the icon is the dot alone.
+    """
     icon = Image.new("RGB", (_ICON_UNITS, _ICON_UNITS), INK)
     draw = ImageDraw.Draw(icon)
     if letter and not _find_missing_letter(letter):
@@ -72,7 +77,7 @@ def _paste_image(card: Image.Image, picture: bytes, focus: FocusPoint) -> None:
 
 
 def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) -> None:
-    """Write the words into a column of `width` pixels, from its right edge where the language is written so."""
+    """Draw the words in a column of `width` pixels, right-aligned in right-to-left languages."""
     x, anchor = (_MARGIN + width, "rs") if words.is_right_to_left else (_MARGIN, "ls")
     _write_name(draw, words, x, anchor)
     draw.text((x, 142), words.issue, MUTED, load_font("Regular", 26), anchor)
@@ -90,7 +95,7 @@ def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) 
 
 
 def _write_name(draw: ImageDraw.ImageDraw, words: SocialCardTexts, x: int, anchor: str) -> None:
-    """Write the name; its first dot has the colour of labels."""
+    """Draw the name; its first dot has the color of labels."""
     font = load_font("Bold", 44)
     before, dot, after = words.name.partition(".")
     if not dot or words.is_right_to_left:
@@ -121,7 +126,7 @@ def _write_deadline(
 
 
 def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:
-    """Choose the largest size in which a headline fits, and balance its lines; what never fits is cut at a word."""
+    """Return the largest font in which a headline fits, and its balanced lines; it's cut at a word if necessary."""
     words = headline.split()
     for size in _HEADLINE_SIZES:
         font = load_font("Bold", size)
@@ -152,7 +157,7 @@ def _balance_lines(
     width: int,
     count: int,
 ) -> list[str]:
-    """Take the narrowest column that needs no more lines, so that the last one is no lone word."""
+    """Return lines for the narrowest column that doesn't need more of them, to avoid a single word on the last one."""
     narrow, wide = 0, width
     while wide - narrow > 4:
         middle = (narrow + wide) // 2
@@ -166,7 +171,7 @@ def _balance_lines(
 
 @lru_cache(maxsize=16)
 def load_font(weight: str, size: int) -> _Font:
-    """Load the serif face of cards; where its package is missing, the one that Pillow brings."""
+    """Return the serif font of cards, or Pillow's own if its package is missing."""
     if find_spec(_FONT_PACKAGE) is None:
         logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's own font")
         font = ImageFont.load_default(size)
@@ -178,7 +183,7 @@ def load_font(weight: str, size: int) -> _Font:
 
 
 def _find_missing_letter(text: str) -> str:
-    """Find a letter that the typeface would draw as a box."""
+    """Return the first letter that the font would draw as a box, or an empty text."""
     font = load_font("Bold", 38)
     box = bytes(font.getmask(_NO_GLYPH))
     letters = sorted(set("".join(text.split())))

@@ -1,4 +1,4 @@
-"""What a picture becomes: the values that the codec gives, apart from it, for Pillow is slow to import."""
+"""The values that the codec returns, in a module of their own because Pillow is slow to import."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,29 +9,29 @@ from pydantic import Field, TypeAdapter
 from subscribers.errors import ApplicationError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-# The point of a picture that every crop shows, as fractions of its width and height. A crop takes the rest away on both sides of it
-# in proportion, so the point is at the same fractions of the crop.
+# The point that every crop shows, as fractions of width and height. A crop removes proportional parts on both sides of
+# it, so the point is at the same fractions of the crop.
 FocusPoint = tuple[Fraction, Fraction]
-DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # faces are in the upper half more often than not
-LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, as a logo stands in the masthead by default
+DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # most faces are in the upper half
+LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, the default height in the masthead
 TALLEST_LOGO = 60  # CSS pixels
-HEADER_WIDTH = 560  # CSS pixels: an email's column
+HEADER_WIDTH = 560  # CSS pixels, the column of an email
 
 
 class CropShape(StrEnum):
-    """The crops that the mail shows; a mail client cannot crop."""
+    """The crops in emails, as mail clients can't crop."""
 
     LEAD = "lead"
     THUMB = "thumb"
 
 
 class ImageError(ApplicationError):
-    """Bytes that are no picture we can use; the message says why. Fetching them again changes nothing."""
+    """Raised when bytes aren't a usable image; the message explains why, and fetching them again won't help."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A finished picture."""
+    """An image encoded for storage."""
 
     body: bytes
     content_type: Literal["image/jpeg", "image/png"]
@@ -44,10 +44,10 @@ _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
 def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
-    """Give the picture that a child says it made.
+    """Return the image that a child process described.
 
     Raises:
-        ValueError: the values are none of a picture, or its bytes are none of its type.
+        ValueError: the values don't describe an image, or the bytes aren't of its type.
     """
     image = _ENCODED_IMAGE.validate_python({**values, "body": body})
     if not body.startswith(_SIGNATURES[image.content_type]):
@@ -65,11 +65,11 @@ class LogoColors:
 
 @dataclass(frozen=True, slots=True)
 class SocialCardTexts:
-    """What a card says: the publication, the issue ("No. 147 · November 20, 2026"), the headline, the next deadline or nothing."""
+    """The text of a social card: publication, issue ("No. 147 · November 20, 2026"), headline, any deadline."""
 
     name: str
     issue: str
     headline: str
     deadline: str = ""
     is_right_to_left: bool = False
-    label: str = "#B0390C"  # the colour of labels
+    label: str = "#B0390C"  # the color of labels

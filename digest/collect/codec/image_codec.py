@@ -1,7 +1,7 @@
-"""Foreign picture bytes in, small clean ones out: decoded within bounds, re-encoded without metadata.
+"""Conversion of untrusted images: decoded within limits, and re-encoded small, without metadata.
 
-The same bytes give the same bytes on one machine (another build of the codecs may differ). Colour profiles
-are dropped, not applied: a wide-gamut photo comes out a little paler, and no hostile profile is ever read.
+The same input gives the same output on one machine (other builds of the codecs may differ). Color profiles are dropped
+rather than applied: wide-gamut photos become a little paler, and hostile profiles are never read.
 """
 
 import io
@@ -23,35 +23,35 @@ from digest.collect.codec.encoded_image import (
     LogoColors,
 )
 
-READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer and less tested
-MAX_WIDTH = 1200  # pixels: twice the mail's column
+READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer, and less tested
+MAX_WIDTH = 1200  # pixels; twice an email's column
 MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
-MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
-MIN_HEIGHT = 60  # pixels; below are rules and spacers
-MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height: two for one that is shown
+MIN_WIDTH = 120  # pixels; smaller ones are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; smaller ones are rules and spacers
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height; two per displayed pixel
 HEADER_PIXELS = (2 * HEADER_WIDTH, HEADER_WIDTH)
 MIN_HEADER_RATIO = 4  # a taller one would push the news off the first screen
 MAX_HEADER_BYTES = 60_000
 _OPAQUE = 128  # of an alpha of 255
 
 
-_CROP_SIZES = {  # pixels; bytes wanted, for which the quality is lowered a little, and bytes at most
+_CROP_SIZES = {  # pixels; preferred bytes, for which the quality is lowered a little; most bytes
     CropShape.LEAD: ((1120, 630), 50_000, 120_000),
     CropShape.THUMB: ((240, 160), 30_000, 30_000),
 }
 _JPEG_QUALITIES = (84, 76, 68, 60)
-_LOWER_JPEG_QUALITIES = (60, 50, 40, 30, 20, 10)  # only where the size is fixed: noise fits in the end
-_MAX_DRAWING_COLOURS = 16_384  # a drawing with soft edges has fewer, a photograph many more
-_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes for one: 270 MB
+_LOWER_JPEG_QUALITIES = (60, 50, 40, 30, 20, 10)  # only for fixed sizes, in which even noise must fit
+_MAX_DRAWING_COLOURS = 16_384  # soft-edged drawings have fewer, photographs many more
+_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes per pixel: 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make a picture fit for the mail: at most 1200 pixels wide and 200 KB.
+    """Fit an image for emails: at most 1200 pixels wide and 200 KB.
 
     Raises:
-        ImageError: it is no usable picture: SVG, broken, too many pixels, or too small to show.
+        ImageError: it isn't a usable image: SVG, broken, too many pixels, or too small to show.
     """
     image = decode_image(body, max_pixels=max_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
     if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
@@ -62,10 +62,11 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make a logo fit for the mail: a PNG that keeps what is transparent, at most LOGO_PIXELS high.
+    """Fit a logo for emails: a PNG at most LOGO_PIXELS high that keeps its transparency.
 
     Raises:
-        ImageError: it is no usable picture: SVG, broken, too many pixels, too low to be sharp or too wide for the masthead.
+        ImageError: it isn't a usable image: SVG, broken, too many pixels, too low to be sharp, or too wide for the
+            masthead.
     """
     image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
     if image.height < MIN_LOGO_PIXELS:
@@ -84,10 +85,10 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make an image fit to be shown above the masthead: at most 1120 pixels wide and 60 KB.
+    """Fit an image for the place above the masthead: at most 1120 pixels wide and 60 KB.
 
     Raises:
-        ImageError: it is no usable picture, too narrow to be sharp, or too tall.
+        ImageError: it isn't a usable image, too narrow to be sharp, or too tall.
     """
     image = decode_image(body, max_pixels=max_pixels, max_size=HEADER_PIXELS)
     if image.width < HEADER_WIDTH or image.height < HEADER_WIDTH // 20:
@@ -104,10 +105,10 @@ def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def count_colors(body: bytes) -> LogoColors:
-    """Count the opaque pixels of a stored logo by their color.
+    """Return the numbers of a stored logo's opaque pixels by color.
 
     Raises:
-        ImageError: `body` is no picture.
+        ImageError: `body` isn't an image.
     """
     image = _read_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, LOGO_PIXELS)).convert("RGBA")
     counts, total = Counter[str](), image.width * image.height
@@ -119,10 +120,10 @@ def count_colors(body: bytes) -> LogoColors:
 
 
 def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
-    """Cut a stored picture to a shape of the mail around its focus point, covering all of it; a small one is enlarged.
+    """Crop a stored image to a shape around its focus point, filling all of it; a small one is enlarged.
 
     Raises:
-        ImageError: `body` is no picture.
+        ImageError: `body` isn't an image.
     """
     size, wanted_bytes, max_bytes = _CROP_SIZES[shape]
     image = decode_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, MAX_HEIGHT))
@@ -137,10 +138,10 @@ def decode_image(
     max_pixels: int,
     max_size: tuple[int, int],
 ) -> Image.Image:
-    """Read the first frame as upright RGB on white, shrunk to fit in `max_size` (width, height).
+    """Return the first frame as upright RGB on white, reduced to fit in `max_size` (width, height).
 
     Raises:
-        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+        ImageError: it isn't an image, is of an unsupported type (SVG), has too many pixels, or is broken.
     """
     image = _read_image(body, max_pixels=max_pixels, max_size=max_size)
     if image.mode != "RGBA":
@@ -156,15 +157,15 @@ def _read_image(
     max_pixels: int,
     max_size: tuple[int, int],
 ) -> Image.Image:
-    """Read the first frame as upright RGB or RGBA, shrunk to fit in `max_size` (width, height).
+    """Return the first frame as upright RGB or RGBA, reduced to fit in `max_size` (width, height).
 
     Raises:
-        ImageError: no picture, a kind that is not read (SVG), too many pixels, or broken.
+        ImageError: it isn't an image, is of an unsupported type (SVG), has too many pixels, or is broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
         raise ImageError("email apps can't show SVG files or web pages; save the image as PNG or JPEG")
     try:
-        # Pillow only warns between one and two times its own bound; no warning of a bomb is to be ignored.
+        # Between one and two times its own limit, Pillow only warns of a decompression bomb.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
             _check_pixels(image, max_pixels)
@@ -177,8 +178,8 @@ def _read_image(
             f"the image has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels; save "
             "a smaller one"
         ) from exc
-    except Exception as exc:  # at hostile bytes Pillow's readers raise anything, from OSError to IndexError
-        # What Pillow does not know at all, it names by where it lies in memory.
+    except Exception as exc:  # for hostile bytes, Pillow's readers raise anything from OSError to IndexError
+        # Pillow's message for an unknown type has a memory address.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
         raise ImageError(f"the file can't be read as an image{detail}"[:300]) from exc
 
@@ -189,9 +190,9 @@ def _check_pixels(image: Image.Image, max_pixels: int, advice: str = "save a sma
 
 
 def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
-    """Let a JPEG be decoded no finer than is needed; the other kinds decode whole, so their size is limited.
+    """Limit the decoded size: JPEGs are decoded at a reduced size, others whole, so large ones are rejected.
 
-    Twice the size that is wanted looks best; what would take too much memory so gets the size itself.
+    Twice the target size looks best; if that would take too much memory, the target size is used.
     """
     box = (2 * max(max_size),) * 2
     if image.width * image.height > _MAX_DECODED_PIXELS:
@@ -206,16 +207,16 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
     ImageOps.exif_transpose(image, in_place=True)
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
-    if image.mode.startswith("I"):  # 16-bit grey, which convert() would clip at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
         grey = image.convert("I").point(lambda value: value * (1 / 257))
         image = grey.convert("L")
-    colours = image if image.mode == mode else image.convert(mode)  # convert() copies even where it need not
+    colours = image if image.mode == mode else image.convert(mode)  # convert() copies even if the mode is the same
     colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return colours
 
 
 def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
-    """Write RGB as JPEG, or as PNG where few colours make that smaller, within `max_bytes`.
+    """Encode RGB as JPEG, or as PNG if few colors make that smaller, within `max_bytes`.
 
     First the quality is lowered, then the size.
     """
@@ -228,7 +229,7 @@ def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
 
 
 def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:
-    """Return the best JPEG that fits, or the smallest there is; or the lossless PNG if that is smaller still."""
+    """Return the best JPEG that fits, or the smallest one; the lossless PNG if that's even smaller."""
     jpeg = b""
     for quality in qualities:
         jpeg = _encoded_bytes(image, "JPEG", quality=quality, optimize=True, progressive=True)
@@ -241,7 +242,7 @@ def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...
 
 
 def _lossless_png(image: Image.Image) -> bytes | None:
-    """Write a drawing without loss; None for a photograph, whose PNG would be slow to make and never smaller."""
+    """Return a drawing as lossless PNG; None for a photograph, whose PNG would be slow and never smaller."""
     colours = image.getcolors(_MAX_DRAWING_COLOURS)
     if colours is None:
         return None
@@ -254,6 +255,6 @@ def _lossless_png(image: Image.Image) -> bytes | None:
 
 def _encoded_bytes(image: Image.Image, image_format: str, **options: int) -> bytes:
     out = io.BytesIO()
-    image.info = {}  # what came with the picture stays behind
+    image.info = {}  # drops the original metadata
     image.save(out, image_format, **options)
     return out.getvalue()

@@ -1,1 +1,1 @@
-"""Documents as cleaned values, after parsing."""
+"""Parsed documents as cleaned values."""

@@ -1,4 +1,4 @@
-"""Deadlines: until when something may be handed in, as precisely as the source said it, and no more precisely."""
+"""Deadlines for submissions, exactly as precise as the source states them."""
 
 import re
 from dataclasses import dataclass
@@ -10,39 +10,38 @@ _OFFSET_ZONE = re.compile(r"UTC([+-])(\d{2}):(\d{2})")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The end of a call or an obligation. What the source stated is kept as stated; all else is derived.
+    """The end of a call or an obligation, as stated by the source; everything else is derived.
 
-    `day` and `clock` are those of `zone`. A source that names an hour and no zone leaves `zone` empty, and then only
-    the day decides.
+    `day` and `clock` are in `zone`. If a source gives an hour without a zone, `zone` is empty, and only the day counts.
     """
 
     day: date
-    clock: time | None = None  # to the minute; None where the source names a day alone
-    zone: str = ""  # an IANA name or "UTC+02:00"; empty where the source names none
-    label: str = ""  # what is due, as a plural noun in lower case: "applications"; empty where nothing says
+    clock: time | None = None  # to the minute; None if the source gives only a day
+    zone: str = ""  # an IANA name or "UTC+02:00"; empty if the source gives none
+    label: str = ""  # what's due, as a plural noun in lower case: "applications"; empty if unknown
 
     @property
     def moment(self) -> datetime | None:
-        """Return the end in UTC; None where the day, or the hour's zone, is all that is known."""
+        """Return the end in UTC; None if only the day, or an hour without a zone, is known."""
         zone = load_deadline_zone(self.zone)
         if self.clock is None or zone is None:
             return None
         return datetime.combine(self.day, self.clock, zone).astimezone(UTC)
 
     def is_past(self, now: datetime) -> bool:
-        """Return whether the end has come at `now`, whose zone's calendar decides where no moment is known."""
+        """Return whether the deadline has passed at `now`, whose time zone applies if the exact time is unknown."""
         if (moment := self.moment) is not None:
             return moment <= now
         return self.day < now.astimezone(load_deadline_zone(self.zone) or now.tzinfo).date()
 
     @property
     def order(self) -> tuple[date, time]:
-        """Return the key by which deadlines stand: by the day and hour that readers see, a bare day at its end."""
+        """Return the sort key of a deadline: the day and hour shown to readers, with a bare day at its end."""
         return (self.day, self.clock or time.max)
 
 
 def load_deadline_zone(name: str) -> tzinfo | None:
-    """Return a zone by the name that deadlines carry; None for an empty or unknown one."""
+    """Return the time zone of a deadline's zone name; None if the name is empty or unknown."""
     if match := _OFFSET_ZONE.fullmatch(name):
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset >= timedelta(days=1):

@@ -1,8 +1,8 @@
-"""Which items of a document are the same article, and the key that each is known by.
+"""Identity of items: which ones in a document are the same article, and the key of each.
 
-Titles tell nothing apart: one agency gave 149 articles the same title. Addresses nearly always do, and a
-publisher's own ids do when it gives each item its own; both can fail, and the rules here say what then.
-All is decided from the items alone, so that their order in the document does not matter.
+Titles don't distinguish articles: one agency gave 149 of them the same title. URLs nearly always do, and so do
+publishers' IDs if each item has its own; the rules here cover exceptions. They depend only on the items, so the order
+in the document doesn't matter.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from sqlalchemy import Row
 from digest.collect.documents.parsed_document import ParsedItem
 
 _Listing = tuple[ParsedItem, int]  # an item, and how often the document listed it
-BATCH_SIZE = 500  # items; a write transaction stays far under 1,000 rows with their history
+BATCH_SIZE = 500  # items; keeps write transactions far below 1,000 rows, including history
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class IdentifiedItem:
-    """One item with its key within the source.
+    """An item with its key within the source.
 
-    `address_shared` says that its address does not tell it apart: other items have the same one, or it is a site's
-    front page. `occurrences` is how often the document listed it.
+    `address_shared` is true if its URL doesn't identify it: other items have the same one, or it's a site's front page.
+    `occurrences` is how often the document listed it.
     """
 
     item: ParsedItem
@@ -38,17 +38,17 @@ class IdentifiedItem:
 
 @dataclass(frozen=True, slots=True)
 class ItemBatch:
-    """Some items of a document, with the keys of those in its other parts."""
+    """Some items of a document, with the keys of the others."""
 
     items: tuple[IdentifiedItem, ...]
     other_keys: frozenset[str] = frozenset()
 
 
 def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
-    """Put together what was listed twice and give each item its key, in the order of addresses and keys.
+    """Merge repeated items and return each with its key, in the order of URLs and keys.
 
-    The key comes from the publisher's id where no other item of the document has it (some repeat one id for
-    all), else from the address where no other item has that, else from address, date and title.
+    The key is based on the publisher's ID if no other item of the document has it (some repeat one ID for all), else on
+    the URL if no other item has it, else on URL, date, and title.
     """
     distinct = _merge_duplicates([(item, 1) for item in items], _listing_key)
     distinct = _merge_duplicates(distinct, _version_key)
@@ -62,7 +62,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
         else:
             key = _fallback_key(item) if item.url in shared else _hash_key("url", item.url)
         by_key[key].append((item, times))
-    # Nothing that we keep tells several of one key apart.
+    # Items with the same key don't differ in anything that's stored.
     merged = {key: _merge_listings(listings) for key, listings in by_key.items()}
     identified = []
     for key, (item, times) in merged.items():
@@ -71,7 +71,7 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
 
 
 def split_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
-    """Cut into parts of `BATCH_SIZE` items. Items of one address may part: `match_stored_rows` tells them by title or date."""
+    """Yield batches of `BATCH_SIZE` items; those with one URL may be split, as titles or dates tell them apart."""
     keys = frozenset(item.key for item in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
         items = tuple(identified[start : start + BATCH_SIZE])
@@ -82,11 +82,13 @@ def match_stored_rows(
     batch: ItemBatch,
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
-    """Find for each item the row that holds it already, by the item's key; `rows` in the order of their ids.
+    """Return the stored row of each known item, by the item's key; `rows` must be sorted by ID.
 
-    1. The row with its key, unless address, title and date all differ (an id that was used again).
-    2. A row at its address with its title, or else its date (the id changed).
-    3. The only row at its address, where that address carries one item.
+    1. The row with its key, unless URL, title, and date all differ (a reused ID).
+
+    2. A row with its URL and title, or else its URL and date (the ID changed).
+
+    3. The only row with its URL, if only one item has that URL.
     """
     matched = _match_keys(batch.items, rows)
     crowded = _find_repeated(row.url for row in rows)
@@ -107,7 +109,7 @@ def _match_keys(
     items: Sequence[IdentifiedItem],
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
-    """Give each item the row that has its key, unless that is of another article."""
+    """Return the row with each item's key, unless it belongs to another article."""
     by_key = {row.key: row for row in rows}
     matched = {}
     for item in items:
@@ -123,7 +125,7 @@ def _match_signatures(
     crowded: Collection[str],
     rank: int,
 ) -> dict[str, Row[Any]]:
-    """Give each item the row that has its signature; the first of several items gets the first of several rows."""
+    """Return the row with each item's signature, pairing several items with several rows in order."""
     waiting = {}
     for row in reversed(rows):
         signature = _list_signatures(row, row.dated_at, crowded)[rank]
@@ -141,7 +143,10 @@ def _list_signatures(
     date: datetime | None,
     crowded: Collection[str],
 ) -> tuple[Hashable | None, ...]:
-    """List by what an item and a row are told to be one, the surest first; `crowded` are the addresses of several."""
+    """Return the signatures by which an item and a row are matched, most reliable first.
+
+    `crowded` has the URLs of several items.
+    """
     return (
         (entry.url, entry.title, entry.starts_at),
         (entry.url, date, entry.starts_at) if date else None,
@@ -155,25 +160,25 @@ def _is_reused_id(item: ParsedItem, row: Row[Any]) -> bool:
 
 
 def make_key_for_reused_id(item: ParsedItem) -> str:
-    """Return the key of an item whose id belongs to another article already."""
+    """Return the key of an item whose ID already belongs to another article."""
     return _hash_key("reused", item.guid or "", _fallback_key(item))
 
 
 def is_front_page(url: str) -> bool:
-    """Return whether an address is a site's front page, which carries other news every day."""
+    """Return whether a URL is a site's front page, whose content changes daily."""
     parts = urlsplit(url)
     return parts.path in {"", "/"} and not parts.query
 
 
 def _listing_key(item: ParsedItem) -> Hashable | None:
-    """Name what makes two entries one listing: the same page under the same title (for an event: and time)."""
+    """Return the key of repeated entries: the same page with the same title (and time, for an event)."""
     if is_front_page(item.url):
         return (item.url, item.title, item.guid, item.published, item.starts_at)
     return (item.url, item.title, item.starts_at)
 
 
 def _version_key(item: ParsedItem) -> Hashable | None:
-    """Name what makes two entries versions of one: RFC 4287, section 4.1.1, lets a feed list an entry again, updated."""
+    """Return the key of an entry's versions; feeds may list updated entries again (RFC 4287, section 4.1.1)."""
     if item.guid is None or item.published is None:
         return None
     return (item.url, item.guid, item.published, item.starts_at)
@@ -192,7 +197,7 @@ def _merge_duplicates(
 
 
 def _merge_listings(listings: list[_Listing]) -> _Listing:
-    """Keep what the latest listing says, under the earliest date of publication."""
+    """Return the content of the latest listing with the earliest publication date."""
     if len(listings) == 1:
         return listings[0]
     items = [item for item, _ in listings]
@@ -213,6 +218,6 @@ def _fallback_key(item: ParsedItem) -> str:
 
 
 def _hash_key(*parts: str) -> str:
-    # Length before text: ("a", "bc") and ("ab", "c") must not meet.
+    # With lengths, so that ("a", "bc") and ("ab", "c") differ.
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,6 @@
-"""What a source said, cleaned: the values that every parser gives and that `articles` stores, and their JSON.
+"""The cleaned content of a source's document, which all parsers return and `articles` stores, and its JSON form.
 
-A document is a JSON head, and one line for each item: reading a long one never holds the interpreter lock long.
+A document is a JSON head and one line per item, so reading a long one doesn't hold the interpreter lock for long.
 """
 
 import io
@@ -23,11 +23,11 @@ WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
 
 
 class DocumentKind(StrEnum):
-    """What came back from a source, told by looking at it.
+    """The kind of a source's document, detected from its content.
 
-    This is the one declaration of a kind: its value, how people call it, the module of `digest.collect.parsers` that reads it, and what
-    tells it: the names of its root elements, or how its text opens. A kind without either is JSON: the first whose module
-    accepts the value.
+    This is the only declaration of a kind: its value, its name for people, its module in `digest.collect.parsers`, and
+    its markers: the names of its root elements, or the beginning of its text. A kind without markers is JSON; the first
+    whose module accepts the value applies.
     """
 
     label: str
@@ -40,7 +40,7 @@ class DocumentKind(StrEnum):
         "RSS",
         "feed",
         "rss channel",
-    )  # channel: of the Channel Definition Format, or RSS that lost its outer element
+    )  # channel: from the Channel Definition Format, or RSS without its outer element
     RDF = "rdf", "RDF", "feed", "rdf"
     ATOM = "atom", "Atom", "feed", "feed"
     JSON_FEED = "json-feed", "JSON Feed", "json_feed"
@@ -64,7 +64,7 @@ class DocumentKind(StrEnum):
         roots: str = "",
         opening: str = "",
     ) -> Self:
-        """Make a member of its declaration."""
+        """Create a member from its declaration."""
         kind = str.__new__(cls, value)
         kind._value_ = value
         kind.label, kind.parser = label, parser
@@ -73,15 +73,15 @@ class DocumentKind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether the kind is told by its value, not by its text."""
+        """True if the kind is detected from its JSON value rather than its text."""
         return not self.roots and not self.opening
 
 
 class DateBasis(StrEnum):
-    """Which date counts for an article, and why."""
+    """The date that an article uses, and why."""
 
     PUBLISHED = "published"
-    UPDATED = "updated"  # no publication date, but a date of change
+    UPDATED = "updated"  # no publication date, only a date of change
     ZONE_ASSUMED = "published, zone assumed UTC"
     PAGE = "date found on the page"
     FIRST_SEEN_NO_DATE = "first seen: no date given"
@@ -91,34 +91,34 @@ class DateBasis(StrEnum):
 
     @property
     def is_first_seen(self) -> bool:
-        """Whether only the moment of finding counts, for want of a usable date."""
+        """True if only the time of discovery is known because there's no usable date."""
         return self.startswith("first seen")
 
 
 class SummaryBasis(StrEnum):
-    """Whose words an article's summary is. Unknown is one that was stored by a version that did not note it."""
+    """The author of an article's summary; unknown if an earlier version that didn't record it stored the summary."""
 
     UNKNOWN = ""
     DESCRIPTION = "description"  # the publisher's own description of the article
     OPENING = "opening"  # the first sentences of the article
-    EDITOR = "editor"  # an editor's, of an article that was added by hand
+    EDITOR = "editor"  # an editor's, for an article added by hand
 
 
 def noon_utc(day: date) -> datetime:
-    """Return noon UTC of a day: how a date without a time is kept."""
+    """Return noon UTC of a day, which is how dates without a time are stored."""
     return datetime.combine(day, time(12), UTC)
 
 
 class ParseError(ApplicationError):
-    """The document cannot be read as what it seems to be; the message says what, where and what to do."""
+    """Raised when a document can't be parsed; the message says what's wrong, where, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedItem:
-    """One item as a source published it; texts are plain, clean and without mark-up.
+    """One item as its source published it; texts are clean and without markup.
 
-    `guid` is the publisher's own id, if it gave one. `link` is absolute as published, `url` canonical.
-    `published` and `updated` are UTC, None where missing or refused; `date_basis` then says why.
+    `guid` is the publisher's own ID, if any. `link` is absolute and as published, `url` canonical. `published` and
+    `updated` are in UTC, or None if missing or rejected; `date_basis` has the reason.
     """
 
     guid: str | None
@@ -127,37 +127,37 @@ class ParsedItem:
     title: str
     summary: str = ""
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
-    author: str | None = None  # a name; addresses are dropped
+    author: str | None = None  # a name; email addresses are removed
     credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
-    publisher: str = ""  # whose article it is, in a feed that links to many sites; empty in any other
+    publisher: str = ""  # the item's publisher, in a feed that links to many sites; empty in others
     categories: tuple[str, ...] = ()
     language: str | None = None
     image_url: WebAddress | None = None
     image_alt: str | None = None
-    image_credit: str | None = None  # whom the item credits with it; several are separated by "; "
+    image_credit: str | None = None  # the item's image credits; several are separated by "; "
     published: UtcMoment | None = None
     updated: UtcMoment | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
     starts_at: UtcMoment | None = None
     ends_at: UtcMoment | None = None
     all_day: bool = False
-    announced_at: UtcMoment | None = None  # when an event starts and ends by its text, where the source gives no times
+    announced_at: UtcMoment | None = None  # start and end of an event from its text, if the source doesn't give times
     announced_until: UtcMoment | None = None
-    event_zone: str = ""  # the IANA name of an event's zone, where it is known
+    event_zone: str = ""  # the IANA name of an event's time zone, if known
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False
 
 
-NOT_PUBLIC = "not public: "  # begins the reason of an item that visitors can't read
-SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # not 403: publishers answer that to programs alone
+NOT_PUBLIC = "not public: "  # prefix of the reason for an item that visitors can't read
+SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # without 403, which publishers also send to programs alone
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """One item that could not be taken in, by its place in the document (from 1) and the reason.
+    """A rejected item's position in the document (from 1), and the reason.
 
-    `withheld_url` is the canonical URL of an item that the document says isn't public; empty for any other.
+    `withheld_url` is the canonical URL of an item that the document says isn't public; empty for others.
     """
 
     place: int
@@ -167,10 +167,10 @@ class RejectedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """All that one document held. `item_count` counts the items seen, taken or not.
+    """The content of one document; `item_count` includes rejected items.
 
-    `site` is what a page calls the site that it belongs to. `next_url` is the next page of a paged answer; `feeds` are other feeds
-    that a page or OPML names. `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
+    `site` is a page's name for its site. `next_url` is the next page of a paged response; `feeds` are other feeds that
+    a page or OPML lists. `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
     """
 
     kind: DocumentKind
@@ -185,20 +185,20 @@ class ParsedDocument:
 
     @property
     def item_count(self) -> int:
-        """How many items the document held."""
+        """The number of items in the document."""
         return len(self.items) + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class FeedLink:
-    """A feed that a page, or an OPML list, points to."""
+    """A feed that a page or an OPML list links to."""
 
     url: str
     title: str = ""
 
 
 def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
-    """Give a document's head, and the lines of its items."""
+    """Return a document's head, and the lines of its items."""
     head = type_adapter(ParsedDocument).dump_python(document, mode="json", exclude={"items"})
     dump_json = type_adapter(ParsedItem).dump_json
     lines = (dump_json(item, exclude_defaults=True) for item in document.items)
@@ -206,10 +206,10 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
-    """Give the document back, with every type checked: what wrote it may have been taken over by what it read.
+    """Return the decoded document, with every type checked as its writer may be compromised.
 
     Raises:
-        ValueError: the JSON is none of a document.
+        ValueError: the JSON isn't a document.
     """
     validate_json = type_adapter(ParsedItem).validate_json
     items = tuple(validate_json(line, strict=True) for line in io.BytesIO(body))

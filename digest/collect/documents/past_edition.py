@@ -1,4 +1,4 @@
-"""A newsletter that went out before this installation, as its page tells: when, under which number, and what it linked."""
+"""Newsletter editions from before this installation, as described by their pages."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from digest.collect.documents.parsed_document import UtcMoment, WebAddress
 
 @dataclass(frozen=True, slots=True)
 class PastStoryLink:
-    """One story of a past edition: `url` canonical, texts plain."""
+    """One story of a past edition: `url` is canonical, texts are plain."""
 
     url: WebAddress
     headline: str
@@ -16,9 +16,10 @@ class PastStoryLink:
 
 @dataclass(frozen=True, slots=True)
 class PastEditionPage:
-    """A past edition. `address` is its own page's, empty where a file names none; `released_at` UTC, None where it says no date.
+    """A past edition.
 
-    `counted_links` is how many links lead through a mail service's counter, so that nobody knows where to.
+    `address` is the URL of its own page, empty if a file doesn't state it; `released_at` is in UTC, None if it isn't
+    dated. `counted_links` is the number of links through an email service's click tracking, whose targets are unknown.
     """
 
     title: str

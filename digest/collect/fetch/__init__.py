@@ -1,1 +1,1 @@
-"""The only socket for content: guarded, bounded, polite."""
+"""Network access for content: guarded, limited, and polite."""

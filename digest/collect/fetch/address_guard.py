@@ -1,7 +1,7 @@
-"""Which network addresses may be reached: the public internet, and the networks that the settings open by name.
+"""IP addresses that may be reached: the public internet, and networks that the settings allow.
 
-The tables are the IANA special-purpose registries (RFC 6890, section 2.2, and its successors), written out here because
-`ipaddress.is_private` means different things in different versions of Python.
+The tables are the IANA special-purpose registries (RFC 6890, section 2.2, and its successors), copied here because the
+meaning of `ipaddress.is_private` depends on the version of Python.
 """
 
 import re
@@ -16,11 +16,11 @@ from subscribers.errors import ApplicationError
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
-# a host's name and a port → its addresses; OSError when there are none
+# a host's name and a port → its IP addresses; raises OSError if there are none
 HostResolver = Callable[[str, int], Iterable[str]]
 
-# 168.63.129.16 is Azure's, public by number only; link-local are the metadata services of most clouds. 2001::/23 has Teredo, which
-# carries an IPv4 address inside, as 6to4 does (RFC 3056, section 2).
+# 168.63.129.16 is Azure's, which only looks public; link-local addresses include most clouds' metadata services.
+# 2001::/23 has Teredo, which embeds an IPv4 address, as 6to4 does (RFC 3056, section 2).
 _BLOCKED_TABLE = """
 0.0.0.0/8         unspecified
 10.0.0.0/8        private
@@ -50,16 +50,16 @@ ff00::/8          multicast
 """
 _BLOCKED_ROWS = (row.split(maxsplit=1) for row in _BLOCKED_TABLE.strip().splitlines())
 _BLOCKED_NETWORKS = {ip_network(network): why for network, why in _BLOCKED_ROWS}
-_GLOBAL_V6 = IPv6Network("2000::/3")  # all that IANA has given out for the public internet
+_GLOBAL_V6 = IPv6Network("2000::/3")  # all addresses that IANA has allocated to the public internet
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.2: the IPv4 address is in the last 32 bits
-_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it is no name
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it isn't a name
 
 
 class UnreachableHostError(ApplicationError):
-    """A host that nothing is fetched from.
+    """Raised for a host that may not be fetched from.
 
-    The message is the same whatever the look-up gave, because editors read it: they mustn't learn which names a private network
-    has, or where these lead. `detail` says it, for the log.
+    The message is the same for every lookup result because editors see it, and they mustn't learn which names a private
+    network has or where they lead. `detail` has the result, for the log.
     """
 
     def __init__(self, host: str, detail: str) -> None:
@@ -71,30 +71,30 @@ class UnreachableHostError(ApplicationError):
 
 
 class AddressRefusedError(UnreachableHostError):
-    """An address that must not be reached."""
+    """Raised for an IP address that mustn't be reached."""
 
 
 class UnknownHostError(UnreachableHostError):
-    """A name that has no address, or whose look-up failed."""
+    """Raised for a name without an IP address, or whose lookup failed."""
 
 
 class AddressGuard:
-    """Decides which addresses may be connected to. Holds no state: any thread may use it."""
+    """Decides which IP addresses may be connected to. Stateless and thread-safe."""
 
     def __init__(self, allow_networks: Iterable[str], resolver: HostResolver | None = None) -> None:
-        """Open `allow_networks` beside the public internet; `resolver` is the system's resolver by default."""
+        """Allow `allow_networks` in addition to the public internet; `resolver` is the system's by default."""
         self._allowed_networks = tuple(ip_network(network) for network in allow_networks)
         self._resolver = resolver or resolve_host
 
     def resolve(self, host: str, port: int, *, timeout: float) -> list[IPAddress]:
-        """Resolve `host` once, within so many seconds, and give the addresses to connect to, best first.
+        """Return the IP addresses to connect to, best first, from one lookup of `host` within `timeout` seconds.
 
-        One bad answer refuses the whole host: a name that points both outside and inside is an attack or a
-        mistake, and picking the good one would hide it.
+        A single forbidden address rejects the whole host: a name with both public and private addresses is an attack or
+        a mistake, and choosing the public one would hide it.
 
         Raises:
-            AddressRefusedError: the literal or one of the answers is closed.
-            UnknownHostError: no such name, no response in time, or an answer that is no address.
+            AddressRefusedError: the literal or one of the addresses is forbidden.
+            UnknownHostError: the name doesn't exist, the lookup timed out, or a result isn't an IP address.
         """
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
@@ -115,7 +115,7 @@ class AddressGuard:
 
 
 def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
-    """Explain why `address` may not be reached ("private", "loopback"…), or None when it may."""
+    """Return why `address` may not be reached ("private", "loopback"…), or None if it may."""
     inner = unmap_ipv4(address)
     if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
         return None
@@ -128,18 +128,18 @@ def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = (
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address that `::ffff:a.b.c.d` stands for, which is where the packets would go."""
+    """Return the IPv4 address in `::ffff:a.b.c.d`, to which the packets would go."""
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def parse_ip_literal(host: str) -> IPAddress | None:
-    """Read a host that is an address already, in all the forms that resolvers take; None for a name.
+    """Return the IP address that a host is, in any form that resolvers accept; None for a name.
 
-    The C library reads 127.1, 2130706433 and 0x7f000001 as 127.0.0.1 (inet_aton); so does this, that the
-    answer does not depend on which library is below.
+    Like the C library (inet_aton), this reads 127.1, 2130706433, and 0x7f000001 as 127.0.0.1, so that the result
+    doesn't depend on the library below.
 
     Raises:
-        UnknownHostError: it ends in a number, as no name does, yet is no address: 1.2.3.4.5 or 999.1.1.1.
+        UnknownHostError: it ends in a number, as names don't, but isn't an IP address: 1.2.3.4.5 or 999.1.1.1.
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     try:
@@ -155,7 +155,7 @@ def parse_ip_literal(host: str) -> IPAddress | None:
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """Ask the system's resolver, once for all families."""
+    """Return the IP addresses of a host from the system's resolver, in one lookup for all families."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
@@ -164,13 +164,13 @@ def _run_with_timeout(
     look_up: Callable[[], Iterable[str]],
     timeout: float,
 ) -> list[str]:
-    """Run a look-up in a thread of its own: `getaddrinfo` knows no time limit, and may take a minute."""
+    """Run a lookup in its own thread, because `getaddrinfo` has no timeout and may take a minute."""
     answers: Future[list[str]] = Future()
 
     def run() -> None:
         try:
             answers.set_result(list(look_up()))
-        except (OSError, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
+        except (OSError, ValueError) as exc:  # ValueError: a label that IDNA can't encode
             answers.set_exception(exc)
 
     threading.Thread(target=run, name="look-up", daemon=True).start()

@@ -1,7 +1,7 @@
-"""The only socket for content: one polite, bounded, guarded GET; and a bundled web in its place, for the sample.
+"""Fetching of content: polite, limited, guarded GET requests, or files of a bundled web for the sample.
 
-Every hop of every redirect is checked by `address_guard`, made by `http_connection` and judged by `policy`; here the hops are
-put in order, and everything that can go wrong becomes one `FetchError`.
+Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by `policy`. This module
+sequences the hops and turns all failures into `FetchError`.
 """
 
 import json
@@ -28,24 +28,24 @@ from subscribers.loggers import get_logger
 log = get_logger("fetch")
 
 _EXPLAINED_REASONS = frozenset({FetchErrorReason.REFUSING, FetchErrorReason.MISSING})
-_EXPLANATION_BYTES = 8192  # of a refusal's body that are read
+_EXPLANATION_BYTES = 8192  # bytes read from the body of an error response
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
 
 
 def build_user_agent(contact: str) -> str:
-    """Make the honest user agent: who we are, which version, and a web address to reach the operator at."""
+    """Return the user agent: our name, the version, and a URL to contact the operator."""
     return f"{PRODUCT_NAME}/{__version__} (+{httpx.URL(contact)})"
 
 
 def open_fetcher(settings: Settings) -> "HttpFetcher":
-    """Open the door to the world for content, under the limits of the settings and an honest name."""
+    """Return a fetcher with the limits of the settings and our user agent."""
     return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
 
 
 @dataclass(frozen=True, slots=True)
 class _FetchRequest:
-    """One wish, the same on every hop. `truncate` gives the first `max_bytes` bytes of a longer body."""
+    """A request that's the same on every hop; `truncate` returns the first `max_bytes` bytes of a longer body."""
 
     url: str
     headers: dict[str, str]
@@ -54,7 +54,7 @@ class _FetchRequest:
 
     @property
     def conditional(self) -> bool:
-        """Whether "not modified" would be an answer to it."""
+        """True if the server may answer "not modified"."""
         return "If-None-Match" in self.headers or "If-Modified-Since" in self.headers
 
 
@@ -66,10 +66,10 @@ class _HopResponse:
 
 
 class HttpFetcher:
-    """Gets pages, feeds and pictures from the public internet. Built once a run; any thread may use it.
+    """Fetches pages, feeds, and images from the public internet; created once per run, thread-safe.
 
-    A host is asked one thing at a time. Proxies, netrc and cookies are not used. Nothing stays open between
-    fetches: leaving the block forgets the robots.txt files and ends its use.
+    Each host gets one request at a time. Proxies, netrc, and cookies aren't used, and connections aren't kept. Leaving
+    the context discards the robots.txt files and ends its use.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class HttpFetcher:
         resolver: HostResolver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Bound everything by `limits` and present ourselves as `user_agent` (see `build_user_agent`).
+        """Initialize with `limits` for all requests and a `user_agent` (see `build_user_agent`).
 
         Raises:
-            ValueError: `user_agent` cannot stand in a header.
+            ValueError: `user_agent` isn't valid in a header.
         """
         if not user_agent.isascii() or not user_agent.isprintable():
             raise ValueError(f"the user agent {user_agent!r} contains characters that aren't printable ASCII")
@@ -91,7 +91,7 @@ class HttpFetcher:
         self._user_agent = user_agent
         self._clock = clock
         self._guard = AddressGuard(limits.allow_networks, resolver)
-        self._tls = httpx.create_ssl_context()  # SSL_CERT_FILE, for an authority of one's own, is honoured
+        self._tls = httpx.create_ssl_context()  # honors SSL_CERT_FILE, for a private certificate authority
         self._host_locks = KeyedLocks()
         self._robots = RobotsRules(self._fetch_robots_text, user_agent.partition("/")[0])
 
@@ -102,10 +102,10 @@ class HttpFetcher:
         self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
-        """Get `url` (http or https, without credentials), following redirects, within the limits.
+        """Return the response for `url` (http or https, without credentials), following redirects, within the limits.
 
         Raises:
-            FetchError: for whatever reason there is no body (nor a "not modified").
+            FetchError: there's no body (and it isn't "not modified").
         """
         headers = {"Accept": options.get("accept") or "*/*"}
         if etag := usable_validator(options.get("etag")):
@@ -116,7 +116,7 @@ class HttpFetcher:
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
 
     def may_read(self, url: str) -> bool:
-        """Return whether robots.txt lets us read `url`; kept for an hour. An address we cannot fetch: no."""
+        """Return whether robots.txt allows `url`; cached for an hour. False for URLs that can't be fetched."""
         try:
             return self._robots.allows(policy.parse_web_address(url))
         except FetchError:
@@ -141,7 +141,7 @@ class HttpFetcher:
             if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             visited_urls.add(str(target))
-            # A stored address follows permanent redirects only, and never loses its encryption by one answer.
+            # Stored URLs follow only permanent redirects, and one response never downgrades them to http.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
             moved_to = str(target) if permanent else moved_to
             current = target
@@ -152,7 +152,7 @@ class HttpFetcher:
         )
 
     def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget) -> _HopResponse:
-        """Make one hop, and turn whatever fails into a `FetchError`."""
+        """Return the response of one hop; all failures become `FetchError`."""
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", **request.headers, "Connection": "close"}
         try:
             with (
@@ -194,7 +194,7 @@ def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _Fe
 
 
 def _read_explanation(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> str:
-    """Return what WordPress says about a refusal; empty where it says nothing, or can't be read."""
+    """Return WordPress's explanation of a rejected request; empty if there's none or it can't be read."""
     if "json" not in headers.get("content-type", ""):
         return ""
     try:
@@ -224,19 +224,19 @@ INDEX_FILE = "index.json"
 
 
 class FolderFetcher:
-    """A small web in a folder: answers with what `index.json` lists, as `HttpFetcher` would, without a socket.
+    """Serves the responses listed in a folder's `index.json`, as `HttpFetcher` would, without a socket.
 
         {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
 
-    An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Control": "max-age=3600"}`. What isn't listed is a
-    dead host. Any thread may use it.
+    An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Control": "max-age=3600"}`. URLs that
+    aren't listed are unreachable. Thread-safe.
     """
 
     def __init__(self, folder: Path | Traversable) -> None:
         """Read the index of `folder`.
 
         Raises:
-            FileNotFoundError, ValueError: there is no index, or it is no JSON.
+            FileNotFoundError, ValueError: the index is missing or isn't valid JSON.
         """
         self._folder = folder
         index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
@@ -245,10 +245,10 @@ class FolderFetcher:
             self._index[str(policy.parse_web_address(url))] = entry
 
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
-        """Return what the index lists for `url`.
+        """Return the listed response for `url`.
 
         Raises:
-            FetchError: `Reason.DNS` where the index lists nothing, as for a host that is not there.
+            FetchError: with `FetchErrorReason.DNS` if `url` isn't listed, like an unknown host.
         """
         address = policy.parse_web_address(url)
         entry = self._index.get(str(address))
@@ -269,7 +269,7 @@ class FolderFetcher:
         return _fetch_result(address, answer)
 
     def may_read(self, url: str) -> bool:
-        """Return whether the index lists `url`: a dead host allows nothing, and the folder forbids nothing."""
+        """Return whether `url` is listed; listed URLs are always allowed."""
         try:
             return str(policy.parse_web_address(url)) in self._index
         except FetchError:

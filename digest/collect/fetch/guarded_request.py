@@ -1,4 +1,4 @@
-"""Requests to URLs that operators chose, such as a webhook's: under the guards of every fetch, and without following redirects."""
+"""Requests to URLs that operators set, such as a webhook's, with the guards of every fetch and without redirects."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ def request_guarded(
     body: bytes | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Send one GET, or a POST of a body; return what went wrong, empty if the answer was 2xx."""
+    """Send a GET, or a POST if there's a body; return an error message, empty if the status was 2xx."""
     budget = http_connection.TimeBudget(TIMEOUT)
     try:
         with (

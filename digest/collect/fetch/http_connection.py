@@ -1,8 +1,8 @@
-"""One HTTP request on one connection, to an address that was checked, within a time that was set.
+"""One HTTP request over one connection, to a checked IP address, within a time limit.
 
-httpcore resolves nothing itself: it asks its network backend to connect. So the check and the connection
-happen in one place, on one DNS answer, and no second look-up can change the address in between (DNS
-rebinding). TLS and the Host header keep the name.
+httpcore doesn't resolve names itself but asks its network backend to connect. So the check and the connection use one
+DNS response, and no second lookup can change the address in between (DNS rebinding). TLS and the Host header use the
+name.
 """
 
 import ssl
@@ -21,14 +21,14 @@ _MAX_ADDRESSES = 4
 
 
 class TlsHandshakeError(ApplicationError):
-    """The TLS handshake failed: a wrong certificate, an old protocol, or no TLS at all."""
+    """Raised when the TLS handshake fails: a wrong certificate, an old protocol, or no TLS at all."""
 
 
 class TimeBudget:
-    """The seconds that one fetch may spend on the network. Waiting for a turn at a host costs none.
+    """The seconds that one fetch may spend on the network, excluding the wait for its turn at a host.
 
-    Every connect, read and write gets what is left, not a time-out of its own: a server that drips one byte
-    a second is cut off all the same. Used by one thread.
+    Each connect, read, and write gets the remaining time instead of a timeout of its own, so a server that sends one
+    byte a second is cut off, too. Not thread-safe.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -37,7 +37,7 @@ class TimeBudget:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let the time run inside the block."""
+        """Count the time inside the block."""
         self._deadline = time.monotonic() + self._remaining
         try:
             yield
@@ -45,10 +45,10 @@ class TimeBudget:
             self._remaining = self._deadline - time.monotonic()
 
     def remaining(self) -> float:
-        """Return the seconds that are left, inside `running`.
+        """Return the remaining seconds, inside `running`.
 
         Raises:
-            httpcore.ReadTimeout: none are.
+            httpcore.ReadTimeout: no time is left.
         """
         seconds = self._deadline - time.monotonic()
         if seconds <= 0:
@@ -66,16 +66,15 @@ def open_response(
     budget: TimeBudget,
     body: bytes | None = None,
 ) -> Iterator[httpcore.Response]:
-    """Send one GET, or a POST of a body, and lend the answer; its body is read, still packed, with `iter_stream`.
+    """Send a GET, or a POST of a body, and yield the response; read its compressed body with `iter_stream`.
 
-    The connection is closed at the end of the block, read to the end or not. Connections are not kept for a
-    next request: feeds are on as many hosts, and one connection a fetch leaves nothing to share between
-    threads.
+    The connection is closed at the end of the block, whether or not the body was read. Connections aren't reused: feeds
+    are on as many hosts, and with one connection per fetch, threads don't share any.
 
     Raises:
         AddressRefusedError, UnknownHostError: see `guard`.
-        TlsHandshakeError: no TLS with the name that was asked for.
-        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network's own.
+        TlsHandshakeError: the TLS handshake for the requested name failed.
+        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network failed.
     """
     backend = _GuardedBackend(guard, budget)
     target = httpcore.URL(
@@ -95,7 +94,7 @@ def open_response(
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
-    """Connects to the very addresses that the guard has passed."""
+    """Connects only to the IP addresses that the guard has approved."""
 
     def __init__(self, guard: AddressGuard, budget: TimeBudget) -> None:
         self._guard = guard
@@ -111,7 +110,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
         """Try the checked addresses in turn, each with its share of the time."""
-        del timeout  # the allowance is the time-out
+        del timeout  # the budget is the timeout
         addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())
         waiting = [str(address) for address in addresses[:_MAX_ADDRESSES]]
         while True:
@@ -126,14 +125,14 @@ class _GuardedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection whose every step is bounded by what is left of the fetch's time."""
+    """A connection whose operations are limited by the remaining time of the fetch."""
 
     def __init__(self, stream: httpcore.NetworkStream, budget: TimeBudget) -> None:
         self._stream = stream
         self._budget = budget
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what is there, at most `max_bytes`."""
+        """Return the available bytes, at most `max_bytes`."""
         del timeout
         return self._stream.read(max_bytes, self._budget.remaining())
 
@@ -149,7 +148,7 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Shake hands with the name, not the address, as `server_hostname`."""
+        """Start TLS, with the name rather than the IP address as `server_hostname`."""
         del timeout
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, self._budget.remaining())
@@ -158,5 +157,5 @@ class _TimedStream(httpcore.NetworkStream):
         return _TimedStream(stream, self._budget)
 
     def get_extra_info(self, info: str) -> Any:
-        """Pass questions on to the stream below."""
+        """Return the underlying stream's information."""
         return self._stream.get_extra_info(info)

@@ -1,4 +1,4 @@
-"""What an HTTP answer says: the few headers that matter to us, and the body unpacked within bounds."""
+"""HTTP responses: the headers that we use, and the body decompressed within limits."""
 
 import re
 import zlib
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from subscribers.errors import ApplicationError
 
-MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one answer must not silence a source for good
+MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one response mustn't stop visits to a source for good
 _MAX_FRESHNESS = 2**31  # seconds; RFC 9111, section 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _MAX_AGE = re.compile(r"""(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})\b""", re.IGNORECASE)
@@ -17,29 +17,29 @@ _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
 
 
 class BodyTooLargeError(ApplicationError):
-    """A body over its bound, packed or unpacked."""
+    """Raised when a body exceeds its limit, compressed or decompressed."""
 
 
 class ContentEncodingError(ApplicationError):
-    """A body that cannot be unpacked; the message says why."""
+    """Raised when a body can't be decompressed; the message explains why."""
 
 
 def parse_content_type(value: str) -> tuple[str, str | None]:
-    """Split a Content-Type into its type ("text/xml", "" when absent) and its charset, both in lower case."""
+    """Return the type ("text/xml", "" if absent) and charset of a Content-Type, both in lower case."""
     value = value.lower()
     charset = _CHARSET.search(value)
     return value.partition(";")[0].strip(), charset[1] if charset else None
 
 
 def usable_validator(value: str | None) -> str | None:
-    """Return an ETag or Last-Modified that can be sent back as it came; None for one that cannot."""
+    """Return an ETag or Last-Modified that can be sent back unchanged; None if it can't."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Read Retry-After (RFC 9110, section 10.2.3), seconds or a date, as seconds from `now`: 0 to `MAX_RETRY_SECONDS`.
+    """Return Retry-After (RFC 9110, section 10.2.3) as seconds from `now`, 0 to `MAX_RETRY_SECONDS`.
 
-    None when it is absent or means nothing.
+    The header has seconds or a date; the result is None if it's absent or invalid.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -47,13 +47,13 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     try:
         until = parsedate_to_datetime(text)
         seconds = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
-    except (ValueError, TypeError, IndexError, OverflowError):  # what the parser raises at odd dates
+    except (ValueError, TypeError, IndexError, OverflowError):  # raised by the parser for odd dates
         return None
     return min(max(seconds.total_seconds(), 0.0), float(MAX_RETRY_SECONDS))
 
 
 def freshness_seconds(headers: Mapping[str, str]) -> int | None:
-    """Say for how many seconds the answer stays fresh by its Cache-Control, less its Age; None if it is silent.
+    """Return the seconds for which a response is fresh by its Cache-Control, minus its Age; None if unspecified.
 
     `no-store` and `no-cache` give 0.
     """
@@ -75,14 +75,14 @@ def decode_body(
     *,
     truncate: bool = False,
 ) -> bytes:
-    """Put a body together from its raw chunks, undoing the Content-Encoding `encoding` ("gzip" or none).
+    """Return a body from its raw chunks, decoding the Content-Encoding `encoding` ("gzip" or none).
 
-    Memory stays near `max_bytes` bytes, whatever a bomb would swell to: unpacking stops at the bound. With `truncate`
-    the first `max_bytes` bytes are given instead of an error.
+    Decompression stops at the limit, so memory stays near `max_bytes` bytes even for a bomb. With `truncate`, the first
+    `max_bytes` bytes are returned instead of an error.
 
     Raises:
         BodyTooLargeError: there are more than `max_bytes` bytes.
-        ContentEncodingError: the packing is one that we did not ask for, broken, or ends too early.
+        ContentEncodingError: the encoding wasn't requested, is broken, or ends too early.
     """
     decoder = _open_decoder(encoding)
     body = bytearray()
@@ -91,7 +91,7 @@ def decode_body(
         packed += len(chunk)
         room = max_bytes + 1 - len(body)
         body += decoder.decode(chunk, room) if decoder else chunk[:room]
-        # Endless empty gzip members unpack to nothing, so what comes in has a bound too.
+        # Endless empty gzip members decompress to nothing, so the input is limited, too.
         if len(body) > max_bytes or packed > 2 * max_bytes + 1000:
             if truncate:
                 return bytes(body[:max_bytes])
@@ -109,7 +109,7 @@ def _open_decoder(encoding: str) -> "_GzipDecoder | None":
 
 
 class _GzipDecoder:
-    """One or more gzip members (RFC 1952, section 2.2)."""
+    """A decoder of one or more gzip members (RFC 1952, section 2.2)."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
@@ -117,15 +117,15 @@ class _GzipDecoder:
 
     @property
     def complete(self) -> bool:
-        """Whether the last member has ended; an empty body is complete too."""
+        """True if the last member has ended, or the body is empty."""
         return self._member.eof or not self._started
 
     def decode(self, data: bytes, max_bytes: int) -> bytes:
-        """Unpack as much of `data` as gives `max_bytes` bytes (at least 1: zlib takes 0 for no bound)."""
+        """Return up to `max_bytes` decompressed bytes of `data` (at least 1, because zlib takes 0 for no limit)."""
         out = bytearray()
         while data and len(out) < max_bytes:
             if self._member.eof:
-                data = data.lstrip(b"\0")  # padding, which gzip(1) ignores as well
+                data = data.lstrip(b"\0")  # padding, which gzip(1) ignores, too
                 if data:
                     self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
                 continue

@@ -1,4 +1,4 @@
-"""What may be asked for, and what an answer or a failure means: pure decisions, with words for the operator."""
+"""Which URLs may be requested, and the meaning of responses and failures: pure functions, with operator messages."""
 
 import html
 import json
@@ -22,24 +22,24 @@ _HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?")
 
 
 def parse_web_address(url: str) -> httpx.URL:
-    """Read `url` as something that may be asked for; the fragment is dropped, an IDN host becomes ASCII.
+    """Return `url` parsed, if it may be requested; the fragment is dropped, an IDN host becomes ASCII.
 
-    Ports are 80, 443 and all from 1024 up: feeds live on 8080 and 8443 too, while the well-known ports of
-    other protocols (mail, SSH, databases' admin) are none of our business and would be spoken to in HTTP.
+    Ports are 80, 443, and all from 1024 up: feeds also use 8080 and 8443, while the well-known ports of other protocols
+    (mail, SSH, database administration) mustn't receive HTTP.
 
     Raises:
-        FetchError: `Reason.BAD_URL`; neither message nor `url` repeats a password.
+        FetchError: with `FetchErrorReason.BAD_URL`; neither its message nor its `url` contains a password.
     """
     try:
         read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
         host = read.raw_host.decode("ascii")
-    except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA cannot carry
+    except (httpx.InvalidURL, ValueError) as exc:  # ValueError: a label that IDNA can't encode
         raise FetchError(
             _printable_url(url), FetchErrorReason.BAD_URL, f"not a URL ({exc}); correct the value"
         ) from exc
     if why := _address_objection(read, host, url):
         raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
-    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" where there is none
+    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" if there's no path
 
 
 def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
@@ -62,10 +62,10 @@ def redirect_target(
     headers: Mapping[str, str],
     requested_url: str,
 ) -> httpx.URL:
-    """Return the address that a redirect at `current` leads to.
+    """Return the URL that a redirect at `current` leads to.
 
     Raises:
-        FetchError: it leads nowhere, or to something that may not be asked for; `url` is `requested_url`.
+        FetchError: it leads nowhere, or to a URL that may not be requested; its `url` is `requested_url`.
     """
     location = headers.get("location", "")
     if not location:
@@ -88,7 +88,7 @@ def redirect_target(
 def classify_status(
     status: int, headers: Mapping[str, str], *, agent: str, now: datetime
 ) -> tuple[FetchErrorReason, str, float | None] | None:
-    """Judge an answer by its status: None when it may be used, else reason, message and the wait asked for."""
+    """Return None if a response's status is usable, else the reason, message, and requested wait."""
     if 200 <= status < 300 or status in REDIRECT_STATUSES or status == 304:
         return None
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
@@ -104,9 +104,9 @@ _TAG = re.compile(r"<[^<>]{0,200}>")
 
 
 def find_wordpress_explanation(body: bytes) -> str:
-    """Return why WordPress's REST API refused a request, in its own words; empty if the body doesn't say.
+    """Return WordPress's reason for rejecting a REST API request; empty if the body doesn't have one.
 
-    The body is `{"code": "rest_forbidden", "message": "…"}`. It isn't parsed as a whole, because it comes from outside.
+    The body is `{"code": "rest_forbidden", "message": "…"}`. It isn't parsed as a whole because it's untrusted.
     """
     message = _WORDPRESS_MESSAGE.search(body) if _WORDPRESS_ERROR.search(body) else None
     try:
@@ -134,7 +134,7 @@ _UNEXPECTED_FAILURE = (FetchErrorReason.BAD_ANSWER, "unexpected response ({statu
 
 
 _BROKEN_OFF = "the connection was lost or isn't HTTP ({exc})" + TRIED_AGAIN
-# The first that an exception is one of counts.
+# The first that an exception is an instance of applies.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
     (UnknownHostError, FetchErrorReason.DNS, "{exc}"),
@@ -154,12 +154,12 @@ FETCH_EXCEPTIONS = tuple(kind for kind, _, _ in _EXCEPTION_FAILURES)
 
 
 def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
-    """Describe what one of `FETCH_EXCEPTIONS` means; `max_bytes` bytes and `timeout` were the bounds."""
+    """Return the reason and message for one of `FETCH_EXCEPTIONS`; `max_bytes` bytes and `timeout` were the limits."""
     _, reason, words = next(row for row in _EXCEPTION_FAILURES if isinstance(exc, row[0]))
     return reason, words.format(exc=exc, max_bytes=max_bytes, timeout=timeout)
 
 
 def _printable_url(url: str) -> str:
-    """Return `url` for a message: without what may be a password, without control characters, not too long."""
+    """Return `url` for a message, shortened and without possible passwords and control characters."""
     bare = re.sub(r"(?<=//)[^/?#]*@", "", url)
     return "".join(char if char.isprintable() else "?" for char in bare[:200])

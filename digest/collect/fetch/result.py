@@ -1,4 +1,4 @@
-"""What a fetch gives: a body with what its headers say, or one error with a reason."""
+"""Results of fetches: a body with facts from its headers, or an error with a reason."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from subscribers.errors import ApplicationError
 
 
 class FetchErrorReason(StrEnum):
-    """Why a fetch gave nothing."""
+    """The reason why a fetch failed."""
 
     BAD_URL = "bad-url"
     REFUSED_ADDRESS = "refused-address"
@@ -19,25 +19,25 @@ class FetchErrorReason(StrEnum):
     TOO_BIG = "too-big"
     TOO_MANY_REDIRECTS = "too-many-redirects"
     REDIRECT_LOOP = "redirect-loop"
-    REFUSING = "refusing"  # 401, 403, 407, 451: the publisher does not want us
-    MISSING = "missing"  # 404: often a site being rebuilt, so it is tried again
-    GONE = "gone"  # 410: the publisher says that it will not come back
+    REFUSING = "refusing"  # 401, 403, 407, 451: the publisher rejects us
+    MISSING = "missing"  # 404: often a site being rebuilt, so it's tried again
+    GONE = "gone"  # 410: the publisher says that it's gone for good
     RATE_LIMITED = "rate-limited"  # 429
     SERVER = "server"  # 5xx
-    BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, a status that makes no sense here
+    BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, an unexpected status
 
 
-TRIED_AGAIN = "; it will be retried"  # ends the message of what may pass by itself
+TRIED_AGAIN = "; it will be retried"  # end of the message for temporary failures
 _PERMANENT = frozenset(
     {FetchErrorReason.BAD_URL, FetchErrorReason.REFUSED_ADDRESS, FetchErrorReason.REFUSING, FetchErrorReason.GONE}
 )
 
 
 class FetchError(ApplicationError):
-    """A fetch that gave nothing: `url` as it was asked for, and a message that says what to do.
+    """Raised when a fetch fails; `url` is as requested, and the message says what to do.
 
-    `retry_after` is the wait that the publisher asks for, in seconds; `status` the HTTP status, if it came so far; `explanation` what
-    the publisher's software says about it.
+    `retry_after` is the wait that the publisher asks for, in seconds; `status` is the HTTP status, if any;
+    `explanation` is that of the publisher's software.
     """
 
     def __init__(
@@ -61,17 +61,16 @@ class FetchError(ApplicationError):
 
     @property
     def message_for_now(self) -> str:
-        """The message for somebody who waits: without the promise to try again, which holds for sources alone."""
+        """The message for interactive use, without the promise to try again, which applies only to sources."""
         return self.message.removesuffix(TRIED_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What came back. `url` is where it was found in the end; `moved_to` the address to ask in future.
+    """A successful response; `url` is the final location, `moved_to` the URL to request in the future.
 
-    `body` is unpacked, and empty when `not_modified`. `content_type` is bare and lower case ("" when not
-    given), `charset` what the header claims. `etag` and `last_modified` are to be sent back next time;
-    `max_age` is in seconds.
+    `body` is decompressed, and empty if `not_modified`. `content_type` is in lower case without parameters ("" if
+    absent), `charset` the header's. `etag` and `last_modified` are for the next request; `max_age` is in seconds.
     """
 
     url: str
@@ -87,10 +86,10 @@ class FetchResult:
 
 
 class FetchOptions(TypedDict, total=False):
-    """What may be said with a request; all of it can be left out.
+    """The options of a request, all of them optional.
 
-    `etag` and `last_modified` are what the last answer gave: with them the answer may be "not modified". `accept` is the
-    Accept header, anything by default. `max_bytes` bounds the unpacked body instead of `limits.fetch_bytes`.
+    `etag` and `last_modified` are from the previous response and allow the answer "not modified". `accept` is the
+    Accept header, anything by default. `max_bytes` limits the decompressed body instead of `limits.fetch_bytes`.
     """
 
     etag: str | None
@@ -100,10 +99,10 @@ class FetchOptions(TypedDict, total=False):
 
 
 class ContentFetcher(Protocol):
-    """What collecting needs of the world; `fetcher.HttpFetcher` and `fetcher.FolderFetcher` are two."""
+    """The interface for fetching that collection needs, such as `fetcher.HttpFetcher` and `fetcher.FolderFetcher`."""
 
     def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
-        """Return what is at `url`, or raise `FetchError`."""
+        """Return the response for `url`, or raise `FetchError`."""
 
     def may_read(self, url: str) -> bool:
-        """Return whether the site's robots.txt lets us read `url`."""
+        """Return whether the site's robots.txt allows `url`."""

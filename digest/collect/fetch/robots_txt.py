@@ -1,4 +1,4 @@
-"""What a site's robots.txt lets us read (RFC 9309, section 2), remembered for an hour."""
+"""The rules of sites' robots.txt files (RFC 9309, section 2), cached for an hour."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from subscribers.phrases import end_sentence
 
 
 class KeyedLocks:
-    """A lock for each key, made when it is first asked for. Lives as long as its owner, as do the locks."""
+    """A lock for each key, created on first use and kept as long as this object."""
 
     def __init__(self) -> None:
         self._creation_lock = threading.Lock()
@@ -25,14 +25,14 @@ class KeyedLocks:
             return self._locks.setdefault(key, threading.Lock())
 
 
-MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, section 2.5: at least so much is read; the rest is not
+MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, section 2.5: the least that must be parsed; the rest is ignored
 CACHE_SECONDS = 3600.0  # seconds; RFC 9309, section 2.4, allows a day
 
 
 class RobotsRules:
-    """The rules of each origin, fetched when they are first asked for. Any thread may ask.
+    """The rules of each origin, fetched on first use. Thread-safe.
 
-    `read` gives the text of a robots.txt: empty when the site has none, None when it could not be reached.
+    `read` returns the text of a robots.txt: empty if the site has none, None if it couldn't be reached.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RobotsRules:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Ask as `product_token`, the first word of the user agent ("hls-digest")."""
+        """Use the rules for `product_token`, the first word of the user agent ("hls-digest")."""
         self._fetch_text = fetch_text
         self._product_token = product_token
         self._clock = clock
@@ -50,7 +50,7 @@ class RobotsRules:
         self._cache: dict[str, tuple[float, Protego | None]] = {}
 
     def allows(self, url: httpx.URL) -> bool:
-        """Return whether `url` may be read. A site that cannot be reached allows nothing (RFC 9309, section 2.3.1.4)."""
+        """Return whether `url` is allowed; not if its site is unreachable (RFC 9309, section 2.3.1.4)."""
         rules = self._load_rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
         return rules is not None and bool(rules.can_fetch(str(url), self._product_token))
 
@@ -65,16 +65,16 @@ class RobotsRules:
 
 
 def is_without_rules(error: FetchError) -> bool:
-    """Return whether a failure to get a robots.txt means that the site has no rules.
+    """Return whether a failure to fetch a robots.txt means that the site has no rules.
 
-    A 4xx does (RFC 9309, section 2.3.1.3). 429 is no such answer: it says "not now".
+    A 4xx does (RFC 9309, section 2.3.1.3), except 429, which is temporary.
     """
     is_absent = error.status is not None and 400 <= error.status < 500
     return is_absent and error.reason is not FetchErrorReason.RATE_LIMITED
 
 
 def explain_robots_refusal(fetcher: ContentFetcher, url: str) -> str:
-    """Say why `may_read` answers no: the site does not give its robots.txt, for the reason named, or that forbids the page."""
+    """Explain why `may_read` returns False: the robots.txt can't be read, or it disallows the page."""
     try:
         fetcher.get(urljoin(url, "/robots.txt"), accept="text/plain")
     except FetchError as error:

@@ -1,4 +1,4 @@
-"""Reading what came back from a source: the kind is told by looking, the items come out clean."""
+"""Parsing of sources' documents: the kind is detected from the content, and items are returned clean."""
 
 import json
 import re
@@ -13,14 +13,14 @@ from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_post
 from digest.collect.texts.text_cleanup import normalize_numeric_references
 
-MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one holds for files too
+MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one also applies to files
 
-# Each has a function `parse(document, kind, context)`; those of JSON get the value, and say by `accepts(value)` that it's theirs.
+# Each has a function `parse(document, kind, context)`; JSON parsers get the value and also have `accepts(value)`.
 _PARSERS = {kind: import_module(f"{__name__}.{kind.parser}") for kind in DocumentKind}
 _VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
 _OBJECT_START = re.compile(r"[\s,]*(?=\{)")
 _MAX_VALUES = 500
-_MAX_DIGITS = 100  # of a number: no id is longer, and Python refuses a document with one of 4,300
+_MAX_DIGITS = 100  # digits of a number; no ID is longer, and Python rejects documents with one of 4,300
 
 
 def parse_document(
@@ -30,19 +30,19 @@ def parse_document(
     now: datetime,
     charset: str | None = None,
 ) -> ParsedDocument:
-    """Read one document.
+    """Parse one document.
 
-    The kind is told by the bytes, never by the address or the declared type. An item that can't be taken in is in `rejected` with its
-    place and reason, and the others go on.
+    The kind is detected from the bytes, never from the URL or the declared type. Unusable items are in `rejected` with
+    their position and reason, and the others are kept.
 
     Args:
         body: the document, decompressed.
-        url: where it came from, http or https; relative links are relative to it.
-        now: the present, UTC, against which dates are doubted.
-        charset: the charset that the HTTP header named; it counts where the document declares none.
+        url: its URL, http or https; relative links are resolved against it.
+        now: the current time in UTC, against which dates are checked.
+        charset: the charset of the HTTP header, used if the document doesn't declare one.
 
     Raises:
-        ParseError: the document can't be read at all; nothing else is raised.
+        ParseError: the document can't be parsed at all; nothing else is raised.
     """
     if len(body) > MAX_DOCUMENT_BYTES:
         raise ParseError(
@@ -58,12 +58,12 @@ def parse_document(
 
 
 def _parse_json(document: str, context: ParseContext) -> ParsedDocument:
-    """Read JSON of a kind that a parser accepts.
+    """Parse JSON of a kind that a parser accepts.
 
-    A script is looked through for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
+    Scripts are searched for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
 
     Raises:
-        ParseError: the answer is no JSON, an error message, or JSON of another kind.
+        ParseError: it isn't JSON, it's an error message, or it's JSON of another kind.
     """
     document = document.strip("\ufeff \t\r\n\0")
     value: Any = _load_json(document) if document[:1] in {"[", "{"} else _find_script_posts(document)
@@ -89,7 +89,7 @@ def _read_integer(digits: str) -> int:
 
 
 def _complete_posts(document: str, cause: Exception) -> Any:
-    """Take the whole posts of an array that breaks off, as a truncated feed's whole items are taken."""
+    """Return the complete posts of a truncated array, as with the complete items of a truncated feed."""
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
     try:

@@ -1,7 +1,7 @@
-"""Documents of the Federal Register, as its API gives them (`/api/v1/documents.json`).
+"""Documents of the Federal Register, from its API (`/api/v1/documents.json`).
 
-https://www.federalregister.gov/developers/documentation/api/v1. Its RSS lacks what this has: the "Dates" of a notice, in which a
-meeting's day and a call's closing day stand, and the day on which comments close.
+https://www.federalregister.gov/developers/documentation/api/v1. Its RSS lacks the "Dates" of a notice, which have the
+days of meetings and the closing days of calls, and the day on which comments close.
 """
 
 from html import escape
@@ -21,17 +21,17 @@ DEADLINE_LABEL = "comments"
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is an answer of the API: a count, and documents with their numbers."""
+    """Return whether a JSON value is a response of the API: a count, and documents with their numbers."""
     if not isinstance(value, dict) or "count" not in value:
         return False
-    results = value.get("results", [])  # left out where nothing was found
+    results = value.get("results", [])  # absent if there are no results
     if not isinstance(results, list):
         return False
     return all(isinstance(result, dict) and "document_number" in result for result in results[:1])
 
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read the documents of one answer; those of further pages are older, and left alone."""
+    """Parse the documents of one response; further pages have older ones and aren't read."""
     raw_items = read_entries(value.get("results"), "document", _read_result)
     return clean_document(kind, raw_items, context, language="en")
 

@@ -1,4 +1,4 @@
-"""RSS 0.9x and 2.0, RDF and Atom, read with feedparser; cleaning and resolving are ours, its own are off."""
+"""RSS 0.9x and 2.0, RDF, and Atom, parsed with feedparser; cleaning and resolving are ours, its own are off."""
 
 import io
 import re
@@ -16,7 +16,7 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
 _DAY = 86_400
-# feedparser takes every <guid> for an address, resolves it, and links to it.
+# feedparser treats every <guid> as a URL, resolves it, and links to it.
 _NON_URL_GUID = re.compile(
     r"<guid(?:\s+isPermaLink\s*=\s*[\"']true[\"'])?\s*>(?!\s*(?:<!\[CDATA\[\s*)?https?:)", re.IGNORECASE
 )
@@ -24,7 +24,7 @@ _PERIOD_HOURS = {"hourly": 1, "daily": 24, "weekly": 168, "monthly": 720, "yearl
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read a feed's items.
+    """Parse a feed's items.
 
     Raises:
         ParseError: the XML can't be recovered, or feedparser fails on it.
@@ -53,7 +53,7 @@ def _run_feedparser(body: bytes, url: str) -> Any:
         parsed = feedparser.parse(
             io.BytesIO(body), response_headers=headers, sanitize_html=False, resolve_relative_uris=False
         )
-    except Exception as exc:  # feedparser lets KeyError, AssertionError, RecursionError and others through
+    except Exception as exc:  # feedparser raises KeyError, AssertionError, RecursionError, and others
         raise ParseError(
             f"Can't read the feed: {type(exc).__name__}: {str(exc)[:200]}. Report the problem to the publisher."
         ) from exc
@@ -70,7 +70,7 @@ def _raw_items(
     for entry in entries:
         try:
             yield _raw_item(entry, kind, feed_title)
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # elements where feedparser expects none
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # elements that feedparser doesn't expect
             yield RejectedEntry(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 
@@ -86,7 +86,7 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
         guid=_first_value(entry, "id"),
         link=_item_link(entry),
         title=_first_value(entry, "title"),
-        summary=summary if summary != content else "",  # where feedparser made it from the content
+        summary=summary if summary != content else "",  # if feedparser made it from the content
         content=content,
         base=(entry.get("summary_detail") or title_detail).get("base"),
         authors=_author_names(entry),
@@ -107,14 +107,17 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 
 def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
-    """Return when an item says that it was published and changed. feedparser calls dc:date a change; in RSS and RDF it is the date."""
+    """Return when an item says that it was published and changed.
+
+    feedparser treats dc:date as a change; in RSS and RDF, it's the publication date.
+    """
     published = _first_value(entry, "published", "created", "issued")
     updated = _first_value(entry, "updated", "modified")
     return (published, updated) if published or kind is DocumentKind.ATOM else (updated, "")
 
 
 def _first_value(entry: Any, *names: str) -> str:
-    """Return the first of some elements that holds words. `dict.get`: feedparser's own maps `updated` to `published`."""
+    """Return the first nonempty text of some elements, by `dict.get` as feedparser's own maps some names."""
     values = (dict.get(entry, name) for name in names)
     texts = (value for value in values if isinstance(value, str))
     return next(filter(str.strip, texts), "")
@@ -125,7 +128,7 @@ def _item_link(entry: Any) -> str:
 
 
 def _linked_addresses(element: Any, relation: str) -> Iterator[str]:
-    """Return where the links of a relation lead that an item or a feed has."""
+    """Yield the URLs of an item's or feed's links with a relation."""
     for link in element.get("links") or ():
         if link.get("rel") == relation and link.get("href"):
             yield str(link["href"])
@@ -137,20 +140,20 @@ def _author_names(entry: Any) -> list[str]:
 
 
 def _texts(entry: Any, name: str, *keys: str) -> list[str]:
-    """Return what each of an item's elements of a name says under the first of some keys that it has."""
+    """Return the text of each of an item's elements with a name, under the first existing key."""
     elements = entry.get(name) or ()
     values = (map(element.get, keys) for element in elements)
     return [str(next(filter(None, offered), "")) for offered in values]
 
 
 def _source_value(entry: Any, *names: str) -> str:
-    """Return the first of some values that an item's `source` element has; empty where there is none."""
+    """Return the first of some values in an item's `source` element; empty if there's none."""
     source = dict.get(entry, "source")
     return _first_value(source, *names) if isinstance(source, dict) else ""
 
 
 def _foreign_name(name: str, feed_title: str) -> str:
-    """Return a publisher's name, cleaned; empty where it's the feed's own."""
+    """Return a publisher's name, cleaned; empty if it's the feed's own."""
     cleaned = text_cleanup.clean_name(name)
     return "" if cleaned.lower() in feed_title.lower() else cleaned
 
@@ -185,7 +188,7 @@ def _first_number(element: Any, name: str) -> int | None:
 
 
 def _refresh_seconds(head: Any) -> int | None:
-    """Return the seconds between visits that the publisher asks for, at most a day: we mustn't miss an edition."""
+    """Return the seconds between visits that the publisher asks for, at most a day so that no edition is missed."""
     if ttl := _first_number(head, "ttl"):
         return min(ttl * 60, _DAY)
     period = str(head.get("sy_updateperiod") or "").strip().lower()
@@ -196,6 +199,6 @@ def _refresh_seconds(head: Any) -> int | None:
 
 
 def _next_page_url(head: Any, url: str) -> str | None:
-    """Return the next page of a paged feed (RFC 5005, section 3)."""
+    """Return the URL of the next page of a paged feed (RFC 5005, section 3)."""
     link = next(_linked_addresses(head, "next"), "")
     return usable_url(link, url) if link else None

@@ -1,4 +1,4 @@
-"""iCalendar (RFC 5545, section 3.6.1): events with their times in UTC; repeating ones as their next occurrences."""
+"""iCalendar (RFC 5545, section 3.6.1): events with times in UTC, and repeating events as their next occurrences."""
 
 import itertools
 import re
@@ -18,16 +18,16 @@ from digest.collect.documents.parsed_document import DocumentKind, ParsedDocumen
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 from digest.collect.texts import text_cleanup
 
-# dateutil walks a rule from its start, so the start is brought near where nothing is to be counted, and rules within a
-# day are not read. What never falls (30 February) it walks to the year 9999, for three seconds at the most: the limit on
-# the child process's computing ends a calendar of many such rules.
+# dateutil walks a rule from its start, so the start is moved forward if occurrences aren't counted, and rules within a
+# day aren't parsed. For a day that never occurs (February 30), it walks to the year 9999, which takes up to three
+# seconds; the child process's CPU limit stops calendars with many such rules.
 LOOK_AHEAD = timedelta(days=120)
 MAX_OCCURRENCES = 10
-_LOOK_BACK = timedelta(days=3 * 366)  # how far a rule with COUNT is counted
-_STEP_DAYS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": None, "YEARLY": None}  # days from one turn to the next, where fixed
+_LOOK_BACK = timedelta(days=3 * 366)  # longest time over which a rule with COUNT is counted
+_STEP_DAYS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": None, "YEARLY": None}  # days between occurrences, if fixed
 _KNOWN_PARTS = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYSETPOS", "WKST"}
-_MAX_SERIES = 1_000  # repeating events of one calendar that are followed
-# Summer time comes on such a day each year; any other rule could be walked for hours.
+_MAX_SERIES = 1_000  # repeating events read from one calendar
+# Daylight saving time starts and ends on such a day each year; other rules could be walked for hours.
 _UNSAFE_ZONE_RULE = re.compile(
     r"^RRULE:(?!FREQ=YEARLY;(?:BYMONTH=\d{1,2};BYDAY=-?[1-4](?:SU|MO|TU|WE|TH|FR|SA)|BYDAY=-?[1-4][A-Z]{2};BYMONTH=\d{1,2})(?:;UNTIL=\w+)?\s*$).*$\n?",
     re.MULTILINE,
@@ -35,12 +35,12 @@ _UNSAFE_ZONE_RULE = re.compile(
 
 _FLAG_CODE = re.compile(
     r"\s*:[a-z][a-z_-]{1,30}:(?=\s|$)"
-)  # "Berlin :de:", a flag where a site makes images of such codes
+)  # "Berlin :de:", a flag on sites that replace such codes with images
 
 
 @dataclass(frozen=True, slots=True)
 class _EventTime:
-    """When an event starts and how long it is; `start` is a date for day-long events, else it has a zone."""
+    """When an event starts and how long it lasts; `start` is a date for all-day events, else it has a time zone."""
 
     start: datetime | date
     duration: timedelta | None
@@ -52,19 +52,19 @@ class _EventTime:
 
     @property
     def zone_name(self) -> str:
-        """Return the IANA name of its zone; empty for a day, for UTC (how servers write any time), and for unknown ones."""
+        """Return the IANA name of its zone; empty for a day, an unknown zone, or UTC, which servers use by default."""
         zone = self.start.tzinfo if isinstance(self.start, datetime) else None
         name = str(getattr(zone, "key", ""))
         return "" if name == "UTC" else name
 
     def move_to(self, day: date) -> "_EventTime":
-        """Move to another day, at the same time of day by the clock on the wall."""
+        """Return the same time of day on another day, in local time."""
         if isinstance(self.start, datetime):
             return replace(self, start=datetime.combine(day, self.start.timetz()))
         return replace(self, start=day)
 
     def as_iso_text(self) -> tuple[str, str]:
-        """Return start and end as `found` reads them. A day-long event ends on its last day, not on the next."""
+        """Return start and end in ISO format; an all-day event ends on its last day, not the next one."""
         length = self.duration or timedelta()
         if isinstance(self.start, datetime):
             return _utc_text(self.start), _utc_text(self.start + length) if length else ""
@@ -73,11 +73,11 @@ class _EventTime:
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read a calendar's events.
+    """Parse a calendar's events.
 
-    A time without zone is taken in the calendar's zone (X-WR-TIMEZONE), else for UTC, which the item's basis
-    says. Cancelled events are rejected. A repeating event gives one item for each of its next occurrences, at
-    most ten and within 120 days. A calendar never fails as a whole: each event that can't be read is rejected.
+    A time without a zone is in the calendar's zone (X-WR-TIMEZONE), else taken as UTC, which the item's basis records.
+    Canceled events are rejected. A repeating event yields one item for each of its next occurrences, at most ten and
+    within 120 days. A calendar never fails as a whole; each event that can't be parsed is rejected.
     """
     lines = re.split(r"\r?\n", document.strip("\ufeff \t\r\n\0"))
     document = "\n".join(line.rstrip(" \t") for line in lines) + "\n"
@@ -93,7 +93,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
 
 
 def _components(document: str, name: str) -> Iterator[str]:
-    """Return the components of a name. One that doesn't end before the next begins is passed over."""
+    """Yield the components with a name, except those that don't end before the next one begins."""
     opening, closing, at = f"\nBEGIN:{name}\n", f"\nEND:{name}\n", 0
     while (end := document.find(closing, at)) >= 0:
         start = document.rfind(opening, at, end + 1)
@@ -103,14 +103,14 @@ def _components(document: str, name: str) -> Iterator[str]:
 
 
 def _defined_zones(document: str) -> dict[str, str]:
-    """Return the zones that the calendar defines by their names, without rules that could be walked for hours."""
+    """Return the zones that the calendar defines, by name, without rules that could be walked for hours."""
     blocks = itertools.islice(_components(document, "VTIMEZONE"), 100)
     zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in blocks)
     return {_calendar_property(zone, "TZID"): zone for zone in zones}
 
 
 def _parse_event(block: str, zones: dict[str, str]) -> Any:
-    """Read one event by itself, so that a broken one spoils no other."""
+    """Parse one event separately, so that a broken one doesn't affect others."""
     names = zones.keys() & re.findall(r";TZID=\"?([^\":;\n]{1,80})", block)
     defined = "".join(zones[name] for name in sorted(names) if _load_zone(name) is None)
     text = f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n"
@@ -176,7 +176,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
     written_link = re.search(r"https?://[^\s<>\"')\]]{4,500}", f"{described} {place}")
     link = _text_value(event, "URL") or (written_link[0].rstrip(".,;") if written_link else "")
     if re.fullmatch(r"https?://\S+", described.strip()):
-        described = ""  # it describes nothing
+        described = ""  # it has no description
     organiser = getattr(event.get("ORGANIZER"), "params", {})
     return RawItem(
         guid=guid,
@@ -185,7 +185,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
         authors=[str(organiser.get("CN", ""))],
         categories=_categories(event),
-        published=_timestamp_text(event, "CREATED"),  # not DTSTAMP: most servers write the time of the request there
+        published=_timestamp_text(event, "CREATED"),  # not DTSTAMP, which is the time of the request on most servers
         updated=_timestamp_text(event, "LAST-MODIFIED"),
         starts=starts,
         ends=ends,
@@ -213,7 +213,7 @@ def _overridden_days(
     events: list[Any],
     zone: tzinfo | None,
 ) -> dict[str, set[date]]:
-    """Say which days of which series have an event of their own in place of the series'."""
+    """Return the days of each series that are replaced by an event of their own, by UID."""
     days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
@@ -240,7 +240,7 @@ def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
 
 
 def _time_value(event: Any, name: str) -> Any:
-    """Return a time or a length; None where there is none that can be read."""
+    """Return a time or a duration; None if there's no readable one."""
     try:
         return event.get(name).dt
     except (AttributeError, ValueError, BrokenCalendarProperty):
@@ -292,7 +292,7 @@ def _categories(event: Any) -> list[str]:
 
 
 def _event_link(url: str, key: str) -> str:
-    """Return an event without a page the calendar's address, made its own by a parameter that servers pass over."""
+    """Return a unique URL for an event without a page: the calendar's, with a parameter that servers ignore."""
     plain = url.partition("#")[0]
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"
 
@@ -302,10 +302,10 @@ def next_occurrences(
     start: date,
     today: date,
 ) -> list[date]:
-    """Give the days within `LOOK_AHEAD` on which an RRULE (RFC 5545, section 3.3.10) falls; its parts are as icalendar gives them.
+    """Return the days of an RRULE (RFC 5545, section 3.3.10) within `LOOK_AHEAD`; `parts` are from icalendar.
 
     Raises:
-        ValueError: the rule repeats within a day, or uses parts that no public calendar does.
+        ValueError: the rule repeats within a day, or uses parts that public calendars don't.
     """
     frequency = _check_rule(parts)
     stated_interval = next(iter(parts.get("INTERVAL", ())), 1)
@@ -328,7 +328,11 @@ def next_occurrences(
 
 
 def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
-    """Return the frequency of a rule that can be read."""
+    """Return the frequency of a supported rule.
+
+    Raises:
+        ValueError: the rule isn't supported.
+    """
     stated = next(iter(parts.get("FREQ", ())), "")
     frequency = str(stated).upper()
     if frequency not in _STEP_DAYS:
@@ -342,7 +346,7 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
 
 
 def _read_until(value: object) -> date:
-    """Read a date, of a date, a time or a text."""
+    """Return the date of a date, a time, or a text."""
     if isinstance(value, date):
         return date(value.year, value.month, value.day)
     return dateutil_parser.parse(str(value)).date()

@@ -13,7 +13,7 @@ from digest.collect.texts.urls import usable_url
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is a feed: it names the version, or has a title and a list of items."""
+    """Return whether a JSON value is a feed: it has the version, or a title and a list of items."""
     if not isinstance(value, dict):
         return False
     return "jsonfeed.org" in str(value.get("version", "")) or (
@@ -22,7 +22,7 @@ def accepts(value: object) -> bool:
 
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read a JSON Feed's items."""
+    """Parse a JSON Feed's items."""
     spoken = normalize_language(read_text(value.get("language")))
     read_item = partial(_read_item, feed_authors=_author_names(value))
     return clean_document(
@@ -44,7 +44,7 @@ def _read_item(entry: dict[str, Any], feed_authors: list[str]) -> RawItem:
         guid=str(entry.get("id", "")),  # may be a number
         link=texts["url"] or texts["external_url"],
         title=texts["title"],
-        summary=escape(texts["summary"], quote=False),  # the standard says: plain text
+        summary=escape(texts["summary"], quote=False),  # plain text, according to the standard
         content=texts["content_html"] or escape(texts["content_text"], quote=False),
         authors=_author_names(entry) or feed_authors,
         categories=list(map(str, tags)) if isinstance(tags, list) else (),

@@ -1,4 +1,4 @@
-"""Values of foreign JSON, where anything may be in any place."""
+"""Values of untrusted JSON, in which any value may have any type."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ def read_text(value: object) -> str:
 
 
 def read_text_values_by_key(entry: dict[str, Any]) -> defaultdict[str, str]:
-    """Return the texts of an object by their keys, as `read_text` does; empty for any other key."""
+    """Return an object's texts by key, as `read_text` does; missing keys are empty."""
     return defaultdict(str, {key: read_text(value) for key, value in entry.items()})
 
 
@@ -27,7 +27,7 @@ def read_objects(value: object) -> list[dict[str, Any]]:
 
 
 def read_day(value: object) -> date | None:
-    """Return the day that a date or a time begins with; None for anything else."""
+    """Return the day at the beginning of a date or time; None for anything else."""
     try:
         return date.fromisoformat(read_text(value)[:10])
     except ValueError:
@@ -35,7 +35,7 @@ def read_day(value: object) -> date | None:
 
 
 def read_deadline(value: object, label: str) -> Deadline | None:
-    """Return the deadline that ends with a day; None where the value is none."""
+    """Return the deadline at the end of a day; None if the value isn't a day."""
     day = read_day(value)
     return Deadline(day, label=label) if day else None
 
@@ -43,6 +43,6 @@ def read_deadline(value: object, label: str) -> Deadline | None:
 def read_entries(
     value: object, noun: str, read_entry: Callable[[dict[str, Any]], RawItem | RejectedEntry]
 ) -> Iterator[RawItem | RejectedEntry]:
-    """Read each entry of a list, which people call `noun`; what is no JSON object is rejected in its place."""
+    """Yield the parsed entries of a list, called `noun` in messages; entries that aren't JSON objects are rejected."""
     for entry in value if isinstance(value, list) else ():
         yield read_entry(entry) if isinstance(entry, dict) else RejectedEntry(0, f"the {noun} isn't a JSON object")

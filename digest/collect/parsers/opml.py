@@ -1,4 +1,4 @@
-"""OPML lists of feeds (http://opml.org/spec2.opml): what readers export, read to add sources."""
+"""OPML lists of feeds (http://opml.org/spec2.opml), as exported by feed readers, for adding sources."""
 
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
 from digest.collect.parsers.markup.kind_detection import strip_feed_preamble
@@ -7,11 +7,11 @@ from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
-_FEED_TYPES = {"rss", "atom"}  # of an outline without an address it says that a feed was meant
+_FEED_TYPES = {"rss", "atom"}  # marks an outline without a URL as an intended feed
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read the feeds that a list names, each once, in its order; `rejected` are those of which no address can be read over http.
+    """Parse the feeds of a list, each once, in order; `rejected` are those without an http or https URL.
 
     Raises:
         ParseError: the XML can't be recovered.

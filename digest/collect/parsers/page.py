@@ -1,4 +1,4 @@
-"""An article's page, also an advisory's: what its head says, its main text, its picture, its credit, and the feeds it names."""
+"""An article's or advisory's page: its head, main text, image, credit, and feeds."""
 
 import logging
 import re
@@ -31,31 +31,31 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.advisory_numbers import extract_advisory_numbers
 from digest.collect.texts.urls import usable_canonical_url, usable_url
 
-# What they can't read is our finding, not a line on stderr.
+# Their parse failures are our results and don't belong on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _FEED_TYPES = {"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"}
 _HTML_TAG = re.compile(r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE)
 _MAX_FEEDS = 50
-_MAX_CHARACTERS = 4_000_000  # twice the largest page that we have seen
-_MAX_ELEMENTS = 60_000  # a page with more has no article; trafilatura would take minutes
-_MAX_SCRIPT_STEPS = 50_000_000  # a second's
-_MAX_CREDIT_CHARACTERS = 140  # of a line that is only a credit
+_MAX_CHARACTERS = 4_000_000  # twice the size of the largest page seen
+_MAX_ELEMENTS = 60_000  # elements of an article's page; with more, trafilatura would take minutes
+_MAX_SCRIPT_STEPS = 50_000_000  # length times number of tags; takes about a second
+_MAX_CREDIT_CHARACTERS = 140  # of a line that's only a credit
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read a page with an article, as HTML or as plain text; a site's front page only names its feeds.
+    """Parse a page with an article, as HTML or plain text; for a site's front page, return only its feeds.
 
     Raises:
-        ParseError: there is neither an article nor a feed.
+        ParseError: there's neither an article nor a feed.
     """
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, kind, context)
     page = _read_page(document, context.url)
     feeds = _feed_links(page)
     if barrier := page.find_barrier():
-        # The canonical link of a sign-in or not-found page is its own, not the article's.
+        # The canonical link of a sign-in or not-found page is its own rather than the article's.
         withheld = RejectedEntry(1, f"{NOT_PUBLIC}{barrier}", usable_canonical_url(context.url))
         return ParsedDocument(kind, (), (withheld,), feeds=feeds)
     item = _page_item(page, context, names_feeds=bool(feeds))
@@ -77,13 +77,13 @@ def find_reason_page_is_unreadable(
     *,
     charset: str | None = None,
 ) -> str:
-    """Return why a visitor can't read a page; empty where nothing says so, and where the body isn't a page."""
+    """Return why a visitor can't read a page; empty if they can or the body isn't a page."""
     page = _read_page_body(body, charset)
     return page.find_barrier() if page else ""
 
 
 def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
-    """Return the publisher that a page names in its JSON-LD; empty where it names none."""
+    """Return the publisher in a page's JSON-LD; empty if there's none."""
     page = _read_page_body(body, charset)
     return text_cleanup.clean_name(page.linked.publisher) if page else ""
 
@@ -100,7 +100,7 @@ def _read_page_body(body: bytes, charset: str | None) -> "_Page | None":
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page with what its head says to machines. `base` is the address that its links are relative to."""
+    """A page with the facts from its head; `base` is the URL against which links are resolved."""
 
     root: Any
     url: str
@@ -115,7 +115,7 @@ class _Page:
 
     @property
     def may_have_article(self) -> bool:
-        """Whether it calls itself an article, or isn't at the root of its site."""
+        """True if it declares an article, or isn't at the root of its site."""
         is_declared = self.declares_article or "article:published_time" in self.meta
         return is_declared or urlsplit(self.url).path not in {"", "/"}
 
@@ -161,10 +161,10 @@ def _clean_page(*contents: Any, **details: Any) -> ParsedDocument:
 
 
 def read_html_tree(document: str) -> Any:
-    """Return the root of a document's elements.
+    """Return the root element of an HTML document.
 
     Raises:
-        ParseError: it can't be read as HTML.
+        ParseError: it can't be parsed as HTML.
     """
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
@@ -175,7 +175,7 @@ def read_html_tree(document: str) -> Any:
 
 
 def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
-    """Return the feeds that a page names, WordPress's REST posts among them, each once."""
+    """Return the feeds that a page links to, including WordPress's REST posts, each once."""
     feeds: dict[str, FeedLink] = {}
     for href, title in filter(None, map(_feed_of_link, page.root.iter("link"))):
         if url := usable_url(href, page.base):
@@ -184,7 +184,7 @@ def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
 
 
 def _feed_of_link(element: Any) -> tuple[str, str] | None:
-    """Return address and title of the feed that a link element offers."""
+    """Return the URL and title of the feed that a link element offers; None if it doesn't."""
     relations = element.get("rel", "").lower().split()
     kind, *_ = element.get("type", "").lower().split(";")
     href = element.get("href", "").strip()
@@ -197,10 +197,9 @@ def _feed_of_link(element: Any) -> tuple[str, str] | None:
 
 
 def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawItem | None:
-    """Find the article of a page.
+    """Return the article of a page; None for a front page.
 
-    None on a front page: it stands at the root of its site and doesn't call itself an article, or names feeds
-    and has no date.
+    A front page is at the root of its site and doesn't declare an article, or lists feeds and has no date.
     """
     if not page.may_have_article:
         return None
@@ -226,7 +225,7 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
 
 
 def _may_name_feeds(page: _Page, published: str | None) -> bool:
-    """Return whether a page that names feeds may be an article: it calls itself one, or has a date."""
+    """Return whether a page with feeds may be an article: it declares one, or has a date."""
     return bool(page.declares_article or published)
 
 
@@ -245,14 +244,14 @@ def _find_summary(
     title: str,
     paragraphs: list[str],
 ) -> tuple[str, SummaryBasis]:
-    """Return the publisher's description of an article, or else its lead, and which of them it is."""
+    """Return the publisher's description of an article, or its opening, with the basis."""
     if described := page_head.publisher_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
     return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
 
 def _head_item(page: _Page) -> RawItem:
-    """Return what a page's head says beside text and date; the title isn't HTML yet."""
+    """Return the item in a page's head, without text and date; the title isn't HTML yet."""
     meta, linked = page.meta, page.linked
     own_image = meta.get("og:image") or meta.get("og:image:url")
     image = own_image or linked.image or meta.get("twitter:image")
@@ -273,9 +272,9 @@ def _head_item(page: _Page) -> RawItem:
 
 
 def _linked_data_scripts(root: Any) -> list[str]:
-    """Give the texts of the page's JSON-LD; one that is full of mark-up is emptied.
+    """Return the texts of the page's JSON-LD; one full of markup is emptied.
 
-    Trafilatura reads them too, with a pattern that takes quadratic time where tags don't end.
+    Trafilatura also reads them, with a pattern that takes quadratic time if tags don't end.
     """
     scripts = root.xpath("//script[contains(@type, 'ld+json')]")
     for script in scripts:
@@ -286,7 +285,7 @@ def _linked_data_scripts(root: Any) -> list[str]:
 
 
 def _extract_main_text(root: Any, context: ParseContext) -> Any:
-    """Find the main text, the author and the day with trafilatura, whose result may have None for each."""
+    """Return trafilatura's result with the main text, author, and date, each of which may be None."""
     if sum(1 for _ in root.iter()) > _MAX_ELEMENTS:
         return trafilatura.settings.Document()
     today = context.now.date().isoformat()
@@ -295,13 +294,13 @@ def _extract_main_text(root: Any, context: ParseContext) -> Any:
         extracted = trafilatura.bare_extraction(
             root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
         )
-    except Exception as exc:  # it lets the errors of its many parts through
+    except Exception as exc:  # it doesn't catch the errors of its dependencies
         raise ParseError(f"Can't read the page: {type(exc).__name__}: {str(exc)[:200]}.") from exc
     return extracted or trafilatura.settings.Document()
 
 
 def _find_page_credit(root: Any) -> str | None:
-    """Find the last paragraph such as "Source: INTERPOL"; captions of pictures are not meant."""
+    """Return the credit in the last paragraph such as "Source: INTERPOL", ignoring image captions."""
     last_credit = None
     for element in root.iter("p", "em", "div", "span"):
         text = "".join(element.itertext())
@@ -324,7 +323,7 @@ _NOTICES = (
     re.compile(r"\bsuperseded by:?(?= )", re.IGNORECASE),
 )
 _DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
-_NEAR = 160  # characters behind the words, in which the other advisory's number stands
+_NEAR = 160  # characters after the words that must contain the other advisory's number
 
 
 def read_supersession(
@@ -332,9 +331,10 @@ def read_supersession(
     *,
     charset: str | None = None,
 ) -> str:
-    """Say what has become of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if it stands.
+    """Return the status of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if current.
 
-    "Superseded by" needs a number behind it, or "this advisory" before it: pages speak of versions of software too.
+    "Superseded by" must be followed by a number or preceded by "this advisory", because pages also write about
+    superseded software.
     """
     text = text_cleanup.html_to_text(decode_document_text(body, charset))
     for notice in _NOTICES:

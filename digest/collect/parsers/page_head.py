@@ -1,4 +1,4 @@
-"""What the head of a page says: its title, description, date, address and picture, chosen where it says several."""
+"""Facts from a page's head: title, description, date, URL, and image, chosen if there are several."""
 
 import itertools
 import re
@@ -21,13 +21,13 @@ _MAX_SITE_CHARACTERS = 100
 
 
 def first_xpath_text(root: Any, path: str) -> str:
-    """Return the first text that an XPath finds, "" where there is none."""
+    """Return the first text that an XPath finds, or ""."""
     values = (str(value).strip() for value in root.xpath(path))
     return next(filter(None, values), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
-    """Return the page's meta elements by name, property or itemprop; the first of each counts."""
+    """Return the page's meta elements by name, property, or itemprop; the first of each takes precedence."""
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
         name = element.get("property") or element.get("name") or element.get("itemprop") or ""
@@ -37,13 +37,13 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 
 
 def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
-    """Return what a page calls its publisher, or else its site; "" where it doesn't say."""
+    """Return a page's name for its publisher, or else for its site; "" if it has none."""
     name = linked.publisher or meta.get("og:site_name") or meta.get("application-name") or ""
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
-    """Choose the title: the one heading that readers see, if the head agrees; else what the head says."""
+    """Return the title: the only visible heading if the head agrees, otherwise the head's."""
     candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
     candidate = candidate or first_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
@@ -65,7 +65,7 @@ def _clean_plain_title(text: str) -> str:
 
 
 def _strip_site_name(title: str, site: str) -> str:
-    """Drop the site's name from the end of a title: after a bar always, after other signs when it is named."""
+    """Remove the site's name from the end of a title, always after a bar, after other separators only if it's known."""
     head, bar, tail = title.rpartition(" | ")
     if bar and len(tail.split()) <= 5 and len(head.split()) >= 3:
         return _strip_site_name(head.strip(), site)
@@ -77,7 +77,7 @@ def _strip_site_name(title: str, site: str) -> str:
 
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
-    """Return the publisher's own description if it reads well: whole sentences, and not the title again."""
+    """Return the publisher's description if it reads well: whole sentences that don't repeat the title."""
     offered = {**meta, "json-ld": linked.description}
     for name in ("og:description", "description", "json-ld", "twitter:description"):
         text = text_cleanup.html_to_text(offered.get(name, ""))
@@ -98,7 +98,7 @@ def publication_date(
     fallback: str | None,
     context: ParseContext,
 ) -> str | None:
-    """Return the publication date as written: the first of those that the page gives which can be one."""
+    """Return the publication date as written: the first plausible one on the page."""
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_NAMES.split()),
@@ -111,7 +111,7 @@ def publication_date(
 
 
 def canonical_page_url(root: Any, base: str, url: str) -> str:
-    """Return the address that a page calls its own, if that is on its host and not the front page; else where it was."""
+    """Return a page's declared canonical URL if it's on the same host and not the front page; otherwise its URL."""
     own = usable_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     claimed = urlsplit(own)
     is_front = claimed.path in {"", "/"} and not claimed.query
@@ -123,7 +123,7 @@ def _bare_host(url: str) -> str:
 
 
 def image_alt_text(root: Any, image: str | None) -> str:
-    """Return the text of the page's own picture element for an address, "" where it has none."""
+    """Return the alt text of the page's image element with a URL, or ""."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     for element in root.iter("img") if name else ():
         if name in element.get("src", "") and (alt := element.get("alt")):

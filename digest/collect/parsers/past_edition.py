@@ -1,4 +1,4 @@
-"""Reads the page, or the mail, of a newsletter that went out before: its date, number, and the stories that it linked."""
+"""A past edition's page or email: its date, its number, and the stories that it linked to."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _MONTHS = "January|February|March|April|May|June|July|August|September|October|N
 _WRITTEN_DAY = re.compile(
     rf"\b(?:{_MONTHS})\s+\d{{1,2}},?\s+\d{{4}}\b|\b\d{{1,2}}\s+(?:{_MONTHS})\s+\d{{4}}\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b"
 )
-_HEAD_CHARACTERS = 3_000  # of the text, in which an edition says its number and its date
+_HEAD_CHARACTERS = 3_000  # characters in which an edition states its number and date
 _SERVICE_WORDS = re.compile(
     r"\b(?:unsubscribe|preferences|view (?:this|it|in|online)|in your browser|forward|privacy|subscribe|advertis\w+|sign up|"
     r"contact us|terms|share (?:this|on)|follow us|update your|leave the list|write to (?:us|the editors?)|to your calendar)\b",
@@ -46,9 +46,9 @@ _HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
 _BLOCK_NAMES = "p li td th div section article dt dd blockquote body"
 _BLOCKS = _HEADINGS.union(_BLOCK_NAMES.split())
 _LINE_ENDS = _BLOCKS | {"br", "hr", "table", "ul", "ol"}
-_MAX_PIECES_BEFORE = 20  # of text, in front of a link, that are looked at
-_WORDS_OF_PROSE = 3  # in front of a link, from which on it stands in a sentence and is no headline
-# How what stands in front of a headline ends: "Port authority: ".
+_MAX_PIECES_BEFORE = 20  # pieces of text before a link that are examined
+_WORDS_OF_PROSE = 3  # words before a link from which it's part of a sentence rather than a headline
+# The end of a label before a headline: "Port authority: ".
 _LABEL_END = re.compile(r"[:\u2013\u2014|\u00bb\u203a-]\s*$")
 _FEED_ENDINGS = (".ics", ".xml", ".rss", ".atom", ".json")
 _MAIL_HEADER = re.compile(rb"\A(?:From [^\n]+\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
@@ -61,12 +61,13 @@ def read_past_edition(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Read a past edition; of a saved file (`url` is file:) relative links stand at the address that it names.
+    """Parse a past edition; for a saved file (`url` is file:), relative links use the URL that it states.
 
-    A saved mail may be the message as it arrived (.eml) or its HTML alone. It names the reader whom it was sent to: mail addresses in its texts and links are dropped.
+    A saved email may be the message as received (.eml) or only its HTML. It identifies its recipient, so email
+    addresses in its texts and links are removed.
 
     Raises:
-        ParseError: it is no HTML, or no story can be made out in it.
+        ParseError: it isn't HTML, or no story is found in it.
     """
     if _MAIL_HEADER.match(body):
         body, charset = _read_mail_html(body), "utf-8"
@@ -96,7 +97,7 @@ def read_past_edition(
 
 
 def _read_mail_html(body: bytes) -> bytes:
-    """Return the HTML of a message, with its subject as the title and its date in front where it says none."""
+    """Return the HTML of a message, with its subject as the title, and its date in front if the text has none."""
     message = message_from_bytes(body, policy=policy.default)
     part = message.get_body(("html",))
     if part is None:
@@ -115,9 +116,9 @@ def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | Non
 
 
 def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
-    """Give every link as (address, headline, summary).
+    """Yield each link as (URL, headline, summary).
 
-    One that only says "Read more" has the heading above it; one in the middle of a sentence has none.
+    A link such as "Read more" gets the heading above it; one in the middle of a sentence has none.
     """
     heading = ""
     for element in root.iter(*_HEADINGS, "a"):
@@ -136,7 +137,7 @@ def _headline_of(link: Any, heading: str) -> str:
 
 
 def _stands_in_a_sentence(link: Any) -> bool:
-    """Return whether words stand in front of a link in its paragraph: "Also reported by", not "Ports: "."""
+    """Return whether a link follows words of a sentence in its paragraph: "Also reported by", not "Ports: "."""
     pieces: list[str] = []
     if next(link.iterancestors(*_HEADINGS), None) is not None:
         return False
@@ -149,7 +150,7 @@ def _stands_in_a_sentence(link: Any) -> bool:
 
 
 def _texts_before(link: Any) -> Iterator[str]:
-    """Give the pieces of text in front of a link, the nearest first, as far as its paragraph or line goes."""
+    """Yield the pieces of text before a link within its paragraph or line, nearest first."""
     element = link
     while element is not None and element.tag not in _BLOCKS:
         for sibling in element.itersiblings(preceding=True):
@@ -167,7 +168,7 @@ def _text_of(element: Any) -> str:
 
 
 def _summary_after(element: Any) -> str:
-    """Return the paragraph that follows the block of a headline, as far as it is one."""
+    """Return the paragraph after a headline's block, or an empty text."""
     block = element.getparent()
     following = block.getnext() if block is not None else None
     if following is None or following.tag not in {"p", "div"}:

@@ -1,4 +1,4 @@
-"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and what page builders put around them."""
+"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and page builders' additions."""
 
 import re
 from collections.abc import Iterator
@@ -50,22 +50,22 @@ _BLOCK_TAGS = (
     | _LIST_TAGS
     | frozenset(["address", "article", "br", "center", "div", "hr", "main", "p", "section"])
 )
-# Of WordPress, its plug-ins, Elementor, and Divi: what is in a post and isn't its text.
+# Elements of WordPress, its plug-ins, Elementor, and Divi that are in a post but aren't its text.
 _DROPPED_CLASS = re.compile(
     r"(?:^|[ _-])(?:newsletter|subscri(?:be|ptions?)|sign-?up|opt-?in|mc4wp|mailpoet|tnp|form|buttons?|btn|pull-?quote|blockquote|"
     r"testimonial|share(?:daddy)?|social|related(?:posts)?|author-?box|screen-reader-text|toc|caption)(?:$|[ _-])",
     re.IGNORECASE,
 )
 _MAX_CLASS_CHARACTERS = 300
-# A shortcode that no plug-in replaced: it closes, has attributes, or has a name that no bracketed word of a text has.
+# A leftover shortcode: it closes, has attributes, or has a name that isn't used as a bracketed word.
 _SHORTCODE = re.compile(
     r"\[(?P<caption>caption|wp_caption)\b[^\[\]]{0,1000}\][^\[\]]{0,1000}\[/(?:wp_)?caption\]"
     r"|\[(?:/[a-z][\w-]{1,40}|[a-z][\w-]{1,40}\s[^\[\]]{0,1000}?=[^\[\]]{0,1000}|[a-z]+(?:[_-]\w{1,20}){1,6}|gallery|playlist|embed|toc)/?\]",
     re.IGNORECASE,
 )
 _BLOCK_OR_SHORTCODE = re.compile(rf"<(?:{'|'.join(sorted(_BLOCK_TAGS))})[\s/>]|\[[a-z/]", re.IGNORECASE)
-_MIN_WORDS = 4  # of a paragraph of prose
-_MAX_NOTICE_WORDS = 12  # of a line that isn't text: a byline, a credit
+_MIN_WORDS = 4  # words of a paragraph of prose
+_MAX_NOTICE_WORDS = 12  # words of a line that isn't text, such as a byline or a credit
 _NOTICE = re.compile(
     r"(?:by|photos?|image|credit|source|updated|published|posted|share|related|skip|copyright|©)\b", re.IGNORECASE
 )
@@ -78,14 +78,14 @@ _SENTENCE_END = re.compile(r"[.!?…:;。！？؟۔।][\"”’»')\]]*$")  # n
 
 
 class _Block(NamedTuple):
-    """The text of a block, and the element that it's in: `p`, a list's, a heading's, or `div` for all others."""
+    """The text of a block, and its element: `p`, a list's, a heading's, or `div` for all others."""
 
     tag: str
     text: str
 
 
 def extract_prose(markup: str) -> str:
-    """Return the paragraphs of an HTML text as one clean line, each ending like a sentence; empty where it has none.
+    """Return the paragraphs of an HTML text on one clean line, each ending like a sentence; empty if it has none.
 
     Only the first 60,000 characters are read.
     """
@@ -97,12 +97,12 @@ def extract_prose(markup: str) -> str:
 
 
 def strip_shortcodes(text: str) -> str:
-    """Return a plain text without leftover WordPress shortcodes; brackets such as "[sic]" stay."""
+    """Return a plain text without leftover WordPress shortcodes; brackets such as "[sic]" are kept."""
     return text_cleanup.normalize_text(_SHORTCODE.sub(" ", text))
 
 
 def list_paragraphs(markup: str) -> list[str]:
-    """List the paragraphs of prose of an HTML text; where it has none, its other blocks but headings."""
+    """Return the paragraphs of prose in an HTML text; if it has none, its other blocks except headings."""
     markup = markup[: text_cleanup.MAX_HTML_CHARACTERS]
     if "<" not in markup:
         markup = text_cleanup.unescape_html(markup)
@@ -111,14 +111,14 @@ def list_paragraphs(markup: str) -> list[str]:
         return list(filter(None, [text_cleanup.html_to_text(markup)]))
     blocks = [block for block in _list_blocks(root, by_class=True) if block.tag not in _HEADINGS]
     prose = [block.text for block in blocks if _is_prose(block)]
-    if not prose:  # also where a whole article is in an element called "newsletter"
+    if not prose:  # also if a whole article is in an element called "newsletter"
         blocks = [block for block in _list_blocks(root, by_class=False) if block.tag not in _HEADINGS]
         prose = [block.text for block in blocks if _is_prose(block)]
     return prose or [block.text for block in blocks if not _INVITATION.match(block.text)]
 
 
 def _read_fragment(markup: str) -> Any:
-    """Return the root of a fragment's elements, without comments; None where there is none."""
+    """Return the root of a fragment without comments; None if it's empty."""
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     body = f"<html><body>{text_cleanup.escape_non_tags(markup)}</body></html>".encode("utf-8", "replace")
     try:
@@ -128,9 +128,9 @@ def _read_fragment(markup: str) -> Any:
 
 
 def _list_blocks(root: Any, *, by_class: bool) -> Iterator[_Block]:
-    """List the blocks of text in order, without what is dropped by its tag, and by its class if `by_class`."""
+    """Yield the blocks of text in order, without those excluded by tag, and by class if `by_class`."""
     parts: list[str] = []
-    around = ["div"]  # the elements that say what the text in them is
+    around = ["div"]  # the elements that determine the role of the text in them
 
     def take_block() -> Iterator[_Block]:
         text = text_cleanup.html_to_text(escape("".join(parts), quote=False))

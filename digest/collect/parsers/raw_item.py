@@ -1,4 +1,4 @@
-"""What a document says of one item, before cleaning; cleaning it is the same for every kind of document."""
+"""Items as parsed, before cleaning, and their cleaning, which is the same for all kinds of documents."""
 
 import re
 from collections import Counter, defaultdict
@@ -36,19 +36,19 @@ from digest.collect.texts.urls import (
 )
 from subscribers.errors import ApplicationError
 
-_MAX_TITLE_WORDS = 14  # of a title that is made from a text without one
-_MIN_SUMMARY_CHARACTERS = 25  # characters: a description shorter than this gives way to the content
+_MAX_TITLE_WORDS = 14  # words of a title made from the text of an item without one
+_MIN_SUMMARY_CHARACTERS = 25  # characters; the content replaces a shorter description
 _MAX_CATEGORIES = 30
-# Of a feed that carries other publishers' articles: the fewest sites it links to, and the largest part of its items on one.
+# Of a feed with other publishers' articles: the least number of linked sites, and the largest share of items on one.
 _MIN_SITES, _MAX_SITE_SHARE = 3, 0.5
-# The opening of an article is sought in so much of its content: a picture and its caption may stand before it.
+# The part of the content searched for an article's opening, which an image and its caption may precede.
 _MARKUP_SHARE, _MAX_PRECEDING_CHARACTERS = 4, 2_000
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?\b")
 
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """Where and when a document was read: its address, the present (UTC), and what it says of all its items."""
+    """The URL and time (UTC) at which a document was read, and its language."""
 
     url: str
     now: datetime
@@ -57,16 +57,16 @@ class ParseContext:
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """One item as its document has it: texts may hold HTML, dates are as written, links may be relative to `base`.
+    """One item as its document has it: texts may be HTML, dates are as written, links may be relative to `base`.
 
-    `starts` and `ends` of an event are as written too; a day without a time is a day-long event's.
+    `starts` and `ends` of an event are also as written; a day without a time is an all-day event's.
     """
 
     guid: str = ""
     link: str = ""
     title: str = ""
     summary: str = ""
-    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN  # where the parser knows it; else the content tells
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN  # if the parser knows it; otherwise, it's based on the content
     content: str = ""
     base: str | None = None
     authors: Sequence[str] = ()
@@ -74,24 +74,24 @@ class RawItem:
     language: str | None = None
     image: str | None = None
     image_alt: str = ""
-    image_credits: Sequence[str] = ()  # where the document has a field for them; else they're sought in the text
+    image_credits: Sequence[str] = ()  # if the document has a field for them; otherwise, they're found in the text
     published: str | None = None
     updated: str | None = None
     starts: str | None = None
     ends: str | None = None
-    zone_missing: bool = False  # the start names no zone, and was taken for UTC
+    zone_missing: bool = False  # the start has no zone and was taken as UTC
     zone: str = ""  # the IANA name of an event's zone
     place: str = ""
     credit: str | None = None
-    publisher: str = ""  # whose article it is by the item itself, with the address of that publisher's site
+    publisher: str = ""  # the item's own publisher, with the URL of that publisher's site
     publisher_url: str = ""
-    deadline: Deadline | None = None  # where the document has a field for it; else it is sought in the text
+    deadline: Deadline | None = None  # if the document has a field for it; otherwise, it's found in the text
     featured: bool = False
-    withheld: str = ""  # why it isn't public, where the document has a field for it
+    withheld: str = ""  # why it isn't public, if the document has a field for it
 
 
 class UnusableItemError(ApplicationError):
-    """One item can't be taken in; the message says why."""
+    """Raised when an item can't be used; the message explains why."""
 
 
 def clean_document(
@@ -100,7 +100,7 @@ def clean_document(
     context: ParseContext,
     **details: Any,
 ) -> ParsedDocument:
-    """Clean all items of a document; those that can't be taken are named with their place and the reason.
+    """Clean all items of a document, and list the unusable ones with their position and reason.
 
     `details` are further fields of `ParsedDocument`.
     """
@@ -124,9 +124,9 @@ def clean_document(
 
 
 def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str) -> tuple[ParsedItem, ...]:
-    """Name the publisher of each item if a feed links to many sites, except where it's the feed's own site.
+    """Set the publisher of each item if a feed links to many sites, except for items on the feed's own site.
 
-    The item's own words count first (`<source>`, `dc:publisher`), then the host of its link.
+    The item's own publisher takes precedence (`<source>`, `dc:publisher`), then the host of its link.
     """
     pages = [usable_url(raw.publisher_url) or item.url for raw, item in items]
     domains = [guess_registered_domain(page) for page in pages]
@@ -144,10 +144,10 @@ def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str)
 
 
 def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
-    """Clean one item.
+    """Return the cleaned item.
 
     Raises:
-        UnusableItemError: it has no usable address, or no title and no text to make one from.
+        UnusableItemError: it has no usable URL, or no title and no text to make one from.
     """
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)
@@ -197,7 +197,7 @@ def _read_event(
     text: str,
     stated_at: datetime | None,
 ) -> dict[str, Any]:
-    """Return the fields of an item that say when and where an event is: as its document has it, else as its text announces it."""
+    """Return the fields for an event's time and place, from the document, else as announced in the text."""
     starts_at, all_day = parse_event_time(raw.starts)
     place = text_cleanup.clean_name(raw.place) or None
     event: dict[str, Any] = {"event_zone": raw.zone, "place": place}
@@ -219,7 +219,7 @@ def _read_event(
 
 
 def normalize_language(tag: str | None) -> str | None:
-    """Settle a language tag: "en_us" gives "en-US"; None where it is none (BCP 47)."""
+    """Return a normalized language tag: "en_us" gives "en-US"; None if it isn't one (BCP 47)."""
     matched = _LANGUAGE_TAG.match((tag or "").strip())
     if not matched:
         return None
@@ -229,7 +229,7 @@ def normalize_language(tag: str | None) -> str | None:
 
 
 def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
-    """Return the link as published and its canonical form; a GUID that is an address stands in for a missing link."""
+    """Return the link as published and its canonical form; a GUID that's a URL replaces a missing link."""
     link = raw.link.strip()
     if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
         link = raw.guid
@@ -242,9 +242,9 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
-    """Return the summary, whose words it is, and the content's text where that was read too: the description goes first.
+    """Return the summary, its basis, and the content's text if that was read too; the description is preferred.
 
-    Where software made the description of the opening, with the words of a form or a table in it, the content's paragraphs replace it.
+    If software made the description from the opening, including a form or a table, the content's paragraphs replace it.
     """
     described = _clean_prose(raw.summary)
     is_good = len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title)
@@ -259,9 +259,9 @@ def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
 
 
 def _has_more_than_prose(described: str, content: str) -> bool:
-    """Return whether a description is all that an article begins with, where its paragraphs alone read otherwise.
+    """Return whether a description is the beginning of an article including text that isn't in paragraphs.
 
-    Blog software joins blocks without a space.
+    Whitespace is ignored because blog software joins blocks without spaces.
     """
     prose, words = extract_prose(content), described.rstrip("…. ")
     if not prose or words in prose:
@@ -278,7 +278,7 @@ def _clean_prose(markup: str) -> str:
 
 
 def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
-    """Tell a publisher's own description from the opening of the article, which blog software puts in its place."""
+    """Return a description's basis: the publisher's own words or, as in blog software, the article's opening."""
     if raw.summary_basis:
         return raw.summary_basis
     if text_cleanup.is_cut_off(raw.summary):
@@ -288,7 +288,7 @@ def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
     return SummaryBasis.OPENING if described.rstrip("…. ") in opening else SummaryBasis.DESCRIPTION
 
 
-# What makes the content worth cleaning beside a good description: a credit or a deadline may be in it.
+# A credit or deadline makes the content worth cleaning even if there's a good description.
 _WORTH_CLEANING = re.compile(
     r"source|credit|via|deadline|clos(?:es?|ing)|due|appl[yi]|submi|regist|no later|open until|extended|comment|nominat|"
     r"propos|will (?:be held|take|meet|convene|host|hold|conduct)|takes place|when ?:",
@@ -308,7 +308,7 @@ def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find_image_credit(raw: RawItem) -> str | None:
-    """Return whom the document credits with the item's image, or the text if there's no more than one image to mean."""
+    """Return the document's credit for the item's image, or the text's if there's at most one image."""
     credits_given = [text_cleanup.clean_name(credit) for credit in raw.image_credits]
     if not credits_given:
         images = chain.from_iterable(map(_images_in, (raw.content, raw.summary)))
@@ -319,7 +319,7 @@ def _find_image_credit(raw: RawItem) -> str | None:
         texts = map(text_cleanup.html_to_text, markups)
         credits_given = [credit for text in texts for credit in find_image_credits(text)]
     joined = SEPARATOR.join(dict.fromkeys(filter(None, credits_given)))
-    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None  # never cut: the end may name somebody else
+    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None  # its end may name another owner, so no cut
 
 
 _WITH_CREDIT = re.compile(r"photo|(?:image|graphic|illustration|map)s?(?: by|:| credit| courtesy)", re.IGNORECASE)
@@ -336,7 +336,7 @@ _NON_IMAGE_URL = re.compile(
 
 
 def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
-    """Return the item's picture with its text: the one it names, else the first of its content that can be seen."""
+    """Return the item's image with its alt text: the declared one, else the first visible one in its content."""
     declared = (raw.image or "", raw.image_alt)
     for address, alt in (declared, *_images_in(raw.content), *_images_in(raw.summary)):
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
@@ -357,5 +357,5 @@ def _images_in(markup: str) -> Iterable[tuple[str, str]]:
         yield src, attributes["alt"]
 
 
-_COUNTER_SIZES = {"0", "1", "2"}  # pixels, of a counter of readers
-_LATE_SOURCES = ("data-src", "data-lazy-src", "data-original")  # of a picture that a script shows
+_COUNTER_SIZES = {"0", "1", "2"}  # pixels of a tracking image
+_LATE_SOURCES = ("data-src", "data-lazy-src", "data-original")  # for an image that a script shows

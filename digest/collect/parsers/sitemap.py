@@ -1,4 +1,4 @@
-"""News sitemaps: the articles of the last days, as publishers list them for search engines."""
+"""News sitemaps: a publisher's articles of the last days, as listed for search engines."""
 
 from collections.abc import Iterator
 
@@ -15,9 +15,9 @@ _MAX_CHILDREN = 1_000
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read the articles of a news sitemap. A sitemap of sitemaps names them as feeds.
+    """Parse the articles of a news sitemap; a sitemap index lists its sitemaps as feeds.
 
-    An entry without a title (plain sitemaps have none) is rejected: its page must be read instead.
+    An entry without a title (as in plain sitemaps) is rejected, because its page must be read instead.
 
     Raises:
         ParseError: the XML can't be recovered.

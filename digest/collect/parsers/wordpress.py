@@ -1,4 +1,4 @@
-"""Posts as WordPress's REST API gives them (`/wp-json/wp/v2/posts?_embed`), many or one."""
+"""Posts from WordPress's REST API (`/wp-json/wp/v2/posts?_embed`), many or one."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -11,26 +11,26 @@ from digest.collect.parsers.visitor_access_checks import PROTECTED
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is a post, or a list that is empty or has some."""
+    """Return whether a JSON value is a post, or a list that's empty or contains posts."""
     return not value or any(map(is_post, value)) if isinstance(value, list) else is_post(value)
 
 
 def is_post(value: object) -> bool:
-    """Return whether a JSON value is a post: it has a link and a title, which WordPress gives as rendered."""
+    """Return whether a JSON value is a post: it has a link, and a title as WordPress renders it."""
     if not isinstance(value, dict) or not isinstance(value.get("title"), dict):
         return False
     return "link" in value and "date" in value
 
 
 def parse(value: Any, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Read posts; what isn't one, or isn't public, is rejected by its place."""
+    """Parse posts; entries that aren't posts, or aren't public, are rejected with their position."""
     posts = value if isinstance(value, list) else [value]
     return clean_document(kind, _raw_items(posts), context)
 
 
 def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
     for post in posts:
-        if isinstance(post, str):  # the reason, where the document broke off
+        if isinstance(post, str):  # the reason, if the document is truncated
             yield RejectedEntry(0, post)
         elif not is_post(post):
             yield RejectedEntry(0, "not a WordPress post: no title or no link")
@@ -63,7 +63,7 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
 
 
 def _explain_withheld(post: dict[str, Any]) -> str:
-    """Return why a post isn't public: its status, or a password; what it shows then is an empty text, or an author's excerpt."""
+    """Return why a post isn't public: its status, or a password; its text is then empty, or an author's excerpt."""
     if (status := post.get("status", "publish")) != "publish":
         return f"the status is {str(status)[:40]!r}"
     texts = read_objects([post.get("content"), post.get("excerpt")])
@@ -71,7 +71,7 @@ def _explain_withheld(post: dict[str, Any]) -> str:
 
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:
-    """Return a date with its zone: `date_gmt` is UTC by definition and says so nowhere; `date` is the site's own time."""
+    """Return a date with its zone: `date_gmt` is UTC without saying so; `date` is in the site's own time."""
     gmt = read_text(post.get(f"{name}_gmt"))
     return f"{gmt.removesuffix('Z')}Z" if gmt else read_text(post.get(name))
 

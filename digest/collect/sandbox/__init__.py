@@ -1,1 +1,1 @@
-"""Documents from outside are read in processes of their own, which hold no key and can be killed."""
+"""Sandboxed processes that parse untrusted documents; they have no keys and can be killed."""

@@ -1,8 +1,7 @@
-"""The process between the one that serves and the children that parse: it starts, watches and ends them, and holds no key.
+"""The broker between the serving process and the child processes that parse documents; it has no keys.
 
-It is started with an empty environment, imports the parsers, and confines itself before there is a child. Of what
-a child writes it reads the number and the length alone: the bytes go on to the serving process, marked as a child's, and
-nothing is ever unpickled.
+It starts with an empty environment, imports the parsers, and confines itself before it creates children. It reads only
+the number and length of a child's reply; the bytes are passed on, marked as a child's, and never unpickled.
 """
 
 import fcntl
@@ -38,22 +37,20 @@ from digest.collect.sandbox.wire import (
     write_frame,
 )
 
-_NICENESS = 5  # pages and sending come first
-IDLE_SECONDS = 30.0  # without a request it ends, and all its children with it
+_NICENESS = 5  # serving pages and sending take precedence
+IDLE_SECONDS = 30.0  # the broker ends with all its children if it's idle this long
 MAX_CHILDREN = 4
-_DOCUMENTS_PER_CHILD = (
-    20  # then another takes its place, so that neither a leak nor a takeover lasts; a new one costs 10 ms
-)
-_LARGE_DOCUMENT = 1_000_000  # bytes, after which another takes its place too: its memory may not come back whole
+_DOCUMENTS_PER_CHILD = 20  # before a child is replaced, so that leaks and takeovers don't last; a new one costs 10 ms
+_LARGE_DOCUMENT = 1_000_000  # bytes, after which a child is also replaced, as its memory may not be freed entirely
 _PIPE_PART = 1 << 20
 
 
 def serve_requests() -> None:
     """Take requests from standard input until it ends, and write the replies to standard output.
 
-    The words of the command line are places that no process here may open.
+    The command-line arguments are paths that no process here may open.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # a service's stop goes to all its processes: ours is the pipe's end
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all of a service's processes; this one ends with its pipe
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     requests, replies = _take_over_pipes()
@@ -61,12 +58,12 @@ def serve_requests() -> None:
 
     occupied = _open_memory_count()
     confine_sandbox_broker(map(Path, sys.argv[1:]))
-    gc.freeze()  # children share what is there already
+    gc.freeze()  # children share the existing objects
     _Broker(requests, replies, occupied).run()
 
 
 def _take_over_pipes() -> tuple[FileIO, FileIO]:
-    """Take both pipes away from the standard streams, which children inherit and libraries print to."""
+    """Return duplicates of both pipes, and detach the standard streams that children inherit and libraries use."""
     requests = FileIO(os.dup(0), "rb")
     replies = FileIO(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -77,7 +74,7 @@ def _take_over_pipes() -> tuple[FileIO, FileIO]:
 
 
 def _open_memory_count() -> int | None:
-    """Open what tells the size of this process' address space, which can't be opened any more later; None where nothing does."""
+    """Open the file with this process's memory size, which can't be opened after confinement; None if there's none."""
     try:
         return os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
@@ -93,7 +90,7 @@ class _Document:
 
 @dataclass(slots=True)
 class _Child:
-    """A child process, the ends of its pipes, and how far it has come with its document. `messages_read` counts its documents."""
+    """A child process, its pipes, and its progress; `messages_read` is the number of its documents."""
 
     process: int
     requests: int
@@ -106,19 +103,19 @@ class _Child:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether its next document is for another."""
+        """True if the next document needs another child."""
         is_large = self.document is not None and len(self.document.message) > _LARGE_DOCUMENT
         return is_large or self.messages_read >= _DOCUMENTS_PER_CHILD
 
     def take(self, document: _Document) -> None:
-        """Begin with a document."""
+        """Start reading a document."""
         self.document = document
         self.deadline = time.monotonic() + document.limits.wall_seconds
         self.unwritten = memoryview(pack_frame(document.number, document.message))
         self.messages_read += 1
 
     def write_part(self) -> None:
-        """Hand over as much of the document as its pipe takes. That a child has ended is noticed where it is read from."""
+        """Write as much of the document as the pipe accepts; a child's end is noticed when its replies are read."""
         try:
             written = os.write(self.requests, self.unwritten[:_PIPE_PART])
             self.unwritten = self.unwritten[written:]
@@ -128,15 +125,15 @@ class _Child:
             self.unwritten = memoryview(b"")
 
     def end(self) -> int:
-        """End it if it lives, and give its exit code, negative for a signal."""
+        """End the process if it's alive, and return its exit code, negative for a signal."""
         os.close(self.requests)
         os.close(self.replies)
-        os.kill(self.process, signal.SIGKILL)  # one that is ending by itself keeps its own code
+        os.kill(self.process, signal.SIGKILL)  # one that's already ending keeps its own code
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
 class _Broker:
-    """Hands documents to children and their replies back, as they come. It has one thread, so that it can fork."""
+    """Distributes documents to children and returns their replies; single-threaded so that it can fork."""
 
     def __init__(self, requests: FileIO, replies: FileIO, memory_count: int | None) -> None:
         self._requests = requests
@@ -148,18 +145,18 @@ class _Broker:
         self._max_children = min(MAX_CHILDREN, processors)
 
     def run(self) -> None:
-        """Serve until the requests end, or none has come for a while."""
+        """Serve until the requests end or the idle time has passed."""
         try:
             while self._serve_round():
                 pass
-        except BrokenPipeError:  # nobody reads the replies any more: the requests have ended too
+        except BrokenPipeError:  # the replies aren't read anymore, so the requests have ended, too
             return
         finally:
             for child in self._children:
                 child.end()
 
     def _serve_round(self) -> bool:
-        """Wait for something to happen, and act on all that has; say whether to go on."""
+        """Wait for events and handle all of them; return whether to continue."""
         while self._waiting and (idle := self._find_idle_child()):
             idle.take(self._waiting.popleft())
         is_busy = any(child.document for child in self._children)
@@ -183,7 +180,7 @@ class _Broker:
             self._give_up(child, f"reading took more than {child.document.limits.wall_seconds:.0f} s")
 
     def _wait(self) -> set[int]:
-        """Give the ends of pipes that are ready; none after the first deadline, or after a long time without work."""
+        """Return the pipe ends that are ready; empty after the first deadline, or after the idle time."""
         poll = select.poll()
         poll.register(self._requests, select.POLLIN)
         for child in self._children:
@@ -208,11 +205,11 @@ class _Broker:
             serve_as_child(child_requests, child_replies, occupied)
         os.close(child_requests)
         os.close(child_replies)
-        # A child that doesn't read must not hold the others up.
+        # A child that doesn't read mustn't block the others.
         flags = fcntl.fcntl(requests, fcntl.F_GETFL)
         fcntl.fcntl(
             requests, fcntl.F_SETFL, flags | os.O_NONBLOCK
-        )  # `os.set_blocking` makes a call that is refused here
+        )  # `os.set_blocking` uses a call that isn't allowed here
         child = _Child(process, requests, replies)
         self._children.append(child)
         return child
@@ -226,11 +223,11 @@ class _Broker:
     def _read_reply(self, child: _Child) -> None:
         part = os.read(child.replies, _PIPE_PART)
         document = child.document
-        if document is None:  # it ended while it had nothing to do, or speaks unasked
+        if document is None:  # it ended while idle, or sent an unrequested reply
             self._remove(child)
         elif not part:
             exit_code = self._remove(child)
-            if exit_code == -signal.SIGTERM:  # no limit of ours: somebody stops the service
+            if exit_code == -signal.SIGTERM:  # not one of our limits: the service is being stopped
                 self._answer(document, {"again": True})
             else:
                 self._answer(document, {"limit": describe_child_exit(exit_code, document.limits)})
@@ -268,7 +265,7 @@ class _Broker:
 
 
 def describe_child_exit(exit_code: int, limits: DocumentLimits) -> str:
-    """Say why a child ended before its document was read."""
+    """Explain why a child ended before its document was read."""
     if exit_code == -signal.SIGXCPU:
         return f"reading took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:

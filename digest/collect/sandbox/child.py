@@ -1,4 +1,4 @@
-"""What a child process does with its documents, and within which limits."""
+"""The work of a child process on its documents, and its limits."""
 
 import math
 import os
@@ -24,7 +24,7 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """The most that one document may take: seconds of computing, seconds by the clock, and bytes of memory."""
+    """The limits for one document: CPU seconds, wall-clock seconds, and bytes of memory."""
 
     cpu_seconds: int
     wall_seconds: float
@@ -32,10 +32,10 @@ class DocumentLimits:
 
 
 def compute_document_limits(size: int) -> DocumentLimits:
-    """Give the limits of a document of `size` bytes.
+    """Return the limits for a document of `size` bytes.
 
-    A large feed of 20,000 items (10 MB) takes about 25 s of computing and 200 MB on a slow machine. The clock runs
-    on where the machine is busy with something else, so it has three times as long.
+    A large feed of 20,000 items (10 MB) takes about 25 s of CPU time and 200 MB on a slow machine. Wall-clock time is
+    three times as long because the machine may be busy.
     """
     cpu = 10 + size // 200_000
     return DocumentLimits(cpu, 20.0 + 3 * cpu, 400 * _MEGABYTE + 15 * size)
@@ -43,10 +43,10 @@ def compute_document_limits(size: int) -> DocumentLimits:
 
 @contextmanager
 def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
-    """Hold this process to the limits meanwhile. Computing too long ends it by SIGXCPU; memory raises MemoryError.
+    """Apply the limits to this process inside the block. CPU time ends it by SIGXCPU; memory raises MemoryError.
 
-    Both are soft limits, put back afterwards, so that the reply can be written and the next document read. `occupied`
-    is how many bytes of memory the process began with; None where that isn't known.
+    Both are soft limits that are restored afterward, so that the reply can be written and the next document read.
+    `occupied` is the process's initial memory in bytes; None if unknown.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lowered = {resource.RLIMIT_CPU: math.ceil(usage.ru_utime + usage.ru_stime) + limits.cpu_seconds}
@@ -64,9 +64,10 @@ def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]
 
 
 def serve_as_child(requests: int, replies: int, occupied: int | None) -> NoReturn:
-    """Read documents from one pipe and answer each into the other until there is none, in this fork of the broker; then end.
+    """Read documents from one pipe and write replies to the other until there are no more, then exit.
 
-    It gives up first what no parser needs: the environment, all files but both pipes, writing, and what `confine_child` takes.
+    This fork of the broker first gives up what parsers don't need: the environment, all files except both pipes,
+    writing, and what `confine_child` removes.
     """
     exit_code = _FAILURE_EXIT_CODE
     try:
@@ -84,7 +85,7 @@ def _give_up_everything(requests: int, replies: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    os.dup2(0, 2)  # nowhere: only the service writes into its log
+    os.dup2(0, 2)  # to the null device, as only the service writes to its log
     start = 3
     for end in (*sorted((requests, replies)), _MOST_FILES):
         os.closerange(start, end)
@@ -95,12 +96,12 @@ def _give_up_everything(requests: int, replies: int) -> None:
 
 
 def run_operation(message: bytes, occupied: int | None) -> bytes:
-    """Run the operation that the message's head names, within the limits of its size; give the reply's message.
+    """Run the operation in the message's head, within the limits for its size, and return the reply's message.
 
-    What a parser refuses, and an error of ours, come back in the head. A document that needs too much memory ends
-    the process, which may be left with little.
+    Parsers' rejections and our own errors are returned in the head. A document that needs too much memory ends the
+    process, which may have little left.
     """
-    from digest.collect.sandbox.child_operations import OPERATIONS  # the broker has loaded them
+    from digest.collect.sandbox.child_operations import OPERATIONS  # the broker has imported them
 
     head, body = unpack_message(message)
     try:
@@ -121,7 +122,7 @@ def run_operation(message: bytes, occupied: int | None) -> bytes:
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:
-    """Say whether an error comes from a lack of memory: parsers wrap whatever their libraries raise."""
+    """Return whether an error was caused by a lack of memory; parsers wrap their libraries' errors."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True

@@ -1,4 +1,4 @@
-"""What a child can be asked to do: each operation takes a body and the rest of its head, and gives the reply's head and body."""
+"""The operations of a child process; each takes a body and head fields, and returns the reply's head and body."""
 
 from collections.abc import Callable
 from dataclasses import asdict

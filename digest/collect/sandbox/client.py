@@ -1,6 +1,6 @@
-"""The way to the processes that read documents; the first request starts them, from whatever thread it comes.
+"""The client of the sandbox, which is started by the first request from any thread.
 
-For everybody outside it has the functions of the parsers and of the picture codec.
+For other packages, it provides the functions of the parsers and the image codec.
 """
 
 import atexit
@@ -24,30 +24,30 @@ from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
-_ATTEMPTS = 3  # a broker that has just ended for want of work is started again
-_MAX_WORDS = 4_000  # characters that a child's refusal or trace may have
+_ATTEMPTS = 3  # a broker that has just ended because it was idle is started again
+_MAX_WORDS = 4_000  # characters of a child's rejection or traceback
 _Answer = TypeVar("_Answer")
 _Head = dict[str, Any]  # of a message, as JSON
 
 
 class DocumentRefusedError(ParseError):
-    """A document could not be read; the message is the parser's, or names the limit that it ran into."""
+    """Raised when a document can't be read; the message is the parser's, or names the exceeded limit."""
 
 
 class DocumentLimitError(DocumentRefusedError):
-    """A document ran into a limit of time, memory, or size."""
+    """Raised when a document exceeds a limit on time, memory, or size."""
 
 
 class SandboxError(ApplicationError):
-    """The processes that read documents cannot be started, or fail by an error of this program."""
+    """Raised when the sandbox processes can't be started, or fail because of a bug."""
 
 
 class BrokerLostError(Exception):
-    """The broker ended before it answered."""
+    """Raised when the broker ended before it replied."""
 
 
 class BrokerProcess:
-    """One running broker. Any thread may ask it; each waits for its own answer."""
+    """A running broker. Thread-safe; each thread waits for its own reply."""
 
     def __init__(self, module: str, closed: Iterable[Path]) -> None:
         search_path = os.pathsep.join(map(os.path.abspath, sys.path))
@@ -56,9 +56,9 @@ class BrokerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={"PYTHONPATH": search_path, "LC_ALL": "C.UTF-8"},  # and nothing else: settings and keys stand there
+            env={"PYTHONPATH": search_path, "LC_ALL": "C.UTF-8"},  # without ours, which has settings and keys
             cwd="/",
-            start_new_session=True,  # Ctrl+C is for us to act on
+            start_new_session=True,  # this process handles Ctrl+C
         )
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[bytes]] = {}
@@ -68,10 +68,10 @@ class BrokerProcess:
         threading.Thread(target=self._receive_replies, name="sandbox", daemon=True).start()
 
     def ask(self, message: bytes) -> bytes:
-        """Send a request's message, and wait for the reply's.
+        """Send a request's message, and return the reply's.
 
         Raises:
-            BrokerLostError: it ended before.
+            BrokerLostError: the broker ended first.
         """
         number, future = next(self._numbers), Future[bytes]()
         with self._registry:
@@ -83,7 +83,8 @@ class BrokerProcess:
             with self._writing:
                 wire.write_frame(self.process.stdin, number, message)
         except (OSError, ValueError) as error:
-            # At once, not when the thread that reads notices its end: all attempts would go to the same one until then.
+            # Set here because the reading thread may notice the end later, and all retries would use this broker until
+            # then.
             with self._registry:
                 self.is_lost = True
                 self._waiting.pop(number, None)
@@ -91,7 +92,7 @@ class BrokerProcess:
         return future.result()
 
     def stop(self) -> None:
-        """End it with all its children."""
+        """End the broker and all its children."""
         with self._writing:
             if self.process.stdin:
                 self.process.stdin.close()
@@ -121,7 +122,7 @@ class BrokerProcess:
 
 
 class Sandbox:
-    """The broker of this process, started when it is first needed and again after it has ended."""
+    """The broker of this process, started on first use and restarted after it has ended."""
 
     def __init__(self, module: str = "digest.collect.sandbox") -> None:
         self._module = module
@@ -131,7 +132,7 @@ class Sandbox:
         self._owner = 0
 
     def keep_closed(self, places: Iterable[Path]) -> None:
-        """Name the folders and files that no broker that is started from now on may open, whatever else lies there."""
+        """Set the folders and files that brokers started from now on may never open."""
         self._closed = tuple(place.absolute() for place in places)
 
     def run(
@@ -139,11 +140,11 @@ class Sandbox:
         head: _Head,
         body: bytes,
     ) -> tuple[_Head, bytes]:
-        """Run one operation on a document; give the reply's head and body.
+        """Run one operation on a document, and return the reply's head and body.
 
         Raises:
-            DocumentRefusedError: it can't be read, or ran into a limit.
-            SandboxError: no broker stays alive, or the operation failed by an error of ours.
+            DocumentRefusedError: it can't be read, or exceeds a limit.
+            SandboxError: the broker keeps ending, or the operation failed because of a bug.
         """
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
@@ -175,13 +176,13 @@ class Sandbox:
         )
 
     def running_broker(self) -> BrokerProcess:
-        """Give the broker; start one where there is none.
+        """Return the broker, starting it if necessary.
 
         Raises:
-            SandboxError: the system lets none start.
+            SandboxError: the system can't start it.
         """
         with self._starting:
-            if self._owner != os.getpid():  # a fork has its parent's pipes, and none of its threads
+            if self._owner != os.getpid():  # a fork has its parent's pipes, but none of its threads
                 self._broker, self._owner = None, os.getpid()
             if self._broker is None or self._broker.is_lost:
                 try:
@@ -191,7 +192,7 @@ class Sandbox:
             return self._broker
 
     def stop(self) -> None:
-        """End the broker, if there is one."""
+        """End the broker if it's running."""
         with self._starting:
             broker, self._broker = self._broker, None
         if broker and self._owner == os.getpid():
@@ -203,10 +204,10 @@ atexit.register(SANDBOX.stop)
 
 
 def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
-    """Give whose word an answer is, its head and its body.
+    """Return the source of a reply, its head, and its body.
 
     Raises:
-        DocumentRefusedError: it has no head: a child wrote it that does no longer what it should.
+        DocumentRefusedError: it has no head, so the child that wrote it is compromised.
     """
     try:
         return answer[:1], *wire.unpack_message(answer[1:])
@@ -222,7 +223,7 @@ def _untrusted_answer(error: Exception) -> DocumentRefusedError:
 
 
 def _plain_words(value: object) -> str:
-    """Give what a child says as text of a bounded length that does nothing to a terminal."""
+    """Return a child's value as a short text without control characters."""
     words = str(value)[:_MAX_WORDS]
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in words)
 
@@ -233,10 +234,10 @@ def _ask(
     take: Callable[[_Head, bytes], _Answer],
     **head: Any,
 ) -> _Answer:
-    """Run an operation, and have `take` build the value from the reply's head and body; it checks every type.
+    """Run an operation, and return what `take` builds from the reply's head and body after checking every type.
 
     Raises:
-        DocumentRefusedError: it can't be read, ran into a limit, or the reply is none.
+        DocumentRefusedError: it can't be read, exceeds a limit, or has an invalid reply.
         SandboxError: see `Sandbox.run`.
     """
     reply, content = SANDBOX.run({"operation": operation, **head}, body)
@@ -253,29 +254,29 @@ def parse_document(
     now: datetime,
     charset: str | None = None,
 ) -> ParsedDocument:
-    """Read one document as `parsers.parse_document` does.
+    """Parse one document as `parsers.parse_document` does.
 
     Raises:
-        ParseError: the document can't be read, or ran into a limit.
+        ParseError: the document can't be parsed, or exceeds a limit.
     """
     return _ask("document", body, decode_document, now=now.isoformat(), url=url, charset=charset)
 
 
 def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
-    """Read a saved document as `parsers.saved_file.parse_saved_file` does.
+    """Parse a saved document as `parsers.saved_file.parse_saved_file` does.
 
     Raises:
-        ParseError: the document can't be read, or ran into a limit.
+        ParseError: the document can't be parsed, or exceeds a limit.
     """
     return _ask("saved file", body, decode_document, now=now.isoformat(), file_url=file_url, site=site)
 
 
 @dataclass(frozen=True, slots=True)
 class ArticlePageFindings:
-    """Facts that an article's page states about itself. Each is empty if the page doesn't state it or can't be read.
+    """Facts that an article's page states; each is empty if absent or if the page can't be read.
 
-    `barrier` is why a visitor can't read it, `supersession` what became of the advisory on it ("superseded by …"), and
-    `publisher` whose page it is.
+    `barrier` is why a visitor can't read it, `supersession` the status of the advisory on it ("superseded by …"), and
+    `publisher` its publisher.
     """
 
     barrier: str = ""
@@ -284,10 +285,10 @@ class ArticlePageFindings:
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Read what a page says of itself as the functions of `digest.collect.parsers.page` do."""
+    """Return the facts that a page states, from the functions of `digest.collect.parsers.page`."""
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
-    except (DocumentRefusedError, SandboxError):  # a page that can't be read says nothing
+    except (DocumentRefusedError, SandboxError):  # no facts from a page that can't be read
         return ArticlePageFindings()
 
 
@@ -298,20 +299,20 @@ def read_past_edition_in_child(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Read a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
+    """Parse a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
 
     Raises:
-        ParseError: it can't be read, or ran into a limit.
+        ParseError: it can't be parsed, or exceeds a limit.
     """
     take = _take_head(PastEditionPage)
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
 def list_child_sandbox_gaps() -> list[str]:
-    """Name what this system doesn't keep from the processes that read documents: "files", "connections", "processes".
+    """Return what this system fails to deny to the sandbox: "files", "connections", "processes".
 
     Raises:
-        SandboxError: there is no such process.
+        SandboxError: the sandbox can't be started, or fails.
     """
     try:
         return _ask(
@@ -324,10 +325,10 @@ def list_child_sandbox_gaps() -> list[str]:
 
 
 def unpack_list_in_child(body: bytes) -> Iterator[bytes]:
-    """Yield the pieces of the table in a ZIP file or a spreadsheet, as `subscribers.transfer.packed_lists.unpack_list` gives them.
+    """Yield a ZIP file's or spreadsheet's table as `subscribers.transfer.packed_lists.unpack_list` does.
 
     Raises:
-        DocumentRefusedError: there's none, or it ran into a limit.
+        DocumentRefusedError: there's no table, or it exceeds a limit.
         SandboxError: see `Sandbox.run`.
     """
     place, more = 0, True
@@ -346,19 +347,19 @@ def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:
 
 
 def encode_image_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
-    """Have a child make a picture, by one of the `OPERATIONS` that give one; `head` are its parameters.
+    """Return an image made by one of the `OPERATIONS` for images in a child process; `head` has its parameters.
 
     Raises:
-        ImageError: the picture can't be made, or ran into a limit.
+        ImageError: the image can't be made, or exceeds a limit.
     """
     return _ask_about_image(operation, body, parse_encoded_image, **head)
 
 
 def count_colors_in_child(body: bytes) -> LogoColors:
-    """Have a child count the colors of a stored logo.
+    """Return the colors of a stored logo, counted in a child process.
 
     Raises:
-        ImageError: it's no picture, or ran into a limit.
+        ImageError: it isn't an image, or exceeds a limit.
     """
     return _ask_about_image("count colors", body, _take_head(LogoColors))
 
@@ -368,5 +369,5 @@ def _ask_about_image(operation: str, body: bytes, take: Callable[[_Head, bytes],
         return _ask(operation, body, take, **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
-    except SandboxError as error:  # no picture is worth an edition
+    except SandboxError as error:  # an image isn't worth delaying an edition
         raise ImageError(f"can't be read ({str(error).splitlines()[-1]})"[:300]) from error

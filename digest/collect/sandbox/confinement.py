@@ -1,7 +1,7 @@
-"""What the kernel keeps from the processes that read documents: files by Landlock, everything else by seccomp.
+"""Kernel restrictions on the processes that parse documents: Landlock for files, seccomp for everything else.
 
-Both hold for the process that asks for them and for all that it starts, and neither can be taken back. A system that
-lacks one of them leaves the processes with the other; `digest doctor` says so.
+Both apply to the calling process and all that it starts, and can't be undone. If a system lacks one of them, the
+processes have only the other; `digest doctor` reports it.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _SECCOMP_MODE_FILTER = 2
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _PATH_BENEATH = 1
-# The rights that each version of Landlock added: to files, to TCP, and to processes outside (abstract sockets, signals).
+# The rights that each version of Landlock added: for files, TCP, and outside processes (abstract sockets, signals).
 _FILE_RIGHTS = {1: 0x1FFF, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NETWORK_RIGHTS = {4: 0b11}
 _SCOPES = {6: 0b11}
@@ -39,7 +39,7 @@ class _FilterProgram(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A machine's name for seccomp (an AUDIT_ARCH number) and the numbers of its system calls, by name."""
+    """A machine's seccomp ID (an AUDIT_ARCH number) and its system call numbers by name."""
 
     audit_number: int
     calls: Mapping[str, int]
@@ -47,14 +47,14 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class AllowedCalls:
-    """System calls by name. Those in `conditions` are allowed where argument `index`, masked, has the value."""
+    """Allowed system calls by name; those in `conditions` require that argument `index`, masked, has the value."""
 
     names: tuple[str, ...]
     conditions: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # name: (index, mask, value)
 
 
-# The calls that processes need to compute, to import what they find, to write into a pipe, and (at the end) to start
-# children, with their numbers on x86_64 and aarch64. What is called most comes first, as the filter goes through them.
+# The calls that processes need to compute, import modules, write to a pipe, and (at the end) start children, with their
+# numbers on x86_64 and aarch64. Frequent calls come first, because the filter checks them in order.
 _CALL_TABLE = """
 read             0    63
 write            1    64
@@ -144,7 +144,7 @@ ARCHITECTURES = {
 }
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW_NAMESPACES = 0x7E02_0080  # all of them: new user, mount, network … namespaces
-_OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # and no other process' limits
+_OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # and only its own limits
 _BROKER_ONLY = ("wait4", "kill", "pipe2", "dup2", "dup3", "close_range", "prctl")
 _NOT_FOR_CHILDREN = {*_BROKER_ONLY, *_OWN_LIMITS, "clone"}
 _CHILD_NAMES = tuple(name for name, *_ in _CALLS if name not in _NOT_FOR_CHILDREN)
@@ -154,10 +154,10 @@ BROKER_CALLS = AllowedCalls((*_CHILD_NAMES, *_BROKER_ONLY), {**_OWN_LIMITS, "clo
 
 
 def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
-    """Give the BPF program that lets a process make the allowed calls and tells it of every other that there is none.
+    """Return the BPF program that permits the allowed calls and fails all others with ENOSYS.
 
-    A C library that hears ENOSYS goes another way: instead of clone3, whose flags a filter can't read, it calls clone.
-    A call in the form of another machine (32 bits) ends the process.
+    C libraries then use an alternative: instead of clone3, whose flags a filter can't read, they call clone. A call of
+    another architecture (32 bits) ends the process.
     """
     load, equal, mask, answer = 0x20, 0x15, 0x54, 0x06
     allow, no_such_call, kill_process = 0x7FFF_0000, 0x0005_0000 | errno.ENOSYS, 0x8000_0000
@@ -184,10 +184,10 @@ def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
 
 
 def list_code_folders() -> Iterator[Path]:
-    """List what code is loaded from: the standard library, packages, shared libraries and time zones.
+    """Yield the folders that code is loaded from: the standard library, packages, shared libraries, time zones.
 
-    Of a folder on the search path that isn't one of packages alone, such as a checkout or the current folder, it is the
-    packages that were imported from there, and nothing that lies beside them.
+    Of search path folders that don't contain only packages, such as a checkout or the current folder, it yields only
+    the packages that were imported from there.
     """
     yield from map(Path, (*_LIBRARY_FOLDERS, *_SYSTEM_FILES, *zoneinfo.TZPATH))
     yield Path(sysconfig.get_path("stdlib"))
@@ -199,9 +199,9 @@ def list_code_folders() -> Iterator[Path]:
 
 
 def list_readable_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
-    """Give the places; of one that holds a closed place only what lies beside that, link by link.
+    """Yield the places without closed ones; if one contains a closed place, yield its other entries instead.
 
-    A place within a closed one is given: it is code that was installed there.
+    A place within a closed one is included, because it's code that was installed there.
     """
     closed = tuple(path.resolve() for path in closed)
     for place in dict.fromkeys(path.resolve() for path in places):
@@ -218,12 +218,12 @@ def _leave_out_of(place: Path, closed: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def confine_sandbox_broker(closed: Iterable[Path]) -> None:
-    """Let this process, and those that it starts, read code alone, open no connection and start no program, for good.
+    """Restrict this process and all that it starts to reading code, without connections or other programs.
 
-    `closed` is never opened to it, whatever folder of code it lies in.
+    It can't be undone. `closed` is never readable, even within a folder of code.
 
     Raises:
-        OSError: the system offers Landlock or filters, and fails to apply them. One that has none is no error.
+        OSError: Landlock or seccomp is available but can't be applied. It isn't an error if they're unavailable.
     """
     places = tuple(list_readable_paths(list_code_folders(), closed))
     if _give_up_privileges():
@@ -232,14 +232,14 @@ def confine_sandbox_broker(closed: Iterable[Path]) -> None:
 
 
 def confine_child() -> None:
-    """Let this process of a confined broker start no other and signal none, for good; it ends with its broker."""
+    """Prevent this child of a confined broker from starting or signaling processes; it ends with its broker."""
     if _give_up_privileges():
         _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         _restrict_calls(CHILD_CALLS)
 
 
 def list_sandbox_gaps() -> list[str]:
-    """Try what a confined child is refused, and name what it isn't: "files", "connections", "processes"."""
+    """Try what a confined child may not do, and return what it can: "files", "connections", "processes"."""
     attempts: dict[str, Callable[[], object]] = {
         "files": lambda: list(Path("/").iterdir()),
         "connections": lambda: socket.socket().close(),
@@ -257,7 +257,7 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
 
 
 def landlock_version() -> int:
-    """Give the version of Landlock that this system offers (its ABI); 0 where there is none."""
+    """Return the version of Landlock that this system has (its ABI); 0 if none."""
     return max(0, _landlock(_CREATE_RULESET, None, 0, 1)) if sys.platform == "linux" else 0
 
 
@@ -276,7 +276,7 @@ def _restrict_files(places: Iterable[Path]) -> None:
     for place in places:
         try:
             opened = os.open(place, os.O_PATH | os.O_CLOEXEC)
-        except OSError:  # not every system has each of them
+        except OSError:  # not all systems have each of them
             continue
         rule = struct.pack("=Qi", _READ_FILE | (_READ_DIR if place.is_dir() else 0), opened)
         if _landlock(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0):
@@ -293,12 +293,12 @@ def _rights_until(version: int, by_version: Mapping[int, int]) -> int:
 
 def _restrict_calls(allowed: AllowedCalls) -> None:
     architecture = ARCHITECTURES.get(platform.machine())
-    if architecture is None or struct.calcsize("P") != 8:  # a program of 32 bits calls by other numbers
+    if architecture is None or struct.calcsize("P") != 8:  # 32-bit programs use other call numbers
         return
     program = build_filter(architecture, allowed)
     filter_program = _FilterProgram(len(program) // 8, program)
     refused = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
-    if refused and ctypes.get_errno() != errno.EINVAL:  # which says that the kernel has no filters
+    if refused and ctypes.get_errno() != errno.EINVAL:  # meaning that the kernel has no filters
         raise OSError(ctypes.get_errno(), "can't install the system call filter")
 
 

@@ -1,40 +1,40 @@
-"""Messages to and from the processes that read documents: a JSON head and plain bytes, never a pickle."""
+"""Messages to and from the sandbox processes: a JSON head and plain bytes, never a pickle."""
 
 import json
 import struct
 from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 100_000_000
-FROM_BROKER, FROM_CHILD = b"B", b"C"  # what the broker's replies begin with: whose word the rest is
-_FRAME = struct.Struct(">QI")  # the request's number, the bytes of its message
-_HEAD = struct.Struct(">I")  # the bytes of the head
+FROM_BROKER, FROM_CHILD = b"B", b"C"  # the first byte of the broker's replies, for the source of the rest
+_FRAME = struct.Struct(">QI")  # the request's number, and the message's length in bytes
+_HEAD = struct.Struct(">I")  # the head's length in bytes
 
 
 class OversizedMessageError(Exception):
-    """A message announces, or has, more bytes than are taken."""
+    """Raised when a message announces or has too many bytes."""
 
 
 class RawStream(Protocol):
     """An unbuffered end of a pipe."""
 
     def read(self, size: int, /) -> bytes | None:
-        """Give at most so many bytes; none at the end."""
+        """Return at most `size` bytes; empty at the end."""
 
     def write(self, data: Any, /) -> int | None:
-        """Write some of the bytes; say how many."""
+        """Write some of the bytes, and return how many."""
 
 
 def pack_message(head: dict[str, Any], body: bytes = b"") -> bytes:
-    """Put a head and a body into one message."""
+    """Return a head and a body as one message."""
     text = json.dumps(head).encode("ascii")
     return b"".join((_HEAD.pack(len(text)), text, body))
 
 
 def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
-    """Give a message's head and body.
+    """Return a message's head and body.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it isn't a message.
     """
     if len(message) < _HEAD.size:
         raise ValueError("the message has no header")
@@ -49,7 +49,7 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def pack_frame(number: int, message: bytes) -> bytes:
-    """Put a message's number and its length before it."""
+    """Return a message preceded by its number and length."""
     return _FRAME.pack(number, len(message)) + message
 
 
@@ -61,10 +61,10 @@ def write_frame(stream: RawStream, number: int, message: bytes) -> None:
 
 
 def read_frame(stream: RawStream) -> tuple[int, bytes] | None:
-    """Read one numbered message; None where the stream ends.
+    """Return the next numbered message; None at the end of the stream.
 
     Raises:
-        OversizedMessageError: it is longer than `MAX_MESSAGE_BYTES`; nothing after it can be read.
+        OversizedMessageError: it's longer than `MAX_MESSAGE_BYTES`; nothing after it can be read.
     """
     start = _read_exactly(stream, _FRAME.size)
     if start is None:
@@ -87,17 +87,17 @@ def _read_exactly(stream: RawStream, length: int) -> bytes | None:
 
 
 class FrameReader:
-    """Puts numbered messages together from parts, as they come from a pipe that nobody may wait for."""
+    """Assembles numbered messages from parts, for pipes that must not block."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._parts = bytearray()
 
     def take(self, part: bytes) -> tuple[int, bytes] | None:
-        """Give the message that a part completes; None where more is to come.
+        """Return the message that a part completes; None if it's still incomplete.
 
         Raises:
-            OversizedMessageError: it is longer than it may be, or than it says.
+            OversizedMessageError: it's longer than allowed, or than announced.
         """
         self._parts += part
         if len(self._parts) < _FRAME.size:

@@ -1,1 +1,1 @@
-"""The sources as rows, their days, and how often their pages were read."""
+"""Sources in the database, their visit counts, and the readership of the site's own pages."""

@@ -1,6 +1,6 @@
-"""Imports how often the site's own pages were read, from a CSV file or WordPress Popular Posts, onto the articles.
+"""Import of the page views of the site's own articles, from a CSV file or WordPress Popular Posts.
 
-One import is the whole week: an article that it does not count has no count afterwards.
+One import covers the whole week: articles that aren't in it have no count afterward.
 """
 
 import csv
@@ -32,7 +32,7 @@ from subscribers.phrases import count_with_noun
 log = get_logger(__name__)
 
 POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
-_MAX_VIEWS = 2**31 - 1  # what the column holds on PostgreSQL
+_MAX_VIEWS = 2**31 - 1  # the column's maximum on PostgreSQL
 _CHUNK_SIZE = 500
 _COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
 _URL_HEADING = re.compile(r"(?:landing )?page|page ?path(?: and screen class)?|page url|url|path|link|address")
@@ -43,9 +43,9 @@ _Row = TypeVar("_Row")
 
 @dataclass(frozen=True, slots=True)
 class ParsedReadershipReport:
-    """What a report of readership said: views by canonical URL, and the rows that say nothing usable.
+    """A parsed readership report: views by canonical URL, and the unusable rows.
 
-    `error` says why it could not be read at all.
+    `error` explains why it couldn't be read at all.
     """
 
     views: Mapping[str, int] = field(default_factory=dict)
@@ -55,9 +55,9 @@ class ParsedReadershipReport:
 
 @dataclass(frozen=True, slots=True)
 class ReadershipImportResult:
-    """What became of one report: pages that are an article of ours, pages that are none, and bad rows.
+    """The result of one report: the numbers of pages that match an article and that don't, and the unusable rows.
 
-    `error` says why it could not be read at all; then the counts of the import before stay.
+    `error` explains why it couldn't be read at all; then the previous import's counts are kept.
     """
 
     origin: str
@@ -68,13 +68,13 @@ class ReadershipImportResult:
 
 
 class ReadershipError(ApplicationError):
-    """A report of readership cannot be read; the message says what to do."""
+    """Raised when a readership report can't be read; the message says what to do."""
 
 
 def import_readership(
     database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
 ) -> list[ReadershipImportResult]:
-    """Bring in what the settings name under `[readership]`; all of it together is one week."""
+    """Import the reports in the settings' `[readership]`, which together cover one week."""
     configured = settings.file.readership
     configured_sources = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
     reports, total = {}, Counter[str]()
@@ -108,9 +108,9 @@ def apply_views(
     *,
     complete: bool = True,
 ) -> frozenset[str]:
-    """Write views onto the articles with those canonical URLs, and give the URLs that are an article's.
+    """Set the views of the articles with those canonical URLs, and return the URLs that match an article.
 
-    With `complete`, articles that are not counted lose the count of an earlier import.
+    With `complete`, other articles lose the counts of an earlier import.
     """
     columns = select(Article.id, Article.url, Article.views)
     article_urls: set[str] = set()
@@ -136,12 +136,12 @@ def _chunks(values: Iterable[_Row]) -> Iterator[list[_Row]]:
 
 
 def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
-    """Read a CSV of pages and their views, with or without a header, as spreadsheets and analytics write it.
+    """Parse a CSV of pages and views, with or without a header, as exported from spreadsheets and analytics.
 
-    A page's several addresses are added up. A path without host is meant on `site`.
+    Views of a page's several URLs are added up. A path without a host is on `site`.
 
     Raises:
-        ReadershipError: it is empty or no text.
+        ReadershipError: it's empty or isn't text.
     """
     rows = list(_csv_rows(_decode_csv(content)))
     header = _header_columns(rows[0][1]) if rows else None
@@ -150,10 +150,10 @@ def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ParsedReadershipReport:
-    """Ask a WordPress site with the plugin WordPress Popular Posts for the most viewed posts of seven days.
+    """Fetch the most viewed posts of seven days from a WordPress site with the plug-in WordPress Popular Posts.
 
     Raises:
-        ReadershipError: the site does not answer, or not as the plugin does.
+        ReadershipError: the site doesn't answer, or not as the plug-in does.
     """
     address = site.rstrip("/") + POPULAR_POSTS_PATH
     try:
@@ -173,7 +173,7 @@ def _count_views(
     rows: Iterable[tuple[int, _Row]],
     parse: Callable[[_Row], tuple[str, int]],
 ) -> ParsedReadershipReport:
-    """Add up the views of numbered rows by URL; a row that `parse` refuses is rejected with its number."""
+    """Return the total views of numbered rows by URL; rows that `parse` can't read are rejected with their number."""
     views: Counter[str] = Counter()
     rejected = []
     for number, row in rows:
@@ -187,7 +187,7 @@ def _count_views(
 
 
 def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReadershipReport:
-    """Read a file that the settings name: from the settings' own folder, as they were written there."""
+    """Parse a CSV file at the path in the settings, relative to the settings' folder."""
     folder = settings.origin.parent if settings.origin else Path()
     file = folder / Path(name).expanduser()
     try:
@@ -197,7 +197,7 @@ def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReaders
     return parse_readership_csv(content, settings.file.publication.site)
 
 
-# The one declaration of each source: a setting of `[readership]`, and what reads what that names.
+# The only declaration of each source: a setting of `[readership]`, and the function that reads its value.
 READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], ParsedReadershipReport]] = {
     "csv": _load_csv,
     "wordpress": lambda site, _, fetcher: fetch_wordpress_views(fetcher, site),
@@ -212,7 +212,7 @@ def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
 
 
 def _decode_csv(content: bytes) -> str:
-    """Decode what a spreadsheet wrote: UTF-8 with or without byte-order mark, UTF-16 with one, else Windows-1252."""
+    """Decode a spreadsheet's export: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252."""
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if marked else "utf-8-sig")
@@ -224,7 +224,7 @@ def _decode_csv(content: bytes) -> str:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Return the rows that are not empty and no comment (Google Analytics starts with some), with their lines."""
+    """Yield the rows with their line numbers, without empty rows and comments (Google Analytics begins with some)."""
     lines = filter(str.strip, text.splitlines())
     head = next((line for line in lines if not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)
@@ -264,7 +264,7 @@ def _parse_post(post: object) -> tuple[str, int]:
 def _parse_count(text: str) -> int:
     if not _COUNT_PATTERN.fullmatch(text):
         raise ValueError(f"{text[:40]!r} isn't a number of views")
-    digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics write 12.0
+    digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics export 12.0
     count = int(re.sub(r"\D", "", digits))
     if count > _MAX_VIEWS:
         raise ValueError(f"{text[:40]!r} is over {_MAX_VIEWS:,} views")

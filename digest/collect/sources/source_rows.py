@@ -1,7 +1,7 @@
-"""The sources as rows: they follow `digest.toml`, and each visit leaves its health.
+"""Source rows, which follow `digest.toml` and record the result of each visit.
 
-What a visit means is decided by `choose_next_visit_time` and `classify_fetch_error`, which know only what they are given; `record_visit_success`
-and `record_visit_failure` write it down.
+`classify_fetch_error` and `choose_next_visit_time` are pure and decide what a visit means; `record_visit_success` and
+`record_visit_failure` store it.
 """
 
 from collections.abc import Collection
@@ -17,11 +17,11 @@ from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.settings import Settings, SourceSettings
 from digest.store.models import Source, SourceHealth
 
-FILE_PREFIX = "file:"  # how the address of a source begins that is a file of this machine
-FAILURE_GRACE = timedelta(days=7)  # a source that fails for longer is shown to the editors
-# Between two tries of a source that fails, and of one that asks for rare visits.
+FILE_PREFIX = "file:"  # prefix of the URL of a source that's a local file
+FAILURE_GRACE = timedelta(days=7)  # a source that has failed for longer is shown to editors
+# Between two visits of a failing source, and of one with rare visits.
 MAX_RETRY_INTERVAL = timedelta(hours=24)
-MAX_RETRY_AFTER = timedelta(days=7)  # a Retry-After beyond it is a mistake of the publisher's
+MAX_RETRY_AFTER = timedelta(days=7)  # a longer Retry-After is a publisher's mistake
 FIRST_RETRY_INTERVAL = timedelta(minutes=15)
 _SYNCED_FIELDS = (
     *("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic"),
@@ -31,9 +31,9 @@ _SYNCED_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class VisitSuccess:
-    """A visit that worked. `refresh_seconds` is the least time to the next in seconds, by max-age or the feed's ttl."""
+    """A successful visit; `refresh_seconds` is the least time to the next one, from max-age or the feed's ttl."""
 
-    kind: DocumentKind | None = None  # None: not modified, so still what it was
+    kind: DocumentKind | None = None  # None: not modified, so unchanged
     etag: str | None = None
     last_modified: str | None = None
     moved_to: str | None = None
@@ -42,22 +42,22 @@ class VisitSuccess:
 
 @dataclass(frozen=True, slots=True)
 class VisitFailure:
-    """A visit that did not work: what that makes of the source, why, and the wait asked for in seconds."""
+    """A failed visit: the source's resulting health, the reason, and the requested wait in seconds."""
 
     health: SourceHealth
     message: str
     retry_after: float = 0
-    status: int | None = None  # of the answer, if there was one
-    barrier: str = ""  # why a visitor can't read what is at the address
+    status: int | None = None  # of the response, if any
+    barrier: str = ""  # why a visitor can't read the page at the URL
 
     @property
     def is_missing(self) -> bool:
-        """Whether the site says that nothing is at the address."""
+        """True if the site says that there's nothing at the URL."""
         return self.status in {404, 410}
 
 
 def sync_sources(session: Session, settings: Settings) -> None:
-    """Make the rows follow the settings. A source that is no longer named keeps its row and its articles."""
+    """Update the rows from the settings; sources that were removed keep their row and articles."""
     every_row = session.scalars(select(Source)).all()
     rows = {row.url: row for row in every_row if not row.url.startswith(FILE_PREFIX)}
     configured = {source.url: source for source in settings.file.sources}
@@ -73,7 +73,7 @@ def sync_sources(session: Session, settings: Settings) -> None:
 
 
 def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
-    """Give the sources the addresses that they moved to, where the operator wrote these down."""
+    """Update the URLs of moved sources whose new URL the operator has entered."""
     for row in reversed(tuple(rows.values())):
         address = row.moved_to or ""
         if row.url not in configured and address in configured and address not in rows:
@@ -82,7 +82,7 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
-    """Decide what a failed fetch says about its source."""
+    """Return the visit's failure for a failed fetch."""
     telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
     health = telling.get(error.reason, SourceHealth.FAILING)
     barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
@@ -95,16 +95,16 @@ def choose_next_visit_time(
     now: datetime,
     jitter: float,
 ) -> datetime | None:
-    """Decide when a source is visited next; None is never, until somebody adds it again.
+    """Return the time of a source's next visit; None for never, until it's added again.
 
-    A good one: when what it gave is no longer fresh. A failing one: after a random part of a time that
-    doubles with each failure ("full jitter": many sources that fell together do not come back together),
-    a refusing one once or twice a day; neither before the publisher's Retry-After.
+    After a success, that's when the content is no longer fresh. A failing source is visited after a random part of a
+    time that doubles with each failure ("full jitter", so that sources that failed together don't recover together), a
+    refusing one once or twice a day, both no earlier than the publisher's Retry-After.
 
     Args:
-        outcome: what the visit gave.
-        failures: the visits that failed in a row, with this one.
-        now: when it was made.
+        outcome: the result of the visit.
+        failures: the number of consecutive failures, including this one.
+        now: the time of the visit.
         jitter: a random number, 0 ≤ jitter < 1.
     """
     if isinstance(outcome, VisitSuccess):
@@ -125,7 +125,7 @@ def is_source_due(source: Source, now: datetime) -> bool:
 
 
 def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
-    """Write down a visit that worked."""
+    """Record a successful visit."""
     source.health, source.message = SourceHealth.GOOD, ""
     source.failures, source.failing_since = 0, None
     source.good_at = source.tried_at = now
@@ -137,10 +137,10 @@ def record_visit_success(source: Source, success: VisitSuccess, now: datetime, j
 
 
 def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, jitter: float) -> None:
-    """Write down a visit that did not work. What was learnt about the address is forgotten with a 404 or 410."""
+    """Record a failed visit; a 404 or 410 discards what was learned about the URL."""
     if failure.is_missing and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
-        failure = replace(failure, health=SourceHealth.FAILING)  # the address of the settings may still answer
+        failure = replace(failure, health=SourceHealth.FAILING)  # the URL in the settings may still work
     source.health, source.message = failure.health, failure.message
     source.failures += 1
     source.failing_since = source.failing_since or now
@@ -149,7 +149,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
-    """List the sources that an editor should know of: failing for a week, refusing, or gone. Longest first."""
+    """Return the sources that editors should know about: failing for a week, refusing, or gone; longest first."""
     problems = [
         row
         for row in session.scalars(_select_bad_sources())
@@ -166,7 +166,7 @@ def _select_bad_sources() -> Select[Source]:
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
-    """Describe how a source is, for people; the message of a bad one says what to do."""
+    """Describe a source's health; if it's bad, the message says what to do."""
     since = source.failing_since or now
     match source.health:
         case SourceHealth.NEW:
@@ -186,7 +186,7 @@ def describe_source_health(source: Source, now: datetime) -> str:
 
 
 def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
-    """Return the row of a file that is read as a source; it is made when the file is new."""
+    """Return the row of a file that's read as a source, creating it for a new file."""
     row = session.scalar(select(Source).where(Source.url == address))
     if row is None:
         row = Source(url=address, name=name, publisher=publisher, topics={})
@@ -204,6 +204,6 @@ def _update_source(row: Source, configured: SourceSettings) -> None:
 
 
 def start_source_anew(row: Source) -> None:
-    """Forget what visits found at a source's URL, also that it was gone: the next one asks for the whole feed."""
+    """Discard the results of visits to a source, including that it was gone; the next visit fetches everything."""
     row.health, row.message, row.failures = SourceHealth.NEW, "", 0
     row.failing_since = row.next_try_at = row.etag = row.last_modified = None

@@ -1,4 +1,4 @@
-"""How sources behaved, by day and by week: visits that worked or failed, and what was new."""
+"""Visits to sources by day and week: successes, failures, and new articles."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WeekState = Literal["good", "partly", "failing", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class SourceWeek:
-    """The seven days from `start`: how many visits worked, how many failed, and how many articles were new."""
+    """The seven days from `start`: numbers of successful visits, failed visits, and new articles."""
 
     start: date
     good: int = 0
@@ -25,7 +25,7 @@ class SourceWeek:
 
     @property
     def state(self) -> WeekState:
-        """How the week was: partly good where visits failed and others worked."""
+        """The week's state, which is partly good if some visits failed and others succeeded."""
         if not self.bad:
             return "good" if self.good else "nothing"
         return "partly" if self.good else "failing"
@@ -53,7 +53,7 @@ def count_source_visit(
 def read_source_weeks(
     session: Session, today: date, *, only: Collection[int] | None = None
 ) -> dict[int, tuple[SourceWeek, ...]]:
-    """Return the last weeks of every source, or of some, by the source's id: each of seven days, today's the last."""
+    """Return the last seven-day weeks of all or some sources by source ID; the last one ends today."""
     begin = today - timedelta(days=7 * SHOWN_WEEKS - 1)
     query = select(DailySourceVisitCounts).where(DailySourceVisitCounts.day.between(begin, today))
     if only is not None:

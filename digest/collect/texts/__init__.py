@@ -1,1 +1,1 @@
-"""Reading texts: words, addresses, dates, and events."""
+"""Text processing: cleanup, URLs, dates, deadlines, and events."""

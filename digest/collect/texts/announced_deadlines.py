@@ -1,7 +1,7 @@
-"""What a text announces: until when one may apply or answer, and when and where something takes place.
+"""Deadlines that texts announce for applications and responses.
 
-Only words that announce such a thing count ("due", "deadline", "will be held on"); a day that merely stands in a text
-does not. The patterns are bounded, as those of `written_times` are.
+Only days after announcing words ("due", "deadline", "no later than") count. As in `written_times`, all patterns are
+bounded.
 """
 
 import re
@@ -13,8 +13,8 @@ from itertools import chain, islice
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_with_hour
 
-_REACH = 140  # characters from the words that announce something to the end of its day and hour
-_MAX_STEPS = 28  # words and marks that may stand between
+_REACH = 140  # characters from the announcing words to the end of the day and hour
+_MAX_STEPS = 28  # words and punctuation in between
 _RESPONSE_WORDS = (
     r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
     r"sign(?:ing)?[ -]up|enrol(?:l|lment)?|repl(?:y|ies)|object(?:ions?)?|"
@@ -34,20 +34,20 @@ _DEADLINE_CUE = re.compile(
     rf"|{_RESPONSE_WORDS})\b",
     re.IGNORECASE,
 )
-# What somebody is obliged to do: "must send a list by November 30", "have until December 4 to answer".
+# An obligation: "must send a list by November 30", "have until December 4 to answer".
 _OBLIGATION_CUE = re.compile(
     r"\b(?:(?P<whole>(?:has|have|get|gets|given) until)"
     r"|must|shall|(?:has|have|needs?|told) to|(?:order|direct|instruct|require|obligate|urge|ask)(?:s|d|ed)?|gives?|tells?)\b",
     re.IGNORECASE,
 )
 _BY = re.compile(r"\b(?:by|before|until|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE)
-_OBLIGATION_REACH = 160  # characters from an obligation to the day by which it's due
-# Behind a word for what is handed in; "submitted through a portal by Dec 4" has two of them.
+_OBLIGATION_REACH = 160  # characters from an obligation to its "by"
+# After a word for what's submitted; "submitted through a portal by Dec 4" has two of them.
 _UNTIL = re.compile(
     r"\b(?:by|before|until|till|through|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE
 )
 _UNTIL_REACH = 80  # characters
-_MAX_CUES = 300  # in one text
+_MAX_CUES = 300  # per text
 _FILLER = re.compile(
     r"(?:[ ,:()–—-]|(?:on|or|by|at|in|is|are|was|the|of|for|from|now|no later than|not later than|date|dates|day|before|"  # noqa: RUF001  dashes
     r"midnight|close of business|cob|local time|time|received|receipt|"
@@ -55,16 +55,16 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _CLOCK_GAP = re.compile(r"[ ,(–—-]{0,3}(?:(?:at|by|before|from|until|no later than|,) ){0,2}", re.IGNORECASE)  # noqa: RUF001  dashes
-_SENTENCE_START = 80  # characters before the announcing words in which what is due is sought
+_SENTENCE_START = 80  # characters before the announcing words that are searched for what's due
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-# The words around a weekday may make it a certain date, or one of another week.
+# Words around a weekday that make it a certain date, or one of another week.
 _WEEKDAY = re.compile(
     r"\b(?P<before>(?:a|after|each|every|following|from|last|next|of|past|previous) )?(?:this )?"
     rf"(?P<weekday>{'|'.join(_WEEKDAYS)})\b"
     rf"(?P<behind>,? {{1,2}}(?:the )?(?:{MONTH_NAMES}\b|\d|after|last|next|weeks?\b|an? (?:few )?weeks?\b|in \w{{1,10}} weeks?\b|of\b))?",
     re.IGNORECASE,
 )
-_MAX_DAYS_AHEAD = 4  # of a weekday; farther ahead it may be the one that's just past
+_MAX_DAYS_AHEAD = 4  # of a weekday; beyond that, it may be the one just past
 _LABEL_TABLE = """
 appl applications
 regist registration
@@ -85,32 +85,32 @@ respon responses
 repl responses
 object responses
 """
-_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what is due, by the beginning of the word for it
+_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what's due, by the beginning of its word
 _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
 
 
 def find_deadline(text: str, published: datetime | None) -> Deadline | None:
-    """Find until when a text says that one may apply, register, answer or bid.
+    """Return the deadline for applications, registrations, responses, or bids in a text.
 
-    "closes Dec 4", "deadline: December 12, 2026", "due by 5 p.m. ET on September 29, 2023". A deadline that was
-    extended is the later one. A day without a year is the first such day on or after the publication; without a
-    publication date it is left alone, and so is one that was over when the text appeared.
+    "closes Dec 4", "deadline: December 12, 2026", "due by 5 p.m. ET on September 29, 2023". For an extended deadline,
+    it's the later one. A day without a year is the first such day on or after the publication date; without a
+    publication date it's ignored, and so is one that had passed at publication.
     """
     return next(_read_deadlines(text, published), None)
 
 
-# The same texts are read at each edit of an edition.
+# The same texts are parsed at each edit of an edition.
 @lru_cache(maxsize=512)
 def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...]:
-    """Find every deadline that a text states, the soonest first, one a day; see `find_deadline`."""
+    """Return all deadlines in a text, one per day, soonest first; see `find_deadline`."""
     by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}
     return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
 
 
 def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ...]:
-    """Find the deadlines of which a text gives only the weekday: "by Friday" is the first one after the publication.
+    """Return the deadlines given only as a weekday: "by Friday" is the first one after the publication.
 
-    One that may be another week's is left alone: the day of the publication itself, and one more than four days ahead.
+    Ambiguous weekdays are ignored: the publication's own, and those more than four days later.
     """
     stated = {deadline.day for deadline in find_deadlines(text, published)}
     dated = _WEEKDAY.sub(partial(_write_out_weekday, published=published), text)
@@ -118,7 +118,7 @@ def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ..
 
 
 def _write_out_weekday(match: re.Match[str], published: datetime) -> str:
-    """Return the date of a weekday, or the words as they are where it isn't certain."""
+    """Return the date of a weekday, or the original words if it's ambiguous."""
     ahead = (_WEEKDAYS.index(match["weekday"].lower()) - published.weekday()) % 7
     if match["before"] or match["behind"] or not 0 < ahead <= _MAX_DAYS_AHEAD:
         return match[0]
@@ -126,7 +126,7 @@ def _write_out_weekday(match: re.Match[str], published: datetime) -> str:
 
 
 def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]:
-    """Read the deadlines of a text; those that were extended come first, and obligations last."""
+    """Yield the deadlines of a text, extended ones first and obligations last."""
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         head = text[start : start + _REACH]
         written = read_day_with_hour(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
@@ -141,7 +141,7 @@ def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]
 
 
 def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
-    """Find the words that announce a deadline, with the place behind them; an extension replaces the deadline it extends."""
+    """Yield the words that announce a deadline, with the index after them, without deadlines that are extended."""
     extended = list(islice(_EXTENSION_CUE.finditer(text), _MAX_CUES))
     yield from ((cue, cue.end()) for cue in extended)
     for cue, start in chain(
@@ -155,7 +155,7 @@ def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
 def _cues_until(
     text: str, announcing: re.Pattern[str], until: re.Pattern[str], reach: int
 ) -> Iterator[tuple[re.Match[str], int]]:
-    """Find announcing words, with the place behind them if they're whole, else behind each "by" near them in the sentence."""
+    """Yield announcing words with the index after them; incomplete ones need a "by" in the same sentence."""
     for cue in announcing.finditer(text):
         if cue["whole"]:
             yield cue, cue.end()
@@ -167,13 +167,13 @@ def _cues_until(
 
 
 def _read_clock_behind(head: str, start: int) -> WrittenClock | None:
-    """Read the hour behind a day: ", at 5 p.m. ET", " by noon", " 23:59 UTC"."""
+    """Return the hour after a day: ", at 5 p.m. ET", " by noon", " 23:59 UTC"."""
     match = _CLOCK_GAP.match(head, start)
     return read_clock(head, match.end() if match else start)
 
 
 def _find_label(text: str, cue: re.Match[str], between: str) -> str:
-    """Name what is due, by the announcing words, those behind them, or else the last such word before."""
+    """Return what's due, from the announcing words, those after them, or else the last such word before."""
     start = max(0, cue.start() - _SENTENCE_START)
     before = text[start : cue.start()].rpartition(". ")[2]
     for words in (cue[0], between, *reversed(_RESPONSE_WORD.findall(before))):

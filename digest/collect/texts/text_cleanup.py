@@ -1,4 +1,4 @@
-"""Texts as people read them: from a publisher's HTML to plain, clean words, shortened where a sentence ends."""
+"""Conversion of publishers' HTML to clean plain text, shortened at the end of a sentence."""
 
 import html
 import re
@@ -9,8 +9,8 @@ import nh3
 
 MAX_TITLE_CHARACTERS = 300
 MAX_SUMMARY_CHARACTERS = 1_000
-MAX_NAME_CHARACTERS = 200  # the width of the columns for names and places
-MAX_HTML_CHARACTERS = 60_000  # a summary comes from the start of a text: more is not looked at
+MAX_NAME_CHARACTERS = 200  # the length of the columns for names and places
+MAX_HTML_CHARACTERS = 60_000  # characters; a summary comes from the start of a text, so the rest isn't read
 
 _DROPPED_TAGS = {"script", "style", "template", "iframe", "object", "noscript", "svg", "math", "select"}
 _KNOWN_TAGS = (
@@ -31,20 +31,20 @@ _BLOCK_TAG = re.compile(
     r"main|nav|ol|option|p|pre|section|table|t[dhr]|tbody|thead|ul)[\s/>])",
     re.IGNORECASE,
 )
-_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can spell halves of characters, UTF-8 cannot
-_BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # a generator that lost a bracket
+_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can contain lone surrogates, UTF-8 can't
+_BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # from a generator that lost a bracket
 _REMAINING_MARKUP = re.compile(
     r"</(?:p|a|div|span|strong|em|b|i|ul|li|script|style|h\d)>|<br ?/?>|<img\s", re.IGNORECASE
 )
 
 
 def html_to_text(markup: str) -> str:
-    """Return the words of an HTML text as one clean line; scripts and styles go with their content.
+    """Return the words of an HTML text on one clean line, without scripts and styles.
 
-    Entities are decoded, escaped twice or not. Only the first 60,000 characters are looked at.
+    Entities are decoded, even if escaped twice. Only the first 60,000 characters are read.
     """
     text = _SURROGATES.sub("", markup[:MAX_HTML_CHARACTERS])
-    for _ in range(3):  # a feed may escape its HTML once more than it should
+    for _ in range(3):  # a feed may escape its HTML twice
         if "<" in text:
             spaced = _BLOCK_TAG.sub(" <", escape_non_tags(text))
             text = nh3.clean(spaced, tags=set(), clean_content_tags=_DROPPED_TAGS)
@@ -67,7 +67,7 @@ _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"
 
 
 def read_attributes(tag: str) -> dict[str, str]:
-    """Return the attributes of an HTML tag as written, by their names in lower case."""
+    """Return the attributes of an HTML tag as written, by name in lower case."""
     pairs = _ATTRIBUTE.findall(tag)
     return {name.lower(): "".join(values) for name, *values in pairs}
 
@@ -76,12 +76,12 @@ _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,})
 
 
 def unescape_html(text: str) -> str:
-    """Decode character references as HTML does; one of thousands of digits too, which `html.unescape` fails on."""
+    """Decode character references as HTML does, also with thousands of digits, for which `html.unescape` fails."""
     return html.unescape(normalize_numeric_references(text))
 
 
 def normalize_numeric_references(text: str) -> str:
-    """Write numeric references of many digits, escaped twice or not, with few: Python reads 4,300 digits at most."""
+    """Return a text with shortened numeric references, even if escaped twice; Python reads at most 4,300 digits."""
     return _LONG_REFERENCE.sub(_normalize_numeric_reference, text) if "#" in text else text
 
 
@@ -94,22 +94,22 @@ _UNSAFE_CHARACTERS = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffc\ufffe\uffff\U000e0000\U000e0001]"
 )
-# Joiners mean something between letters of Arabic, Persian and Indic scripts, and in emoji sequences.
+# Joiners are significant between letters of Arabic, Persian, and Indic scripts, and in emoji sequences.
 _JOINING_SCRIPTS = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u17ff\ufb50-\ufdcf\ufdf0-\ufdff\ufe70-\ufefe"
 _EMOJI = "\u00a9\u00ae\u203c-\u3299\ufe0f\U0001f000-\U0001faff"
 _STRAY_JOINER = re.compile(
     f"(?<![{_JOINING_SCRIPTS}])\u200c|\u200c(?![{_JOINING_SCRIPTS}])"
     f"|(?<![{_JOINING_SCRIPTS}{_EMOJI}])\u200d|\u200d(?![{_JOINING_SCRIPTS}{_EMOJI}])"
 )
-# Tag characters spell the flags of Scotland or Texas after a black flag; elsewhere they hide text.
+# Tag characters after a black flag spell the flags of Scotland or Texas; elsewhere, they hide text.
 _TAG_CHARACTERS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
-_STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that run over other lines
+_STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that cover other lines
 
 
 def normalize_text(text: str) -> str:
-    """Normalise a text without mark-up: NFC, single spaces, no control, zero-width or bidi characters.
+    """Normalize a text without markup: NFC, single spaces, no control, zero-width, or bidi characters.
 
-    ZWJ stays inside emoji sequences, both joiners stay between letters of scripts that join.
+    ZWJ is kept within emoji sequences, and both joiners between letters of joining scripts.
     """
     if text.isascii():
         return " ".join(_UNSAFE_CHARACTERS.sub("", text).split())
@@ -133,17 +133,17 @@ _READ_MORE_LINK = re.compile(
     rf"|\s+(?:{_READ_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
     re.IGNORECASE,
 )
-_MAX_FOOTER_CHARACTERS = 700  # none of the patterns is longer, and over a whole text they take quadratic time
+_MAX_FOOTER_CHARACTERS = 700  # longer than all patterns, which take quadratic time over a whole text
 _MAX_FOOTERS = 10
 _CUT_MARKUP = re.compile(r"\[\s*(?:…|\.\.\.|&(?:amp;)?(?:hellip|#8230|#x2026);)\s*\]", re.IGNORECASE)
 _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
 
 
 def strip_boilerplate(text: str) -> str:
-    """Take from the end of a summary what is not about the news.
+    """Return a summary without boilerplate at its end.
 
-    That is "The post X appeared first on Y.", "Continue reading", "Read more" and "[...]", which becomes "…"
-    where it breaks off a sentence.
+    That's "The post X appeared first on Y.", "Continue reading", "Read more", and "[...]", which becomes "…" if it cuts
+    off a sentence.
     """
     for _ in range(_MAX_FOOTERS):
         before = text
@@ -162,12 +162,12 @@ def strip_boilerplate(text: str) -> str:
 
 
 def clean_title(markup: str) -> str:
-    """Return a clean title of at most 300 characters, cut between words and then marked with "…"."""
+    """Return a clean title of at most 300 characters; a longer one is cut between words and ends with "…"."""
     return _truncate(html_to_text(markup), MAX_TITLE_CHARACTERS)
 
 
 def clean_summary(markup: str) -> str:
-    """Return a clean summary of at most 1,000 characters, without boilerplate, cut where a sentence ends."""
+    """Return a clean summary of at most 1,000 characters, without boilerplate, cut at the end of a sentence."""
     text = strip_boilerplate(html_to_text(markup))
     if len(text) <= MAX_SUMMARY_CHARACTERS:
         return text
@@ -181,21 +181,21 @@ def clean_summary(markup: str) -> str:
 
 
 def is_cut_off(markup: str) -> bool:
-    """Return whether a text breaks off, as an excerpt that software made does: with "[…]", or too long for a summary."""
+    """Return whether a text is cut off like an automatic excerpt, with "[…]", or too long for a summary."""
     if _CUT_MARKUP.search(markup, max(0, len(markup) - _MAX_FOOTER_CHARACTERS)):
         return True
     return len(markup) > MAX_SUMMARY_CHARACTERS and len(html_to_text(markup)) > MAX_SUMMARY_CHARACTERS
 
 
 def clean_name(markup: str) -> str:
-    """Return a clean name, place or category of at most 200 characters."""
+    """Return a clean name, place, or category of at most 200 characters."""
     return _truncate(html_to_text(markup), MAX_NAME_CHARACTERS)
 
 
 def shorten_text(text: str, max_words: int) -> str:
-    """Return the first whole sentences of a text that fit into so many words.
+    """Return as many whole sentences from the start of a text as fit in `max_words` words.
 
-    Where not even the first fits it is cut between words and marked with "…".
+    If the first one doesn't fit, it's cut between words and ends with "…".
     """
     if len(text.split()) <= max_words:
         return text
@@ -211,7 +211,7 @@ def shorten_text(text: str, max_words: int) -> str:
     return " ".join(text.split()[:max_words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
 
 
-# Begins where no stop stands before: a run of a hundred thousand is looked at once, not once for each of them.
+# Starts only after other characters, so that a run of a hundred thousand stops is scanned once.
 _SENTENCE_END = re.compile(r"(?<![.!?…。！？؟۔।])[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
 _NEXT_CHARACTER = re.compile("[\"“‘«'(\\[ ]{0,50}(.)")  # noqa: RUF001  the quotation marks and dashes that publishers use
 _ABBREVIATION = re.compile(
@@ -222,7 +222,7 @@ _ABBREVIATION = re.compile(
 
 
 def split_sentences(text: str) -> Iterator[str]:
-    """Cut a clean text into its sentences, with a list of the usual English abbreviations in mind."""
+    """Yield the sentences of a clean text; common English abbreviations don't end one."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         follows = _NEXT_CHARACTER.match(text, match.end())
@@ -244,7 +244,7 @@ _MAIL_ADDRESS = re.compile(
 
 
 def remove_email_addresses(text: str) -> str:
-    """Return a text without the mail addresses in it, with single spaces."""
+    """Return a text without its email addresses, with single spaces."""
     return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
 
 
@@ -253,7 +253,7 @@ _GENERIC_AUTHOR = re.compile("admin|administrator|unknown|none|null|author|edito
 
 
 def clean_author(text: str) -> str | None:
-    """Return the name in an author field, None where there is none; mail addresses are dropped.
+    """Return the name in an author field without its email address; None if there's no name.
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
@@ -279,7 +279,7 @@ _NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|
 
 
 def find_source_credit(text: str) -> str | None:
-    """Return who a text's last line credits: "Source: INTERPOL" gives "INTERPOL"."""
+    """Return the source credited in a text's last line: "Source: INTERPOL" gives "INTERPOL"; else None."""
     match = _CREDIT_LINE.search(text.strip()[-160:])
     who = match["who"] if match else ""
     if len(who.split()) > 10 or _NON_CREDIT.search(who):

@@ -1,4 +1,4 @@
-"""Addresses: made absolute, and made canonical so that one page has one address."""
+"""URLs, made absolute and canonical so that each page has one URL."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm intcmp cvid ei_tracking
 """
 _TRACKING_PARAMETERS = frozenset(_TRACKING_NAMES.split())
 _TRACKING_PREFIXES = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
-# Parameters that elsewhere select the page: dropped only with a value that names where the click came from.
+# Parameters that select the page on some sites; dropped only if the value is a known traffic source.
 _ORIGIN_PARAMETERS = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "outputtype"}
 _ORIGIN_VALUE = re.compile(
     r"(?:rss|feed|atom|amp|twitter|facebook|newsletter|email|social|share)(?:[_:./-].*)?", re.IGNORECASE
@@ -37,14 +37,14 @@ _ILLEGAL_CHARACTERS = re.compile(r"[\"<>^`{|}\\\x00-\x20\x7f\ud800-\udfff]")
 
 
 def absolute_url(link: str, base: str | None = None) -> str:
-    """Return a link as published, but absolute and without characters that a link can't hold.
+    """Return a link as published, but absolute and without invalid characters.
 
     Args:
-        link: what the publisher wrote; blanks around it and line breaks in it are dropped.
-        base: the address that relative links are relative to.
+        link: the publisher's link; surrounding spaces and line breaks in it are removed.
+        base: the URL against which relative links are resolved.
 
     Raises:
-        ValueError: the address is empty, too long, not http or https, without host, or with credentials.
+        ValueError: the URL is empty, too long, not http or https, without a host, or with credentials.
     """
     address = _SPACES.sub(" ", link).strip()
     if not address:
@@ -58,7 +58,7 @@ def absolute_url(link: str, base: str | None = None) -> str:
 
 
 def usable_url(link: str, base: str | None = None) -> str | None:
-    """Return what `absolute_url` does; None where the link can't be used."""
+    """Return the result of `absolute_url`; None if the link isn't usable."""
     try:
         return absolute_url(link, base)
     except ValueError:
@@ -66,23 +66,23 @@ def usable_url(link: str, base: str | None = None) -> str | None:
 
 
 def canonical_url(url: str, base: str | None = None) -> str:
-    """Return the one address of a page, whatever way it was linked to; doing it twice changes nothing.
+    """Return the canonical URL of a page, regardless of how it was linked to. Idempotent.
 
     https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
-    the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalised
-    (RFC 3986, section 6.2.2). An address with a port of its own keeps its scheme.
+    the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalized
+    (RFC 3986, section 6.2.2). A URL with a nondefault port keeps its scheme.
 
     Raises:
-        ValueError: the address can't be a page's; see `absolute_url`. The message says why.
+        ValueError: the URL isn't usable; see `absolute_url`. The message says why.
     """
     canonical = absolute_url(url, base)
-    while (simplified := _canonicalise_once(canonical)) != canonical:  # "/a/amp/index.html" takes two turns
+    while (simplified := _canonicalise_once(canonical)) != canonical:  # "/a/amp/index.html" takes two rounds
         canonical = simplified
     return canonical
 
 
 def usable_canonical_url(link: str, base: str | None = None) -> str:
-    """Return what `canonical_url` does; empty where the link can't be used."""
+    """Return the result of `canonical_url`; empty if the link isn't usable."""
     try:
         return canonical_url(link, base)
     except ValueError:
@@ -90,15 +90,15 @@ def usable_canonical_url(link: str, base: str | None = None) -> str:
 
 
 def strip_tracking(link: str) -> str:
-    """Return a link as published, without the parameters that only tell a publisher where the click came from.
+    """Return a link as published, without the parameters that only identify the traffic source.
 
-    Nothing else changes, neither scheme nor order, so the link leads where the publisher meant it to.
+    The scheme and the order of parameters don't change, so the link leads to the intended page.
     """
     return _without_parameters(link, lambda name, value: _is_tracking_parameter(name.strip().lower(), value))
 
 
 def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
-    """Return a link without some parameters of its query, told by their decoded names and values; all else stays."""
+    """Return a link without the query parameters that are unwanted by decoded name and value; the rest is unchanged."""
     address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")
     if not question_mark:
@@ -113,17 +113,17 @@ def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> s
 
 
 def remove_email_address_parameters(link: str) -> str:
-    """Return a link without the parameters that hold a mail address: mail services write the recipient's into them."""
+    """Return a link without parameters that contain an email address, with which email services identify recipients."""
     return _without_parameters(link, lambda _, value: "@" in value)
 
 
 def site_name(url: str) -> str:
-    """Name a web address by its host, without `www.`; empty where it has none."""
+    """Return a URL's host without `www.`; empty if it has none."""
     return (urlsplit(url).hostname or "").removeprefix("www.")
 
 
 def guess_registered_domain(url: str) -> str:
-    """Return the part of a web address's host that one owner registered, without a list of suffixes: "blog.example.co.uk" gives "example.co.uk"."""
+    """Return the registered domain of a URL's host, guessed without a suffix list: `example.co.uk` for a blog on it."""
     labels = (urlsplit(url).hostname or "").split(".")
     has_short_suffix = len(labels[-1]) == 2 and len("".join(labels[-2:-1])) <= 3
     return ".".join(labels[-3 if has_short_suffix else -2 :])
@@ -133,7 +133,7 @@ _EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:
 
 
 def is_example_site(url: str) -> bool:
-    """Return whether a web address is a sample's: its host is reserved for examples (RFC 2606, sections 2 and 3), so there's no site."""
+    """Return whether a URL's host is reserved for examples (RFC 2606, sections 2 and 3), so there's no site."""
     return _EXAMPLE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
 
 
@@ -156,7 +156,7 @@ def _canonicalise_once(url: str) -> str:
 
 
 def _split_url(url: str) -> tuple[str, str, int | None, str, str]:
-    """Split an absolute address into scheme, host, port, path and query; ValueError says what is wrong."""
+    """Return the scheme, host, port, path, and query of an absolute URL; ValueError explains what's wrong."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"not an http or https URL: {_printable(url)}")
@@ -176,10 +176,10 @@ def _normalise_host(name: str, netloc: str) -> str:
 
 
 def ascii_host(name: str) -> str:
-    """Write a host name as A-labels, by UTS 46 as browsers do (and so unlike Python's own codec).
+    """Return a host name as A-labels, according to UTS 46 as in browsers (unlike Python's own codec).
 
     Raises:
-        ValueError: no A-label can stand for it.
+        ValueError: it can't be written as A-labels.
     """
     try:
         return idna.encode(name[:253], uts46=True).decode("ascii")
@@ -192,7 +192,7 @@ def _printable(text: str) -> str:
 
 
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
-    """Return the address inside Google's: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
+    """Return the target of Google's URLs: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
     is_google = re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host)
     if is_google and path == "/url":
         return _google_redirect_target(query)
@@ -205,7 +205,7 @@ def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
 
 
 def _google_redirect_target(query: str) -> str | None:
-    """Return where Google's redirects lead (Google Alerts link through them)."""
+    """Return the target of Google's redirects, as used in Google Alerts."""
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
     target = unquote(parameters.get("url") or parameters.get("q") or "")
     return target if re.match(r"https?://", target) else None
@@ -227,7 +227,7 @@ def _resolve_dot_segments(path: str) -> str:
 
 
 def _strip_amp(path: str) -> str:
-    """Drop what marks an AMP page from a path; a path that is nothing else keeps it."""
+    """Return a path without AMP markers, unless it consists only of one."""
     if path.lower() in {"/amp", "/amp/"}:
         return path
     path = re.sub(r"(?i)/amp(/?)$", r"\1", path)
@@ -236,7 +236,7 @@ def _strip_amp(path: str) -> str:
 
 
 def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
-    """Normalise percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
+    """Normalize percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
 
     def normalise_escape(match: re.Match[str]) -> str:
         character = chr(int(match[1], 16))

@@ -1,6 +1,6 @@
-"""Days, hours and zones as English texts write them, read at one place of a text.
+"""Days, hours, and time zones in English texts, parsed at a given position.
 
-Every pattern here takes a bounded number of characters, so that a hostile text costs no more than its length.
+All patterns match a bounded number of characters, so that parsing a hostile text takes linear time.
 """
 
 import re
@@ -28,7 +28,7 @@ _DAY = re.compile(
     rf"|(?P<us_month>\d{{1,2}})/(?P<us_day>\d{{1,2}})/(?P<us_year>{_YEAR})\b)",
     re.IGNORECASE,
 )
-_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day farther ahead than this is a guess
+_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day later than this is a guess
 
 _CLOCK = re.compile(
     r"(?:(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?(?::\d{2})? ?(?P<half>[ap])\.? ?m\b\.?"
@@ -36,8 +36,8 @@ _CLOCK = re.compile(
     r"|(?P<noon>(?:12(?::00)? )?noon)\b)",
     re.IGNORECASE,
 )
-# A zone's common names are its clock on the wall: "EST" is written all summer, and never means an hour later.
-# AoE is anywhere on Earth: while the day lasts in any zone.
+# Common zone names mean local time: "EST" is written all summer and never means an hour later.
+# AoE is anywhere on Earth, until the day has ended in all zones.
 _ZONE_TABLE = """
 America/New_York     et est edt eastern
 America/Chicago      ct cst cdt central
@@ -80,7 +80,7 @@ _CLOCK_RANGE = re.compile(r" ?[-–—] ?| (?:to|until|and) ", re.IGNORECASE)  #
 
 @dataclass(frozen=True, slots=True)
 class WrittenDay:
-    """A day, or the first and the last of several, and where its words end in the text."""
+    """A day, or the first and last of several, and the index after its words."""
 
     first: date
     last: date
@@ -89,7 +89,7 @@ class WrittenDay:
 
 @dataclass(frozen=True, slots=True)
 class WrittenClock:
-    """An hour with the zone that the text names after it, empty where none, and where its words end."""
+    """An hour with the zone that follows it (empty if none), and the index after its words."""
 
     clock: time
     zone: str
@@ -97,22 +97,22 @@ class WrittenClock:
 
 
 def is_ahead(day: date, published: datetime | None) -> bool:
-    """Return whether a day wasn't over when a text appeared, in any zone."""
+    """Return whether a day hadn't ended in all zones when a text was published."""
     return published is None or day >= published.date() - timedelta(days=1)
 
 
 def find_days(text: str, published: datetime | None) -> Iterator[WrittenDay]:
-    """Find every day that a text gives, whatever it's about; years are read as `read_day` reads them."""
+    """Yield all days in a text, whatever they're about; years are inferred as in `read_day`."""
     for match in _DAY.finditer(text):
         if day := _read_matched_day(match, published):
             yield day
 
 
 def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
-    """Read the day that is written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
+    """Return the day written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
 
-    A day without a year is the first such day on or after the publication, if that is within 300 days; without a
-    publication it is none.
+    A day without a year is the first such day on or after the publication date, if that's within 300 days; without a
+    publication date, the result is None.
     """
     match = _DAY.match(text, start)
     return _read_matched_day(match, published) if match else None
@@ -170,7 +170,7 @@ def read_day_with_hour(
     read_hour: Callable[[str, int], WrittenClock | None],
     max_steps: int,
 ) -> tuple[WrittenDay, WrittenClock | None, int] | None:
-    """Read the day that follows, past an hour and what `filler` matches; return it with that hour, and where it begins."""
+    """Return the next day after hours and text that `filler` matches, with its hour and the day's index."""
     at, clock = start, None
     for _ in range(max_steps):
         if day := read_day(text, at, published):
@@ -185,7 +185,7 @@ def read_day_with_hour(
 
 
 def read_clock(text: str, start: int) -> WrittenClock | None:
-    """Read the hour that is written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
+    """Return the hour written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
     match = _CLOCK.match(text, start)
     clock = _clock_value(match) if match else None
     return _with_zone(clock, text, match.end()) if match and clock else None
@@ -213,10 +213,10 @@ def _zone_name(match: re.Match[str]) -> str:
 
 
 def read_clock_range(text: str, start: int) -> WrittenClock | None:
-    """Read the first hour of a span, with the zone named behind it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
+    """Return the first hour of a range, with the zone after it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
     if match := _SHARED_HALF.match(text, start):
         hour, until = int(match["hour"]) % 12, int(match["until"]) % 12
-        afternoon = match["half"].lower() == "p" and hour <= until  # from 11 to 1 p.m. begins in the morning
+        afternoon = match["half"].lower() == "p" and hour <= until  # 11 to 1 p.m. begins in the morning
         minute = int(match["minute"] or 0)
         if int(match["hour"]) > 12 or minute >= 60:
             return None

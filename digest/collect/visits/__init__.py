@@ -1,1 +1,1 @@
-"""Visiting sources and pages, many at a time and each host politely."""
+"""Visits to sources and pages, in parallel and politely for each host."""

@@ -1,9 +1,9 @@
-"""All visits of one run: threads fetch and parse, the calling thread stores, and no source stops another.
+"""The visits of one run: threads fetch and parse, the calling thread stores, and sources don't affect each other.
 
-Several runs, of one process or of many, share what is due: each host is visited by the run that claimed it.
+Several runs, in one or several processes, share the due visits: each host is visited by the run that claimed it.
 
-What publishers do wrong comes back as a value. A surprise (an error of ours) in one source is logged with its
-trace and reported with its type, and the others go on.
+Publishers' errors are returned as values. An unexpected error (a bug) is logged with its traceback and reported with
+its type, and the other sources continue.
 """
 
 import random
@@ -51,20 +51,20 @@ from subscribers.loggers import get_logger
 VISITED_ELSEWHERE = "another process visited it"
 LEFT_TO_OTHERS = "another process is visiting its host"
 STOPPED = "stopped before its turn"
-OTHERS_POLL_SECONDS = 1.0  # between two looks whether hosts that other runs hold are free
+OTHERS_POLL_SECONDS = 1.0  # between checks for hosts that other runs have released
 
 log = get_logger(__name__)
 
 
 class UnknownSourceError(ApplicationError):
-    """No source has that name or address; the message lists those that exist."""
+    """Raised when no source has a given name or URL; the message lists the existing ones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport(ItemCounts):
-    """What became of one source or file, with the counts of its items.
+    """The result of one source or file, with the counts of its items.
 
-    `error` says why nothing could be read, `skipped` why it was not tried, `note` what was left out.
+    `error` says why nothing could be read, `skipped` why it wasn't tried, `note` what was left out.
     """
 
     name: str
@@ -78,16 +78,16 @@ class SourceReport(ItemCounts):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the source answered with something that could be read, or with "not modified"."""
+        """True if the source returned readable content, or "not modified"."""
         return self.error is None and self.skipped is None
 
 
-CollectionProgress = Callable[[int, int, SourceReport | None], None]  # how many are done, of how many, and the last one
+CollectionProgress = Callable[[int, int, SourceReport | None], None]  # number done, total number, and the last one
 
 
 @dataclass(frozen=True, slots=True)
 class _CollectionRun:
-    """What all visits of one run share. One that is `patient` waits for what other runs hold, to take it over if they die."""
+    """The shared state of a run's visits; if `patient`, it waits for other runs' hosts, to take over if they die."""
 
     database: Database
     fetcher: ContentFetcher
@@ -99,7 +99,7 @@ class _CollectionRun:
 
     @property
     def today(self) -> date:
-        """The day of the run where the publication is."""
+        """The current day in the publication's time zone."""
         return self.now.astimezone(self.settings.file.publication.zone).date()
 
 
@@ -117,23 +117,23 @@ def collect_sources(
     progress: CollectionProgress = lambda *_: None,
     jitter: Callable[[], float] = random.random,
 ) -> list[SourceReport]:
-    """Visit the sources of the settings that are due, and read the files; the reports are in their order.
+    """Visit the due sources of the settings, read the files, and return their reports in the same order.
 
     Args:
-        database: stores the articles.
-        fetcher: used by several threads at once.
+        database: the database for the articles.
+        fetcher: the fetcher, used by several threads at the same time.
         settings: the sources and the limits.
-        now: the moment of the run.
-        only: names or addresses of sources; None means all, or none where `files` are given.
-        files: files and folders to read, folders with all that is in them.
-        force: visit also what is not due, and what is gone.
-        since: what was visited since then is not due.
-        stopping: once it is set, the run ends with the visits that it has begun.
+        now: the time of the run.
+        only: names or URLs of sources; None means all, or none if `files` are given.
+        files: files and folders to read, including all files in the folders.
+        force: also visit sources that aren't due, or are gone.
+        since: sources visited since then aren't due.
+        stopping: when set, the run ends after the visits in progress.
         progress: called from this thread at the start and after each source.
-        jitter: gives random numbers for the next tries.
+        jitter: returns random numbers for the times of the next visits.
 
     Raises:
-        UnknownSourceError: `only` names a source that the settings do not have.
+        UnknownSourceError: `only` has a source that isn't in the settings.
     """
     run = _CollectionRun(database, fetcher, settings, now, jitter, stopping or threading.Event())
     selected = () if files and only is None else only
@@ -150,7 +150,7 @@ def collect_sources(
 
 
 def has_unclaimed_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
-    """Return whether a source is due that was not visited since a moment, at a host that no run holds."""
+    """Return whether a source is due, hasn't been visited since `since`, and is at a host that no run holds."""
     return _open_visits(database, settings, now, since).has_free_visits()
 
 
@@ -163,9 +163,9 @@ def join_collection_run(
     since: datetime,
     stopping: threading.Event,
 ) -> list[SourceReport]:
-    """Visit sources that are due and that no other run holds, for a run of `collect_sources` that is going on elsewhere.
+    """Visit due sources at hosts that no other run holds, to help a run of `collect_sources` elsewhere.
 
-    What was visited since `since` is not due. What others hold is left to them.
+    Sources visited since `since` aren't due, and hosts held by other runs are left to them.
     """
     run = _CollectionRun(database, fetcher, settings, now, random.random, stopping, patient=False)
     queue = _open_visits(database, settings, now, since)
@@ -182,10 +182,10 @@ def _open_visits(database: Database, settings: Settings, now: datetime, since: d
 
 @dataclass(frozen=True, slots=True)
 class _CollectionJob:
-    """One thing to read: a source or a file."""
+    """One source or file to read."""
 
     load: Callable[[], VisitResult]
-    empty_report: SourceReport  # without any result yet
+    empty_report: SourceReport  # without a result yet
     target: VisitTarget | None = None
     path: Path | None = None
     start_times: list[float] = field(default_factory=list)
@@ -199,7 +199,7 @@ _Futures = dict[Future[VisitResult], _CollectionJob]
 
 
 def _selected_urls(settings: Settings, only: Collection[str] | None) -> list[str]:
-    """Return the addresses of the sources that are meant by name or address."""
+    """Return the URLs of the sources selected by name or URL."""
     listed = settings.file.sources
     if only is None:
         return [source.url for source in listed]
@@ -244,7 +244,7 @@ def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
 
 
 def _reason_left_out(row: Source, settings: Settings, now: datetime, since: datetime | None, *, force: bool) -> str:
-    """Say why a source isn't visited; nothing if it is. A paused one never is."""
+    """Return why a source isn't visited; empty if it is. Paused sources never are."""
     late = "" if force else _reason_not_due(row, settings, now, since)
     return "paused in the settings" if row.paused else late
 
@@ -276,7 +276,7 @@ def _skipped_reports(targets: Iterable[VisitTarget], reason: str) -> Iterator[So
 def _run_visits(
     run: _CollectionRun, queue: VisitQueue, file_jobs: list[_CollectionJob], progress: CollectionProgress
 ) -> list[SourceReport]:
-    """Make all visits, as threads get free; the reports are in the order in which they ended."""
+    """Make all visits as threads become free, and return the reports in order of completion."""
     reports: list[SourceReport] = []
     total = len(queue.list_waiting()) + len(file_jobs)
 
@@ -297,7 +297,7 @@ def _run_visits(
             if not futures and not elsewhere and not _await_others(run, queue):
                 break
             for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
-                job = futures.pop(future)  # the future, and the document in it, may go once it is stored
+                job = futures.pop(future)  # releases the future and its document once it's stored
                 add([_finish_job(run, job, future)])
                 queue.end_visit(job.target)
                 queue.renew()
@@ -313,11 +313,11 @@ def _run_visits(
 def _begin_visits(
     run: _CollectionRun, queue: VisitQueue, pool: ThreadPoolExecutor, futures: _Futures
 ) -> list[VisitTarget]:
-    """Begin visits where threads are free, and return those that another run has made."""
+    """Start visits on free threads, and return those that another run has made."""
     threads = run.settings.file.limits.fetch_workers
     if len(futures) >= threads:
         return []
-    # Twice as many as there are threads: a claim is a transaction, and no thread waits for one.
+    # Twice the number of threads, because a claim is a transaction and threads mustn't wait for one.
     to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
     for target in to_visit:
         load = partial(visit_source, run.fetcher, target, run.now)
@@ -332,14 +332,14 @@ def _cancel_jobs(futures: _Futures) -> list[SourceReport]:
 
 
 def _await_others(run: _CollectionRun, queue: VisitQueue) -> bool:
-    """Wait a moment for what other runs hold; False where there is nothing to wait for."""
+    """Wait briefly for hosts that other runs hold; return False if there's nothing to wait for."""
     if not run.patient and not queue.has_free_visits():
         return False
     return bool(queue.list_waiting()) and not run.stopping.wait(OTHERS_POLL_SECONDS)
 
 
 def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:
-    """Store what a visit gave. Whatever goes wrong here is this source's matter only."""
+    """Store a visit's result; any failure here affects only this source."""
     try:
         report = _store_result(run, job, future.result())
     except Exception as surprise:
@@ -355,7 +355,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
         return
     try:
         _record_failure(run, job.target, sources.VisitFailure(SourceHealth.FAILING, message))
-    except Exception:  # the database itself may be the surprise; the report still says what happened
+    except Exception:  # the database itself may have failed; the report still has the error
         log.exception("collect.unnoted", source=job.target.url)
 
 
@@ -366,7 +366,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         return replace(job.empty_report, error=result.outcome.message)
     max_items = run.settings.file.limits.items_per_source
     counts, parts = prepare_item_batches(result.document, max_items) if result.document else (ItemCounts(), ())
-    for part in parts[:-1]:  # short transactions: a web page of the desk may want to write in between
+    for part in parts[:-1]:  # short transactions, so that the desk can write in between
         with run.database.write() as session:
             counts += store_item_batch(session, _job_source(session, job, result.document).id, part, run.now)
     with run.database.write() as session:
@@ -374,7 +374,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         for part in parts[-1:]:
             counts += store_item_batch(session, source.id, part, run.now)
         withdraw_listed_articles(session, source, counts.rejected, run.now)
-        # Last, and with the last articles: a validator that is remembered says that all of them are stored.
+        # Last, with the last articles: stored validators mean that all articles are stored.
         sources.record_visit_success(source, result.outcome, run.now, run.jitter())
         count_source_visit(session, source, run.today, is_good=True, item_count=counts.new)
         if source.kind == DocumentKind.PAGE:
@@ -403,7 +403,7 @@ def _job_source(session: Session, job: _CollectionJob, document: ParsedDocument 
 
 
 def _document_publisher(document: ParsedDocument) -> str:
-    """Name who published a file, by the document's own title, or by the site that its page comes from."""
+    """Return a file's publisher, based on the document's title or its page's site."""
     if document.kind is DocumentKind.PAGE and document.items:
         return site_name(document.items[0].url)
     return document.title[:200]

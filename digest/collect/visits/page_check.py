@@ -1,4 +1,4 @@
-"""Checks whether visitors can still read the pages of articles, before an edition leads readers there."""
+"""Checks that visitors can still read articles' pages, before an edition sends readers there."""
 
 import re
 import time
@@ -30,23 +30,23 @@ from digest.store.engine import Database
 from digest.store.models import Article
 from subscribers.loggers import get_logger
 
-MISSING_STATUSES = frozenset({404, 410})  # statuses that say that a page is not there; any other failure says nothing
+MISSING_STATUSES = frozenset({404, 410})  # statuses for missing pages; other failures say nothing about the page
 _PAGE_TYPES = ("text/", "application/xhtml")  # a PDF has no sign-in form
-TIME_LIMIT = 60.0  # seconds; a page that has not been asked by then counts as one that says nothing
+TIME_LIMIT = 60.0  # seconds, after which unchecked pages count as unknown
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """A page's state: whether a visitor can read it, what became of the advisory on it ("superseded by …"), and its publisher."""
+    """A page's state: whether visitors can read it, the status of its advisory ("superseded by …"), its publisher."""
 
     exists: bool
     supersession: str = ""
     publisher: str = ""
 
 
-# Paths of a sign-in page, a front page, and a not-found page, without ".html" and the like.
+# Paths of sign-in pages, front pages, and not-found pages, without ".html" and the like.
 _SIGN_IN_PATH = re.compile(
     r"(?:.*/)?(?:wp-login|log-?in|sign[-_]?in|signon|sso|saml2|openid-connect|anmelden|connexion|iniciar-sesion)(?:/.*)?|my-account"
 )
@@ -59,9 +59,9 @@ _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 
 
 def explain_unrelated_redirect(requested_url: str, final_url: str) -> str:
-    """Return why the page at which a link ended isn't the article's; empty where it may be.
+    """Return why the page at the end of a link isn't the article's; empty if it may be.
 
-    A sign-in, not-found, or front page doesn't count where the link asked for one, nor a front page that is another site's.
+    Sign-in, not-found, and front pages are accepted if the link asked for one, and so are other sites' front pages.
     """
     link, page = urlsplit(requested_url), urlsplit(final_url)
     if _is_sign_in(page) and not _is_sign_in(link):
@@ -77,13 +77,13 @@ def _is_sign_in(parts: SplitResult) -> bool:
 
 
 def _is_front(url: str) -> bool:
-    """Return whether an address is a front page, also of one language, or by another name."""
+    """Return whether a URL is a front page, including those of one language or with another name."""
     parts = urlsplit(url)
     return is_front_page(url) or (not parts.query and _FRONT_PATH.fullmatch(_read_path(parts)) is not None)
 
 
 def _read_path(parts: SplitResult) -> str:
-    """Return a path without slashes around it and without the endings of files."""
+    """Return a path without outer slashes and file extensions."""
     return _PAGE_SUFFIX.sub("", parts.path.casefold().strip("/"))
 
 
@@ -96,19 +96,19 @@ def check_article_pages(
     workers: int,
     now: datetime,
 ) -> dict[str, PageState]:
-    """Fetch and read pages, and note which articles are withdrawn, which are back, and which advisories are superseded.
+    """Fetch pages and record withdrawn articles, restored articles, and superseded advisories.
 
     Args:
-        database: holds the articles.
-        fetcher: used by several threads at once.
+        database: the database with the articles.
+        fetcher: the fetcher, used by several threads at the same time.
         pages: the links to fetch, by the articles' canonical URL.
         advisories: the canonical URLs of those that are security advisories.
-        workers: how many hosts are fetched from at once.
-        now: the time that is recorded.
+        workers: the number of hosts fetched from at the same time.
+        now: the time to record.
 
     Returns:
-        By canonical URL, what the page said; what its site's source withholds doesn't exist, whatever a cache has. A page that failed, that robots.txt disallows, or whose turn did not come
-        within `TIME_LIMIT`, is left out: nothing is known of it.
+        The states by canonical URL; a page that its site's source withholds is gone, even if a cache has it. Pages that
+        failed, that robots.txt disallows, or that weren't reached within `TIME_LIMIT` are left out.
     """
     if not pages:
         return {}
@@ -133,7 +133,7 @@ def _list_known(
     pages: Mapping[str, str],
     looks: Mapping[str, "PageCheckResult"],
 ) -> dict[str, "PageCheckResult"]:
-    """Return what pages said, by the articles' canonical URL; pages that failed or weren't fetched are left out."""
+    """Return the results by canonical URL, without pages that failed or weren't fetched."""
     answered = {link: result for link, result in looks.items() if not result.failure}
     return {url: answered[link] for url, link in pages.items() if link in answered}
 
@@ -146,7 +146,7 @@ def _withdraw(session: Session, missing_pages: Mapping[str, "PageCheckResult"], 
 
 
 def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:
-    """Bring back the withdrawn articles of pages that are there, and return the pages that a source withholds."""
+    """Restore the withdrawn articles of existing pages, and return the pages that a source withholds."""
     withheld = set()
     withdrawn = Article.withdrawn_at.is_not(None)
     query = select(Article).where(Article.url.in_(urls), withdrawn)
@@ -160,9 +160,9 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
 
 @dataclass(frozen=True, slots=True)
 class PageCheckResult:
-    """What came of asking for a page as a visitor. `failure` says why nothing is known of it; a gone page is no failure.
+    """The result of requesting a page as a visitor; `failure` says why it's unknown, unlike a gone page.
 
-    `barrier` is why a visitor can't read what is there; `status` is 0 where nothing answered.
+    `barrier` is why a visitor can't read the page; `status` is 0 if there was no response.
     """
 
     status: int = 0
@@ -173,27 +173,27 @@ class PageCheckResult:
 
     @property
     def is_gone(self) -> bool:
-        """Whether visitors don't find the article there: nothing is, or they may not read it."""
+        """True if visitors don't find the article: it's missing, or they may not read it."""
         return bool(self.barrier) or self.status in MISSING_STATUSES
 
     @property
     def words(self) -> str:
-        """What the page said: "404", or why a visitor can't read it."""
+        """The page's answer: "404", or why a visitor can't read it."""
         return self.barrier or str(self.status)
 
     @property
     def reason(self) -> str:
-        """Why visitors can't read a page that is gone, in words."""
+        """The reason why visitors can't read a page that's gone."""
         return self.barrier or f"the page returned {self.status}"
 
 
 def fetch_page_states(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
 ) -> dict[str, PageCheckResult]:
-    """Ask for pages whether visitors can still read them; nothing is noted.
+    """Return whether visitors can still read pages, without recording anything.
 
-    What did not come within `seconds` has a failure, as has what answered anything but a page, 401, 404 or 410, and what
-    robots.txt disallows: that is not asked for.
+    Pages that aren't answered within `seconds` have a failure, as do answers other than a page, 401, 404, or 410. Pages
+    that robots.txt disallows aren't fetched and also have one.
     """
     if not links:
         return {}
@@ -207,7 +207,7 @@ def _fetch_pages(
     workers: int,
     seconds: float,
 ) -> dict[str, PageCheckResult]:
-    """Return what came of each page that there was time for; a host is asked one by one."""
+    """Return the results of the pages that there was time for, fetching one page per host at a time."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
@@ -234,7 +234,7 @@ def _fetch_host_pages(
                 looks[link] = PageCheckResult(failure="robots.txt disallows this or didn't respond")
         except FetchError as error:
             looks[link] = _judge_failure(error)
-        except Exception:  # one page's surprise must not keep an edition from being drafted
+        except Exception:  # one page's unexpected error mustn't prevent an edition's draft
             log.exception("recheck.surprise", page=link)
             looks[link] = PageCheckResult(failure="internal error (see the log)")
     return looks

@@ -1,7 +1,7 @@
-"""One visit to one source, or one look into a file: what is there, or why nothing is. No database, any thread.
+"""A visit to one source, or the reading of one file: its content, or why there's none. No database; thread-safe.
 
-The kind of a source is told by what came back. A site's page leads to the best feed that it names, once; a
-paged answer is followed as far back as a digest can need.
+The source's kind is detected from the response. A site's page leads once to the best feed that it links to; a paged
+response is followed as far back as a digest needs.
 """
 
 import re
@@ -26,7 +26,7 @@ FEED_ACCEPT = (
 )
 OPML_MESSAGE = "this is a list of feeds (OPML); import its feeds with 'digest sources import-opml'"
 MAX_PAGES = 10
-MAX_ITEM_AGE = timedelta(days=21)  # a page whose items are all older has no older page worth reading
+MAX_ITEM_AGE = timedelta(days=21)  # if all items of a page are older, its older pages aren't worth reading
 MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
 
 
@@ -35,9 +35,9 @@ _MAX_HOST_LENGTH = 255
 
 @dataclass(frozen=True, slots=True)
 class VisitTarget:
-    """A source to visit: `url` is its address in the settings, `current_url` where it is asked for now.
+    """A source to visit: `url` is its URL in the settings, `current_url` the one to request now.
 
-    `tried_at` is when it was last visited as the run began: a later visit was another run's.
+    `tried_at` is the time of its last visit when the run began; a later visit was another run's.
     """
 
     id: int
@@ -51,12 +51,12 @@ class VisitTarget:
 
     @property
     def host(self) -> str:
-        """The host that is asked."""
+        """The host that's requested."""
         return find_visit_host(self.current_url)
 
 
 def find_visit_host(url: str) -> str:
-    """Find the host of an address; an address without one counts as a host of its own."""
+    """Return the host of a URL; a URL without one counts as its own host."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -66,9 +66,9 @@ def find_visit_host(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VisitResult:
-    """What a visit gave. `document` is None where it failed, and where nothing has changed since the last.
+    """The result of a visit; `document` is None if it failed, or if nothing has changed since the last visit.
 
-    `note` says what was left out of a visit that otherwise worked. `feeds` are those that a page names, the best first.
+    `note` says what a successful visit left out. `feeds` are those that a page links to, best first.
     """
 
     outcome: VisitSuccess | VisitFailure
@@ -79,7 +79,7 @@ class VisitResult:
 
 
 def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
-    """Get and read a source. What the world may do wrong comes back as a value."""
+    """Fetch and parse a source; external failures are returned as values."""
     try:
         return _fetch_and_parse(fetcher, target, now)
     except FetchError as error:
@@ -89,10 +89,10 @@ def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) ->
 
 
 def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
-    """Put the feeds that a page names in the order in which they are worth trying.
+    """Return the feeds that a page links to, in the order in which they should be tried.
 
-    WordPress REST before a feed, as it has pages, images and terms; feeds of comments last. Between equals the
-    shorter address: a site's own feed before one of its sections.
+    WordPress REST comes before a feed, as it has paging, images, and categories; comment feeds are last. Among equals,
+    the shorter URL comes first: a site's own feed before one of its sections.
     """
     own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
     return sorted(own, key=_feed_order)
@@ -132,10 +132,10 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
 
 
 def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: FetchError, now: datetime) -> VisitResult:
-    """Read a WordPress site's feed where its REST API is closed to visitors; the note says why it's closed.
+    """Parse a WordPress site's feed if its REST API is closed to visitors; the note says why.
 
     Raises:
-        FetchError: the refusal, where it isn't one of the REST API, or the feed can't be read.
+        FetchError: the original error if it wasn't from the REST API, or the feed can't be read.
     """
     feed_url = find_feed_beside_rest_api(target.current_url) if refusal.reason in _CLOSED_REASONS else None
     if feed_url is None:
@@ -147,7 +147,7 @@ def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: Fe
         raise refusal from error
     if reading.kind not in {DocumentKind.RSS, DocumentKind.ATOM}:
         raise refusal
-    # The API is asked again next time: it has more than a feed.
+    # The API is requested again next time because it has more than a feed.
     success = replace(_note_success(answer, reading), etag=None, last_modified=None, moved_to=None)
     note = f"the site's feed was read because its REST API is closed: {refusal.explanation or refusal.message}"
     return VisitResult(success, reading, note=note)
@@ -161,7 +161,7 @@ _WHOLE_SITE_PARAMETERS = frozenset({"_embed", "_fields", "order", "orderby", "pa
 
 
 def find_feed_beside_rest_api(url: str) -> str | None:
-    """Return the URL of the feed with the same posts as a WordPress REST URL; None where that asks for some posts only."""
+    """Return the feed URL with the same posts as a WordPress REST URL; None if that requests only some posts."""
     match = _REST_POSTS.fullmatch(url)
     if match is None:
         return None
@@ -186,7 +186,7 @@ def _note_success(answer: FetchResult, document: ParsedDocument | None = None) -
 
 
 def _judge_document(fetcher: ContentFetcher, document: ParsedDocument, url: str) -> VisitFailure | None:
-    """Return why a document that was read can't be taken in; None where it can."""
+    """Return why a parsed document can't be used; None if it can."""
     if document.kind is DocumentKind.OPML:
         return VisitFailure(SourceHealth.FAILING, OPML_MESSAGE)
     if document.kind is not DocumentKind.PAGE:
@@ -209,10 +209,10 @@ def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
 def _discover_feed(
     fetcher: ContentFetcher, page: ParsedDocument, url: str, now: datetime
 ) -> tuple[FetchResult, ParsedDocument, str] | None:
-    """Follow the feeds that a page names, the best first, to the first that can be read; say why those before it can't be.
+    """Return the first readable feed that a page links to, best first, and why those before it aren't readable.
 
     Raises:
-        ParseError: the page names feeds, and none can be read.
+        ParseError: the page links to feeds, and none is readable.
     """
     reasons = []
     for feed in rank_feeds(page.feeds, url)[:MAX_FEEDS_TRIED]:
@@ -233,7 +233,7 @@ def _discover_feed(
 def _append_older_pages(
     fetcher: ContentFetcher, response: FetchResult, first_page: ParsedDocument, now: datetime
 ) -> tuple[ParsedDocument, str]:
-    """Add the older pages of a paged answer; the note says where that ended too early."""
+    """Append the older pages of a paged response; the note says if they ended too early."""
     merged, page, url = first_page, first_page, response.url
     for number in range(2, MAX_PAGES + 2):
         older = _older_page_url(page, url)
@@ -244,7 +244,7 @@ def _append_older_pages(
         try:
             url, page = older, _parse_response(fetcher.get(older, accept=FEED_ACCEPT), now)
         except (FetchError, ParseError) as error:
-            # WordPress answers 400 to the page after its last.
+            # WordPress answers 400 after its last page.
             ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
             return merged, "" if ended else f"older pages are missing ({error})"
         if page.kind is not first_page.kind:
@@ -254,7 +254,7 @@ def _append_older_pages(
 
 
 def _older_page_url(page: ParsedDocument, url: str) -> str | None:
-    """Return the address of the next older page, as the document says; WordPress says it in no document."""
+    """Return the URL of the next older page, from the document; WordPress's is inferred."""
     if page.next_url or page.kind is not DocumentKind.WORDPRESS:
         return page.next_url
     parts = urlsplit(url)
@@ -277,9 +277,9 @@ def _has_recent_items(page: ParsedDocument, now: datetime) -> bool:
 
 
 def list_input_files(paths: Sequence[Path]) -> list[Path]:
-    """List the files that are meant: each file named, and all in the folders named, in a fixed order.
+    """Return the given files and all files in the given folders, in a fixed order.
 
-    Hidden files in folders are passed over. Two ways to one file are one.
+    Hidden files in folders are skipped. A file that's given twice is returned once.
     """
     files: dict[Path, None] = {}
     for path in paths:
@@ -293,13 +293,13 @@ def list_input_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) -> VisitResult:
-    """Read a file as a source; one that ends in .gz is unpacked. What is wrong with it comes back as a value.
+    """Read a file as a source, decompressing .gz files; problems with it are returned as values.
 
     Args:
         path: the file.
-        max_bytes: the most bytes that are read, after unpacking.
-        site: the publication's own site, where a text without any address is taken to stand.
-        now: the moment of the run.
+        max_bytes: the most bytes to read, after decompression.
+        site: the publication's own site, on which a text without a URL is placed.
+        now: the time of the run.
     """
     try:
         with path.open("rb") as stream:

@@ -1,8 +1,8 @@
-"""The visits that one run has yet to begin, by host: a host is claimed before any of its sources is visited.
+"""The pending visits of one run by host; a host is claimed before any of its sources is visited.
 
-A row a host is the lock, whatever the number of processes and machines. Within a process the fetcher asks a host one thing at a
-time. As only one run at a time holds a host, that is true of all of them together. A run says again and again that it goes on;
-what it holds lapses when it does not, and at once where its process is known dead.
+A row per host is the lock across processes and machines. Within a process, the fetcher sends a host one request at a
+time; because only one run holds a host, the same applies across all processes. A run renews its claims regularly; they
+expire if it doesn't, and immediately if its process is known to be dead.
 """
 
 import secrets
@@ -22,20 +22,20 @@ from digest.store.process_identity import identify_current_process
 from subscribers.store.database import upsert
 
 CLAIM_LEASE = timedelta(minutes=5)
-CLAIM_RENEWAL = timedelta(minutes=1)  # storing what one visit brought takes less than the four minutes that are left
+CLAIM_RENEWAL = timedelta(minutes=1)  # storing one visit's result takes less than the remaining four minutes
 
 
 def list_claimed_hosts(session: Session, now: datetime) -> set[str]:
-    """List the hosts that some run holds which may be going on."""
+    """Return the hosts claimed by runs that may still be active."""
     claims = session.scalars(select(SourceHostClaim).where(SourceHostClaim.lease_until > now)).all()
     dead = _dead_owners(claims)
     return {claim.host for claim in claims if claim.owner not in dead}
 
 
 def delete_lapsed_claims(session: Session, now: datetime) -> None:
-    """Delete the claims of runs that were silent for too long, or are known dead."""
+    """Delete the claims of runs that have been silent for too long, or are known to be dead."""
     dead = _dead_owners(session.scalars(select(SourceHostClaim)).all())
-    # Not by host: another run may have taken one over since it was read.
+    # Not by host, as another run may have taken one over since it was read.
     is_lapsed = (SourceHostClaim.lease_until <= now) | SourceHostClaim.owner.in_(dead)
     session.execute(delete(SourceHostClaim).where(is_lapsed))
 
@@ -46,8 +46,8 @@ def claim_hosts(
     run: str,
     now: datetime,
 ) -> set[str]:
-    """Claim hosts that nobody holds for a run; return those that nobody else claimed meanwhile."""
-    # In one order for all runs: two that want the same hosts then wait for each other at the first, never crosswise.
+    """Claim free hosts for a run, and return those that another run didn't claim first."""
+    # All runs use the same order, so two that want the same hosts can't deadlock.
     claim = {"owner": run, "lease_until": now + CLAIM_LEASE}
     claims = [claim | {"host": host} for host in sorted(hosts)]
     if not claims:
@@ -57,13 +57,13 @@ def claim_hosts(
 
 
 def renew_claims(session: Session, run: str, now: datetime) -> None:
-    """Say that a run goes on with all the hosts that it holds."""
+    """Renew a run's claims on all its hosts."""
     own = update(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.values(lease_until=now + CLAIM_LEASE))
 
 
 def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
-    """Give hosts back that a run has done with."""
+    """Release hosts that a run has finished with."""
     own = delete(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.where(SourceHostClaim.host.in_(hosts)))
 
@@ -82,7 +82,7 @@ def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitT
 
 
 class VisitQueue:
-    """The visits of one run. It lives as long as the run; one thread uses it."""
+    """The visits of one run; used by one thread."""
 
     def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database
@@ -90,24 +90,24 @@ class VisitQueue:
         self._waiting: defaultdict[str, list[VisitTarget]] = defaultdict(list)
         for target in targets:
             self._waiting[target.host].append(target)
-        self._begun: Counter[str] = Counter()  # visits that were handed out and have not ended, by host
-        self._finished: set[str] = set()  # hosts that are claimed still and not needed
+        self._begun: Counter[str] = Counter()  # visits in progress by host
+        self._finished: set[str] = set()  # hosts that are still claimed but no longer needed
         self._renewed_at = datetime.now(UTC)
 
     def list_waiting(self) -> list[VisitTarget]:
-        """List what was not handed out."""
+        """Return the visits that haven't been handed out."""
         return [target for targets in self._waiting.values() for target in targets]
 
     def has_free_visits(self) -> bool:
-        """Return whether something waits at a host that no run holds."""
+        """Return whether a visit is waiting for a host that no run holds."""
         with self._database.read() as session:
             return bool(self._waiting.keys() - list_claimed_hosts(session, datetime.now(UTC)))
 
     def claim_visits(self, room: int) -> tuple[list[VisitTarget], list[VisitTarget]]:
-        """Claim hosts until as many visits as `room` are due there, or no host is free.
+        """Claim hosts until there are `room` visits, or no host is free.
 
         Returns:
-            What the run may visit now, and what it need not visit any more, as another run has.
+            The visits that the run may make, and those that another run has already made.
         """
         if room <= 0 or not self._waiting:
             return [], []
@@ -124,7 +124,7 @@ class VisitQueue:
         return unvisited, [target for target in targets if target not in unvisited]
 
     def end_visit(self, target: VisitTarget | None) -> None:
-        """Note that a visit has ended and is stored; None is that of a file."""
+        """Record that a visit has ended and is stored; None for a file's."""
         if target is None:
             return
         self._begun[target.host] -= 1
@@ -132,7 +132,7 @@ class VisitQueue:
             self._finished.add(target.host)
 
     def renew(self) -> None:
-        """Keep what is claimed, when it is time to say so."""
+        """Renew the claims if it's time."""
         now = datetime.now(UTC)
         if now - self._renewed_at >= CLAIM_RENEWAL:
             self._renewed_at = now
@@ -140,10 +140,10 @@ class VisitQueue:
                 renew_claims(session, self._run, now)
 
     def close(self) -> None:
-        """Give back all that is claimed; what cannot be given back lapses."""
+        """Release all claims; those that can't be released expire."""
         held_hosts = self._finished | {host for host, visits in self._begun.items() if visits}
         if held_hosts:
-            # A database that is away must not hide why the run ended.
+            # An unavailable database mustn't hide why the run ended.
             with suppress(SQLAlchemyError), self._database.write() as session:
                 release_host_claims(session, held_hosts, self._run)
 

@@ -1,4 +1,4 @@
-"""Proving that a version is what was approved: before it is sent or tested, and before a deadline lets it stand again."""
+"""Verification that a version is what was approved, before it's sent, tested, or reinstated at a deadline."""
 
 import hmac
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
-    """Return the version of an edition that stands, after proving that it is what was approved.
+    """Return the valid version of an edition, after verifying that it's what was approved.
 
     Raises:
-        ApprovalError: there is no approval, or something that it vouches for is different now.
+        ApprovalError: there's no approval, or something that it covers has changed.
     """
     approval = find_valid_approval(session, edition)
     if approval is None:
@@ -53,10 +53,10 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
 def verify_version(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
 ) -> MailableEdition:
-    """Return what an approved version holds, after proving that all of it was approved by as many as it took.
+    """Return an approved version, after verifying its content and that enough people approved it.
 
     Raises:
-        ApprovalError: something is different now, or it was approved with the placeholders of an older version.
+        ApprovalError: something has changed, or it was approved with the placeholders of an older version.
     """
     mailable = read_approved_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
@@ -79,9 +79,9 @@ def verify_version(
 
 
 def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> EditionContent | None:
-    """Return what an edition says in the version that stands; None if that isn't proven to be what was approved.
+    """Return the content of an edition's valid version; None if it can't be verified.
 
-    Versions of before 0063, and past editions that were imported, prove nothing of it.
+    Versions from before schema 0063 and imported past editions can't be.
     """
     approval = find_valid_approval(session, edition)
     if approval is None:
@@ -96,8 +96,8 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 
 
 def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
-    """Return what the audit log says against a version, whatever the version's row says; empty if it was never revoked."""
-    # Of its times, only those that are signed can't be moved to after a revocation.
+    """Return the audit log's objection to a version, whatever the version's row says; empty if there's none."""
+    # Only signed times can't be changed to be later than a revocation.
     signed = (s.at for s in approval.signatures if is_valid_signature(s, approval.content_hash, approval.version, keys))
     actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
     own = [parse_audit_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
@@ -109,7 +109,7 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
 def _find_fault(
     approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
 ) -> tuple[str, str] | None:
-    """Describe how a version differs from the approved one, or from what can be sent now, and what to do; None if it doesn't."""
+    """Return how a version differs from the approved one or from the current settings, and what to do; else None."""
     stated = approval.statement
     advice = "Revoke the approval, then approve the edition again."
     if compute_content_hash(stated) != approval.content_hash:
@@ -136,16 +136,16 @@ _HEADER_WORDS = {"from": "the sender", "reply_to": "the reply address", "list": 
 
 
 def is_signed(approval: Approval, keys: KeyRing) -> bool:
-    """Return whether as many signed what a version states as it takes."""
+    """Return whether a version's statement is intact and has enough signatures."""
     stated = approval.statement
     is_intact = compute_content_hash(stated) == approval.content_hash
     return is_intact and not count_missing_signatures(stated, _list_signers(approval, keys))
 
 
 def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
-    """List whose signatures are good, by any key: one that was rotated since must not stop an edition.
+    """Return the actors with a valid signature by any key, including rotated ones.
 
-    Version 0.1 signed the hash alone, by session keys too; its statements ask for one approval.
+    Version 0.1 signed only the hash, also with session keys; its statements require one approval.
     """
     is_old = "approvals" not in approval.statement
     if not is_old:
@@ -158,7 +158,10 @@ def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
 
 
 def is_valid_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
-    """Return whether a signature on a content hash is good, by any approval key. `number` is the version's, or the correction's."""
+    """Return whether a signature on a content hash is valid for any approval key.
+
+    `number` is that of the version or the correction.
+    """
     return _is_by(
         keys.of_kind("approval"), build_signature_payload(content_hash, number, signed.actor, signed.at), signed
     )
@@ -171,10 +174,10 @@ def _is_by(keys: Sequence[SecretKey], payload: bytes, signed: SignatureColumns) 
 def find_reinstatable_approval(
     session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
 ) -> Approval | None:
-    """Find the version that may stand again in place of an unapproved draft; None where there is none.
+    """Return the version that may be reinstated in place of an unapproved draft; None if there's none.
 
     Raises:
-        ApprovalError: there is one, and it is not what was approved, cannot be sent as things are now, or leaves a gap.
+        ApprovalError: it differs from what was approved, can't be sent with the current settings, or leaves a gap.
     """
     approval = find_last_unrevoked_approval(session, edition)
     if approval is not None:
@@ -186,12 +189,13 @@ def find_reinstatable_approval(
 def reinstate_approval(
     session: Session, edition: Edition, *, settings: Settings, keys: KeyRing, now: datetime
 ) -> Approval:
-    """Let the last version that was approved and not taken back stand again, in place of an unapproved draft.
+    """Reinstate the last unrevoked version in place of an unapproved draft.
 
     Raises:
-        ApprovalError: the edition is no draft, has no such version, or that is not what was approved or leaves a gap.
+        ApprovalError: the edition isn't a draft, has no such version, or the version fails verification or leaves a
+            gap.
     """
-    # Nobody else decides about it until this commits.
+    # Locked until this commits, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
     approval = find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
@@ -209,7 +213,8 @@ def reinstate_matching_approval(
 ) -> bool:
     """Reinstate the version that a draft equals again (`find_matching_approval`); return whether it's valid now.
 
-    It isn't if a note is open, or the version can't be sent as things are now. The caller has locked the edition.
+    It isn't if a note is open, or the version can't be sent with the current settings. The caller has locked the
+    edition.
     """
     try:
         check_no_open_note(session, edition)

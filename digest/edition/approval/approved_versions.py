@@ -1,12 +1,13 @@
-"""What was approved is what is sent: approved versions of an edition, which never change, and the signatures on them.
+"""Approved versions of an edition, which never change, and the signatures on them.
 
-A content hash is a SHA-256 over the canonical JSON of everything a reader will get: subject, preheader, sender and
-list headers, the hash of every fragment in order and of the web copy. Approval stores that list with a copy of all that it
-names, as a version of its own, and an HMAC of its hash by a key that is not in the database, one for each approver. It lists
-the authors of the texts, links, and images too, so that a version proves by itself that others approved them. What is
-sent, tested and shown in the archive is read from the version that stands; the edition's own pieces are its draft.
+A content hash is a SHA-256 over the canonical JSON of everything that readers get: subject, preheader, sender, list
+headers, and the hashes of all fragments in order and of the web copy. Approval stores that statement, a copy of
+everything in it as a version, and each approver's HMAC of its hash by a key that isn't in the database. The statement
+also lists the authors of texts, links, and images, so that a version proves that others approved them. Sending, test
+emails, and the archive use the valid version; the edition's own fragments are its draft.
 
-`approval_check` proves a version before it is sent. Whoever ends or makes a version holds the edition's row, so that acts on one edition come one after the other.
+`approval_check` verifies a version before it's sent. Functions that end or create a version lock the edition's row, so
+that operations on one edition are serialized.
 """
 
 import hashlib
@@ -40,12 +41,12 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
 OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
-REVOKED_DETAIL = "taken back"  # of a row of the audit log: the numbers of the versions
-_MARK_DIGITS = 16  # of a keyed hash, for a person to type
+REVOKED_DETAIL = "taken back"  # in an audit log row: the numbers of the revoked versions
+_MARK_DIGITS = 16  # of a keyed hash, for people to type
 
 
 class ApprovalError(ApplicationError):
-    """The edition cannot be approved, or is not what was approved; the message says why and what to do."""
+    """Raised when an edition can't be approved or isn't what was approved; the message says why and what to do."""
 
 
 def hash_text(text: str) -> str:
@@ -54,14 +55,14 @@ def hash_text(text: str) -> str:
 
 
 def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
-    """Return the hash of a fragment's text and slots, as JSON. One from before 0037 has the hash of its text."""
+    """Return the hash of a fragment's text and slots as JSON; before schema 0037, that of its text."""
     if slots is None:
         return hash_text(body)
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
 def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
-    """List all that approval vouches for, as plain JSON values: what readers get, who wrote in it, and how many have to approve."""
+    """Return everything that approval covers as JSON values: the content, its authors, and the required approvals."""
     return {
         "edition": mailable.name,
         "number": mailable.number,
@@ -81,38 +82,40 @@ def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: 
 
 
 def format_utc_time(moment: datetime) -> str:
-    """Return a moment as a statement has it."""
+    """Return a time in the format of statements."""
     return moment.astimezone(UTC).isoformat()
 
 
 def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
-    """List kind, name and hash of each piece, kind by kind, in the order of the mail."""
+    """Return the kind, name, and hash of each fragment, by kind and in the order of the email."""
     return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
 def compute_content_hash(statement: dict[str, Any]) -> str:
-    """Return the hash of a statement, or of what an edition says: 64 hex digits. Pages show the first seven; approving takes them all."""
+    """Return the hash of a statement or content: 64 hex digits.
+
+    Pages show the first seven; approving requires all of them.
+    """
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-# --- which version -------------------------------------------------------------------------------------------
+# --- finding versions ------------------------------------------------------------------------------------------
 
 
 def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
-    """Find the version that goes out, or went; None where nothing is approved."""
+    """Return the version that will be or was sent; None if none is approved."""
     return _find_last(session, edition, ApprovalState.STANDING)
 
 
 def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
-    """Find the version that some have approved and that waits for another."""
+    """Return the version that's partly approved and waits for another approver."""
     return _find_last(session, edition, ApprovalState.WAITING)
 
 
 def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval | None:
-    """Find the last version that enough people approved and that nobody took back; an edit since does not matter.
+    """Return the last version with enough approvals that wasn't revoked, even if the draft was edited since.
 
-    This is what a deadline may send in place of an unapproved draft. A version that was approved for another release, or under
-    another number, says so in its text and is none.
+    A deadline may send it in place of an unapproved draft. Versions for another release or number don't count.
     """
     approved = select(Approval).where(
         Approval.edition_id == edition.id,
@@ -124,7 +127,7 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
 
 
 def find_matching_approval(session: Session, edition: Edition, settings: Settings) -> Approval | None:
-    """Find the last version that enough people approved and nobody revoked, if a draft is again exactly what it says."""
+    """Return the last unrevoked version with enough approvals if a draft is identical to it again."""
     approval = find_last_unrevoked_approval(session, edition) if edition.state == EditionState.DRAFT else None
     if approval is None or approval.content_hash != read_current_content_hash(session, edition, settings):
         return None
@@ -132,7 +135,7 @@ def find_matching_approval(session: Session, edition: Edition, settings: Setting
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
-    """List every version of an edition that anybody approved, the newest first."""
+    """Return all versions of an edition with an approval, newest first."""
     query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
     return tuple(session.scalars(query))
 
@@ -143,7 +146,7 @@ def _find_last(session: Session, edition: Edition, state: ApprovalState) -> Appr
 
 
 def read_approved_version(session: Session, approval: Approval) -> MailableEdition:
-    """Return what an approved version holds, unproven: to look at."""
+    """Return an approved version for display, without verifying it."""
     query = select(ApprovedRenderedFragment).where(ApprovedRenderedFragment.approval_id == approval.id)
     rows = session.scalars(query.order_by(ApprovedRenderedFragment.position, ApprovedRenderedFragment.id))
     stated = approval.statement
@@ -163,12 +166,12 @@ def read_approved_version(session: Session, approval: Approval) -> MailableEditi
 
 
 def read_draft_version(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
-    """Return an edition as its editors have it now, approved or not."""
+    """Return the current draft of an edition, approved or not."""
     return build_mailable_draft(edition, load_rendered_fragments(session, edition), settings)
 
 
 def read_mailable_edition(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
-    """Return an edition as readers get it: the version that stands, unproven; without one the draft."""
+    """Return the edition that readers get: the valid version, unverified, or else the draft."""
     valid_approval = find_valid_approval(session, edition)
     return (
         read_approved_version(session, valid_approval)
@@ -178,7 +181,7 @@ def read_mailable_edition(session: Session, edition: Edition, settings: Settings
 
 
 def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return an edition as `read_mailable_edition` does, and the content hash that `read_current_content_hash` gives for it."""
+    """Return the results of `read_mailable_edition` and `read_current_content_hash`."""
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
@@ -187,14 +190,15 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
 
 
 def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
-    """Return the content hash of the version that stands, without one that of the draft, by which it is approved."""
+    """Return the content hash of the valid version, or else of the draft, for approval."""
     return read_edition_with_hash(session, edition, settings)[1]
 
 
 def read_draft_approval_code(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
-    """Return a short name, in hex, of the draft and of its last edit, to type in a terminal.
+    """Return a short code, in hex, for the draft and its last edit, to type in a terminal.
 
-    It's keyed, so that nobody can search for two drafts with the same mark, as they could with the first digits of a content hash.
+    It's keyed to prevent a search for two drafts with the same code, which is possible for the first digits of a
+    content hash.
     """
     state = json.dumps([read_current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
     return sign_payload(keys.current("approval"), b"approval mark:" + state.encode())[:_MARK_DIGITS]
@@ -215,17 +219,17 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict
 def sign_approval(
     session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
 ) -> Approval:
-    """Approve what `mark` names, and return the version with the signature on it. It's a whole content hash or an approval mark.
+    """Approve the edition whose content hash or approval code is `mark`, and return the signed version.
 
-    It stands, and the edition is approved, once as many people as the settings ask for have signed each text, link, and image
-    that somebody else wrote.
+    It's valid, and the edition approved, once the required number of people have signed each text, link, and image by
+    other authors.
 
     Raises:
-        ApprovalError: it is no draft, an older version drafted it, another edition covers its week or leaves a gap before it, it has changed since
-            `mark` was shown, a note with which it was sent back is not done, or the actor may not approve it
+        ApprovalError: it isn't a draft or was drafted by an older version; another edition covers its week or leaves a
+            gap before it; it has changed since `mark` was shown; a note is open; or the actor may not approve it
             (`ApproverRule`).
     """
-    # Nobody else decides about it until this commits.
+    # Locked until this commits, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(
@@ -264,17 +268,17 @@ def sign_approval(
 
 
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
-    """Check that nothing is left to do before an actor approves an edition, and that they may."""
+    """Check that an edition is ready for approval by an actor."""
     check_no_open_note(session, edition)
     if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
 
 
 def check_no_open_note(session: Session, edition: Edition) -> None:
-    """Check that an edition wasn't sent back with a note that's still open.
+    """Check that an edition has no open note from being sent back.
 
     Raises:
-        ApprovalError: it was.
+        ApprovalError: it has one.
     """
     open_note = select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     if session.scalar(open_note):
@@ -285,7 +289,7 @@ def check_no_open_note(session: Session, edition: Edition) -> None:
 
 
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    """Read who may approve an edition as it is now."""
+    """Return the rule for approving an edition in its current state."""
     waiting = find_waiting_approval(session, edition)
     if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)):
         waiting = None
@@ -294,19 +298,19 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return how many more people have to sign a version at least, by its statement; 0 if it's approved.
+    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved.
 
-    Statements of before authors were recorded ask for a number of approvals, and those of version 0.1 for one.
+    Statements from before authors were recorded require a number of approvals, those of version 0.1 one.
     """
     authors = () if stated.get("alone") else stated.get("authors", ())
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
-    """Check that a regular edition's articles follow on those of the edition before.
+    """Check that a regular edition's articles start where those of the previous edition end.
 
     Raises:
-        ApprovalError: another edition covers its week, or there is a gap before it.
+        ApprovalError: another edition covers its week, or there's a gap before it.
     """
     if edition.is_breaking_news:
         return
@@ -324,7 +328,7 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
 
 
 def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
-    """Copy an edition as it stands into a version of its own."""
+    """Copy the current state of an edition to a new version."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
     approval = Approval(
         edition_id=edition.id,
@@ -366,9 +370,10 @@ def supersede_approval(
     by_edit: int | None = None,
     because: str = "",
 ) -> bool:
-    """End the version that stands or waits, because the draft has moved on; the caller makes the edition a draft.
+    """Supersede a valid or waiting version because the draft has changed, and return whether there was one.
 
-    A version that stood may still be sent where a deadline's rule says so: see `find_last_unrevoked_approval`. Return whether there was one.
+    The caller makes the edition a draft. A version that was valid may still be sent if the deadline's rule says so; see
+    `find_last_unrevoked_approval`.
     """
     ended = [approval for approval in list_approvals(session, edition) if approval.state in OPEN_STATES]
     for approval in ended:
@@ -380,7 +385,7 @@ def supersede_approval(
 
 
 def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
-    """End a version that waits for another approver, where a new draft took the place of what it was made of."""
+    """Supersede a version that waits for another approver if the edition was drafted again with changes."""
     waiting = find_waiting_approval(session, edition)
     if waiting is None:
         return
@@ -390,10 +395,10 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
 
 
 def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
-    """Take back every approval that an edition has, superseded ones too: none of them is ever sent. It is a draft again.
+    """Revoke all approvals of an edition, including superseded ones, so that none is ever sent; make it a draft.
 
     Raises:
-        ApprovalError: nothing is approved, or sending has begun.
+        ApprovalError: there's no approval, or sending has begun.
     """
     # Sending may have begun since it was read.
     session.refresh(edition, with_for_update=True)
@@ -411,7 +416,7 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
 
 
 def list_revoked(session: Session, edition: Edition) -> list[int]:
-    """List the numbers of the versions whose approval was taken back, for the audit log: `approval_check` looks them up there."""
+    """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
@@ -419,9 +424,9 @@ def list_revoked(session: Session, edition: Edition) -> list[int]:
 def revoke_valid_or_waiting_approvals(
     session: Session, edition: Edition, *, actor: str, now: datetime, because: str
 ) -> None:
-    """Take back what stands, with every version before it, or what waits for another approver; the caller holds the edition.
+    """Revoke a valid version and all before it, or else one that waits for another approver; the caller has the lock.
 
-    A version that was superseded before, while nothing stands, is left: this is about the draft, not about that.
+    Without a valid version, superseded ones are kept, because this is about the draft.
     """
     if find_valid_approval(session, edition):
         revoke_all_approvals(session, edition, actor=actor, now=now, because=because)
@@ -433,19 +438,22 @@ def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None
     approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
 
 
-# --- what approving and proving share ----------------------------------------------------------------------
+# --- shared with verification ----------------------------------------------------------------------------------
 
 _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the send time"}
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Name what an edition is called, or when it is released, where a version of it says otherwise. 0.1 stated no release."""
+    """Return which of the name, number, and release differ between a version's statement and its edition.
+
+    Version 0.1 didn't state the release.
+    """
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
 
 
 def build_signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:
-    """Return what an approver signs: which version of an edition or which correction, who they are, and when."""
+    """Return the bytes that an approver signs: the version or correction, the approver, and the time."""
     return b"approval of:" + json.dumps([content_hash, version, actor, format_utc_time(at)]).encode()
 
 

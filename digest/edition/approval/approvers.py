@@ -1,48 +1,49 @@
-"""Who may approve an edition: no one twice, and no text, link, or image on its author's word alone. Pure.
+"""Rules for approving an edition: each person counts once, and no part is approved only by its author. Pure.
 
-A signature is over a whole version. So one by somebody who wrote nothing in it approves it all, and one by an author approves
-what others wrote: where two wrote, both sign.
+A signature covers a whole version. So one by a person who didn't write anything in it approves everything, and one by
+an author approves the others' parts; with two authors, both sign.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-STAFF_PREFIX = "staff "  # begins the names of actors who are on the staff
+STAFF_PREFIX = "staff "  # prefix of the names of staff actors
 
 
 def count_missing_approvals(needed: int, authors: Sequence[str], signed: Sequence[str]) -> int:
-    """Return how many more approvals a version takes at least, 0 if it's approved.
+    """Return the least number of further approvals that a version requires; 0 if it's approved.
 
     Args:
-        needed: how many people other than its author have to approve each text, link, and image.
-        authors: who wrote in the version; empty where nobody did, or where the rule doesn't apply.
-        signed: who has approved it.
+        needed: the number of approvals that each text, link, and image requires from people other than its author.
+        authors: the authors in the version; empty if there are none, or if the rule doesn't apply.
+        signed: the people who have approved it.
     """
     counted = [_count_others(author, signed) for author in authors] or [len(set(signed))]
     return max(0, needed - min(counted))
 
 
 def _count_others(author: str, signed: Sequence[str]) -> int:
-    """Count the approvals by people who certainly aren't an author.
+    """Return the number of approvals by people who certainly aren't the author.
 
-    An approval from a terminal without `--as` could be anybody's, so it doesn't count. For what such a terminal wrote, any one
-    of those who approved may be its author.
+    An approval from a terminal without `--as` could be anyone's, so it doesn't count. The author of an edit from such a
+    terminal may be any one of the approvers.
     """
     members = {actor for actor in signed if is_staff_name(actor)}
     return len(members - {author}) if is_staff_name(author) else len(members) - 1
 
 
 def is_staff_name(actor: str) -> bool:
-    """Return whether an actor's name is a member of the staff's."""
+    """Return whether an actor is a staff member."""
     return actor.startswith(STAFF_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class ApproverRule:
-    """Who may still approve an edition, by the names that the audit log has for them.
+    """The rule for approving an edition, with people's names as in the audit log.
 
-    `needed` is how many approvals each part takes, `signed` who has approved this version already, `written` who wrote in it,
-    `staff` who can sign in. Where `is_alone`, there's one of those at most: then they approve what they wrote.
+    `needed` is the number of approvals that each part requires, `signed` are those who have approved this version,
+    `written` its authors, and `staff` those who can sign in. If `is_alone`, there's at most one, who may approve their
+    own text.
     """
 
     needed: int
@@ -53,16 +54,16 @@ class ApproverRule:
 
     @property
     def authors(self) -> Sequence[str]:
-        """Those whose words somebody else has to approve."""
+        """The authors whose parts another person must approve."""
         return () if self.is_alone else self.written
 
     @property
     def missing(self) -> int:
-        """How many more approvals it takes at least."""
+        """The least number of further approvals that it requires."""
         return count_missing_approvals(self.needed, self.authors, self.signed)
 
     def is_open(self, author: str) -> bool:
-        """Return whether somebody else still has to approve what an author wrote."""
+        """Return whether another person must still approve an author's parts."""
         return author in self.authors and count_missing_approvals(self.needed, (author,), self.signed) > 0
 
     def sign(self, actor: str) -> "ApproverRule":
@@ -70,7 +71,7 @@ class ApproverRule:
         return replace(self, signed=(*self.signed, actor))
 
     def explain_refusal(self, actor: str) -> str:
-        """Say why somebody may not approve it; empty where they may."""
+        """Explain why an actor may not approve it; empty if they may."""
         if actor in self.signed:
             return "You already approved this version. Someone else needs to approve it too."
         if not is_staff_name(actor) and self.needed > 1:
@@ -84,5 +85,5 @@ class ApproverRule:
         return ""
 
     def list_eligible(self) -> list[str]:
-        """List who of the staff may still approve it."""
+        """Return the staff members who may still approve it."""
         return [actor for actor in self.staff if not self.explain_refusal(actor)]

@@ -1,4 +1,4 @@
-"""An edition that a colleague sent back with a note: the note stands at the desk until somebody says that it is done."""
+"""Notes with which colleagues send an edition back; each is shown at the desk until it's marked as done."""
 
 from datetime import datetime
 
@@ -15,33 +15,33 @@ MAX_NOTE_LENGTH = 1000  # characters
 
 
 class SentBackError(RefusalError):
-    """It cannot be sent back, or the note is done already; the message says why and what to do."""
+    """Raised when an edition can't be sent back, or a note is already done; the message says why and what to do."""
 
 
 def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
-    """List the notes of an edition that nobody has marked as done, the oldest first."""
+    """Return the open notes of an edition, oldest first."""
     query = select(SentBackNote).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     return tuple(session.scalars(query.order_by(SentBackNote.id)))
 
 
 def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """List the notes that nobody has marked as done, each with its edition, which has not gone out; the oldest first."""
+    """Return all open notes with their editions, which haven't been sent, oldest first."""
     query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
     open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
     return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))
 
 
 def list_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
-    """List every note of an edition, the oldest first."""
+    """Return all notes of an edition, oldest first."""
     query = select(SentBackNote).where(SentBackNote.edition_id == edition.id)
     return tuple(session.scalars(query.order_by(SentBackNote.id)))
 
 
 def add_sent_back_note(session: Session, edition: Edition, text: str, *, actor: str, now: datetime) -> SentBackNote:
-    """Put a note on an edition. What is approved, or waits for another approver, is taken back with it.
+    """Add a note to an edition, revoking a valid or waiting approval.
 
     Raises:
-        SentBackError: the note says nothing or too much, or the edition has gone out.
+        SentBackError: the note is empty or too long, or the edition was sent.
     """
     session.refresh(edition, with_for_update=True)
     if edition.state not in COMING_STATES:
@@ -65,7 +65,7 @@ def close_sent_back_note(
     """Mark a note as done.
 
     Raises:
-        SentBackError: the edition has no such note, or it is done.
+        SentBackError: the edition has no such note, or it's already done.
     """
     session.refresh(edition, with_for_update=True)
     note = session.get(SentBackNote, note_id)

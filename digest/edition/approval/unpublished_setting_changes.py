@@ -1,4 +1,4 @@
-"""Changed settings that subscribers see something of, up to the first edition that shows them."""
+"""Changed settings that subscribers see, until the first edition that shows them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -17,26 +17,29 @@ from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE
 from digest.store.logged_actions import LoggedAction, read_actions_since
 from digest.store.models import AuditEntry, Edition, EditionEdit, Source
 
-# Of the settings, with texts, links, or images that subscribers see.
+# Settings with texts, links, or images that subscribers see.
 _SHOWN_TABLES = ("publication", "branding", *EARLIER_TABLES["branding"], "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
-_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the field of an edition of that name
-# When an edition's settings were read at the latest, of those that went out.
+_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the edition's field of that name
+# The latest time at which a sent edition's settings can have been read.
 _SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
 _STANDING = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING)
 
 
 class UnpublishedSettingChanges(NamedTuple):
-    """The changes that no edition has shown, and whether the audit log is intact as far back as they may be."""
+    """Changes that no edition has shown, and whether the audit log is intact as far back as they may be."""
 
     changes: list[LoggedAction]
     is_log_intact: bool
 
 
 def find_unpublished_setting_changes(session: Session, edition: Edition) -> UnpublishedSettingChanges:
-    """Find the changes by staff that no edition which went out has shown: none since went out, or none with words of theirs that this one has."""
+    """Return the staff's setting changes that no sent edition has shown.
+
+    That's if none was sent since, or if none had those words of the change that this edition has.
+    """
     any_shown = _find_last_showing(session, edition)
     last_shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
     hidden = list(_find_hidden_changes(session, edition))
@@ -54,7 +57,10 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
 
 
 def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
-    """Return up to when changed settings were in an edition that went out; with `written_over`, in one where nobody wrote over that text."""
+    """Return the latest time up to which setting changes were shown in a sent edition; None if never.
+
+    With `written_over`, only editions without an edit of that text count.
+    """
     query = (
         select(func.max(_SHOWN_AT))
         .select_from(Edition)
@@ -73,9 +79,9 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
 
 
 def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedAction]:
-    """Yield the changes with words in this edition that no edition has shown since, however long ago they were made.
+    """Yield the changes of any age with words in this edition that no edition has shown since.
 
-    The log's rows are taken as they are: the caller proves them.
+    The log's rows aren't verified here; the caller does that.
     """
     entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)))
     logged = (LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries)
@@ -96,7 +102,7 @@ def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedA
 
 
 def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
-    """Yield what the other editions that went out say, each with the time of its settings, the newest first."""
+    """Yield the settings' time and the content of each other sent edition, newest first."""
     query = (
         select(Edition.id, _SHOWN_AT)
         .outerjoin(Approval, _STANDING)
@@ -110,7 +116,7 @@ def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[date
 
 
 def _read_shown_words(content: Any) -> set[str]:
-    """Return every text in an edition's content, as the audit log would have it."""
+    """Return every text in an edition's content, in the audit log's redacted form."""
     if isinstance(content, str):
         return {redact_url(content)}
     parts: Iterable[Any] = (
@@ -120,7 +126,7 @@ def _read_shown_words(content: Any) -> set[str]:
 
 
 def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]:
-    """List the words of a change that only some editions show: of sections, sources, and topics."""
+    """Return the words of a change that only some editions show: those of sections, sources, and topics."""
     before, after = _read_side(change, "before"), _read_side(change, "after")
     words: Iterable[Any] = ()
     if change.act in {SOURCE_ADDED, SOURCE_CHANGED}:
@@ -133,7 +139,7 @@ def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]
 
 
 def _list_source_words(before: Mapping[str, Any], after: Mapping[str, Any], publisher: str) -> list[Any]:
-    """List the new topics, and the publisher if anything else changed: editions print it with its mark and its images."""
+    """Return the new topics, and the publisher if anything else that editions print changed, such as its images."""
     topics = set(_read_table(after, "topics").values()) - set(_read_table(before, "topics").values())
     is_printed = bool(after.keys() & (_SHOWN_SOURCE_NAMES - _SOURCE_TOPICS))
     return [*topics, after.get("default_topic"), *([after.get("publisher", publisher)] if is_printed else [])]
@@ -150,7 +156,7 @@ def _is_by_staff(change: LoggedAction) -> bool:
 
 
 def name_changed_table(change: LoggedAction) -> str:
-    """Name the table that subscribers see something of, if a change is one of that; otherwise return an empty text."""
+    """Return the name of the changed table if subscribers see it; otherwise, an empty text."""
     if change.act == LOGO_KEPT:
         return "branding"
     if change.act == SETTINGS_CHANGED:
@@ -162,12 +168,12 @@ def name_changed_table(change: LoggedAction) -> str:
 
 
 def read_changed_names(change: LoggedAction) -> set[str]:
-    """Return the names of the settings that a change changed."""
+    """Return the names of the changed settings."""
     return set(_read_side(change, "after"))
 
 
 def _read_side(change: LoggedAction, side: str) -> Mapping[str, Any]:
-    """Return the values before or after a change; what was added is all after it."""
+    """Return the values before or after a change; all values of an added source are after it."""
     detail = parse_audit_detail(change.detail)
     if change.act == SOURCE_ADDED:
         return detail if side == "after" else {}
@@ -180,5 +186,5 @@ def _read_table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def parse_audit_detail(detail: object) -> dict[str, Any]:
-    """Return the detail of a row of the audit log; of a damaged row an empty one."""
+    """Return the detail of an audit log row; empty for a damaged row."""
     return detail if isinstance(detail, dict) else {}

@@ -1,4 +1,4 @@
-"""Proving that a correction is what colleagues approved: before it is emailed, and before a welcome email quotes it."""
+"""Verification that a correction is what colleagues approved, before it's emailed or quoted in a welcome email."""
 
 from typing import Any
 
@@ -13,22 +13,22 @@ from subscribers.crypto.keys import KeyRing
 
 
 def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """List what the email says, and by what its recipients are found."""
+    """Return the statement of a correction: the content of its email, and how its recipients are determined."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,
         "number": edition.number,
         "at": format_utc_time(correction.at),
-        # What subscribers have before them; the archive may have said something else meanwhile.
+        # The text that subscribers received; the archive may have had another one in the meantime.
         "sent": find_sent_text(session, correction),
     }
 
 
 def find_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
-    """Say why the approval of an email doesn't count, and what to do; empty if it does, or if it isn't approved yet."""
+    """Explain why an email's approval isn't valid, and what to do; empty if it is, or isn't given yet."""
     stated = correction.mail_statement
     if stated is None:
-        # One from before approvals was queued then.
+        # Before approvals existed, emails were queued right away.
         is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
         return "the approval isn't signed. Approve the correction again." if is_unsigned else ""
     text = build_correction_statement(session, edition, correction)
@@ -41,7 +41,7 @@ def find_approval_fault(session: Session, edition: Edition, correction: Correcti
 
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
-    """Return whether a signature doesn't hold, or an approved email has fewer than its approval takes."""
+    """Return whether a signature is invalid, or an approved email has too few."""
     signers = list_signers(correction, compute_content_hash(stated), keys)
     if len(signers) < len(correction.signatures):
         return True
@@ -49,13 +49,13 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 
 
 def list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
-    """List those whose signature holds."""
+    """Return the actors with a valid signature."""
     return [
         each.actor for each in correction.signatures if is_valid_signature(each, content_hash, correction.seq, keys)
     ]
 
 
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
-    """Return whether enough people signed the email of a correction as it is now."""
+    """Return whether enough people signed the current email of a correction."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
     return is_signed and not find_approval_fault(session, edition, correction, keys)

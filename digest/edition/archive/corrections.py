@@ -1,6 +1,7 @@
-"""Corrections of an edition that went out: which text of which story, what it was and is; and what the next edition says of them.
+"""Corrections of sent editions: the story, the field, its old and new text, and the next edition's notice.
 
-What was approved never changes. A correction is kept beside it, and shown with it: the old text struck through, dated and signed.
+Approved versions never change. A correction is stored separately and shown with its edition: the old text struck
+through, dated and signed.
 """
 
 from collections.abc import Collection, Sequence
@@ -24,12 +25,12 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 CorrectedField = Literal["headline", "summary"]
 CORRECTED_FIELDS: tuple[CorrectedField, ...] = get_args(CorrectedField)
-CORRECTION_BLOCK_PREFIX = "correction-"  # begins the ids of the blocks that carry corrections
+CORRECTION_BLOCK_PREFIX = "correction-"  # prefix of the IDs of correction blocks
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectableStory:
-    """A story of an edition that went out, as it reads with the corrections made so far."""
+    """A story of a sent edition, including the corrections so far."""
 
     url: str
     section: str
@@ -39,25 +40,25 @@ class CorrectableStory:
     summary: str
 
     def text_of(self, field: CorrectedField) -> str:
-        """Return what one of its texts says now."""
+        """Return the current text of a field."""
         return self.headline if field == "headline" else self.summary
 
 
 def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
-    """List the corrections of an edition, the first first."""
+    """Return the corrections of an edition, oldest first."""
     query = select(Correction).where(Correction.edition_id == edition.id).order_by(Correction.seq)
     return tuple(session.scalars(query))
 
 
 def list_genuine_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
-    """List the corrections of an edition that were made here, the first first: public pages show no others."""
+    """Return the corrections of an edition that were made here, oldest first; public pages show only these."""
     return tuple(filter_genuine_rows(session, list_corrections(session, edition)))
 
 
 def list_corrections_by_edition(
     session: Session, names: Collection[str] | None = None
 ) -> dict[str, tuple[Correction, ...]]:
-    """List the genuine corrections of editions by name, or of all; an edition without one is missing."""
+    """Return the genuine corrections of all or some editions by name; editions without one are missing."""
     query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
     if names is not None:
         query = query.where(Edition.name.in_(names))
@@ -68,13 +69,13 @@ def list_corrections_by_edition(
 
 
 def next_correction_number(session: Session, edition: Edition) -> int:
-    """Number the corrections of an edition from 1."""
+    """Return the number of an edition's next correction, from 1."""
     last = select(func.max(Correction.seq)).where(Correction.edition_id == edition.id)
     return (session.scalar(last) or 0) + 1
 
 
 def read_sent_content(session: Session, edition: Edition) -> EditionContent:
-    """Return what an edition that goes out says, or said: the version that stands, whatever became of the draft since."""
+    """Return the content of a sent edition from its valid version, whatever has happened to the draft since."""
     valid_approval = find_valid_approval(session, edition)
     return EditionContent.from_json(valid_approval.content if valid_approval else edition.content)
 
@@ -82,7 +83,7 @@ def read_sent_content(session: Session, edition: Edition) -> EditionContent:
 def list_correctable_stories(
     content: EditionContent, corrections: Sequence[Correction]
 ) -> tuple[CorrectableStory, ...]:
-    """List the stories of an edition in their order, as they read now; one without a page cannot be told from others."""
+    """Return the stories of an edition in order with their current texts; those without a page can't be identified."""
     return tuple(
         _correctable_story(section.key, section.title, entry, corrections)
         for section in content.sections
@@ -99,17 +100,17 @@ def _correctable_story(
 
 
 def find_sent_text(session: Session, correction: Correction) -> str:
-    """Return a corrected text as it was sent: what its first correction found, which no later one and no other row can change."""
+    """Return a corrected text as sent: the old text of its first correction, which later ones can't change."""
     corrected = [getattr(Correction, name) == getattr(correction, name) for name in _CORRECTED_TEXT]
     corrections = session.scalars(select(Correction).where(*corrected).order_by(Correction.seq))
     return next((each.was for each in corrections if is_genuine_row(session, each)), correction.was)
 
 
-_CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # by which corrections are about the same text
+_CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # identifies corrections of the same text
 
 
 def write_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
-    """Return the date and the name under a correction: "November 23, 2026, Dana Reyes"."""
+    """Return the date and name under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
@@ -117,7 +118,7 @@ def write_correction_byline(correction: Correction, zone: ZoneInfo, language: Su
 def load_correction_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
 ) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks that the edition of a release carries: corrections made since the last edition before it went out."""
+    """Return the blocks for the corrections made since the edition before a release was sent."""
     before = select(func.max(Edition.release_at)).where(
         IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
     )
@@ -144,9 +145,9 @@ def load_correction_blocks(
 def make_correction_block(
     session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: SubscriberLanguage
 ) -> LabeledBlock:
-    """Return the block in which the edition that's released on `day` says what was wrong in this one.
+    """Return the block in which the edition released on `day` announces a correction of this one.
 
-    It quotes what was sent, never another editor's correction: its author is the only author of its words.
+    It quotes the text as sent, never another editor's correction, so its author is the only author of its words.
     """
     sent = find_sent_text(session, correction)
     return LabeledBlock(

@@ -1,4 +1,4 @@
-"""The hosts that links in an edition's texts lead to, so that approvers see a link to a site that the newsletter never linked."""
+"""Hosts of links in an edition's texts, so that approvers notice links to sites that were never linked before."""
 
 import re
 from collections import defaultdict
@@ -17,7 +17,7 @@ from digest.edition.rendering.inline_markup import split_links
 from digest.store.imported_edition_models import ImportedStory
 from digest.store.models import Article, Edition, EditionStory
 
-# What mail programs turn into a link, even where we don't.
+# Texts that mail programs turn into links, even if we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'’”)]}"
 _MAX_SHOWN = 80  # characters of a URL without a host
@@ -25,7 +25,7 @@ _MAX_SHOWN = 80  # characters of a URL without a host
 
 @dataclass(frozen=True, slots=True)
 class LinkedHost:
-    """A host, the places in the edition that lead there, and whether no article and no past edition had it."""
+    """A host, the places in the edition that link to it, and whether no article and no past edition did before."""
 
     host: str
     places: tuple[str, ...]
@@ -35,7 +35,7 @@ class LinkedHost:
 def list_linked_hosts(
     session: Session, edition: Edition, content: EditionContent, own_urls: Iterable[str]
 ) -> tuple[LinkedHost, ...]:
-    """List the hosts of links in an edition's texts, new ones first. `own_urls` are the publication's own pages."""
+    """Return the hosts of links in an edition's texts, new ones first; `own_urls` are the publication's own pages."""
     articles = _find_article_hosts(session, edition)
     known_hosts = articles | {find_url_host(url) for url in own_urls}
     places: dict[str, dict[str, None]] = defaultdict(dict)
@@ -48,7 +48,7 @@ def list_linked_hosts(
 
 
 def find_url_host(url: str) -> str:
-    """Return the host that a browser or mail program goes to, as A-labels without `www.`; an unreadable URL as it is."""
+    """Return the host that a URL leads to, as A-labels without `www.`; an unreadable URL is returned unchanged."""
     written = url.strip().rstrip(_PUNCTUATION).replace("\\", "/")
     try:
         if written.lower().startswith("mailto:"):
@@ -64,7 +64,7 @@ def _list_links(
     content: EditionContent,
     articles: Collection[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the places of an edition, each with the URLs in its texts, and of the stories there that no source brought."""
+    """Yield the places of an edition with the URLs in their texts, including stories without a source."""
     intro, urls = split_links(content.intro)
     yield "Intro", list(urls)
     yield "Subject", _find_written_urls(content.subject)
@@ -94,7 +94,7 @@ def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> list[st
 
 
 def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
-    """Return the hosts of the articles that sources brought to an edition's stories."""
+    """Return the hosts of articles from sources in an edition's stories."""
     placed = (EditionStory.edition_id == edition.id) & EditionStory.section.is_not(None)
     stories = session.scalars(select(EditionStory.members).where(placed))
     is_member = Article.url.in_(set(chain(*stories)))
@@ -103,7 +103,7 @@ def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
 
 
 def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str]) -> frozenset[str]:
-    """Return which hosts an edition that went out before had, here or before this installation."""
+    """Return the hosts that earlier editions linked to, including those from before this installation."""
     missing = set(hosts)
     if not missing:
         return frozenset()
@@ -112,7 +112,7 @@ def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str])
     for column, condition in ((content, is_earlier), (ImportedStory.url, true())):
         mentions = or_(*(column.icontains(host, autoescape=True) for host in hosts))
         query = select(column).where(condition, mentions)
-        with session.scalars(query.execution_options(yield_per=10)) as texts:  # closed, because it's left early
+        with session.scalars(query.execution_options(yield_per=10)) as texts:  # closed because the loop may end early
             for text in texts:
                 missing.difference_update(map(find_url_host, _WRITTEN_URL.findall(text)))
                 if not missing:

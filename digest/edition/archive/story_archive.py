@@ -1,7 +1,7 @@
-"""The archive of stories: what anybody may read, searched by words and listed by topic.
+"""The public archive of stories, with search by words and lists by topic.
 
-Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`), in any order, all of them demanded. What fits is
-ranked among the newest `MAX_RANKED` that fit, so that a word that stands everywhere costs no more than a rare one.
+Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`); all are required, in any order.
+Matches are ranked among the newest `MAX_RANKED`, so that a common word costs no more than a rare one.
 """
 
 import re
@@ -25,7 +25,7 @@ from digest.store.models import Edition
 MAX_QUERY_LENGTH, MAX_QUERY_WORDS = 200, 12  # characters, words
 MAX_RANKED = 500  # stories
 _NOT_A_WORD = re.compile(r"[^\w]+")
-# The headline weighs four, the topic two, the summary one and a half times what the source's name does.
+# The headline has weight 4, the topic 2, and the summary 1.5 times that of the source's name.
 _SQLITE_MATCHES = text(
     """
     SELECT rowid AS id, bm25(archived_story_fts, 4.0, 1.5, 2.0, 1.0) AS rank
@@ -49,27 +49,27 @@ _POSTGRESQL_MATCHES = text(
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMatch:
-    """A story of an edition that anybody may read, with the edition's name and number."""
+    """A public story of an edition, with the edition's name and number."""
 
     story: ArchivedStory
     edition: str
     number: int
-    corrected_at: datetime | None = None  # the last time; it reads as it was corrected
+    corrected_at: datetime | None = None  # the time of the last correction, which the texts include
 
     @property
     def changed_at(self) -> datetime:
-        """When it last said something else."""
+        """The time of its last change."""
         return self.corrected_at or self.story.released_at
 
     @property
     def path(self) -> str:
-        """Where it stands on the page of its edition, below the site's address."""
+        """The path on its edition's page, relative to the base URL."""
         return f"/editions/{self.edition}#{self.story.anchor}"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveTopic:
-    """A topic that stories of the archive have: its key in addresses, its name as the newest has it, how many, since when."""
+    """A topic in the archive: its key in URLs, its newest name, its number of stories, and its first date."""
 
     key: str
     name: str
@@ -79,7 +79,7 @@ class ArchiveTopic:
 
 @dataclass(frozen=True, slots=True)
 class StoryQuery:
-    """What is searched for: words (demanded all), a topic's key and a year of UTC, or nothing of each."""
+    """A search query: words (all required), a topic's key, and a year in UTC, all of them optional."""
 
     words: tuple[str, ...] = ()
     topic: str = ""
@@ -88,18 +88,18 @@ class StoryQuery:
 
 
 def make_topic_key(topic: str) -> str:
-    """Name a topic in an address: "maritime-security"."""
+    """Return a topic's key in URLs: "maritime-security"."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
 
 
 def split_search_query(typed: str) -> tuple[str, ...]:
-    """Return the words of what somebody typed: at most `MAX_QUERY_WORDS`, without what a query language would read."""
+    """Return the words of a typed query, at most `MAX_QUERY_WORDS`, without query language operators."""
     folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
     return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
 
 
 def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
-    """Store the stories of a regular edition as its page says them, in place of those that are there."""
+    """Store the stories of a regular edition as on its page, replacing the stored ones."""
     if edition.is_breaking_news:
         return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
@@ -110,7 +110,7 @@ def archive_edition_stories(session: Session, edition: Edition, corrections: Ite
 def list_story_rows(
     edition: Edition, sections: Iterable[EditionSection], corrections: Sequence[Correction]
 ) -> list[dict[str, Any]]:
-    """List the stories of an edition as rows of the archive."""
+    """Return the stories of an edition as rows of the archive."""
     entries = [entry for section in sections for entry in section.entries]
     return [_row_values(edition, n, correct_entry(entry, corrections)) for n, entry in enumerate(entries)]
 
@@ -152,7 +152,7 @@ _NEWEST_FIRST = (ArchivedStory.released_at.desc(), ArchivedStory.position)
 
 
 def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch]:
-    """Find the stories that hold all words, at most `MAX_RANKED`: the best match first, or the newest."""
+    """Return the stories that contain all words, at most `MAX_RANKED`, best match or newest first."""
     if not query.words:
         return ()
     is_sqlite = session.get_bind().dialect.name == "sqlite"
@@ -174,7 +174,7 @@ def list_topic_stories(
     before: int | None,
     limit: int,
 ) -> Sequence[ArchiveMatch]:
-    """List the stories of a topic, the newest first; with `before` those of editions with a smaller number."""
+    """Return the stories of a topic, newest first; with `before`, only of editions with a smaller number."""
     stories = _select_public(StoryQuery(topic=key))
     if before is not None:
         stories = stories.where(Edition.number < before)
@@ -183,7 +183,7 @@ def list_topic_stories(
 
 
 def list_archive_topics(session: Session) -> Sequence[ArchiveTopic]:
-    """List the topics that public stories have, by name."""
+    """Return the topics of public stories, by name."""
     newest_name, since = func.max(ArchivedStory.topic), func.min(ArchivedStory.released_at)
     query = (
         select(ArchivedStory.topic_key, newest_name, func.count(), since)

@@ -1,7 +1,7 @@
-"""What public pages show of an edition that went out: only what was approved, by the signatures on it, as its emails do.
+"""Verified content of sent editions for public pages: only what was approved, as in the emails.
 
-A statement is proven once in a process, by its hash, and what an edition says is parsed once: pages get no slower. Versions from before schema 0063
-don't state what the edition says, so what's shown of that beside their pieces is as it's stored.
+Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast. Versions
+from before schema 0063 don't state the content, so everything except their fragments is shown as stored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
 _MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
-# Words and links; how the rest is written may have been another version's matter.
+# Words and links; formatting may belong to another version.
 _READ_COLUMNS = (ArchivedStory.position, ArchivedStory.url, ArchivedStory.headline, ArchivedStory.summary)
 _statements: dict[tuple[KeyRing, str], dict[str, Any]] = {}
 _contents: dict[str, EditionContent] = {}
@@ -39,7 +39,7 @@ log = get_logger("editions")
 
 @dataclass(frozen=True, slots=True)
 class VerifiedVersion:
-    """The version of an edition that stands, and what its signatures vouch for."""
+    """The valid version of an edition, and what its signatures cover."""
 
     edition: Any  # an edition, or a row with its ID, name, number, and release
     approval_id: int
@@ -47,7 +47,7 @@ class VerifiedVersion:
 
 
 def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[VerifiedVersion]:
-    """Return the signed versions of editions, in their order; an edition without one is logged and left out."""
+    """Return the signed versions of editions in their order; those without one are logged and left out."""
     columns = (Approval.edition_id, Approval.id, Approval.content_hash)
     standing = Approval.edition_id.in_([edition.id for edition in editions]) & (
         Approval.state == ApprovalState.STANDING
@@ -66,7 +66,7 @@ def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[Ve
 
 
 def _verify_statements(session: Session, hashes: Mapping[int, str]) -> dict[int, dict[str, Any]]:
-    """Return the statements of approvals that are signed, by their IDs; `hashes` are those of the statements."""
+    """Return the signed statements of approvals by approval ID; `hashes` are the statements' hashes."""
     keys = find_keys_of_session(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
     if len(_statements) + len(unknown) > _MAX_STATEMENTS:
@@ -82,7 +82,7 @@ def _verify_statements(session: Session, hashes: Mapping[int, str]) -> dict[int,
 def read_verified_fragments(
     session: Session, versions: Sequence[VerifiedVersion], *kinds: str
 ) -> dict[int, tuple[RenderedFragment, ...]]:
-    """Return the pieces of some kinds, by the ID of the edition; those that aren't what was approved are logged and left out."""
+    """Return fragments of some kinds by edition ID; those that differ from approved ones are logged and left out."""
     own = ApprovedRenderedFragment.approval_id.in_([version.approval_id for version in versions])
     ordered = select(ApprovedRenderedFragment).order_by(ApprovedRenderedFragment.position, ApprovedRenderedFragment.id)
     pieces: dict[int, list[RenderedFragment]] = {}
@@ -100,7 +100,7 @@ def read_verified_fragments(
 
 
 def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
-    """Return what editions say, by their IDs; one that says something else than what was approved is logged and left out."""
+    """Return editions' contents by edition ID; those that differ from the approved ones are logged and left out."""
     stated = {version.approval_id: str(version.stated.get("content", "")) for version in versions}
     unknown = [
         approval_id for approval_id, content_hash in stated.items() if content_hash and content_hash not in _contents
@@ -119,11 +119,11 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
 
 
 def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Name the editions of which something that pages show isn't what was approved. Nothing that was proven before counts."""
+    """Return the names of editions with altered content on public pages, ignoring cached verifications."""
     _statements.clear()
     _contents.clear()
     whole = []
-    for edition in editions:  # one by one: the pieces of all are too much at once
+    for edition in editions:  # one by one, because all fragments together need too much memory
         versions = find_verified_versions(session, [edition])
         pieces = read_verified_fragments(session, versions, "page", "html", "web")
         if pieces and read_verified_contents(session, versions):
@@ -132,7 +132,7 @@ def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list
 
 
 def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Name the editions whose stories, as the search has them, aren't those that were approved, with their corrections."""
+    """Return the names of editions whose stories in the search differ from the approved ones with corrections."""
     contents = read_verified_contents(session, find_verified_versions(session, editions))
     changed = []
     for edition in editions:

@@ -1,4 +1,4 @@
-"""The calendar of releases as it is stored: read it, write what changes, and set a draft aside with its release."""
+"""The stored release calendar: reading it, storing changes, and shelving drafts with their release."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -20,7 +20,7 @@ from digest.store.models import Edition, EditionState, ReleaseScheduleChange
 
 
 def load_calendar(session: Session, file: SettingsFileContent) -> ReleaseCalendar:
-    """Read the calendar: the timetable of the settings with what editors changed."""
+    """Return the calendar: the settings' schedule with the editors' changes."""
     rows = session.scalars(select(ReleaseScheduleChange).order_by(ReleaseScheduleChange.id))
     names = [field.name for field in fields(CalendarChange)]
     changes = (CalendarChange(*(getattr(row, name) for name in names)) for row in rows)
@@ -28,12 +28,12 @@ def load_calendar(session: Session, file: SettingsFileContent) -> ReleaseCalenda
 
 
 def build_step_rules(schedule: ScheduleSettings) -> StepRules:
-    """Return by which rules the steps before a release follow from it."""
+    """Return the rules for the steps before a release."""
     return StepRules(schedule.draft_rule, schedule.deadline_hours, tuple(schedule.reminder_hours))
 
 
 def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
-    """Return the time by which a coming edition should be approved; None if its release isn't in the calendar."""
+    """Return the approval deadline of an upcoming edition; None if its release isn't in the calendar."""
     planned = load_calendar(session, file)
     is_planned = not (planned.rule.period or edition.is_breaking_news)
     release = planned.find_release(edition.release_at) if is_planned else None
@@ -43,7 +43,7 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
 
 
 def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
-    """Name the edition of a release; an extra one leaves the plain name of the week to the one of the timetable."""
+    """Return the name of a release's edition; extra ones leave the week's plain name to the scheduled one."""
     reserved = name_edition(release.release_at, calendar.zone, ())
     reserved_names = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
     return name_edition(release.release_at, calendar.zone, reserved_names)
@@ -52,7 +52,7 @@ def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names
 def make_calendar_change(
     calendar: ReleaseCalendar, release: PlannedRelease, release_at: datetime, *, changed_by: str, now: datetime
 ) -> CalendarChange:
-    """Return the change by which a release, or a new extra one, is at a moment."""
+    """Return the change that moves a release, or adds an extra one, to a time."""
     return CalendarChange(_regular_day(calendar, release), release_at, False, changed_by, now)
 
 
@@ -73,7 +73,7 @@ def store_calendar_change(
     """Store that a release of the calendar, or a new extra one, is at `release_at`, skipped or not.
 
     Returns:
-        The row; None where the release is again as the timetable has it, so that no row is left.
+        The row, or None if the release is as scheduled again, which removes the row.
     """
     row = _find_row(session, calendar, release)
     is_usual = release.regular_at == release_at and not skipped
@@ -93,7 +93,7 @@ def store_calendar_change(
 
 
 def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
-    """Remove an extra release that nothing was drafted for."""
+    """Remove an extra release without a draft."""
     session.delete(_find_row(session, calendar, release))
 
 
@@ -105,13 +105,13 @@ def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelea
 
 
 def shelve_draft(edition: Edition, change: ReleaseScheduleChange) -> None:
-    """Call off a draft with the release that it was for: its week belongs to the next edition again."""
+    """Shelve a draft with its canceled release, so that its week belongs to the next edition again."""
     edition.state = EditionState.CANCELLED
     change.set_aside = edition.id
 
 
 def restore_shelved_draft(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
-    """Make the draft that was set aside with a release a draft again; None where none was."""
+    """Make the draft that was shelved with a release a draft again, and return it; None if there's none."""
     row = _find_row(session, calendar, release)
     edition = session.get(Edition, row.set_aside) if row and row.set_aside else None
     if row is not None:

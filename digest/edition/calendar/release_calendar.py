@@ -1,7 +1,7 @@
-"""The calendar of releases: the timetable with what editors changed in it, and the steps before each release.
+"""The release calendar: the schedule with editors' changes, and the steps before each release.
 
-Pure decisions: rules, changes and moments in, named moments out. A wall-clock time that the clock leaves out is the next
-minute that exists, one that comes twice is the first, as for the timetable.
+Pure functions of rules, changes, and times. As in the schedule, a wall-clock time that the clock skips becomes the next
+existing minute, and the first one counts if it occurs twice.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,22 +15,22 @@ from zoneinfo import ZoneInfo
 
 from digest.timetable import ScheduleRule, resolve_wall_time
 
-MAX_MOVE = timedelta(days=7)  # how far from its usual day a release may be moved
+MAX_MOVE = timedelta(days=7)  # largest distance of a moved release from its usual day
 MIN_DISTANCE = timedelta(hours=6)  # between two releases, so that each can be drafted and approved
-MIN_NOTICE = timedelta(hours=1)  # between a change and the release that it brings
+MIN_NOTICE = timedelta(hours=1)  # between a change and the resulting release
 MAX_AHEAD = timedelta(days=366)  # how far ahead a release may be changed
-DRAFT_DELAY = timedelta(hours=1)  # after the release before, where the usual time of drafting would lie before that
-MAX_LATENESS = timedelta(days=1)  # after the release, within which a deadline still decides
-_LOOKBACK = timedelta(days=62)  # in which the latest release is looked for: eight weeks may have been skipped
-_MAX_SKIPPED = 400  # releases in a row that are looked through for one that is not skipped
+DRAFT_DELAY = timedelta(hours=1)  # after the previous release, if the usual drafting time is earlier
+MAX_LATENESS = timedelta(days=1)  # after the release, in which a deadline still takes effect
+_LOOKBACK = timedelta(days=62)  # in which the latest release is searched; eight weeks may have been skipped
+_MAX_SKIPPED = 400  # consecutive releases that are searched for one that isn't skipped
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarChange:
-    """What editors changed about one release.
+    """Editors' changes to one release.
 
-    `regular_on` is the day, in the publication's zone, on which the timetable releases it; None for an extra one. `release_at`
-    (UTC) is when it is released instead, or the extra one is; None where it is only skipped.
+    `regular_on` is its scheduled day in the publication's time zone; None for an extra one. `release_at` (UTC) is the
+    time of a moved or extra one; None if it's only skipped.
     """
 
     regular_on: date | None
@@ -42,7 +42,7 @@ class CalendarChange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRelease:
-    """A release by the calendar. `release_at` is when it is, or would be if it were not skipped; `regular_at` by the timetable."""
+    """A release of the calendar; `release_at` is its time even if it's skipped, `regular_at` its scheduled time."""
 
     release_at: datetime
     regular_at: datetime | None
@@ -50,37 +50,37 @@ class PlannedRelease:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether nothing is released then."""
+        """True if it's skipped."""
         return self.change is not None and self.change.skipped
 
     @property
     def is_extra(self) -> bool:
-        """Whether it stands in no timetable."""
+        """True if it isn't in the schedule."""
         return self.regular_at is None
 
     @property
     def is_moved(self) -> bool:
-        """Whether it is released at another time than usual."""
+        """True if it's at another time than scheduled."""
         return self.regular_at is not None and self.release_at != self.regular_at
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCalendar:
-    """The timetable's releases in a zone, with the changes."""
+    """The scheduled releases in a time zone, with editors' changes."""
 
     rule: ScheduleRule
     zone: ZoneInfo
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield the releases that lie after a moment in their order, without end, the skipped ones too."""
+        """Yield the releases after a time in order, without end, including skipped ones."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
         by_day = {change.regular_on: change for change in self.changes if change.regular_on}
         waiting = self._list_extras(after)
         heapify(waiting)
-        # A moved release may pass its neighbours, so what is yielded waits until none that follows can come before it.
+        # A moved release may pass its neighbors, so each is held back until no later one can precede it.
         for number, regular_at in enumerate(self.rule.iterate_times(after - MAX_MOVE, self.zone)):
             change = by_day.get(regular_at.astimezone(self.zone).date())
             release = _change_release(regular_at, change)
@@ -90,7 +90,7 @@ class ReleaseCalendar:
                 yield heappop(waiting)[2]
 
     def _list_extras(self, after: datetime) -> list[tuple[datetime, int, PlannedRelease]]:
-        """List the extra releases after a moment; of several at once the last one that was made comes first."""
+        """Return the extra releases after a time; of several at the same time, the newest is first."""
         extras = enumerate(change for change in self.changes if change.regular_on is None)
         return [
             (extra.release_at, -number - 1, PlannedRelease(extra.release_at, None, extra))
@@ -99,16 +99,16 @@ class ReleaseCalendar:
         ]
 
     def next_releases(self, after: datetime, count: int) -> tuple[PlannedRelease, ...]:
-        """Return the next releases after a moment, the skipped ones too."""
+        """Return the next releases after a time, including skipped ones."""
         return tuple(islice(self.iterate_releases(after), count))
 
     def next_release(self, after: datetime) -> PlannedRelease:
-        """Return the first release after a moment that is not skipped."""
+        """Return the first release after a time that isn't skipped."""
         releases = list(islice(self.iterate_releases(after), _MAX_SKIPPED))
         return next((release for release in releases if not release.is_skipped), releases[-1])
 
     def latest_release(self, moment: datetime) -> PlannedRelease | None:
-        """Return the last release that is not after a moment and not skipped; None where there was none for two months."""
+        """Return the last unskipped release at or before a time; None if there was none for two months."""
         if self.rule.period:
             at = self.rule.latest_time(moment, self.zone)
             return PlannedRelease(at, at)
@@ -117,16 +117,16 @@ class ReleaseCalendar:
         return max(live, key=attrgetter("release_at"), default=None)
 
     def releases_between(self, after: datetime, before: datetime) -> list[PlannedRelease]:
-        """Return the releases after one moment and before another, the skipped ones too."""
+        """Return the releases between two times, including skipped ones."""
         return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
-        """Return the release of a moment, skipped or not; None where the calendar has none then."""
+        """Return the release at a time, skipped or not; None if there's none."""
         following = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
         return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
-        """Return the releases to come that are, or would by the timetable be, on a day of the zone."""
+        """Return the upcoming releases that are on a local day, or are scheduled for it."""
         start = max(now, resolve_wall_time(day, datetime.min.time(), self.zone) - MAX_MOVE)
         near = self.releases_between(start, start + 2 * MAX_MOVE + timedelta(days=2))
         return tuple(release for release in near if day in self._list_days(release))
@@ -136,7 +136,7 @@ class ReleaseCalendar:
         return [moment.astimezone(self.zone).date() for moment in moments]
 
     def is_named_after_another(self, release: PlannedRelease) -> bool:
-        """Return whether the plain name of a release's week is another release's: an extra one takes `-2` and so on then."""
+        """Return whether another release uses the plain name of this one's week, so this one gets `-2` and so on."""
         if not release.is_extra:
             return False
         at, span = release.release_at, timedelta(days=8)
@@ -156,7 +156,7 @@ def _change_release(regular_at: datetime, change: CalendarChange | None) -> Plan
 
 @dataclass(frozen=True, slots=True)
 class StepRules:
-    """When what comes before a release happens: hours of the wall clock, before the usual clock time on its day."""
+    """The times of the steps before a release, in wall-clock hours before the usual time on its day."""
 
     draft_rule: ScheduleRule
     deadline_hours: float = 0
@@ -165,9 +165,9 @@ class StepRules:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSteps:
-    """What happens before a release, in UTC: its drafts, the reminders to editors, and until when it is to be approved.
+    """The steps before a release in UTC: drafts, reminders to editors, and the approval deadline.
 
-    Without `drafts` it is drafted by the timetable alone, several times a day.
+    Without `drafts`, drafting follows only the schedule, several times a day.
     """
 
     drafts: tuple[datetime, ...]
@@ -176,10 +176,11 @@ class ReleaseSteps:
 
 
 def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRules) -> ReleaseSteps:
-    """Decide when a release is drafted, editors are reminded, and its deadline is.
+    """Return the times of a release's drafts, reminders, and deadline.
 
-    Drafts keep their distance in days and their clock time, after the release before. A deadline that would lie before the
-    last draft, or before the change that brought the release, is the release itself; such reminders fall away.
+    Drafts keep their distance in days and their time of day, but come after the previous release. A deadline that would
+    precede the last draft, or the change that caused the release, is the release itself; reminders that would are
+    dropped.
     """
     if release.is_skipped or calendar.rule.period:
         return ReleaseSteps((), (), release.release_at)
@@ -210,7 +211,7 @@ def _plan_drafts(calendar: ReleaseCalendar, release: PlannedRelease, rule: Sched
 
 
 def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: ScheduleRule) -> list[int]:
-    """Return how many days before the release each draft is made, the first first; an extra one is drafted once, the day before."""
+    """Return the days between each draft and the release, first draft first; extra ones are drafted the day before."""
     zone = calendar.zone
     regular_at = release.regular_at
     if regular_at is None:
@@ -222,7 +223,7 @@ def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: S
 
 
 def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: float) -> datetime:
-    """Reckon from the usual clock time on the release's day, so that a deadline at 8 p.m. stays one whatever the hour."""
+    """Return the time some hours before the usual time on the release's day; an 8 p.m. deadline thus stays one."""
     day = release.release_at.astimezone(calendar.zone).date()
     local = datetime.combine(day, calendar.rule.at) - timedelta(hours=hours)
     moment = resolve_wall_time(local.date(), local.time(), calendar.zone)
@@ -234,9 +235,9 @@ def list_calendar_job_times(
     rules: StepRules,
     now: datetime,
 ) -> dict[str, list[datetime]]:
-    """List the moments around now at which a job of the calendar is due, by the job's name.
+    """Return the times around now at which each job of the calendar is due, by the job's name.
 
-    At the deadline, and once more at the release, it is decided what becomes of an edition that is not approved.
+    The fate of an unapproved edition is decided at the deadline and again at the release.
     """
     moments: dict[str, list[datetime]] = {"draft": [], "remind": []}
     moments["deadline"] = []
@@ -261,34 +262,34 @@ def _list_near_steps(
 def find_latest_step(
     calendar: ReleaseCalendar, rules: StepRules, now: datetime, job: str
 ) -> tuple[PlannedRelease, datetime] | None:
-    """Return the release that a job of the calendar is due for at `now`, and since when; None where it is due for none.
+    """Return the release for which a job of the calendar is due at `now`, and since when; None if there's none.
 
-    `job` is `remind` or `deadline`, which is due at the deadline and once more at the release.
+    `job` is `remind` or `deadline`, which is due at the deadline and again at the release.
     """
     due: list[tuple[PlannedRelease, datetime]] = []
     for release, steps in _list_near_steps(calendar, rules, now):
         moments = steps.reminders if job == "remind" else (steps.deadline, release.release_at)
         due += [(release, at) for at in moments if at <= now]
-    return max(reversed(due), key=itemgetter(1), default=None)  # of several at once that of the last release
+    return max(reversed(due), key=itemgetter(1), default=None)  # of several at the same time, that of the last release
 
 
 class DeadlineDecision(StrEnum):
-    """What becomes of an edition at its deadline, and again at its release."""
+    """What happens to an edition at its deadline, and again at its release."""
 
-    NOTHING = "nothing"  # it is approved or further, or nothing is drafted
+    NOTHING = "nothing"  # it's approved or further, or there's no draft
     WAIT = "wait"
     SKIP = "skip"
     SEND_VERSION = "send-last-approved"
-    MISSED = "missed"  # its send time was a day ago, or more
+    MISSED = "missed"  # its send time was at least a day ago
 
 
 def decide_at_deadline(
     rule: str, *, unapproved: bool, has_version: bool, release_at: datetime, now: datetime
 ) -> DeadlineDecision:
-    """Decide by the setting `at_deadline`. `has_version`: it has an approved version that nobody took back.
+    """Decide according to the setting `at_deadline`; `has_version` is whether there's an unrevoked approved version.
 
-    Where a version should go and there is none, the edition waits. A day after the release nothing is sent or skipped any
-    more: late mail may be wrong mail, as for what is approved.
+    If there's no version to send, the edition waits. More than a day after the release, it's neither sent nor skipped,
+    because late email may be wrong, even if it was approved.
     """
     if not unapproved:
         return DeadlineDecision.NOTHING
@@ -310,7 +311,10 @@ NO_SINGLE_SEND_TIME = (
 def explain_unusable_time(
     calendar: ReleaseCalendar, at: datetime, *, moved_release: PlannedRelease | None, now: datetime
 ) -> tuple[str, ...]:
-    """Explain why an edition can't be sent at a moment, and what to do; empty if it can. `moved_release` is the release to put there."""
+    """Explain why an edition can't be sent at a time, and what to do; empty if it can.
+
+    `moved_release` is the release to be moved there.
+    """
     return next(_find_obstacles(calendar, at, moved_release, now), ())
 
 

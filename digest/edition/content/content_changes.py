@@ -1,4 +1,4 @@
-"""What two versions of an edition say differently: kept, dropped, moved, added, rewritten. Pure."""
+"""Differences between two versions of an edition: items kept, dropped, moved, added, or rewritten. Pure."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -10,20 +10,20 @@ from digest.edition.content.edition_content import EditionContent, EditionImage,
 
 
 class ChangeKind(StrEnum):
-    """What happened to an item of an edition; a story has one of each at most, a text is only ever rewritten."""
+    """A kind of change to an item; a story has at most one of each, a text can only be rewritten."""
 
     REWRITTEN = "rewritten"
     MOVED = "moved"
     ADDED = "added"
     DROPPED = "dropped"
-    REPLACED = "replaced"  # dropped, and another added at its place
+    REPLACED = "replaced"  # dropped, with another story added in its place
 
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """Where a story stands: its section, and its number there from 1. `url` names the story, empty for one of our own."""
+    """A story's section and its number there, from 1; `url` identifies the story, empty for our own without a page."""
 
-    section: str  # its key
+    section: str  # the section's key
     section_title: str
     number: int
     headline: str
@@ -32,9 +32,10 @@ class ItemPlace:
 
 @dataclass(frozen=True, slots=True)
 class ContentChange:
-    """One change. `field` is which text was rewritten, `was` and `now` its two states; a story has places.
+    """One change; `field` is the rewritten text, `was` and `now` its old and new value.
 
-    Of a story that was replaced `before` is the one that went, `after` the one that came. `images` are both states of an image.
+    `before` and `after` are a story's places; of a replaced story, they're the old and the new one. `images` are the
+    old and new image.
     """
 
     kind: ChangeKind
@@ -48,13 +49,13 @@ class ContentChange:
 
 @dataclass(frozen=True, slots=True)
 class ContentComparison:
-    """All that two versions say differently, in the order of the page, and how many items are the same, word for word."""
+    """The differences between two versions, in page order, and the number of identical items."""
 
     changes: tuple[ContentChange, ...]
     unchanged_count: int
 
     def count(self, kind: ChangeKind) -> int:
-        """Count the changes of a kind."""
+        """Return the number of changes of a kind."""
         return sum(change.kind is kind for change in self.changes)
 
 
@@ -63,7 +64,7 @@ ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
 
 
 def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
-    """Compare two versions of an edition, story by story and text by text."""
+    """Return the differences between two versions of an edition, by story and by text."""
     head_changes = list(_list_rewritten(before, after, HEAD_FIELDS))
     old, new = _list_items(before), _list_items(after)
     story_changes, kept_stories = _compare_stories(old, new)
@@ -79,11 +80,11 @@ class _Item:
     entry: SectionEntry = field(compare=False)
 
 
-_Items = Mapping[tuple[str, int], _Item]  # by address, and which of several of it
+_Items = Mapping[tuple[str, int], _Item]  # by URL, and its index among items with the same URL
 
 
 def _list_items(content: EditionContent) -> _Items:
-    """List the stories of an edition in order, by what makes them the same: the address, and which of several of it."""
+    """Return the stories of an edition in order, by URL and their index among those with the same URL."""
     items: dict[tuple[str, int], _Item] = {}
     for section in content.sections:
         for number, entry in enumerate(section.entries, 1):
@@ -96,7 +97,7 @@ def _list_items(content: EditionContent) -> _Items:
 
 
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
-    """Return what changed, in the order of the new version, then what was dropped; and how many stories are the same."""
+    """Return the changes, in the new order with dropped stories last, and the number of unchanged stories."""
     moved_keys = _find_moved(old, new)
     lost = [item.place for key, item in old.items() if key not in new]
     dropped = {(place.section, place.number): place for place in lost}
@@ -126,7 +127,7 @@ def _list_rewritten(
     before: ItemPlace | None = None,
     after: ItemPlace | None = None,
 ) -> Iterator[ContentChange]:
-    """List the fields of a value that say something else now."""
+    """Yield the fields of a value that have changed."""
     for name in fields:
         old, new = str(getattr(was, name)), str(getattr(now, name))
         if old != new:
@@ -134,9 +135,9 @@ def _list_rewritten(
 
 
 def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
-    """Find what moved: to another section, or within one, as few stories as explain the new order.
+    """Return the keys of moved stories: those in another section, and the fewest that explain the new order.
 
-    What only came up because others went or came has not moved.
+    Stories that only moved up or down because of others don't count.
     """
     moved_keys = set[tuple[str, int]]()
     stayed_by_section: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -153,7 +154,7 @@ def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
 
 
 def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
-    """Return the indices of a longest rising subsequence of different numbers (patience sorting)."""
+    """Return the indices of a longest increasing subsequence of distinct numbers (patience sorting)."""
     tops: list[int] = []
     top_indices: list[int] = []
     previous: list[int | None] = []
@@ -182,7 +183,7 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
 
 
 def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
-    """Return whether two cuts show the same: a story that comes to lead has its picture in another size."""
+    """Return whether two crops show the same image; a story that becomes the lead has its image in another size."""
     if old is None or new is None:
         return old is new
     if (old.alt, old.credit, old.focus) != (new.alt, new.credit, new.focus):

@@ -1,6 +1,7 @@
-"""What an edition that went out says with its corrections in it, for every place that shows it but its own page, which shows both texts.
+"""A sent edition's content with its corrections, for all places except its own page, which shows both texts.
 
-Pure. A correction puts right the text of its story wherever that stands, and the subject and the preview line where they quote it, cut or whole.
+Pure. A correction applies to the text of its story wherever it appears, and to the subject and the preheader if they
+quote it, whole or truncated.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -12,13 +13,13 @@ from digest.edition.content.stated_dates import states_deadline
 from digest.store.correction_models import Correction
 
 _ELLIPSIS = "…"
-_MIN_CUT_LENGTH = 8  # characters of a cut text that tell it from others
+_MIN_CUT_LENGTH = 8  # characters of a truncated text that identify it
 
 
 def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> SectionEntry:
-    """Return a story as it reads now: each correction puts right what the one before it left.
+    """Return a story with its corrections applied in order.
 
-    A deadline goes if the corrected texts don't state it anymore.
+    A deadline is removed if the corrected texts don't state it anymore.
     """
     for correction in corrections:
         if entry.url != correction.url:
@@ -33,14 +34,17 @@ def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> Sec
 
 
 def correct_line(line: str, corrections: Iterable[Correction]) -> str:
-    """Return a subject or a preview line as it reads now."""
+    """Return a subject or preheader with the corrections applied."""
     for correction in corrections:
         line = correct_repeated_text(line, correction.was, correction.becomes)
     return line
 
 
 def correct_repeated_text(line: str, was: str, new_text: str) -> str:
-    """Put a corrected text into a line that quotes it, whole, or cut by an ellipsis behind the first word in which the two differ."""
+    """Return a line with a quoted text corrected.
+
+    The quote may be whole, or truncated with an ellipsis after the first difference.
+    """
     if was in line:
         return line.replace(was, new_text)
     for length in range(len(was) - 1, _MIN_CUT_LENGTH - 1, -1):
@@ -51,7 +55,7 @@ def correct_repeated_text(line: str, was: str, new_text: str) -> str:
 
 
 def correct_content(content: EditionContent, corrections: Sequence[Correction]) -> EditionContent:
-    """Return what an edition says now."""
+    """Return the content with all corrections applied."""
     if not corrections:
         return content
     sections = tuple(
@@ -69,10 +73,10 @@ def correct_content(content: EditionContent, corrections: Sequence[Correction]) 
 def correct_for_email(
     content: EditionContent, corrections: Iterable[Correction], proven: Collection[Correction], now: datetime
 ) -> EditionContent:
-    """Return what an edition says at a moment, for an email that names its stories.
+    """Return an edition's content at a given time, for an email that mentions its stories.
 
-    It has the corrections that were approved by then, if that's proven. Stories with any other are left out: their headline is
-    known to be wrong, and only its author has seen the right one.
+    It has the corrections that were approved by then and verified. Stories with other corrections are left out: their
+    headline is known to be wrong, and only its author has seen the right one.
     """
     approved: list[Correction] = []
     open_urls = set()
@@ -92,6 +96,6 @@ def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionS
 
 
 def find_correction_time(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
-    """Return when an edition, or one story of it, was corrected the last time; None where it never was."""
+    """Return the time of the last correction of an edition or one of its stories; None if there's none."""
     own = (correction for correction in corrections if url in {None, correction.url})
     return max((correction.at for correction in own), default=None)

@@ -1,6 +1,6 @@
-"""What an edition says, ready for the templates: no decision is left to them but loops and ifs.
+"""The content of an edition, ready for the templates, which need only loops and conditions.
 
-It is stored as JSON in `Edition.content`, is what an editor changes, and is all that rendering reads.
+It's stored as JSON in `Edition.content`, is changed by editors, and is the only input of rendering.
 """
 
 from collections.abc import Iterable
@@ -14,19 +14,20 @@ from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
-SPONSOR_BLOCK_ID = "sponsor"  # of the block that the settings hold
-CalendarDay = date  # for the class that has a field `date`
-# Characters that a list of mails shows: on a desktop, and of the preheader on a phone too, in two lines.
+SPONSOR_BLOCK_ID = "sponsor"  # of the block in the settings
+CalendarDay = date  # for the class with a field named `date`
+# Characters visible in a mail app's list, on a desktop; those of the preheader are visible on a phone, too, in two
+# lines.
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
 MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
-PHONE_SUBJECT_LENGTH = 40  # about; from 33 in Gmail on Android to 48 in Mail on an iPhone
+PHONE_SUBJECT_LENGTH = 40  # approximately; from 33 in Gmail on Android to 48 in Mail on an iPhone
 
 
 @dataclass(frozen=True, slots=True)
 class EditionImage:
-    """A picture of ours: `hash` names it under `/media/`; width and height in CSS pixels as shown at most.
+    """A stored image: `hash` is its name under `/media/`; width and height are its largest display size in CSS pixels.
 
-    `focus` is the point that an editor chose, which every further crop of it shows, too; None where nobody chose one.
+    `focus` is the point that an editor chose, which further crops also show; None if none was chosen.
     """
 
     hash: str
@@ -39,7 +40,7 @@ class EditionImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageCrops:
-    """The cuts of one article's picture, made for the lead's and a row's place."""
+    """The crops of an article's image, for the lead's and a row's place."""
 
     lead: EditionImage
     thumb: EditionImage
@@ -47,9 +48,9 @@ class ImageCrops:
 
 @dataclass(frozen=True, slots=True)
 class EditionLink:
-    """A named link, with the quiet words after it (a date, "CISA, Nov 17").
+    """A link with its text and an addition (a date, "CISA, Nov 17").
 
-    Where `text` names a publisher, `headline` is what it wrote above its report, and `is_official` says that it is an authority.
+    If `text` names a publisher, `headline` is that of its report, and `is_official` is whether it's an authority.
     """
 
     text: str
@@ -61,73 +62,71 @@ class EditionLink:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAppearance:
-    """Where a story that goes on stood before, and a sentence on what is new since."""
+    """A continued story's place in an earlier edition, and a sentence about the news since."""
 
     edition: str  # 2026-W46
     number: int
-    headline: str  # what it was called there
+    headline: str  # its headline there
     news: str
 
 
 @dataclass(frozen=True, slots=True)
 class EntryDate:
-    """When an event begins, or by when a call is to be answered."""
+    """The time of an event, or the deadline of a call."""
 
     kind: Literal["event", "deadline"]
-    day: date  # of its own place's calendar
+    day: date  # in its own place's calendar
     text: str  # "Monday, November 30, 5 p.m. ET"
     label: str  # "Event", "Deadline", "Applications due"
-    moment: datetime | None = None  # UTC; None where the day is all that is known
-    end: datetime | None = None  # UTC; of an event with hours
-    last_day: date | None = None  # of an event of several whole days
+    moment: datetime | None = None  # UTC; None if only the day is known
+    end: datetime | None = None  # UTC; for an event with hours
+    last_day: date | None = None  # for an event of several whole days
 
 
 @dataclass(frozen=True, slots=True)
 class SectionEntry:
-    """One entry of a section. Which fields are used depends on the section's kind; none is HTML."""
+    """One entry of a section; the fields it uses depend on the section's kind, and none is HTML."""
 
     headline: str
-    url: str  # empty: a story of our own that has no page
+    url: str  # empty for our own story without a page
     kicker: str = ""  # the topic
     summary: str = ""
-    summary_origin: SummaryOrigin | None = (
-        None  # whose words the summary is; None where it has none, or nobody noted it
-    )
+    summary_origin: SummaryOrigin | None = None  # None if there's no summary, or its origin wasn't recorded
     source: str = ""  # "Read at SOURCE"
-    credit: str = ""  # whose news it is, when not the source's own ("INTERPOL")
-    date: str = ""  # "Nov 18"; with its year if `is_older`
+    credit: str = ""  # the publisher of the news if it isn't the source ("INTERPOL")
+    date: str = ""  # "Nov 18"; with the year if `is_older`
     is_older: bool = False  # dated before the edition's week
     note: str = ""  # an editor's, under the story
     why: str = ""  # "seven sources carried it…"
-    why_is_written: bool = False  # by an editor, in place of what the score says
-    also: tuple[EditionLink, ...] = ()  # who else reported it, all of them; the mail names the first few
+    why_is_written: bool = False  # by an editor, instead of being based on the score
+    also: tuple[EditionLink, ...] = ()  # all others that reported it; emails name the first few
     related: tuple[EditionLink, ...] = ()
     picture: EditionImage | None = None
     when: EntryDate | None = None  # events and opportunities
-    due: EntryDate | None = None  # a deadline that its texts state, where `when` isn't one or is later
+    due: EntryDate | None = None  # a deadline in its texts, if `when` isn't one or is later
     details: tuple[str, ...] = ()  # events: place, price; products: maker
-    since: EarlierAppearance | None = None  # of a story that an earlier edition had
+    since: EarlierAppearance | None = None  # for a story of an earlier edition
 
     @property
     def has_other_credit(self) -> bool:
-        """Whether the news is another's than the source's own."""
+        """True if the news is from a publisher other than the source."""
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
 
     @property
     def source_and_date(self) -> str:
-        """Where and when it was published, as far as is known: "CISA, Nov 18"."""
+        """The known source and date: "CISA, Nov 18"."""
         return ", ".join(filter(None, (self.source, self.date)))
 
     @property
     def summary_lender(self) -> str:
-        """Whose words the summary is, where that is another publisher than the one that the entry links to; else empty."""
+        """The publisher of the summary if it isn't the linked one; else empty."""
         origin = self.summary_origin if self.summary else None
         return origin.publisher if origin and origin.lent_to else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedLine:
-    """A story of a ranking that is in another section: its place in the ranking, from 1, and that section's title."""
+    """A ranked story in another section: its rank, from 1, and that section's title."""
 
     rank: int
     headline: str
@@ -137,7 +136,7 @@ class RankedLine:
 
 @dataclass(frozen=True, slots=True)
 class EditionSection:
-    """One block of the edition; a section without entries is not made."""
+    """One section of the edition; sections without entries are omitted."""
 
     key: str
     kind: str  # a key of `edition.kinds.SECTION_KINDS`
@@ -157,7 +156,10 @@ class EditionSection:
 
 @dataclass(frozen=True, slots=True)
 class LabeledBlock:
-    """A block that is no news: paid for, an offer, or what an earlier edition had wrong. It runs in every edition released from the first day to the last."""
+    """A block that isn't news: a sponsor's, an opportunity, or a correction of an earlier edition.
+
+    It runs in every edition released from the first to the last day.
+    """
 
     id: str
     kind: BlockKind
@@ -165,22 +167,22 @@ class LabeledBlock:
     name: str = ""  # who pays, or who offers
     text: str = ""
     url: str = ""
-    after: str = ""  # the key of the section that it stands after; empty, or one that is not there: the first
+    after: str = ""  # the key of the section before it; the first one if empty or missing
     first_day: date | None = None  # None: from the start
-    last_day: date | None = None  # None: until it is taken out
+    last_day: date | None = None  # None: until it's removed
     picture: EditionImage | None = None
 
     def runs_on(self, day: date) -> bool:
-        """Return whether it runs in an edition that is released on a day of the publication's calendar."""
+        """Return whether it runs in an edition released on a day of the publication's calendar."""
         return (self.first_day or day) <= day <= (self.last_day or day)
 
     def is_over(self, day: date) -> bool:
-        """Return whether it runs neither on a day nor later."""
+        """Return whether its last day is before a day."""
         return self.last_day is not None and self.last_day < day
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and who wrote it, as the audit log names them; no one is known for the settings' block."""
+    """A block that an edition starts with, and its authors as in the audit log; unknown for the settings' block."""
 
     block: LabeledBlock
     authors: tuple[str, ...] = ()
@@ -188,7 +190,7 @@ class BlockWithAuthors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EditionContent:
-    """A whole edition."""
+    """The content of an edition."""
 
     name: str  # 2026-W47
     number: int
@@ -200,7 +202,7 @@ class EditionContent:
     editor: str
     sections: tuple[EditionSection, ...]
     blocks: tuple[LabeledBlock, ...] = ()
-    released_on: CalendarDay | None = None  # the day in `date`; None in what an earlier version stored
+    released_on: CalendarDay | None = None  # the day in `date`; None in content stored by an earlier version
 
     @property
     def linked_articles(self) -> dict[str, str]:
@@ -208,18 +210,18 @@ class EditionContent:
         return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plain form that is stored."""
+        """Return the JSON values for storage."""
         plain: dict[str, Any] = type_adapter(EditionContent).dump_python(self, mode="json")
         return plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":
-        """Read the plain form back; the inverse of `as_json`, also after a trip through JSON."""
+        """Return the content from its JSON values; the inverse of `as_json`."""
         return type_adapter(EditionContent).validate_python(data)
 
 
 def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
-    """Read the sections alone of an edition's plain form; none where it has none."""
+    """Return the sections in an edition's JSON values; empty if there are none."""
     return type_adapter(tuple[EditionSection, ...]).validate_python(data.get("sections", ()))
 
 
@@ -227,7 +229,8 @@ def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
 class RenderedFragment:
     """A rendered fragment: `kind` is html, text, web, page, short, or short-text; `body` is its text without the slots.
 
-    `slots` is None in a fragment that a version before 0037 stored: its placeholders were markers in the text, so it's never sent.
+    `slots` is None in fragments from before schema 0037, whose placeholders were markers in the text; they're never
+    sent.
     """
 
     kind: str
@@ -242,7 +245,7 @@ class RenderedFragment:
 
 
 def truncate_text(text: str, max_length: int) -> str:
-    """Shorten to `max_length` characters at a word's end, with an ellipsis where anything was cut."""
+    """Return a text of at most `max_length` characters, cut at the end of a word with an ellipsis if necessary."""
     if len(text) <= max_length:
         return text
     head = text[: max_length - 1]
@@ -250,7 +253,7 @@ def truncate_text(text: str, max_length: int) -> str:
 
 
 def map_article_headlines(sections: Iterable[EditionSection]) -> dict[str, str]:
-    """Return the URL of every article that sections link, with its headline; of one below another, with that one's too."""
+    """Return the headline of every article that sections link to by URL, including related articles."""
     articles: dict[str, str] = {}
     for entry in (entry for section in sections for entry in section.entries):
         links = [(entry.url, entry.headline)]

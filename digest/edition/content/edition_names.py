@@ -1,18 +1,18 @@
-"""An edition's name as subscribers read it, from its number."""
+"""An edition's name for subscribers, based on its number."""
 
 from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
 
 
 def write_issue(number: object, language: SubscriberLanguage) -> str:
-    """Write "No. 147", or "breaking news" for an extra edition."""
-    if str(number) == str(BREAKING_NEWS_NUMBER):  # the facts of an email hold it as text
+    """Return "No. 147", or "breaking news" for an extra edition."""
+    if str(number) == str(BREAKING_NEWS_NUMBER):  # facts of an email have it as text
         return language.pgettext("an edition, as in “a correction to breaking news”", "breaking news")
     return language.gettext("No. %(number)s", number=number)
 
 
 def write_issue_heading(number: object, language: SubscriberLanguage) -> str:
-    """Write the same to stand alone, as in a masthead."""
+    """Return the issue as a heading, as in a masthead."""
     if number == BREAKING_NEWS_NUMBER:
         return language.gettext("Breaking news")
     return language.pgettext("alone, as in a masthead", "No. %(number)s", number=number)

@@ -1,4 +1,4 @@
-"""What editors changed of a draft, counted in stories: the proposal alone beside what was approved. Pure."""
+"""Editors' changes to a draft, counted by story, from the proposal to the approved content. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 
 @dataclass(frozen=True, slots=True)
 class EditorChangeCounts:
-    """The stories of a draft by what editors did to them.
+    """The numbers of a draft's stories by what editors did with them.
 
-    Each that was proposed is kept (neither moved nor rewritten), dropped, moved, rewritten, or both of the last two.
+    Each proposed story was kept (neither moved nor rewritten), dropped, moved, rewritten, or both of the last two.
     """
 
     proposed: int
@@ -25,24 +25,24 @@ class EditorChangeCounts:
 
     @property
     def kept_percent(self) -> int | None:
-        """How many percent of what was proposed were kept, rounded; None where nothing was proposed."""
+        """The percentage of proposed stories that were kept, rounded; None if none were proposed."""
         return round(100 * self.kept / self.proposed) if self.proposed else None
 
     def as_json(self) -> dict[str, int]:
-        """Return the plain form that is stored."""
+        """Return the JSON values for storage."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, int]) -> "EditorChangeCounts":
-        """Read the plain form back."""
+        """Return the counts from their JSON values."""
         return cls(**data)
 
 
 def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorChangeCounts:
-    """Count what editors changed, story by story.
+    """Return the numbers of changed stories.
 
-    A story is named by the address of its lead: one that another article was made to lead counts as dropped and as added. What
-    follows from an act on another story is no change: an editor who moves the lead away gives the next one its picture.
+    Stories are identified by their lead's URL, so one with a new lead counts as dropped and as added. Consequences of
+    an action on another story don't count, such as the image that the next story gets when the lead is moved.
     """
     changes = [change for change in compare_contents(proposed, approved).changes if change.before or change.after]
     kinds = Counter(change.kind for change in changes)
@@ -61,21 +61,21 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
 
 
 def _is_rewritten(change: ContentChange, proposed: EditionContent, approved: EditionContent) -> bool:
-    """Return whether an editor wrote a text, or chose a picture, of a story that stays."""
+    """Return whether an editor wrote a text, or chose an image, of a kept story."""
     if change.kind is not ChangeKind.REWRITTEN or change.before is None or change.after is None:
         return False
     was, now = _find_entry(proposed, change.before), _find_entry(approved, change.after)
     match change.field:
         case "summary":
-            # Sections cut a summary to different lengths.
+            # Sections cut summaries to different lengths.
             return now.summary_origin is not None and now.summary_origin.basis is SummaryBasis.EDITOR
         case "why":
-            # A story that comes to lead says why.
+            # A story gets a reason when it becomes the lead.
             return now.why_is_written
         case "kicker":
             return change.before.section == change.after.section
         case "picture":
-            # Only some places have a picture.
+            # Only some places have an image.
             return was.picture is not None and now.picture is not None
         case name:
             return name in {"headline", "note"}

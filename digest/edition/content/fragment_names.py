@@ -1,14 +1,17 @@
-"""The names of an edition's fragments: which parts of the edition a fragment belongs to.
+"""The names of an edition's fragments, which state the parts of the edition that a fragment belongs to.
 
-`section:events` is a section; `section:events.date-1` a part of one that stands elsewhere; `section:events+opportunities.dates`
-a part of several, which stays as long as one of them does. `section:topics:maritime-security.topic` is one topic of a section
-that lists topics, and `section:topics:` stays as long as one of its topics does. A name without the prefix belongs to every reader's mail.
+`section:events` is a section; `section:events.date-1` a part of one in another place; `section:events+opportunities.dates`
+a part of several, which is kept if one of them is. `section:topics:maritime-security.topic` is one topic of a section
+that lists topics, and `section:topics:` is kept if one of its topics is. Fragments without the prefix are in all emails.
 
-Lines about the whole email come in several versions, of which an email has one:
+Lines about the whole email have several versions, of which an email contains one:
 
-- `section:events.or-dates`: of the fragments with the same `or-`, the first whose parts are all there. `whole.or-preheader` is for the whole edition.
-- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text. They say how many words a part has, and the rest.
-- `section:events.lines-3`: three lines of the short edition, if they make it no longer than ten. `lines-head` is their heading.
+- `section:events.or-dates`: of the fragments with the same `or-`, the first with all its parts in the email.
+  `whole.or-preheader` is for the whole edition.
+- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text; they state the words of a part,
+  and of the rest.
+- `section:events.lines-3`: three lines of the short edition, if they make it no longer than ten. `lines-head` is their
+  heading.
 
 The keys are those of `subscribers.part_keys`.
 """
@@ -26,32 +29,33 @@ WHOLE_PREHEADER, ANY_PREHEADER = f"{_WHOLE_EDITION}{PREHEADER_PART}", f"any.{PRE
 WHOLE_OPENING, ANY_OPENING = (
     f"{_WHOLE_EDITION}or-opening",
     "any.or-opening",
-)  # of the short edition: with its minutes, and without
+)  # of the short edition, with and without its minutes
 LINES_HEAD = "lines-head"
 MAX_SHORT_LINES = 10  # of the short edition
-# Adults who read English non-fiction silently: M. Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
+# For adults silently reading English nonfiction: M. Brysbaert, "How many words do we read per minute?", Journal of
+# Memory and Language 109 (2019).
 WORDS_PER_MINUTE = 238
 
 
 def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
-    """Name the fragment of one or more parts, by their keys; `part` tells it from their others."""
+    """Return the name of a fragment of one or more parts, by their keys; `part` distinguishes it from their others."""
     return f"{_PREFIX}{'+'.join(sorted(keys))}{f'.{part}' if part else ''}"
 
 
 def list_fragment_keys(name: str) -> frozenset[str]:
-    """Return the keys of the parts that a fragment belongs to; none where it is everybody's."""
+    """Return the keys of the parts that a fragment belongs to; empty if it's in all emails."""
     if not name.startswith(_PREFIX):
         return frozenset()
     return frozenset(name.removeprefix(_PREFIX).partition(".")[0].split("+"))
 
 
 def list_fragment_sections(name: str) -> frozenset[str]:
-    """Return the keys of the sections that a fragment belongs to; none where it is everybody's."""
+    """Return the keys of the sections that a fragment belongs to; empty if it's in all emails."""
     return frozenset(split_part_key(key)[0] for key in list_fragment_keys(name))
 
 
 def is_continuation_fragment(name: str) -> bool:
-    """Return whether a fragment goes on with the block before it, as one row of a list does."""
+    """Return whether a fragment continues the block before it, as a row of a list does."""
     part = name.partition(".")[2]
     return part in {"or-next", "dates-end", "topic", "end"} or part.startswith(("date-", "lines-"))
 
@@ -67,12 +71,12 @@ def is_alternative_fragment(name: str) -> bool:
 
 
 def count_minutes(words: int) -> int:
-    """Return how many minutes it takes to read some words, to the nearest one and at least one."""
+    """Return the minutes it takes to read some words, rounded and at least one."""
     return max(1, round(words / WORDS_PER_MINUTE))
 
 
 def count_words_by_part(names: Iterable[str]) -> dict[str, int]:
-    """Return how many words each part has, by its key."""
+    """Return the number of words of each part by its key."""
     numbers = ((name, _read_number(name, "words")) for name in names)
     return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
 
@@ -83,7 +87,7 @@ def list_part_keys(names: Iterable[str]) -> frozenset[str]:
 
 
 def are_omitted(keys: Iterable[str], omitted: Collection[str], parts: Collection[str]) -> bool:
-    """Return whether all of `keys` are left out, alone or with their section; `parts` are the keys of the edition's parts."""
+    """Return whether all `keys` are omitted, alone or with their section; `parts` are all keys of the edition."""
     for key in keys:
         section_key, _ = split_part_key(key)
         topics = [part for part in parts if part.startswith(key)] if key.endswith(":") else [key]
@@ -93,10 +97,9 @@ def are_omitted(keys: Iterable[str], omitted: Collection[str], parts: Collection
 
 
 def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) -> frozenset[str]:
-    """Return the names of the fragments that an email goes without if parts are left out of it.
+    """Return the names of the fragments that are omitted from an email without some parts.
 
-    They are those that belong to no other part, and the versions of a line that say something else. `names` are all of an edition's,
-    in reading order.
+    They belong to no other part, or are other versions of a line. `names` are all of an edition's, in reading order.
     """
     ordered, omitted = list(dict.fromkeys(names)), frozenset(omitted_keys)
     parts = list_part_keys(ordered)
@@ -149,6 +152,6 @@ def _list_other_lines(kept: Collection[str]) -> Iterator[str]:
 
 
 def _read_number(name: str, word: str) -> int | None:
-    """Read the number in the name of a fragment, or of a part of one: 4 in `minutes-4`; None if it has another name."""
+    """Return the number in the name of a fragment or its part: 4 in `minutes-4`; None for another name."""
     kind, _, number = (name.partition(".")[2] or name).rpartition("-")
     return int(number) if kind == word and number.isdecimal() else None

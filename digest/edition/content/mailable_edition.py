@@ -1,4 +1,4 @@
-"""What the mails and the pages of an edition are made of: its rendered pieces, and what their headers say."""
+"""The basis of an edition's emails and pages: its rendered fragments, and the content of headers."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -12,7 +12,8 @@ from digest.edition.content.placeholders import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
-# Two are the short edition, as HTML and as text; those of the last one are empty, and say in their names how many words a part has.
+# Two are the short edition, as HTML and as text; "words" fragments are empty and have the numbers of words in their
+# names.
 FragmentKind = Literal["html", "text", "web", "page", "short", "short-text", "words"]
 MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
 _HREF = re.compile(r'\shref="([^"]+)"')
@@ -22,7 +23,7 @@ _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 def join_fragments(
     fragments: Collection[RenderedFragment], kind: FragmentKind, omitted_parts: Collection[str] = frozenset()
 ) -> SlottedText:
-    """Join fragments into a whole page of one kind, without the parts left out. `fragments` are an edition's, of all kinds."""
+    """Return an edition's fragments of one kind as a page, without omitted parts; `fragments` are of all kinds."""
     left_out = list_omitted_fragments((fragment.name for fragment in fragments), omitted_parts)
     chosen = [fragment for fragment in fragments if fragment.kind == kind]
     if kind == "web":
@@ -33,9 +34,9 @@ def join_fragments(
 
 @dataclass(frozen=True, slots=True)
 class MailableEdition:
-    """An edition with all that approval vouches for, as it stands or as one approved version has it.
+    """An edition with everything that approval covers, as drafted or approved.
 
-    `pieces` stand in reading order; `base_url` is where its links lead, without a slash at its end.
+    `pieces` are in reading order; `base_url` is that of its links, without a trailing slash.
     """
 
     name: str
@@ -51,11 +52,11 @@ class MailableEdition:
     pieces: tuple[RenderedFragment, ...]
 
     def join(self, kind: FragmentKind, omitted_parts: Collection[str] = frozenset()) -> SlottedText:
-        """Join its pieces into a whole page of one kind; see `join_fragments`."""
+        """Return its fragments of one kind as a page; see `join_fragments`."""
         return join_fragments(self.pieces, kind, omitted_parts)
 
     def find_preheader(self, omitted_parts: Collection[str]) -> str:
-        """Return the preheader of an email without the parts left out."""
+        """Return the preheader of an email without the omitted parts."""
         left_out = list_omitted_fragments((piece.name for piece in self.pieces), omitted_parts)
         html = (piece for piece in self.pieces if piece.kind == "html")
         versions = (piece for piece in html if piece.name.endswith(PREHEADER_PART))
@@ -64,12 +65,12 @@ class MailableEdition:
 
 
 def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
-    """Return whether a version before 0037 rendered any of the fragments. Any text could contain its placeholders, so none is sent."""
+    """Return whether any fragment predates schema 0037; any text could contain its placeholders, so it isn't sent."""
     return any(fragment.slots is None for fragment in fragments)
 
 
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
-    """List the web addresses that the sections of a mail link, each once, in reading order; those of our own pages are left out."""
+    """Return the URLs that an edition's sections link to, each once, in reading order, except our own pages."""
     pieces = (piece for piece in mailable.pieces if piece.kind == "html")
     sections = "".join(piece.body for piece in pieces if piece.name.startswith("section:"))
     links = filter(_WEB_LINK.match, dict.fromkeys(map(unescape, _HREF.findall(sections))))
@@ -77,7 +78,7 @@ def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
 
 
 def build_mailable_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
-    """Describe an edition as its row, its pieces and the settings have it now."""
+    """Return an edition with the current values of its row, its fragments, and the settings."""
     sender = settings.file.sender
     return MailableEdition(
         name=edition.name,

@@ -1,7 +1,7 @@
-"""Text with slots: the spots in a rendered text that sending fills in for one subscriber.
+"""Text with slots, which sending fills in for each subscriber.
 
-A slot isn't written in the text. It's a position beside it, so no text can be read as a slot. Only templates create slots:
-they write marks that contain a nonce (`rendering.slot_marks`), which nobody else knows.
+A slot isn't written in the text but is an offset stored with it, so no text can be read as a slot. Only templates
+create slots: they write marks with a nonce (`rendering.slot_marks`) that's never disclosed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,28 +12,28 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What goes into a spot."""
+    """The value that fills a slot."""
 
     name: str
 
 
 LEAVE_SLOT = Slot("leave-token")  # the subscriber's one-click token, 22 characters, after `/u/`
 PREFERENCES_SLOT = Slot("preferences-token")  # the subscriber's token after `/preferences/`
-SIGNUP_SLOT = Slot("asked-for-it")  # "March 4, 2026, at hls.today": when and where the subscriber signed up
+SIGNUP_SLOT = Slot("asked-for-it")  # "March 4, 2026, at hls.today": the subscriber's sign-up time and source
 
 SlotPositions = tuple[tuple[int, Slot], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SlottedText:
-    """A text, and its slots with their offsets in it, in characters, in ascending order."""
+    """A text, and its slots with their offsets in characters, in ascending order."""
 
     text: str
     slots: SlotPositions = ()
 
     @classmethod
     def from_parts(cls, parts: Iterable[str | Slot]) -> "SlottedText":
-        """Build a text from its literal parts and slots in order."""
+        """Return a text made of literal parts and slots in order."""
         text, slots = "", list[tuple[int, Slot]]()
         for part in parts:
             if isinstance(part, Slot):
@@ -43,7 +43,7 @@ class SlottedText:
         return cls(text, tuple(slots))
 
     def parts(self) -> Iterator[str | Slot]:
-        """Yield the literal parts, none of them empty, and the slots in order."""
+        """Yield the nonempty literal parts and the slots in order."""
         start = 0
         for offset, slot in self.slots:
             if offset > start:
@@ -59,7 +59,7 @@ class SlottedText:
         return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
-        """Fill the slots that have a value; keep the others."""
+        """Fill the slots that have a value, and keep the others."""
 
         def fill_part(part: str | Slot) -> str | Slot:
             return values.get(part, part) if isinstance(part, Slot) else part
@@ -73,10 +73,10 @@ def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
 
 
 def pack_slots(slots: SlotPositions | None) -> list[list[Any]] | None:
-    """Return the plain form of slots that is stored and hashed: offset and name of each."""
+    """Return the offset and name of each slot, the form that's stored and hashed."""
     return None if slots is None else [[offset, slot.name] for offset, slot in slots]
 
 
 def unpack_slots(packed: Iterable[tuple[int, str]] | None) -> SlotPositions | None:
-    """Read the plain form back."""
+    """Return slots from their stored form."""
     return None if packed is None else tuple((offset, Slot(name)) for offset, name in packed)

@@ -1,4 +1,4 @@
-"""Dates that the texts of an edition state: deadlines that can be announced, and all other days that are still ahead."""
+"""Dates in the texts of an edition: deadlines that can be announced, and all other future days."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,34 +9,33 @@ from digest.collect.texts.written_times import find_days
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.select.selection_types import CandidateArticle
 
-MAX_AHEAD = timedelta(
-    days=300
-)  # a deadline later than that needs its year, which the line "Next deadline" doesn't give
+MAX_AHEAD = timedelta(days=300)  # later deadlines need their year, which the line "Next deadline" doesn't have
 
 
 def find_stated_deadlines(entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
-    """Find the deadlines that an entry's texts state, the soonest first, without those over at the release.
+    """Return the deadlines in an entry's texts, soonest first, without those that have passed at the release.
 
-    Of a call with a deadline, only earlier ones count. `release_at` is in the publication's zone.
+    If a call has a deadline, only earlier ones count. `release_at` is in the publication's time zone.
     """
     return _pick_upcoming(find_deadlines(_join_texts(entry), release_at), entry, release_at)
 
 
 def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
-    """Find the deadlines of which an entry's texts give only the weekday, counted from the day its lead was published.
+    """Return the deadlines given only as a weekday in an entry's texts, relative to its lead's publication day.
 
-    Only the lead's own words count. Nobody knows from which day an editor, or another article's summary, counts.
+    Only the lead's own text counts, because the reference day of an editor's text or another article's summary is
+    unknown.
     """
     if not lead.has_date:
         return ()
     texts = [text for text in (entry.headline, entry.summary) if text in f"{lead.title}\n{lead.summary}"]
-    # In UTC, where an American evening is the next day already, a weekday is never a day early.
+    # In UTC, an American evening is already the next day, so a weekday is never resolved a day early.
     implied = find_weekday_deadlines(". ".join(texts), lead.dated_at)
     return _pick_upcoming(implied, entry, release_at)
 
 
 def states_deadline(entry: SectionEntry, day: date) -> bool:
-    """Return whether an entry's texts state a day's deadline, by its date or its weekday."""
+    """Return whether an entry's texts state a deadline on a day, by its date or its weekday."""
     shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=1)
     texts = _join_texts(entry)
     deadlines = (*find_deadlines(texts, shortly_before), *find_weekday_deadlines(texts, shortly_before))
@@ -50,7 +49,7 @@ def _pick_upcoming(deadlines: Iterable[Deadline], entry: SectionEntry, release_a
 
 
 def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
-    """Find the days after the release day that texts mention: section title, what mentions it, and day.
+    """Yield the days after the release day in texts: section title, the text's location, and day.
 
     The title is empty for the opening lines and the labeled blocks.
     """

@@ -1,1 +1,1 @@
-"""From articles to a stored draft."""
+"""Drafting: from articles to a stored draft."""

@@ -1,4 +1,4 @@
-"""Loads what an edition is selected from: candidates, and what earlier editions held."""
+"""Loading of the inputs of selection: candidates, and the content of earlier editions."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,15 +34,15 @@ from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
-MAX_STORY_ARTICLES = 20  # of an earlier edition's story: what it said is known from so many
-KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition leaves out
+MAX_STORY_ARTICLES = 20  # most articles of an earlier edition's story that are loaded
+KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition left out
 _URLS_PER_QUERY = 500
-_SAME_EVENT_WORDS = 2  # that the titles of two events of one day share, for them to be one
-MAX_EARLIER_ARTICLES = 2000  # earlier articles looked at for "related", the newest
+_SAME_EVENT_WORDS = 2  # that the titles of two events on one day share if they're the same
+MAX_EARLIER_ARTICLES = 2000  # newest earlier articles that are considered for "related"
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Gather the articles of a window, the events and opportunities that may be announced at a release, and kept stories."""
+    """Return a window's articles, events and opportunities to announce at a release, and kept stories."""
     seen_before, kept = _urls_seen_before(session, window, release_at), _map_kept_urls(session, release_at)
     rows: list[Row[Article, Source]] = []
     for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
@@ -64,16 +64,16 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Make the candidates of articles' rows; what its own site withholds is withdrawn, whoever else lists it."""
+    """Return the candidates for articles' rows; those withheld by their own site are withdrawn for all sources."""
     candidates = [build_candidate(*row) for row in rows]
     withheld = find_urls_withdrawn_by_own_site(session, {c.url for c in candidates if not c.withdrawn})
     return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
-    """Return whether official or own news announces an event ahead: readers look for its date, not for news.
+    """Return whether official or own news announces a future event, which readers look for by date.
 
-    Where a calendar lists the event the news stays news: it would be announced twice.
+    If a calendar lists the event, the news stays news, so that it isn't announced twice.
     """
     starts_at = candidate.starts_at
     is_ahead = starts_at is not None and starts_at > release_at
@@ -90,10 +90,10 @@ def _is_same_event(one: CandidateArticle, other: CandidateArticle) -> bool:
 
 
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
-    """Return the URLs of all articles that earlier editions considered, placed or left out, but for withdrawn pages.
+    """Return the URLs of all articles that earlier editions placed or left out, except withdrawn pages.
 
-    The stories of an edition are the record of what it considered. Neither row numbers nor times are: on PostgreSQL a
-    lower number may become visible after a higher one, and a date may be corrected after the cut-off.
+    An edition's stories record what it considered. Row numbers and times don't: on PostgreSQL, a lower number may
+    become visible after a higher one, and a date may be corrected after the cutoff.
     """
     near = select_editions_before(release_at).where(Edition.cut_off > window.late_from)
     is_near = EditionStory.edition_id.in_(near.with_only_columns(Edition.id))
@@ -102,7 +102,7 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
 
 
 def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
-    """Return the URLs of the articles that editors of the last edition before a release kept for it, each with that edition."""
+    """Return the URLs of articles that editors of the previous edition kept for a release, each with that edition."""
     last = session.scalar(select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(1))
     if last is None:
         return {}
@@ -112,12 +112,12 @@ def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
 
 
 def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateArticle, ...]:
-    """Order candidates by what they say, never by when their rows were made."""
+    """Return candidates sorted by their content, regardless of when their rows were created."""
     return tuple(sorted(candidates, key=attrgetter("url", "source", "dated_at", "title", "link")))
 
 
 def build_candidate(article: Article, source: Source) -> CandidateArticle:
-    """Make the value that selection works on of an article's row."""
+    """Return the candidate for an article's row."""
     return CandidateArticle(
         url=article.url,
         link=article.link,
@@ -156,7 +156,7 @@ def build_candidate(article: Article, source: Source) -> CandidateArticle:
 
 
 def may_mail_image(source: Source, article: Article | ParsedItem) -> bool:
-    """Return whether what a source allows, and the image's own credit, let us mail an article's image."""
+    """Return whether the source's settings and the image's credit permit using an article's image in email."""
     if source.images != "credited":
         return source.images in {"own", "licensed"}
     credit, alt = article.image_credit, article.image_alt
@@ -172,7 +172,7 @@ def _stated_deadline(article: Article) -> Deadline | None:
 def load_previous_editions(
     session: Session, window: EditionWindow, release_at: datetime, edition_count: int
 ) -> PreviousEditions:
-    """Gather what the last `edition_count` editions held, and the earlier articles that may be offered as related."""
+    """Return the stories of the last `edition_count` editions, and earlier articles for "related"."""
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     placed: list[tuple[Edition, EditionStory]] = []
     in_section = select(EditionStory).where(EditionStory.section.is_not(None)).order_by(EditionStory.id)
@@ -182,7 +182,7 @@ def load_previous_editions(
             placed.append((edition, story))
             title, number = story.title, edition.number
             used += (PreviouslyUsedArticle(edition.name, url, title, number) for url in story.members)
-    # Editions of before this installation count among the last ones as far as there are not enough of its own.
+    # Editions from before this installation fill up the number if it has too few of its own.
     own_count = len({edition.id for edition, _ in placed})
     past_editions = load_imported_editions(session, release_at, max(0, edition_count - own_count))
     for past in past_editions:
@@ -211,7 +211,7 @@ def load_previous_editions(
 
 
 def _list_past_stories(past: Iterable[ImportedEdition]) -> Iterator[EarlierStory]:
-    """Give the stories of past editions that have a page which readers can be led to, and a number to name them by."""
+    """Yield the stories of past editions with a page to link to and a number to name them by."""
     for edition in past:
         if edition.number is not None and usable_url(edition.address):
             for story in edition.stories:
@@ -223,7 +223,7 @@ def _load_news_stories(
     session: Session,
     placed: Sequence[tuple[Edition, EditionStory]],
 ) -> Iterator[EarlierStory]:
-    """Gather the placed news stories with the texts of their first articles, as far as they are kept."""
+    """Yield the placed news stories with the stored texts of their first articles."""
     members = {url for _, story in placed for url in story.members[:MAX_STORY_ARTICLES]}
     urls = iter(sorted(members))
     news = select(Article, Source).join(Source).where(Source.section == NEWS_SECTION)

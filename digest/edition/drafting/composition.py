@@ -1,4 +1,7 @@
-"""From a stored proposal and its edits to a rendered edition: fold, write, sanitise, render. Pure but for reading templates."""
+"""Composition of an edition from a stored proposal and its edits: fold, write, sanitize, render.
+
+Pure except templates.
+"""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -34,7 +37,7 @@ NOT_AS_COMPOSED = "doesn't match its stories, edits, and settings. The settings 
 
 @dataclass(frozen=True, slots=True)
 class ComposedEdition:
-    """An edition as its edits make it: what stands where, what it says, and its rendered pieces in order."""
+    """An edition with its edits applied: its arrangement, its content, and its rendered fragments in order."""
 
     arrangement: Arrangement
     content: EditionContent
@@ -44,14 +47,14 @@ class ComposedEdition:
 def compose_edition(
     proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> ComposedEdition:
-    """Fold an edition's edits into its proposal, and render what comes of it."""
+    """Apply an edition's edits to its proposal, and return the rendered result."""
     file = settings.file
     release_day = identity.release_at.astimezone(file.publication.zone).date()
     return compose_arrangement(arrange_edition(proposal, edits, file, release_day), identity, settings)
 
 
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
-    """Render what stands where."""
+    """Return the rendered edition for an arrangement."""
     frame, templates = build_publication_context(settings), create_mail_environment(settings)
     content = _build_sanitized_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
@@ -61,25 +64,25 @@ def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, set
 def build_proposed_content(
     proposal: ProposalWithLateStories, identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
-    """Write what an edition would say without its editors; its subject is not rendered."""
+    """Return the content of an edition without editors' changes; its subject isn't rendered."""
     return build_edited_content(proposal, (), identity, settings)
 
 
 def build_edited_content(
     proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
-    """Write what an edition says by some of its edits; its subject is not rendered."""
+    """Return the content of an edition with some of its edits; its subject isn't rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
     return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
 def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
-    # Sanitised before it is stored, so that what is stored is what is read.
+    # Sanitized before it's stored, so that it's read as stored.
     return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 
 
 def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
-    """Write into an edition's row what it says, who wrote that, and whether it is enough to go out. It is a draft then."""
+    """Store an edition's content, authors, and completeness in its row, which makes it a draft."""
     reason = composed.arrangement.incomplete_reason
     edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
     edition.held_because = reason
@@ -89,7 +92,7 @@ def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
 
 
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
-    """Render a draft again from its proposal and those of its edits that count; None if its proposal doesn't."""
+    """Return a draft rendered from its proposal and valid edits; None if its proposal isn't valid."""
     proposal = load_proposal(session, edition)
     identity = EditionIdentity.of_edition(edition)
     return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
@@ -102,9 +105,9 @@ def matches_composition(
     *,
     pieces: tuple[RenderedFragment, ...] | None = None,
 ) -> bool:
-    """Return whether a stored draft is what its proposal, edits, and settings make of it, byte for byte.
+    """Return whether a stored draft equals the result of its proposal, edits, and settings, byte for byte.
 
-    `pieces` replaces its stored pieces.
+    `pieces` replaces its stored fragments.
     """
     if composed is None:
         return False
@@ -123,13 +126,13 @@ def _dump_columns(edition: Edition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoryRow:
-    """What an edition's `story` row says: where a story stands, or why it is left out (then in no order)."""
+    """The values of an edition's `story` row: a story's place, or why it's left out (then unordered)."""
 
     scored: ScoredStory
     section: str | None
     position: int
     reason: str
-    supporting_urls: tuple[str, ...]  # of the articles under it
+    supporting_urls: tuple[str, ...]  # of the articles of its supporting stories
 
     def as_values(self) -> dict[str, Any]:
         """Return the row's columns."""
@@ -148,11 +151,11 @@ class StoryRow:
 
 
 def list_story_rows(arrangement: Arrangement, *, unlike: Arrangement | None = None) -> dict[str, StoryRow]:
-    """List what an edition's `story` rows say, by the URL of each story's lead.
+    """Return the values of an edition's `story` rows, by the URL of each story's lead.
 
-    Stories under another are among its articles: readers were led to them. What waits in the tray is in no row, because the
-    edition has not considered it: it belongs to the next one unless somebody places it. Stories that `unlike` leaves out, too, as
-    the proposal does, have the same row there, and are skipped: they're most of a week.
+    Supporting stories are among a story's articles because readers were sent to them. Stories in the tray have no row,
+    as the edition hasn't considered them: they belong to the next one unless they're placed. Stories that `unlike` also
+    leaves out have the same row there and are skipped; they're most of a week's.
     """
     left_out = {id(out): out for out in arrangement.left_out}
     listed = left_out.keys() - set(map(id, unlike.left_out)) if unlike else left_out
@@ -170,13 +173,13 @@ def list_story_rows(arrangement: Arrangement, *, unlike: Arrangement | None = No
 
 
 def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
-    """Store an edition's stories in place of those that it had."""
+    """Replace an edition's stored stories."""
     session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
     _insert_story_rows(session, edition, list_story_rows(arrangement).values())
 
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
-    """Bring an edition's stories from one arrangement to another; those that did not change keep their rows."""
+    """Update an edition's stored stories to another arrangement, keeping the rows of unchanged ones."""
     old, new = list_story_rows(before, unlike=after), list_story_rows(after, unlike=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}

@@ -1,4 +1,4 @@
-"""From an arrangement to the words of an edition: pure, so that the same arrangement gives the same edition."""
+"""Writing of an edition's content from its arrangement. Pure, so equal arrangements give equal editions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,16 +26,16 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 @dataclass(frozen=True, slots=True)
 class EditionIdentity:
-    """What an edition is called and when it goes out."""
+    """An edition's name, number, and release."""
 
     name: str
     number: int
     release_at: datetime  # UTC
-    opens_at: datetime | None = None  # when its week begins, UTC; breaking news has none
+    opens_at: datetime | None = None  # start of its week in UTC; None for breaking news
 
     @classmethod
     def of_edition(cls, edition: Edition) -> "EditionIdentity":
-        """Read it from an edition's row."""
+        """Return the identity in an edition's row."""
         opens_at = None if edition.is_breaking_news else edition.opens_at
         return cls(edition.name, edition.number, edition.release_at, opens_at)
 
@@ -48,13 +48,13 @@ class EditionIdentity:
 def build_content(
     arrangement: Arrangement, identity: EditionIdentity, file: SettingsFileContent, language: SubscriberLanguage
 ) -> content.EditionContent:
-    """Write the edition: entries in the order of the arrangement, empty sections left out; what editors wrote stands as it is.
+    """Return the content for an arrangement, without empty sections and with editors' texts unchanged.
 
     Args:
-        arrangement: what stands where, and what editors wrote.
-        identity: name, number and release.
-        file: the publication's settings: its words, its sections and their titles.
-        language: what readers are written to in.
+        arrangement: the places of stories, and editors' texts.
+        identity: name, number, and release.
+        file: the settings with the publication's texts, its sections, and their titles.
+        language: the language of subscriber-facing text.
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
@@ -71,7 +71,7 @@ def build_content(
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
     written = arrangement.texts
-    # The standing intro is about a regular edition.
+    # The default intro is about a regular edition.
     usual_intro, usual_editor = (
         ("", "") if identity.is_breaking_news else (file.publication.intro, file.publication.editor)
     )
@@ -94,7 +94,7 @@ def build_content(
 def _rank_section(
     section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
 ) -> content.EditionSection:
-    """Add to a ranking the stories in other sections that were read more than its last one."""
+    """Return a ranking with lines for stories in other sections that were read more than its last one."""
     if SECTION_KINDS[section.kind].look != "ranking":
         return section
     ranked = [
@@ -126,7 +126,7 @@ def _write_entries(
 
 
 def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
-    """Put the stories that stand under one before what is related to it."""
+    """Return an entry with the supporting stories before its related articles."""
     if not story.supporting:
         return entry
     under = []
@@ -140,7 +140,7 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
 
 
 def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
-    """Put an editor's texts in place of an entry's; why it leads only where the entry says that."""
+    """Return an entry with editors' texts; the reason for its place applies only if the entry has one."""
     texts = story.texts
     is_summary_written = StoryField.SUMMARY in texts
     return replace(
@@ -156,9 +156,9 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
 
 
 def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryContext) -> EntryDate | None:
-    """Choose the deadline to announce of those that an entry's texts state: the one an editor chose, else the soonest.
+    """Return the deadline to announce from an entry's texts: the one an editor chose, else the soonest.
 
-    One of which they give only the weekday is announced only if an editor chose it.
+    One given only as a weekday is announced only if an editor chose it.
     """
     if page.release_at is None:
         return None

@@ -1,6 +1,6 @@
-"""The installation's own table of words: in how many earlier articles each word stands, frozen when a window's first draft is made.
+"""The installation's own word table: the number of earlier articles with each word, frozen at a window's first draft.
 
-Articles that come late, or change their text, move nothing: what one draft of a window measured by, the next one does too.
+Articles that arrive late or change their text don't affect it, so all drafts of a window use the same table.
 """
 
 from datetime import timedelta
@@ -13,13 +13,13 @@ from digest.select.text_similarity import significant_words
 from digest.select.word_rarity import DocumentFrequencies, count_document_frequencies
 from digest.store.models import Article, Source, StoredDocumentFrequencies
 
-LOOKBACK = timedelta(weeks=8)  # how far back the counted articles go
-MAX_COUNTED_ARTICLES = 12_000  # the newest, so that counting takes no more than some two seconds
-KEPT_TABLES = timedelta(weeks=10)  # how old a window may be whose table is kept: no draft of it is made any more
+LOOKBACK = timedelta(weeks=8)  # time over which articles are counted
+MAX_COUNTED_ARTICLES = 12_000  # the newest ones, so that counting takes about two seconds at most
+KEPT_TABLES = timedelta(weeks=10)  # age of a window at which its table is deleted, as it isn't drafted anymore
 
 
 def load_document_frequencies(session: Session, window: EditionWindow) -> DocumentFrequencies:
-    """Return the table that is frozen for a window; else count the news that was found before the window opened."""
+    """Return the frozen table of a window, or else one of the news found before the window opened."""
     stored = session.get(StoredDocumentFrequencies, window.opens_at)
     if stored is not None:
         return DocumentFrequencies(stored.article_count, stored.counts)
@@ -35,13 +35,13 @@ def load_document_frequencies(session: Session, window: EditionWindow) -> Docume
         .order_by(Article.dated_at.desc(), Article.url, Source.name)
         .limit(MAX_COUNTED_ARTICLES)
     )
-    # One text through several sources is one article.
+    # The same text from several sources is one article.
     texts = {(title, summary) for title, summary in session.execute(earlier)}
     return count_document_frequencies(significant_words(f"{title}\n{summary}") for title, summary in texts)
 
 
 def freeze_document_frequencies(session: Session, window: EditionWindow, table: DocumentFrequencies) -> None:
-    """Store the table of a window, unless one is stored or it is empty, and drop those of windows long past."""
+    """Store a window's table unless it's empty or one is already stored, and delete those of old windows."""
     if not table.article_count or session.get(StoredDocumentFrequencies, window.opens_at) is not None:
         return
     session.execute(

@@ -1,8 +1,8 @@
-"""From the articles of a window to a stored draft: propose, check pages, fetch pictures, compose, store.
+"""Drafting of an edition from a window's articles: propose, check pages, fetch images, compose, store.
 
-No network and no rendering happens inside a write transaction. Drafting the same slot again replaces the draft until an
-editor has touched it; from then on it keeps its proposal and its cut-off, and what is new waits in the tray. An edition that
-is approved or further is left alone.
+Write transactions contain no network access or rendering. Drafting the same slot again replaces the draft until an
+editor has changed it; then it keeps its proposal and cutoff, and new stories wait in the tray. Editions that are
+approved or further aren't changed.
 """
 
 from collections import defaultdict
@@ -58,20 +58,20 @@ from digest.store.models import Edition, EditionEdit, EditionState, RenderedEdit
 from subscribers.errors import ApplicationError
 from subscribers.store.keyed_row_seals import is_genuine_row
 
-MAX_RECHECK_ROUNDS = 3  # at the pages of leads, in one draft: of the first proposal, and of those that took the places
+MAX_RECHECK_ROUNDS = 3  # page checks per draft: leads of the first proposal, then their replacements
 
 
 class DraftError(ApplicationError):
-    """No draft can be made; the message says why and what to do."""
+    """Raised when a draft can't be made; the message says why and what to do."""
 
 
 class DraftEditedError(DraftError):
-    """An editor changed the draft while it was made again: `renew_draft` brings it up to date."""
+    """Raised when an editor changed the draft while it was being made; `renew_draft` updates it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """A draft as it was stored, and what selection proposes now; of an edited draft what is new of that is in the tray."""
+    """A stored draft and the current proposal; new stories of an edited draft are in the tray."""
 
     name: str
     number: int
@@ -80,13 +80,13 @@ class DraftResult:
     release_at: datetime
     window: EditionWindow
     proposal: Proposal
-    article_count: int  # how many were considered
-    warnings: tuple[str, ...] = ()  # pictures that could not be had
+    article_count: int  # number of articles considered
+    warnings: tuple[str, ...] = ()  # images that couldn't be fetched
 
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """What an editor has touched: its edits, the proposal that they were made on, and the cut-off of that; None if it doesn't count."""
+    """An edited draft: its edits, and the proposal they apply to with its cutoff; None if it isn't valid."""
 
     edits: tuple[Edit, ...]
     proposal: ProposalWithLateStories | None
@@ -95,26 +95,26 @@ class _EditedDraft:
 
 @dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """What is decided before anything is selected; `replaced_id` is the id of the draft that is replaced or grows."""
+    """The decisions before selection; `replaced_id` is the ID of the draft to replace or extend."""
 
     replaced_id: int | None
     identity: EditionIdentity
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
-    blocks: tuple[BlockWithAuthors, ...] = ()  # of earlier editions, that run in this one
+    blocks: tuple[BlockWithAuthors, ...] = ()  # of earlier editions, and running in this one
     edited: _EditedDraft | None = None
     words: DocumentFrequencies = field(default_factory=DocumentFrequencies)
 
     @property
     def last_seq(self) -> int:
-        """The number of the last edit, 0 where there is none."""
+        """The number of the last edit; 0 without edits."""
         return self.edited.edits[-1].seq if self.edited else 0
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedDraft:
-    """A draft that is rendered and not stored yet; `fresh` is what selection proposes now."""
+    """A rendered draft that isn't stored yet; `fresh` is the current proposal."""
 
     plan: _DraftPlan
     fresh: ProposalWithLateStories
@@ -124,7 +124,7 @@ class PreparedDraft:
 
 
 def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Choose, arrange and render the edition of the next release slot after `now`.
+    """Select, arrange, and render the edition of the next release slot after `now`.
 
     Raises:
         DraftError: the slot's edition is approved or further.
@@ -141,7 +141,7 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Bring a prepared draft up to date with what editors did meanwhile; nothing is fetched or grouped again."""
+    """Update a prepared draft with editors' changes in the meantime, without fetching or grouping again."""
     with database.read() as session:
         edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
     plan = replace(draft.plan, edited=edited)
@@ -158,11 +158,11 @@ def _compose_draft(
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft: in place of an untouched draft of its slot, or grown where an editor has touched that.
+    """Store a prepared draft, replacing an unedited draft of its slot or extending an edited one.
 
     Raises:
-        DraftEditedError: it was edited meanwhile.
-        DraftError: the slot's edition was approved meanwhile.
+        DraftEditedError: it was edited in the meantime.
+        DraftError: the slot's edition was approved in the meantime.
     """
     edition = _store_edition(session, draft, now)
     freeze_document_frequencies(session, draft.plan.window, draft.plan.words)
@@ -186,9 +186,9 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
 def _propose_with_rechecks(
     database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
-    """Propose, check the pages of the leads, and propose again without those that are gone.
+    """Propose an edition, check its leads' pages, and propose again without those that are gone.
 
-    Pages that an earlier draft found gone, or superseded, are checked first: they may be back.
+    Pages that an earlier draft found gone or superseded are checked first, as they may be back.
     """
 
     def recheck(
@@ -242,7 +242,7 @@ def _propose_edition(
         select=settings.file.select,
         sections=settings.file.sections,
         kinds=SECTION_KINDS,
-        # "Closed" and "past" are meant on the day when readers get it, by their calendar.
+        # Deadlines are compared with the release, on days in the publication's time zone.
         now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
         links=(
@@ -309,7 +309,7 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
 def name_edition_of_release(
     session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
 ) -> str:
-    """Name the edition of a release; one that is drafted again keeps its name, unless it moves to another week."""
+    """Return the name of a release's edition; a draft keeps its name unless it moves to another week."""
     if existing is not None and existing.release_at == release.release_at:
         return existing.name
     names = select(Edition.name)
@@ -326,7 +326,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
         session.add(edition)
     elif (
         edition.state not in edition_queries.UNAPPROVED_STATES
-    ):  # approved while this draft was made: the approval stands
+    ):  # approved while this draft was made, so the approval is kept
         raise DraftError(
             f"{edition.name} was approved during drafting, so it wasn't changed.",
             "To draft the edition again, revoke the approval.",
@@ -337,7 +337,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
             raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft the edition again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
-    # What waits in the tray of an edited draft belongs to the next edition unless somebody places it.
+    # Stories in an edited draft's tray belong to the next edition unless they're placed.
     edition.cut_off = (plan.edited and plan.edited.cut_off) or plan.window.cut_off
     edition.release_at = plan.identity.release_at
     save_edition_content(edition, draft.composed)
@@ -347,7 +347,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 
 
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
-    """Ask for the edition whose place a draft takes: that of its slot, else the one that was found when it was planned."""
+    """Return a query for the edition that a draft replaces: that of its slot, else the one found during planning."""
     slot = edition_queries.make_release_slot_key(plan.identity.release_at)
     is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
     query = select(Edition).where(is_of_slot | is_replaced)
@@ -355,7 +355,7 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
-    """Store an edition's rendered fragments, in order, in place of those it had."""
+    """Replace an edition's stored fragments, in order."""
     session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
     rows = [
         {
@@ -375,14 +375,17 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
 
 # --- blocks of earlier editions --------------------------------------------------------------------------------
 
-MAX_EARLIER_EDITIONS = 60  # with edits of blocks, the latest: more than a year of a weekly
+MAX_EARLIER_EDITIONS = 60  # latest editions with edits of blocks: more than a year's worth of a weekly
 
-# The settings say when it runs; what an editor changes of it is of one edition.
+# The settings say when it runs; editors' changes apply to one edition.
 _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks of earlier regular editions that run in the one of a release, or later; `day` is its day in the publication's zone."""
+    """Return the blocks of earlier regular editions that run in a release's edition or later.
+
+    `day` is the release day in the publication's time zone.
+    """
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (
         select(Edition)
@@ -412,7 +415,7 @@ def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day:
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
-    """Return who wrote the genuine corrections among blocks, by id: those were there before the first edit of them."""
+    """Return the authors of the genuine corrections among blocks by ID; they count before all edits."""
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
     rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))

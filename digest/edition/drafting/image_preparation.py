@@ -1,4 +1,4 @@
-"""The pictures of an edition: found or fetched, cut to the mail's shapes, and stored."""
+"""Preparation of an edition's images: found or fetched, cropped for the email, and stored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -23,9 +23,9 @@ from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import Settings
 from digest.store.engine import Database
 
-LEAD_SIZE = (560, 315)  # CSS pixels, as the template shows them; the files have twice as many
+LEAD_SIZE = (560, 315)  # CSS pixels in the template; the files have twice as many
 THUMB_SIZE = (120, 80)
-MAX_CANDIDATE_IMAGES = 12  # of the best stories that are left out, for the desk: more than are in sight
+MAX_CANDIDATE_IMAGES = 12  # best left-out stories with images for the desk; more than fit on screen
 
 
 def prepare_images(
@@ -36,9 +36,9 @@ def prepare_images(
     *,
     now: datetime,
 ) -> tuple[dict[str, ImageCrops], tuple[str, ...]]:
-    """Get the pictures of articles by their `image`, and say which could not be had.
+    """Return the crops of articles' images by their `image`, and messages about those that failed.
 
-    A picture that fails costs the story its picture and nothing else.
+    A story whose image fails has none; nothing else is affected.
     """
     cuts_by_url: dict[str, ImageCrops] = {}
     warnings: list[str] = []
@@ -53,7 +53,7 @@ def prepare_images(
 
 
 def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
-    """Return the articles of a proposal whose images editors see: the leads of its stories, and of the best others."""
+    """Yield the articles of a proposal whose images editors see: leads of its stories and of the best others."""
     for section in settings.file.sections:
         yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
     others = (out.scored.lead for out in proposal.left_out if out.admitted and out.scored.lead.image)
@@ -63,11 +63,11 @@ def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterato
 def crop_article_image(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> ImageCrops:
-    """Return the cuts of an article's picture: fetched where it is not kept yet, and cut where its cuts are not.
+    """Return the crops of an article's image, fetching and cropping it if they aren't stored.
 
     Raises:
-        FetchError: it could not be fetched.
-        ImageError: what came is no usable picture.
+        FetchError: it couldn't be fetched.
+        ImageError: it isn't a usable image.
     """
     url = candidate.image or ""
     alt, maker = candidate.image_alt or "", candidate.image_credit or candidate.publisher
@@ -91,10 +91,10 @@ def crop_uploaded_image(
     focus: FocusPoint | None = None,
     now: datetime,
 ) -> ImageCrops:
-    """Return the cuts of a picture that somebody uploaded, decoded and encoded anew in a child process.
+    """Return the crops of an uploaded image, decoded and re-encoded in a child process.
 
     Raises:
-        ImageError: it is no usable picture: SVG, broken, too many pixels or bytes, or too small to show.
+        ImageError: it isn't a usable image: SVG, broken, too many pixels or bytes, or too small to show.
     """
     full_image = prepare_uploaded_image(body, settings.file.limits)
     return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now, focus)
@@ -103,10 +103,10 @@ def crop_uploaded_image(
 def recrop_image(
     database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime
 ) -> ImageCrops | None:
-    """Return other cuts of the picture that a cut was made from, around a focus point or the default one; None if it isn't kept.
+    """Return new crops of a shown image's original around a focus point or the default one; None if it isn't stored.
 
     Raises:
-        ImageError: what's kept is no usable picture.
+        ImageError: the stored image isn't usable.
     """
     with database.read() as session:
         full_image = find_uncropped_image(session, shown_image.hash)
@@ -122,7 +122,7 @@ def _find_cuts(
     *,
     since: datetime,
 ) -> dict[CropShape, str] | None:
-    """Return the hashes of a kept picture's cuts; None where one is not kept, or may be of a picture of before `since`."""
+    """Return the hashes of a stored image's crops; None if one is missing, or the image may be from before `since`."""
     hashes: dict[CropShape, str] = {}
     for shape in CropShape:
         row = find_image(session, make_crop_source_url(url, shape))

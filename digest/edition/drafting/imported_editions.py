@@ -1,4 +1,4 @@
-"""Editions that went out before this installation: stored, and read back for repeats and for stories that go on."""
+"""Editions from before this installation: storing them, and loading them to find repeats and continued stories."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -24,7 +24,7 @@ def store_imported_edition(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Store a past edition in place of what was imported from the same address; return whether something was."""
+    """Store a past edition, and return whether it replaced one imported from the same URL."""
     before = session.scalar(select(ImportedEdition).where(ImportedEdition.address == address))
     if before is not None:
         session.delete(before)
@@ -47,13 +47,13 @@ def store_imported_edition(
 
 
 def load_imported_editions(session: Session, before: datetime, count: int) -> list[ImportedEdition]:
-    """Return the last `count` past editions of before a release, the newest first, with their stories."""
+    """Return the last `count` past editions before a release with their stories, newest first."""
     earlier = select(ImportedEdition).where(ImportedEdition.released_at < before)
     newest = earlier.order_by(ImportedEdition.released_at.desc(), ImportedEdition.id.desc())
     return list(session.scalars(newest.options(selectinload(ImportedEdition.stories)).limit(count)))
 
 
 def convert_imported_story(story: ImportedStory, released_at: datetime) -> CandidateArticle:
-    """Make the value that selection compares with from a story of a past edition: its words are all that is kept."""
+    """Return a candidate for a past edition's story, whose text is all that's stored."""
     site = site_name(story.url)
     return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

@@ -1,7 +1,7 @@
-"""The arrangement of an edition: the stored proposal and the edits in force folded together, what stands where.
+"""The arrangement of an edition: where its stories are after applying the valid edits to the stored proposal.
 
-The fold is pure and total: the same values give the same arrangement, and no edit whatever makes it fail. An edit whose target
-is gone has no effect, and its outcome says why.
+The fold is pure and total: equal inputs give equal arrangements, and no edit makes it fail. An edit whose target is
+gone has no effect, and its outcome says why.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ from digest.select.story_links import StoryGroupingDecision
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.settings import NEWS_SECTION, SettingsFileContent
 
-_CHOSEN_IMAGE = "chosen:"  # begins the name of a picture that an editor chose, in place of its address
+_CHOSEN_IMAGE = "chosen:"  # prefix of the name of an image that an editor chose, instead of its URL
 
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStory:
-    """A story in the edition. `placed` is what its entry is written from; `texts` are written over that, by `StoryField`.
+    """A story in the edition; its entry is written from `placed`, with `texts` by `StoryField` replacing its own.
 
-    `original` is the story as it was proposed, with the edits on its articles; `edits` are the numbers of those that touched it,
-    `text_edits` of those that wrote the texts.
+    `original` is the story as proposed, with the edits of its articles; `edits` are the numbers of those that affected
+    it, `text_edits` of those that wrote its texts.
     """
 
     placed: PlacedStory
@@ -50,48 +50,47 @@ class ArrangedStory:
 
     @property
     def url(self) -> str:
-        """The canonical address of the article that leads it, by which edits name it."""
+        """The canonical URL of the lead article, by which edits identify it."""
         return self.original.url
 
     @property
     def supporting_urls(self) -> tuple[str, ...]:
-        """The canonical addresses of all articles of the stories under it."""
+        """The canonical URLs of all articles of its supporting stories."""
         return tuple(article.url for under in self.supporting for article in under.original.story.members)
 
     @property
     def original_summary(self) -> StorySummary:
-        """The summary at full length that the story has without its editors."""
+        """The full-length summary that the story has without edits."""
         return choose_summary(self.original.story)
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedStory:
-    """A story on the shelf: what an editor removed, by which edit, and from where (no section: from the tray or the left-out).
+    """A story that an editor removed, by which edit, and from where (no section: the tray or the left-out stories).
 
-    `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
+    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
     """
 
     scored: ScoredStory
     edit: Edit
     section: str
-    position: int  # from 0
+    position: int  # the index in the section
     came_up: str
     unfilled: str
 
     @property
     def is_kept(self) -> bool:
-        """Whether it's kept for the next edition."""
+        """True if it's kept for the next edition."""
         return self.edit.keeps_for_next
 
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """What came of an edit: in force and at work, taken back by the edit `undone_by`, or idle for the reason given.
+    """The outcome of an edit: in effect, taken back by the edit `undone_by`, or idle for the given reason.
 
-    `stood_in` is the section in which the story stood that the edit names: empty where it stood in none, None where that is not
-    known, because the edit was taken back or names no story. `came_up` are the canonical addresses of the stories that took the
-    place of what the edit dropped, `unfilled` says why none did, `came_first` whether the story that it names stood first in its
-    section after it.
+    `stood_in` is the former section of the story that the edit targets: empty if it had none, None if unknown because
+    the edit was taken back or has no story. `came_up` are the canonical URLs of the replacements of dropped stories,
+    `unfilled` says why there's none, and `came_first` is whether the targeted story was then first in its section.
     """
 
     edit: Edit
@@ -105,7 +104,7 @@ class EditOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What stands where. `sections` has every section of the settings, also an empty one.
+    """The places of an edition's stories; `sections` has every section of the settings, even if empty.
 
     `blocks` are those that run on the day of the release, `resting_blocks` those that run on other days.
     """
@@ -113,45 +112,45 @@ class Arrangement:
     sections: Mapping[str, tuple[ArrangedStory, ...]]
     left_out: tuple[LeftOutStory, ...]
     tray: tuple[LateStory, ...]
-    removed: tuple[RemovedStory, ...]  # the latest first
+    removed: tuple[RemovedStory, ...]  # latest first
     texts: Mapping[str, str]  # of the edition, by `EditionField`
     blocks: tuple[LabeledBlock, ...]
     resting_blocks: tuple[LabeledBlock, ...]
     pictures: Mapping[str, ImageCrops]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
-    links: tuple[StoryGroupingDecision, ...]  # what editors put together or apart, for what is grouped anew
-    story_names: Mapping[str, str]  # the lead's URL of the story that holds an article, by the article's URL
-    next_up: Mapping[str, str]  # the lead's URL of the story that comes up for a dropped one, by section
-    given_blocks: tuple[BlockWithAuthors, ...]  # that were there before the first edit
+    links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for future grouping
+    story_names: Mapping[str, str]  # the lead's URL of an article's story, by the article's URL
+    next_up: Mapping[str, str]  # the lead's URL of the next replacement, by section
+    given_blocks: tuple[BlockWithAuthors, ...]  # those before the first edit
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
-        """Return one name for all that name the same story; anything else is its own name."""
+        """Return the lead's URL for any article of a story; other targets are returned unchanged."""
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
-        """Find a labelled block, also one that does not run in this edition."""
+        """Return a labeled block, including one that doesn't run in this edition."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
 
     @property
     def edits_in_force(self) -> list[Edit]:
-        """The edits that are at work: not undone, not idle, and not themselves an undo."""
+        """The edits in effect: neither undone, nor idle, nor undos themselves."""
         at_work = (each.edit for each in self.outcomes if each.undone_by is None and not each.idle_reason)
         return [edit for edit in at_work if not edit.is_undo]
 
     def find_story(self, url: str) -> ArrangedStory | None:
-        """Find the story of the edition that holds an article, also under another; None where it is not in the edition."""
+        """Return the edition's story or supporting story with an article; None if there's none."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
 
     def find_thumbnail(self, scored: ScoredStory) -> EditionImage | None:
-        """Find the small image of a story, also where the edition shows none; None if it wasn't prepared."""
+        """Return the small image of a story, even if the edition shows none; None if it wasn't prepared."""
         crops = self.pictures.get(scored.lead.image or "")
         return crops.thumb if crops else None
 
     def list_stories(self) -> Iterator["ArrangedStory"]:
-        """Yield the stories of the edition, each followed by those under it."""
+        """Yield the stories of the edition, each followed by its supporting stories."""
         for story in chain.from_iterable(self.sections.values()):
             yield from (story, *story.supporting)
 
@@ -159,13 +158,13 @@ class Arrangement:
 def arrange_edition(
     proposal: ProposalWithLateStories, edits: Sequence[Edit], file: SettingsFileContent, release_day: date
 ) -> Arrangement:
-    """Fold an edition's edits into its proposal.
+    """Apply an edition's edits to its proposal, and return the arrangement.
 
     Args:
         proposal: the stored proposal.
-        edits: all edits of the edition, in order, also those that were taken back.
-        file: the publication's settings: its sections and their rules.
-        release_day: the day of the release in the publication's zone, which decides what blocks run.
+        edits: all edits of the edition in order, including those that were taken back.
+        file: the settings with the sections and their rules.
+        release_day: the day of the release in the publication's zone, which determines the blocks that run.
     """
     fold = EditionFold(proposal, file)
     fold.apply_edits(edits)
@@ -173,22 +172,22 @@ def arrange_edition(
 
 
 class EditionFold:
-    """The edits of an edition as far as they're folded into its proposal."""
+    """The edits of an edition that have been applied to its proposal so far."""
 
     def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
-        """Begin without edits."""
+        """Initialize without edits."""
         self.proposal, self.file = proposal, file
         self.edits: tuple[Edit, ...] = ()
         self._board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
         self._outcomes: list[EditOutcome] = []
 
     def leads_to(self, edits: Sequence[Edit]) -> bool:
-        """Return whether `edits` are those folded in and later ones that take nothing back."""
+        """Return whether `edits` begin with those already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Fold in those of `edits`, to which this fold leads, that aren't there yet."""
+        """Apply those of `edits` that haven't been applied; they must continue this fold (`leads_to`)."""
         undone = find_undone_edits(edits)
         for edit in edits[len(self.edits) :]:
             self._outcomes.append(self._apply_edit(edit, undone))
@@ -207,12 +206,12 @@ class EditionFold:
         return EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled)
 
     def read_arrangement(self, release_day: date) -> Arrangement:
-        """Return what stands where; later edits don't change it."""
+        """Return the current arrangement, which later edits don't change."""
         return _read_arrangement(self._board, self.proposal, tuple(self._outcomes), self.file, release_day)
 
 
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
-    """List the blocks that are there before the first edit: the sponsor's of the settings, and those that earlier editions wrote."""
+    """Return the blocks before the first edit: the sponsor's from the settings, and those of earlier editions."""
     blocks = list(proposal.blocks)
     if (paid := file.sponsor) and not proposal.is_breaking_news:
         words = (paid.headline, paid.name, paid.text, paid.url)
@@ -271,7 +270,7 @@ def _name_given_authors(proposal: ProposalWithLateStories, file: SettingsFileCon
 
 
 def _list_removed(board: StoryBoard) -> list[RemovedStory]:
-    """List the shelf, the latest first."""
+    """Return the removed stories, latest first."""
     shelf = []
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
@@ -281,7 +280,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
-    """Read a placed story off the board; a picture that an editor chose joins `pictures` under a name of its own."""
+    """Return the arranged story for one on the board, adding an image that an editor chose to `pictures`."""
     scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
     if story.picture:
         scored = _with_image(scored, story.picture, pictures)

@@ -1,8 +1,8 @@
-"""Who wrote what an edition shows: every text, link, and image that came from an editor, with its authors. Pure.
+"""Authors of an edition's parts: every text, link, and image by editors. Pure.
 
-The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count too: the next
-author's form may have held their words. Saving again what an edit in force already says makes nobody an author, and neither
-does anything that only moves, drops, merges, or splits.
+The authors of a part are all who wrote it, up to the edit whose text is shown. Edits that were undone since count, too,
+as the next author's form may have contained their text. Saving the same text as an edit in force doesn't make an
+author; neither does moving, dropping, merging, or splitting.
 """
 
 import json
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditKind, StoryField
 
 if TYPE_CHECKING:
-    # Arranging imports half a second of grouping and ranking, which sending does without.
+    # Arranging imports grouping and ranking, which takes half a second that sending saves.
     from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 
-# Names of parts beside `EditionField` and `StoryField`.
+# Names of parts in addition to `EditionField` and `StoryField`.
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
-CORRECTION_PART = "correction"  # of an edition that went out, as its email has it
+CORRECTION_PART = "correction"  # of a sent edition, as in its email
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
 _BLOCK_WORDS = ("kind", "headline", "name", "text", "url", "picture")
 
@@ -28,8 +28,8 @@ _BLOCK_WORDS = ("kind", "headline", "name", "text", "url", "picture")
 class WrittenPart:
     """A part of an edition and one of its authors, by their name in the audit log.
 
-    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the story or block that the
-    part belongs to, or empty.
+    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the part's story
+    or block, or empty.
     """
 
     actor: str
@@ -39,7 +39,7 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """What was written in one place; `words` are empty where it was taken away."""
+    """One edit of a part; `words` are empty if it removed the part."""
 
     actors: tuple[str, ...]
     words: str
@@ -47,12 +47,12 @@ class _Writing:
 
 
 def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
-    """List what editors wrote of what an edition shows, once for each author."""
+    """Return the parts of an edition that editors wrote, once for each author."""
     return tuple(sorted(set(_PartFinder(arrangement).list_parts())))
 
 
 def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
-    """Return who wrote a block, from all edits of it in order, each with whether it is in force."""
+    """Return the authors of a block from its edits in order, each with whether it's in force."""
     writings = []
     for edit, in_force in edits:
         writings.append(_Writing((edit.actor,), _read_block_words(edit), in_force))
@@ -86,7 +86,7 @@ class _PartFinder:
             for story in stories:
                 yield from self._list_story_parts(story)
                 for under in story.supporting:
-                    # Readers see its headline, which is a link.
+                    # Readers see its headline as a link.
                     yield from self._list_added(under)
                     if StoryField.HEADLINE in under.texts:
                         yield from self._name_story_authors(StoryField.HEADLINE, under)
@@ -121,7 +121,7 @@ def _headline_of(story: "ArrangedStory") -> str:
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
-    """Return who wrote what one place shows: all up to the last in force, but for those who only saved the same again."""
+    """Return the authors of a part: all up to the last edit in force, except those who saved the same text again."""
     ends = [number for number, writing in enumerate(writings, 1) if writing.in_force and writing.words]
     authors: dict[str, None] = {}
     in_force: set[str] = set()
@@ -133,7 +133,7 @@ def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
 
 
 def _read_words(edit: Edit) -> tuple[str, str] | None:
-    """Return which part an edit writes, and its words in a form that can be compared; None where it writes nothing."""
+    """Return the part that an edit writes and its text in comparable form; None if it doesn't write anything."""
     read = _WORD_READERS.get(edit.kind)
     return read(edit) if read else None
 
@@ -160,7 +160,7 @@ def _dump(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-# By kind: the part that an edit writes, and its words.
+# For each kind of edit, the part that it writes, and its text.
 _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
     EditKind.TEXT: lambda edit: (edit.text("field"), _read_words_of(edit, "text")),
     EditKind.NOTE: lambda edit: (NOTE_PART, _read_words_of(edit, "text")),
@@ -172,7 +172,7 @@ _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
 
 
 class _PlaceNames:
-    """Gives one name to all articles that were ever in one story, so that no merge or split takes a text from its authors."""
+    """Maps all articles that were ever in one story to one name, so that merges and splits don't lose authors."""
 
     def __init__(self, arrangement: "Arrangement") -> None:
         self._names: dict[str, str] = dict(arrangement.story_names)
@@ -184,12 +184,12 @@ class _PlaceNames:
             for other_url in other_urls:
                 self._join(first, other_url)
         for edit in (outcome.edit for outcome in arrangement.outcomes):
-            # A merge that was undone, too: a text may have come over while it was in force.
+            # Undone merges count, too, as a text may have moved while they were in force.
             for other_url in edit.texts("others") if edit.kind == EditKind.MERGE else ():
                 self._join(edit.target, other_url)
 
     def name_place(self, part: str, target: str) -> str:
-        """Name the place in which an edit of a target writes a part. An added story is an article, whatever story holds it."""
+        """Return the name of the place in which an edit writes; an added story is always its own article."""
         return target if part in {STORY_PART, BLOCK_PART} else self._find(target)
 
     def _find(self, name: str) -> str:
@@ -204,5 +204,5 @@ class _PlaceNames:
 
 
 def read_written_parts(stored: Sequence[Mapping[str, str]]) -> tuple[WrittenPart, ...]:
-    """Read the plain form back, which `dataclasses.asdict` gives."""
+    """Return the parts from the form given by `dataclasses.asdict`."""
     return tuple(WrittenPart(**part) for part in stored)

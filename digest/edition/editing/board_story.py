@@ -1,4 +1,4 @@
-"""A story on the board: where it is, and what editors decided about it so far."""
+"""A story on the board: its place, and editors' decisions about it so far."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -16,7 +16,7 @@ from digest.select.stories import build_story_with_lead
 
 
 class StoryState(StrEnum):
-    """Where a story is."""
+    """The place of a story."""
 
     PLACED = "placed"  # in a section
     SUPPORTING = "supporting"  # under another story
@@ -27,9 +27,9 @@ class StoryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryText:
-    """A text that an editor wrote for a story; None is the original. `url` is the article that the edit `seq` named.
+    """A text that an editor wrote for a story; None restores the original. `url` is the article that edit `seq` named.
 
-    `depth` counts the merges by which it came to the story: those of the story itself go first.
+    `depth` is the number of merges through which it came to the story; the story's own texts take precedence.
     """
 
     field: str
@@ -41,7 +41,7 @@ class StoryText:
 
 @dataclass(frozen=True, slots=True)
 class EditedImage:
-    """What an editor decided about a story's picture; None leaves a part as it was."""
+    """An editor's changes to a story's image; None leaves a part unchanged."""
 
     hidden: bool = False
     cuts: ImageCrops | None = None
@@ -50,15 +50,15 @@ class EditedImage:
 
     @property
     def is_described(self) -> bool:
-        """Whether it shows something that an editor chose or wrote."""
+        """True if an editor chose the image or wrote one of its texts."""
         return not self.hidden and bool(self.cuts or self.alt or self.credit)
 
 
 @dataclass(frozen=True, slots=True)
 class StoryRemoval:
-    """How a story was removed: by which edit, and from where; no section is the tray or the left-out.
+    """The removal of a story: the edit, and the story's place (no section: the tray or the left-out stories).
 
-    `came_up` is the canonical address of the story that took its place; empty where none did, which `unfilled` explains.
+    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
     """
 
     edit: Edit
@@ -72,7 +72,7 @@ class StoryRemoval:
 
 @dataclass(slots=True, eq=False)
 class BoardStory:
-    """A story on the board. `section` says where it is placed, `main` what it stands under."""
+    """A story on the board; `section` is its section, `main` the story that it's under."""
 
     scored: ScoredStory
     state: StoryState
@@ -90,11 +90,11 @@ class BoardStory:
     note: str = ""
     removal: StoryRemoval | None = None
     edits: list[int] = field(default_factory=list)
-    proposed: LeftOutStory | None = None  # as selection left it out
+    proposed: LeftOutStory | None = None  # as left out by selection
 
     @property
     def left_out(self) -> LeftOutStory:
-        """The story as it's left out: the very one of the proposal, unless its articles or the reason changed."""
+        """The left-out story: the proposal's own, unless its articles or the reason changed."""
         proposed = self.proposed
         if proposed and proposed.scored is self.scored and proposed.reason == self.reason:
             return proposed
@@ -102,7 +102,7 @@ class BoardStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it's kept for the next edition."""
+        """True if it's kept for the next edition."""
         return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property
@@ -112,47 +112,47 @@ class BoardStory:
 
     @property
     def lead(self) -> CandidateArticle:
-        """The article that leads it."""
+        """The lead article."""
         return self.story.lead
 
     @property
     def url(self) -> str:
-        """The canonical URL of the article that leads it."""
+        """The canonical URL of the lead article."""
         return self.story.lead.url
 
     def keep_after_removal(self, edit: Edit) -> None:
-        """Keep a removed story for the next edition. It can still be restored to where it was."""
+        """Keep a removed story for the next edition; it can still be restored to its place."""
         if self.removal:
             self.removal = replace(self.removal, edit=edit)
             self.edits.append(edit.seq)
 
     def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
-        """Give it other articles, or another lead."""
+        """Set its articles and their lead."""
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
-        """Take away the texts of some articles, and return them as another story's own."""
+        """Remove the texts of some articles, and return them as another story's own."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
         self.texts = [text for text in self.texts if text.url not in urls]
         return own_texts
 
     def current_texts(self) -> dict[str, StoryText]:
-        """Return the texts that hold, by field: of the story's own the last, else the last that came with a merge."""
+        """Return the current texts by field: the story's own latest, else the latest from a merge."""
         own_last = sorted(self.texts, key=lambda written: -written.depth)
         chosen = {written.field: written for written in own_last}
         return {name: written for name, written in chosen.items() if written.text is not None}
 
 
-# --- what edits write ------------------------------------------------------------------------------------------
+# --- edits that write --------------------------------------------------------------------------------------------
 
-MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; what is longer is cut
+MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; longer ones are cut
 _BLOCK = TypeAdapter(LabeledBlock)
 _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 
 
 def apply_story_text(story: BoardStory, edit: Edit) -> str:
-    """Write a text of a story; without a text the original comes back."""
+    """Set a text of a story, or restore the original if there's no text; return why it has no effect, or ""."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(StoryField):
         return f"a story has no text called {name}"
@@ -163,7 +163,7 @@ def apply_story_text(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
-    """Write a text of the edition; without a text the original comes back. An intro can bring its author's signature."""
+    """Set a text of the edition, or restore the original if there's no text; an intro may set the signature, too."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(EditionField):
         return f"an edition has no text called {name}"
@@ -183,7 +183,7 @@ def _read_text(edit: Edit) -> str | None:
 
 
 def apply_image_edit(story: BoardStory, edit: Edit) -> str:
-    """Show another picture, none, or describe it in other words; an empty value is the original."""
+    """Change or hide a story's image, or change its texts; empty values restore the original."""
     try:
         cuts = decode_image_crops(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
     except ValidationError:
@@ -196,19 +196,19 @@ def apply_image_edit(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_topic_edit(story: BoardStory, edit: Edit) -> str:
-    """Give a story another topic; without one its own comes back."""
+    """Set a story's topic, or restore its own if there's no topic."""
     story.topic = edit.text("topic") or None
     return ""
 
 
 def apply_note_edit(story: BoardStory, edit: Edit) -> str:
-    """Write the editor's note under a story."""
+    """Set the editor's note under a story."""
     story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
     return ""
 
 
 def apply_block_edit(blocks: MutableMapping[str, LabeledBlock], edit: Edit) -> str:
-    """Write a labelled block, or take it out of this edition."""
+    """Set a labeled block, or remove it from this edition."""
     name = edit.target.removeprefix(BLOCK_PREFIX)
     if not edit.target.startswith(BLOCK_PREFIX) or not name:
         return "no block was given"
@@ -232,7 +232,7 @@ def _find_block_fault(block: LabeledBlock) -> str:
     return "the last day is before the first day" if is_reversed else ""
 
 
-# What is said of one story, wherever it stands.
+# Edits of a single story, wherever it is.
 WRITTEN_CHANGES: Mapping[str, Callable[[BoardStory, Edit], str]] = {
     EditKind.PICTURE: apply_image_edit,
     EditKind.TOPIC: apply_topic_edit,

@@ -1,4 +1,4 @@
-"""The rows behind an edition's arrangement: its edits, appended only, and its stored proposal."""
+"""The stored edits of an edition, which are append-only, and its stored proposal."""
 
 import threading
 from collections import OrderedDict
@@ -13,14 +13,15 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from subscribers.garbage_collection import freeze_long_lived_objects
 from subscribers.store.keyed_row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
 
-MAX_CACHED_PROPOSALS = 4  # of one process; a week of 5,000 articles takes some 30 MB
+MAX_CACHED_PROPOSALS = 4  # per process; a week of 5,000 articles takes about 30 MB
 LARGE_PROPOSAL = 1_000  # stories left out
 
 
 def load_edits(session: Session, edition: Edition, *, after: int = 0) -> tuple[Edit, ...]:
-    """Return an edition's edits in order, also those that were taken back, up to the first that's missing or not genuine.
+    """Return an edition's edits in order, including undone ones, up to the first missing or forged one.
 
-    Later ones were made on top of it: what they say may be its author's words. `after` is the number of an edit to begin after.
+    Later edits were based on it, so they may repeat its author's text. `after` is the number of the edit to start
+    after.
     """
     own = EditionEdit.edition_id == edition.id, EditionEdit.seq > after
     edits = []
@@ -33,9 +34,9 @@ def load_edits(session: Session, edition: Edition, *, after: int = 0) -> tuple[E
 
 
 def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
-    """Append an edit, which has the number after the last of `load_edits`; the caller has locked the edition.
+    """Append an edit numbered after the last one of `load_edits`, and return the number of discarded rows beyond it.
 
-    Return how many rows beyond that were discarded: they counted for nothing.
+    Discarded rows had no effect. The caller has locked the edition.
     """
     beyond = delete(EditionEdit).where(EditionEdit.edition_id == edition.id, EditionEdit.seq >= edit.seq)
     discarded = session.connection().execute(beyond).rowcount
@@ -45,16 +46,16 @@ def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
 
 
 class ProposalCache:
-    """The proposals that this process read last, by their hash: they never change under one."""
+    """The proposals that this process used last, by their hash; a proposal with a given hash never changes."""
 
     def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
-        """Begin with none."""
+        """Initialize an empty cache."""
         self._size = size
         self._proposals: OrderedDict[str, ProposalWithLateStories] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
-        """Return a proposal if it is here."""
+        """Return a cached proposal, or None."""
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
             if proposal is not None:
@@ -62,13 +63,13 @@ class ProposalCache:
             return proposal
 
     def keep(self, proposal_hash: str, proposal: ProposalWithLateStories) -> None:
-        """Keep a proposal, in place of the one that was asked for longest ago."""
+        """Add a proposal, evicting the least recently used one if the cache is full."""
         with self._lock:
             self._proposals[proposal_hash] = proposal
             while len(self._proposals) > self._size:
                 self._proposals.popitem(last=False)
         if len(proposal.proposal.left_out) >= LARGE_PROPOSAL:
-            # An edit's fold brings about a full collection, which took two thirds of its time.
+            # Folding an edit triggers a full garbage collection, which took two thirds of its time.
             freeze_long_lived_objects()
 
 
@@ -76,13 +77,13 @@ _CACHE = ProposalCache()
 
 
 def read_proposal_hash(session: Session, edition: Edition) -> str | None:
-    """Return the hash of an edition's stored proposal; None where it has none that counts."""
+    """Return the hash of an edition's stored proposal; None if there's no genuine one."""
     row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     return row.hash if row else None
 
 
 def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories | None:
-    """Return an edition's stored proposal; None where it isn't genuine, and for an edition of before there were any."""
+    """Return an edition's stored proposal; None if it's forged, or the edition predates stored proposals."""
     row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     if row is None:
         return None
@@ -95,7 +96,7 @@ def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories
 
 
 def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -> None:
-    """Store an edition's proposal, in place of the one that it had."""
+    """Store an edition's proposal, replacing the previous one."""
     row = session.get(EditionProposal, edition.id) or EditionProposal(id=edition.id)
     session.add(row)
     row.hash, row.body = packed.hash, packed.body

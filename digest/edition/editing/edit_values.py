@@ -1,4 +1,4 @@
-"""What the values of edits hold: a picture's cuts, the article of a story that an editor added; what cannot be one is told apart."""
+"""Values of edits: an image's crops, and the article of an added story, with validation."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,28 +18,28 @@ _MOMENTS = ("dated_at", "starts_at", "ends_at")  # of an article
 
 
 def encode_image_crops(cuts: ImageCrops) -> dict[str, Any]:
-    """Return a picture's cuts as the value of an edit holds them."""
+    """Return an image's crops as the value of an edit."""
     plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
     return plain
 
 
 def decode_image_crops(value: object) -> ImageCrops:
-    """Read a picture's cuts again.
+    """Return the image's crops in the value of an edit.
 
     Raises:
-        pydantic.ValidationError: these are none.
+        pydantic.ValidationError: the value isn't valid.
     """
     return _CUTS.validate_python(value)
 
 
 def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
-    """Return an article as the value of an edit that adds it; the edit names its URL."""
+    """Return an article as the value of an edit that adds it; the edit has its URL."""
     plain: dict[str, Any] = _ARTICLE.dump_python(article, mode="json", exclude={"url"})
     return plain
 
 
 def read_added_article(edit: Edit) -> CandidateArticle | None:
-    """Make the article of an added story; None where what was written cannot be one."""
+    """Return the article of an added story; None if the values aren't valid."""
     described = edit.value.get("article")
     values = {"link": edit.target, "dated_at": edit.at, "has_date": False}
     values |= dict.fromkeys(("summary", "source", "publisher"), "")
@@ -74,7 +74,7 @@ def _has_sound_days(article: CandidateArticle) -> bool:
 
 
 def is_web_address(url: str) -> bool:
-    """Return whether a text is an address that a page or mail may link."""
+    """Return whether a text is a URL that pages and emails may link to."""
     try:
         sanitize_url(url)
     except RenderingError:

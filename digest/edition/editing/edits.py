@@ -1,7 +1,7 @@
-"""Edits: the acts of editors on an edition, appended one after the other, and which of them are in force.
+"""Edits: append-only actions of editors on an edition, and which of them are in force.
 
-An edit names a story by the address of one of its articles; the story meant is whichever holds that article when the edit is
-applied. Nothing is ever taken out: an undo is an edit that names another one, and an undo can be undone.
+An edit identifies a story by the URL of one of its articles, and applies to whichever story contains that article at
+the time. Edits are never deleted: an undo is an edit that refers to another one, and an undo can be undone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,46 +10,46 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-EDITION_TARGET = "edition"  # the target of texts that belong to the edition itself
-BLOCK_PREFIX = "block:"  # begins the target of a labelled block
-NO_DEADLINE = "none"  # of the deadlines that a story's texts state
-OWN_STORY_PREFIX = "own:"  # begins the address of a story that was written here and has no link
+EDITION_TARGET = "edition"  # the target of texts of the edition itself
+BLOCK_PREFIX = "block:"  # prefix of the target of a labeled block
+NO_DEADLINE = "none"  # among the deadlines in a story's texts
+OWN_STORY_PREFIX = "own:"  # prefix of the URL of a story that was written here and has no link
 
 
 class EditKind(StrEnum):
-    """What an editor did. The fields of each kind's `value` stand in `docs/decisions/0030-edits.md`."""
+    """What an editor did; the fields of each kind's `value` are documented in `docs/decisions/0030-edits.md`."""
 
-    PLACE = "place"  # into a section, at a place
-    DROP = "drop"  # out of the edition, or out of the tray; with `kept`, for the next edition
-    RESTORE = "restore"  # back to where it was dropped
-    PIN = "pin"  # kept at its place, whatever moves around it
-    LEAD = "lead"  # another of its articles leads the story
-    MERGE = "merge"  # other stories' articles become this one's
-    SPLIT = "split"  # some of its articles become a story of their own
+    PLACE = "place"  # into a section, at a position
+    DROP = "drop"  # from the edition or the tray; with `kept`, for the next edition
+    RESTORE = "restore"  # to where it was dropped
+    PIN = "pin"  # to its position, whatever moves around it
+    LEAD = "lead"  # make another article of the story its lead
+    MERGE = "merge"  # add other stories' articles to this one
+    SPLIT = "split"  # make some of its articles a separate story
     APART = "apart"  # other stories aren't the same news as this one
-    UNDER = "under"  # stands under another story as supporting
-    TEXT = "text"  # a text of the story, or of the edition
+    UNDER = "under"  # put under another story as supporting
+    TEXT = "text"  # of the story or the edition
     PICTURE = "picture"
     TOPIC = "topic"
-    ADD = "add"  # a story that no source brought
-    BLOCK = "block"  # a labelled block: a sponsor's, an opportunity
+    ADD = "add"  # a story without a source
+    BLOCK = "block"  # a labeled block, such as a sponsor's or an opportunity
     NOTE = "note"  # the editor's note under a story
-    UNDO = "undo"  # takes back the edit that `undoes` names
-    REVERT = "revert"  # takes back all edits after the one that `undoes` names
+    UNDO = "undo"  # of the edit that `undoes` refers to
+    REVERT = "revert"  # of all edits after the one that `undoes` refers to
 
 
 class StoryField(StrEnum):
-    """The texts of a story that an editor may write."""
+    """The texts of a story that editors may write."""
 
     HEADLINE = "headline"
     SUMMARY = "summary"
     KICKER = "kicker"
-    WHY = "why"  # why it leads
-    DUE = "due"  # the day (ISO 8601) of the deadline in its texts that is announced, or `NO_DEADLINE`
+    WHY = "why"  # the reason why it leads
+    DUE = "due"  # the day (ISO 8601) of the deadline in its texts to announce, or `NO_DEADLINE`
 
 
 class EditionField(StrEnum):
-    """The texts of an edition that an editor may write."""
+    """The texts of an edition that editors may write."""
 
     SUBJECT = "subject"
     PREHEADER = "preheader"
@@ -59,7 +59,7 @@ class EditionField(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EditDraft:
-    """An act before it has its place in the history. `target` is an article's address, `edition`, or a block's."""
+    """An edit that isn't stored yet; `target` is an article's URL, `edition`, or a block's name."""
 
     kind: EditKind
     target: str
@@ -68,13 +68,13 @@ class EditDraft:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All that it names: a bulk action names several stories."""
+        """All its targets; a bulk action has several stories."""
         return (self.target, *_read_texts(self.value, "others"))
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One act of an editor on an edition. `seq` counts from 1 within the edition; `kind` is an `EditKind`, or unknown here."""
+    """An edit of an edition; `seq` counts from 1 within it, and `kind` is an `EditKind` or unknown to this version."""
 
     seq: int
     at: datetime  # UTC
@@ -86,36 +86,36 @@ class Edit:
 
     @property
     def keeps_for_next(self) -> bool:
-        """Whether it removes stories in order to offer them for the next edition."""
+        """True if it removes stories to offer them for the next edition."""
         return self.flag("kept", default=False)
 
     @property
     def is_undo(self) -> bool:
-        """Whether it takes back others, and does nothing else."""
+        """True if it only takes back other edits."""
         return self.kind in {EditKind.UNDO, EditKind.REVERT}
 
     def text(self, name: str) -> str:
-        """Return a field of the value as text; empty where it holds none."""
+        """Return a field of the value as text; empty if it isn't text."""
         value = self.value.get(name)
         return value if isinstance(value, str) else ""
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return a field of the value as several texts; empty where it holds none."""
+        """Return a field of the value as several texts; empty if it isn't a list."""
         return _read_texts(self.value, name)
 
     def number(self, name: str) -> int | None:
-        """Return a field of the value as a whole number; None where it holds none."""
+        """Return a field of the value as an integer; None if it isn't one."""
         value = self.value.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Return a field of the value as yes or no."""
+        """Return a field of the value as a Boolean."""
         value = self.value.get(name)
         return value if isinstance(value, bool) else default
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All that it names: a bulk action names several stories."""
+        """All its targets; a bulk action has several stories."""
         return (self.target, *self.texts("others"))
 
 
@@ -127,9 +127,9 @@ def _read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def find_undone_edits(edits: Sequence[Edit]) -> dict[int, int]:
-    """Return which edits are not in force: the number of each, and of the edit in force that took it back.
+    """Return the numbers of edits that aren't in force, each with that of the edit that took it back.
 
-    An edit is in force unless one in force after it takes it back, so the newest decide first.
+    An edit is in force unless a later one in force takes it back, so the newest are decided first.
     """
     undone: dict[int, int] = {}
     for edit in reversed(edits):
@@ -145,7 +145,7 @@ def find_undone_edits(edits: Sequence[Edit]) -> dict[int, int]:
 
 
 def list_active_edits(edits: Sequence[Edit]) -> tuple[Edit, ...]:
-    """Return the edits that count, in order, without those that were taken back and without undos."""
+    """Return the edits in force in order, without undos."""
     undone = find_undone_edits(edits)
     return tuple(e for e in edits if e.seq not in undone and not e.is_undo)
 
@@ -155,12 +155,12 @@ def find_previous_text(
     edits: Sequence[Edit],
     resolve: Callable[[str], str],
 ) -> str | None:
-    """Return what editors had written where a text edit wrote, as it stood when that was made; None where it was the original.
+    """Return the editor's text that a text edit replaced; None if it was the original.
 
     Args:
         edit: the text edit.
-        edits: all edits of the edition, in order. What took one of them back later does not count yet.
-        resolve: gives one name to all that name the same story.
+        edits: all edits of the edition, in order. Undos after `edit` don't count.
+        resolve: returns one name for all targets with the same story.
     """
     earlier = list_active_edits([before for before in edits if before.seq < edit.seq])
     field, target = edit.text("field"), resolve(edit.target)
@@ -172,7 +172,7 @@ def find_previous_text(
 
 
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
-    """Return the topics that editors chose, by the URL of the article that each edit names: for what is proposed anew."""
+    """Return the topics that editors chose by the URL that each edit names, for new proposals."""
     topics = (edit for edit in list_active_edits(edits) if edit.kind == EditKind.TOPIC)
     chosen = {edit.target: edit.text("topic") for edit in topics}
     return {url: topic for url, topic in chosen.items() if topic}
@@ -180,14 +180,14 @@ def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class RevertEffect:
-    """What bringing back a state changes: the edits that it takes out, and those that come into force again, in order."""
+    """The effect of restoring an earlier state: edits no longer in force, and edits in force again, in order."""
 
     taken_out: tuple[Edit, ...]
     put_back: tuple[Edit, ...]
 
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
-    """Return what bringing back the state after the edit of a number changes."""
+    """Return the effect of restoring the state after the edit number `seq`."""
     now = list_active_edits(edits)
     then = list_active_edits([edit for edit in edits if edit.seq <= seq])
     taken_out = tuple(edit for edit in now if edit not in then)
@@ -195,23 +195,23 @@ def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
 
 
 def find_hand_placed_urls(edits: Sequence[Edit]) -> frozenset[str]:
-    """Return the targets of stories that editors put where they stand: they want them in, whatever the rules say."""
+    """Return the targets of stories that editors placed by hand, which stay in regardless of the rules."""
     chosen = {EditKind.PLACE, EditKind.PIN, EditKind.ADD}
     return frozenset(url for e in list_active_edits(edits) if e.kind in chosen for url in e.targets)
 
 
 def find_own_last_edit(edits: Sequence[Edit], actor: str) -> Edit | None:
-    """Find what an editor's undo takes back: their last act that is in force."""
+    """Return the edit that an editor's undo takes back: their last one in force."""
     undone = find_undone_edits(edits)
     own = (e for e in reversed(edits) if e.actor == actor and e.seq not in undone)
     return next((e for e in own if e.kind != EditKind.UNDO), None)
 
 
 def find_own_last_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
-    """Find what an editor's redo takes back: their last undo in force, if they did nothing else since."""
+    """Return the undo that an editor's redo takes back: their last one in force, if they've done nothing else since."""
     undone = find_undone_edits(edits)
     for edit in reversed(edits):
-        # An undo of an undo is a redo: going on with redoing looks past it.
+        # An undo of an undo is a redo; repeated redos skip it.
         if edit.actor != actor or edit.seq in undone or _takes_back_undo(edit, edits):
             continue
         return edit if edit.kind == EditKind.UNDO else None
@@ -237,7 +237,7 @@ _MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT, EditKind.APART})
 
 
 def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:
-    """Name what of its target an edit changes: two edits of one aspect of one story can be in each other's way."""
+    """Return the part of its target that an edit changes; edits of the same part of a story may conflict."""
     if kind in _PLACE_KINDS:
         return "place"
     if kind in _MEMBER_KINDS:
@@ -247,7 +247,7 @@ def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditConflict:
-    """Two edits of one thing, made on one state: `current_edit` is in the edition, `draft` was made without knowing it."""
+    """Two conflicting edits of the same state: `current_edit` is stored, `draft` was made without knowing it."""
 
     current_edit: Edit
     draft: EditDraft
@@ -260,16 +260,16 @@ def find_edit_conflict(
     based_on: int,
     resolve: Callable[[str], str],
 ) -> EditConflict | None:
-    """Find the later edit that changed what `draft` is about to change.
+    """Return the conflict with a later edit that changed the same part as `draft`.
 
     Args:
-        draft: the act.
+        draft: the new edit.
         edits: all edits of the edition, in order.
-        based_on: the number of the last edit that the actor's form knew.
-        resolve: gives one name to all that name the same story.
+        based_on: the number of the last edit when the actor's form was created.
+        resolve: returns one name for all targets with the same story.
 
     Returns:
-        None where all that came since changed something else, or changed the very same to the very same.
+        The conflict, or None if all edits since then changed other parts or are equal to `draft`.
     """
     aspect = find_edited_target_part(draft.kind, draft.value)
     targets = set(map(resolve, draft.targets))
@@ -287,7 +287,7 @@ def find_edit_conflict(
 
 
 def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:
-    """Return the edits whose effect an edit changes: its own, or of those that it takes back."""
+    """Return the edits whose effect an edit changes: itself, or those that it takes back."""
     if not edit.is_undo or edit.undoes is None:
         return [edit]
     first = edit.undoes

@@ -1,8 +1,8 @@
-"""The stored proposal of an edition: what selection proposed before the first edit, and what has come since.
+"""The stored proposal of an edition: selection's result before the first edit, and later stories.
 
-Until an editor touches an edition, drafting again replaces its proposal. From the first edit on the proposal stays as it is, and
-what a later draft finds is added to the tray: nothing comes into the edition unasked. All that the fold needs is in it, so an
-edition is arranged again from it and its edits without grouping, network or clock.
+Until an editor changes an edition, drafting again replaces its proposal. After the first edit, the proposal is kept and
+stories from later drafts go to the tray, so that the edition doesn't change by itself. The stored proposal contains
+everything that the fold needs, so an edition can be arranged again without grouping, network access, or the clock.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from digest.select.stories import build_story_with_lead
 
 @dataclass(frozen=True, slots=True)
 class LateStory:
-    """A story that came after the first edit. `joins` is the URL of an article of an older story that it belongs to."""
+    """A story that came after the first edit; `joins` is the URL of an article of the older story it belongs to."""
 
     scored: ScoredStory
     arrived_at: datetime  # UTC
@@ -30,27 +30,27 @@ class LateStory:
 
 @dataclass(frozen=True, slots=True)
 class ProposalWithLateStories:
-    """A proposal, and what has come since the first edit. `pictures` are by a candidate's `image`."""
+    """A proposal, and the stories since the first edit; `pictures` are by a candidate's `image`."""
 
     proposal: Proposal
     tray: tuple[LateStory, ...] = ()
     pictures: dict[str, ImageCrops] = field(default_factory=dict)
-    refused_pictures: tuple[str, ...] = ()  # by `image`, those that were asked for after the draft and could not be had
-    blocks: tuple[LabeledBlock, ...] = ()  # that run on the day of the release, from earlier editions
-    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # who wrote them there, by a block's `id`
-    is_breaking_news: bool = False  # it's complete with one story, and no sponsor's block runs in it
+    refused_pictures: tuple[str, ...] = ()  # by `image`, those requested after the draft that couldn't be fetched
+    blocks: tuple[LabeledBlock, ...] = ()  # of earlier editions, running on the day of the release
+    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # their authors there, by a block's `id`
+    is_breaking_news: bool = False  # it's complete with one story, and has no sponsor's block
 
     def list_scored(self) -> Iterator[ScoredStory]:
-        """Return every story: those proposed, those left out, those in the tray."""
+        """Yield all stories: proposed, left out, and in the tray."""
         yield from _placed_stories(self.proposal)
         yield from (out.scored for out in self.proposal.left_out)
         yield from (new.scored for new in self.tray)
 
 
 def add_late_stories(stored: ProposalWithLateStories, fresh: Proposal, arrived_at: datetime) -> ProposalWithLateStories:
-    """Add to the tray what a later proposal has and this one has not; all that is there stays as it is.
+    """Return a stored proposal with the new stories of a later proposal in the tray; nothing else changes.
 
-    An article that joins a story which is there waits in the tray as well, and names the story.
+    An article that belongs to an existing story also waits in the tray, with a reference to the story.
     """
     known_urls = {a.url for scored in stored.list_scored() for a in scored.story.members}
     fresh_stories = list(_placed_stories(fresh))
@@ -60,7 +60,7 @@ def add_late_stories(stored: ProposalWithLateStories, fresh: Proposal, arrived_a
 
 
 def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
-    """Yield the stories in the sections, each followed by those under it."""
+    """Yield the stories in the sections, each followed by its supporting stories."""
     for placed in proposal.sections.values():
         for story in placed:
             yield story.scored
@@ -68,7 +68,7 @@ def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
 
 
 def _new_part(scored: ScoredStory, known_urls: set[str], arrived_at: datetime) -> LateStory | None:
-    """Return what is new of a story, None where nothing is."""
+    """Return the new articles of a story as a late story; None if there are none."""
     fresh = [a for a in scored.story.members if a.url not in known_urls]
     if not fresh:
         return None
@@ -84,7 +84,7 @@ _GROWN_PROPOSAL = TypeAdapter(ProposalWithLateStories)
 
 @dataclass(frozen=True, slots=True)
 class PackedProposal:
-    """A proposal as it is stored: `hash` is the SHA-256 of its JSON in hex, `body` the JSON compressed by zlib."""
+    """A proposal in stored form: `hash` is the SHA-256 of its JSON in hex, `body` the JSON compressed by zlib."""
 
     hash: str
     body: bytes
@@ -97,7 +97,7 @@ def pack_proposal(proposal: ProposalWithLateStories) -> PackedProposal:
 
 
 def unpack_proposal(packed: PackedProposal) -> ProposalWithLateStories | None:
-    """Read the stored form back; None if the hash isn't its own."""
+    """Return the proposal from its stored form; None if the hash doesn't match."""
     try:
         plain = zlib.decompress(packed.body)
     except zlib.error:

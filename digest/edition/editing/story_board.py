@@ -1,6 +1,6 @@
-"""The stories of an edition while edits are folded in: where each stands, and what each edit does to them.
+"""The stories of an edition while edits are applied: their places, and the effects of edits.
 
-Lives as long as its fold. An edit that can do nothing leaves all as it is and says why.
+Used for one fold. An edit that can't be applied has no effect, and the reason is returned.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,12 +32,12 @@ _NO_STORY = "the article isn't in any of this edition's stories"
 
 
 class StoryBoard:
-    """All stories by where they are, and by their articles' addresses."""
+    """All stories, by place and by their articles' URLs."""
 
     def __init__(
         self, proposal: ProposalWithLateStories, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
     ) -> None:
-        """Put the stories where the proposal has them; those of a section that is gone are left out."""
+        """Place the stories as proposed, leaving out those of removed sections."""
         self.settings = {s.key: s for s in sections}
         self.sections: dict[str, list[BoardStory]] = {}
         for key in self.settings:
@@ -45,9 +45,9 @@ class StoryBoard:
         self.stories: list[BoardStory] = []
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
-        self.links: list[StoryGroupingDecision] = []  # what merges and splits decided, in their order
-        self.came_up: dict[int, list[str]] = {}  # in place of dropped stories, by the edit's number
-        self.unfilled: dict[int, str] = {}  # why none came up, by the edit's number
+        self.links: list[StoryGroupingDecision] = []  # decisions from merges and splits, in order
+        self.came_up: dict[int, list[str]] = {}  # replacements of dropped stories, by the edit's number
+        self.unfilled: dict[int, str] = {}  # why there's no replacement, by the edit's number
         self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link as published
@@ -71,7 +71,7 @@ class StoryBoard:
             self._put_on_board(waiting)
 
     def _place_supporting(self, scored: ScoredStory, main: BoardStory) -> None:
-        """Put a story under the one that it was proposed under; with it, where that stands in no section any more."""
+        """Place a supporting story under its main story, or leave both out if that has no section anymore."""
         under = BoardStory(scored, StoryState.LEFT_OUT, reason=main.reason)
         if main.state is StoryState.PLACED:
             self._put_under(under, main)
@@ -87,25 +87,25 @@ class StoryBoard:
             self._canonical_urls.setdefault(article.link, article.url)
 
     def find_story(self, url: str) -> BoardStory | None:
-        """Find the story that holds an article, by its canonical address or its link."""
+        """Return the story with an article, by its canonical URL or its link."""
         canonical = self._canonical_urls.get(url, "")
         return self._by_url.get(url) or self._by_url.get(canonical)
 
     def name_stories(self) -> dict[str, str]:
-        """Map the URL of each article to that of the article that leads its story."""
+        """Return the lead's URL of each article's story by the article's URL."""
         return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
-        """Find the stories that hold any of some articles, each once, in the order of the articles."""
+        """Return the stories with any of some articles, each once, in the order of the articles."""
         stories = dict.fromkeys(map(self.find_story, urls))
         return [story for story in stories if story]
 
     def list_in_state(self, state: StoryState) -> list[BoardStory]:
-        """List the stories that are in a state."""
+        """Return the stories in a state."""
         return [story for story in self.stories if story.state is state]
 
     def apply_edit(self, edit: Edit) -> str:
-        """Apply one edit that is in force; return why it does nothing, empty where it did."""
+        """Apply an edit that's in force; return why it has no effect, or ""."""
         if change := _STORY_CHANGES.get(edit.kind):
             reason = self._change_story(partial(change, self), edit)
         elif write := WRITTEN_CHANGES.get(edit.kind):
@@ -118,7 +118,7 @@ class StoryBoard:
         return reason
 
     def _change_story(self, change: Callable[[BoardStory, Edit], str], edit: Edit) -> str:
-        """Change the story that an edit names, and note the edit with it."""
+        """Change the story that an edit targets, and record the edit with it."""
         story = self.find_story(edit.target)
         if story is None:
             return _NO_STORY
@@ -128,7 +128,7 @@ class StoryBoard:
         return reason
 
     def _settle_pins(self) -> None:
-        """Bring the pinned stories back to their places, after others have moved."""
+        """Move the pinned stories back to their positions after others have moved."""
         for stories in self.sections.values():
             pinned = [(story.pinned_at, story) for story in stories if story.pinned_at is not None]
             settled = [story for story in stories if story.pinned_at is None]
@@ -136,10 +136,10 @@ class StoryBoard:
                 settled.insert(position, story)
             stories[:] = settled
 
-    # --- where a story stands ---
+    # --- places of stories ---
 
     def place_stories(self, edit: Edit) -> str:
-        """Put stories into a section, one below the other: after another story, else at a position, else at the end."""
+        """Place stories in a section, one after another: after a given story, else at a position, else at the end."""
         section, stories = edit.text("section"), self._find_stories(edit.targets)
         if not stories:
             return _NO_STORY
@@ -154,11 +154,11 @@ class StoryBoard:
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
-        """Remove stories, or keep them for the next edition; a section whose rule says so takes the next for each."""
+        """Remove stories, or keep them for the next edition; depending on the section, each is replaced."""
         stories = self._find_stories(edit.targets)
         present = [story for story in stories if not story.removal]
         removed = [story for story in stories if story.removal and edit.keeps_for_next and not story.is_kept]
-        # Those of the list go first, so that none of them comes up for another.
+        # Listed stories without a section are removed first, so that they don't become replacements.
         for story in sorted(present, key=lambda story: bool(story.section)):
             self._drop_story(story, edit)
         for story in removed:
@@ -181,9 +181,9 @@ class StoryBoard:
             self.unfilled[edit.seq] = unfilled
 
     def restore_story(self, story: BoardStory, edit: Edit) -> str:
-        """Put a removed story back to where it was. The story that came up for it goes again, unless an editor has changed it.
+        """Restore a removed story to its place; its replacement is removed unless an editor has changed it.
 
-        Edits of older versions don't ask for the latter: their editions keep what was approved.
+        Edits of older versions don't request that removal, so that their editions match their approval.
         """
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
@@ -203,7 +203,7 @@ class StoryBoard:
         return ""
 
     def pin_story(self, story: BoardStory, edit: Edit) -> str:
-        """Keep a placed story at a position of its section, its own where none is given; or let it go again."""
+        """Pin a placed story to a position of its section, by default its current one, or unpin it."""
         if story.state is not StoryState.PLACED:
             return "the story isn't in a section"
         if edit.flag("pinned", default=True):
@@ -214,7 +214,7 @@ class StoryBoard:
         return ""
 
     def support_story(self, edit: Edit) -> str:
-        """Put stories under another one, each with all that stands under it."""
+        """Put stories under another one, including their own supporting stories."""
         stories, main = self._find_stories(edit.targets), self.find_story(edit.text("main"))
         if not stories or main is None:
             return _NO_STORY
@@ -257,7 +257,7 @@ class StoryBoard:
         story.state, story.section, story.removal = StoryState.PLACED, section, None
 
     def _take_away(self, story: BoardStory) -> None:
-        """Take a story from where it stands. What stood under it stays under it; a pin lasts while it is placed."""
+        """Remove a story from its place, including its pin but not its supporting stories."""
         if story.section:
             self.sections[story.section].remove(story)
         if story.main:
@@ -265,9 +265,9 @@ class StoryBoard:
         story.section, story.main, story.pinned_at = "", None, None
 
     def find_next(self, section: str) -> BoardStory | None:
-        """Find the story that comes up where one of a section is dropped: none that an editor has touched, none that came since.
+        """Return the replacement for a dropped story of a section: the next one that no editor has changed.
 
-        None comes up in a section that has more than its maximum, by editors' will.
+        Sections in which editors placed more than the maximum don't get one.
         """
         if self.settings[section].refill != "next" or self._is_overfull(section):
             return None
@@ -280,7 +280,7 @@ class StoryBoard:
         return len(self.sections[section]) > self.settings[section].most
 
     def _explain_unfilled(self, section: str) -> str:
-        """Say why no story comes up where one of a section is dropped; nothing where the section's rule is that none does."""
+        """Explain why a section has no replacement for a dropped story; empty if it isn't supposed to have one."""
         settings = self.settings[section]
         if settings.refill != "next":
             return ""
@@ -290,16 +290,16 @@ class StoryBoard:
         return f"no other story fits {settings.title}"
 
     def _insert_next(self, section: str, story: BoardStory) -> str:
-        """Let a story come up in a section; return its address."""
+        """Insert a replacement into a section, and return its URL."""
         kind = SECTION_KINDS[self.settings[section].kind]
         placed = [other.scored for other in self.sections[section]]
         self._insert(story, section, kind.find_ordered_position(story.scored, placed))
         return story.url
 
-    # --- what a story is made of ---
+    # --- articles of stories ---
 
     def lead_story(self, edit: Edit) -> str:
-        """Let another of its articles lead a story."""
+        """Make another article of a story its lead."""
         url = edit.text("article")
         story = self.find_story(edit.target)
         if story is None or self.find_story(url) is not story:
@@ -311,7 +311,7 @@ class StoryBoard:
         return ""
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
-        """Let a story take the articles of others, which are gone then."""
+        """Move the articles of other stories to a story, which removes those stories."""
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if not others:
             return "there's no other story to merge with"
@@ -321,7 +321,7 @@ class StoryBoard:
         return ""
 
     def _absorb(self, story: BoardStory, other: BoardStory) -> None:
-        """Give a story the articles of another, and its place where it has none; what stood under it stands under the story."""
+        """Move the articles of another story to a story, and its place if it has none, with its supporting stories."""
         if story.main is other:
             self._take_away(story)
             story.state = StoryState.LEFT_OUT
@@ -340,7 +340,7 @@ class StoryBoard:
         self._index_articles(story)
 
     def keep_apart(self, edit: Edit) -> str:
-        """Note that other stories aren't the same news as one. The stories themselves stay as they are."""
+        """Record that other stories aren't the same news as a story; the stories don't change."""
         story = self.find_story(edit.target)
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if story is None or not others:
@@ -351,7 +351,7 @@ class StoryBoard:
         return ""
 
     def split_story(self, story: BoardStory, edit: Edit) -> str:
-        """Make a story of some articles of one; the first of those leads it. It is left out until somebody places it."""
+        """Move some articles of a story to a new one, led by the first of them and left out until it's placed."""
         chosen_urls = set(edit.texts("articles"))
         members = story.story.members
         split_articles = [a for a in members if chosen_urls & {a.url, a.link}]
@@ -374,7 +374,7 @@ class StoryBoard:
         return ""
 
     def add_story(self, edit: Edit) -> str:
-        """Take in a story that no source brought; into a section where the edit names one."""
+        """Add a story without a source, in the section that the edit names, if any."""
         if self.find_story(edit.target) is not None:
             return "the article is already in one of the edition's stories"
         article = read_added_article(edit)
@@ -391,20 +391,20 @@ class StoryBoard:
             self._insert(story, section, self._wanted_position(edit, section))
         return ""
 
-    # --- what is written: `written_edits` ---
+    # --- texts: `board_story` ---
 
     def write_text(self, edit: Edit) -> str:
-        """Write a text of a story or of the edition; without a text the original comes back."""
+        """Set a text of a story or of the edition, or restore the original if there's no text."""
         if edit.target == EDITION_TARGET:
             return apply_edition_text(self.texts, edit)
         return self._change_story(apply_story_text, edit)
 
     def write_block(self, edit: Edit) -> str:
-        """Write a labelled block, or take it out of this edition."""
+        """Set a labeled block, or remove it from this edition."""
         return apply_block_edit(self.blocks, edit)
 
 
-# What changes one story, which the edit names; and what finds for itself what it is about.
+# Edits of one targeted story first, then edits that find their own targets.
 _STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
     EditKind.RESTORE: StoryBoard.restore_story,
     EditKind.PIN: StoryBoard.pin_story,

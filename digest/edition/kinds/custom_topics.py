@@ -1,4 +1,4 @@
-"""The operator's own sections: news of the topics that the settings name."""
+"""The operator's own sections, with news on the topics in the settings."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 @register_section_kind
 class CustomTopicsSection(SectionKind):
-    """The best stories of the topics that the operator gave the section; of all where none is given."""
+    """The best stories on the section's topics, or on any topic if the operator set none."""
 
     name = "stories"
     pick_order = 3
@@ -22,18 +22,18 @@ class CustomTopicsSection(SectionKind):
     takes_every_topic = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best by score."""
+        """Take the pins, then the best stories by score."""
         fit = [s for s in pool if self.may_take(section, s)]
         filler.take_varied(section, filler.take_pinned(section, fit))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Take what has one of the section's topics."""
+        """Return whether a story has one of the section's topics."""
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
 
     def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
-        """List the section's topics, if it has any."""
+        """Return the section's topics as a list, if it has any."""
         topics = language.join_words([language.translate_text(topic) for topic in section.topics])
         return (
             language.gettext("Stories about %(topics)s", topics=topics)

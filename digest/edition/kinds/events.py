@@ -1,4 +1,4 @@
-"""Events: what is ahead, the soonest first."""
+"""Upcoming events, soonest first."""
 
 from dataclasses import replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -23,7 +23,7 @@ SUMMARY_WORDS = 16
 
 @register_section_kind
 class EventSection(SectionKind):
-    """Events from the release on, as far as can be planned."""
+    """Events from the release on, as far as people plan ahead."""
 
     name = "events"
     pick_order = 6
@@ -33,22 +33,22 @@ class EventSection(SectionKind):
     order_rule = "the soonest event comes first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Take what begins after the release, whenever it was announced."""
+        """Return the condition for events that begin after the release, whenever they were announced."""
         del window
         starts_at = func.coalesce(Article.starts_at, Article.announced_at)
         return (starts_at > release_at) & (starts_at <= release_at + LOOKAHEAD)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Order by date."""
+        """Return the sort key by date."""
         event = scored.lead
         return (event.starts_at or event.dated_at, event.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why an event is none to announce; empty when it may be."""
+        """Explain why an event can't be announced; empty if it can."""
         event = scored.lead
         if event.starts_at is None:
             return "it's an event without its own date"
-        # An all-day event is a date, kept as noon UTC.
+        # an all-day event is a date, stored as noon UTC
         past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
         if past:
             return f"it's a past event ({month_day(event.starts_at)})"
@@ -57,7 +57,7 @@ class EventSection(SectionKind):
         return ""
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write an event with its day and hour, its place, and what its source says of it."""
+        """Return an entry with the event's day, hour, place, and its source's summary."""
         event = placed.scored.lead
         about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
@@ -65,9 +65,9 @@ class EventSection(SectionKind):
 
 
 def _write_event_date(event: CandidateArticle, zone: tzinfo, language: SubscriberLanguage) -> EntryDate:
-    """Write "Thursday, December 3, 1 p.m. ET, to December 5" in the zone that the event names, as far as it is known.
+    """Return "Thursday, December 3, 1 p.m. ET, to December 5" in the event's own time zone, if known.
 
-    An all-day event is a date, kept as noon UTC: turning it into a local time could move it a day.
+    An all-day event is a date, stored as noon UTC, so converting it to local time could change the day.
     """
     has_hour = event.starts_at is not None and not event.all_day
     start, end = event.starts_at or event.dated_at, event.ends_at if event.starts_at else None

@@ -13,7 +13,7 @@ from subscribers.subscriber_language import mark_message
 
 @register_section_kind
 class FeaturedSection(SectionKind):
-    """The pins, then one after the other what adds most: score less similarity (maximal marginal relevance)."""
+    """The pins, then repeatedly the story that adds most: score less similarity (maximal marginal relevance)."""
 
     name = "featured"
     pick_order = 1
@@ -23,7 +23,7 @@ class FeaturedSection(SectionKind):
     capped = limits_topics = leads_edition = shows_images = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take stories until the section is full or none may be added."""
+        """Take stories until the section is full or no more are eligible."""
         unpinned = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
             best = _best_addition(filler, section, _narrow_pool(filler, section, unpinned))
@@ -33,17 +33,17 @@ class FeaturedSection(SectionKind):
             unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Say that a story gave way to less similar ones."""
+        """Explain that a story was passed over for less similar ones."""
         return f"it made way for other stories, for variety, in {section.title}"
 
     def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
-        """Write the lead, then rows."""
+        """Yield the lead, then rows."""
         yield from (write_lead(story, page) for story in placed[:1])
         yield from (write_image_row(story, page) for story in placed[1:])
 
 
 def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-    """Keep what may be featured: of a topic that has room, else of any topic of ours, else what there is."""
+    """Return the stories that may be featured: with a topic that has room, else with any of our topics, else all."""
     free = [s for s in pool if not filler.is_publisher_full(s)]
     ours = [s for s in free if s.is_ours]
     with_room = [s for s in ours if not (s.topic and filler.is_topic_full(section, s))]
@@ -51,12 +51,12 @@ def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
-    """Find the best by score and variety; a further piece of a matter that is in only when there is no other."""
+    """Return the best story by score and variety; one that repeats placed news only if there's no other."""
     weight, chosen = filler.select.variety, filler.sections[section.key]
     best: tuple[float, ScoredStory] | None = None
     for scored in pool:
         if best and weight * scored.score <= best[0]:
-            break  # the pool is in order of score, and similarity can only take away
+            break  # the pool is sorted by score, and similarity can only reduce it
         if filler.similarity.find_same_matter(scored, chosen):
             continue
         similarity = max((filler.similarity.compare_stories(scored, other) for other in chosen), default=0.0)

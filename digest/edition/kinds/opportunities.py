@@ -1,4 +1,4 @@
-"""Opportunities: grants, calls and tenders that are open, the soonest deadline first."""
+"""Opportunities: open grants, calls, and tenders, soonest deadline first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,9 +19,9 @@ from digest.store.models import Article
 from subscribers.phrases import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LOOKBACK = timedelta(days=60)  # an older announcement is not offered any more
+LOOKBACK = timedelta(days=60)  # older announcements are no longer offered
 SUMMARY_WORDS = 22
-MAX_FIXES = 2  # days to fix a flaw, which are several a week, beside calls that close later
+MAX_FIXES = 2  # deadlines for fixing flaws, several of which come every week, next to calls that close later
 _DEADLINE_LABELS = (
     mark_message("Applications due"),
     mark_message("Registration due"),
@@ -39,14 +39,14 @@ _DEADLINE_LABELS = (
     mark_message("Fixes due"),
 )
 _FIXES = "fixes"
-_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # news of them calls nobody
+_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # labels of deadlines that aren't calls
 _LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS}
-CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # what readers may hand in
+CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # submissions by readers
 
 
 @register_section_kind
 class OpportunitySection(SectionKind):
-    """What was announced of late and is not closed; without a deadline it comes last."""
+    """Recent announcements that are still open; those without a deadline come last."""
 
     name = "opportunities"
     pick_order = 7
@@ -56,12 +56,12 @@ class OpportunitySection(SectionKind):
     order_rule = "the soonest deadline comes first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Take what was announced in the last weeks, whether an edition had it before or not."""
+        """Return the condition for announcements of the last weeks, even if an earlier edition had them."""
         del release_at
         return (Article.dated_at <= window.cut_off) & (Article.dated_at > window.cut_off - LOOKBACK)
 
     def is_offered(self, scored: ScoredStory) -> bool:
-        """Look also at official and own news that calls for something by a day and stands in no other section."""
+        """Return whether a story is from the kind's sources, or is official or own news with a call and a deadline."""
         call = scored.lead
         if super().is_offered(scored):
             return True
@@ -69,7 +69,7 @@ class OpportunitySection(SectionKind):
         return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the soonest. Days to fix flaws get more than two places only if calls leave them free."""
+        """Take the soonest; deadlines for fixing flaws get more than two places only if calls leave them free."""
         ordered = sorted(pool, key=self.order_key)
         fixes = [scored for scored in ordered if _is_fix(scored)]
         later = {scored.url for scored in fixes[MAX_FIXES:]}
@@ -77,24 +77,24 @@ class OpportunitySection(SectionKind):
         filler.sections[section.key].sort(key=self.order_key)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Order by deadline."""
+        """Return the sort key by deadline."""
         call = scored.lead
         order = call.deadline.order if call.deadline else (date.max, time.max)
         return (order, call.dated_at, call.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why an opportunity is none to announce; empty when it may be."""
+        """Explain why an opportunity can't be announced; empty if it can."""
         deadline = scored.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write an opportunity with its deadline."""
+        """Return an entry with the opportunity's deadline."""
         call = placed.scored.lead
         when = write_deadline(call.deadline, page.language) if call.deadline else None
         return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the summary and whose it is; the source where there is neither."""
+        """Return the summary and its publisher, or the source if there's neither."""
         lines = tuple(filter(None, (entry.summary, write_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
@@ -105,7 +105,7 @@ def _is_fix(scored: ScoredStory) -> bool:
 
 
 def write_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
-    """Write a deadline in full: "Applications due", "Friday, December 4, 5 p.m. ET"."""
+    """Return a full deadline: "Applications due", "Friday, December 4, 5 p.m. ET"."""
     label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
     parts = [language.weekday_month_day(deadline.day)]
     if deadline.clock is not None:

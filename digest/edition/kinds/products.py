@@ -1,4 +1,4 @@
-"""Products: what makers announced, by score."""
+"""Products: makers' announcements, by score."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ class ProductSection(SectionKind):
     look = "pairs"
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write a product, under its maker's name."""
+        """Return an entry for a product, with its maker's name."""
         del page
         article = placed.scored.lead
         return replace(write_summary(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the maker, and whose words the summary is where they are another's."""
+        """Return the maker, and the publisher of the summary if it's another one."""
         lines = (*super().secondary_lines(entry, language), write_summary_credit(entry, language))
         return tuple(filter(None, lines))

@@ -1,4 +1,4 @@
-"""What a section kind adds to its picker: the articles it may take, and how its entries are written."""
+"""The base class of section kinds: the articles that a kind takes, and the writing of its entries."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,45 +15,45 @@ from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.subscriber_language import SubscriberLanguage
 
-# How templates set a section: as the lead and rows, rows alone, a numbered list, a list by topic, pairs, or a list by date.
+# The layout of a section: lead and rows, only rows, a numbered list, a list by topic, pairs, or a list by date.
 SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
 
 
 class SectionKind(SectionSelectionRules):
-    """One kind of section. Stateless: one instance serves every section of its kind."""
+    """One kind of section. Stateless, so one instance serves all sections of its kind."""
 
-    pick_order: ClassVar[int]  # kinds with lower ones take their stories first
-    contents: ClassVar[str]  # of its sections, in words for subscribers; a message
+    pick_order: ClassVar[int]  # kinds with lower values choose stories first
+    contents: ClassVar[str]  # a message about its sections for subscribers
     look: ClassVar[SectionLook] = "rows"
-    leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which an edition must have
+    leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which every edition needs
     shows_images: ClassVar[bool] = False
-    is_placed_by_hand: ClassVar[bool] = True  # editors put stories into it, and order them
+    is_placed_by_hand: ClassVar[bool] = True  # editors can add and reorder stories
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition on articles of its sources; of a window, with those that may have come too late."""
+        """Return the condition for articles from its sources, by default those of a window or late for it."""
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
 
     def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
-        """Return what a section contains, for subscribers who decide whether they want it."""
+        """Return a description of the section's content, for subscribers' preferences."""
         del section
         return language.translate_text(self.contents)
 
     def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Return the line beside the section's title; `release_at` is in the publication's zone."""
+        """Return the line next to the section's title; `release_at` is in the publication's time zone."""
         del release_at
         return language.translate_text(section.note)
 
     def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
-        """Write the section's entries in order."""
+        """Yield the section's entries in order."""
         return (self.write_entry(story, page) for story in placed)
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write one entry: by default a headline with its topic, source and date."""
+        """Return one entry, by default a headline with its topic, source, and date."""
         return write_headline(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the quiet lines under an entry's headline: by default its details, else its source."""
+        """Return the secondary lines under an entry's headline, by default its details, else its source."""
         return entry.details or write_source_lines(entry, entry.source, language)
 
 
@@ -61,6 +61,6 @@ REGISTERED_KINDS: list[SectionKind] = []
 
 
 def register_section_kind(kind: type[SectionKind]) -> type[SectionKind]:
-    """Register a class as a kind of section. Its name is one of `SectionKindName` in the settings."""
+    """Register a class as a kind of section; its name must be in the settings' `SectionKindName`."""
     REGISTERED_KINDS.append(kind())
     return kind

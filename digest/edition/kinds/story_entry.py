@@ -1,4 +1,4 @@
-"""How entries are written: what every kind shows, a story with its reasons, summary and picture, and what is new of one that goes on."""
+"""Writing of entries: headline, reason, summary, image, and the news of a continued story."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,16 +14,16 @@ from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LEAD_WORDS, ROW_WORDS = 40, 30  # of a summary of two sentences
-MAX_CHARACTERS = 300  # of a summary
-MAX_NEWS_WORDS = 14  # of the headline that says what is new
-SAME_HEADLINE_OVERLAP = 0.5  # of the words of two headlines, for them to say much the same
+LEAD_WORDS, ROW_WORDS = 40, 30  # words of a summary with two sentences
+MAX_CHARACTERS = 300  # words of a summary
+MAX_NEWS_WORDS = 14  # words of the headline in a continued story's news
+SAME_HEADLINE_OVERLAP = 0.5  # word overlap of two headlines that say nearly the same
 NOTHING_MORE = mark_message("this report is new.")
 
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context in which entries are written: the publication's time zone and language, images by a candidate's `image`, the send time in that zone, and when the edition's week begins."""
+    """The context of entries: zone, language, images by a candidate's `image`, send time, and start of the week."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
@@ -36,30 +36,30 @@ class EntryContext:
         return article.has_date and self.opens_at is not None and article.dated_at <= self.opens_at
 
     def write_day(self, article: CandidateArticle) -> str:
-        """Return an article's day; empty where its date is only the moment of finding."""
+        """Return an article's day; empty if its date is only the time of discovery."""
         return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
 
     def link_report(self, article: CandidateArticle) -> EditionLink:
-        """Link an article by its publisher's name."""
+        """Return a link to an article with its publisher's name."""
         url, day = strip_tracking(article.link), self.write_day(article)
         return EditionLink(article.publisher, url, day, article.title, article.primary)
 
     def link_related(self, article: CandidateArticle) -> EditionLink:
-        """Link an article by its headline."""
+        """Return a link to an article with its headline."""
         return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
 
     def find_image(self, article: CandidateArticle) -> ImageCrops | None:
-        """Return the cuts of an article's picture; None where it has none."""
+        """Return the crops of an article's image; None if it has none."""
         return self.pictures.get(article.image or "")
 
 
 def make_minimal_entry(article: CandidateArticle) -> SectionEntry:
-    """Return an entry with what every kind shows: headline, link and source."""
+    """Return an entry with the fields of every kind: headline, link, and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
 
 def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
-    """Write a story's headline with its summary in so many words, and say whose words it is."""
+    """Return an entry with a story's headline, its summary of at most `max_words` words, and the summary's origin."""
     story = placed.scored.story
     chosen = choose_summary(story)
     summary = choose_sentences(chosen.text, max_words)
@@ -67,9 +67,9 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
 
 
 def choose_sentences(text: str, max_words: int) -> str:
-    """Return the first one or two sentences of a text: two if they have so few words, and in 300 characters at most.
+    """Return the first two sentences of a text if they fit in `max_words` words, else the first.
 
-    A longer first sentence is cut between words and marked with "…".
+    The result has at most 300 characters. A longer first sentence is cut between words and ends with "…".
     """
     first, *others = [*split_sentences(text)][:2] or [""]
     both = " ".join((first, *others))
@@ -79,13 +79,13 @@ def choose_sentences(text: str, max_words: int) -> str:
 
 
 def write_reason(placed: PlacedStory, page: EntryContext) -> str:
-    """Write in a sentence why a story is in the edition, after "Why it leads:" or "Why it’s here:"."""
+    """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:"."""
     reason = explain_lead(placed.scored, page.language)
     return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason)
 
 
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
-    """Write a story's headline with its topic, source and date."""
+    """Return an entry with a story's headline, topic, source, and date."""
     lead = placed.scored.lead
     is_older, day = page.is_older(lead), page.write_day(lead)
     return replace(
@@ -99,20 +99,20 @@ def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
 
 
 def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Write a story as a row with a small picture."""
+    """Return an entry for a row with a small image."""
     story = placed.scored.story
     cuts = page.find_image(story.lead)
     also = tuple(page.link_report(article) for article in story.also_reported)
     return replace(
         write_summarized(placed, page, max_words),
         also=also,
-        why="" if also else write_reason(placed, page),  # whoever else reported it is the reason
+        why="" if also else write_reason(placed, page),  # the others that reported it are the reason
         picture=cuts.thumb if cuts else None,
     )
 
 
 def write_summarized(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Write a story's headline with its facts, its summary, and why it's here."""
+    """Return an entry with a story's headline, facts, summary, and the reason why it's here."""
     entry = write_summary(placed, max_words)
     return replace(
         write_headline(placed, page),
@@ -123,7 +123,7 @@ def write_summarized(placed: PlacedStory, page: EntryContext, max_words: int = R
 
 
 def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
-    """Write the story that leads the edition: a large picture, why it leads, and earlier articles on its matter."""
+    """Return the entry of the lead story, with a large image, the reason why it leads, and related articles."""
     cuts = page.find_image(placed.scored.lead)
     return replace(
         write_image_row(placed, page, LEAD_WORDS),
@@ -134,25 +134,25 @@ def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
 
 
 def write_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Write where an entry was read, and whose news it is where it is another's; no line where nothing is known."""
+    """Return the lines with an entry's source, and the news's publisher if it's another one; empty if unknown."""
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
 def write_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Write a word on the summary where it is another publisher's than the one that the entry links to."""
+    """Return a credit for the summary if its publisher isn't the linked one."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
 def displayed_credit(article: CandidateArticle) -> str:
-    """Return whose news an article is; empty where it is the publisher's own."""
+    """Return the publisher of an article's news; empty if it's the article's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-# Those of digest/topics.toml; a topic of the operator's own stands as they wrote it.
+# Those of digest/topics.toml; the operator's own topics aren't translated.
 BUILT_IN_TOPICS = (
     mark_message("Cybersecurity"),
     mark_message("Border security"),
@@ -176,12 +176,12 @@ BUILT_IN_TOPICS = (
 
 
 def displayed_topic(topic: str | None, language: SubscriberLanguage) -> str:
-    """Return a story's topic as readers see it; empty where it has none."""
+    """Return a story's topic for readers; empty if it has none."""
     return language.translate_text(topic or "")
 
 
 def join_date_parts(parts: Sequence[str], language: SubscriberLanguage) -> str:
-    """Join a day, an hour and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    """Return a joined day, hour, and last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
     return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
 
 
@@ -204,16 +204,16 @@ _NUMBER_WORDS = (
 
 
 def spell_number(number: int, language: SubscriberLanguage) -> str:
-    """Write a number out to twelve, in figures above."""
+    """Return a number as a word up to twelve, in figures above."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
     return language.write_number(number)
 
 
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
-    """Return one sentence, without capital and full stop, on what put a story where it is.
+    """Return one sentence, without a capital and period, on why a story has its place.
 
-    It names only what the score's terms hold: an editor's word, who reported it, how it was read, what it is about.
+    It's based only on the score's terms: editors' choices, coverage, readership, and topic.
     """
     notes = {term.note for term in scored.terms if term.points > 0}
     clauses = (
@@ -243,7 +243,7 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    publisher, other_count = story.lead.publisher, len(story.also_reported)  # a live or overtaken page isn't listed
+    publisher, other_count = story.lead.publisher, len(story.also_reported)  # live and overtaken pages aren't listed
     official = any(a.primary for a in story.members)
     if not other_count and official:
         return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)
@@ -271,19 +271,19 @@ def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str
     return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 
 
-# --- what is new of a story that goes on -----------------------------------------------------------------------
+# --- news of a continued story -----------------------------------------------------------------------------------
 
 
 def write_earlier_appearance(placed: PlacedStory, page: EntryContext) -> EarlierAppearance | None:
-    """Write what is new of a story that an earlier edition had; None for a story that goes on from none.
+    """Return the news of a story that continues one of an earlier edition; None for other stories.
 
-    The entry's own headline and summary come from new articles. Where another new article says something else, its
-    headline is named too, with its publisher.
+    The entry's own headline and summary come from new articles. If another new article says something else, its
+    headline and publisher are added.
     """
     story, continues = placed.scored.story, placed.scored.continues
     if continues is None:
         return None
-    # An editor may have given some of its articles to another story since.
+    # Editors may have moved some of its articles to another story since.
     urls = {a.url for a in story.members}
     news = [a for a in continues.news if a.url in urls]
     if not news:
@@ -308,7 +308,7 @@ def _write_news(article: CandidateArticle | None, page: EntryContext) -> str:
 def _find_newest_matter(
     news: Sequence[CandidateArticle], lead: CandidateArticle, earlier: EarlierStory
 ) -> CandidateArticle | None:
-    """Find the new article whose headline has most words that neither the lead's nor the earlier headlines have."""
+    """Return the new article whose headline has the most words that aren't in the lead's or earlier headlines."""
     lead_words = title_words(lead.title)
     old_words = lead_words.union(*(title_words(a.title) for a in earlier.articles))
     other_articles = [

@@ -13,7 +13,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 @register_section_kind
 class TopicSection(SectionKind):
-    """The next best, few a topic, ordered by topic, the best topic first."""
+    """The next best stories, a few per topic, ordered by topic, best topic first."""
 
     name = look = "topics"
     pick_order = 4
@@ -22,7 +22,7 @@ class TopicSection(SectionKind):
     capped = limits_topics = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best that have a topic; the last places are reserved for official actions."""
+        """Take the pins, then the best stories with a topic; the last places are reserved for official actions."""
         others = filler.take_pinned(section, pool)
         fit = [scored for scored in others if self.may_take(section, scored)]
         unreserved = section.model_copy(update={"most": section.most - filler.select.official_places})
@@ -34,15 +34,15 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Take what has a topic."""
+        """Return whether a story has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write a headline with a summary, and why the story is here."""
+        """Return an entry with a headline, a summary, and the reason why the story is here."""
         return write_summarized(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the source with the date, the summary and whose it is, and the reason."""
+        """Return the source with the date, the summary and its publisher, and the reason."""
         reason = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why else ""
         lender = write_summary_credit(entry, language)
         lines = (*write_source_lines(entry, entry.source_and_date, language), entry.summary, lender, reason)

@@ -1,4 +1,4 @@
-"""Rules over what the edition says and shows: lines, sections, links, pictures, and what readers had before."""
+"""Rules for the edition's content: opening lines, sections, links, images, and earlier stories."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ from digest.edition.preflight.rule_registry import (
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
 from subscribers.phrases import count_with_noun, month_day, name_language
 
-MAX_HEADLINE_LENGTH = 110  # characters; a phone shows more as a wall of bold text
+MAX_HEADLINE_LENGTH = 110  # characters; longer ones are a wall of bold text on a phone
 
 
 @preflight_rule("held")
@@ -44,7 +44,7 @@ def check_enough_stories(examined: PreflightInput) -> Iterator[PreflightFinding]
 def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead shows the day on which the edition is sent."""
     day, send_day = examined.content.date, examined.send_day
-    # In another language the same day is written otherwise, which the rule language says.
+    # In another language, the day is written differently, which the rule "language" reports.
     if send_day and day != send_day and examined.speaks_its_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.", "Draft the edition again."
@@ -203,7 +203,7 @@ def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
-    """List title of the section, entry, and URL; a story of our own without a page can't be told from others."""
+    """Return each entry's section title, the entry, and its URL, without our own stories that have no page."""
     return [
         (section.title, entry, _canonical_or_raw(entry.url))
         for section in examined.content.sections
@@ -213,12 +213,12 @@ def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEnt
 
 
 def _canonical_or_raw(url: str) -> str:
-    return usable_canonical_url(url) or url  # a link that cannot be read is the rule links' matter
+    return usable_canonical_url(url) or url  # the rule "links" reports unreadable links
 
 
 MAX_IMAGE_BYTES = 200 * 1024  # bytes
-MAX_ALT_LENGTH = 40  # characters, which a phone draws on one line; WebKit draws no second line if images are blocked
-SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # what Outlook's Word engine shows
+MAX_ALT_LENGTH = 40  # characters on one line of a phone; WebKit draws no second line if images are blocked
+SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # types that Outlook's Word engine displays
 
 
 @preflight_rule("images-ours")

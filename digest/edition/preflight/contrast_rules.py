@@ -1,8 +1,8 @@
-"""The contrast of every text, in the light and in the dark scheme, computed from the final styles.
+"""The contrast of all texts in light and dark mode, computed from the final styles.
 
-The mail's styles are inline; the dark scheme is one `@media (prefers-color-scheme: dark)` block whose rules
-all carry `!important`. So the colour of an element is its inline one, or the last dark rule that matches it,
-or its parent's. Ratios and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
+The email's styles are inline; dark mode is one `@media (prefers-color-scheme: dark)` block whose rules are all
+`!important`. So the color of an element is its inline one, the last dark rule that matches it, or its parent's. Ratios
+and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
 """
 
 import re
@@ -25,7 +25,7 @@ _HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TextStyle:
-    """How the text of an element is shown: colours as #rrggbb, size in px."""
+    """The displayed style of an element's text: colors as #rrggbb, size in px."""
 
     text_colour: str = "#000000"
     background_colour: str = "#ffffff"
@@ -55,7 +55,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def find_dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
-    """Give, for each element, the declarations that the dark scheme lays over its own."""
+    """Return the declarations of dark mode for each element."""
     declarations: dict[_Element, dict[str, str]] = {}
     styles = examined.tree.iter("style")
     sheets = "\n".join(str(style.text or "") for style in styles)

@@ -1,4 +1,4 @@
-"""Rules over the bytes of the message: size, syntax, headers, parts."""
+"""Rules for the bytes of the message: size, syntax, headers, and parts."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from digest.edition.rendering.template_filters import join_address_lines
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from subscribers.phrases import join_words
 
-# Gmail shows the first 102 KB of a message's HTML and hides the rest, unsubscribe link and all.
+# Gmail shows the first 102 KB of a message's HTML and hides the rest, including the unsubscribe link.
 GMAIL_CLIP_SIZE = 102 * 1024
 CLIP_WARNING_SIZE = 80 * 1024
 SINGLE_FIELDS = (
@@ -114,7 +114,7 @@ def _check_identifiers(head: bytes) -> Iterator[PreflightFinding]:
     values = dict(re.findall(r"(?m)^([A-Za-z-]+): *(.*?)\r?$", unfolded))
     for name in STRUCTURED_FIELDS:
         value = values.get(name, "")
-        # A display name before List-Id's angle brackets is a phrase, where encoded words are at home.
+        # A display name before List-Id's angle brackets is a phrase, which may contain encoded words.
         if "=?" in (value.partition("<")[2] if name == "List-Id" else value):
             yield error_finding(f"{name} contains an encoded word (RFC 2047, section 5).", _FIX_TEMPLATE)
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", values.get("Message-ID", "")):
@@ -166,7 +166,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _check_unsubscribe_address(urls: Sequence[str], web_urls: Sequence[str]) -> Iterator[PreflightFinding]:
-    """Check that anything besides the web URL is one address that the mailbox would recognize."""
+    """Yield findings unless the only other URL is an address that the mailbox would recognize."""
     others = [url for url in urls if url not in web_urls]
     token = web_urls[0].rpartition("/")[2]
     pattern = rf"mailto:bounce\+{re.escape(token)}@[^@?]+\?subject=unsubscribe"
@@ -236,13 +236,13 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
     bodies = {"subject": examined.content.subject, "HTML": examined.html, "text": examined.text}
     for place, body in bodies.items():
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
-            if sign in body:  # what the edition itself says is a warning
+            if sign in body:  # the edition's own text is only a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
                 yield make_finding(f"The {place} contains {sign}.", "Remove the braces, or correct the template.")
 
 
 def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    # If all links lead to another base URL, `check_one_click` says so.
+    # if all links have another base URL, `check_one_click` reports it
     if examined.drafted_base != examined.base:
         return
     for kind, part in examined.parts.items():

@@ -1,4 +1,4 @@
-"""The rule over the first sentence that readers see: what Apple's and Gmail's summaries read first, as they skip the hidden preheader."""
+"""The rule for the first visible sentence, which Apple's and Gmail's summaries use instead of the preheader."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
-_COMPARED_WORDS = 5  # at the start of a sentence: enough to tell whose it is
+_COMPARED_WORDS = 5  # at the start of a sentence, which suffice to identify its origin
 _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 
 
@@ -44,10 +44,10 @@ def _is_news(line: str, content: EditionContent) -> bool:
 
 
 def _find_repetition(line: str, examined: PreflightInput) -> str:
-    """Say what a line repeats; empty if it repeats nothing."""
+    """Return a description of the text that a line repeats; empty if it doesn't repeat any."""
     content, before = examined.content, examined.previous_edition
     sentence = _words(_first_sentence(line))
-    # The subject is the lead's headline unless an editor wrote another, so the list of headlines may begin with it.
+    # The subject is the lead's headline unless an editor changed it, so the list of headlines may begin with it.
     if sentence == _words(content.subject) and _words(line) not in _list_headlines(content):
         return "repeats the subject"
     if sentence == _words(content.preheader):
@@ -62,7 +62,7 @@ def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
 
 
 def find_first_visible_line(examined: PreflightInput) -> str:
-    """Return the first line that is seen below masthead and labels ("In this issue"); empty where there is none."""
+    """Return the first visible line below the masthead and labels ("In this issue"); empty if there's none."""
     headlines, publication_name = _list_headlines(examined.content), examined.file.publication.name
     for tag, line in _list_seen_lines(examined.tree):
         words = _words(line)
@@ -73,7 +73,7 @@ def find_first_visible_line(examined: PreflightInput) -> str:
 
 
 def _list_seen_lines(tree: "_Element") -> Iterator[tuple[str, str]]:
-    """List the lines of text as they are seen, each with the tag of the block that it stands in."""
+    """Yield the visible lines of text, each with the tag of its block."""
     gathered: list[str] = []
 
     def take_line() -> str:
@@ -105,13 +105,13 @@ def _is_hidden(element: "_Element") -> bool:
 
 
 def _is_issue_line(words: tuple[str, ...], examined: PreflightInput) -> bool:
-    """Return whether a line is number and date alone, as a masthead has them; breaking news has its words as number."""
+    """Return whether a line is only the number and date, as in a masthead; breaking news has words as its number."""
     content = examined.content
     is_numbered = content.number != BREAKING_NEWS_NUMBER
     issue = {str(content.number)} if is_numbered else {*_words(examined.issue_heading)}
     date_words = _words(content.date)
     shown_words = (word for word in words if word not in issue)
-    # The month may be short: "Nov" of "November".
+    # The month may be short: "Nov" for "November".
     other_words = [word for word in shown_words if not any(part.startswith(word) for part in date_words)]
     return issue <= set(words) and len(other_words) <= _MAX_LABEL_WORDS * is_numbered
 

@@ -1,4 +1,4 @@
-"""Preflight rules: their declaration, their input, and running them all."""
+"""Preflight rules: their registration, their input, and running them."""
 
 import email
 import email.policy
@@ -30,13 +30,13 @@ class FindingLevel(StrEnum):
     WARNING = "warning"
 
 
-# Where a finding is, if it is about the head of the mail; else it is named by its section's title.
+# The place of a finding about the top of the email; for others, it's the section's title.
 HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheader", "Intro"
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """A rule's result: what is wrong, what to do, and where. `is_for_admins` if editors can't fix it.
+    """A rule's result: what's wrong, what to do, and where; `is_for_admins` if editors can't fix it.
 
     Approvers must tick a box for one with `must_be_confirmed`.
     """
@@ -51,13 +51,13 @@ class PreflightFinding:
 
     @property
     def sentence(self) -> str:
-        """What is wrong, and what to do."""
+        """The message and the remedy."""
         return f"{self.message} {self.remedy}".strip()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of a picture of ours: MIME type, and size in bytes."""
+    """The facts about a stored image: MIME type, and size in bytes."""
 
     content_type: str
     size: int
@@ -65,7 +65,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class SentStory:
-    """A story that went out in an earlier edition, by what people call that: "No. 146"."""
+    """A story of an earlier edition, with the edition's name for people: "No. 146"."""
 
     edition: str
     url: str
@@ -73,7 +73,7 @@ class SentStory:
 
 @dataclass(frozen=True, slots=True)
 class PreviousEdition:
-    """The edition that went out before: its number, its intro, and the headline that its mail began with."""
+    """The previous edition: its number, its intro, and the first headline in its email."""
 
     number: int
     intro: str
@@ -82,15 +82,15 @@ class PreviousEdition:
 
 @dataclass(frozen=True)
 class PreflightInput:
-    """All that preflight looks at. `message` is the final bytes for one subscriber.
+    """The input of preflight; `message` is the final bytes for one subscriber.
 
     `parts` are the full and the short edition, as HTML and as text, before the slots are filled.
 
-    `send_day` is the day on which the edition goes out, as a masthead writes it; empty where it has gone.
-    `fetcher` is set when links may be tried online; `pictures` holds the facts of `/media/` pictures by hash. `goes_into_files` is
-    whether all mail is written into files, as the settings stand. `sending_days` is over how many days the limits of the settings spread
-    it, to so many `readers`. `withdrawn` are the linked articles that visitors can't read anymore, each with the reason; `own_pages` is what
-    visiting the own site's links gave, empty where nobody asked for that.
+    `send_day` is the day on which the edition will be sent, as in a masthead; empty if it was sent. `fetcher` is set if
+    links may be checked online; `pictures` are the facts about `/media/` images by hash. `goes_into_files` is whether the
+    settings write all email to files. `sending_days` is the number of days that the settings' limits require for sending
+    to `readers` subscribers. `withdrawn` are the linked articles that visitors can't read anymore, with the reasons;
+    `own_pages` are the results of checking links to our own site, empty if that wasn't requested.
     """
 
     message: bytes
@@ -102,7 +102,7 @@ class PreflightInput:
     sent_stories: tuple[SentStory, ...] = ()
     previous_edition: PreviousEdition | None = None
     chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
-    issue_heading: str = ""  # as the masthead writes it
+    issue_heading: str = ""  # as in the masthead
     incomplete_reason: str = ""
     send_day: str = ""
     goes_into_files: bool = False
@@ -117,12 +117,12 @@ class PreflightInput:
 
     @property
     def links_may_stay_here(self) -> bool:
-        """Whether links to this machine alone will do: the mail leaves it no more than they do."""
+        """True if links to this machine are sufficient, because the email doesn't leave it either."""
         return self.goes_into_files and is_local_url(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:
-        """The message as a mail program reads it."""
+        """The message as parsed by a mail program."""
         return email.message_from_bytes(self.message, policy=email.policy.default)
 
     def _decoded_part(self, kind: str) -> str:
@@ -133,22 +133,22 @@ class PreflightInput:
 
     @cached_property
     def html(self) -> str:
-        """The HTML part, decoded; empty when there is none."""
+        """The decoded HTML part; empty if there's none."""
         return self._decoded_part("text/html")
 
     @cached_property
     def text(self) -> str:
-        """The text part, decoded; empty when there is none."""
+        """The decoded text part; empty if there's none."""
         return self._decoded_part("text/plain")
 
     @cached_property
     def drafted_language(self) -> str:
-        """The language (BCP 47) that the HTML part says it is in; empty where it says none."""
+        """The language (BCP 47) stated in the HTML part; empty if there's none."""
         return str(self.tree.get("lang") or "")
 
     @property
     def speaks_its_language(self) -> bool:
-        """Whether the edition was drafted in the language that the settings give the publication now."""
+        """True if the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
 
@@ -159,7 +159,7 @@ class PreflightInput:
 
     @cached_property
     def drafted_base(self) -> str:
-        """The base URL that the links of the HTML part lead to, as the unsubscribe link shows it."""
+        """The base URL of the HTML part's links, from the unsubscribe link."""
         url = next(iter(self.unsubscribe_urls), "")
         path = url.removeprefix(self.base) if url.startswith(self.base) else ""
         link = re.search(rf"(https?://[^\s\"'<>]+){re.escape(path)}\b", self.html) if path else None
@@ -174,7 +174,7 @@ class PreflightInput:
 
     @cached_property
     def links(self) -> tuple[str, ...]:
-        """Every `href` of the HTML part, in order, each once."""
+        """All distinct `href` values of the HTML part, in order."""
         linked = (element.get("href") for element in self.tree.iter("a"))
         return tuple(dict.fromkeys(str(address) for address in linked if address is not None))
 
@@ -184,10 +184,10 @@ RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
 
 @dataclass(frozen=True, slots=True)
 class PreflightRule:
-    """A named rule; `description` is its one line in the documentation and in `digest check --rules`.
+    """A named rule; `description` is its line in the documentation and in `digest check --rules`.
 
-    `is_for_admins` says that what it finds lies in settings or templates, where no editor can mend it; `must_be_confirmed` that approvers
-    tick a box for what it finds.
+    `is_for_admins` is true if its findings are about settings or templates, which editors can't change;
+    `must_be_confirmed` if approvers must tick a box for them.
     """
 
     name: str
@@ -217,7 +217,10 @@ PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 def preflight_rule(
     name: str, *, is_for_admins: bool = False, must_be_confirmed: bool = False
 ) -> Callable[[RuleCheck], RuleCheck]:
-    """Register a function as the rule `name`; its docstring says what it demands. It wants a section in `docs/preflight.md` and a planted fault in its tests."""
+    """Register a function as the rule `name`, with its docstring as the description.
+
+    A rule needs a section in `docs/preflight.md` and a planted fault in its tests.
+    """
 
     def register(check: RuleCheck) -> RuleCheck:
         if name in PREFLIGHT_RULES:
@@ -228,14 +231,15 @@ def preflight_rule(
     return register
 
 
-# What was examined last, with what the rules found: the pages of the desk look again at what has not changed.
+# The last inputs and their findings, because the desk's pages check unchanged editions again.
 _examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deque(maxlen=4)
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Run every rule; errors come first, of each level what editors can mend, then in the order of the rules.
+    """Run all rules; errors come first, then findings that editors can fix, then the order of the rules.
 
-    Rules look at nothing but the input, so that equal input is examined once; links that are tried online are tried anew.
+    Rules depend only on the input, so equal inputs are examined once, except that links are always checked again
+    online.
     """
     if examined.fetcher is not None:
         return _run_all_rules(examined)
@@ -243,7 +247,7 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
         if earlier == examined:
             return findings
     findings = _run_all_rules(examined)
-    # A copy: it holds none of what was parsed for the rules.
+    # a copy, without the parsed values that rules cached
     _examined_last.append((replace(examined), findings))
     return findings
 
@@ -255,10 +259,10 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
 
 
 def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Make a finding that prevents approval. The rule's name is added when rules are run."""
+    """Return a finding that prevents approval; the rule's name is added when rules are run."""
     return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
 
 
 def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Make a finding that is only shown. The rule's name is added when rules are run."""
+    """Return a finding that's only shown; the rule's name is added when rules are run."""
     return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)

@@ -1,1 +1,1 @@
-"""An edition as finished pieces of mail, rendered once."""
+"""Rendering of an edition, once, to finished fragments of an email."""

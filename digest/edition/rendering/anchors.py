@@ -1,4 +1,4 @@
-"""The ids in the web copy and the web edition to which links lead."""
+"""IDs of elements in the web copy and the web edition that links refer to."""
 
 import hashlib
 
@@ -6,12 +6,12 @@ from digest.edition.content.edition_content import SectionEntry
 
 
 def sources_anchor(entry: SectionEntry) -> str:
-    """Return the id of a story's list of sources in the web copy: the same for the same link, whatever its place."""
+    """Return the ID of a story's list of sources in the web copy, which depends only on the story's link."""
     return f"sources-{_short_hash(entry)}"
 
 
 def story_anchor(entry: SectionEntry) -> str:
-    """Return the id of a story in the web edition, by its link as `sources_anchor` does."""
+    """Return the ID of a story in the web edition, based on its link as in `sources_anchor`."""
     return f"story-{_short_hash(entry)}"
 
 

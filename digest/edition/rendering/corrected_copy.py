@@ -1,6 +1,7 @@
-"""The web copy of an edition with its corrections in it: what was approved stays legible, struck through.
+"""The web copy of an edition with its corrections; the approved text remains legible, struck through.
 
-The copy itself is frozen, so the corrections are put into its page: a list of all at its top, and each where its text stands.
+The stored copy doesn't change, so corrections are inserted into its page: a list of all at the top, and each one at its
+text.
 """
 
 import re
@@ -21,7 +22,7 @@ _BOX = "border-left:4px solid #B0390C;padding:10px 14px;margin:18px auto 0;max-w
 
 @dataclass(frozen=True, slots=True)
 class DisplayedCorrection:
-    """One correction as the page shows it: where it belongs, what was and is, why, and the date and name under it."""
+    """A correction as displayed: its story, the old and new text, the reason, and the date and name."""
 
     story: str
     was: str
@@ -31,10 +32,10 @@ class DisplayedCorrection:
 
 
 def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage) -> str:
-    """Return a web copy with corrections in it, in the order in which they were made."""
+    """Return a web copy with its corrections, in chronological order."""
     if not corrections:
         return html
-    # Half a second to import, which pages without a correction do without.
+    # takes half a second to import, and is only needed for corrections
     import lxml.html
 
     page = lxml.html.document_fromstring(html, parser=lxml.html.HTMLParser(encoding="utf-8"))
@@ -49,9 +50,9 @@ def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], la
 def insert_fragment_corrections(
     html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
-    """Return a piece of a web edition with corrections in it; the list at the top of its page is the page's own.
+    """Return a fragment of a web edition with its corrections; its page has the list at the top.
 
-    Without notes the old text is struck through, and why is not said: for a list of contents.
+    Without notes, as for a table of contents, the old text is struck through and the reason is omitted.
     """
     if not corrections:
         return html
@@ -60,7 +61,7 @@ def insert_fragment_corrections(
     piece = lxml.html.fragment_fromstring(html, create_parent="div")
     for correction in corrections:
         for element in _find_texts(piece, correction.was):
-            # The list of sources repeats the headline, under which the note stands already.
+            # The list of sources repeats the headline, which already has the note.
             classes = [ancestor.get("class", "").split() for ancestor in element.iterancestors()]
             has_note = with_notes and not any("srcs" in names for names in classes)
             _strike(element, correction, language, {"class": "corr"} if has_note else None)
@@ -68,7 +69,7 @@ def insert_fragment_corrections(
 
 
 def _find_texts(root: "HtmlElement", text: str) -> list["HtmlElement"]:
-    """Find the innermost elements that say a text and nothing else."""
+    """Return the innermost elements whose whole content is a text."""
     squeezed = _squeeze(text)
     elements = (element for element in root.iter("*") if element.tag != "del")
     saying = [element for element in elements if _squeeze(element.text_content()) == squeezed]
@@ -85,7 +86,7 @@ def _strike(
     language: SubscriberLanguage,
     note_attributes: dict[str, str] | None,
 ) -> None:
-    """Strike a text through, with what it should say beside it; and a note after its block, where attributes for one are given."""
+    """Strike a text through, with the new text next to it, and a note after its block if it has attributes."""
     from lxml.html import builder as b
 
     for child in list(element):

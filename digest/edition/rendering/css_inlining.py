@@ -1,8 +1,8 @@
-"""Style sheets into style attributes, once an edition, and the page made lean.
+"""CSS inlining, once per edition, and minification of the page.
 
-Premailer does the inlining, with the settings that keep dark mode and media queries alive: the defaults would
-strip `!important` from them and fetch linked style sheets from the network. A second pass would eat what the
-first one kept, so a page is inlined exactly once, from its source.
+Premailer inlines the styles, with settings that keep dark mode and media queries: by default, it would strip
+`!important` and fetch linked style sheets from the network. A second pass would remove what the first one kept, so a
+page is inlined exactly once, from its source.
 """
 
 import logging
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
 _PLAIN_SELECTOR = re.compile(r"[\w.> -]+")  # elements with all the classes that it names
-# White space between the children of these means nothing.
+# Whitespace between the children of these is insignificant.
 _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _CELLS = frozenset({"td", "th", "tr"})
 _ATTRIBUTE_PLACES = {"valign": _CELLS, "bgcolor": _CELLS | {"table", "body"}}
 _WHITE_SPACE = re.compile(r"[ \t\r\n]+")
-# libxml2 writes "<" in an attribute as it is, but in addresses as %3C.
+# libxml2 doesn't escape "<" in attributes, except as %3C in URLs.
 _ATTRIBUTES_WITH_ANGLES = "//@*[contains(., '<')][not(name() = 'href' or name() = 'src' or name() = 'action')]"
-_ANGLE_STAND_IN = "\ufdd0"  # no character (Unicode, 23.7)
+_ANGLE_STAND_IN = "\ufdd0"  # a noncharacter (Unicode, 23.7)
 
 
-# Between two edits, an edition is rendered several times: to show it, to check it, to approve it. The slots are positions in the
-# key, so the marks that are new each time don't matter.
+# Between two edits, an edition is rendered several times: to show it, to check it, and to approve it. The key has slots
+# as offsets, so the random marks don't matter.
 @lru_cache(maxsize=16)
 def inline_css(page: SlottedText) -> SlottedText:
-    """Return a whole page with its style sheet in style attributes; the block marked as kept stays one.
+    """Return a whole page with its style sheet in style attributes, except the block that's marked as kept.
 
-    Classes that no kept rule names are dropped, and white space that a browser would not show.
+    Unused classes and insignificant whitespace are removed.
 
     Raises:
-        RenderingError: the page has no kept style block, as one that was inlined before.
+        RenderingError: the page has no kept style block, for example because it was already inlined.
     """
     marks = SlotMarks()
     html = marks.write(page)
@@ -50,11 +50,11 @@ def inline_css(page: SlottedText) -> SlottedText:
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was already inlined, or it's missing from "
             "mail/edition/body.html"
         )
-    # lxml and Premailer take half a second to import, which commands that render nothing do without.
+    # lxml and Premailer take half a second to import, so commands that don't render avoid it.
     from lxml import etree
 
     root = etree.fromstring(html.strip(), etree.HTMLParser())
-    # Each picture's style would be parsed to look for it.
+    # Premailer would parse each image's style to find it.
     premailer = _create_premailer(root, align_floating_images="float" in html.lower())
     classes = {name for value in root.xpath("//@class") for name in value.split()}
     premailer._parse_style_rules = partial(_list_matching_rules, classes)  # noqa: SLF001 - see there
@@ -68,13 +68,14 @@ def inline_css(page: SlottedText) -> SlottedText:
 
 
 def _mask_angles(root: "_Element") -> None:
-    """Let a stand-in take the place of "<" in attributes: what is cut by comments must find none in an article's words."""
+    """Replace "<" in attributes with a stand-in, so that articles' text can't match the comments used for cutting."""
     for value in root.xpath(_ATTRIBUTES_WITH_ANGLES):
         value.getparent().set(value.attrname, value.replace("<", _ANGLE_STAND_IN))
 
 
 def _create_premailer(root: "_Element | None", *, align_floating_images: bool = False) -> "Premailer":
-    # Read when Premailer is imported: it would keep 128 parsed styles, fewer than an edition has, and parse all anew.
+    # Read when Premailer is imported. Its default of 128 parsed styles is less than an edition has, so all would be
+    # parsed again.
     os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "1024")
     from premailer import Premailer
 
@@ -86,13 +87,13 @@ def _create_premailer(root: "_Element | None", *, align_floating_images: bool = 
         cache_css_parsing=True,
         cssutils_logging_level=logging.CRITICAL,
         align_floating_images=align_floating_images,
-        # Our templates write these two for Outlook; from CSS they would become "auto" and "100%".
+        # Our templates set these two for Outlook; from CSS, they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
     )
 
 
 def _list_matching_rules(classes: set[str], css: str, index: int) -> tuple[list[Any], list[Any]]:
-    """Return what `_parse_style_sheet` does without rules of classes that the page doesn't have: each would be sought in all of it."""
+    """Return the rules of `_parse_style_sheet` without those of absent classes, which would all be searched for."""
     rules, kept_rules = _parse_style_sheet(css, index)
 
     def may_match(selector: str) -> bool:
@@ -103,9 +104,9 @@ def _list_matching_rules(classes: set[str], css: str, index: int) -> tuple[list[
 
 @lru_cache(maxsize=16)
 def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
-    """Return what Premailer makes of a style sheet, the page's `index`th: the rules to inline, and those that stay.
+    """Return Premailer's rules of a style sheet, the page's `index`th: those to inline, and those to keep.
 
-    It keeps a parsed style sheet, but writes its rules anew for each page, which takes longer than to apply them.
+    Premailer caches parsed style sheets but rebuilds their rules for each page, which takes longer than applying them.
     """
     premailer = _create_premailer(None)
     rules: tuple[list[Any], list[Any]] = premailer._parse_style_rules(css, index)  # noqa: SLF001 - see above
@@ -113,7 +114,7 @@ def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
 
 
 def _drop_unused_classes(root: "_Element") -> None:
-    """Drop the classes that neither the kept style block nor the one for Outlook names."""
+    """Remove the classes that neither the kept style block nor the one for Outlook uses."""
     from lxml import etree
 
     css = "".join(style.text or "" for style in root.iter("style"))
@@ -126,7 +127,7 @@ def _drop_unused_classes(root: "_Element") -> None:
 
 
 def _drop_misplaced_attributes(root: "_Element") -> None:
-    """Drop what Premailer makes of CSS where HTML has no such attribute: `valign` of a link, `bgcolor` of a picture."""
+    """Remove Premailer's attributes that HTML doesn't define for an element, such as a link's `valign`."""
     for element in root.iter():
         if isinstance(element.tag, str):
             for name in ("valign", "bgcolor"):
@@ -135,7 +136,7 @@ def _drop_misplaced_attributes(root: "_Element") -> None:
 
 
 def _minify_page(root: "_Element") -> None:
-    """Collapse white space as a browser does, and write style attributes without blanks or double quotes."""
+    """Collapse whitespace as browsers do, and write style attributes without spaces and double quotes."""
     for element in root.iter():
         if isinstance(element.tag, str):
             if "style" in element.attrib:
@@ -148,7 +149,7 @@ def _minify_page(root: "_Element") -> None:
 
 
 def tie_dots(text: str) -> str:
-    """Tie each middle dot to the word before it, so that none begins a line."""
+    """Join each middle dot to the word before it, so that no line begins with one."""
     return text.replace(" \N{MIDDLE DOT} ", "\N{NO-BREAK SPACE}\N{MIDDLE DOT} ")
 
 

@@ -1,7 +1,7 @@
-"""One edition as pieces of finished mail: HTML, text, and what differs in the web copy.
+"""Rendering of an edition to fragments: HTML, text, and the differences of the web copy.
 
-The whole HTML page is rendered and inlined once, with what only the mail says and what only the web copy says
-both in it; the two are then told apart, and cut into pieces, at comments that the templates write.
+The whole HTML page is rendered and inlined once, including the parts only for the email or the web copy. The two
+versions are then separated, and cut into fragments, at comments that the templates write.
 """
 
 import re
@@ -40,10 +40,10 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 TALL_LOGO, WIDE_LOGO = 40, 170  # CSS pixels
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
-_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator: no text of an edition holds it
+_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator, which texts can't contain
 
 
-# What the templates write for the mail or its web copy alone, and for the full or the short edition alone.
+# The templates' marks for parts only in the email or its web copy, and only in the full or the short edition.
 RenderingTarget = Literal["mail", "web", "short"]
 _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "mail": frozenset({"mail", "full"}),
@@ -51,13 +51,13 @@ _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "short": frozenset({"mail", "short"}),
 }
 _TEXT_TARGETS: dict[RenderingTarget, FragmentKind] = {"mail": "text", "short": "short-text"}
-# The group separator: no text of an edition holds it.
+# The group separator, which an edition's texts can't contain.
 _HTML_TARGET_MARK, _TEXT_TARGET_MARK = "<!--{}-->", "\x1d{}\x1d"
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationContext:
-    """What every edition of a publication says, its name, places and duties; and how it looks."""
+    """The content that all editions of a publication share, such as its name and postal address, and its design."""
 
     name: str
     tagline: str
@@ -65,7 +65,7 @@ class PublicationContext:
     about: str
     language: str
     direction: Literal["ltr", "rtl"]
-    base: str  # without a slash at its end
+    base: str  # without a trailing slash
     postal_address: str
     reply_to: str
     look: BrandingSettings
@@ -76,38 +76,38 @@ class PublicationContext:
 
     @property
     def start(self) -> str:
-        """The side on which a line begins."""
+        """The side on which lines begin."""
         return "right" if self.direction == "rtl" else "left"
 
     @property
     def end(self) -> str:
-        """The side on which a line ends."""
+        """The side on which lines end."""
         return "left" if self.direction == "rtl" else "right"
 
     @property
     def has_tall_masthead(self) -> bool:
-        """Whether the masthead takes so much of a phone's first screen that the intro has to wait."""
+        """True if the masthead fills so much of a phone's first screen that the intro comes later."""
         return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
 
     @property
     def has_wide_logo(self) -> bool:
-        """Whether a phone has no room for the number and date beside the logo."""
+        """True if a phone has no room for the number and date next to the logo."""
         return self.logo is not None and self.logo.light_width > WIDE_LOGO
 
     @property
     def postal_line(self) -> str:
-        """The postal address on one line, with the publication's name in it."""
+        """The postal address on one line, including the publication's name."""
         line = join_address_lines(self.postal_address)
         return line if not line or self.name in line else f"{self.name}, {line}"
 
     @property
     def write_to(self) -> str:
-        """The mailto address (RFC 6068, section 2) of the editors, for a mail that was forwarded and can't be replied to."""
+        """The editors' mailto URL (RFC 6068, section 2), for forwarded emails that can't be replied to."""
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 
 def build_publication_context(settings: Settings) -> PublicationContext:
-    """Take from the settings what every edition says."""
+    """Return the shared content of editions from the settings."""
     publication, sender = settings.file.publication, settings.file.sender
     return PublicationContext(
         name=publication.name,
@@ -128,16 +128,16 @@ def build_publication_context(settings: Settings) -> PublicationContext:
 
 
 def create_mail_environment(settings: Settings) -> Environment:
-    """Give the environment that `render_edition` wants: the operator's templates first, our filters in it.
+    """Return the Jinja environment for editions; operator templates override built-in ones.
 
-    It is kept for the next one who asks, with its compiled templates; a template that changes is compiled again.
+    It's cached with its compiled templates; changed templates are compiled again.
     """
     return create_localized_mail_environment(settings.templates, settings.subscriber_language)
 
 
 @lru_cache(maxsize=4)
 def create_localized_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
-    """Give the environment of `create_mail_environment` in a language: that of readers, or English for the staff."""
+    """Return the environment of `create_mail_environment` in the readers' language, or in English for the staff."""
     pages = create_jinja_environment(operator_folder, language)
     pages.filters.update(template_filters(language))
     return pages
@@ -146,20 +146,20 @@ def create_localized_mail_environment(operator_folder: Path | None, language: Su
 def render_edition(
     content: EditionContent, frame: PublicationContext, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Render an edition into its fragments, in reading order: all of kind html, then web, text, short-text, page, short, and words.
+    """Return an edition's fragments in reading order: all html, then web, text, short-text, page, short, and words.
 
-    A piece of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
-    (`digest.edition.content.fragment_names`); of kind web there are only those that differ from the html piece of the same name;
-    of kind page there are the four of the web edition; of kind short and short-text those of the short edition.
+    A fragment of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections it belongs to
+    (`digest.edition.content.fragment_names`); those of kind web differ from the html one with the same
+    name; those of kind page are the four of the web edition, those of kind short and short-text the short edition.
     `join_fragments` joins them again.
 
     Args:
-        content: what the edition says; it is sanitised first.
-        frame: what every edition says.
+        content: the edition's content, which is sanitized first.
+        frame: the shared content of editions.
         environment: the environment of `create_mail_environment`.
 
     Raises:
-        RenderingError: a link is no web address, or a template lost a comment at which it is cut, or changed a placeholder.
+        RenderingError: a link isn't a web URL, or a template removed a cutting comment or changed a placeholder.
     """
     content, marks = sanitize_content(content), SlotMarks()
     page = environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html", marks))
@@ -186,7 +186,7 @@ def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFra
 
 
 def render_subject(content: EditionContent, frame: PublicationContext, environment: Environment) -> str:
-    """Return the subject of an edition's mail, on one line."""
+    """Return the subject of an edition's email, on one line."""
     template = environment.get_template("mail/edition/subject.txt")
     return sanitize_text(template.render(content=content, frame=frame))
 
@@ -215,7 +215,7 @@ def _template_context(
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
         "share": build_share_links(web_copy, f"{frame.name} {write_issue(content.number, frame.subscriber_language)}"),
-        # The comments at which the page is cut and told apart; Markup, because they are no text.
+        # The comments used for cutting; Markup, because they aren't text.
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),
@@ -225,7 +225,7 @@ def _template_context(
 
 
 def build_share_links(address: str, title: str) -> dict[str, str]:
-    """Return links that share a page, by the service's key: plain links, without scripts or a subscriber's token."""
+    """Return links for sharing a page by service key, without scripts or a subscriber's token."""
     url, subject = quote(address, safe=""), quote(title)
     return {
         "mail": f"mailto:?subject={subject}&body={url}",
@@ -236,7 +236,7 @@ def build_share_links(address: str, title: str) -> dict[str, str]:
 
 
 def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]:
-    """Return the labelled blocks by the section that each stands after: its own, else the one that leads, else the first."""
+    """Return the labeled blocks by the section before them: their own, else the leading one, else the first."""
     placed: dict[str, list[LabeledBlock]] = {}
     for section in content.sections:
         placed[section.key] = []
@@ -248,7 +248,7 @@ def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]
 
 
 def _keep_only(target: RenderingTarget, rendered: str, mark: str = _HTML_TARGET_MARK) -> str:
-    """Keep what is said to everybody and to `target`."""
+    """Return a rendered page with only the parts for everyone and for `target`."""
     kept_parts = _TARGET_PARTS[target]
     for part in ("mail", "web", "full", "short"):
         begin, end = mark.format(part), mark.format(f"/{part}")
@@ -271,7 +271,7 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Put two blank lines before a text fragment, one where it goes on with a block; the top and what is empty get none."""
+    """Return a text fragment after two blank lines, or one if it continues a block; none at the top or if empty."""
     lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     if body and not is_opening_fragment(fragment.name):
@@ -282,20 +282,20 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
 # --- the web edition -------------------------------------------------------------------------------------------
 
 PagePiece = Literal["top", "lead", "contents", "body"]
-_DATES_AFTER = 2  # headlines, in the list of contents
+_DATES_AFTER = 2  # headlines in the table of contents
 
 
 @dataclass(frozen=True, slots=True)
 class TableOfContents:
-    """The list of contents below the lead: the headlines of its section, among them the dates, then the other sections."""
+    """The table of contents below the lead: the headlines of its section, including the dates, then other sections."""
 
     headlines: tuple[SectionEntry, ...]
-    dates_after: int  # of the headlines
+    dates_after: int  # the fragment of the headlines
     sections: tuple[RemainingSection, ...]
 
 
 def build_table_of_contents(layout: MailLayout) -> TableOfContents:
-    """List what an edition's page holds, in its order."""
+    """Return the contents of an edition's page, in its order."""
     lead = layout.lead
     rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
     headlines = rows.section.entries if rows else ()
@@ -304,7 +304,7 @@ def build_table_of_contents(layout: MailLayout) -> TableOfContents:
 
 
 def render_page_fragments(environment: Environment, context: Mapping[str, Any]) -> Iterator[RenderedFragment]:
-    """Render the pieces of an edition's page from the context of its mail."""
+    """Yield the fragments of an edition's page, rendered with the context of its email."""
     page = build_table_of_contents(context["layout"])
     for piece in get_args(PagePiece):
         body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)

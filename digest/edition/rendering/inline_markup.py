@@ -1,4 +1,4 @@
-"""The little Markdown that an intro may hold: *emphasis*, **strong emphasis** and [links](https://…); all else is text."""
+"""The subset of Markdown in intros: *emphasis*, **strong emphasis**, and [links](https://…); the rest is text."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -11,7 +11,7 @@ from digest.collect.texts.text_cleanup import split_sentences
 from digest.edition.content.edition_content import truncate_text
 
 _LINK_STARTS = ("https://", "http://", "mailto:")
-MIN_OPENING_SHARE = 1 / 4  # of the room that whole sentences must fill: "Good morning." alone says nothing
+MIN_OPENING_SHARE = 1 / 4  # share of the room that whole sentences must fill, as "Good morning." alone says nothing
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +22,7 @@ def _open_parser() -> MarkdownIt:
 
 
 def render_inline_markup(text: str) -> Markup:
-    """Return a text as HTML, its links in the mail's style; everything that is no mark-up of ours is escaped."""
+    """Return a text as HTML, with links in the email's style; everything except our markup is escaped."""
     parser = _open_parser()
     tokens = parser.parseInline(text)
     for token in _inline_tokens(tokens):
@@ -33,7 +33,7 @@ def render_inline_markup(text: str) -> Markup:
 
 
 def strip_inline_markup(text: str) -> str:
-    """Return a text without its mark-up; the address of a link stands in brackets behind its words."""
+    """Return a text without its markup, with the URLs of links in brackets after their text."""
     parts: list[str] = []
     addresses: list[str] = []
     for token in _inline_tokens(_open_parser().parseInline(text)):
@@ -46,14 +46,14 @@ def strip_inline_markup(text: str) -> str:
 
 
 def split_links(text: str) -> tuple[str, list[str]]:
-    """Return the words of a text, and the URLs of its links as they'll be in the email."""
+    """Return the words of a text, and the URLs of its links as in the email."""
     tokens = list(_inline_tokens(_open_parser().parseInline(text)))
     urls = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
     return "".join(token.content for token in tokens), urls
 
 
 def shorten_markup(text: str, max_length: int) -> str:
-    """Return the first whole sentences of a text that have at most so many characters without their markup.
+    """Return the first whole sentences of a text with at most `max_length` characters without markup.
 
     If the first sentence is longer, or they're as short as a greeting, the words are cut and have no markup.
     """
@@ -64,7 +64,7 @@ def shorten_markup(text: str, max_length: int) -> str:
     for count in range(len(sentences) - 1, 0, -1):
         opening = " ".join(sentences[:count])
         opening_words = split_links(opening)[0]
-        # Emphasis that ends in a later sentence would leave its star.
+        # Otherwise, emphasis that ends in a later sentence would leave its asterisk.
         if len(opening_words) > max_length or not words.startswith(opening_words):
             continue
         if len(opening_words) < max_length * MIN_OPENING_SHARE:

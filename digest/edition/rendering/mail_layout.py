@@ -1,7 +1,7 @@
-"""Where an edition's entries stand in the mail: the first screen, the lead, the dates that come soon, then the sections.
+"""The layout of an edition's entries in the email: first screen, lead, upcoming dates, and sections.
 
-Pure: from content to what the templates loop over. A part is a fragment of its own, named after the sections that it
-belongs to (`fragment_names`), so that a reader who left a section out meets nothing of it anywhere.
+Pure: from content to the values that templates loop over. Each part is a fragment of its own, named after the sections
+it belongs to (`fragment_names`), so that omitted sections leave no trace in the email.
 """
 
 import math
@@ -18,11 +18,11 @@ from digest.settings import NEWS_SECTION
 from subscribers.part_keys import join_part_key, make_topic_key
 from subscribers.subscriber_language import mark_message
 
-SOON = timedelta(days=14)  # after the release; what lies further ahead stays in its section
+SOON = timedelta(days=14)  # after the release; later dates stay in their section
 MAX_EARLY_DATES = 5
-CONTENTS_HEADLINES = 2  # besides the lead's, which is right below
-MAX_EARLY_LINES = 8  # of the headlines before the lead's first sentence, 390 px wide, with an intro among them
-_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters in a line there
+CONTENTS_HEADLINES = 2  # in addition to the lead's, which is directly below
+MAX_EARLY_LINES = 8  # lines of the headlines before the lead's first sentence, 390 px wide, with an intro among them
+_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line there
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 BEST_FACTS = (
     *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
@@ -34,7 +34,7 @@ BEST_FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class DatedEntry:
-    """An entry with a date, and the fragment that it is among the early dates."""
+    """An entry with a date, and its fragment among the upcoming dates."""
 
     fragment: str
     section_kind: str
@@ -48,17 +48,17 @@ class DatedEntry:
 
     @property
     def reminder_fragment(self) -> str:
-        """The fragment that names it on the first screen."""
+        """The fragment with its reminder on the first screen."""
         return section_fragment_name(list_fragment_keys(self.fragment), "or-next")
 
 
 @dataclass(frozen=True, slots=True)
 class UpcomingDates:
-    """The deadlines and events of the coming days, in order of date, before the rest of the edition."""
+    """The deadlines and events of the next days, in order of date, before the rest of the edition."""
 
     head_fragment: str  # of the list, below its title
     foot_fragment: str
-    last_day: date  # that the title names: nothing of the sections that comes before it is left out
+    last_day: date  # in the title; all earlier dates of the sections are listed
     entries: tuple[DatedEntry, ...]
 
     @property
@@ -68,7 +68,7 @@ class UpcomingDates:
 
     @property
     def heads(self) -> dict[str, "UpcomingDates"]:
-        """The fragments of its title, each with some of its dates: those that an email has to have for that title."""
+        """The fragments of its title versions, each with the dates that an email must have for that title."""
         pairs = (pair for pair in combinations(self.entries, 2) if _is_mixed(pair))
         heads: dict[str, UpcomingDates] = {}
         for entries in (*pairs, *((dated,) for dated in self.entries)):
@@ -78,7 +78,7 @@ class UpcomingDates:
 
     @property
     def title(self) -> str:
-        """What the dates hold, as a message: "Deadlines and events"."""
+        """The title, as a message: "Deadlines and events"."""
         if _is_mixed(self.entries):
             return mark_message("Deadlines and events")
         is_deadline = self.entries[0].when.kind == "deadline"
@@ -92,7 +92,7 @@ def _is_mixed(entries: Iterable[DatedEntry]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class FirstScreenHeadlines:
-    """The headlines of the first screen, which lead to the stories themselves."""
+    """The headlines of the first screen, which link to the stories below."""
 
     fragment: str
     entries: tuple[SectionEntry, ...]
@@ -100,7 +100,7 @@ class FirstScreenHeadlines:
 
 @dataclass(frozen=True, slots=True)
 class LeadStory:
-    """The story that leads, before its section's others."""
+    """The lead story, before its section's other stories."""
 
     fragment: str
     entry: SectionEntry
@@ -117,9 +117,9 @@ class TopicStories:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSection:
-    """A section without what stands earlier in the mail, which may be all of the one that leads.
+    """A section without the entries placed earlier in the email; nothing may be left of the leading one.
 
-    `after` is the day after which its dates lie, where earlier ones stand among the early dates.
+    `after` is the day after which its dates are, if earlier ones are among the upcoming dates.
     """
 
     fragment: str
@@ -128,19 +128,19 @@ class RemainingSection:
 
     @property
     def look(self) -> SectionLook:
-        """How the templates set it."""
+        """The section's layout in templates."""
         return SECTION_KINDS[self.section.kind].look
 
     @property
     def topics(self) -> tuple[TopicStories, ...]:
-        """Its stories by topic, each a fragment, if it lists topics."""
+        """Its stories by topic, each a fragment, if it's a list of topics."""
         groups = _group_by_part(self.section).items()
         named = ((section_fragment_name([key], "topic"), entries) for key, entries in groups)
         return tuple(TopicStories(name, entries[0].kicker, entries) for name, entries in named)
 
     @property
     def end_fragment(self) -> str:
-        """The fragment that ends its list of topics."""
+        """The fragment at the end of its list of topics."""
         return f"{self.fragment}.end"
 
 
@@ -149,9 +149,9 @@ def _lists_topics(section: EditionSection) -> bool:
 
 
 def find_part_key(section: EditionSection, entry: SectionEntry | None = None) -> str:
-    """Return the key of the part that an entry belongs to: its section's, or that of its topic in a list of topics.
+    """Return the key of an entry's part: its section, or its topic in a list of topics.
 
-    Without an entry, it's that of any topic of the section.
+    Without an entry, it's the key for any topic of the section.
     """
     if _lists_topics(section):
         return join_part_key(section.key, make_topic_key(entry.kicker) if entry else "")
@@ -159,7 +159,10 @@ def find_part_key(section: EditionSection, entry: SectionEntry | None = None) ->
 
 
 def list_edition_parts(content: EditionContent) -> dict[str, str]:
-    """Return the title of each section by its key and, after a section that lists topics, those of its topics; empty without a topic."""
+    """Return the titles of sections by key, each followed by those of its topics if it's a list of topics.
+
+    A title is empty for stories without a topic.
+    """
     parts: dict[str, str] = {}
     for section in content.sections:
         parts[section.key] = section.title
@@ -169,13 +172,13 @@ def list_edition_parts(content: EditionContent) -> dict[str, str]:
 
 
 def list_headlines(sections: Sequence[EditionSection]) -> list[tuple[str, SectionEntry]]:
-    """List all entries with the keys of their parts, those of the section that leads first."""
+    """Return all entries with the keys of their parts, starting with the leading section."""
     leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
     return [(find_part_key(section, entry), entry) for section in leading_first for entry in section.entries]
 
 
 def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
-    """Group a section's entries by the keys of their parts, both in the order in which they come."""
+    """Return a section's entries by the keys of their parts, keeping the order of both."""
     groups: dict[str, tuple[SectionEntry, ...]] = {}
     for entry in section.entries:
         key = find_part_key(section, entry)
@@ -189,21 +192,21 @@ def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionStoryList:
-    """What the short edition has besides the lead and the dates: a line for each of the next stories, by their sections.
+    """The short edition's list after the lead and the dates: a line for each of the next stories, by section.
 
-    There are more than an email has, because those of the parts left out make room for others.
+    It has more lines than an email uses, because those of omitted parts make room for others.
     """
 
     parts: tuple[RemainingSection, ...]
-    fragment: str = LINES_HEAD  # of its head
+    fragment: str = LINES_HEAD  # of its heading
 
 
 @dataclass(frozen=True, slots=True)
 class MailLayout:
-    """One edition as the mail sets it."""
+    """The layout of one edition in the email."""
 
     contents: FirstScreenHeadlines | None
-    next_deadlines: tuple[DatedEntry, ...]  # the earliest of each part, in order; an email has the first that it can
+    next_deadlines: tuple[DatedEntry, ...]  # the earliest of each part, in order; an email has the first available one
     lead: LeadStory | None
     dates: UpcomingDates | None
     sections: tuple[RemainingSection, ...]
@@ -211,7 +214,7 @@ class MailLayout:
     has_tall_masthead: bool = False
 
     def is_lead(self, dated: DatedEntry) -> bool:
-        """Return whether a date is that of the story that leads."""
+        """Return whether a date is that of the lead story."""
         return self.lead is not None and _is_same_story(self.lead.entry, dated.entry)
 
     @property
@@ -231,17 +234,17 @@ class MailLayout:
 
     @property
     def lists(self) -> tuple[RemainingSection, ...]:
-        """The sections that list their entries, rather than tell them as rows."""
+        """The sections with lists instead of rows."""
         return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
 
 def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:
-    """Return about how many lines a headline takes if `width` characters fit into one."""
+    """Return the approximate number of lines of a headline with `width` characters per line."""
     return math.ceil(len(headline) / width)
 
 
 def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: DatedEntry | None) -> int:
-    """Return about how many lines the headlines before the lead's first sentence take, with its own and the deadline's."""
+    """Return the approximate number of lines before the lead's first sentence, with its headline and the deadline."""
     lines = _count_lines(lead.headline, _LEAD_WIDTH) + sum(_count_lines(entry.headline) for entry in others)
     if due is None:
         return lines
@@ -253,7 +256,7 @@ def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
 
 
 def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -> MailLayout:
-    """Arrange an edition for the email: every entry is in it once, except for its line on the first screen."""
+    """Arrange an edition for the email; every entry is in it once, except for its line on the first screen."""
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
@@ -271,9 +274,9 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
 
 
 def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStoryList | None:
-    """Take the next stories in their order; what is no news and what lies further ahead stay in the full edition.
+    """Return the next stories in order, without entries that aren't news or are too far ahead.
 
-    The ten that come first fill an email that nothing is left out of.
+    The first ten fill an email without omitted parts.
     """
     parts: list[RemainingSection] = []
     room = MAX_SHORT_LINES
@@ -291,7 +294,7 @@ def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStor
 
 
 def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntry, ...]:
-    """List the earliest deadline of each part. The entries are in order of date."""
+    """Return the earliest deadline of each part; the entries must be sorted by date."""
     earliest: dict[str, DatedEntry] = {}
     for dated in dated_entries:
         if dated.when.kind == "deadline":
@@ -300,9 +303,9 @@ def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntr
 
 
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
-    """Describe the stories of an edition's first screen for a welcome: `best_first` to `best_third`, each with `_url` and `_note`, and a deadline.
+    """Return an edition's top stories for a welcome email: `best_first` to `best_third`, and the next deadline.
 
-    A story that has no page of its own is read on the edition's, whose address is `page`.
+    Each has a `_url` and `_note`. A story without a page of its own gets `page`, the URL of the edition's page.
     """
     layout = arrange_email(content)
     first = (layout.lead.entry,) if layout.lead else ()
@@ -320,14 +323,14 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
 
 
 def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
-    """Return the earliest deadline of all sections from a day on: a call's own, or one that a story's texts state."""
+    """Return the earliest deadline from a day on: a call's own, or one that a story's texts state."""
     coming = (dated for dated in list_dated_entries(sections) if dated.when.day >= today)
     deadlines = (dated for dated in coming if dated.when.kind == "deadline")
     return min(deadlines, key=_date_order, default=None)
 
 
 def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
-    """List the entries with a date; one whose texts state a deadline is listed with that too, as a line without its summary."""
+    """Yield the entries with a date; a deadline stated in an entry's texts is also listed, without the summary."""
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
@@ -340,20 +343,20 @@ def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntr
 
 
 def _date_order(dated: DatedEntry) -> tuple[date, float]:
-    """Return the key by which dates are sorted; what is due at the same time stays in reading order."""
+    """Return the sort key of a date; equal times stay in reading order."""
     moment = dated.when.moment
     seconds = moment.timestamp() if moment else math.inf
     return (dated.when.day, seconds)
 
 
 def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> UpcomingDates | None:
-    """Take the soonest of the coming days, at most five."""
+    """Return the soonest of the upcoming dates, at most five."""
     if content.released_on is None:
         return None
     last_day = content.released_on + SOON
     soon = [d for d in dated if d.when.day <= last_day]
     listed = {d.fragment for d in soon}
-    # An event that is listed says itself until when to register.
+    # A listed event states its registration deadline itself.
     soon = [d for d in soon if d.fragment.removesuffix("-due") not in listed - {d.fragment}]
     if len(soon) > MAX_EARLY_DATES:
         soon = soon[:MAX_EARLY_DATES]
@@ -366,9 +369,9 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
 
 
 def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
-    """List the headlines after the lead's in the section that leads: two, or one if the first screen has no room for another.
+    """Return the headlines after the lead's in the leading section: two, or one if the first screen is full.
 
-    The intro comes before the second one: it's below the lead only if a single headline leaves no room for it.
+    The intro comes before the second one; it's below the lead only if a single headline leaves no room for it.
     """
     if leading is None or len(leading.entries) < 2:
         return None
@@ -381,7 +384,7 @@ def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> Fi
 def _list_sections(
     content: EditionContent, leading: EditionSection | None, dates: UpcomingDates | None
 ) -> Iterator[RemainingSection]:
-    """List what is left of each section, in order; the one that leads keeps its place with its other stories."""
+    """Yield the rest of each section in order; the leading one keeps its place with its other stories."""
     early = dates.fragments if dates else frozenset()
     for section in content.sections:
         if section is leading:

@@ -1,4 +1,4 @@
-"""A text's paragraphs. Apart from its mark-up: who sends needs no parser of that."""
+"""Splitting of a text into paragraphs, separate from its markup so that sending doesn't import the parser."""
 
 import re
 
@@ -6,5 +6,5 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def split_paragraphs(text: str) -> list[str]:
-    """Return the paragraphs of a text, which blank lines part."""
+    """Return the paragraphs of a text, which are separated by blank lines."""
     return [paragraph.strip() for paragraph in _BLANK_LINES.split(text) if paragraph.strip()]

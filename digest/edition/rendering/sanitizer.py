@@ -1,7 +1,7 @@
-"""Making an edition's words harmless before they meet a template.
+"""Sanitizing of an edition's texts before rendering.
 
-The words come from feeds. Templates escape them. What escaping can't do is done here: a feed must not plant a URL that a browser
-would run, or characters that hide, reorder, or break lines.
+The texts come from feeds, and templates escape them. This module handles what escaping can't: URLs that a browser would
+execute, and characters that hide, reorder, or break lines.
 """
 
 import re
@@ -15,11 +15,11 @@ from subscribers.errors import ApplicationError
 if TYPE_CHECKING:
     from digest.edition.content.edition_content import EditionContent
 
-# Left as they are in an address: the unreserved and reserved characters of RFC 3986, section 2, and the percent sign, without
-# those that libxml2, other than browsers, has been known to encode itself.
+# Unchanged in URLs: the unreserved and reserved characters of RFC 3986, section 2, and the percent sign, except those
+# that libxml2, unlike browsers, may encode itself.
 _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do their honest work
-# Of Unicode's categories Cc, Zl and Zp; and halves of characters, and the last two code points of each plane, which are none.
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do that job
+# Of Unicode's categories Cc, Zl, and Zp, surrogates, and noncharacters at the end of each plane.
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_CHARACTER = re.compile(
     f"[\ud800-\udfff{''.join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))}]"
@@ -27,14 +27,14 @@ _NO_CHARACTER = re.compile(
 
 
 class RenderingError(ApplicationError):
-    """An edition cannot be rendered as it is; the message says what to change."""
+    """Raised when an edition can't be rendered; the message says what to change."""
 
 
 def sanitize_content(content: "EditionContent") -> "EditionContent":
-    """Return the same edition with every text and address made harmless; the intro alone keeps its paragraphs.
+    """Return an edition with all texts and URLs made safe; only the intro keeps its paragraphs.
 
     Raises:
-        RenderingError: an address is not one of the web.
+        RenderingError: a URL isn't a web URL.
     """
     clean: dict[str, Any] = _sanitise_value(content.as_json())
     paragraphs = map(sanitize_text, split_paragraphs(content.intro))
@@ -45,7 +45,7 @@ def sanitize_content(content: "EditionContent") -> "EditionContent":
 def _sanitise_value(value: Any) -> Any:
     if isinstance(value, dict):
         clean = {key: _sanitise_value(part) for key, part in value.items()}
-        if url := value.get("url"):  # what has no page of its own has an empty address
+        if url := value.get("url"):  # empty without a page of its own
             clean["url"] = sanitize_url(url)
         return clean
     if isinstance(value, list | tuple):
@@ -54,17 +54,17 @@ def _sanitise_value(value: Any) -> Any:
 
 
 def sanitize_text(text: str) -> str:
-    """Return a text on one line, without control or reordering characters."""
+    """Return a text on one line, without control and reordering characters."""
     text = _BIDI_CONTROLS.sub("", text)
     text = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _CONTROL_CHARACTER.sub(" ", text))
     return re.sub(r" {2,}", " ", text).strip(" ")
 
 
 def sanitize_url(url: str) -> str:
-    """Return a web address in ASCII (RFC 3986, section 2), its host as an A-label.
+    """Return a web URL in ASCII (RFC 3986, section 2), with its host as an A-label.
 
     Raises:
-        RenderingError: it is no http or https address.
+        RenderingError: it isn't an http or https URL.
     """
     try:
         parts = urlsplit(url.strip())
@@ -72,7 +72,7 @@ def sanitize_url(url: str) -> str:
         if not parts.netloc.isascii():
             name = ascii_host(host or "")
             parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
-    except ValueError:  # an unclosed [ of IPv6, or a host that no A-label can stand for
+    except ValueError:  # an unclosed [ of IPv6, or a host that can't be an A-label
         host = None
     if not host or parts.scheme not in {"http", "https"}:
         raise RenderingError(f"{url!r} isn't an http or https URL.", "Correct the entry's link, or remove the entry.")

@@ -12,7 +12,7 @@ from digest.edition.content.placeholders import Slot, SlottedText
 from digest.edition.rendering.sanitizer import RenderingError
 
 _NONCE_DIGITS = 36  # 120 bits; digits, so that no change of case alters a mark
-_CUT_DIGITS = 12  # by which what's left of a mark that a template cut is recognized
+_CUT_DIGITS = 12  # identifies the rest of a mark that a template truncated
 
 
 class SlotMarks:

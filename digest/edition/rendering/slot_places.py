@@ -1,6 +1,6 @@
 """Allowed places for slots: in the path of a whole link to this site, and, for the sign-up, in a line without URLs.
 
-Operators can write templates of their own, and a slot elsewhere could send a subscriber's token to another site.
+Operators can write their own templates, in which a slot elsewhere could send a subscriber's token to another site.
 """
 
 import re
@@ -21,7 +21,7 @@ def find_misplaced_slots(part: SlottedText, base: str, *, is_html: bool) -> Iter
 
 
 def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of an HTML part that are where they may be, as a parser reads it."""
+    """Yield the slots of an HTML part in allowed places, according to a parser."""
     import lxml.html
 
     marks = SlotMarks()
@@ -34,7 +34,7 @@ def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of a text part that are where they may be: in a whole URL, from blank to blank, or in a line without URLs."""
+    """Yield the slots of a text part in allowed places: in a whole URL between spaces, or in a line without URLs."""
     marks = SlotMarks()
     for line in marks.write(part).splitlines():
         yield from _list_line_slots(marks.split(line))
@@ -43,7 +43,7 @@ def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slot of a link that is no more than a page of this site and the slot, perhaps with a page below it and a fragment."""
+    """Yield the slot of a link to a page of this site, optionally followed by a subpage and a fragment."""
     for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
         page = base + path
         is_whole = re.fullmatch(rf"{re.escape(page)}(?:/[a-z-]+)?(?:#[\w-]*)?", link.text)
@@ -52,6 +52,6 @@ def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
-    """Yield the sign-up slots of a line, unless a URL is in it."""
+    """Yield the sign-up slots of a line, unless it contains a URL."""
     if "://" not in line.text:
         yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)

@@ -1,4 +1,4 @@
-"""The small decisions about words and boxes that the mail's templates ask for, as Jinja filters."""
+"""Jinja filters of the email templates, for typography and the size of images."""
 
 import re
 import unicodedata
@@ -27,9 +27,9 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def keep_last_words_together(text: str, max_letters: int = 20) -> str:
-    """Keep a lone short word off the last line: bind the last two words of a text of five or more.
+    """Return a text of five or more words with the last two joined, so that no short word is alone on the last line.
 
-    Words of more than `max_letters` letters together stay free: bound, they could be wider than a phone's column.
+    Words with more than `max_letters` letters together aren't joined, as they could be wider than a phone's column.
     """
     head, *last = text.rsplit(" ", 2)
     if head.count(" ") < 2 or len("".join(last)) > max_letters:
@@ -38,12 +38,12 @@ def keep_last_words_together(text: str, max_letters: int = 20) -> str:
 
 
 def keep_on_one_line(text: str) -> str:
-    """Keep a short text, such as a date, on one line."""
+    """Return a short text, such as a date, with nonbreaking spaces."""
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
 
 
 def text_direction(text: str) -> str | None:
-    """Return the writing direction of a text, by its first letter that has one (UAX #9, rules P2 and P3)."""
+    """Return the writing direction of a text, by its first letter with one (UAX #9, rules P2 and P3)."""
     for letter in text:
         kind = unicodedata.bidirectional(letter)
         if kind in {"R", "AL"}:
@@ -54,68 +54,68 @@ def text_direction(text: str) -> str | None:
 
 
 def dir_attribute(text: str, page_direction: str) -> Markup:
-    """Return a ` dir` attribute for a text that does not run as the page `page_direction` it does, else nothing."""
+    """Return a ` dir` attribute for a text whose direction isn't `page_direction`, or an empty text."""
     own = text_direction(text)
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
 
 def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]:
-    """Fit a picture into a box, in CSS pixels: its shape is kept and it is never made larger."""
+    """Return the size of an image in a box, in CSS pixels, without changing its shape or enlarging it."""
     own_width, own_height = max(picture.width, 1), max(picture.height, 1)
     scale = min(1.0, width / own_width, height / own_height)
     return max(1, round(own_width * scale)), max(1, round(own_height * scale))
 
 
 def without_alt_text(picture: EditionImage) -> EditionImage:
-    """Return a picture without its description, which operators' own templates may leave out."""
+    """Return an image without its alt text, which operators' own templates may omit."""
     return replace(picture, alt="")
 
 
 def list_lines_below_headline(entry: SectionEntry, section_kind: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return the quiet lines under a list's headline, as the section's kind has them."""
+    """Return the secondary lines under a headline in a list, according to the section's kind."""
     return SECTION_KINDS[section_kind].secondary_lines(entry, language)
 
 
 def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Put the topic, source and date of a story into one line of the text part."""
+    """Return the topic, source, and date of a story as a line of the text part."""
     parts = [
         entry.kicker,
         entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
         write_summary_credit(entry, language),
     ]
-    # A short month may end with a full stop of its own: "18 nov."
+    # An abbreviated month may end with a period: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
 def intro_opening(intro: str) -> str:
-    """Return the sentences of an intro that an email has; the web edition has the rest."""
+    """Return an intro's first sentences, for the email; the web edition has all of it."""
     paragraphs = split_paragraphs(intro)
     return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
 
 
-NAMED_SOURCES = 2  # of those who also reported a story; one left over is named as well
+NAMED_SOURCES = 2  # of the others that reported a story; a single remaining one is also named
 
 
 def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
-    """Return those that the mail names; a single one more is named instead of counted."""
+    """Return the sources that the email names; a single remaining one is also named instead of counted."""
     return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
 
 
 def keep_hour_on_one_line(text: str) -> str:
-    """Keep the number, a.m. or p.m. and the zone of an hour on one line: "5 p.m. ET"."""
+    """Return an hour's number, a.m. or p.m., and zone with nonbreaking spaces: "5 p.m. ET"."""
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
 def without_weekday(written_date: str) -> str:
-    """Return "November 20, 2026" of "Friday, November 20, 2026"."""
+    """Return "November 20, 2026" for "Friday, November 20, 2026"."""
     return written_date.partition(", ")[2] or written_date
 
 
 def group_by_topic(
     entries: Iterable[SectionEntry], language: SubscriberLanguage
 ) -> list[tuple[str, list[SectionEntry]]]:
-    """Group entries by topic, both in the order in which they come."""
+    """Return entries grouped by topic, keeping the order of both."""
     groups: dict[str, list[SectionEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.kicker or language.gettext("Other news"), []).append(entry)
@@ -123,7 +123,7 @@ def group_by_topic(
 
 
 def minify_css(css: str, page_direction: str) -> Markup:
-    """Strip comments and line breaks from a style sheet of ours, and mirror it for right-to-left pages."""
+    """Return one of our style sheets without comments and line breaks, mirrored for right-to-left pages."""
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     css = re.sub(r"\n+", "\n", css).strip()
     if page_direction == "rtl":
@@ -133,7 +133,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
 
 
 def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., Any]]:
-    """Return the filters of the mail's templates, in the language that readers are written to in."""
+    """Return the filters of the email templates in the subscribers' language."""
     return {
         "anchor": sources_anchor,
         "bound": keep_on_one_line,
@@ -169,13 +169,13 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
 
 
 def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str:
-    """Write "Deadlines and events to December 4"."""
+    """Return a title such as "Deadlines and events to December 4"."""
     return language.gettext(
         "%(title)s to %(day)s", title=language.translate_text(dates.title), day=language.month_day(dates.last_day)
     )
 
 
 def join_address_lines(text: str) -> str:
-    """Write the lines of a postal address as one, with commas between."""
+    """Return the lines of a postal address as one, separated by commas."""
     lines = (line.strip(" ,") for line in text.splitlines())
     return ", ".join(filter(None, lines))

@@ -1,18 +1,18 @@
-"""The lines of a message's text part: how wide a text is, and where it is folded. What sends imports this and no template."""
+"""Widths and line breaks in a message's text part; sending imports this without the templates."""
 
 import re
 import unicodedata
 from itertools import pairwise
 
 TEXT_WIDTH = 72  # columns of the text part
-_BLANKS = " \t\n\r\f\v"  # a no-break space is none
+_BLANKS = " \t\n\r\f\v"  # excludes no-break spaces
 _TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
 
 
 def wrap_text(text: str, column: int = 0) -> str:
-    """Fold a text of the text part at 72 columns, at blanks and between ideographs; a long address stays whole.
+    """Wrap a text of the text part at 72 columns, at spaces and between ideographs; long URLs aren't broken.
 
-    The first line begins at `column`, behind what stands there already.
+    The first line begins at `column`, after existing text.
     """
     lines = [""]
     for separator, piece in _TEXT_PIECES.findall(text.strip(_BLANKS)):
@@ -29,7 +29,7 @@ def wrap_text(text: str, column: int = 0) -> str:
 
 
 def measure_text_width(text: str) -> int:
-    """Count the columns of a text in a terminal's face: two for wide letters, none for marks (UAX #11)."""
+    """Return the width of a text in terminal columns: two for wide letters, none for marks (UAX #11)."""
     if text.isascii():
         return len(text)
     letters = [letter for letter in text if unicodedata.category(letter) not in {"Mn", "Me", "Cf"}]
@@ -37,7 +37,7 @@ def measure_text_width(text: str) -> int:
 
 
 def _split_ideographs(word: str) -> list[str]:
-    """Split a word between its wide letters, which are written without blanks; never before a mark or punctuation."""
+    """Return a word split between its wide letters, which have no spaces; never before a mark or punctuation."""
     if word.isascii():
         return [word]
     wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]

@@ -1,6 +1,7 @@
-"""The lines of an email that are about all that's in it, for any choice of parts: the preheader and the minutes.
+"""The lines of an email about its whole content, for any choice of parts: the preheader and the reading time.
 
-Each version of a preheader is a fragment of its own. The minutes follow from the words of the parts (`fragment_names`).
+Each version of a preheader is a fragment of its own. The reading time is based on the words of the parts
+(`fragment_names`).
 """
 
 from collections import Counter
@@ -28,15 +29,15 @@ from digest.edition.rendering.mail_layout import MailLayout, find_next_deadline,
 from subscribers.subscriber_language import SubscriberLanguage
 
 Sections = Iterable[EditionSection]
-MAX_TRIED_HEADLINES = 5  # of which a preheader names two
+MAX_TRIED_HEADLINES = 5  # of which a preheader has two
 _SENTENCE_ENDS = (".", "?", "!", "…")
 
 
 def list_preheaders(content: EditionContent, language: SubscriberLanguage, other: str) -> dict[str, str]:
-    """Return the versions of the preheader, by their fragments, in the order of preference; none if an edition has no preheader.
+    """Return the versions of the preheader by their fragments, in order of preference; empty without a preheader.
 
-    The edition's own is for emails that have all it names, or, if an editor wrote it, the whole edition. The others name headlines of
-    one part each, and `other` is for emails without another headline than the subject's.
+    The edition's own is for emails with everything it mentions, or for the whole edition if an editor wrote it. Others
+    have headlines of one part each, and `other` is for emails without a headline other than the subject's.
     """
     if not content.preheader:
         return {}
@@ -51,12 +52,12 @@ def list_preheaders(content: EditionContent, language: SubscriberLanguage, other
 
 
 def _name_preheader_fragment(content: EditionContent, language: SubscriberLanguage) -> str:
-    """Name the fragment of an edition's own preheader after the parts that it names."""
+    """Return the fragment name of an edition's own preheader, based on the parts it mentions."""
     others, deadline = list_headlines(content.sections)[1:], find_next_deadline(content.sections)
     headlines = [entry.headline for _, entry in others]
     if content.preheader != compose_preheader(headlines, deadline.when if deadline else None, language):
         return WHOLE_PREHEADER
-    # The first headline is always there, but may be cut.
+    # The first headline is always included, but may be cut.
     tried = others[1:MAX_TRIED_HEADLINES]
     keys = {key for key, entry in tried if entry.headline in content.preheader}
     keys |= {key for key, _ in others[:1]}
@@ -65,9 +66,10 @@ def _name_preheader_fragment(content: EditionContent, language: SubscriberLangua
 
 
 def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
-    """Name what else the edition holds, never the subject again, in at most 90 characters: up to two headlines and the next deadline.
+    """Return a preheader of at most 90 characters: up to two headlines, without the subject, and the next deadline.
 
-    The deadline has its room first. Of the headlines after the first, the earliest that fits as a whole is named.
+    Room for the deadline is reserved first. Of the headlines after the first, the earliest that fits as a whole is
+    added.
     """
     due = ""
     if deadline:
@@ -84,7 +86,7 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
 
 
 def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> str:
-    """Join two sentences of which the first, a headline, may have no full stop, and either may be empty."""
+    """Join two sentences; the first, a headline, may lack a period, and either may be empty."""
     if not second:
         return first
     if first.endswith(_SENTENCE_ENDS):
@@ -93,15 +95,16 @@ def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> st
 
 
 def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> int:
-    """Return how many minutes it takes to read an edition, to the nearest one and at least one.
+    """Return the minutes it takes to read an edition, rounded and at least one.
 
-    What stands in the mail between masthead and foot counts, sources and dates too, but for the names of who else reported a story.
+    Everything between masthead and footer counts, including sources and dates, except the names of others that reported
+    a story.
     """
     return count_minutes(_count_words(intro, sections, blocks).total())
 
 
 def count_short_minutes(layout: MailLayout) -> int:
-    """Return how many minutes it takes to read the short edition of all parts: the lead, the dates, and its lines."""
+    """Return the minutes it takes to read the short edition with all parts: the lead, the dates, and its lines."""
     entries = [layout.lead.entry] if layout.lead else []
     entries += [dated.entry for dated in layout.dates.entries] if layout.dates else []
     words = _count(*(text for entry in entries for text in _list_entry_texts(entry)))
@@ -120,7 +123,7 @@ def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:
 
 
 def _count_words(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> Counter[str]:
-    """Count the words by the keys of parts; those that are in every email have an empty key."""
+    """Return the number of words by part key; text in all emails has an empty key."""
     block_texts = (text for block in blocks for text in (block.name, block.headline, block.text))
     words = Counter({"": _count(intro, *block_texts)})
     for section in sections:
@@ -135,7 +138,7 @@ def _count(*texts: str) -> int:
 
 
 def _list_entry_texts(entry: SectionEntry) -> Iterator[str]:
-    """List what readers read of an entry."""
+    """Yield the texts of an entry that readers see."""
     yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date)
     yield from (entry.note, entry.why, *entry.details)
     if entry.when:

@@ -1,1 +1,1 @@
-"""Reading the markup that documents are written in: character sets, XML, JSON-LD, and plain text."""
+"""Parsing of documents' markup: character sets, XML, JSON-LD, and plain text."""

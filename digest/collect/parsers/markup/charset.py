@@ -1,4 +1,4 @@
-"""From bytes to text: which characters a document is written in, whatever it declares."""
+"""Detection of a document's character encoding, whatever it declares."""
 
 import codecs
 import re
@@ -6,7 +6,8 @@ from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
-# Byte-order marks, the longer ones first: UTF-32's begins with UTF-16's. UTF-16 without one has zero bytes beside its first
+# Byte-order marks, longer ones first because UTF-32's begins with UTF-16's. UTF-16 without one has zero bytes next to
+# its first characters, which are ASCII in all our kinds.
 # characters, which are ASCII in all our kinds.
 _MARKS = {
     "utf-8": re.compile(rb"\xef\xbb\xbf"),
@@ -26,7 +27,7 @@ _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 _LOOKED_AT_BYTES = 2_000_000
 _SAMPLE_BYTES = 20_000
 _FEWEST_HIGH_BYTES = 12
-# Codecs that are no document's, or that another program reads differently from us.
+# Codecs that documents don't use, or that other programs decode differently.
 _REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
@@ -34,16 +35,16 @@ def decode_document_text(
     body: bytes,
     charset: str | None = None,
 ) -> str:
-    """Return a document's text, without byte-order mark.
+    """Return a document's text without a byte-order mark; never raises.
 
-    A byte-order mark wins. Then valid UTF-8 is UTF-8, whatever is declared: text in another encoding is
-    practically never valid UTF-8 by chance, and wrong declarations are common. Then the document's own
-    declaration, the HTTP header's, what the bytes look like (Japanese, Korean, Chinese or Cyrillic that says nothing
-    of itself), and UTF-8 in which each bad byte is read as windows-1252. Never raises.
+    A byte-order mark takes precedence. Then valid UTF-8 is UTF-8, whatever is declared: text in other encodings is
+    almost never valid UTF-8, and wrong declarations are common. Next are the document's own declaration, the HTTP
+    header's, detection of undeclared Japanese, Korean, Chinese, or Cyrillic, and UTF-8 with each bad byte decoded as
+    windows-1252.
 
     Args:
-        body: the document as it came.
-        charset: the charset of the HTTP header, if it names one.
+        body: the document as received.
+        charset: the charset of the HTTP header, if any.
     """
     for name, mark in _MARKS.items():
         if marked := mark.match(body):
@@ -51,7 +52,7 @@ def decode_document_text(
     declared = _declared_codec(body)
     if not declared.startswith("iso2022"):  # 7-bit, so it would pass for UTF-8
         with suppress(UnicodeDecodeError):
-            # Strictly, but for a character that the end of a truncated document cuts through.
+            # Strict, except for a character at the cut of a truncated document.
             return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
     if declared in _UNTOLD:
         declared = _codec_name(charset or "")
@@ -62,9 +63,10 @@ def decode_document_text(
 
 
 def _guess_codec(body: bytes) -> str:
-    """Tell the encoding of a text whose letters are not Latin; "": it is, or is UTF-8 with a few bad bytes.
+    """Return the encoding of a non-Latin text; empty if it's Latin, or UTF-8 with a few bad bytes.
 
-    Accents and quotation marks of Latin scripts stand alone among ASCII, so where most high bytes do, nobody is asked.
+    Accents and quotation marks in Latin scripts are single bytes among ASCII, so if most high bytes are, nothing is
+    detected.
     """
     pieces = _MARKUP.split(body[:_LOOKED_AT_BYTES])
     sample = b"\n".join(piece for piece in pieces if not piece.isascii())[:_SAMPLE_BYTES]
@@ -84,23 +86,24 @@ def _declared_codec(body: bytes) -> str:
 
 
 def _codec_name(name: str) -> str:
-    """Return the codec's normalised name; Latin-1 is read as windows-1252, as browsers do (WHATWG Encoding section 4.2)."""
+    """Return the codec's normalized name; Latin-1 is windows-1252, as in browsers (WHATWG Encoding section 4.2)."""
     try:
         codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return ""
-    # UTF-16 and UTF-32 without zero bytes are declared, but not true. `_is_text_encoding` is the only way to tell "zlib" from text.
+    # UTF-16 and UTF-32 without zero bytes are wrong declarations. Only `_is_text_encoding` distinguishes "zlib" from
+    # text.
     if not codec._is_text_encoding or _REFUSED_CODEC.fullmatch(codec.name):  # noqa: SLF001
         return ""
     return "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
-_UNTOLD = {"", "utf-8", "ascii"}  # what a document isn't in that is no valid UTF-8
+_UNTOLD = {"", "utf-8", "ascii"}  # can't be right for a document that isn't valid UTF-8
 _FALLBACK_HANDLER = "digest.windows-1252"
 
 
 def _decode_bad_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Read each byte that isn't UTF-8 as windows-1252: documents are pasted together from both."""
+    """Decode each byte that isn't UTF-8 as windows-1252, because documents mix both."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end

@@ -1,4 +1,4 @@
-"""An article as plain text, with its site's frame around it: the article, the frame, the first sentences."""
+"""Articles in plain text with the site's header and footer: the article and its first sentences."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _IMAGE_CAPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlainTextArticle:
-    """What a plain text holds of an article; `date` is as written."""
+    """An article in a plain text; `date` is as written."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -43,11 +43,13 @@ class PlainTextArticle:
 
 
 def extract_article(document: str) -> PlainTextArticle | None:
-    """Find the article in a plain text: its title, date, author, paragraphs and credit. None: there is none.
+    """Return the title, date, author, paragraphs, and credit of the article in a plain text; None if there's none.
 
     1. The body begins with the first line of 18 words or more that ends like a sentence.
-    2. It ends before the first line of a site's foot ("Share", "Related articles", "About …"), or at a credit.
-    3. The title is the line before the body that shares most words with it, near the date line.
+
+    2. It ends before the first line of a site's footer ("Share", "Related articles", "About …"), or at a credit.
+
+    3. The title is the line before the body that shares the most words with it, near the date line.
     """
     normal = map(text_cleanup.normalize_text, document.splitlines())
     lines = [line for raw in normal if (line := raw.lstrip("# "))]
@@ -88,7 +90,7 @@ def _is_paragraph(line: str) -> bool:
 
 
 def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
-    """Return the line after the body's last, and whom the body's end credits."""
+    """Return the index after the body's last line, and the credit at its end."""
     for at in range(body_start + 1, len(lines)):
         line = lines[at]
         if len(line) < 140 and (credit := text_cleanup.find_source_credit(line)):
@@ -140,9 +142,9 @@ _BOILERPLATE = re.compile(
 
 
 def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
-    """Return up to two whole sentences, of at most 60 words: near the start, and on the title's subject.
+    """Return up to two whole sentences of at most 60 words in all, near the start and on the title's subject.
 
-    They stand next to each other in the text, so that they read on. A dateline before them is dropped.
+    They're adjacent in the text, so that they read well together. A dateline before them is removed.
     """
     long = (text for text in paragraphs[:12] if len(text.split()) >= _MIN_WORDS)
     start = [text for text in long if not _BOILERPLATE.match(text)]

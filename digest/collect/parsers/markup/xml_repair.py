@@ -1,4 +1,4 @@
-"""XML as the world writes it, mended until a strict parser takes it: no entities of its own, nothing fetched."""
+"""Repair of invalid XML for strict parsers, without declared entities and external resources."""
 
 import re
 from bisect import bisect_right
@@ -21,7 +21,7 @@ _REFERENCE = re.compile(r"&(?:(#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z
 _PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']")
 _NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
-# What publishers mean who forget to say it.
+# The usual meanings of prefixes that publishers forget to declare.
 _NAMESPACE_TABLE = """
 atom     http://www.w3.org/2005/Atom
 content  http://purl.org/rss/1.0/modules/content/
@@ -49,7 +49,7 @@ _MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
 
 
 def root_offset(text: str) -> int:
-    """Say where a document's root element begins, after declarations, comments and document types."""
+    """Return the index of a document's root element, after declarations, comments, and document types."""
     at = 0
     while at < len(text) and (skipped := _BEFORE_ROOT.match(text, at)):
         at = skipped.end()
@@ -57,15 +57,16 @@ def root_offset(text: str) -> int:
 
 
 def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
-    """Return the XML as UTF-8 that strict parsers take, and whether the document breaks off within an item.
+    """Return the XML as UTF-8 for strict parsers, and whether the document is truncated within an item.
 
-    Document types are dropped with every entity they declare, so that none can grow; HTML's names for
-    characters become characters. What a strict parser still refuses, libxml2 recovers; an item that the
-    end of the document cuts through is left out.
+    Document types are removed with all entities they declare, so none can expand; HTML's character names become
+    characters. Anything that strict parsers still reject is recovered by libxml2; an item cut off by the end is left
+    out.
 
     Args:
         text: the decoded document.
-        item_pattern: the name of the element that an item is, as a pattern: "item|entry".
+        item_pattern: the element name of items, as a pattern: "item
+        entry".
 
     Raises:
         ParseError: nothing can be recovered.
@@ -78,13 +79,13 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
 
 def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
-    """Return the root element of an XML document, mended as `repair_xml` does."""
+    """Return the root element of an XML document, repaired as in `repair_xml`."""
     root, *_ = _read_tree(_repair_text(text), item_pattern)
     return root
 
 
 def _read_tree(text: str, item_pattern: str) -> tuple[etree._Element, bool, bool]:
-    """Return the root element, whether the document breaks off within an item, and whether it's well-formed."""
+    """Return the root element, whether the document is truncated within an item, and whether it's well-formed."""
     try:
         return etree.fromstring(text.encode(), _xml_parser(recover=False)), False, True
     except etree.XMLSyntaxError as exc:
@@ -108,7 +109,7 @@ def _repair_text(text: str) -> str:
 
 
 def _strip_doctype(text: str) -> str:
-    """Drop the one document type that a document may have, with the declarations inside it."""
+    """Return a text without its document type and the declarations in it."""
     match = _DOCTYPE.search(text)
     if not match:
         return text
@@ -121,7 +122,7 @@ def _strip_doctype(text: str) -> str:
 
 
 def _repair_reference(match: re.Match[str]) -> str:
-    """Keep what XML knows, spell out what HTML knows, and take the rest for an ampersand that wasn't escaped."""
+    """Return a reference unchanged if XML defines it, HTML's as a character, and others as an escaped ampersand."""
     name = match[1]
     if name is None:
         return "&amp;"
@@ -146,9 +147,9 @@ def _recover_tree(text: str, item_pattern: str, cause: str) -> tuple[etree._Elem
 
 
 def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
-    """Drop what no feed has: long names of authors, hundreds of attributes or of children with one name.
+    """Remove excessive content: long author names, hundreds of attributes or of children with one name.
 
-    feedparser's time grows with the square of each. Gives whether anything was dropped.
+    feedparser's time is quadratic in each. Return whether anything was removed.
     """
     names = _LONG_NAMES(root)
     for element in names:
@@ -180,14 +181,14 @@ def _surplus_children(parent: etree._Element) -> Iterator[etree._Element]:
 
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
-    """Say where items begin, and where they end."""
+    """Return the indices at which items begin, and those at which they end."""
     opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})(?=[\s>])", text)]
     closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})\s*>", text)]
     return opens, closes
 
 
 def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
-    """Cut a document that broke off, if it did so within an item, in front of that item."""
+    """Return a text truncated before an incomplete last item, and whether there was one."""
     if _ROOT_END_TAG.search(text, max(0, len(text) - 4_000)):
         return text, False
     opens, closes = _item_bounds(text, item_pattern)
@@ -197,7 +198,7 @@ def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
 
 
 def _repair_items(text: str, item_pattern: str) -> str:
-    """Put into CDATA the HTML of items that aren't well-formed, so that one broken item doesn't swallow the next."""
+    """Return a text with broken items' HTML in CDATA, so that one can't swallow the next."""
     opens, closes = _item_bounds(text, item_pattern)
     if len(opens) > _MAX_REPAIRED_ITEMS:
         return text
@@ -222,7 +223,7 @@ def _repair_item(piece: str, declared: str) -> str:
 
 
 def _wrap_in_cdata(piece: str, name: str) -> str:
-    """Quote what stands between the first opening and the last closing tag of a name, if it holds mark-up."""
+    """Wrap the content between the first opening and last closing tag of a name in CDATA if it has markup."""
     opening = re.search(rf"<{name}(?:\s[^<>]*)?(?<!/)>", piece)
     end = piece.rfind(f"</{name}>")
     if not opening or end < opening.end():
@@ -235,7 +236,7 @@ def _wrap_in_cdata(piece: str, name: str) -> str:
 
 
 def _declare_prefixes(text: str) -> str:
-    """Declare, on the root element, the prefixes that are used and not declared."""
+    """Return a text with undeclared prefixes declared on the root element."""
     used = {match[1] or match[2] for match in _PREFIX.finditer(text)}
     missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
     name = re.compile(r"<[\w:.-]{1,80}").match(text, root_offset(text))
