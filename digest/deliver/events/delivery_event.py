@@ -122,7 +122,7 @@ class DeliveryEvent:
     """One event, normalised. `detail` holds texts that are scrubbed of addresses; `reported_by` names the source.
 
     `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
-    if either is known. `person` is the subscriber whom the event is about if none of their deliveries is kept anymore.
+    if either is known. `person` is the subscriber whom the event is about if it proves nothing about any of their deliveries.
     """
 
     reported_by: str

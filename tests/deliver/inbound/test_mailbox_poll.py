@@ -244,6 +244,25 @@ def test_a_request_from_before_the_owner_signed_up_again_has_no_effect_and_a_lat
     assert quick.apply() == {"unsubscribed": 1, "person left": 1}
 
 
+@pytest.mark.parametrize("purpose", ["move:abc", "edition:2026-W48"])
+@pytest.mark.parametrize("form", ["request", "complaint without the message"])
+def test_a_token_unsubscribes_whatever_was_emailed_last_and_says_nothing_about_it(
+    mailbox: MailboxCase, purpose: str, form: str
+) -> None:
+    later = LATER - timedelta(hours=1)
+    last = Delivery(id="last", purpose=purpose, person=mailbox.person, state=DeliveryState.UNCERTAIN, handed_at=later)
+    last.due_at = last.next_try_at = later
+    with mailbox.world.database.write() as session:
+        session.add(last)
+    complaint = mailbox.about.returned_mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
+    mailbox.server.inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token) if form == "request" else complaint)
+    mailbox.poll()
+    assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
+    assert mailbox.state == PersonState.WITHDRAWN
+    with mailbox.world.database.read() as session:
+        assert session.get_one(Delivery, "last").state is DeliveryState.UNCERTAIN
+
+
 def test_an_old_token_unsubscribes_though_no_delivery_is_kept_anymore(quick: MailboxCase) -> None:
     with quick.world.database.write() as session:
         session.execute(delete(Delivery))
