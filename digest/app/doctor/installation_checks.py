@@ -200,11 +200,11 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Find out if the log is missing, or doesn't begin with its copy beside the backups."""
+    """Find out if the log is missing, or lacks lines of its copy beside the backups."""
     own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
-    if not own_lines.startswith(copied_lines):
+    if copied_lines not in own_lines:
         joined = file.with_name(f"{file.name}.joined")
-        has_new_entries = not copied_lines.startswith(own_lines)
+        has_new_entries = own_lines not in copied_lines
         join = f"(umask 077; cat {copy} {file} > {joined}) && mv {joined} {file}"
         return report_error(
             f"{file} {'lacks unsubscribes that its copy has' if file.exists() else 'is missing'}, so a restored backup would "

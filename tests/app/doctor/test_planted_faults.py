@@ -35,7 +35,13 @@ from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from tests.app.doctor.outside import OutsideSetup, run_outside
-from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_operations import (
+    OPERATIONS_FAULTS,
+    FaultyInstallation,
+    append_to_unsubscribe_log,
+    back_up_to_safe,
+    keep_unsubscribe_log,
+)
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
@@ -100,6 +106,17 @@ def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     assert stands_alone(finding.sentence)
     planted.repair(world, finding)
     assert planted.check not in {problem.check for problem in find_problems(world)}
+
+
+def test_a_log_joined_with_another_machines_lacks_nothing(world: FaultyInstallation) -> None:
+    keep_unsubscribe_log(world)
+    back_up_to_safe(world)
+    log = world.home / "left.log"
+    own = log.read_bytes()
+    log.unlink()
+    append_to_unsubscribe_log(world, "b" * 64)
+    log.write_bytes(log.read_bytes() + own)
+    assert examine(world, "departure-log") == []
 
 
 def find_problems(world: FaultyInstallation) -> list[DoctorFinding]:
