@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.web.app import create_app
-from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
+from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from tests.moments import DRAFTING as NOW
@@ -60,9 +60,10 @@ def test_only_a_departure_before_it_in_the_log_and_in_time_is_taken_back(
 ) -> None:
     """The clock may have been set back meanwhile, and a joined log has lines twice."""
     unsubscribe_log = UnsubscribeLog(both.install.settings.left_log, both.install.keys)
+    kinds: tuple[UnsubscribeLogEntryKind, ...] = ("left", "undone", "left")
     with both.database.write() as session:
         person = session.get_one(Person, both.ada)
-        for minute, kind in zip(minutes, ("left", "undone", "left"), strict=False):
+        for minute, kind in zip(minutes, kinds, strict=False):
             entry = PendingUnsubscribeLogEntry.of_person(person, kind)
             unsubscribe_log.append(entry, at=NOW + timedelta(hours=1, minutes=minute))
         unsubscribe_log.path.write_bytes(repeated * unsubscribe_log.path.read_bytes())
