@@ -11,7 +11,7 @@ first HMAC and no address. They're still accepted but no longer created.
 """
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32decode, b32encode, urlsafe_b64decode, urlsafe_b64encode
 from typing import Literal, NamedTuple
 
 from subscribers.crypto.keyed_hashes import keyed_hash
@@ -19,7 +19,8 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 
 LinkPurpose = Literal["leave", "preferences", "test leave", "test preferences"]
 TOKEN_LENGTH = 22
-_NUMBERS_LENGTH, _PERSON_MAC_LENGTH = 6, 6  # lengths in bytes
+BASE32_TOKEN_LENGTH = 26
+_NUMBERS_LENGTH, _PERSON_MAC_LENGTH = 6, 6  # bytes
 _MAC_LENGTH = 10
 _MAX_PERSON_NUMBER = 2**32 - 1
 _MAX_GENERATION = 2**8 - 1
@@ -70,6 +71,16 @@ def is_emailed_to(keys: KeyRing, token: str, purpose: LinkPurpose, address: str)
         return False
     address_mac = _address_mac(key, purpose, numbers, address)
     return hmac.compare_digest(address_mac, mac[_PERSON_MAC_LENGTH:]) or _is_earlier(key, purpose, numbers, mac)
+
+
+def convert_to_base32(token: str) -> str:
+    """Return a token in lower-case base32, for email addresses: mail systems may change the case of their letters."""
+    return b32encode(urlsafe_b64decode(token + "==")).decode("ascii").rstrip("=").lower()
+
+
+def convert_from_base32(text: str) -> str:
+    """Return the token that `convert_to_base32` made into these 26 characters, in either case."""
+    return urlsafe_b64encode(b32decode(text + "======", casefold=True)).decode("ascii").rstrip("=")
 
 
 def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:

@@ -70,10 +70,11 @@ def merge_unsubscribe_log(
         KeyFileError: the unsubscribe log has a key ID that isn't in the key file.
         OSError: the unsubscribe log couldn't be written.
     """
-    # By time, because the parts of a joined log may have lines in common.
-    entries = sorted((e for e in unsubscribe_log.read() if e.kind != IMPORT_UNDONE), key=lambda entry: entry.at)
+    # Each once, in the log's order: the parts of a joined log may have lines in common.
+    entries = list(dict.fromkeys(entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE))
     departures = _group_by_person(entry for entry in entries if entry.kind != PREFERENCES_CHANGED)
-    changes = {entry.person_hash: entry.at for entry in entries if entry.kind == PREFERENCES_CHANGED}
+    changed = sorted((entry for entry in entries if entry.kind == PREFERENCES_CHANGED), key=lambda entry: entry.at)
+    changes = {entry.person_hash: entry.at for entry in changed}
     merged = LogMergeResult(undone_imports=repeat_lost_undos(session, unsubscribe_log, now=now))
     matched: set[str] = set()
     pairs = sorted({(entry.key_id, entry.lookup_key) for entry in entries})
@@ -105,7 +106,7 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
     by_person: dict[str, list[UnsubscribeLogEntry]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            # Only an unsubscribe can be undone.
+            # Only leaving can be taken back, and only if it came before both in the log and in time: clocks can be set back.
             earlier = by_person.get(departure.person_hash, ())
             by_person[departure.person_hash] = [d for d in earlier if d.kind != "left" or d.at > departure.at]
         else:

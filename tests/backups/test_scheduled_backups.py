@@ -151,6 +151,18 @@ def test_a_copy_of_the_unsubscribe_log_is_never_written_over_by_less(
     backups.copy_unsubscribe_log(install.settings.left_log, folder, NOW)
     assert (folder / "left.log").read_text() == "one\ntwo\n"
     assert (folder / "left-20261119T223000Z.log").read_text() == newer
+    install.settings.left_log.write_text(f"{newer}seven\n")
+    backups.copy_unsubscribe_log(install.settings.left_log, folder, NOW + DAY)
+    assert (folder / "left-20261119T223000Z.log").read_text() == f"{newer}seven\n", "the next night needs no third file"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_log_joined_with_another_machines_replaces_its_copy(install: Installation, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "left.log").write_text("one\ntwo\n")
+    install.settings.left_log.write_text("other\none\ntwo\nthree\n")
+    backups.copy_unsubscribe_log(install.settings.left_log, folder, NOW)
+    assert [file.read_text() for file in folder.iterdir()] == ["other\none\ntwo\nthree\n"]
 
 
 def test_a_line_that_is_being_written_is_copied_once_it_is_whole(install: Installation, folder: Path) -> None:

@@ -23,6 +23,11 @@ class SentMessage:
     leave_token: str
     subscriber_address: str = SUBSCRIBER_ADDRESS
 
+    @property
+    def unsubscribe_address(self) -> str:
+        """The address in its List-Unsubscribe."""
+        return f"bounce+{link_tokens.convert_to_base32(self.leave_token)}@bounce.example.net"
+
     def returned_mail(self, form: str) -> bytes:
         """Write a mail in one of the `MAIL_FORMS`."""
         text = (MAIL_FOLDER / f"{form}.eml").read_text("utf-8")

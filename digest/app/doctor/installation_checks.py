@@ -200,16 +200,13 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFind
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Return a finding if the log is missing or doesn't begin with its copy beside the backups."""
+    """Find out if the log is missing, or lacks lines of its copy beside the backups."""
     own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
-    if not own_lines.startswith(copied_lines):
-        joined = file.with_name(f"{file.name}.joined")
-        has_new_entries = not copied_lines.startswith(own_lines)
-        join = f"(umask 077; cat {copy} {file} > {joined}) && mv {joined} {file}"
+    if copied_lines not in own_lines:
         return report_error(
             f"{file} {'lacks unsubscribes that its copy has' if file.exists() else 'is missing'}, so a restored backup would "
             "email people who unsubscribed after it.",
-            f"Stop the server (systemctl stop digest). Run: {join if has_new_entries else f'cp {copy} {file}'}. Then run: "
+            f"Stop the server (systemctl stop digest). Run: {_name_recovery(file, copy, is_complete=own_lines in copied_lines)}. Then run: "
             "digest backup FILE. Don't restore backups made before it, because unsubscribes between the last copy and the loss "
             "are only in the database. Start the server again.",
         )
@@ -219,9 +216,23 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
             return None
     return report_error(
         f"{file} is missing, so a restored backup would email people who unsubscribed after it.",
-        f"Restore it from a copy of the server. If there's no copy, run: touch {file}; chmod 600 {file}. Then run: "
+        f"Restore it from a copy of the server. If there's no copy, run: {_name_installation(file, Path(os.devnull))}. Then run: "
         "digest backup FILE. Don't restore backups made before it.",
     )
+
+
+def _name_recovery(file: Path, copy: Path, *, is_complete: bool) -> str:
+    """Return the command that recovers the log from its copy, `is_complete` if that has all lines. Root may run it: the log stays its owner's."""
+    if not file.exists():
+        return _name_installation(file, copy)
+    if is_complete:
+        return f"cp {copy} {file}"
+    joined = file.with_name(f"{file.name}.joined")
+    return f"(umask 077; cat {copy} {file} > {joined}) && cp {joined} {file} && rm {joined}"
+
+
+def _name_installation(file: Path, content: Path) -> str:
+    return f"install -o {name_user(file.parent.stat().st_uid)} -m 600 {content} {file}"
 
 
 @doctor_check(

@@ -189,16 +189,13 @@ def _delete_leftovers(folder: Path, home: Path) -> None:
 
 
 def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
-    """Copy `left.log` to a folder.
-
-    The log only grows, so if an existing copy isn't a prefix of it, that copy is kept, and the new one gets a different
-    name.
-    """
+    """Copy `left.log` into a folder, over its copy there. A copy with lines that the log lacks stays, and the log gets a file of its own."""
     if not log.exists():
         return
-    target, lines = folder / log.name, read_whole_lines(log)
-    if not lines.startswith(read_whole_lines(target)):
-        target = folder / f"left-{now:%Y%m%dT%H%M%SZ}.log"
+    lines = read_whole_lines(log)
+    copies = [folder / log.name, *sorted(folder.glob(f"{log.stem}-*{log.suffix}"), reverse=True)]
+    new = folder / f"{log.stem}-{now:%Y%m%dT%H%M%SZ}{log.suffix}"
+    target = next((copy for copy in copies if read_whole_lines(copy) in lines), new)
     replace_file(target, lines.decode())
 
 

@@ -17,6 +17,7 @@ from html import escape
 from digest.deliver.compose import dkim, headers, unsubscribe_address
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import measure_text_width, wrap_text
+from subscribers.crypto import link_tokens
 
 MAX_LINE_LENGTH = 76  # characters, including the "=" of a soft break
 SOFT_BREAK = b"=\r\n"
@@ -118,9 +119,10 @@ def _escape_line_start(encoded_byte: bytes) -> bytes:
 
 
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")
-_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its value is escaped
+_MAILED_LEAVE_SLOT = Slot("leave-token-base32")  # in the unsubscribe address
+_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its words are escaped
 BODY_SLOTS = (LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
-_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS)
+_SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS, _MAILED_LEAVE_SLOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class PlaceholderValues:
             _encode_field(self.preferences_token),
             _encode_plain_value(self.signup_text, signup_column),
             _encode_html_value(self.signup_text),
+            _encode_field(link_tokens.convert_to_base32(self.leave_token)),
         )
 
 
@@ -264,7 +267,7 @@ class MessageTemplate:
             before, after = unsubscribe_address.surround_token(self.unsubscribe_mail_domain)
             parts += [
                 f">,\r\n <mailto:{before}".encode("ascii"),
-                LEAVE_SLOT,
+                _MAILED_LEAVE_SLOT,
                 f"{after}?subject=unsubscribe".encode("ascii"),
             ]
         return [*parts, b">\r\n" + headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]

@@ -142,26 +142,25 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.MailboxEvent) -> DeliveryEvent:
-    """Return an event with its delivery, for which a complaint must quote the Message-ID.
+    """Find the delivery of an event that names a subscriber: a complaint must quote the Message-ID of a message to them.
 
-    Otherwise, the token may come from a forwarded email. It then only grants its holder an unsubscribe, recorded for
-    the subscriber's last message handed over, or for the person alone if none is kept anymore.
+    The token alone may come from any email to them, also a forwarded one. It unsubscribes its owner, and proves nothing
+    about any delivery.
     """
-    if mailbox_event.subscriber is None:
+    subscriber = mailbox_event.subscriber
+    if subscriber is None:
         return mailbox_event.event
-    latest = (
-        select(Delivery.id)
-        .where(Delivery.person == mailbox_event.subscriber.person, Delivery.handed_at.is_not(None))
-        .order_by(Delivery.handed_at.desc())
-        .limit(1)
-    )
-    with database.read() as session:
-        quoted = session.scalar(latest.where(Delivery.message_id == mailbox_event.subscriber.message_id))
-        if quoted is not None:
-            return replace(mailbox_event.event, delivery_id=quoted)
-        last = session.scalar(latest)
-    person = mailbox_event.subscriber.person if last is None else None
-    return replace(mailbox_event.event, delivery_id=last, person=person, kind=EventKind.UNSUBSCRIBED)
+    if subscriber.message_id:
+        quoted = select(Delivery.id).where(
+            Delivery.person == subscriber.person,
+            Delivery.message_id == subscriber.message_id,
+            Delivery.handed_at.is_not(None),
+        )
+        with database.read() as session:
+            delivery = session.scalar(quoted.order_by(Delivery.handed_at.desc()).limit(1))
+        if delivery is not None:
+            return replace(mailbox_event.event, delivery_id=delivery)
+    return replace(mailbox_event.event, person=subscriber.person, kind=EventKind.UNSUBSCRIBED)
 
 
 def _apply_batch(

@@ -18,6 +18,7 @@ from digest.edition.preflight.rule_registry import (
 from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
+from subscribers.crypto import link_tokens
 from subscribers.phrases import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, including the unsubscribe link.
@@ -168,9 +169,10 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
 def _check_unsubscribe_address(urls: Sequence[str], web_urls: Sequence[str]) -> Iterator[PreflightFinding]:
     """Yield findings unless the only other URL is an address that the mailbox would recognize."""
     others = [url for url in urls if url not in web_urls]
-    token = web_urls[0].rpartition("/")[2]
-    pattern = rf"mailto:bounce\+{re.escape(token)}@[^@?]+\?subject=unsubscribe"
-    if others and not (len(others) == 1 and re.fullmatch(pattern, others[0])):
+    if not others:
+        return
+    token = link_tokens.convert_to_base32(web_urls[0].rpartition("/")[2])
+    if len(others) > 1 or not re.fullmatch(rf"mailto:bounce\+{token}@[^@?]+\?subject=unsubscribe", others[0]):
         yield error_finding(
             "List-Unsubscribe has an email address that doesn't identify the subscriber (RFC 2369, section 3.2).",
             _FIX_TEMPLATE,

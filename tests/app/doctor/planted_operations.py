@@ -468,12 +468,22 @@ def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
     back_up_to_safe(world)
 
 
+def recover_lost_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Do what the finding says; the log is the folder owner's, also if root runs the command."""
+    follow(FILE="{backup}")(world, finding)
+    log = (world.home / "left.log").stat()
+    assert (log.st_uid, log.st_mode & 0o777) == (world.home.stat().st_uid, 0o600)
+
+
 def recover_short_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
     """Do what the finding says; the entries since the loss stay, behind those of the copy."""
     copied, new = ((folder / "left.log").read_bytes() for folder in (world.safe, world.home))
-    follow(FILE="{backup}")(world, finding)
     log = world.home / "left.log"
+    file_number = log.stat().st_ino
+    follow(FILE="{backup}")(world, finding)
     assert (log.read_bytes(), log.stat().st_mode & 0o777) == (copied + new, 0o600)
+    assert log.stat().st_ino == file_number, "root can run the command, and the file stays its owner's"
+    assert not list(world.home.glob("*.joined"))
     append_to_unsubscribe_log(world)
     assert len(list(world.open().unsubscribe_log.read())) == 4
 
@@ -875,10 +885,10 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the departure log cannot be written": Fault(lock_unsubscribe_log, "departure-log", "chmod 600"),
     "the departure log is lost": Fault(
-        lose_unsubscribe_log, "departure-log", "digest backup FILE", follow(FILE="{backup}")
+        lose_unsubscribe_log, "departure-log", "run: install -o ", recover_lost_unsubscribe_log
     ),
     "the departure log is lost, and there's a copy": Fault(
-        lose_copied_unsubscribe_log, "departure-log", "Run: cp ", follow(FILE="{backup}")
+        lose_copied_unsubscribe_log, "departure-log", "Run: install -o ", recover_lost_unsubscribe_log
     ),
     "the departure log began anew, and there's a copy": Fault(
         shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log

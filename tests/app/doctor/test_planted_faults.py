@@ -35,7 +35,13 @@ from digest.store.engine import Database, has_schema, open_database
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from tests.app.doctor.outside import OutsideSetup, run_outside
-from tests.app.doctor.planted_operations import OPERATIONS_FAULTS, FaultyInstallation
+from tests.app.doctor.planted_operations import (
+    OPERATIONS_FAULTS,
+    FaultyInstallation,
+    append_to_unsubscribe_log,
+    back_up_to_safe,
+    keep_unsubscribe_log,
+)
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
@@ -71,17 +77,23 @@ def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, m
 
 
 FILE_FAULTS = {"others may write the database", "the database is damaged"}
+TESTED_NOWHERE_ELSE = {
+    "the departure log is lost, and there's a copy",
+    "the departure log began anew, and there's a copy",
+    "a send doesn't start",
+}
 
 
 def list_faults(checks: dict[str, str]) -> list[Any]:
-    """List planted faults as parameters. Beyond the first of each check, they're left to `make soak`."""
+    """List planted faults as parameters. Those tested elsewhere, beyond the first of each check, are left to `make soak`."""
     first = {check: fault for fault, check in reversed(checks.items())}
+    always = {*first.values(), *TESTED_NOWHERE_ELSE}
     return [
         pytest.param(
             fault,
-            marks=[pytest.mark.sqlite] * (fault in FILE_FAULTS) + [pytest.mark.soak] * (first[check] != fault),
+            marks=[pytest.mark.sqlite] * (fault in FILE_FAULTS) + [pytest.mark.soak] * (fault not in always),
         )
-        for fault, check in checks.items()
+        for fault in checks
     ]
 
 
@@ -100,6 +112,17 @@ def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     assert stands_alone(finding.sentence)
     planted.repair(world, finding)
     assert planted.check not in {problem.check for problem in find_problems(world)}
+
+
+def test_a_log_joined_with_another_machines_lacks_nothing(world: FaultyInstallation) -> None:
+    keep_unsubscribe_log(world)
+    back_up_to_safe(world)
+    log = world.home / "left.log"
+    own = log.read_bytes()
+    log.unlink()
+    append_to_unsubscribe_log(world, "b" * 64)
+    log.write_bytes(log.read_bytes() + own)
+    assert examine(world, "departure-log") == []
 
 
 def find_problems(world: FaultyInstallation) -> list[DoctorFinding]:

@@ -104,7 +104,7 @@ TAMPERED = {
     "no List-Unsubscribe-Post": SIGNED.replace(b"List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n", b""),
     "another recipient": SIGNED.replace(b"To: ada@", b"To: bob@"),
     "another token": SIGNED.replace(b"/u/llll", b"/u/mmmm"),
-    "another token by email": SIGNED.replace(b"bounce+llll", b"bounce+mmmm"),
+    "another token by email": SIGNED.replace(b"bounce+s", b"bounce+t"),
     "another body": SIGNED.replace(b"<p>A", b"<p>B"),
     "a longer body": SIGNED + b"more\r\n",
     "a second Content-Type": b"Content-Type: text/html; charset=utf-8\r\n" + SIGNED,
@@ -136,12 +136,14 @@ def test_what_relays_do_to_a_message_does_no_harm(harmless: bytes) -> None:
 WORDS = st.text("ab \t.=<>\u00e9\u2014", max_size=120)
 SLOTS = st.sampled_from((LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT))
 TEXTS = st.lists(st.one_of(WORDS, SLOTS, st.just("\n")), max_size=16).map(SlottedText.from_parts)
-VALUES = st.one_of(st.just(""), st.text("ab ", max_size=9), st.just("l" * 22))
-ASKED = st.one_of(VALUES, st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitize_text))
+TOKENS = st.sampled_from(("", "l" * 22))
+ASKED = st.one_of(
+    TOKENS, st.text("ab ", max_size=9), st.text(st.sampled_from("ab .=F<&é漢ع "), max_size=200).map(sanitize_text)
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=ASKED, leave=VALUES)
+@given(text=TEXTS, html=st.one_of(st.none(), TEXTS), asked=ASKED, leave=TOKENS)
 @example(text=SlottedText.from_parts([SIGNUP_SLOT]), html=None, asked="", leave="")
 @example(text=SlottedText(""), html=None, asked="", leave="")
 def test_every_spliced_message_is_signed_as_the_same_message_in_one_piece(

@@ -197,29 +197,31 @@ def test_a_token_without_the_message_that_it_came_in_is_a_departure_and_no_compl
     assert until > LATER + timedelta(days=6)
 
 
-def unsubscribe_by_mail(token: str, *, sender: str = "mallory@elsewhere.example", at: datetime = LATER) -> bytes:
-    head = f"From: {sender}\nTo: bounce+{token}@bounce.example.net\nSubject: unsubscribe\nDate: {format_datetime(at)}\n"
+def unsubscribe_by_mail(
+    message: SentMessage, *, sender: str = "mallory@elsewhere.example", at: datetime = LATER
+) -> bytes:
+    head = f"From: {sender}\nTo: {message.unsubscribe_address}\nSubject: unsubscribe\nDate: {format_datetime(at)}\n"
     return f"Received: by mx.example.net; {format_datetime(at)}\n{head}\n".replace("\n", "\r\n").encode()
 
 
 def test_a_message_to_the_address_in_list_unsubscribe_unsubscribes_its_owner_once(mailbox: MailboxCase) -> None:
     inbox = mailbox.server.inbox
-    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token))
+    inbox.add_message(unsubscribe_by_mail(mailbox.about))
     assert mailbox.poll() == PollResult(stored=1)
     assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
     assert mailbox.state == PersonState.WITHDRAWN
     assert not inbox.messages, "it's put away"
     assert [entry.kind for entry in mailbox.unsubscribe_log.read()] == ["left"]
     # Sent again, by anyone, it changes nothing.
-    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token, sender=SUBSCRIBER_ADDRESS))
-    inbox.add_message(unsubscribe_by_mail(mailbox.about.leave_token, at=LATER + timedelta(minutes=1)))
+    inbox.add_message(unsubscribe_by_mail(mailbox.about, sender=SUBSCRIBER_ADDRESS))
+    inbox.add_message(unsubscribe_by_mail(mailbox.about, at=LATER + timedelta(minutes=1)))
     mailbox.poll(now=LATER + timedelta(minutes=2))
     assert "person left" not in mailbox.apply()
     assert len(list(mailbox.unsubscribe_log.read())) == 1
 
 
 def test_a_forged_unsubscribe_address_takes_nobody_off_the_list(quick: MailboxCase) -> None:
-    forged = quick.about.forged_copy().leave_token
+    forged = quick.about.forged_copy()
     quick.server.inbox.add_message(unsubscribe_by_mail(forged))
     assert quick.poll().stored == 0
     assert quick.state == PersonState.SUBSCRIBED
@@ -230,8 +232,8 @@ def test_a_forged_unsubscribe_address_takes_nobody_off_the_list(quick: MailboxCa
 
 
 def test_a_request_from_before_the_owner_signed_up_again_has_no_effect_and_a_later_one_does(quick: MailboxCase) -> None:
-    world, token = quick.world, quick.about.leave_token
-    quick.server.inbox.add_message(unsubscribe_by_mail(token, at=LATER - timedelta(hours=2)))
+    world = quick.world
+    quick.server.inbox.add_message(unsubscribe_by_mail(quick.about, at=LATER - timedelta(hours=2)))
     with world.database.write() as session:
         person = ledger.lock_person(session, quick.person)
         assert person is not None
@@ -239,15 +241,34 @@ def test_a_request_from_before_the_owner_signed_up_again_has_no_effect_and_a_lat
     quick.poll()
     assert "person left" not in quick.apply()
     assert quick.state == PersonState.SUBSCRIBED
-    quick.server.inbox.add_message(unsubscribe_by_mail(token))
+    quick.server.inbox.add_message(unsubscribe_by_mail(quick.about))
     quick.poll()
     assert quick.apply() == {"unsubscribed": 1, "person left": 1}
+
+
+@pytest.mark.parametrize("purpose", ["move:abc", "edition:2026-W48"])
+@pytest.mark.parametrize("form", ["request", "complaint without the message"])
+def test_a_token_unsubscribes_whatever_was_emailed_last_and_says_nothing_about_it(
+    mailbox: MailboxCase, purpose: str, form: str
+) -> None:
+    later = LATER - timedelta(hours=1)
+    last = Delivery(id="last", purpose=purpose, person=mailbox.person, state=DeliveryState.UNCERTAIN, handed_at=later)
+    last.due_at = last.next_try_at = later
+    with mailbox.world.database.write() as session:
+        session.add(last)
+    complaint = mailbox.about.returned_mail("comcast").replace(b"Message-ID: <", b"Message-ID: <x")
+    mailbox.server.inbox.add_message(unsubscribe_by_mail(mailbox.about) if form == "request" else complaint)
+    mailbox.poll()
+    assert mailbox.apply() == {"unsubscribed": 1, "person left": 1}
+    assert mailbox.state == PersonState.WITHDRAWN
+    with mailbox.world.database.read() as session:
+        assert session.get_one(Delivery, "last").state is DeliveryState.UNCERTAIN
 
 
 def test_an_old_token_unsubscribes_though_no_delivery_is_kept_anymore(quick: MailboxCase) -> None:
     with quick.world.database.write() as session:
         session.execute(delete(Delivery))
-    quick.server.inbox.add_message(unsubscribe_by_mail(quick.about.leave_token))
+    quick.server.inbox.add_message(unsubscribe_by_mail(quick.about))
     quick.poll()
     assert quick.apply() == {"unsubscribed": 1, "person left": 1}
     assert quick.state == PersonState.WITHDRAWN

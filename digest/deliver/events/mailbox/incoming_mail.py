@@ -211,7 +211,7 @@ class TokenOwner:
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """The event that a message reports; if it names no delivery, it concerns one of `subscriber`'s."""
+    """The event that a message reports. Where it names no delivery, it is about `subscriber`."""
 
     event: DeliveryEvent
     subscriber: TokenOwner | None = None
