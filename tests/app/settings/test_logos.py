@@ -155,6 +155,7 @@ def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path:
 
 
 UNSEEN_LIGHT = "Almost none of the logo in branding.logo can be seen on the page background #FFFFFF"
+FAINT_LIGHT = "Most of the logo in branding.logo is hard to see on the page background #FFFFFF"
 UNSEEN_DARK = "Almost none of the logo in branding.logo_dark can be seen on the page background #12161C"
 
 
@@ -164,7 +165,7 @@ UNSEEN_DARK = "Almost none of the logo in branding.logo_dark can be seen on the 
         ("#00606B", "#6FD0DB", "#FFFFFF", []),
         ("#FFFFFF", "#FFFFFF", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
         ("#00606B", "#101010", "#FFFFFF", [("error", UNSEEN_DARK)]),
-        ("#F2A63B", "#F2A63B", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
+        ("#F2A63B", "#F2A63B", "#FFFFFF", [("warning", FAINT_LIGHT)]),
         ("#101010", "#6FD0DB", "#FFFFFF", [("warning", "Almost none of the logo in branding.logo can be seen on #12161C.")]),
         ("#101010", "#FFFFFF", "#15130F", []),
         ("#FFFFFF", "#101010", "#15130F", [("error", UNSEEN_DARK.replace("#12161C", "#15130F"))]),
@@ -204,7 +205,7 @@ def test_a_logo_with_a_background_of_its_own_is_read_on_it(
 def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Installation) -> None:
     uploads = {"logo": ("white.png", draw_logo("#FFFFFF")), "logo_dark": ("dark.png", draw_logo("#6FD0DB"))}
     fingerprint = fingerprint_values(install.settings.file.branding)
-    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF .* Use a darker version"):
+    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF\. Use a darker version"):
         replace_logos(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
     assert install.settings.file.branding.logo == ""
     stored = {"logo": name_uploaded_logo(*uploads["logo"]), "logo_dark": name_uploaded_logo(*uploads["logo_dark"])}
@@ -213,6 +214,22 @@ def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Install
     assert list(refused.value.problems) == ["logo"]
     seen = uploads | {"logo": ("ink.png", draw_logo("#00606B"))}
     assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
+
+
+def test_a_logo_that_cannot_be_seen_stops_no_change_that_does_not_concern_it(install: Installation) -> None:
+    for name, colour in (("vigie-light.png", "#FFFFFF"), ("vigie-dark.png", "#6FD0DB")):
+        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+    rewrite(install, BRANDING)
+
+    def change(**values: object) -> bool:
+        shown = install.settings.file.branding
+        unchanged = {"logo": shown.logo, "background": shown.background}
+        fingerprint = fingerprint_values(shown)
+        return change_settings(install, ADMIN, "branding", unchanged | values, fingerprint=fingerprint, now=NOW)
+
+    assert change(bar=8)
+    with pytest.raises(SettingsValueError, match="Almost none of the logo"):
+        change(background="#FAFAFA")
 
 
 @pytest.mark.parametrize(
