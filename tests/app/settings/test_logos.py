@@ -3,12 +3,14 @@
 import hashlib
 import io
 import os
+import re
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
@@ -267,7 +269,26 @@ def test_a_header_image_is_stored_by_command_and_shown_above_the_masthead(
     assert html.index(header.image) < html.index("<h1")
     page = create_app(install).test_client().get("/subscribe").text
     assert f'<img class="header" src="/media/{header.image}" width="560" height="94" alt="">' in page
-    for wrong, says in (((1500, 500), "at least 4 times as wide"), ((300, 50), "is too small")):
-        Image.new("RGB", wrong).save(picture)
-        with pytest.raises(LogoRefusedError, match=says):
-            store_logo(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "says"),
+    [
+        ((2000, 1000), 1, "2000 x 1000 pixels is too tall; crop the image so that it's at least 4 times as wide as it's tall"),
+        ((300, 50), 1, "300 x 50 pixels isn't wide enough (at least 560 pixels is required)"),
+        ((500, 1200), 1, "500 x 1200 pixels isn't wide enough"),
+        ((1120, 200), 6, "200 x 1120 pixels isn't wide enough"),
+        ((4000, 80), 1, "4000 x 80 pixels isn't tall enough; use an image at most 40 times as wide as it's tall"),
+        ((280, 1120), 6, ""),
+        ((1120, 280), 1, ""),
+        ((560, 14), 1, ""),
+    ],
+)  # fmt: skip
+def test_a_header_image_is_judged_by_the_size_of_the_uploaded_file(
+    install: Installation, size: tuple[int, int], orientation: int, says: str
+) -> None:
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", size, "#336699").save(out, "JPEG", exif=exif)
+    with pytest.raises(LogoRefusedError, match=re.escape(says)) if says else nullcontext():
+        store_logo(install, ADMIN, "skyline.jpg", out.getvalue(), kind="header", now=NOW)
