@@ -19,7 +19,6 @@ from subscribers.phrases import clock_hour, short_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; where the clock leaves it out, the next minute
 LOOK_AHEAD = timedelta(days=14)
-# How long after its time a job may still come by itself, before somebody is asked to look. Releases and backups have limits of their own.
 JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 
