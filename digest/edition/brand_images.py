@@ -17,7 +17,7 @@ from digest.store.models import MediaFile
 WIDEST_LOGO = 300  # CSS pixels that fit on a phone
 # Visible shares of a logo's opaque pixels. Letters in a box of the page's color are more than the first.
 _MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
-_MIN_FORCED_CONTRAST = 1.5  # if an app darkens the background behind the light logo
+_MIN_CONTRAST = 1.5  # below, a color can't be told from the background; logos need no more (WCAG 2.2, 1.4.11)
 
 
 def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
@@ -57,7 +57,7 @@ def find_header_image(session: Session, branding: BrandingSettings) -> HeaderIma
 
 @dataclass(frozen=True, slots=True)
 class LogoProblem:
-    """A logo that's hard to see: its setting, what's wrong, and what to do; an error if it's invisible."""
+    """A logo that can't be seen well: the setting that names it, what's wrong, and what to do. An error if almost none of it can be seen."""
 
     setting: Literal["logo", "logo_dark"]
     level: Literal["error", "warning"]
@@ -72,19 +72,22 @@ def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator
     if not branding.is_always_dark:
         shown_on.insert(0, ("logo", light))
     for setting, paper in shown_on:
-        if share := _find_low_share(session, getattr(branding, setting), paper):
-            level: Literal["error", "warning"] = "error" if share.is_invisible else "warning"
-            other = "darker" if paper == light and setting == "logo" else "lighter"
-            yield LogoProblem(
-                setting,
-                level,
-                f"{'Almost none' if share.is_invisible else 'Only ' + share.percent} of the logo in branding.{setting} can be "
-                f"seen on the page background {paper} (a contrast ratio of at least {VISIBLE_CONTRAST:g} is required).",
-                f"Use a {other} version of the logo.",
-            )
-    if not branding.is_always_dark and (
-        (share := _find_low_share(session, branding.logo, dark, _MIN_FORCED_CONTRAST)) and share.is_invisible
-    ):
+        visibility = _measure_visibility(session, getattr(branding, setting), paper)
+        if visibility is None or not visibility.is_faint:
+            continue
+        level: Literal["error", "warning"] = "error" if visibility.is_invisible else "warning"
+        where = f"on the page background {paper}"
+        message = (
+            f"Almost none of the logo in branding.{setting} can be seen {where}."
+            if visibility.is_invisible
+            else f"Most of the logo in branding.{setting} is hard to see {where} (contrast ratio below {VISIBLE_CONTRAST:g})."
+        )
+        other = "darker" if paper == light and setting == "logo" else "lighter"
+        yield LogoProblem(setting, level, message, f"Use a {other} version of the logo.")
+    if branding.is_always_dark:
+        return
+    visibility = _measure_visibility(session, branding.logo, dark)
+    if visibility is not None and visibility.is_invisible:
         yield LogoProblem(
             "logo",
             "warning",
@@ -95,35 +98,38 @@ def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator
 
 
 @dataclass(frozen=True, slots=True)
-class _LowShare:
-    share: float
+class _Visibility:
+    """The shares of a logo's opaque pixels that can be seen on a background at all, and that can be seen clearly."""
+
+    seen: float
+    clear: float
     is_cut_out: bool
 
     @property
     def is_invisible(self) -> bool:
-        return self.share < _MIN_VISIBLE_SHARE
+        return self.seen < _MIN_VISIBLE_SHARE
 
     @property
-    def percent(self) -> str:
-        return f"{self.share:.0%}"
+    def is_faint(self) -> bool:
+        return self.clear < (_MIN_CLEAR_SHARE if self.is_cut_out else _MIN_VISIBLE_SHARE)
 
 
-def _find_low_share(
-    session: Session, name: str, paper: str, min_contrast: float = VISIBLE_CONTRAST
-) -> _LowShare | None:
-    """Return the visible share of a logo's opaque pixels if it's too low or can't be counted, else None."""
+def _measure_visibility(session: Session, name: str, paper: str) -> _Visibility | None:
+    """Measure how well a logo can be seen on a background; None if there's no logo or its colors can't be counted."""
     row = _find_logo(session, name)
-    try:
-        colors = (
-            _count_colors(session.get_one(MediaFile, row.hash, options=[undefer(MediaFile.body)]).body) if row else None
-        )
-    except ImageError:  # reported where it's shown
-        colors = None
-    if colors is None:
+    if row is None:
         return None
-    visible = sum(n for color, n in colors.counts.items() if contrast_ratio(color, paper) >= min_contrast)
-    low = _LowShare(visible / max(1, sum(colors.counts.values())), colors.is_cut_out)
-    return low if low.is_invisible or (low.is_cut_out and low.share < _MIN_CLEAR_SHARE) else None
+    try:
+        colors = _count_colors(session.get_one(MediaFile, row.hash, options=[undefer(MediaFile.body)]).body)
+    except ImageError:  # it's missed where it's shown
+        return None
+    total = max(1, sum(colors.counts.values()))
+    contrasts = [(contrast_ratio(color, paper), count) for color, count in colors.counts.items()]
+    seen, clear = (
+        sum(count for contrast, count in contrasts if contrast >= minimum) / total
+        for minimum in (_MIN_CONTRAST, VISIBLE_CONTRAST)
+    )
+    return _Visibility(seen, clear, colors.is_cut_out)
 
 
 @lru_cache(maxsize=8)

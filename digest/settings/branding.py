@@ -320,9 +320,9 @@ def _list_grounds(info: ValidationInfo) -> dict[str, str]:
     background = str(info.data.get("background", PAPER))
     if str(info.field_name).endswith("_dark"):
         paper = background if _is_dark(background) else PAPER_DARK
-        return {"page background": paper, "tint": str(info.data.get("tint_dark", TINT_DARK))}
+        return {"page background": paper, "background of panels": str(info.data.get("tint_dark", TINT_DARK))}
     paper = PAPER if _is_dark(background) else background
-    return {"page background": paper, "tint": str(info.data.get("tint", _LIGHT.tint))}
+    return {"page background": paper, "background of panels": str(info.data.get("tint", _LIGHT.tint))}
 
 
 def _contrast_sentence(ground_name: str, first: str, second: str, nearest: str | None) -> str:

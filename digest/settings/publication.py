@@ -154,7 +154,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",
         "Feedback-ID",
-        "5 to 15 letters and digits that identify you. Leave empty for no Feedback-ID header.",
+        "5 to 15 letters, digits, hyphens, and underscores that identify you. Leave empty for no Feedback-ID header.",
         "Gmail's Postmaster Tools then count complaints by edition. The header says nothing about the subscriber.",
     )
 

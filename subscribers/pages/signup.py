@@ -10,8 +10,7 @@ statements and the same text for everyone.
 
 import ipaddress
 import re
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,6 +60,18 @@ _NOTHING_CHOSEN = Preferences()
 SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
 
 
+@dataclass(frozen=True, slots=True)
+class _TypedForm:
+    """What a form that's shown again keeps: the address as typed, the kind of form, and the domain that was asked about."""
+
+    email: str = field(default="", repr=False)
+    form: str = ""
+    kept: str = ""
+
+
+_NOTHING_TYPED = _TypedForm()
+
+
 @signup_pages.get("/subscribe")
 def subscribe() -> Response:
     """Show the sign-up form."""
@@ -90,7 +101,8 @@ def submit_signup() -> Response:
         question = page_context.language.gettext(
             "Did you mean %(domain)s? Correct your address, or select the button again if it’s right.", domain=meant
         )
-        return _signup_page(question, problem_field="email", typed=form, chosen=chosen)
+        typed = _TypedForm(form.email.mailbox, form.form, kept=form.email.domain)
+        return _signup_page(question, problem_field="email", typed=typed, chosen=chosen)
     if chosen.breaking_news:
         wording = page_context.wording_with_breaking_news
     return _store_request("subscribe", form, wording, replace(chosen, breaking_news=False))
@@ -100,9 +112,7 @@ def _show_checked_topics() -> Response | None:
     """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
     if not (checked := check_topics(request.form, page_context.site)):
         return None
-    typed = None
-    with suppress(FormError):
-        typed = read_form(AddressForm, request.form)
+    typed = _TypedForm(**{name: request.form.get(name, "") for name in ("email", "form", "kept")})
     chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
     return _signup_page("", typed=typed, chosen=chosen)
 
@@ -300,7 +310,7 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 
 
 def _signup_page(
-    problem: str, *, problem_field: str = "", typed: AddressForm | None = None, chosen: Preferences = _NOTHING_CHOSEN
+    problem: str, *, problem_field: str = "", typed: _TypedForm = _NOTHING_TYPED, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
     """Render the form, with the problem of a submitted one. A typed address stays in its field."""
     values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}

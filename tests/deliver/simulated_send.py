@@ -341,7 +341,7 @@ class SimulatedSend:
 
     def _send_refused_again(self) -> int:
         """Send again what was refused for doubtful reasons, once; else acknowledge it."""
-        overview = refusal_actions.read_refusals(self.installation, EDITION_NAME)
+        overview = refusal_actions.read_refusals(self.installation, EDITION_NAME, ADMIN)
         edition = overview.edition
         many = sum(group.recipients for group in overview.choose_resendable([ALL_REASONS]))
         if self.scenario.resends_refused and many and not self.has_sent_refused_again:

@@ -41,7 +41,7 @@ TEAL = {
         ("label", "#0B6F8A", "degrees from accent #0B4F8A, so labels would look like links (at least 30"),
         ("tint", "#A0A8B0", "small print (#56606C) on it has a contrast ratio of 2.6, and at least 4.5 is required; #"),
         ("label_dark", "red", "'red' isn't a color; use one such as #0B4F8A"),
-        ("tint", "#D5D9DF", "label: #B0390C on the tint #D5D9DF has a contrast ratio of 4.3"),
+        ("tint", "#D5D9DF", "label: #B0390C on the background of panels #D5D9DF has a contrast ratio of 4.3"),
     ],
 )
 def test_what_could_not_be_read_is_refused_in_a_sentence(key: str, value: str, says: str, tmp_path: Path) -> None:

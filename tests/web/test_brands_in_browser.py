@@ -129,6 +129,16 @@ def test_no_text_of_an_email_is_illegible(site: BrandedSite, browser: Browser, n
     page.close()
 
 
+def test_a_logo_keeps_its_ratio_on_the_narrowest_screens(site: BrandedSite, browser: Browser) -> None:
+    page = site.show_email(browser, "edition")
+    distortion = "i => i.offsetWidth / i.offsetHeight * i.naturalHeight / i.naturalWidth"
+    for _ in show_views(page, (180, 240, 390)):
+        assert page.locator(f'img[alt="{site.brand.name}"] >> visible=true').evaluate(distortion) == pytest.approx(
+            1, 0.05
+        )
+    page.close()
+
+
 def test_no_text_of_a_page_is_illegible(site: BrandedSite, browser: Browser) -> None:
     page = browser.new_page()
     for path in PAGES:

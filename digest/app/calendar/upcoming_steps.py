@@ -19,7 +19,6 @@ from subscribers.phrases import clock_hour, short_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
 LOOK_AHEAD = timedelta(days=14)
-# Jobs that raise an alert if they're late. Releases and backups have their own limits.
 JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
 
 

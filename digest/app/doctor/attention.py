@@ -378,12 +378,16 @@ def _write_moment(at: datetime, zone: tzinfo) -> str:
 
 
 def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzinfo) -> Iterator[AttentionFinding]:
-    """Yield approved editions whose sending is later than a job may be."""
+    """Find the approved editions that nothing has begun to send, for longer than a job may be late.
+
+    Breaking news is due only once someone chose to send it.
+    """
     for edition in editions:
         is_approved = edition.state == EditionState.APPROVED and edition.paused_at is None
-        if not is_approved or edition.approved_at is None or explain_missed_release(edition, now):
+        decided_at = edition.send_requested_at if edition.is_breaking_news else edition.approved_at
+        if not is_approved or decided_at is None or explain_missed_release(edition, now):
             continue
-        due_at = max(edition.release_at, edition.approved_at)
+        due_at = max(edition.release_at, decided_at)
         if now - due_at >= MAX_JOB_LATENESS:
             sentence, on_page = (
                 f"{edition.title} was due {at}, but sending hasn't started."

@@ -221,7 +221,7 @@ def _read_chosen(
         edition=edition,
         counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
         refusals=tuple(refusals),
-        domain_names=name_providers(installation, session, edition.name, refusals),
+        domain_names=name_providers(installation, session, edition.name, refusals, for_admin=True),
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
@@ -353,7 +353,7 @@ def view_delivery_recipients(
             recipients=_load_recipients(session, name, numbers[:MAX_RECIPIENTS], words),
             next_below=numbers[MAX_RECIPIENTS - 1] if len(numbers) > MAX_RECIPIENTS else None,
             refusals=tuple(groups),
-            domain_names=name_providers(installation, session, name, groups),
+            domain_names=name_providers(installation, session, name, groups, for_admin=True),
         )
 
 

@@ -70,15 +70,20 @@ def _load_provider_contacts() -> Mapping[str, str]:
 
 
 def name_providers(
-    installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup]
+    installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
-    """Return the domains of the providers that refused an edition, by tag, for admins. Small ones are left out."""
+    """Return the domains of the providers that refused an edition, by tag; small ones have none.
+
+    Names that are only known from subscribers' addresses are for admins.
+    """
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
+    if not for_admin:
+        return names
     return names | refused_deliveries.name_small_providers(session, installation.keys, edition, groups, names)
 
 
-def read_refusals(installation: Installation, name: str) -> RefusalOverview:
-    """Read the refusals of an edition.
+def read_refusals(installation: Installation, name: str, actor: Actor) -> RefusalOverview:
+    """Read the refusals of an edition, with the names of providers that `actor` may see.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -86,7 +91,8 @@ def read_refusals(installation: Installation, name: str) -> RefusalOverview:
     with installation.read() as session:
         edition = find_edition(session, name)
         groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name))
-        names = name_providers(installation, session, edition.name, groups)
+        for_admin = actor.holds(Role.ADMIN)
+        names = name_providers(installation, session, edition.name, groups, for_admin=for_admin)
     return RefusalOverview(edition, tuple(groups), names)
 
 

@@ -21,15 +21,11 @@ from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts
 from digest.deliver.send.claims.progress import SendProgress, read_progress
-from digest.deliver.send.refusals.refused_deliveries import (
-    RefusalGroup,
-    group_refusals,
-    map_tags_to_domain_names,
-    merge_refusals,
-)
+from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, merge_refusals
 from digest.deliver.send.refusals.stop_rules import SET_ASIDE, StopRuleLevel, count_failures, measure_stop_rule_levels
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
+from digest.installation.audited_actions import Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
@@ -79,8 +75,8 @@ class CanaryCounts:
 class SendingView:
     """An edition being sent, or already sent, as of `counted_at`. `due_later` counts deliveries due at a later hour.
 
-    Failures count from `failures_count_from`, None before planning. `refusals` are grouped by domain and reason;
-    `domain_names` maps tags to known domains, and `provider_names` to those shown only to admins.
+    `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
+    and reason; `domain_names` are the domains that have a name for the actor, by tag.
     """
 
     counted_at: datetime
@@ -95,33 +91,37 @@ class SendingView:
     failures_count_from: datetime | None
     refusals: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
-    provider_names: Mapping[str, str]
     aside: tuple[DomainAwaitingDecision, ...]
     hold: InstallationHold | None
     acts: tuple[AuditEntry, ...]
 
 
 def view_sending(
-    installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
+    installation: Installation, name: str, actor: Actor, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
     """Return the view of an edition being sent, consistent at one moment. A large edition's may be a few seconds old.
+
+    Only admins see the names of small providers.
 
     Raises:
         UnknownEditionError: no edition has this name.
     """
+    for_admin = actor.holds(Role.ADMIN)
 
     def read_view(session: Session, edition: Edition) -> SendingView:
-        return _read_view(installation, session, edition, now)
+        return _read_view(installation, session, edition, now, for_admin=for_admin)
 
     if recent is not None:
-        return recent.count_or_recall(installation, "sending", name, read_view, now=now)
+        counted_name = "sending, for admins" if for_admin else "sending"
+        return recent.count_or_recall(installation, counted_name, name, read_view, now=now)
     with installation.database.snapshot() as session:
         return read_view(session, find_edition(session, name))
 
 
-def _read_view(installation: Installation, session: Session, edition: Edition, now: datetime) -> SendingView:
+def _read_view(
+    installation: Installation, session: Session, edition: Edition, now: datetime, *, for_admin: bool
+) -> SendingView:
     file = installation.settings.file
-    domain_names = map_tags_to_domain_names(installation.keys, file.limits.domains_per_hour)
     purpose = make_edition_delivery_purpose(edition.name)
     counts = count_deliveries(session, purpose)
     since = edition.resumed_at or edition.planned_at
@@ -142,8 +142,7 @@ def _read_view(installation: Installation, session: Session, edition: Edition, n
         stop_rules=measure_stop_rule_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
         refusals=tuple(refusals),
-        domain_names=domain_names,
-        provider_names=refusal_actions.name_providers(installation, session, edition.name, refusals),
+        domain_names=refusal_actions.name_providers(installation, session, edition.name, refusals, for_admin=for_admin),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         acts=_find_actions(session, edition),

@@ -62,7 +62,8 @@ EDITABLE_TABLES = (
 LISTED_CHANGES = 5
 MIN_VISIT_PERIOD = timedelta(minutes=5)
 PREVIEWED_RELEASES = 10
-EARLY_DRAFT = timedelta(days=3)  # between the last draft of an edition and its send time
+EARLY_DRAFT = timedelta(days=3)  # between an edition's last draft and its send time
+_SETTINGS_OF_LOGOS = {"logo", "logo_dark", "background"}
 _SECRET_FIELDS = ("alert_secret", "backup_passphrase")
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # The doctor's checks that concern each table.
@@ -202,7 +203,7 @@ def change_settings(
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
     if table == "branding":
-        _refuse_invisible_logos(installation, new_file.branding)
+        _refuse_invisible_logos(installation, new_file.branding, values)
     _refuse_silence(installation.settings, new_file)
     # Write the file within the transaction, so that a crash can't separate the change from its audit row and email for
     # long.
@@ -259,8 +260,10 @@ def _check_against_installation(installation: Installation, table: str, values: 
         raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
 
 
-def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings) -> None:
-    """Refuse logos that are invisible on their backgrounds. The doctor warns about those that are hard to see."""
+def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings, names: Iterable[str]) -> None:
+    """Refuse a change after which a logo can't be seen on its background; of logos that are hard to see, the doctor warns."""
+    if not _SETTINGS_OF_LOGOS & find_changed_values(installation.settings.file.branding, branding, names).keys():
+        return
     with installation.read() as session:
         problems = [problem for problem in find_logo_problems(session, branding) if problem.level == "error"]
     if problems:

@@ -1,8 +1,10 @@
 """The site's icon: the first letter of the publication's name, and the masthead's dot."""
 
+from contextlib import suppress
 from functools import lru_cache
 
 from digest.collect.articles import images
+from digest.collect.codec.encoded_image import ImageError
 from digest.settings import Settings
 
 
@@ -11,13 +13,11 @@ def find_icon_letter(settings: Settings) -> str:
     return settings.file.publication.name.strip()[:1].upper()[:1]
 
 
-def draw_site_icon(settings: Settings, size: int) -> bytes:
-    """Return the icon as PNG, `size` pixels wide, drawn once in a child process.
-
-    Raises:
-        ImageError: no child process could draw it.
-    """
-    return _draw_icon(find_icon_letter(settings), settings.file.branding.label_dark, size)
+def draw_site_icon(settings: Settings, size: int) -> bytes | None:
+    """Return the icon as PNG, `size` pixels wide, drawn once in a child process; None if no child process could draw it."""
+    with suppress(ImageError):
+        return _draw_icon(find_icon_letter(settings), settings.file.branding.label_dark, size)
+    return None
 
 
 _draw_icon = lru_cache(maxsize=8)(images.draw_icon)

@@ -64,7 +64,7 @@ def refused(
         raise click.UsageError("Use either --again or --acknowledge.")
     if again and not because:
         raise click.UsageError("The reason is missing. Add --because for the audit log.")
-    overview = refusal_actions.read_refusals(context.installation, edition)
+    overview = refusal_actions.read_refusals(context.installation, edition, context.actor)
     if again:
         _send_again(context, overview, again, because=because or "", yes=yes, as_json=as_json)
     elif acknowledge:

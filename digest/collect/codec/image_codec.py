@@ -8,7 +8,7 @@ import io
 import warnings
 from collections import Counter
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from digest.collect.codec.encoded_image import (
     DEFAULT_FOCUS,
@@ -27,11 +27,10 @@ READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other read
 MAX_WIDTH = 1200  # pixels; twice an email's column
 MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
-MIN_WIDTH = 120  # pixels; smaller ones are icons and tracking pixels
-MIN_HEIGHT = 60  # pixels; smaller ones are rules and spacers
-MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height; two per displayed pixel
-HEADER_PIXELS = (2 * HEADER_WIDTH, HEADER_WIDTH)
-MIN_HEADER_RATIO = 4  # a taller one would push the news off the first screen
+MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; below are rules and spacers
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height: two for one that is shown
+MIN_HEADER_RATIO, MAX_HEADER_RATIO = 4, 40  # a taller one would push the news off the first screen
 MAX_HEADER_BYTES = 60_000
 _OPAQUE = 128  # of an alpha of 255
 
@@ -85,23 +84,32 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Fit an image for the place above the masthead: at most 1120 pixels wide and 60 KB.
+    """Make an image fit to be shown above the masthead: at most 1120 pixels wide and 60 KB, with white for what's transparent.
 
     Raises:
-        ImageError: it isn't a usable image, too narrow to be sharp, or too tall.
+        ImageError: it is no usable picture, too narrow to be sharp, too tall, or not tall enough.
     """
-    image = decode_image(body, max_pixels=max_pixels, max_size=HEADER_PIXELS)
-    if image.width < HEADER_WIDTH or image.height < HEADER_WIDTH // 20:
+    image = decode_image(body, max_pixels=max_pixels, max_size=(2 * HEADER_WIDTH, 2 * HEADER_WIDTH // MIN_HEADER_RATIO))
+    width, height = _read_upright_size(body)
+    if width < HEADER_WIDTH:
+        raise ImageError(f"{width} x {height} pixels isn't wide enough (at least {HEADER_WIDTH} pixels is required)")
+    if width < height * MIN_HEADER_RATIO:
         raise ImageError(
-            f"{image.width} x {image.height} pixels is too small (at least {HEADER_WIDTH} x {HEADER_WIDTH // 20} is "
-            "required)"
-        )
-    if image.width < image.height * MIN_HEADER_RATIO:
-        raise ImageError(
-            f"{image.width} x {image.height} pixels is too tall; crop the image so that it's at least {MIN_HEADER_RATIO} "
+            f"{width} x {height} pixels is too tall; crop the image so that it's at least {MIN_HEADER_RATIO} "
             "times as wide as it's tall"
         )
+    if width > height * MAX_HEADER_RATIO:
+        raise ImageError(
+            f"{width} x {height} pixels isn't tall enough; use an image at most {MAX_HEADER_RATIO} times as wide as it's tall"
+        )
     return _best_encoding(image, MAX_HEADER_BYTES, _JPEG_QUALITIES + _LOWER_JPEG_QUALITIES)
+
+
+def _read_upright_size(body: bytes) -> tuple[int, int]:
+    """Return the width and height of an image that `decode_image` accepted, before it's shrunk."""
+    with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
+        is_turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
+        return (image.height, image.width) if is_turned else image.size
 
 
 def count_colors(body: bytes) -> LogoColors:

@@ -77,7 +77,9 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
     for row in reversed(tuple(rows.values())):
         address = row.moved_to or ""
         if row.url not in configured and address in configured and address not in rows:
-            row.moved_from, row.url, row.moved_to = row.url, address, None
+            # Back at the URL before, there's no change to undo.
+            row.moved_from = None if address == row.moved_from else row.url
+            row.url, row.moved_to = address, None
             rows[address] = row
 
 

@@ -185,6 +185,8 @@ def icon() -> AnyResponse:
 def small_icon() -> AnyResponse:
     """Return the icon for browsers that don't support SVG, as an ICO file with one PNG image."""
     png = draw_site_icon(web_context().settings, 32)
+    if png is None:
+        return _missing_icon()
     size, depth = (32, 32, 0, 0), (1, 24)  # pixels; planes and bits
     entry = struct.pack("<BBBBHHII", *size, *depth, len(png), 22)
     body = struct.pack("<HHH", 0, 1, 1) + entry + png
@@ -195,7 +197,13 @@ def small_icon() -> AnyResponse:
 def touch_icon() -> AnyResponse:
     """Return the icon for phones' home screens."""
     png = draw_site_icon(web_context().settings, 180)
+    if png is None:
+        return _missing_icon()
     return _cacheable_response(Response(png, mimetype="image/png"), seconds=86400)
+
+
+def _missing_icon() -> Response:
+    return Response(status=404, headers={"Cache-Control": "no-store"})
 
 
 @archive_pages.get("/editions/<name>.ics")

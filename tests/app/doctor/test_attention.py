@@ -1,7 +1,7 @@
 """What somebody should look at is said by `digest status` and `digest doctor` alike."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
 from digest.store.delivery_models import StoredInstallationValue
+from digest.store.models import Edition, EditionState
 from digest.store.process_identity import ProcessIdentity
 from subscribers.signup.rate_limits import SURGE_KIND
 from subscribers.store.models import ImportBatch
@@ -103,6 +104,30 @@ def test_when_all_is_as_usual_nothing_is_said(home: Path) -> None:
     _install_rows()
     assert json.loads(_run("status", "2026-W47", "--json").output)["attention"] == []
     assert "ok      signup-surge: no problems found" in _run("doctor").output
+
+
+@pytest.mark.parametrize(
+    ("number", "requested_at", "is_named"),
+    [
+        (147, None, True),
+        (0, None, False),  # breaking news waits until somebody selects "Send now"
+        (0, NOW - timedelta(minutes=10), False),
+        (0, NOW - timedelta(hours=1), True),
+    ],
+)
+def test_an_approved_edition_is_named_if_sending_does_not_start_once_it_should(
+    home: Path, number: int, requested_at: datetime | None, *, is_named: bool
+) -> None:
+    assert home.is_dir()
+    with open_installation(load_settings()) as install:
+        store_edition(install, state=EditionState.APPROVED, release_at=NOW - timedelta(hours=1))
+        with install.database.write() as session:
+            edition = session.scalars(select(Edition)).one()
+            edition.number, edition.send_requested_at = number, requested_at
+            edition.approved_at, edition.approved_by = NOW - timedelta(hours=2), "eve"
+        with install.database.read() as session:
+            said = write_attention_sentences(session, NOW)
+    assert any("sending hasn't started" in sentence for sentence in said) is is_named
 
 
 @pytest.mark.parametrize(

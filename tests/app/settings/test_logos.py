@@ -3,12 +3,14 @@
 import hashlib
 import io
 import os
+import re
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
@@ -155,6 +157,7 @@ def test_the_command_keeps_it_and_says_its_size(install: Installation, tmp_path:
 
 
 UNSEEN_LIGHT = "Almost none of the logo in branding.logo can be seen on the page background #FFFFFF"
+FAINT_LIGHT = "Most of the logo in branding.logo is hard to see on the page background #FFFFFF"
 UNSEEN_DARK = "Almost none of the logo in branding.logo_dark can be seen on the page background #12161C"
 
 
@@ -164,7 +167,7 @@ UNSEEN_DARK = "Almost none of the logo in branding.logo_dark can be seen on the 
         ("#00606B", "#6FD0DB", "#FFFFFF", []),
         ("#FFFFFF", "#FFFFFF", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
         ("#00606B", "#101010", "#FFFFFF", [("error", UNSEEN_DARK)]),
-        ("#F2A63B", "#F2A63B", "#FFFFFF", [("error", UNSEEN_LIGHT)]),
+        ("#F2A63B", "#F2A63B", "#FFFFFF", [("warning", FAINT_LIGHT)]),
         ("#101010", "#6FD0DB", "#FFFFFF", [("warning", "Almost none of the logo in branding.logo can be seen on #12161C.")]),
         ("#101010", "#FFFFFF", "#15130F", []),
         ("#FFFFFF", "#101010", "#15130F", [("error", UNSEEN_DARK.replace("#12161C", "#15130F"))]),
@@ -204,7 +207,7 @@ def test_a_logo_with_a_background_of_its_own_is_read_on_it(
 def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Installation) -> None:
     uploads = {"logo": ("white.png", draw_logo("#FFFFFF")), "logo_dark": ("dark.png", draw_logo("#6FD0DB"))}
     fingerprint = fingerprint_values(install.settings.file.branding)
-    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF .* Use a darker version"):
+    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF\. Use a darker version"):
         replace_logos(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
     assert install.settings.file.branding.logo == ""
     stored = {"logo": name_uploaded_logo(*uploads["logo"]), "logo_dark": name_uploaded_logo(*uploads["logo_dark"])}
@@ -213,6 +216,22 @@ def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Install
     assert list(refused.value.problems) == ["logo"]
     seen = uploads | {"logo": ("ink.png", draw_logo("#00606B"))}
     assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
+
+
+def test_a_logo_that_cannot_be_seen_stops_no_change_that_does_not_concern_it(install: Installation) -> None:
+    for name, colour in (("vigie-light.png", "#FFFFFF"), ("vigie-dark.png", "#6FD0DB")):
+        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+    rewrite(install, BRANDING)
+
+    def change(**values: object) -> bool:
+        shown = install.settings.file.branding
+        unchanged = {"logo": shown.logo, "background": shown.background}
+        fingerprint = fingerprint_values(shown)
+        return change_settings(install, ADMIN, "branding", unchanged | values, fingerprint=fingerprint, now=NOW)
+
+    assert change(bar=8)
+    with pytest.raises(SettingsValueError, match="Almost none of the logo"):
+        change(background="#FAFAFA")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +269,26 @@ def test_a_header_image_is_stored_by_command_and_shown_above_the_masthead(
     assert html.index(header.image) < html.index("<h1")
     page = create_app(install).test_client().get("/subscribe").text
     assert f'<img class="header" src="/media/{header.image}" width="560" height="94" alt="">' in page
-    for wrong, says in (((1500, 500), "at least 4 times as wide"), ((300, 50), "is too small")):
-        Image.new("RGB", wrong).save(picture)
-        with pytest.raises(LogoRefusedError, match=says):
-            store_logo(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "says"),
+    [
+        ((2000, 1000), 1, "2000 x 1000 pixels is too tall; crop the image so that it's at least 4 times as wide as it's tall"),
+        ((300, 50), 1, "300 x 50 pixels isn't wide enough (at least 560 pixels is required)"),
+        ((500, 1200), 1, "500 x 1200 pixels isn't wide enough"),
+        ((1120, 200), 6, "200 x 1120 pixels isn't wide enough"),
+        ((4000, 80), 1, "4000 x 80 pixels isn't tall enough; use an image at most 40 times as wide as it's tall"),
+        ((280, 1120), 6, ""),
+        ((1120, 280), 1, ""),
+        ((560, 14), 1, ""),
+    ],
+)  # fmt: skip
+def test_a_header_image_is_judged_by_the_size_of_the_uploaded_file(
+    install: Installation, size: tuple[int, int], orientation: int, says: str
+) -> None:
+    out, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", size, "#336699").save(out, "JPEG", exif=exif)
+    with pytest.raises(LogoRefusedError, match=re.escape(says)) if says else nullcontext():
+        store_logo(install, ADMIN, "skyline.jpg", out.getvalue(), kind="header", now=NOW)

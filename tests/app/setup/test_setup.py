@@ -231,7 +231,7 @@ def test_a_mail_server_on_this_machine_that_signs_makes_no_key_here(tmp_path: Pa
     assert settings.file.relay.dkim_record == record
     assert settings.dkim_key_file is None
     assert not (folder / "dkim.pem").exists()
-    assert "SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post" in result.output
+    assert "SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post,+Feedback-ID" in result.output
     again = run(folder, "--batch")
     assert again.exit_code == 0, again.output
     assert load_settings(folder / "digest.toml").file.relay.dkim_record == record

@@ -11,6 +11,7 @@ from PIL import Image
 from sqlalchemy import select, update
 
 from digest.collect.codec.card_image import draw_icon
+from digest.collect.codec.encoded_image import ImageError
 from digest.store.models import EditionState, MediaFile
 from tests.moments import RELEASE
 
@@ -200,6 +201,16 @@ def test_browsers_and_home_screens_find_an_icon(world: Any) -> None:
             left, top = round(x * size), round(y * size)
             found = tuple(image.crop((left, top, left + 1, top + 1)).tobytes())
             assert max(abs(a - b) for a, b in zip(found, color, strict=True)) < 60, (path, x, y, found)
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/apple-touch-icon.png"])
+def test_an_icon_that_cannot_be_drawn_is_not_found(world: Any, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def fail(*_values: object) -> bytes:
+        raise ImageError("the process was killed")
+
+    monkeypatch.setattr("digest.app.site.icon._draw_icon", fail)
+    answer = world.client.get(path)
+    assert (answer.status_code, answer.headers["Cache-Control"], answer.data) == (404, "no-store", b"")
 
 
 def test_a_letter_that_the_icons_font_lacks_is_left_out(world: Any) -> None:

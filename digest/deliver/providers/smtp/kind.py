@@ -197,15 +197,15 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return the step for signing both unsubscribe headers, of which OpenDKIM signs only one by default."""
+        """Return how to have the unsubscribe headers and Feedback-ID signed; by default, OpenDKIM signs only List-Unsubscribe."""
         del sender_domain, base_url
         if self.signs_here:
             return ()
         title = (
-            "Have your mail server sign the unsubscribe headers (RFC 8058, section 4), for example in opendkim.conf. After "
+            "Have your mail server sign the unsubscribe headers (RFC 8058, section 4) and Feedback-ID, for example in opendkim.conf. After "
             "the first test, save it as received and run digest doctor MESSAGE --online."
         )
-        return (SetupStep(title, ("SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post",)),)
+        return (SetupStep(title, ("SignHeaders *,+List-Unsubscribe,+List-Unsubscribe-Post,+Feedback-ID",)),)
 
 
 def find_opendkim_record(file: Path = OPENDKIM_FILE) -> str:

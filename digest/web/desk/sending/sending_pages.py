@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
@@ -191,9 +191,7 @@ def show_sending(name: str) -> ResponseReturnValue:
 def _sending_page(name: str, *, refusal: str = "") -> str:
     context, actor = web_context(), current_actor()
     installation = context.installation
-    view = sending_view.view_sending(installation, name, recent=context.recent_counts, now=context.clock())
-    if actor.holds(Role.ADMIN):
-        view = replace(view, domain_names=view.provider_names)
+    view = sending_view.view_sending(installation, name, actor, recent=context.recent_counts, now=context.clock())
     phase, limits = find_sending_phase(view), context.settings.file.limits
     minutes = view.progress.minutes if view.progress else ()
     aside_count = sum(domain.waiting for domain in view.aside)
@@ -294,7 +292,7 @@ def _act_on_refused(
 def _refusal_action_page(
     name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
 ) -> str:
-    overview = refusal_actions.read_refusals(web_context().installation, name)
+    overview = refusal_actions.read_refusals(web_context().installation, name, current_actor())
     choose = overview.choose_suppressible if suppresses else overview.choose_resendable
     return render_template(
         "web/desk/sending/resend.html",

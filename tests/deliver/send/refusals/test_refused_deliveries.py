@@ -198,10 +198,10 @@ def test_a_reply_is_of_the_last_event_that_gives_a_cause(world: DeliverySetup) -
     bounce(world, [refused], FailureCause.SOFT, status="452 4.2.2", reason="452 4.2.2 over quota")
     bounce(world, [refused], serial="2", status="554 5.7.1", reason="554 5.7.1 [TSS09] spam content")
     bounce(world, [refused], FailureCause.NONE, serial="3", status="", reason="connection lost")
-    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).groups
     assert (only.reason, only.reply) == (RefusalReason.REPUTATION, "554 5.7.1 [TSS09] spam content")
     bounce(world, [ids_of(world, ACCEPTED)[0]], serial="4")
-    replies = {each.reply for each in refusal_actions.read_refusals(opened(world), EDITION_NAME).groups}
+    replies = {each.reply for each in refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).groups}
     assert replies == {"554 5.7.1 [TSS09] spam content"}
     with world.database.read() as session:
         assert "bounced 452 4.2.2" in session.get_one(Delivery, refused).reply, "the delivery keeps the first"
@@ -215,7 +215,7 @@ def test_domains_of_one_provider_are_one_group(world: DeliverySetup) -> None:
         for tag in tags:
             session.add(RecipientDomainGroup(domain_tag=tag, group_tag="f" * 32, fresh_until=fresh_until))
     send(world, *[MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")] * 6)
-    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).groups
     assert (len(tags), only.key, only.count) == (2, f"reputation-{'f' * 12}", 6)
 
 
@@ -227,9 +227,13 @@ def test_a_small_provider_is_named_after_a_domain_with_enough_refused_subscriber
         for domain in ("one.example", "two.example"):
             session.add(RecipientDomainGroup(domain_tag=tags[domain], group_tag="f" * 32, fresh_until=world.clock()))
     send(world, *[NO_MAILBOX] * sum(people.values()))
-    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN)
     names = {group.tag: overview.domain_names.get(group.tag) for group in overview.groups}
     assert names == {"f" * 32: "two.example", tags["three.example"]: None, tags["gmail.com"]: "gmail.com"}
+    shown = refusal_actions.read_refusals(opened(world), EDITION_NAME, EDITOR).domain_names
+    assert {"one.example", "two.example"}.isdisjoint(shown.values()), (
+        "only admins see names that subscribers' addresses give"
+    )
 
 
 def test_a_provider_is_not_named_after_the_domain_of_a_changed_or_erased_address(world: DeliverySetup) -> None:
@@ -238,7 +242,7 @@ def test_a_provider_is_not_named_after_the_domain_of_a_changed_or_erased_address
     for change in ({"domain_tag": "0" * 32}, {"person": None, "domain_tag": None}):
         with world.database.write() as session:
             session.execute(update(Delivery).values(**change))
-        overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+        overview = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN)
         assert "one.example" not in overview.domain_names.values()
 
 
@@ -359,7 +363,7 @@ def test_only_the_chosen_reasons_and_domains_are_sent_again(world: DeliverySetup
     policy = MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")
     world.add_subscribers(*(f"reader{number}@{name}.example" for name in ("one", "two") for number in range(4)))
     send(world, *[TOO_BIG, policy] * 4)
-    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN)
     assert {group.key.partition("-")[0]: group.count for group in overview.groups}.keys() == {"message", "reputation"}
     assert sum(group.recipients for group in overview.choose_resendable(["reputation"])) == 4
     chosen = overview.choose_resendable(["message"])[0]
@@ -407,7 +411,7 @@ def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup
     assert log.count('"barred"') == 2, "a restored copy knows it too"
     assert all(
         group.recipients == 0
-        for group in refusal_actions.read_refusals(opened(world), EDITION_NAME).choose_suppressible(["all"])
+        for group in refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).choose_suppressible(["all"])
     )
 
 
@@ -431,7 +435,7 @@ def test_nobody_is_suppressed_for_an_earlier_address_or_from_before_a_new_consen
 
     before, meanwhile, silent = ids_of(world, REFUSED)
     spoken = [speak(before)]
-    (group,) = refusal_actions.read_refusals(opened(world), EDITION_NAME).groups
+    (group,) = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).groups
     assert (group.count, group.recipients) == (3, 2)
     with pytest.raises(ChangedRefusalsError, match="from 3 to 2"):
         suppress(world, "all", confirmed=3)
@@ -561,7 +565,7 @@ def test_a_second_refusal_is_reported_like_the_first(world: DeliverySetup) -> No
     again(world, "message", confirmed=5)
     report, _ = send(world, *[FULL] * 5)
     assert (report.refusals, counts(world)[REFUSED]) == (5, 5)
-    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME)
+    overview = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN)
     assert [(group.reason, group.count) for group in overview.groups] == [(RefusalReason.FULL_MAILBOX, 5)]
     assert overview.choose_resendable(["all"]) == [], "a full mailbox isn't a doubtful reason"
 

@@ -31,6 +31,7 @@ from digest.web.desk.sending.sending_pages import draw_minute_chart, list_progre
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.signup.manual_signup import add_subscriber
+from tests.actors import EDITOR
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 
@@ -66,7 +67,7 @@ class WatchedEdition:
     def look(self, second: int) -> tuple[int, int]:
         """Look in a second; return how many wait, and of which second that is."""
         now = NOW + timedelta(seconds=second)
-        view = view_sending(self.world.install, "2026-W47", recent=self.counts, now=now)
+        view = view_sending(self.world.install, "2026-W47", ADMIN, recent=self.counts, now=now)
         assert view.counts.is_balanced
         return view.counts[DeliveryState.WAITING], (view.counted_at - NOW).seconds
 
@@ -233,6 +234,10 @@ def test_only_admins_see_the_name_of_a_small_provider(going: Any) -> None:
     assert "county.example" not in page_of(going)
     page = page_of(going, "admin")
     assert '<th scope="row">county.example</th>' in page
+    counts = CountCache(max_at_once=1)
+    for actor, is_named in ((ADMIN, True), (EDITOR, False)):
+        names = view_sending(going.install, "2026-W47", actor, recent=counts, now=NOW).domain_names.values()
+        assert ("county.example" in names) is is_named
 
 
 def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -> None:
@@ -429,7 +434,7 @@ def test_the_desk_opens_at_what_goes_out(going: Any) -> None:
 
 
 def test_what_the_page_reads_holds_no_subscribers_address(going: Any) -> None:
-    view = view_sending(going.install, "2026-W47", now=NOW)
+    view = view_sending(going.install, "2026-W47", ADMIN, now=NOW)
     assert view.due_later == 7
     assert "@" not in page_of(going).replace("http-equiv", "")
 
@@ -490,9 +495,9 @@ def test_a_background_count_that_fails_is_made_again(watched: WatchedEdition) ->
 
 def test_a_small_edition_is_counted_at_each_look(going: Any) -> None:
     counts = CountCache()
-    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 49
+    assert view_sending(going.install, "2026-W47", ADMIN, recent=counts, now=NOW).counts.open == 49
     settle_waiting(going, 10)
-    assert view_sending(going.install, "2026-W47", recent=counts, now=NOW).counts.open == 39
+    assert view_sending(going.install, "2026-W47", ADMIN, recent=counts, now=NOW).counts.open == 39
 
 
 def test_the_page_of_a_large_edition_says_of_which_moment_its_numbers_are(watched: WatchedEdition) -> None:
@@ -525,7 +530,7 @@ def test_the_progress_of_a_second_run_goes_on_from_the_first(both: Any) -> None:
         first.write_progress(session, 12, NOW)
         ProgressWriter("2026-W47", NOW).write_progress(session, 5, NOW + timedelta(minutes=1))
     both.edition()
-    progress = view_sending(both.install, "2026-W47", now=NOW).progress
+    progress = view_sending(both.install, "2026-W47", ADMIN, now=NOW).progress
     assert progress is not None
     assert progress.minutes == (MinuteCount(NOW, 12), MinuteCount(NOW + timedelta(minutes=1), 5))
 
