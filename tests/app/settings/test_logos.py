@@ -215,6 +215,19 @@ def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Install
     assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
 
 
+def test_another_page_background_changes_the_logo(install: Installation) -> None:
+    rewrite(install, BRANDING)
+    for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
+        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+    logo = install.settings.logo
+    assert logo is not None
+    assert logo.light != logo.dark
+    rewrite(install, f'{BRANDING}background = "#000000"\n')
+    on_black = install.settings.logo
+    assert on_black is not None
+    assert on_black.light == on_black.dark == logo.dark
+
+
 @pytest.mark.parametrize(
     ("size", "shown"),
     [((448, 120), (224, 60)), ((780, 120), (300, 46)), ((120, 120), (60, 60))],
