@@ -112,7 +112,7 @@ class Installation:
     def _follow_brand_images(self) -> None:
         """Load the images that the settings name as logo and header, once per combination of names."""
         branding = self._settings.file.branding
-        names = (branding.logo, branding.logo_dark, branding.logo_height, branding.header)
+        names = (branding.logo, branding.logo_dark, branding.logo_height, branding.header, branding.is_always_dark)
         if names == self._brand_image_names or not (self._brand_image_names or branding.logo or branding.header):
             return
         self._brand_image_names = names

@@ -9,12 +9,13 @@ from itertools import chain
 class StoryGroupingDecision:
     """One decision of an editor, by the articles' canonical URLs.
 
-    The articles of `urls` are one story; if `apart_from` is set, none of them is in a story with any article of that
-    set.
+    The articles of `urls` are one story; with `apart_from` none of them is in a story with any article of that set. `is_split` says
+    that all of them were one story until then.
     """
 
     urls: frozenset[str]
     apart_from: frozenset[str] = frozenset()
+    is_split: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,16 @@ def test_authors_cannot_approve_their_own_words_after_a_colleague_pinned_a_story
     assert edition_of(install_on_both).state == EditionState.APPROVED
 
 
+def test_a_colleagues_headline_copied_to_a_dismissed_duplicate_needs_another_approval(install: Installation) -> None:
+    url, other_url = map(url_of, TITLES[:2])
+    editing.set_story_text(install, form(actor=DANA), url, StoryField.HEADLINE, "Tunnel found")
+    editing.keep_stories_apart(install, form(actor=PRIYA), url, other_url)
+    editing.set_story_text(install, form(actor=PRIYA), other_url, StoryField.HEADLINE, "Tunnel found")
+    approve(install, PRIYA)
+    assert version_states(install) == [ApprovalState.WAITING]
+    assert edition_of(install).state == EditionState.DRAFT
+
+
 def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
     editing.set_story_text(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")

@@ -11,6 +11,7 @@ from digest.app.editions.sample_emails import (
     STAFF_MAILS,
     SUBSCRIBER_MAILS,
     compose_sample_email,
+    find_rendering_mistakes,
     find_sample_email,
     make_sample_notice_facts,
 )
@@ -55,6 +56,13 @@ def test_a_template_or_a_folder_is_copied_once_and_listed_as_replaced(
     listed = run(environment, "templates", "list")[1].splitlines()
     assert "* mail/edition/foot.html" in listed
     assert "  mail/edition/body.html" in listed
+
+
+def test_an_own_masthead_that_only_has_the_name_breaks_no_email(tmp_path: Path) -> None:
+    own = tmp_path / "mail" / "masthead.html"
+    own.parent.mkdir()
+    own.write_text("{% macro publication_name() %}{{ frame.name }}{% endmacro %}\n", "utf-8")
+    assert list(find_rendering_mistakes(SETTINGS.model_copy(update={"templates": tmp_path}))) == []
 
 
 @pytest.mark.parametrize("name", ["mail/edition/fot.html", "../pyproject.toml", ".", "/etc/passwd"])

@@ -1,8 +1,8 @@
 """Authors of an edition's parts: every text, link, and image by editors. Pure.
 
-The authors of a part are all who wrote it, up to the edit whose text is shown. Edits that were undone since count, too,
-as the next author's form may have contained their text. Saving the same text as an edit in force doesn't make an
-author; neither does moving, dropping, merging, or splitting.
+The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count too: the next
+author's form may have held their words. Saving again what an edit of the same story in force already says makes nobody an author,
+and neither does anything that only moves, drops, merges, splits, or dismisses.
 """
 
 import json
@@ -39,11 +39,12 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """One edit of a part; `words` are empty if it removed the part."""
+    """What was written in one place; `words` are empty where it was taken away. `story` now holds what it was written in."""
 
     actors: tuple[str, ...]
     words: str
     in_force: bool
+    story: str = ""
 
 
 def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
@@ -67,13 +68,15 @@ class _PartFinder:
         self._places = _PlaceNames(arrangement)
         self._writings: dict[tuple[str, str], list[_Writing]] = defaultdict(list)
         for block, authors in arrangement.given_blocks:
-            writing = _Writing(authors, _dump_block(asdict(block)), in_force=True)
-            self._writings[BLOCK_PART, f"{BLOCK_PREFIX}{block.id}"].append(writing)
+            target = f"{BLOCK_PREFIX}{block.id}"
+            writing = _Writing(authors, _dump_block(asdict(block)), in_force=True, story=target)
+            self._writings[BLOCK_PART, target].append(writing)
         for outcome in arrangement.outcomes:
             if written_text := _read_words(outcome.edit):
                 part, words = written_text
                 place_name = self._places.name_place(part, outcome.edit.target)
-                writing = _Writing((outcome.edit.actor,), words, outcome.undone_by is None)
+                story = arrangement.name_target(outcome.edit.target)
+                writing = _Writing((outcome.edit.actor,), words, outcome.undone_by is None, story)
                 self._writings[part, place_name].append(writing)
 
     def list_parts(self) -> Iterator[WrittenPart]:
@@ -121,14 +124,15 @@ def _headline_of(story: "ArrangedStory") -> str:
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
-    """Return the authors of a part: all up to the last edit in force, except those who saved the same text again."""
+    """Return who wrote what one place shows: all up to the last in force, but for those who only saved the same again in its story."""
     ends = [number for number, writing in enumerate(writings, 1) if writing.in_force and writing.words]
     authors: dict[str, None] = {}
-    in_force: set[str] = set()
+    in_force: set[tuple[str, str]] = set()
     for writing in writings[: max(ends, default=0)]:
-        if writing.words and writing.words not in in_force:
+        said = (writing.story, writing.words)
+        if writing.words and said not in in_force:
             authors |= dict.fromkeys(writing.actors)
-            in_force |= {writing.words} if writing.in_force else set()
+            in_force |= {said} if writing.in_force else set()
     return tuple(authors)
 
 
@@ -180,7 +184,7 @@ class _PlaceNames:
             for article in story.original.story.members:
                 self._join(article.link, story.url)
         for link in arrangement.links:
-            first, *other_urls = sorted(link.urls | link.apart_from)
+            first, *other_urls = sorted(link.urls | link.apart_from if link.is_split else link.urls)
             for other_url in other_urls:
                 self._join(first, other_url)
         for edit in (outcome.edit for outcome in arrangement.outcomes):

@@ -359,7 +359,7 @@ class StoryBoard:
         if not split_articles or not remaining:
             return "each story needs at least one article"
         gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
-        self.links.append(StoryGroupingDecision(gone_urls, kept_urls))
+        self.links.append(StoryGroupingDecision(gone_urls, kept_urls, is_split=True))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),

@@ -218,20 +218,17 @@ def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Install
     assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
 
 
-def test_a_logo_that_cannot_be_seen_stops_no_change_that_does_not_concern_it(install: Installation) -> None:
-    for name, colour in (("vigie-light.png", "#FFFFFF"), ("vigie-dark.png", "#6FD0DB")):
-        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+def test_another_page_background_changes_the_logo(install: Installation) -> None:
     rewrite(install, BRANDING)
-
-    def change(**values: object) -> bool:
-        shown = install.settings.file.branding
-        unchanged = {"logo": shown.logo, "background": shown.background}
-        fingerprint = fingerprint_values(shown)
-        return change_settings(install, ADMIN, "branding", unchanged | values, fingerprint=fingerprint, now=NOW)
-
-    assert change(bar=8)
-    with pytest.raises(SettingsValueError, match="Almost none of the logo"):
-        change(background="#FAFAFA")
+    for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
+        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+    logo = install.settings.logo
+    assert logo is not None
+    assert logo.light != logo.dark
+    rewrite(install, f'{BRANDING}background = "#000000"\n')
+    on_black = install.settings.logo
+    assert on_black is not None
+    assert on_black.light == on_black.dark == logo.dark
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,31 @@ def test_words_that_came_over_by_a_merge_keep_their_author_when_it_is_undone() -
     assert authors(*steps) == {"A", "B"}
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        (act("C", EditKind.APART, others=[OTHER_URL]),),
+        (act("C", EditKind.MERGE, OTHER_URL, others=[URL]), undo("C", 2)),
+    ],
+)
+def test_the_same_words_in_another_story_have_an_author_of_their_own(between: tuple[Step, ...]) -> None:
+    """Else an editor could name a story after another's and approve it alone."""
+    steps = (text("A", "Ours"), *between, text("B", "Ours", target=OTHER_URL))
+    assert "B" in authors(*steps, act("C", EditKind.DROP, URL))
+
+
+def test_the_same_words_in_a_story_that_was_split_off_have_an_author_of_their_own() -> None:
+    split = act("C", EditKind.SPLIT, articles=[MEMBER])
+    place = act("C", EditKind.PLACE, MEMBER, section="featured", position=0)
+    assert authors(split, place, text("A", "Ours"), text("B", "Ours", target=MEMBER)) == {"A", "B"}
+
+
+def test_a_dismissed_pair_keeps_its_authors_apart() -> None:
+    steps = (text("A", "Ours"), text("B", "Theirs", target=OTHER_URL), act("C", EditKind.APART, others=[OTHER_URL]))
+    assert authors(*steps, act("C", EditKind.DROP, URL)) == {"B"}
+    assert authors(*steps, act("C", EditKind.DROP, OTHER_URL)) == {"A"}
+
+
 def test_a_block_that_runs_on_keeps_the_authors_that_it_had() -> None:
     running = replace(WEEK, blocks=(BLOCK,), block_authors={"offer": ("A", "B")})
     assert authors(grown=running) == {"A", "B"}
