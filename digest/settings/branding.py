@@ -58,7 +58,7 @@ _LIGHT = Palette(PAPER, "#F4F5F7", "#14181E", "#2A313A", "#56606C", "#D8DCE2", "
 _DARK = Palette(
     PAPER_DARK, TINT_DARK, "#F2F4F6", "#D3D9E0", "#A4AEBA", "#313A46", "#6F7A88", "#8FC0F5", "#F2966B", PAPER_DARK
 )
-_SYSTEM_FONT = "-apple-system,BlinkMacSystemFont,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
+_SYSTEM_FONT = "-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
 # Each has fallbacks with the same letter widths, so that lines break in the same places.
 _FONTS = {
     "system": _SYSTEM_FONT,
