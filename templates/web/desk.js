@@ -255,7 +255,7 @@
     say("Saving…");
     if (refused?.story === story) refused = null;
     // Where a story is dropped, the one that takes its place is looked at.
-    const next = row && "drop keep".includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
+    const next = row && ["drop", "keep"].includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
     const at = next && next.dataset.place || place;
     if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
     for (const one of rows) one.setAttribute("aria-busy", "true");

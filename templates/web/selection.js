@@ -94,7 +94,7 @@
     menu.open = true;
     find("select", menu).focus();
   };
-  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"), x: () => act("drop"), X: () => act("keep") };
+  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"), x: () => act("drop"), X: () => find("[value=keep]", bar)?.click() };
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
     const at = event.target, row = rowOf(at), isBox = at.matches(".tick"), done = () => { event.preventDefault(); event.stopPropagation(); };
@@ -163,7 +163,7 @@
     return takes(section) ? { row: head, section, after: true } : null;
   };
   document.addEventListener("pointerdown", ({ target }) => {
-    const row = target.closest(".grip, .st h3, .thumb") ? target.closest("li.st") : target.closest("li.cand, .tray li");
+    const row = target.closest(".grip, .st h3, .st .thumb") ? target.closest("li.st") : target.closest("li.cand, .tray li");
     if (row?.dataset.story && !target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
   });
   // Of the selected stories all are carried.

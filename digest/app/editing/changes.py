@@ -17,6 +17,7 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
+from subscribers.phrases import join_words
 
 # Markup left by pasting from a web page or word processor. A "<" that isn't part of such a tag is text.
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
@@ -114,14 +115,16 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
     def keep(state: EditingState) -> EditDraft:
         if state.proposal.is_breaking_news:
             raise EditRefusedError("Breaking news doesn't have a next edition.", "Remove the story instead.")
-        proposed_urls = {article.url for scored in state.proposal.list_scored() for article in scored.story.members}
-        names = state.arrangement.story_names
-        for each in (url, *other_urls):
-            name = state.arrangement.name_target(each)
-            if not any(names.get(proposed_url) == name for proposed_url in proposed_urls):
-                raise EditRefusedError(
-                    "A story that was added by hand can't be kept.", "Add it again in the next edition."
-                )
+        added_stories = state.arrangement.list_added_stories()
+        names = dict.fromkeys(map(state.arrangement.name_target, (url, *other_urls)))
+        if refused := [f"“{added_stories[name]}”" for name in names if name in added_stories]:
+            they_were, them = ("it was", "it") if len(refused) == 1 else ("they were", "them")
+            raise EditRefusedError(
+                f"{join_words(refused)} can't be kept because {they_were} added by hand.",
+                f"Deselect {them} to keep the others."
+                if len(refused) < len(names)
+                else f"Add {them} again in the next edition.",
+            )
         return EditDraft(EditKind.DROP, url, {"kept": True} | _name_others(other_urls))
 
     return apply_edit_decided_from_state(installation, form, keep)

@@ -2,14 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from digest.app.settings.logos import KEEP, BrandImageKind, LogoRefusedError, store_logo
 from digest.app.settings.setting_changes import change_settings
+from digest.collect.articles.images import delete_stored_image, find_image, make_header_source_url, make_logo_source_url
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
 from digest.settings.table_values import SettingsValueError
+from subscribers.errors import ApplicationError
 
 
 def replace_logos(
@@ -46,13 +49,30 @@ def replace_logos(
             "screens (or the same file for both)."
         )
     names = {setting: name_uploaded_logo(file_name, body) for setting, (file_name, body) in uploads.items()}
-    for setting, (_, body) in uploads.items():
-        kind: BrandImageKind = "header" if setting == "header" else "logo"
-        store_logo(installation, actor, names[setting], body, kind=kind, now=now)
+    with _delete_if_refused(installation, names):
+        for setting, (_, body) in uploads.items():
+            kind: BrandImageKind = "header" if setting == "header" else "logo"
+            store_logo(installation, actor, names[setting], body, kind=kind, now=now)
+        try:
+            return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
+        except SettingsValueError as exc:
+            raise LogoRefusedError(" ".join(exc.problems.values())) from exc
+
+
+@contextmanager
+def _delete_if_refused(installation: Installation, names: Mapping[str, str]) -> Generator[None]:
+    """Delete the images that weren't stored before if they can't be used, so that none stays public without a use."""
+    make_url = {"header": make_header_source_url}
+    urls = [make_url.get(setting, make_logo_source_url)(name) for setting, name in names.items()]
+    with installation.read() as session:
+        new_urls = [url for url in urls if find_image(session, url) is None]
     try:
-        return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
-    except SettingsValueError as exc:
-        raise LogoRefusedError(" ".join(exc.problems.values())) from exc
+        yield
+    except ApplicationError:
+        with installation.write() as session:
+            for url in new_urls:
+                delete_stored_image(session, url)
+        raise
 
 
 def name_uploaded_logo(file_name: str, body: bytes) -> str:

@@ -17,7 +17,7 @@ from digest.edition.content.edition_content import (
     LabeledBlock,
 )
 from digest.edition.editing.board_story import BoardStory, EditedImage, StoryState
-from digest.edition.editing.edits import Edit, find_undone_edits
+from digest.edition.editing.edits import Edit, EditKind, StoryField, find_undone_edits
 from digest.edition.editing.stored_proposal import LateStory, ProposalWithLateStories
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
@@ -143,6 +143,19 @@ class Arrangement:
         """Return the edition's story or supporting story with an article; None if there's none."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
+
+    def list_added_stories(self) -> dict[str, str]:
+        """Map the leads' URLs of the stories that no source brought, only editors, to their headlines."""
+        added = [edit for edit in self.edits_in_force if edit.kind == EditKind.ADD]
+        added_urls = {edit.target for edit in added}
+        proposed = {name for url, name in self.story_names.items() if url not in added_urls} if added else set()
+        headlines = {}
+        for edit in added:
+            if (name := self.name_target(edit.target)) not in proposed:
+                story = self.find_story(name)
+                written = story.texts.get(StoryField.HEADLINE) if story else None
+                headlines[name] = written or str(edit.value["article"]["title"])
+        return headlines
 
     def find_thumbnail(self, scored: ScoredStory) -> EditionImage | None:
         """Return the small image of a story, even if the edition shows none; None if it wasn't prepared."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import ExifTags, Image, ImageDraw
+from PIL import Image, ImageDraw
+from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
@@ -210,6 +211,10 @@ def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Install
     with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF\. Use a darker version"):
         replace_logos(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
     assert install.settings.file.branding.logo == ""
+    with install.read() as session:
+        assert session.scalars(select(MediaFile.source_url)).all() == []
+    for name, body in uploads.values():
+        store_logo(install, ADMIN, name_uploaded_logo(name, body), body, now=NOW)
     stored = {"logo": name_uploaded_logo(*uploads["logo"]), "logo_dark": name_uploaded_logo(*uploads["logo_dark"])}
     with pytest.raises(SettingsValueError) as refused:
         change_settings(install, ADMIN, "branding", stored, fingerprint=fingerprint, now=NOW)

@@ -130,8 +130,11 @@ def test_a_phone_shows_four_stories_also_where_something_must_be_fixed(served: S
     expect(fault).to_contain_text("Must fix: The edition is incomplete: it has 4 stories")
     is_cut = "line => line.scrollWidth > line.clientWidth"
     assert fault.evaluate(is_cut)
+    remedy = page.locator("#faults p", has_text="Add stories, or wait for the next draft.")
+    expect(remedy).to_be_hidden()
     fault.click()
     assert not fault.evaluate(is_cut)
+    expect(remedy).to_be_visible()
     page.reload()
     tab_to(fault)
     page.keyboard.press("Enter")

@@ -101,6 +101,7 @@ def describe_sections(
         "state": state,
         "asked": query,
         "arrangement": arrangement,
+        "added_stories": arrangement.list_added_stories(),
         "content": content,
         "lengths": count_opening_text_lengths(content),
         "draft_intro": file.publication.intro,

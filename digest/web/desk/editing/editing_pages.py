@@ -293,8 +293,14 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     names = staff.read_display_names(context.installation)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
     pool = find_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
-    template = "web/desk/editing/story_results.html"
-    return render_template(template, edition=view.edition, pool=pool, asked=query, filters=POOL_FILTERS)
+    return render_template(
+        "web/desk/editing/story_results.html",
+        edition=view.edition,
+        pool=pool,
+        added_stories=arrangement.list_added_stories(),
+        asked=query,
+        filters=POOL_FILTERS,
+    )
 
 
 @editing_pages.post("/lead/<anchor>")

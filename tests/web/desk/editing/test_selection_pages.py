@@ -146,9 +146,20 @@ def test_a_story_that_was_added_by_hand_cant_be_kept(week: SampleWeek) -> None:
     data = {"title": "Our own news", "section": "featured", "seq": 0}
     week.client().post(f"{week.path}/stories", data=data)
     own = next(story for story in week.state.arrangement.list_stories() if story.url.startswith("own:"))
-    refused = act_on(week, "keep", story_anchor(own.url), week.anchors("featured")[0])
-    assert (refused.status_code, "added by hand can&#39;t be kept" in refused.text) == (409, True)
+    anchor, listed = story_anchor(own.url), week.anchors("featured")[0]
+    refused = act_on(week, "keep", anchor, listed)
+    says = "“Our own news” can&#39;t be kept because it was added by hand. Deselect it to keep the others."
+    assert (refused.status_code, says in refused.text) == (409, True)
     assert week.state.last_seq == 1
+    assert "Add it again in the next edition." in act_on(week, "keep", anchor).text
+    menu = week.client().get(f"{week.path}?panel=more&about={anchor}").text
+    assert f'value="drop {anchor}"' in menu
+    assert f'value="keep {anchor}"' not in menu
+    assert f'value="keep {listed}"' in week.client().get(f"{week.path}?panel=more&about={listed}").text
+    week.act(f"drop {anchor}")
+    page = week.client().get(f"{week.path}?filter=all").text
+    assert "Our own news" in page
+    assert f'value="keep {anchor}"' not in page
 
 
 def suggest(week: SampleWeek, *pairs: tuple[str, str]) -> None:
