@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
