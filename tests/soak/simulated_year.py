@@ -299,7 +299,7 @@ class SimulatedYear:
     def _add(self, subscriber: YearSubscriber) -> None:
         now = self.clock()
         agreed_at = now - HOUR
-        evidence = ConsentEvidence("Yes.", "1", "en", "a fair", "signed list", ADMIN.name, agreed_at)
+        evidence = ConsentEvidence("Yes.", "of the list", "en", "a fair", "signed list", ADMIN.name, agreed_at)
         signup = subscriber_actions.add_person(self._installation, ADMIN, subscriber.address, evidence, now=now)
         subscriber.number, subscriber.joined_at = signup.number, now
         with self._installation.database.write() as session:

@@ -133,7 +133,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(name=WHO, kind=st.sampled_from([ConsentKind.CONFIRMED, ConsentKind.ATTESTED]))
     def an_admin_adds(self, name: str, kind: Any) -> None:
-        evidence = ConsentEvidence("Yes.", "1", "en", "hls.today", "list", "eve", self.now, kind=kind)
+        evidence = ConsentEvidence("Yes.", "of the list", "en", "hls.today", "list", "eve", self.now, kind=kind)
         try:
             with self.database.write() as session:
                 manual_signup.add_subscriber(session, KEYS, _address(name), evidence=evidence, now=self.now)
