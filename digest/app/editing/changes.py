@@ -121,7 +121,7 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
             they_were, them = ("it was", "it") if len(refused) == 1 else ("they were", "them")
             raise EditRefusedError(
                 f"{join_words(refused)} can't be kept because {they_were} added by hand.",
-                f"Deselect {them} to keep the others."
+                "Select only the others to keep them."
                 if len(refused) < len(names)
                 else f"Add {them} again in the next edition.",
             )

@@ -148,7 +148,7 @@ def test_a_story_that_was_added_by_hand_cant_be_kept(week: SampleWeek) -> None:
     own = next(story for story in week.state.arrangement.list_stories() if story.url.startswith("own:"))
     anchor, listed = story_anchor(own.url), week.anchors("featured")[0]
     refused = act_on(week, "keep", anchor, listed)
-    says = "“Our own news” can&#39;t be kept because it was added by hand. Deselect it to keep the others."
+    says = "“Our own news” can&#39;t be kept because it was added by hand. Select only the others to keep them."
     assert (refused.status_code, says in refused.text) == (409, True)
     assert week.state.last_seq == 1
     assert "Add it again in the next edition." in act_on(week, "keep", anchor).text
