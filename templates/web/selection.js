@@ -94,7 +94,8 @@
     menu.open = true;
     find("select", menu).focus();
   };
-  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"), x: () => act("drop"), X: () => find("[value=keep]", bar)?.click() };
+  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"),
+    x: () => act("drop"), X: () => find("[value=keep]", bar)?.click() };
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
     const at = event.target, row = rowOf(at), isBox = at.matches(".tick"), done = () => { event.preventDefault(); event.stopPropagation(); };
