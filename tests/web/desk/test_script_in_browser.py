@@ -125,7 +125,9 @@ def test_a_story_of_the_list_is_added_by_keys(desk: Page, served: tuple[SampleWe
     desk.keyboard.press("/")
     assert desk.evaluate("document.activeElement.name") == "q"
     desk.keyboard.type("jkx")
+    expect(desk.locator("li.cand")).to_have_count(0)  # what is typed is searched for
     assert week.state.last_seq == before
+    desk.locator("[name=q]").fill("")
     desk.locator("li.cand:has(button[value^='add '])").first.evaluate("e => { e.tabIndex = -1; e.focus() }")
     headline = desk.evaluate("document.activeElement.querySelector('h3').textContent")
     desk.keyboard.press("a")
