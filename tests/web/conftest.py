@@ -297,10 +297,10 @@ def sample_stories(edition: Edition, content: EditionContent) -> list[EditionSto
 
 
 @cache
-def draw_image() -> bytes:
-    """Draw the small picture, a JPEG."""
+def draw_image(height: int = 630) -> bytes:
+    """Draw the small picture, a JPEG that is 1120 pixels wide."""
     buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((1120, 630)).convert("RGB").save(buffer, "JPEG", quality=80)
+    Image.linear_gradient("L").resize((1120, height)).convert("RGB").save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 

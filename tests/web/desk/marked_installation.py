@@ -77,7 +77,17 @@ NUMBERS = {
         *("send_per_second", "send_per_hour", "signups_per_network", "signups_per_domain", "signups_first"),
         *("signups_further", "signups_alert", "signups_waiting", "contact_per_network", "proxies"),
     ),
-    "branding": ("accent", "accent_dark", "label", "label_dark", "tint", "bar"),
+    "branding": (
+        "accent",
+        "accent_dark",
+        "label",
+        "label_dark",
+        "tint",
+        "tint_dark",
+        "background",
+        "bar",
+        "logo_height",
+    ),
     "schedule": ("collect", "deadline_hours", "final_check_minutes", "reminder_hours"),
     "backup": ("at", "daily", "weekly", "monthly"),
     "publication": ("language", "timezone", "first_number"),
@@ -90,6 +100,7 @@ ACCEPTED: dict[str, str | None] = {
     "settings limits: domains_per_hour": "KEY.example = 10",
     "settings branding: logo": "",
     "settings branding: logo_dark": "",
+    "settings branding: header": "",
     "settings publication: site": ADDRESS,
     "settings sections: #.key": "own",
     "settings consent: text": "=KEY'\">--> < script> Send me the weekly mail; I can leave by the link in each.",
@@ -97,6 +108,7 @@ ACCEPTED: dict[str, str | None] = {
     "settings sender: reply_to": MAILBOX,
     "settings sender: list_id": f"KEY'{{{{{EXPRESSION}}}}}.news.example.org",
     "settings sender: bounce_domain": "KEY.example",
+    "settings sender: feedback_id": "KEY",
     "settings alerts: webhook": ADDRESS,
     "settings backup: folder": f"/KEY'\"><script>alert(1)</script>{{{{{EXPRESSION}}}}}",
     "auth.submit_name: name": PERSON,
@@ -330,7 +342,7 @@ class MarkedRun(FormRun):
         if endpoint in {"editing.save_story", "editing.save_block"}:
             return draw_image()
         if endpoint == "admin.replace_logos":
-            return draw_logo(shade=0 if name == "logo" else 255)
+            return draw_logo(0 if name == "logo" else 255, (1120, 200) if name == "header" else (400, 80))
         if endpoint == "admin.upload_opml":
             text, url = (
                 make_marker(self.marks.make_key(f"outside: list of feeds, {what}")) for what in ("name", "link")
@@ -367,10 +379,10 @@ class MarkedRun(FormRun):
             self.read(path, self.client.get(path))
 
 
-def draw_logo(shade: int) -> bytes:
-    """Draw a logo in one shade, as a PNG."""
+def draw_logo(shade: int, size: tuple[int, int]) -> bytes:
+    """Draw a logo or header image in one shade, as a PNG."""
     buffer = io.BytesIO()
-    Image.new("L", (400, 80), shade).save(buffer, "PNG")
+    Image.new("L", size, shade).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -281,7 +281,11 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
         return MEANT[endpoint][name]
     if kind == "file":
         file = (
-            draw_image() if endpoint == "admin.replace_logos" else LOG if endpoint == "admin.upload_mail_log" else LIST
+            draw_image(height=200 if name == "header" else 630)
+            if endpoint == "admin.replace_logos"
+            else LOG
+            if endpoint == "admin.upload_mail_log"
+            else LIST
         )
         return io.BytesIO(file), "mail.csv"
     if value or kind in {"hidden", "button", "select", "radio", "checkbox", "date"}:

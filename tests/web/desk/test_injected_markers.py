@@ -22,7 +22,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *("auth.submit_name: name", "admin.invite_member: name"),
     ),
     "a number, and nothing else is taken": (
-        *("settings publication: first_number", "settings branding: bar", "settings sections: #.most", "settings sections: #.place"),
+        *("settings publication: first_number", "settings branding: bar", "settings branding: logo_height", "settings sections: #.most", "settings sections: #.place"),
         *(f"settings schedule: {name}" for name in ("deadline_hours", "final_check_minutes", "reminder_hours")),
         *(f"settings backup: {name}" for name in ("daily", "weekly", "monthly")),
         *(f"settings limits: {name}" for name in ("send_per_hour", "send_per_second", "warm_up", "proxies", "contact_per_network")),
@@ -31,7 +31,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
         *("admin.submit_new_source: weight", "admin.submit_source_changes: weight"),
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
-        *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "logo", "logo_dark")),
+        *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "tint_dark", "background", "logo", "logo_dark", "header")),
         *("settings schedule: collect", "settings backup: at", "settings publication: language", "settings publication: timezone"),
         "settings sections: #.key",
     ),
