@@ -186,7 +186,7 @@ class Installation:
 
 
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Takes what is being done, and lends a function that is called with (done, total)."""
+"""Begins a progress display for a named step. Its context yields a function to call with the done and total counts."""
 
 
 @contextmanager

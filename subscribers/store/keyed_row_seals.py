@@ -72,7 +72,7 @@ def find_keys_of_session(session: Session | None) -> KeyRing:
     """
     row_keys: RowSealKeys | None = session.info.get(ROW_KEYS) if session is not None else None
     if session is None or row_keys is None or row_keys.find is None:
-        raise LookupError("a session without keys can't seal rows or read sealed ones (see RowKeys)")
+        raise LookupError("a session without keys can't seal rows or read sealed ones (see RowSealKeys)")
     keys = row_keys.find()
     attach_keys_to_session(session, keys)  # reading and checking the key file happens once per session
     return keys
