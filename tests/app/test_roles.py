@@ -135,6 +135,10 @@ WITHOUT_ROLE = {
         ),
         "it shows or changes what is the actor's own, or what they have just asked for",
     ),
+    **dict.fromkeys(
+        ("sending.sending_view.view_sending", "sending.refusal_actions.read_refusals"),
+        "everyone who signs in may see it; admins also see the names of small providers",
+    ),
     "upkeep.backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",
     "setup.completion.apply_setup_plan": "it asks setup.completion.require_setup_permission, of whom it finds once there is an installation",
     "upkeep.database_changes.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",

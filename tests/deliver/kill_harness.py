@@ -22,7 +22,7 @@ from sqlalchemy import select
 from benchmarks.sample_installation import EDITION_NAME, KEYS
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
-from digest.deliver.send.claims.dead_runs import recover_dead_runs
+from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs, recover_dead_runs
 from digest.settings import SenderSettings
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database, open_database
@@ -233,6 +233,15 @@ class KillableSend:
         counts = self.check_against_receiver()
         assert counts[DeliveryState.HANDING_OVER] == 0, "a claim of a dead run is left"
         return counts[DeliveryState.UNCERTAIN]
+
+    def take_over_silent_runs(self, lease: float) -> None:
+        """Take over the claims of runs that have been silent for `lease` seconds.
+
+        Done here, since a sender with so short a lease of its own loses it on a busy machine.
+        """
+        time.sleep(lease)
+        settings = replace(self.options, send_lease=lease).settings
+        recover_dead_and_silent_runs(self.database, settings, KEYS, now=datetime.now(UTC))
 
     def count_doubts_in_vain(self) -> int:
         """Return how many deliveries are in doubt though the receiver has no message of theirs."""

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing.process import BaseProcess
@@ -99,8 +98,8 @@ def _finish_and_wake(at: KillableSend, process: BaseProcess) -> None:
     What was reserved went out; only what was being handed over is uncertain in between.
     """
     frozen = at.delivery_states()
-    time.sleep(LEASE)
-    at.finish_send(send_lease=LEASE)
+    at.take_over_silent_runs(LEASE)
+    at.finish_send()
     uncertain = {number for number, state in at.delivery_states().items() if state is DeliveryState.UNCERTAIN}
     assert uncertain <= {number for number, state in frozen.items() if state is DeliveryState.HANDING_OVER}
     assert len(uncertain) <= at.route.max_in_doubt * 4 + MAX_CLAIM_BUFFER
@@ -132,8 +131,8 @@ def test_what_a_silent_machine_had_reserved_waits_again_within_its_lease(
         file.unlink()
     at.kill(process)
     at.receiver.resolve()
-    time.sleep(LEASE)
-    at.finish_send(send_lease=LEASE)
+    at.take_over_silent_runs(LEASE)
+    at.finish_send()
     at.check_against_receiver()
     uncertain = {number for number, state in at.delivery_states().items() if state is DeliveryState.UNCERTAIN}
     assert uncertain == {number for number, state in states.items() if state is DeliveryState.HANDING_OVER}
