@@ -8,13 +8,12 @@ from typing import Literal
 from sqlalchemy.orm import Session, undefer
 
 from digest.collect.articles.images import find_image, make_header_source_url, make_logo_source_url
-from digest.collect.codec.encoded_image import HEADER_WIDTH, ImageError, LogoColors
+from digest.collect.codec.encoded_image import HEADER_WIDTH, WIDEST_LOGO, ImageError, LogoColors
 from digest.collect.sandbox.client import count_colors_in_child
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.colors import VISIBLE_CONTRAST, contrast_ratio
 from digest.store.models import MediaFile
 
-WIDEST_LOGO = 300  # CSS pixels that fit on a phone
 # Visible shares of a logo's opaque pixels. Letters in a box of the page's color are more than the first.
 _MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
 _MIN_CONTRAST = 1.5  # below, a color can't be told from the background; logos need no more (WCAG 2.2, 1.4.11)

@@ -13,8 +13,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 # it, so the point is at the same fractions of the crop.
 FocusPoint = tuple[Fraction, Fraction]
 DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # most faces are in the upper half
-LOGO_HEIGHT, MAX_LOGO_WIDTH = 30, 200  # CSS pixels, the default height in the masthead
-TALLEST_LOGO = 60  # CSS pixels
+LOGO_HEIGHT, LOWEST_LOGO, TALLEST_LOGO = 30, 20, 60  # CSS pixels in the masthead; the first is the default
+WIDEST_LOGO = 300  # CSS pixels that fit on a phone; a wider logo is shown less high
 HEADER_WIDTH = 560  # CSS pixels, the column of an email
 
 

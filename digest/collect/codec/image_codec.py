@@ -14,8 +14,9 @@ from digest.collect.codec.encoded_image import (
     DEFAULT_FOCUS,
     HEADER_WIDTH,
     LOGO_HEIGHT,
-    MAX_LOGO_WIDTH,
+    LOWEST_LOGO,
     TALLEST_LOGO,
+    WIDEST_LOGO,
     CropShape,
     EncodedImage,
     FocusPoint,
@@ -72,11 +73,11 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
         raise ImageError(
             f"{image.width} x {image.height} pixels isn't tall enough (at least {MIN_LOGO_PIXELS} pixels is required)"
         )
-    if image.width * LOGO_HEIGHT > image.height * MAX_LOGO_WIDTH:
-        shown_width = round(image.width * LOGO_HEIGHT / image.height)
+    if image.width * LOWEST_LOGO > image.height * WIDEST_LOGO:
+        shown_width = round(image.width * LOWEST_LOGO / image.height)
         raise ImageError(
-            f"at {LOGO_HEIGHT} pixels high, the image would be {shown_width} pixels wide, more than the "
-            f"limit of {MAX_LOGO_WIDTH}"
+            f"even at {LOWEST_LOGO} pixels high, the image would be {shown_width} pixels wide, more than the "
+            f"limit of {WIDEST_LOGO}"
         )
     image.info = {}
     colours = image.convert("RGBA")

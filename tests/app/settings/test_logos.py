@@ -19,6 +19,7 @@ from digest.app.settings.logo_uploads import name_uploaded_logo, replace_logos
 from digest.app.settings.logos import LogoRefusedError, store_logo
 from digest.app.settings.setting_changes import change_settings
 from digest.cli import digest as digest_command
+from digest.collect.codec.encoded_image import LOWEST_LOGO, TALLEST_LOGO, WIDEST_LOGO
 from digest.edition.brand_images import find_logo_problems
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
@@ -118,13 +119,22 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         store_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
 
 
+@pytest.mark.parametrize("logo_height", [LOWEST_LOGO, 30, TALLEST_LOGO])
+def test_a_wide_logo_is_shown_as_high_as_the_widest_may_be(install: Installation, logo_height: int) -> None:
+    rewrite(install, f'[branding]\nlogo = "wide.png"\nlogo_dark = "wide.png"\nlogo_height = {logo_height}\n')
+    store_logo(install, ADMIN, "wide.png", draw_logo("#111111", size=(1350, 90)), now=NOW)
+    logo = install.settings.logo
+    assert logo is not None
+    assert (logo.light_width, logo.light_height) == (WIDEST_LOGO, LOWEST_LOGO)
+
+
 @pytest.mark.parametrize(
     ("name", "body", "says"),
     [
         (
             "wide.png",
-            draw_logo("#000000", (700, 90)),
-            "at 30 pixels high, the image would be 233 pixels wide, more than the limit of 200",
+            draw_logo("#000000", (1400, 90)),
+            "even at 20 pixels high, the image would be 311 pixels wide, more than the limit of 300",
         ),
         (
             "low.png",
