@@ -289,6 +289,13 @@ def test_with_many_editions_every_list_reads_a_bounded_number_of_rows(world: Any
     assert len(seen) == len(set(seen)) == 1000, "each edition stands whole on one page"
 
 
+def test_the_only_edition_has_no_empty_links_to_others(world: Any) -> None:
+    world.edition(state=EditionState.SENT)
+    page = page_of(world, f"/editions/{NAME}")
+    assert page.xpath("//nav")
+    assert [nav.get("class") for nav in page.xpath("//nav") if not nav.text_content().strip()] == []
+
+
 def test_an_archived_edition_is_stored_anew_in_place(world: Any) -> None:
     world.edition(state=EditionState.SENT)
     with world.database.write() as session:
