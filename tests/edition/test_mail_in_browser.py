@@ -168,7 +168,7 @@ def test_dates_are_whole_words_on_the_narrowest_screen(browser: Browser, mail: s
 
 @pytest.mark.chromium
 def test_a_screen_subscriber_meets_the_edition_in_this_order(browser: Browser, mail: str) -> None:
-    """Sections, headings with their topics, dates right after them, links with their story's name: from Chromium's accessibility tree."""
+    """Sections, headings, dates right after them, links with their story's name: from Chromium's accessibility tree."""
     written = (ROOT / "tests" / "fixtures" / "spoken_edition.txt").read_text("utf-8").splitlines()
     with ShownMail(browser, mail, width=390) as shown:
         assert look_measures.outline_passages(look_measures.list_accessible_passages(shown.page)) == written

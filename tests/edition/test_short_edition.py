@@ -52,7 +52,7 @@ def test_it_holds_the_lead_the_dates_and_ten_lines(variants: EditionVariants, fu
     lead = full_content.sections[0].entries[0]
     assert headings(short, 2)[:4] == [
         "The short edition · 1-minute read",
-        f"{lead.kicker}{lead.headline}",
+        lead.headline,
         "Deadlines and events to December 4",
         "The rest, in brief",
     ]
