@@ -149,6 +149,16 @@ def test_no_text_of_a_page_is_illegible(site: BrandedSite, browser: Browser) -> 
     page.close()
 
 
+def test_texts_in_the_other_direction_are_on_the_side_of_the_page(site: BrandedSite, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": WIDTHS[0], "height": 900})
+    page.goto(f"{site.address}/editions/{NAME}")
+    sides = page.evaluate(
+        "[...document.querySelectorAll('main [dir]:not(input)')].map((e) => getComputedStyle(e).textAlign)"
+    )
+    assert set(sides) == (set() if site.brand.language == "en" else {"right"})
+    page.close()
+
+
 def test_fonts_and_shapes_reach_email_and_pages(site: BrandedSite, browser: Browser) -> None:
     branding = site.world.install.settings.file.branding
     first = branding.text_font.split(",", 1)[0].strip("'")
