@@ -64,7 +64,7 @@ dist: $(VENV)/.stamp  ## Build a release into ./dist: the wheel, its SBOM, manua
 	@$(BIN)/python -m tests.tools.build_release dist
 	@cat dist/SHA256SUMS
 
-look: $(VENV)/.stamp  ## Show the email in every form and in the installed email clients, and measure it; pictures and a table go into ./look (needs Chromium)
+look: $(VENV)/.stamp  ## Show the email in every form and in the installed email clients, and pages in other browsers, and measure them; pictures and a table go into ./look (needs Chromium)
 	@$(BIN)/python -m tests.tools.look_harness
 
 messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues; what is new in one waits there for its translation

@@ -3,6 +3,7 @@
 Each command is an array of its kind (0), its number, its name, and its parameters, as JSON after its length; so is the answer to it.
 """
 
+import base64
 import json
 import os
 import socket
@@ -92,6 +93,11 @@ class Firefox:
         element = self._send("WebDriver:FindElement", using="css selector", value=selector)["value"]
         self._send("WebDriver:ElementClick", id=next(iter(element.values())))
 
+    def save_picture(self, file: Path) -> None:
+        """Save a picture of the whole page."""
+        picture = self._send("WebDriver:TakeScreenshot", full=True, hash=False)["value"]
+        file.write_bytes(base64.b64decode(picture))
+
     def press(self, *keys: str) -> None:
         """Press keys together where the focus is, the last one after the others."""
         codes = [KEYS.get(key, key) for key in keys]
@@ -106,10 +112,12 @@ class Firefox:
 
 
 @contextmanager
-def open_firefox(path: str) -> Iterator[Firefox]:
+def open_firefox(path: str, *, is_dark: bool = False) -> Iterator[Firefox]:
     """Start the Firefox at `path` without a window on the screen, with a profile of its own; it ends with the block."""
     with reserve_port() as port, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        Path(profile, "user.js").write_text(f'user_pref("marionette.port", {port});\n', "utf-8")
+        preferences = {"marionette.port": port, "ui.systemUsesDarkTheme": int(is_dark)}
+        lines = (f'user_pref("{name}", {value});\n' for name, value in preferences.items())
+        Path(profile, "user.js").write_text("".join(lines), "utf-8")
         command = [path, "--headless", "--marionette", "--no-remote", "--profile", profile]
         said = Path(profile, "said.txt")
         # Another user's folder in the environment (that of a database server) would make it end at once.

@@ -1,6 +1,6 @@
 """Look at the mail in every way that it is met, and measure it: `make look` writes pictures and a table into ./look.
 
-What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, Thunderbird, WebKitGTK; Chromium's pictures excepted) stands in the table as left out.
+What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, email clients, Firefox, WebKitGTK; Chromium's pictures excepted) stands in the table as left out.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from tests.conftest import ROOT, find_tool, has_tool
 from tests.settings.test_branding import TEAL
 from tests.tools import look_measures
 from tests.tools.email_clients import serve_images, take_client_pictures
+from tests.tools.page_pictures import take_page_pictures
 from tests.tools.shown_mail import ShownMail
 from tests.tools.spam_filters import ask_rspamd, ask_spamassassin
 from tests.web.conftest import build_web_setup
@@ -237,9 +238,19 @@ def picture_clients(content: EditionContent, folder: Path) -> Iterator[Measure]:
     with serve_images() as url:
         message, html = compose_message(content, build_settings({}).model_copy(update={"base_url": url}))
         for line in take_client_pictures(message, html, folder):
-            client, _, found = line.partition(": ")
-            holds = None if found.startswith("LEFT OUT") else found == "4 of 4 pictures"
-            yield Measure(f"pictures in {client}", found, "4 of 4 pictures", holds)
+            yield _measure_pictures("email in", line)
+
+
+def picture_pages(folder: Path) -> Iterator[Measure]:
+    """Show pages in the browsers besides Chromium that are installed."""
+    for line in take_page_pictures(folder):
+        yield _measure_pictures("pages in", line)
+
+
+def _measure_pictures(what: str, line: str) -> Measure:
+    name, _, found = line.partition(": ")
+    taken, _, wanted = found.removesuffix(" pictures").partition(" of ")
+    return Measure(f"{what} {name}", found, "all", None if "LEFT OUT" in found else taken == wanted)
 
 
 def write_table(measures: list[Measure]) -> str:
@@ -282,7 +293,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         measures += [*measure_judges(html, Path(scratch)), *measure_spam(message, Path(scratch))]
         measures += measure_pages(content, Path(scratch))
-    measures += picture_clients(content, folder / "clients")
+    measures += [*picture_clients(content, folder / "clients"), *picture_pages(folder / "pages")]
     table = write_table(measures)
     (folder / "measures.md").write_text(table, "utf-8")
     print(table)

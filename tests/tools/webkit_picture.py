@@ -1,6 +1,7 @@
 """Take a picture of an HTML file with WebKitGTK. Debian's own Python runs it: `gi` isn't in the virtual environment.
 
-Arguments: the file, the picture, the width in pixels, `light` or `dark`, `images` or `no-images`.
+Arguments: the file, the picture, the width in pixels, `light` or `dark`, `images` or `no-images`, and the URL that links are
+relative to.
 """
 
 import sys
@@ -18,7 +19,7 @@ WAIT = 1_500  # milliseconds for layout after the page is loaded
 
 def main() -> None:
     """Show the page in a window that isn't on a screen, and save all of it."""
-    source, target, width, scheme, images = sys.argv[1:]
+    source, target, width, scheme, images, base = sys.argv[1:]
     Gtk.Settings.get_default().set_property("gtk-application-prefer-dark-theme", scheme == "dark")
     window, view = Gtk.OffscreenWindow(), WebKit2.WebView()
     view.get_settings().set_auto_load_images(images == "images")
@@ -40,7 +41,7 @@ def main() -> None:
             GLib.timeout_add(WAIT, take)
 
     view.connect("load-changed", loaded)
-    view.load_html(Path(source).read_text("utf-8"), "http://127.0.0.1/")
+    view.load_html(Path(source).read_text("utf-8"), base)
     Gtk.main()
 
 
