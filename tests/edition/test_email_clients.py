@@ -110,6 +110,13 @@ def test_a_blocked_image_has_room_for_two_lines_of_its_description(emails: dict[
         assert int(height.removesuffix("px")) >= 2 * 20
 
 
+def test_a_blocked_thumbnail_has_room_for_five_lines_of_its_description(emails: dict[str, str]) -> None:
+    thumbnails = [style for image, style in list_styles(emails["html"]) if "thumb-i" in image.get("class", "")]
+    assert thumbnails
+    for style in thumbnails:
+        assert int(style["max-height"].removesuffix("px")) >= 5 * int(style["line-height"].removesuffix("px"))
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_the_body_has_no_class(emails: dict[str, str], key: str) -> None:
     """Roundcube binds the style block to a class that it gives the body, but the email's own class replaces it."""
