@@ -16,6 +16,7 @@ from digest.select.penalties import (
     is_forecast_title,
     is_round_up_title,
     is_statement_title,
+    list_stems,
     reports_outcome,
 )
 from digest.select.places import PlaceRules
@@ -32,6 +33,7 @@ from digest.select.word_rarity import (
 )
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
+STAGE_SPAN = timedelta(hours=48)  # how much older than the lead a page of the same stage can be if their titles agree
 
 
 def group_into_stories(
@@ -271,11 +273,18 @@ def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or announces what the later lead reports."""
+    """Return whether a page isn't news while the lead is, looks ahead while it doesn't, or tells an earlier stage.
+
+    The older a page is than the lead, the larger is the share of title words (as beginnings, of the shorter title) that
+    both must have in common: none at the same time, and all from `STAGE_SPAN` on.
+    """
     if find_penalties(article):
         return not find_penalties(lead)
-    is_earlier = article.dated_at <= lead.dated_at
-    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
+    if is_forecast_title(article.title):
+        return not is_forecast_title(lead.title)
+    stems, lead_stems = list_stems(article.title), list_stems(lead.title)
+    common_share = len(stems & lead_stems) / max(min(len(stems), len(lead_stems)), 1)
+    return (lead.dated_at - article.dated_at) / STAGE_SPAN > common_share
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
