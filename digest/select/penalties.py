@@ -162,11 +162,12 @@ _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
     r"\bto be \w+(?:ed|en|d)\b",
+    r"\bfaces? (?:a |the )?(?:sentenc|trial|vote|hearing|deadline)",
     r"\bto (?:face|appear|begin|open|start|award|visit|meet|speak|mark|tour)\b",
     r"\bgoing to\b",
     r"\b(?:could|may|might|will) (?:hit|strike|make landfall|become|bring|reach|slam|face|testify)\b",
     r"\b(?:braces?|bracing|prepares?|preparing|readies|readying|gears? up|boards? up|ahead of|countdown)\b",
-    r"\b(?:nears?|nearing|approach(?:es|ing)?|threatens?|looms?|looming|bears? down|takes? aim)\b",
+    r"\b(?:nears|nearing|approach(?:es|ing)?|threatens?|looms?|looming|bears? down|takes? aim)\b",
     r"\bemerges? as (?:a )?threat\b",
     r"\b(?:heads?|heading|barrels?|barreling|churns?|races?|whirls?|spins?|path) (?:for|to|towards?)\b",
     r"\b(?:strengthen|intensifie)s\b",
@@ -241,12 +242,13 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
     "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
     """
-    ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
+    ahead = list_stems(_FORECAST_TITLE.cut_from(forecast))
     ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
-    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(_list_stems(title))
+    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(list_stems(title))
 
 
-def _list_stems(text: str) -> frozenset[str]:
+def list_stems(text: str) -> frozenset[str]:
+    """Return the beginnings of a text's significant words, so that "resigns" and "resigned" are the same."""
     return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
 
 

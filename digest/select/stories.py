@@ -16,6 +16,7 @@ from digest.select.penalties import (
     is_forecast_title,
     is_round_up_title,
     is_statement_title,
+    list_stems,
     reports_outcome,
 )
 from digest.select.places import PlaceRules
@@ -32,6 +33,7 @@ from digest.select.word_rarity import (
 )
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
+STAGE_SPAN = timedelta(hours=48)  # how much older than the lead a page of the same stage can be if their titles agree
 
 
 def group_into_stories(
@@ -251,31 +253,42 @@ def order_by_text(
     return order_leads(articles, central)
 
 
-def build_story_with_lead(lead: CandidateArticle, others: Iterable[CandidateArticle]) -> Story:
+def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArticle]) -> Story:
     """Return a story with a given lead: one page of each further publisher, by date and name, then the rest.
+
+    A publisher's page is its first that's news and isn't overtaken. Pages of an earlier stage are left out if another
+    publisher also reports the lead's stage; otherwise, the lead may just be late.
 
     Args:
         lead: the lead article.
-        others: the other articles, best first; a publisher's page is its first that's news and isn't overtaken.
+        others: the other articles, best first.
     """
+    candidates = [a for a in others if a.publisher != lead.publisher and not _is_outdone(a, lead)]
+    current = [a for a in candidates if not _tells_earlier_stage(a, lead)]
     also: dict[str, CandidateArticle] = {}
-    further = []
-    for article in others:
-        if article.publisher in {lead.publisher, *also} or _is_outdone(article, lead):
-            further.append(article)
-        else:
-            also[article.publisher] = article
+    for article in current or candidates:
+        also.setdefault(article.publisher, article)
+    further = [article for article in others if article is not also.get(article.publisher)]
     by_date = attrgetter("dated_at", "publisher", "url")
-    also_reported = sorted(also.values(), key=by_date)
-    return Story(lead, tuple(also_reported), tuple(sorted(further, key=by_date)))
+    return Story(lead, tuple(sorted(also.values(), key=by_date)), tuple(sorted(further, key=by_date)))
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or announces what the later lead reports."""
+    """Return whether a page isn't news while the lead is, or looks ahead while the lead doesn't."""
     if find_penalties(article):
         return not find_penalties(lead)
-    is_earlier = article.dated_at <= lead.dated_at
-    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
+    return is_forecast_title(article.title) and not is_forecast_title(lead.title)
+
+
+def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
+    """Return whether a page is older than the lead, and its title has too few words in common with the lead's.
+
+    The older it is, the larger is the required share of words (as beginnings, of the shorter title): none at the same
+    time, and all from `STAGE_SPAN` on.
+    """
+    stems, lead_stems = list_stems(article.title), list_stems(lead.title)
+    common_share = len(stems & lead_stems) / max(min(len(stems), len(lead_stems)), 1)
+    return (lead.dated_at - article.dated_at) / STAGE_SPAN > common_share
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:

@@ -112,7 +112,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "Lets subscribers choose emails about breaking news, which are off until they do.",
         "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them, and none can be sent. "
         "Turn it off if you'll never send any, because people agree to them when they sign up. They're also on for people who "
-        "agree to a consent text that contains the words “breaking news”, in the language of `publication.language`, unless they agree because "
+        "confirm a consent text that contains the words “breaking news”, in the language of `publication.language`, unless they confirm because "
         "an admin corrects their address. Each of these emails has a link that turns them off.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )

@@ -122,3 +122,31 @@ def test_no_page_is_named_below_a_lead_that_outdates_it_or_is_news_where_it_is_n
     assert (story.also_reported, story.further_articles) == ((), (aside,))
     assert aside.publisher in story.publishers
     assert build_story_with_lead(replace(aside, dated_at=report.dated_at), [report]).also_reported == (report,)
+
+
+@pytest.mark.parametrize(
+    ("title", "hours", "is_listed"),
+    [
+        ("Nadia's first rain floods two roads", 18, False),  # 13 hours older, and a fourth of the words in common
+        ("Nadia's first rain floods two roads", 15, True),
+        ("Nadia's first rain floods two roads", 1, True),  # newer
+        ("Nadia ashore in Florida near Cedar Point", 40, True),  # 35 hours older, and three in four in common
+        ("Nadia ashore in Florida near Cedar Point", 43, False),
+        ("Florida hurricane Nadia comes ashore", 50, True),
+        ("Storms set to drench the coast of Florida", 1, False),  # looks ahead while the lead doesn't
+    ],
+)
+def test_the_older_a_page_is_the_more_its_title_must_agree_with_the_lead(
+    title: str, hours: float, *, is_listed: bool
+) -> None:
+    report, page = article("Hurricane Nadia comes ashore in Florida", hours=5), article(title, hours=hours)
+    same = article("Hurricane Nadia hits Florida", hours=6)
+    story = build_story_with_lead(report, [page, same])
+    assert set(story.also_reported) == ({page, same} if is_listed else {same})
+    assert len(story.publishers) == 3
+
+
+def test_older_pages_stay_below_a_lead_that_is_merely_late() -> None:
+    late = article("Hurricane Nadia comes ashore in Florida", hours=5)
+    pages = [article("Storm floods the coast", hours=40), article("Power fails in two towns", hours=41)]
+    assert set(build_story_with_lead(late, pages).also_reported) == set(pages)

@@ -26,6 +26,8 @@ def test_a_title_may_be_of_several_kinds() -> None:
     assert not is_statement_title("Storm makes landfall, governor says")
     assert not is_statement_title("Towns told to evacuate as storm nears")
     assert is_forecast_title("Governor says storm is expected to make landfall")
+    assert is_forecast_title("Former chief faces sentencing")
+    assert not is_forecast_title("Two dead near Cedar Point")
     assert not is_round_up_title("Governor says storm is expected to make landfall")
     assert is_round_up_title("Your Tuesday Briefing")
     assert is_round_up_title("Harbor security newsletter")

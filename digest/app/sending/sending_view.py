@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from digest.app.approval import final_check
 from digest.app.approval.edition_approval import APPROVE, REVOKE_APPROVAL
 from digest.app.editions.count_cache import CountCache
+from digest.app.editions.edition_views import SendStartCondition, find_send_start_condition
 from digest.app.sending import automatic_pause_emails, breaking_news, refusal_actions, uncertain_delivery_actions
 from digest.app.sending import send_control as sending
 from digest.app.sending.set_aside_domains import DECIDE, DomainAwaitingDecision, list_domains_awaiting_in_session
@@ -93,6 +94,7 @@ class SendingView:
     domain_names: Mapping[str, str]
     aside: tuple[DomainAwaitingDecision, ...]
     hold: InstallationHold | None
+    release_start: SendStartCondition
     acts: tuple[AuditEntry, ...]
 
 
@@ -145,6 +147,7 @@ def _read_view(
         domain_names=refusal_actions.name_providers(installation, session, edition.name, refusals, for_admin=for_admin),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
+        release_start=find_send_start_condition(session),
         acts=_find_actions(session, edition),
     )
 

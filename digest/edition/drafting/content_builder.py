@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.collect.texts.urls import strip_tracking
@@ -22,6 +22,8 @@ from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFileContent
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition
 from subscribers.subscriber_language import SubscriberLanguage
+
+BREAKING_NEWS_SPAN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,11 @@ class EditionIdentity:
         """True for an extra edition of breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
+    @property
+    def news_from(self) -> datetime | None:
+        """The time before which an article is older news: the start of its week, or a day before breaking news."""
+        return self.release_at - BREAKING_NEWS_SPAN if self.is_breaking_news else self.opens_at
+
 
 def build_content(
     arrangement: Arrangement, identity: EditionIdentity, file: SettingsFileContent, language: SubscriberLanguage
@@ -58,7 +65,7 @@ def build_content(
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
-    page = EntryContext(zone, language, arrangement.pictures, release_at, identity.opens_at)
+    page = EntryContext(zone, language, arrangement.pictures, release_at, identity.news_from)
     sections = []
     for section in file.sections:
         if entries := tuple(_write_entries(arrangement, section, page)):

@@ -243,7 +243,7 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    publisher, other_count = story.lead.publisher, len(story.also_reported)  # live and overtaken pages aren't listed
+    publisher, other_count = story.lead.publisher, len(story.publishers) - 1
     official = any(a.primary for a in story.members)
     if not other_count and official:
         return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)

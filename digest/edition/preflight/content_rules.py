@@ -26,6 +26,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
+from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.phrases import count_with_noun, month_day, name_language
 
 MAX_HEADLINE_LENGTH = 110  # characters; longer ones are a wall of bold text on a phone
@@ -146,7 +147,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
         if most is not None and len(section.entries) > most:
             yield warning_finding(
                 f"The section has {len(section.entries)} stories. The settings allow {most}.",
-                "Remove some.",
+                f"Remove {count_with_noun(len(section.entries) - most, 'story', 'stories')}.",
                 section.title,
             )
     if not any(section.entries for section in list_lead_sections(examined.content.sections)):
@@ -191,12 +192,14 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
 
 @preflight_rule("older-stories")
 def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Every story is from the edition's week."""
+    """Every story is from the edition's week, or from the day before breaking news."""
+    is_weekly = examined.content.number != BREAKING_NEWS_NUMBER
+    limit = "before this edition’s week" if is_weekly else "more than a day before this edition"
     for section in examined.content.sections:
         for entry in section.entries:
             if entry.is_older:
                 yield warning_finding(
-                    f"“{entry.headline}” is from {entry.date}, before this edition’s week.",
+                    f"“{entry.headline}” is from {entry.date}, {limit}.",
                     "Check that it’s still news.",
                     section.title,
                 )

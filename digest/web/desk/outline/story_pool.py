@@ -56,7 +56,8 @@ class PoolRow:
     fits_title: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)  # editors' texts, by field
     joins: str = ""  # the headline of the story that it belongs to
-    is_kept: bool = False  # for the next edition
+    is_removed: bool = False
+    is_kept: bool = False  # removed from this edition, and kept for the next one
     image: EditionImage | None = None
     when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no date of its own
 
@@ -256,7 +257,9 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         yield PoolRow(out.scored, reason=out.reason, next_in=join_words(titles))
     for removed in arrangement.removed:
         removal = "kept for the next edition" if removed.is_kept else "removed"
-        yield PoolRow(removed.scored, reason=f"{removal} by {removed.edit.actor}", is_kept=removed.is_kept)
+        yield PoolRow(
+            removed.scored, reason=f"{removal} by {removed.edit.actor}", is_removed=True, is_kept=removed.is_kept
+        )
     yield from list_late_story_rows(arrangement)
 
 
@@ -289,7 +292,7 @@ def _by_reads(row: PoolRow) -> tuple[float, bool, float, str]:
 _FITTING_ROWS: Mapping[str, Callable[[PoolRow, PoolQuery], bool]] = {
     "all": lambda _row, _query: True,
     "used": lambda row, _query: bool(row.place),
-    "unused": lambda row, query: not row.place and (row.belongs or bool(query.words)),
+    "unused": lambda row, query: not row.place and ((row.belongs and not row.is_removed) or bool(query.words)),
     "left-out": lambda row, _query: bool(row.reason),
 }
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

@@ -11,9 +11,11 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app.sending import send_control as sending
+from digest.collect.documents.parsed_document import DateBasis
 from digest.installation.opened_installation import Installation
 from digest.settings import PreferenceSettings
-from digest.store.models import Edition, EditionState
+from digest.store.models import Article, Edition, EditionState
+from digest.store.schedule_slots import find_or_record_schedule_start
 from digest.web.app import create_app
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -138,12 +140,29 @@ def test_its_pages_say_when_it_is_sent(week: SampleWeek) -> None:
     assert f"Breaking news for 3 subscribers, sent {on_word}. " in read(path)
     assert f"{path}/send-now" in read(path)
     send_now(sam, path)
+    by_hand = "once an admin sends it, because automatic sending is off."
+    assert f"Breaking news for 3 subscribers, sent {by_hand} " in read(path)
+    assert f"It will be sent {by_hand}" in read(f"{path}/sending")
+    find_or_record_schedule_start(week.installation.database, later())
     assert "Breaking news for 3 subscribers, sent within a minute. " in read(path)
+    assert "It will be sent within a minute." in read(f"{path}/sending")
     assert "will be sent to 3 subscribers within a minute." in read(f"{path}/approve")
     assert on_word not in read(path) + read(f"{path}/approve")
     assert f"{path}/send-now" not in read(path)
     sending.pause_edition(week.installation, path.rpartition("/")[2], reason="", actor=ADMIN, now=later())
     assert "Breaking news for 3 subscribers, sent once sending resumes. " in read(path)
+
+
+def test_an_article_of_an_earlier_day_is_named_as_old(week: SampleWeek) -> None:
+    client = week.client()
+    suggested = suggestions(client.get(PATH).text)
+    with week.installation.database.write() as session:
+        articles = session.scalars(select(Article).where(Article.url.in_(suggested)))
+        article = next(a for a in articles if not DateBasis(a.date_basis).is_first_seen)
+        article.dated_at = DRAFTING - timedelta(days=400)
+        url = article.url
+    path = client.post(PATH, data={"urls": url}).headers["Location"]
+    assert "is from Oct 15, 2025, more than a day before this edition." in client.get(f"{path}/approve").text
 
 
 def test_only_the_version_that_was_on_the_page_is_sent(week: SampleWeek) -> None:
@@ -195,13 +214,13 @@ def test_every_page_of_the_desk_leads_to_what_is_not_sent_yet(week: SampleWeek) 
     add_recipients(week)
     dana, sam = week.client(), week.client("sam")
     path = draft(dana)
-    banner = f'Breaking news, draft and not sent yet: <a href="{path}/send-now">'
+    banner = f'Breaking news, draft and not sent yet: <a href="{path}/approve">'
     for other in ("/desk/", "/desk/sources", "/desk/calendar"):
         assert banner in sam.get(other).text
-    for own in (PATH, path, f"{path}/send-now"):
+    for own in (PATH, path, f"{path}/approve"):
         assert banner not in sam.get(own).text
     approve(sam, path)
-    assert banner.replace("draft", "approved") in dana.get("/desk/").text
+    assert banner.replace("draft", "approved").replace("/approve", "/send-now") in dana.get("/desk/").text
     send_now(dana, path)
     assert "not sent yet" not in dana.get("/desk/").text
 
