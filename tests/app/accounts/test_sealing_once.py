@@ -52,7 +52,7 @@ def make_home(home: Path, url: str) -> Settings:
         closing(open_database(url)) as database,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        run_migrations_to_revision(connection, "0043")
+        run_migrations_to_revision(connection, "head")
         connection.execute(text(MEMBER.format(SAM)))
     return Settings(home=home, database_url=url)
 
