@@ -285,7 +285,7 @@ class JobScheduler:
         """Stop ticking, let sends finish what they're handing over, and wait for running jobs.
 
         Raises:
-            SchemaTooNewError: the database belongs to a newer version, which may be why this process stops.
+            UnsupportedSchemaError: the database belongs to a newer version, which may be why this process stops.
         """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)

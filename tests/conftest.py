@@ -25,8 +25,9 @@ from sqlalchemy.exc import ProgrammingError
 from digest.app.accounts import passwords
 from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content.edition_content import EditionContent
-from digest.store.engine import Database, open_database
-from tests import cheap_hashing, parsed_routes, replayed_migrations, seeded_randomness
+from digest.store.engine import Database, newest_schema_revision, open_database
+from tests import cheap_hashing, parsed_routes, seeded_randomness
+from tests.later_revisions import copy_migrations, use_migrations, write_later_revisions
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
@@ -144,7 +145,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(seeded_randomness)
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
-    replayed_migrations.keep_migration_statements()
     cheap_hashing.make_hashing_cheap()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
@@ -286,6 +286,15 @@ def sqlite(tmp_path: Path, sqlite_template: Path) -> Iterator[Database]:
     database = share_compiled_statements(open_database(f"sqlite:///{tmp_path / 'digest.db'}"))
     yield lend_row_keys(database, tmp_path)
     database.close()
+
+
+@pytest.fixture
+def later_revisions(tmp_path: Path) -> Iterator[Path]:
+    """Give this process the migrations with the two later ones of the tests, in the folder that is returned."""
+    migrations = copy_migrations(tmp_path / "migrations")
+    write_later_revisions(migrations, newest_schema_revision())
+    with use_migrations(migrations):
+        yield migrations
 
 
 @pytest.fixture

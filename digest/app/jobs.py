@@ -35,7 +35,12 @@ from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.storage_errors import explain_storage_error
 from digest.store import schedule_slots
-from digest.store.engine import DatabaseChangeDetector, SchemaTooNewError, read_schema_revision, refuse_newer_schema
+from digest.store.engine import (
+    DatabaseChangeDetector,
+    UnsupportedSchemaError,
+    read_schema_revision,
+    refuse_unsupported_schema,
+)
 from digest.store.models import EditionState
 from digest.store.process_identity import ProcessIdentity, identify_current_process
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
@@ -214,15 +219,15 @@ def has_abandoned_runs(context: JobContext) -> bool:
 
 
 def require_known_schema(context: JobContext) -> None:
-    """Raise SchemaTooNewError if a newer version of the program has changed the database's schema."""
-    refuse_newer_schema(read_schema_revision(context.installation.database))
+    """Raise UnsupportedSchemaError if another version of the program has changed the database's schema."""
+    refuse_unsupported_schema(read_schema_revision(context.installation.database))
 
 
 def check_schema(context: JobContext) -> str:
-    """Stop this process if a newer version of the program has changed the database's schema."""
+    """Stop this process if another version of the program has changed the database's schema."""
     try:
         require_known_schema(context)
-    except SchemaTooNewError as exc:
+    except UnsupportedSchemaError as exc:
         if not context.stopping.is_set():
             log.error("stopped", why=str(exc))  # noqa: TRY400 - no trace needed
         context.stopping.set()

@@ -34,7 +34,7 @@ MAX_BACKUP_TIME = timedelta(days=3)  # after which a backup counts as killed, an
 WRITERS_TIMEOUT = 30.0  # seconds to wait for transactions that started before the backup
 _POLL_SECONDS = 0.02
 
-# The enabled triggers of migration 0074. Recreating a table, as SQLite requires for changes, drops its triggers.
+# The enabled triggers on both tables. Recreating a table, as SQLite requires for changes, drops its triggers.
 _ACTIVE_TRIGGERS = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('delivery', 'event')",
     "postgresql": "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A') AND"

@@ -25,15 +25,18 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive, table_rows
-from digest.store.audit import add_macs_to_all_rows
-from digest.store.engine import newest_schema_revision, run_migrations_to_revision
+from digest.store.engine import (
+    UPGRADE_DEVELOPMENT_BUILD,
+    is_development_revision,
+    newest_schema_revision,
+    run_migrations_to_revision,
+)
 from subscribers.callback_types import Progress
 from subscribers.crypto.keys import KeyFileError, KeyRing
-from subscribers.store.keyed_row_seals import attach_keys_to_session, seal_all_rows
+from subscribers.store.keyed_row_seals import attach_keys_to_session
 from subscribers.store.models import Person, UtcDateTime
 from subscribers.store.people import decrypt_person_address
 
-FIRST_SEALED_REVISION, FIRST_KEYED_REVISION = "0060", "0065"  # decision 0060: rows with seals, audit rows with MACs
 INSERT_BATCH_SIZE = 1000  # rows per statement
 ADDRESSES_TRIED = 20
 
@@ -50,11 +53,6 @@ def restore_rows(
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)
     _check_keys(session, reader, keys)
-    # Whoever restores the file vouches for rows from before seals and MACs.
-    if reader.manifest.revision < FIRST_SEALED_REVISION:
-        seal_all_rows(session, keys)
-    if reader.manifest.revision < FIRST_KEYED_REVISION:
-        add_macs_to_all_rows(session, keys)
     return session
 
 
@@ -67,6 +65,11 @@ def create_schema_and_insert_rows(
         BackupError: this version doesn't know the schema, or the rows don't match it.
     """
     manifest = reader.manifest
+    if is_development_revision(manifest.revision):
+        raise archive.BackupError(
+            f"{reader.path} was made by a development build (schema {manifest.revision}), so it can't be restored.",
+            remedy=UPGRADE_DEVELOPMENT_BUILD,
+        )
     try:
         run_migrations_to_revision(connection, manifest.revision)
     except Exception as exc:

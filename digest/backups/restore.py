@@ -8,9 +8,9 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
-from digest.backups.loader import FIRST_SEALED_REVISION, check_sqlite_integrity, restore_rows
+from digest.backups.loader import check_sqlite_integrity, restore_rows
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
@@ -34,7 +34,6 @@ from digest.store.models import Edition, EditionState
 from digest.store.staff_sessions import end_every_session
 from subscribers.callback_types import Progress
 from subscribers.consent import seals
-from subscribers.consent.consent_chain_backfill import add_missing_address_commitments, add_missing_link_renewal_events
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.key_file import sync_folder
 from subscribers.crypto.keys import KeyRing
@@ -79,7 +78,7 @@ def rehearse_restore(
     ):
         session = restore_rows(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
-        return _verify_restored_ledger(session, keys, reader.manifest.revision, datetime.now(UTC))
+        return _verify_restored_ledger(session, keys)
 
 
 @contextmanager
@@ -123,7 +122,7 @@ def restore_backup(
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
         session = restore_rows(connection, reader, keys, progress)
-        proof = _verify_restored_ledger(session, keys, reader.manifest.revision, now)
+        proof = _verify_restored_ledger(session, keys)
         log_exists = unsubscribe_log.path.exists()
         merged = merge_unsubscribe_log(
             session, unsubscribe_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
@@ -156,23 +155,7 @@ def restore_backup(
         return _restore_into_postgresql(settings, reader, fill, replace=replace, now=now)
 
 
-@dataclass(frozen=True, slots=True)
-class _OpenTransaction:
-    """A stand-in for the database, limited to the single transaction of a restore."""
-
-    session: Session
-
-    def read(self) -> AbstractContextManager[Session]:
-        return nullcontext(self.session)
-
-    write = read
-
-
-def _verify_restored_ledger(session: Session, keys: KeyRing, revision: str, now: datetime) -> seals.LedgerProof:
-    """Bind consents left unbound by an older backup, as the first start after an upgrade does; verify the ledger."""
-    add_missing_address_commitments(_OpenTransaction(session), keys, now=now)
-    if revision < FIRST_SEALED_REVISION:
-        add_missing_link_renewal_events(session, now=now)
+def _verify_restored_ledger(session: Session, keys: KeyRing) -> seals.LedgerProof:
     return add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
 
 

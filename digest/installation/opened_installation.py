@@ -26,7 +26,7 @@ from digest.store.engine import (
     newest_schema_revision,
     open_database,
     read_schema_revision,
-    refuse_newer_schema,
+    refuse_unsupported_schema,
 )
 from digest.store.models import Edition
 from subscribers.callback_types import Clock, Progress
@@ -208,7 +208,7 @@ def open_installation(
     Raises:
         InstallationError: there's none, its folder or database is unavailable, or its schema is older and may not be
             migrated.
-        SchemaTooNewError: a newer version has used it.
+        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.
         MigrationError: an upgrade failed, and the schema is unchanged.
     """
@@ -257,7 +257,7 @@ def _migrate_or_explain(database: Database) -> None:
     """Upgrade the schema to the newest one.
 
     Raises:
-        SchemaTooNewError: a newer version upgraded it beyond what this one supports.
+        UnsupportedSchemaError: this version can't upgrade it.
         StorageError: a lock, the disk, or the connection prevented it, rather than the migration.
         MigrationError: a migration failed, and the schema is unchanged.
     """
@@ -296,7 +296,7 @@ def _refuse_old_server(database: Database) -> None:
 def _refuse_other_schema(settings: Settings, database: Database) -> None:
     _refuse_old_server(database)
     revision = read_schema_revision(database)
-    refuse_newer_schema(revision)
+    refuse_unsupported_schema(revision)
     if revision != newest_schema_revision():
         raise InstallationError(
             (

@@ -243,7 +243,7 @@ class RunningBackup(Base):
     """A backup in progress.
 
     While the row exists, triggers record in `ChangedRow` each change of a sealed delivery and of an event up to
-    `last_event`. See `digest.backups.early_rows`, and migration 0074 for the triggers.
+    `last_event`. See `digest.backups.early_rows`, and the first migration for the triggers.
     """
 
     __tablename__ = "running_backup"

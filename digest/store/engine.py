@@ -22,6 +22,11 @@ from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
+FIRST_REVISION = "1001"  # of the first release; see docs/decisions/0085-one-schema.md
+UPGRADE_DEVELOPMENT_BUILD = (
+    "Upgrade the database with commit 2f39db49 ('digest upgrade', or 'digest restore' for a backup), then run this SQL "
+    "statement in it: UPDATE alembic_version SET version_num = '1001'."
+)
 MIN_POSTGRESQL_VERSION = 15  # the oldest version tested
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
 PING_AFTER_IDLE = 1.0  # seconds that a PostgreSQL connection may idle before it's checked
@@ -268,55 +273,63 @@ def describe_driver_error(error: DBAPIError) -> str:
 _AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
 
 
-class SchemaTooNewError(ApplicationError):
-    """Raised when the database belongs to a newer version of this program, or to another program."""
+class UnsupportedSchemaError(ApplicationError):
+    """Raised when the database belongs to a newer version of this program, a development build, or another program."""
 
 
-def migrate_schema(database: Database, revision: str = "head") -> None:
-    """Migrate the schema to `revision` in one transaction, without importing Alembic if it's already there.
+def migrate_schema(database: Database) -> None:
+    """Migrate the schema to the newest in one transaction, without importing Alembic if it's already there.
 
     Processes take turns: SQLite has one writer, and on PostgreSQL an advisory lock is taken.
 
     Raises:
-        SchemaTooNewError: the schema is newer than this version of the program supports.
+        UnsupportedSchemaError: this version can't upgrade the schema.
         Exception: a migration failed or the database doesn't respond; the schema is unchanged.
     """
-    is_head = revision == "head"
-    if is_head and read_schema_revision(database) == newest_schema_revision():
+    if read_schema_revision(database) == newest_schema_revision():
         return
     with database.engine.execution_options(immediate=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(_AWAIT_MIGRATION_TURN)
         current = read_schema_revision(database)
-        refuse_newer_schema(current)
-        if is_head and current == newest_schema_revision():
+        refuse_unsupported_schema(current)
+        if current == newest_schema_revision():
             return  # another process has just migrated it
-        run_migrations_to_revision(connection, revision)
-        if is_head:
-            # Prevent running sends of the previous version from handing over more messages.
-            connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
+        run_migrations_to_revision(connection, "head")
+        # Prevent running sends of the previous version from handing over more messages.
+        connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
 
 
-def refuse_newer_schema(revision: str | None) -> None:
+def refuse_unsupported_schema(revision: str | None) -> None:
     """Check that this version supports a schema's revision.
 
     Raises:
-        SchemaTooNewError: a newer version or another program created the schema.
+        UnsupportedSchemaError: a newer version, a development build, or another program created the schema.
     """
     newest = newest_schema_revision()
     if revision is None or revision in _schema_revisions():
         return
+    if is_development_revision(revision):
+        raise UnsupportedSchemaError(
+            f"The database was written by a development build (schema {revision}) and wasn't changed.",
+            remedy=UPGRADE_DEVELOPMENT_BUILD,
+        )
     if revision > newest and revision.isdigit():
-        raise SchemaTooNewError(
+        raise UnsupportedSchemaError(
             f"The database belongs to a newer version of this program (schema {revision}; this version supports "
             f"{newest}) and wasn't changed.",
             remedy="Install that version (pip install --upgrade hls_digest-….whl), or restore a backup made before the "
             "upgrade with 'digest restore FILE --replace'.",
         )
-    raise SchemaTooNewError(
+    raise UnsupportedSchemaError(
         f"The database has the schema {revision}, which isn't this program's, and wasn't changed.",
         remedy="Check DIGEST_DATABASE_URL.",
     )
+
+
+def is_development_revision(revision: str) -> bool:
+    """Return whether only development builds had a schema's revision."""
+    return revision.isdigit() and revision < FIRST_REVISION
 
 
 def run_migrations_to_revision(connection: Connection, revision: str) -> None:

@@ -16,8 +16,9 @@ from digest.cli.lazy_group import ErrorReportingGroup
 from digest.installation.opened_installation import open_installation
 from digest.installation.storage_errors import StorageError, explain_storage_error
 from digest.settings import Settings
-from digest.store.engine import Database, SchemaTooNewError, newest_schema_revision, open_database
+from digest.store.engine import FIRST_REVISION, Database, UnsupportedSchemaError, open_database
 from subscribers.crypto.keys import KeyRing
+from tests.later_revisions import LATER_REVISION
 
 MAILCHIMP_HEADINGS = "Email Address,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,LEID,EUID"
 
@@ -44,7 +45,9 @@ def test_a_database_of_a_newer_version_is_one_sentence(database: Database, tmp_p
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     url = database.engine.url.render_as_string(hide_password=False)
     with (
-        pytest.raises(SchemaTooNewError, match=r"newer version .*schema 9999.*pip install --upgrade hls_digest-….whl"),
+        pytest.raises(
+            UnsupportedSchemaError, match=r"newer version .*schema 9999.*pip install --upgrade hls_digest-….whl"
+        ),
         open_installation(Settings(home=tmp_path, database_url=url)),
     ):
         pass
@@ -55,21 +58,20 @@ def test_a_database_of_a_newer_version_is_one_sentence(database: Database, tmp_p
         assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
+@pytest.mark.usefixtures("later_revisions")
 @pytest.mark.parametrize("command", ["status", "doctor"])
 def test_a_command_that_looks_leaves_an_older_schema_as_it_is(
     command: str, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0035'"))
     monkeypatch.chdir(tmp_path)
     url = database.engine.url.render_as_string(hide_password=False)
     environment = {"DIGEST_HOME": str(tmp_path), "DIGEST_DATABASE_URL": url}
     refused = CliRunner().invoke(digest_command, [command], env=environment)
     assert (refused.exit_code, refused.output.count("\n")) == (1 if command == "doctor" else 2, 1), refused.output
-    assert f"an older schema (0035) than this version needs ({newest_schema_revision()})." in refused.output
+    assert f"an older schema ({FIRST_REVISION}) than this version needs ({LATER_REVISION})." in refused.output
     assert "'digest upgrade'" in refused.output
     with database.engine.begin() as connection:
-        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "0035"
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == FIRST_REVISION
         assert connection.scalar(text("SELECT count(*) FROM memo")) == 0
 
 

@@ -341,7 +341,7 @@ def _key_seeds() -> list[bytes]:
 
 
 def _archive_seed() -> bytes:
-    return (ROOT / "tests" / "fixtures" / "revision_0002" / "backup.zip").read_bytes()
+    return (ROOT / "tests" / "fixtures" / "revision_1001" / "backup.zip").read_bytes()
 
 
 def _read_robots(body: bytes) -> object:

@@ -36,7 +36,7 @@ from benchmarks.sample_installation import (
     create_populated_database,
     create_ready_database,
 )
-from build_version import LAST_RELEASE
+from build_version import LAST_RELEASE, ask_git
 from digest.app.upkeep import backups
 from digest.backups.migration import move_database, parse_target_url
 from digest.deliver.control.installation_hold import read_current_hold
@@ -45,7 +45,7 @@ from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
-from digest.store.engine import Database, open_database
+from digest.store.engine import Database, newest_schema_revision, open_database
 from digest.store.models import Edition, EditionState
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -56,6 +56,7 @@ from tests.deliver.kill_harness import subscriber_number
 from tests.deliver.send_process import SendOptions
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.deliver.worker_server import run_worker_server
+from tests.later_revisions import write_later_revisions
 from tests.soak.result_page import describe_origin, write_section
 from tests.tools.build_release import build_wheel
 from tests.tools.upgrade_release import SUBSCRIBERS as UPGRADED_SUBSCRIBERS
@@ -74,7 +75,7 @@ Faults planted in an installation and around it, beyond the one of each check th
 it again.
 """
 UPGRADE_SECTION = """\
-From commit {commit} to this one, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: nobody was lost, got
+From commit {commit} to this one with two more schema changes, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: nobody was lost, got
 the edition twice, or got it after unsubscribing. Then the old version was installed again, and it restored the backup that the upgrade had
 made: all subscribers were there, and whoever had unsubscribed since stayed unsubscribed. Both took {seconds:.0f} seconds.
 """
@@ -104,18 +105,25 @@ def plant_more_faults(_subscribers: int) -> str:
     return FAULTS_SECTION.format(count=passed[1])
 
 
-def find_earlier_schema() -> str:
-    """Return the last release, or until there is one, the last commit before the newest migration."""
-    query = ["git", "log", "-1", "--format=%H^", "--diff-filter=A", "--", "digest/migrations/versions"]
-    parent = subprocess.run(query, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-    query = ["git", "rev-parse", "--short=12", LAST_RELEASE or parent]
-    return subprocess.run(query, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+def build_later_wheel(folder: Path) -> Path:
+    """Build a wheel of this commit with two more revisions of the schema, in a clone; return its path.
+
+    Raises:
+        subprocess.CalledProcessError: it can't be cloned or built.
+    """
+    checkout = folder / "later"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(checkout)], check=True)
+    write_later_revisions(checkout / "digest" / "migrations", newest_schema_revision())
+    subprocess.run(["git", "-C", str(checkout), "add", "digest/migrations"], check=True)
+    identity = ["-c", "user.name=Soak", "-c", "user.email=soak@news.example.org"]
+    subprocess.run(["git", "-C", str(checkout), *identity, "commit", "--quiet", "-m", "Change the schema"], check=True)
+    return build_wheel(checkout, folder / "dist")
 
 
 def drill_upgrade(_subscribers: int) -> str:
-    began, commit = time.monotonic(), find_earlier_schema()
+    began, commit = time.monotonic(), ask_git(ROOT, "rev-parse", "--short=12", LAST_RELEASE or "HEAD")
     with TemporaryDirectory(prefix="digest-soak-") as folder:
-        faults = try_upgrade(build_wheel(ROOT, Path(folder)), commit)
+        faults = try_upgrade(build_later_wheel(Path(folder)), commit)
     assert not faults, "\n".join(faults)
     seconds = time.monotonic() - began
     return UPGRADE_SECTION.format(commit=commit, subscribers=UPGRADED_SUBSCRIBERS, seconds=seconds)

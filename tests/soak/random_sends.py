@@ -17,7 +17,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from digest import logs
-from tests import replayed_migrations
 from tests.deliver.faulty_relay import RelayServer
 from tests.deliver.simulated_send import run_random_send
 from tests.migrated_databases import migrated_template, write_migrated_file
@@ -65,7 +64,6 @@ def run_random_sends(runs: int, seed: int) -> tuple[RandomSendTally, float]:
 
 def _run_chunk(chunk: tuple[int, int, str]) -> RandomSendTally:
     logs.configure_logging(logging.CRITICAL)
-    replayed_migrations.keep_migration_statements()
     first, end, postgresql_url = chunk
     tally = RandomSendTally()
     with TemporaryDirectory(prefix="digest-soak-") as folder, RelayServer() as server:

@@ -1,8 +1,8 @@
 """What the version before wrote, hashed, and signed is still valid: a ledger, seals, an audit log, an unsubscribe log, links, and an approval.
 
-`tests/fixtures/revision_0063` was made at commit a504bac7 (schema 0063) through the product's own actions: the bundled sample collected and
+`tests/fixtures/earlier_artifacts` was made at commit a504bac7 through the product's own actions: the bundled sample collected and
 drafted; four people added by hand, of whom one was unsubscribed, one erased, and one suppressed; the draft approved by an editor; the nightly
-seal; a backup without media, articles, and proposals. Beside the backup are its throw-away keys, its unsubscribe log, and two links of
+seal; a backup without media, articles, and proposals. Commit 2f39db49 upgraded it to the first release's schema. Beside the backup are its throw-away keys, its unsubscribe log, and two links of
 person 1. Every address is invented. Names in code may change; the values that these files contain may not.
 """
 
@@ -25,13 +25,13 @@ from digest.edition.edition_queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState
 from digest.store.audit_chain import verify_audit_log
-from digest.store.engine import Database, open_database
+from digest.store.engine import FIRST_REVISION, Database, open_database
 from subscribers.consent.seals import verify_ledger
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.link_tokens import LinkPurpose, read_link_token
 
-FIXTURE = Path(__file__).parent.parent / "fixtures" / "revision_0063"
+FIXTURE = Path(__file__).parent.parent / "fixtures" / "earlier_artifacts"
 BASE_URL = "https://news.example.org"
 LINKS: tuple[LinkPurpose, ...] = ("leave", "preferences")
 
@@ -56,7 +56,7 @@ def restored(database: Database, keys: KeyRing, tmp_path: Path) -> Iterator[Data
         empty = open_database(f"sqlite:///{tmp_path}/restored.db")
     with closing(empty):
         with closing(ArchiveReader(FIXTURE / "backup.zip")) as reader, empty.engine.begin() as connection:
-            assert reader.manifest.revision == "0063"
+            assert reader.manifest.revision == FIRST_REVISION
             restore_rows(connection, reader, keys)
         empty.row_keys.find = lambda: keys
         yield empty

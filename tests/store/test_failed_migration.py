@@ -1,16 +1,13 @@
 # ruff: noqa: F811 - pytest finds the imported fixture by its name
 """A migration that fails in the middle leaves the old schema and every row, and the message says how to go back."""
 
-import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
-from alembic import command as alembic_command
 from click.testing import CliRunner
 from sqlalchemy import inspect, make_url, text
 
@@ -20,23 +17,14 @@ from digest.cli.context import CommandContext
 from digest.installation import opened_installation
 from digest.installation.opened_installation import open_installation
 from digest.settings import Settings
-from digest.store import engine
 from digest.store.engine import newest_schema_revision, open_database
 from subscribers.errors import ApplicationError
-from tests import replayed_migrations
+from tests.later_revisions import write_revision
 from tests.moments import AFTER_RELEASE as NOW
 from tests.store.test_upgrade_command import OLD, old_url  # noqa: F401
 
-SHIPPED = engine.MIGRATIONS
-BROKEN = '''"""Change much, then fail."""
-
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9998"
-down_revision = "{before}"
-
-
+BROKEN = "9998"
+BROKEN_CODE = """
 def upgrade() -> None:
     op.create_table("half_done", sa.Column("id", sa.Integer, primary_key=True))
     op.execute("UPDATE person SET ciphertext = NULL")
@@ -44,7 +32,7 @@ def upgrade() -> None:
     with op.batch_alter_table("edition") as batch:
         batch.add_column(sa.Column("half_done", sa.Integer))
     {fault}
-'''
+"""
 FAULTS = {
     "a refused statement": ('op.execute("INSERT INTO missing_table VALUES (1)")', "missing_table"),
     "a mistake of ours": ('raise KeyError("word")', "KeyError: 'word'"),
@@ -60,27 +48,17 @@ OUTAGES = {  # of each database, with what the message says
 }
 
 
-def break_newest_migration(fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def break_newest_migration(fault: str, migrations: Path) -> None:
     """Put a newest migration in place that fails."""
-    migrations = tmp_path / "migrations"
-    shutil.copytree(engine.MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    broken = BROKEN.format(before=newest_schema_revision(), fault=fault)
-    (migrations / "versions" / "9998_broken.py").write_text(broken, "utf-8")
-    monkeypatch.setattr(engine, "MIGRATIONS", migrations)
-    newest_schema_revision.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _forget_newest_revision() -> Iterator[None]:
-    yield
+    write_revision(migrations, BROKEN, newest_schema_revision(), BROKEN_CODE.format(fault=fault))
     newest_schema_revision.cache_clear()
 
 
 @pytest.fixture(params=FAULTS)
-def reason(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def reason(request: pytest.FixtureRequest, later_revisions: Path) -> str:
     """Put a newest migration in place that fails, and give what the message says of it."""
     fault, reason = FAULTS[request.param]
-    break_newest_migration(fault, tmp_path, monkeypatch)
+    break_newest_migration(fault, later_revisions)
     return reason
 
 
@@ -122,13 +100,13 @@ def test_the_timetables_process_does_not_start_either(
 
 
 def test_the_previous_version_goes_on_where_it_was(
-    old_url: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old_url: str, reason: str, later_revisions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its stand-in is this version without the migration that failed. Each attempt has a backup, also within one second."""
     monkeypatch.setattr(CommandContext, "now", lambda *_: NOW)
     refused = CliRunner().invoke(digest, ["upgrade"])
     assert (refused.exit_code, reason in refused.output) == (2, True)
-    monkeypatch.setattr(engine, "MIGRATIONS", SHIPPED)
+    next((later_revisions / "versions").glob(f"{BROKEN}_*.py")).unlink()
     newest_schema_revision.cache_clear()
     done = CliRunner().invoke(digest, ["upgrade"])
     assert done.exit_code == 0, done.output
@@ -137,10 +115,10 @@ def test_the_previous_version_goes_on_where_it_was(
 
 
 def test_an_outage_is_called_by_its_name_and_not_taken_for_a_faulty_migration(
-    old_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old_url: str, later_revisions: Path
 ) -> None:
     fault, advice = OUTAGES[make_url(old_url).get_backend_name()]
-    break_newest_migration(fault, tmp_path, monkeypatch)
+    break_newest_migration(fault, later_revisions)
     before = describe(old_url)
     refused = CliRunner().invoke(digest, ["draft"])
     assert (refused.exit_code, describe(old_url)) == (2, before), refused.output
@@ -166,7 +144,6 @@ def test_a_database_that_cannot_be_created_has_no_previous_version(
     reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DIGEST_DATABASE_URL", raising=False)
-    monkeypatch.setattr(alembic_command, "upgrade", replayed_migrations.migrate_by_alembic)
     with (
         pytest.raises(ApplicationError, match="Creating the database's tables failed") as refused,
         open_installation(Settings(home=tmp_path / "new"), may_create=True),

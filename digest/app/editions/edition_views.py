@@ -33,7 +33,7 @@ from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, explain_mi
 from digest.edition.rendering.corrected_copy import insert_corrections
 from digest.installation.opened_installation import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
-from digest.store.engine import newest_schema_revision
+from digest.store.engine import UPGRADE_DEVELOPMENT_BUILD, is_development_revision, newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
@@ -304,9 +304,10 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     needed = newest_schema_revision()
     if revision == needed:
         return None
-    advice = (
-        BRING_SCHEMA_UP
-        if revision < needed or revision == "empty"
-        else "Restart this process with the version that upgraded the database."
-    )
+    if is_development_revision(revision):
+        advice = UPGRADE_DEVELOPMENT_BUILD
+    elif revision < needed or revision == "empty":
+        advice = BRING_SCHEMA_UP
+    else:
+        advice = "Restart this process with the version that upgraded the database."
     return ApplicationError(f"The database schema is {revision}, but this version needs {needed}.", advice)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import Connection, func, make_url, select, table, text
+from sqlalchemy import Connection, func, make_url, select, table
 
 from digest.app.editing.edit_application import apply_current_settings_to_draft
 from digest.backups import creation
@@ -34,7 +34,7 @@ from digest.store.engine import (
     newest_schema_revision,
     open_database,
     read_schema_revision,
-    refuse_newer_schema,
+    refuse_unsupported_schema,
 )
 from digest.store.models import Edition
 from subscribers.callback_types import Progress
@@ -49,13 +49,6 @@ _COUNTED_TABLES = (
     "delivery",
     "article",
 )  # whose row counts no migration changes
-
-
-_FIRST_WITH_SLOTS = "0037"  # decision 0052
-
-
-class UpgradeError(ApplicationError):
-    """Raised if the installation can't be upgraded now. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +75,11 @@ def upgrade_installation(
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        SchemaTooNewError: a newer version has used it.
+        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
         BackupError: it's in use or can't be backed up, and nothing has changed; or rows are missing after the upgrade.
-        UpgradeError: an edition is being sent that this version couldn't continue.
     """
     with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
-        if before < _FIRST_WITH_SLOTS:
-            _refuse_edition_on_its_way(database)
         backup = _back_up(settings, database, before, now, show_progress) if is_old else None
         counts = _count_rows(database) if is_old else {}
     with open_installation(settings, show_progress=show_progress) as installation:
@@ -113,7 +103,7 @@ def needs_upgrade(settings: Settings) -> bool:
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        SchemaTooNewError: a newer version has used it.
+        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
     """
     with _open_existing_database(settings) as (_, revision):
         return revision != newest_schema_revision()
@@ -125,7 +115,7 @@ def _open_existing_database(settings: Settings) -> Iterator[tuple[Database, str]
     refuse_missing_files(settings)
     with closing(open_database(settings.effective_database_url)) as database:
         revision = read_schema_revision(database)
-        refuse_newer_schema(revision)
+        refuse_unsupported_schema(revision)
         if revision is None:
             raise InstallationError(
                 f"The database in {settings.home} doesn't exist or isn't responding. Run 'digest init' first."
@@ -142,20 +132,6 @@ def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> I
         with suppress(ApplicationError):
             if apply_current_settings_to_draft(installation, name, actor=actor, now=now):
                 yield name
-
-
-def _refuse_edition_on_its_way(database: Database) -> None:
-    """Refuse to upgrade while an edition approved with an older version's placeholders is being sent.
-
-    It would stop midway.
-    """
-    with database.read() as session:
-        name = session.scalar(text("SELECT name FROM edition WHERE state = 'sending' ORDER BY id LIMIT 1"))
-    if name is not None:
-        raise UpgradeError(
-            f"{name} is being sent, and the new version can't send what was approved in the previous version.",
-            remedy=f"Install the previous version, finish sending or run 'digest cancel {name}', then upgrade.",
-        )
 
 
 def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:

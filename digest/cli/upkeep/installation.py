@@ -41,7 +41,7 @@ from digest.installation.opened_installation import InstallationError, create_ke
 from digest.installation.storage_errors import StorageError
 from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, is_loopback, load_settings
 from digest.stop_signals import stop_on_signal
-from digest.store.engine import SchemaTooNewError
+from digest.store.engine import UnsupportedSchemaError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
 from subscribers.garbage_collection import freeze_long_lived_objects
@@ -149,7 +149,7 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
         installation = context.installation_as_it_is
     except SettingsError as exc:
         return explain_installation_open_failure(exc, None)
-    except (InstallationError, SchemaTooNewError, StorageError) as exc:
+    except (InstallationError, UnsupportedSchemaError, StorageError) as exc:
         return explain_installation_open_failure(exc, context.settings)
     findings = run_local_checks(installation)
     if world is not None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from alembic import command as alembic_command
-from alembic.config import Config
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sqlalchemy import delete, select, text, update
@@ -45,7 +43,7 @@ from digest.store.delivery_models import (
     StaffMember,
     StoredInstallationValue,
 )
-from digest.store.engine import MIGRATIONS, Database
+from digest.store.engine import Database
 from digest.store.models import (
     FIRST_LOOK_JOB,
     Edition,
@@ -320,15 +318,6 @@ def open_outbox(world: FaultyInstallation) -> None:
 
 def open_database_file(world: FaultyInstallation) -> None:
     (world.home / "digest.db").chmod(0o666)
-
-
-def forget_schema(world: FaultyInstallation) -> None:
-    """Leave the database at the schema before the newest."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with world.database.engine.execution_options(immediate=True).begin() as connection:
-        config.attributes["connection"] = connection
-        alembic_command.downgrade(config, "-1")
 
 
 def forge_audit(world: FaultyInstallation) -> None:
@@ -874,7 +863,6 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
     "the database is damaged": Fault(overwrite_database_pages, "database", "since that backup is lost", restore_backup),
-    "the database was never migrated": Fault(forget_schema, "database", "digest upgrade"),
     "a row of the audit log was changed": Fault(forge_audit, "audit-log", "since that backup is lost", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(

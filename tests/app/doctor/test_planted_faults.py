@@ -40,6 +40,7 @@ from tests.app.doctor.planted_operations import (
     FaultyInstallation,
     append_to_unsubscribe_log,
     back_up_to_safe,
+    follow,
     keep_unsubscribe_log,
 )
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
@@ -112,6 +113,17 @@ def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     assert stands_alone(finding.sentence)
     planted.repair(world, finding)
     assert planted.check not in {problem.check for problem in find_problems(world)}
+
+
+def test_an_older_schema_is_found_and_gone_after_an_upgrade(
+    world: FaultyInstallation, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("later_revisions")
+    (finding,) = find_problems(world)
+    assert finding.check == "database"
+    assert "run 'digest upgrade'" in finding.sentence
+    follow()(world, finding)
+    assert find_problems(world) == []
 
 
 def test_a_log_joined_with_another_machines_lacks_nothing(world: FaultyInstallation) -> None:
