@@ -4,6 +4,8 @@ APScheduler alone forgets jobs that were missed while the process was down and r
 goes back. So it only ticks here: `digest.app.jobs` finds the slots that are due and runs each once.
 """
 
+import atexit
+import gc
 import sys
 import threading
 import time
@@ -299,6 +301,7 @@ def main() -> None:
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
         sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nRun scheduled jobs until stopped.")
     logs.configure_logging()
+    atexit.register(gc.freeze)  # as `digest.cli.main` does
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
         continue_as_owner(settings.home)
