@@ -300,7 +300,9 @@ def main() -> None:
     """Do some of the drills by themselves."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subscribers", type=int, default=SUBSCRIBERS)
-    parser.add_argument("--no-page", action="store_true", help="print the sections instead of writing docs/soak.md")
+    parser.add_argument(
+        "--no-page", action="store_true", help="print the sections instead of writing benchmarks/soak.md"
+    )
     parser.add_argument("drills", nargs="*", choices=[*DRILLS, []], metavar="DRILL")
     arguments = parser.parse_args()
     for name in arguments.drills or DRILLS:

@@ -233,7 +233,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weeks", type=int, default=WEEKS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-page", action="store_true", help="print the results instead of writing docs/soak.md")
+    parser.add_argument(
+        "--no-page", action="store_true", help="print the results instead of writing benchmarks/soak.md"
+    )
     arguments = parser.parse_args()
     if arguments.no_page:
         results = simulate_outages(arguments.weeks, arguments.seed)
