@@ -48,6 +48,8 @@ STEPS = {
     "backup": ("backup", 3, time.fromisoformat(PLAN.backup)),
     "draft": ("draft", 4, time.fromisoformat(PLAN.draft)),
     "nightly maintenance": ("nightly", 5, NIGHTLY_AT),
+    "reminder": ("remind", 5, time(19)),  # 11 and 10 hours before the send time, as the settings have it by default
+    "deadline": ("deadline", 5, time(20)),
     "send": ("send", 6, time.fromisoformat(PLAN.release)),
 }
 SECTION = """\
