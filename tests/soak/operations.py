@@ -75,8 +75,8 @@ it again.
 """
 UPGRADE_SECTION = """\
 From commit {commit} to this one, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: nobody was lost, got
-the edition twice, or got it after unsubscribing. Then the old version was installed again, and it restored the backup that the upgrade had
-made: all subscribers were there, and whoever had unsubscribed since stayed unsubscribed. Both took {seconds:.0f} seconds.
+the edition twice, or got it after unsubscribing. Then the old version was installed again. If the upgrade had changed the schema, it restored the
+upgrade's backup: all subscribers were there, and whoever had unsubscribed since stayed unsubscribed. Both took {seconds:.0f} seconds.
 """
 RESTORE_SECTION = """\
 An encrypted backup of {subscribers:,} imported subscribers ({megabytes:.1f} MB) was made and proved in {backup:.0f} seconds. {since} people unsubscribed after it. On another machine
@@ -105,10 +105,15 @@ def plant_more_faults(_subscribers: int) -> str:
 
 
 def find_earlier_schema() -> str:
-    """Return the last release, or until there is one, the last commit before the newest migration."""
-    query = ["git", "log", "-1", "--format=%H^", "--diff-filter=A", "--", "digest/migrations/versions"]
-    parent = subprocess.run(query, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
-    query = ["git", "rev-parse", "--short=12", LAST_RELEASE or parent]
+    """Return the last release, or until there is one, the last commit before the newest migration.
+
+    A schema with a single migration has no earlier one, so it's the commit that added it.
+    """
+    versions = ROOT / "digest" / "migrations" / "versions"
+    query = ["git", "log", "-1", "--format=%H", "--diff-filter=A", "--", str(versions)]
+    newest = subprocess.run(query, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    before = f"{newest}^" if len(list(versions.glob("[0-9]*.py"))) > 1 else newest
+    query = ["git", "rev-parse", "--short=12", LAST_RELEASE or before]
     return subprocess.run(query, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
 
