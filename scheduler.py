@@ -4,6 +4,8 @@ APScheduler alone forgets jobs that were missed while the process was down and r
 goes back. So it only ticks here: `digest.app.jobs` finds the slots that are due and runs each once.
 """
 
+import atexit
+import gc
 import sys
 import threading
 import time
@@ -156,29 +158,11 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
     )
 
 
-def process_signups_and_notices(context: jobs.JobContext) -> None:
-    """Process pending sign-up forms and hand over the transactional emails that they and the pages queued."""
-    jobs.run_job(context, "answer_signups")
-    jobs.run_job(context, "send_due_transactional_emails")
-
-
-def plan_and_send_corrections(context: jobs.JobContext) -> None:
-    """Queue the corrections that editors approved and hand over those that are due."""
-    jobs.run_job(context, "plan_corrections")
-    jobs.run_job(context, "send_corrections")
-
-
-def check_schema_and_recover_runs(context: jobs.JobContext) -> None:
-    """Stop if the database belongs to a newer version; otherwise recover deliveries claimed by dead processes."""
-    jobs.run_job(context, "check_schema")
-    if not context.stopping.is_set():
-        jobs.run_job(context, "recover_runs")
-
-
-def update_and_send_alerts(context: jobs.JobContext) -> None:
-    """Update the alerts and send the notifications that are due."""
-    jobs.run_job(context, "look_for_alerts")
-    jobs.run_job(context, "send_alert_notifications")
+def run_in_order(context: jobs.JobContext, *names: str) -> None:
+    """Run jobs one after the other. Once the process is stopping, no more begin."""
+    for name in names:
+        if not context.stopping.is_set():
+            jobs.run_job(context, name)
 
 
 # The tick jobs of each part that `digest work --only` accepts.
@@ -189,18 +173,18 @@ def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]
     """Return all the actions of a tick, by name."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
-        "runs": lambda: check_schema_and_recover_runs(context),
-        "answer": lambda: process_signups_and_notices(context),
+        "runs": partial(run_in_order, context, "check_schema", "recover_runs"),
+        "answer": partial(run_in_order, context, "answer_signups", "send_due_transactional_emails"),
     }
     ticks |= {job: partial(run_due_slots, context, job) for job in read_schedule_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),
         "look": lambda: jobs.run_job(context, "recheck_articles_before_sending"),
         "alarms": lambda: jobs.run_job(context, "email_automatic_pauses"),
-        "alerts": lambda: update_and_send_alerts(context),
+        "alerts": partial(run_in_order, context, "look_for_alerts", "send_alert_notifications"),
         "mail_servers": lambda: jobs.run_job(context, "look_up_mail_servers"),
         "heartbeats": lambda: jobs.run_job(context, "send_heartbeats"),
-        "corrections": lambda: plan_and_send_corrections(context),
+        "corrections": partial(run_in_order, context, "plan_corrections", "send_corrections"),
         "mail-log": lambda: jobs.run_job(context, "follow_mail_log"),
         "events": lambda: jobs.run_job(context, "apply_inbound_events"),
         "release": lambda: send_due_editions(context, backoff),
@@ -248,9 +232,11 @@ class JobScheduler:
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def tick(self) -> None:
-        """Start the jobs that are due. One that is still running starts again when it's done."""
+        """Start the jobs that are due, until the process is stopping. One that still runs starts again when it's done."""
         self._outage.guard(self._note_due)
         for name in [name for name in self._actions if name in self._due - self._running]:
+            if self._stopping.is_set():
+                return
             self._due.discard(name)
             self._running.add(name)
             wait([self._threads.submit(self._run, name)], QUICK_SECONDS)
@@ -299,6 +285,7 @@ def main() -> None:
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
         sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nRun scheduled jobs until stopped.")
     logs.configure_logging()
+    atexit.register(gc.freeze)  # as `digest.cli.main` does
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
         continue_as_owner(settings.home)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count as count_forever
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import event, select, text
@@ -280,6 +281,30 @@ def test_while_an_edition_goes_out_its_job_looks_at_every_tick(
     for _ in range(3):
         clockwork.tick()
     assert counted.counts == {"release": 4, "answer": 1}
+
+
+def test_once_the_process_is_told_to_stop_no_job_begins(
+    make_scheduler: MakeScheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that, stopping would wait for all jobs of a tick that has just begun."""
+    counted = CountedJobs(monkeypatch, "answer", "release")
+    clockwork = make_scheduler()
+    look = counted.look
+
+    def look_and_stop(name: str) -> bool:
+        clockwork._stopping.set()
+        return look(name)
+
+    monkeypatch.setitem(clockwork._actions, "answer", partial(look_and_stop, "answer"))
+    clockwork.tick()
+    assert counted.counts == {"answer": 1}
+
+
+def test_of_jobs_that_follow_each_other_none_begins_once_the_process_is_told_to_stop(install: Installation) -> None:
+    context = JobContext(install)
+    with patch.object(jobs, "run_job", side_effect=lambda *_: context.stopping.set()) as run_job:
+        scheduler.run_in_order(context, "look_for_alerts", "send_alert_notifications")
+    run_job.assert_called_once_with(context, "look_for_alerts")
 
 
 def test_a_job_that_breaks_off_is_logged_and_looks_again(

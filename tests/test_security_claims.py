@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -60,6 +61,17 @@ def read_claims() -> tuple[Claim, ...]:
     )
 
 
+def check_tests_exist(named_tests: Iterable[str]) -> None:
+    """Raise `AssertionError` if one isn't there. They're named as for pytest: a file, or a function in it."""
+    for named in named_tests:
+        file, _, function = named.partition("::")
+        assert re.fullmatch(r"tests/(?:\w+/)*test_\w+\.py|tests/soak/\w+\.py", file), named
+        assert (ROOT / file).is_file(), named
+        tree = ast.parse((ROOT / file).read_text("utf-8"))
+        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert not function or (function.startswith("test_") and function in names), named
+
+
 def test_each_requirement_of_levels_1_and_2_stands_in_one_row() -> None:
     named = Counter(number for claim in read_claims() for number in claim.requirements)
     assert named == dict.fromkeys(REQUIREMENTS, 1)
@@ -87,10 +99,4 @@ def test_the_tests_that_a_claim_names_exist(claim: Claim) -> None:
     if claim.state == "n/a":
         return
     assert claim.tests, "a claim names at least one test"
-    for named in claim.tests:
-        file, _, function = named.partition("::")
-        assert re.fullmatch(r"tests/(?:\w+/)*test_\w+\.py", file), named
-        assert (ROOT / file).is_file(), named
-        tree = ast.parse((ROOT / file).read_text("utf-8"))
-        names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-        assert not function or (function.startswith("test_") and function in names), named
+    check_tests_exist(claim.tests)

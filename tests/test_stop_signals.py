@@ -43,3 +43,20 @@ def test_a_signal_stops_it_though_its_main_thread_did_not_get_it(number: int) ->
 def test_a_second_signal_interrupts_what_lasts() -> None:
     done = run_program(15, ending="signal.raise_signal(15); time.sleep(60)")
     assert (done.stdout, done.returncode) == ("stops\n", -2), "as Ctrl+C ends it"
+
+
+def test_an_ending_process_does_not_search_all_of_its_objects_for_cycles() -> None:
+    """Searching them took most of the time between SIGTERM and the end of `digest serve`."""
+    program = """
+import atexit, gc, sys
+atexit.register(lambda: print("searched:", len(gc.get_objects())))  # registered first, so it runs last
+from digest.cli import main
+objects = [[] for _ in range(10_000)]
+sys.argv = ["digest", "--version"]
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=WAIT_TIMEOUT, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert int(done.stdout.split()[-1]) < 1000

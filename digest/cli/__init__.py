@@ -1,5 +1,6 @@
 """The `digest` command: a group of the commands in this package, each imported when it runs."""
 
+import atexit
 import gc
 import logging
 
@@ -57,6 +58,7 @@ def main() -> None:
     assert isinstance(digest, ErrorReportingGroup)
     digest.before_import, digest.after_import = _configure_logging, _spare_imported
     gc.disable()
+    atexit.register(gc.freeze)  # an ending process needn't search all of its objects for cycles
     digest()
 
 

@@ -160,7 +160,7 @@ class SimulatedProcess:
             scheduler.run_due_slots(self.context, "deadline")
         scheduler.send_due_editions(self.context, self.backoff)
         if is_corrected:
-            scheduler.plan_and_send_corrections(self.context)
+            scheduler.run_in_order(self.context, "plan_corrections", "send_corrections")
 
     def end(self) -> None:
         """End as the kernel ends a process: its connections and locks are gone."""

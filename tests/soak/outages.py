@@ -48,6 +48,8 @@ STEPS = {
     "backup": ("backup", 3, time.fromisoformat(PLAN.backup)),
     "draft": ("draft", 4, time.fromisoformat(PLAN.draft)),
     "nightly maintenance": ("nightly", 5, NIGHTLY_AT),
+    "reminder": ("remind", 5, time(19)),  # 11 and 10 hours before the send time, as the settings have it by default
+    "deadline": ("deadline", 5, time(20)),
     "send": ("send", 6, time.fromisoformat(PLAN.release)),
 }
 SECTION = """\
@@ -233,7 +235,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weeks", type=int, default=WEEKS)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--no-page", action="store_true", help="print the results instead of writing docs/soak.md")
+    parser.add_argument(
+        "--no-page", action="store_true", help="print the results instead of writing benchmarks/soak.md"
+    )
     arguments = parser.parse_args()
     if arguments.no_page:
         results = simulate_outages(arguments.weeks, arguments.seed)

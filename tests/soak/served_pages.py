@@ -213,7 +213,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--views", type=int, default=VIEWS)
     parser.add_argument("--sends", type=int, default=SENDS)
-    parser.add_argument("--no-page", action="store_true", help="print the results instead of writing docs/soak.md")
+    parser.add_argument(
+        "--no-page", action="store_true", help="print the results instead of writing benchmarks/soak.md"
+    )
     arguments = parser.parse_args()
     if arguments.no_page:
         result = measure_served_pages(arguments.views, arguments.sends)

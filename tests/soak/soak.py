@@ -233,7 +233,7 @@ machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite
 
 "In doubt" are messages that had their final dot, or whose request was under way, and no answer when a process died: nobody can
 know, so none is sent again by itself. A kill leaves at most one a connection (SMTP) or one batch (SendGrid). What else was claimed
-the run's file settles ([0028](decisions/0028-the-runs-file.md)). Over SMTP at most one in a hundred of the connections killed
+the run's file settles ([0028](../docs/decisions/0028-the-runs-file.md)). Over SMTP at most one in a hundred of the connections killed
 may leave a doubt about a message that never arrived. Processes that are stopped past their lease, two of them on one database, a
 copied folder and a full disk are in `tests/deliver/send/test_stopped_processes.py` and `test_run_file.py`.
 """

@@ -19,7 +19,13 @@ from subscribers.phrases import clock_hour, short_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
 LOOK_AHEAD = timedelta(days=14)
-JOB_NAMES = {"collect": "collection", "draft": "draft", "nightly": "nightly maintenance"}
+JOB_NAMES = {
+    "collect": "collection",
+    "draft": "draft",
+    "remind": "approval reminder",
+    "deadline": "deadline check",
+    "nightly": "nightly maintenance",
+}
 
 
 def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:

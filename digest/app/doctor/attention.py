@@ -152,7 +152,7 @@ _KINDS = (
     ),
     AttentionKind(
         "missed-run",
-        "Collection, drafting, and nightly maintenance are on time",
+        "Collection, drafts, reminders, deadlines, and nightly maintenance are on time",
         "Start 'digest serve' or hls-scheduler. Overdue jobs then run once.",
     ),
     AttentionKind(

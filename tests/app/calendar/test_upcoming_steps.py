@@ -71,15 +71,20 @@ def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database
         lease_until = evening + timedelta(hours=2)
         session.add(ScheduleSlot(job="draft", at=evening + timedelta(minutes=30), owner="o", lease_until=lease_until))
     assert missed(one_database, evening + timedelta(hours=1, minutes=30)) == ["collect"], "the draft is being made"
-    assert missed(one_database, evening + timedelta(hours=3)) == ["collect", "draft"]
+    assert missed(one_database, evening + timedelta(hours=2, minutes=30)) == ["collect", "draft"]
     with one_database.write() as session:
         session.execute(delete(ScheduleSlot).where(ScheduleSlot.job == "draft"))
     done("draft", evening + timedelta(minutes=30))
     done("collect", evening)
-    assert missed(one_database, evening + timedelta(hours=3)) == []
-    assert missed(one_database, evening + timedelta(hours=12)) == ["nightly"]
+    seven_pm, eight_pm = evening + timedelta(hours=2), evening + timedelta(hours=3)
+    assert missed(one_database, seven_pm + timedelta(minutes=45)) == ["remind"]
+    assert missed(one_database, eight_pm + timedelta(minutes=45)) == ["remind", "deadline"]
+    done("remind", seven_pm)
+    done("deadline", eight_pm)
+    assert missed(one_database, eight_pm + timedelta(minutes=45)) == []
+    assert missed(one_database, evening + timedelta(hours=11, minutes=30)) == ["nightly"]
     with one_database.read() as session:
-        (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=12))
+        (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=11, minutes=30))
     assert explain_missed_run(slot, FILE).startswith(
         "The nightly maintenance due Fri Nov 20, 3:30 a.m., didn't run. Check"
     )

@@ -6,10 +6,10 @@ import re
 import shlex
 import shutil
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from sqlalchemy import delete, select, text, update
 
 import scheduler
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
+from digest.app.calendar.upcoming_steps import JOB_NAMES
 from digest.app.jobs import JobContext, start_scheduler
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
@@ -283,6 +284,12 @@ def slot(
     return ScheduleSlot(job=job, at=at, owner="-", outcome=outcome, **times)
 
 
+def done_now(*jobs: str) -> Iterator[Callable[[], ScheduleSlot]]:
+    """Yield functions that make a slot of each job, done now."""
+    for job in jobs:
+        yield partial(slot, job, NOW)
+
+
 def write_dkim_key(world: FaultyInstallation, bits: int = 2048) -> Path:
     """Sign with a key of so many bits; give its file."""
     sign_nowhere(world)
@@ -378,8 +385,7 @@ def leave_unsealed(world: FaultyInstallation) -> None:
 
 def run_schedule_for_days(world: FaultyInstallation) -> None:
     """Have the timetable followed for nine days, until now."""
-    jobs = ("draft", "collect", "nightly")
-    world.add(slot(FIRST_LOOK_JOB, NOW - 9 * DAY), *(slot(job, NOW - timedelta(minutes=1)) for job in jobs))
+    world.add(slot(FIRST_LOOK_JOB, NOW - 9 * DAY), *(slot(job, NOW - timedelta(minutes=1)) for job in JOB_NAMES))
 
 
 def write_template_mistake(world: FaultyInstallation) -> None:
@@ -1006,8 +1012,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         add_rows(
             lambda: slot(FIRST_LOOK_JOB, NOW - DAY),
             lambda: slot("collect", LAST_COLLECTION, done=False),
-            lambda: slot("draft", NOW),
-            lambda: slot("nightly", NOW),
+            *done_now("draft", "remind", "deadline", "nightly"),
         ),
         "stuck-job",
         "journalctl -u digest",
@@ -1018,8 +1023,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
             lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY),
             lambda: slot("nightly", NOW - 3 * DAY),
             lambda: slot("nightly", NOW - 2 * DAY, done=False, outcome="OperationalError", taken_at=NOW - HOUR / 4),
-            lambda: slot("collect", NOW),
-            lambda: slot("draft", NOW),
+            *done_now("collect", "draft", "remind", "deadline"),
         ),
         "stuck-job",
         "started but didn't finish: OperationalError",
@@ -1139,7 +1143,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lambda w: w.add_edition(NOW - HOUR), "missed-deadline", "digest approve", approve_edition
     ),
     "sources are not visited": Fault(
-        add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 2 * DAY), lambda: slot("draft", NOW), lambda: slot("nightly", NOW)),
+        add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 2 * DAY), *done_now("draft", "remind", "deadline", "nightly")),
         "missed-run",
         "digest serve",
         serve(),

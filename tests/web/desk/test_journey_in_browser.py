@@ -102,7 +102,7 @@ class ServedWeek:
         """Turn the clock on, and do what the timetable does in its next tick."""
         self.clock.now = moment
         context = JobContext(self.week.installation, self.clock)
-        scheduler.plan_and_send_corrections(context)
+        scheduler.run_in_order(context, "plan_corrections", "send_corrections")
         scheduler.send_due_editions(context, scheduler.EditionSendBackoff())
 
     def leave(self, subscriber: str) -> None:

@@ -33,7 +33,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
-from scheduler import check_schema_and_recover_runs
+from scheduler import run_in_order
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import hand_over
@@ -274,7 +274,7 @@ def test_the_timetable_reads_the_file_of_a_dead_run_at_its_next_look_though_no_m
 ) -> None:
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(world.keys.to_json())
-    check_schema_and_recover_runs(JobContext(Installation(world.settings, world.database), world.clock))
+    run_in_order(JobContext(Installation(world.settings, world.database), world.clock), "check_schema", "recover_runs")
     assert Counter(row.state for row in rows(world, dead_ids)) == {
         DeliveryState.ACCEPTED: 1,
         DeliveryState.REFUSED: 1,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
@@ -21,6 +22,7 @@ from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
 from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
+from digest.deliver.send.claims.run_lease import LeaseKeeper
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.notices import correction_sending, notice_queue
 from digest.deliver.send.notices import notice_sending as notices
@@ -369,6 +371,23 @@ def test_notices_go_over_smtp_one_recipient_each(one_world: DeliverySetup) -> No
     assert sorted(rcpt for rcpt, _ in inbox.got) == [[BO], ["cy@county.example"]]
     for _, raw in inbox.got:
         checked(raw)
+
+
+def test_a_process_that_falls_silent_in_the_middle_loses_no_notice_and_the_rest_leaves_a_minute_later(
+    one_world: DeliverySetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is on a machine that is slow or asleep: a lease that ran out delays emails, and repeats none."""
+    world, inbox = one_world, Inbox()
+    ask(world, *(f"person{number}@county.example" for number in range(5)))
+    monkeypatch.setattr(LeaseKeeper, "is_valid", property(lambda _: len(inbox.got) != 2))
+    with run_smtp_server(inbox) as port:
+        url = SecretStr(f"smtp://127.0.0.1:{port}?starttls=off")
+        with closing(open_provider(world.settings.model_copy(update={"mail_url": url}))) as provider:
+            assert send(world, provider) == {HandoverStatus.ACCEPTED: 2, HandoverStatus.NOT_TRIED: 3}
+            monkeypatch.undo()
+            world.clock.now += timedelta(minutes=1)
+            assert send(world, provider) == {HandoverStatus.ACCEPTED: 3}
+    assert len({recipient for (recipient,), _ in inbox.got}) == len(inbox.got) == 5
 
 
 def _no_mailbox() -> ScriptedProvider:
