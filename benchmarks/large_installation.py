@@ -324,7 +324,7 @@ _DEPARTED = """
     WHERE number <= :last AND number % 50 IN (9, 11, 12, 13)"""
 _SUPPRESSIONS = """
     INSERT INTO suppression (hash, key_id, reason, at)
-    SELECT {random}, key_id, 'bounced', :handed FROM person WHERE state = 'suppressed'"""
+    SELECT {random}, :key, 'bounced', :handed FROM person WHERE state = 'suppressed'"""
 _COMPLAINTS = """
     INSERT INTO event (delivery, kind, cause, at, received_at, fingerprint, detail)
     SELECT id, 'complained', 'complained', :handed, :handed, 'complaint ' || id, '{{}}' FROM delivery
@@ -351,6 +351,7 @@ def _write_rows_for_everybody(database: Database, edition: str, subscribers: int
     moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
     moments |= {"imported": NOW - timedelta(days=2), "finished": NOW - timedelta(days=1)}
     values = {"purpose": make_edition_delivery_purpose(edition), "last": subscribers, **moments}
+    values["key"] = KEYS.current("suppression").id
     for statement in _FOR_EVERYBODY:
         sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}
