@@ -320,7 +320,7 @@ def view_delivery_recipients(
 ) -> DeliveryRecipients:
     """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
 
-    A large edition's groups may be a few seconds old if they were shown then.
+    A large edition's counts and groups may be a few seconds old if they were shown then.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -339,7 +339,8 @@ def view_delivery_recipients(
             words = {one.person: one.group.reply for one in found if one.person is not None}
             numbers = list(words)
         elif states := RESULT_STATES[result]:
-            counts = count_deliveries(session, make_edition_delivery_purpose(name))
+            counts = load_stored_delivery_counts(session).get(name)
+            counts = counts or count_edition_deliveries(installation, name, recent, now=now)
             count = sum(counts[state] for state in states)
             numbers = _find_recipient_numbers(session, name, states, below)
         else:
@@ -374,7 +375,7 @@ def _find_recipient_numbers(
     number: ColumnElement[int | None] = Delivery.person + 0 if is_sorted else Delivery.person.expression
     if not is_sorted:
         in_state = func.lower(Delivery.state).in_([state.value for state in states])
-    people = select(Delivery.person).where(of_edition, in_state, Delivery.person.is_not(None))
+    people = select(Delivery.person).where(of_edition, in_state, number.is_not(None))
     if below is not None:
         people = people.where(number < below)
     rows = session.scalars(people.order_by(number.desc()).limit(MAX_RECIPIENTS + 1))

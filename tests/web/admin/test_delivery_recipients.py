@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from digest.app.editions.count_cache import CountCache
 from digest.app.sending import delivery_views
@@ -111,6 +111,28 @@ def test_a_page_of_refusals_reads_no_more_of_them_than_it_shows(
     assert (view.count, len(found), found) == (len(found), 11 if group == "all" else 8, sorted(found, reverse=True))
     assert max(asked) == 2
     assert asked[:2] == [2, 2], "one more than on the page"
+
+
+@pytest.mark.sqlite  # its planner would take the index by number, and walk through all deliveries
+@pytest.mark.parametrize("query", ["group=all", "result=unsent", "result=other"])
+def test_deliveries_in_a_state_are_found_by_it(world: Any, query: str) -> None:
+    add_refusals(world)
+    asked: list[tuple[str, Any]] = []
+
+    def note_statement(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(world.database.engine, "before_cursor_execute", note_statement)
+    assert world.signed_in_client("admin").get(f"/admin/deliveries/{NAME}/recipients?{query}").status_code == 200
+    event.remove(world.database.engine, "before_cursor_execute", note_statement)
+    by_number = []
+    with world.database.read() as session:
+        connection = session.connection().connection.driver_connection
+        for statement, parameters in asked:
+            if statement.startswith("SELECT") and "FROM delivery" in statement:
+                plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                by_number += [statement for row in plan if "(purpose=? AND person>?" in row[3]]
+    assert by_number == []
 
 
 @pytest.mark.parametrize("most", [2, 20_000])

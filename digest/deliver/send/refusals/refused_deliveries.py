@@ -115,6 +115,7 @@ _REASON_BY_CAUSE = {
     FailureCause.LEFT: RefusalReason.DEPARTED,
 }
 _WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
+_unindexed_person = Delivery.person + 0  # keeps SQLite from walking through all deliveries by number
 
 
 def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
@@ -333,14 +334,15 @@ def find_refused_page(
 
     Only as many as needed are classified, after the provider in the key has narrowed them down.
     """
-    number = Delivery.person + 0  # keeps SQLite from walking through all deliveries by number
-    people = select(Delivery.person).where(is_delivery_of_edition(edition), _WAS_REFUSED, Delivery.person.is_not(None))
+    people = select(Delivery.person).where(
+        is_delivery_of_edition(edition), _WAS_REFUSED, _unindexed_person.is_not(None)
+    )
     _, _, tag = chosen.rpartition("-")
     if tag != chosen:
         people = people.where(select_domain_group_tag(Delivery.domain_tag).startswith(tag, autoescape=True))
     if below is not None:
-        people = people.where(number < below)
-    numbers = iter(session.scalars(people.order_by(number.desc())).all())
+        people = people.where(_unindexed_person < below)
+    numbers = iter(session.scalars(people.order_by(_unindexed_person.desc())).all())
     found: list[RefusedDelivery] = []
     while len(found) < limit and (batch := [*filter(None, islice(numbers, BATCH_SIZE))]):
         refused = [one for one in iterate_refused(session, edition, batch) if one.group.is_chosen([chosen])]
@@ -394,7 +396,7 @@ def name_small_providers(
         return {}
     provider, own, many = select_domain_group_tag(Delivery.domain_tag), Delivery.domain_tag, func.count()
     refused = select(provider, own, func.max(Delivery.person)).where(is_delivery_of_edition(edition), _WAS_REFUSED)
-    of_provider = refused.where(Delivery.person.is_not(None), provider.in_(unknown)).group_by(provider, own)
+    of_provider = refused.where(_unindexed_person.is_not(None), provider.in_(unknown)).group_by(provider, own)
     # The largest comes last, so its name is used.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
