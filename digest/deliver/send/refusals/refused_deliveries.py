@@ -184,13 +184,23 @@ class RefusalGroup:
 _Groups = Sequence[RefusalGroup]
 
 
-def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
-    """Group an edition's refusals, each message once, in one pass."""
+def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
+    """Group an edition's refusals, each message once, in one pass.
+
+    If `chosen` is the key of a group, only refusals by its provider are read.
+    """
     refused = _select_refused(session, edition)
     columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
     sums = (func.sum(refused.c[name]).label(name) for name in ("may_mail", "may_suppress"))
-    rows = session.execute(select(*columns, func.count().label("many"), *sums).group_by(*columns))
+    query = select(*columns, func.count().label("many"), *sums).where(_is_of_provider(columns[0], chosen))
+    rows = session.execute(query.group_by(*columns))
     return [_read_group(row, row.many) for row in rows]
+
+
+def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElement[bool]:
+    """Return the condition that refusals are by the provider in a group's key; it's true for other choices."""
+    _, dash, tag = chosen.rpartition("-")
+    return provider_tag.startswith(tag, autoescape=True) if dash and tag else true()
 
 
 def _read_group(row: Any, count: int) -> RefusalGroup:
@@ -335,11 +345,11 @@ def find_refused_page(
     Only as many as needed are classified, after the provider in the key has narrowed them down.
     """
     people = select(Delivery.person).where(
-        is_delivery_of_edition(edition), _WAS_REFUSED, _unindexed_person.is_not(None)
+        is_delivery_of_edition(edition),
+        _WAS_REFUSED,
+        _unindexed_person.is_not(None),
+        _is_of_provider(select_domain_group_tag(Delivery.domain_tag), chosen),
     )
-    _, _, tag = chosen.rpartition("-")
-    if tag != chosen:
-        people = people.where(select_domain_group_tag(Delivery.domain_tag).startswith(tag, autoescape=True))
     if below is not None:
         people = people.where(_unindexed_person < below)
     numbers = iter(session.scalars(people.order_by(_unindexed_person.desc())).all())
