@@ -46,7 +46,15 @@ from digest.store.delivery_models import Delivery, DeliveryState, DeliveryTotal,
 from digest.store.engine import Database, migrate_schema
 from digest.store.models import Article, AuditEntry, Edition, EditionState, EditionStory, Source, SourceHealth
 from digest.store.staff import staff_actor
-from subscribers.consent.daily_consent_counts import JOINED_KIND, SUBSCRIBERS_KIND, WENT_KIND, DayKey, add_day_counts
+from subscribers.consent.daily_consent_counts import (
+    JOINED_KIND,
+    REASON_KIND,
+    SUBSCRIBERS_KIND,
+    WENT_KIND,
+    DayKey,
+    add_day_counts,
+)
+from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.models import ConsentKind, Person, UtcDateTime
 
@@ -277,12 +285,13 @@ _DELIVERIES = """
         CASE WHEN number % 100 = 0 THEN 'refused' WHEN number % 500 = 1 THEN 'uncertain' WHEN number % 200 = 2 THEN 'skipped'
             ELSE 'accepted' END,
         :due, :due, 1, domain_tag, 'message-' || number || '@weekly.news.example.org', 'smtp',
-        CASE WHEN number % 100 = 0 THEN '550 5.1.1 no such user' ELSE '250 2.0.0 OK' END, :handed, :handed
+        CASE WHEN number % 500 = 0 THEN '554 5.7.1 blocked due to spam content, q' || number || ' - gsmtp'
+            WHEN number % 100 = 0 THEN '550 5.1.1 no such user q' || number || ' - gsmtp' ELSE '250 2.0.0 OK' END, :handed, :handed
     FROM person"""
 _EVENTS = """
     INSERT INTO event (delivery, kind, cause, at, received_at, fingerprint, detail)
-    SELECT id, 'bounced', 'no mailbox', :handed, :handed, id, '{{}}' FROM delivery
-    WHERE purpose = :purpose AND state = 'refused'"""
+    SELECT id, 'bounced', CASE WHEN person % 500 = 0 THEN 'policy' ELSE 'no mailbox' END, :handed, :handed, id, '{{}}'
+    FROM delivery WHERE purpose = :purpose AND state = 'refused'"""
 _CONSENTS = """
     INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
     SELECT number, 1, 'imported', asked_at, '{{}}', '', {random} FROM person WHERE number <= :last"""
@@ -294,8 +303,45 @@ _CHOICES = """
 # One in ten has preferences, half of them a pause.
 _PREFERENCES = """
     UPDATE person SET choices = CASE WHEN number % 20 = 3 THEN '{{"pause_until": "2026-12-31"}}'
-        ELSE '{{"frequency": "monthly", "omit": ["most-read"]}}' END
+        ELSE '{{"frequency": "monthly", "omit": ["most-read"], "omit_topics": ["cybersecurity"]}}' END
     WHERE number <= :last AND number % 10 = 3"""
+# Half of the list came with a finished import, a hundredth with one that broke off.
+_IMPORTS = """
+    INSERT INTO import_batch (id, origin, file_hash, options, reached, actor, started_at, done_at, counts)
+    SELECT number, 'mailchimp', 'file ' || number, '{{}}', 0, 'bench', :imported,
+        CASE WHEN number = 1 THEN :finished END, '{{}}'
+    FROM person WHERE number <= 2"""
+_IMPORTED = """
+    UPDATE person SET batch = CASE WHEN number % 2 = 0 THEN 1 ELSE 2 END
+    WHERE number <= :last AND (number % 2 = 0 OR number % 100 = 7)"""
+_IMPORTED_BODIES = """
+    UPDATE consent_event SET body = '{{"batch":' || (SELECT batch FROM person WHERE number = person) || ',"method":"file"}}'
+    WHERE seq = 1 AND person <= :last AND (person % 2 = 0 OR person % 100 = 7)"""
+# One in twenty-five unsubscribed, one in a hundred is suppressed, and one in a hundred hasn't confirmed.
+_DEPARTED = """
+    UPDATE person SET state = CASE WHEN number % 50 = 9 THEN 'suppressed' WHEN number % 50 = 11 THEN 'requested'
+        ELSE 'withdrawn' END
+    WHERE number <= :last AND number % 50 IN (9, 11, 12, 13)"""
+_SUPPRESSIONS = """
+    INSERT INTO suppression (hash, key_id, reason, at)
+    SELECT {random}, :key, 'bounced', :handed FROM person WHERE state = 'suppressed'"""
+_COMPLAINTS = """
+    INSERT INTO event (delivery, kind, cause, at, received_at, fingerprint, detail)
+    SELECT id, 'complained', 'complained', :handed, :handed, 'complaint ' || id, '{{}}' FROM delivery
+    WHERE purpose = :purpose AND person % 2000 = 15"""
+_FOR_EVERYBODY = (
+    _DELIVERIES,
+    _EVENTS,
+    _CONSENTS,
+    _CHOICES,
+    _PREFERENCES,
+    _IMPORTS,
+    _IMPORTED,
+    _IMPORTED_BODIES,
+    _DEPARTED,
+    _SUPPRESSIONS,
+    _COMPLAINTS,
+)
 _RANDOM_TEXT = {"sqlite": "lower(hex(randomblob(13)))", "postgresql": "substr(md5(random()::text), 1, 26)"}
 
 
@@ -303,8 +349,10 @@ def _write_rows_for_everybody(database: Database, edition: str, subscribers: int
     """Write what everybody has: a delivery of the last edition with what came of it, and a consent."""
     handed = RELEASE - WEEK + timedelta(hours=1)
     moments = {"due": RELEASE - WEEK, "handed": handed, "changed": handed + timedelta(days=2)}
+    moments |= {"imported": NOW - timedelta(days=2), "finished": NOW - timedelta(days=1)}
     values = {"purpose": make_edition_delivery_purpose(edition), "last": subscribers, **moments}
-    for statement in (_DELIVERIES, _EVENTS, _CONSENTS, _CHOICES, _PREFERENCES):
+    values["key"] = KEYS.current("suppression").id
+    for statement in _FOR_EVERYBODY:
         sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}
         typed = [bindparam(name, type_=UtcDateTime) for name in used if name in moments]
@@ -323,6 +371,7 @@ def _write_year(database: Database, subscribers: int, zone: ZoneInfo) -> None:
     for back in range(SHOWN_DAYS):
         day = today - timedelta(days=back)
         counts |= {(day, kind.value, f"https://way{n}.example.org/"): 3 - n % 2 for kind in kinds for n in range(_WAYS)}
+        counts |= {(day, REASON_KIND, reason): 4 for reason in UNSUBSCRIBE_REASONS}
         counts |= {(day, JOINED_KIND, ""): 30, (day, WENT_KIND, ""): 30, (day, SUBSCRIBERS_KIND, ""): subscribers}
     with database.write() as session:
         add_day_counts(session, counts)

@@ -38,7 +38,7 @@ from benchmarks.large_installation import (
     under_way,
 )
 from benchmarks.results import ResultSheet
-from benchmarks.sample_installation import benchmark_settings
+from benchmarks.sample_installation import KEYS, benchmark_settings
 from benchmarks.selection import NOW
 from benchmarks.sizes import FULL, QUICK, BenchmarkSize
 from digest import logs
@@ -52,6 +52,8 @@ from digest.web.app import create_app
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.desk.outline.story_pool import story_anchor
+from subscribers.address import read_address
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.garbage_collection import freeze_long_lived_objects
 
 MAX_P99_MS, MAX_PREVIEW_MS, MAX_ACTION_CPU_MS = 300.0, 150.0, 60.0  # milliseconds
@@ -81,7 +83,21 @@ VIEWS: Mapping[str, Sequence[str]] = {
         "?came=hls.today",
         "?since=2026-11-01",
         "?part=most-read",
+        "?part=topics:cybersecurity",
         "?frequency=monthly",
+        "?domain={domain}",
+        "?domain={domain}&state=paused&part=topics:cybersecurity&below={middle}",
+        "?import=1",
+        "?import=1&state=withdrawn&since=2026-08-01&until=2026-08-31",
+    ),
+    "admin.show_export_form": ("", "?domain={domain}&part=topics:cybersecurity"),
+    "admin.list_delivery_recipients": (
+        "",
+        "?below={middle}",
+        "?result=refused",
+        "?result=skipped&below={middle}",
+        "?result=complained",
+        "?group={group}",
     ),
     "admin.list_deliveries": ("", "?edition={edition}"),
     "admin.show_audit_log": ("", "?what=keys", "?what=approvals", "?about={edition}", "?from=2024-11-01&to=2024-11-30"),
@@ -205,6 +221,12 @@ class PageBench:
             "admin.confirm_subscriber_action": [reader | {"act": "erase"}],
             "admin.ask_address_access_reason": [reader],
             "admin.show_data_request_options": [reader],
+            "admin.show_address_correction_form": [reader],
+            "admin.show_preferences_form": [reader | {"form": "pause"}, reader | {"form": "preferences"}],
+            "admin.show_import_undo": [{"batch": "1"}],
+            "admin.list_delivery_recipients": [departed],
+            "sending.ask_before_resending": [departed | {"chosen": "all"}],
+            "sending.ask_before_suppressing": [departed | {"chosen": "no mailbox"}],
             "admin.show_search": [{"name": self._find_last_subscriber(), "what": "(a search)"}],
             "admin.show_member": [{"number": str(member.id)}],
             "admin.show_settings": [{"table": "schedule"}],
@@ -230,6 +252,8 @@ class PageBench:
             "middle": str(self.home.reader // 2),
             "edition": self.home.departed,
             "corrected": quote(self.home.corrected, safe=""),
+            "domain": make_domain_tag(KEYS, read_address(LAST_SUBSCRIBER)),
+            "group": "no%20mailbox",
         }
 
     def _anchor_story(self, place: int) -> str:

@@ -18,11 +18,11 @@ from digest.edition.drafting.drafts import replace_fragments
 from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.engine import Database, migrate_schema, open_database
 from digest.store.models import Edition, EditionState
-from subscribers.address import read_address
+from subscribers.address import Address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import encrypt_address, make_domain_tag, make_lookup_hash, new_address_salt
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import Person, PersonState, table_of
 
 KEYS = KeyRing.from_seed(b"benchmarks")
 EDITION_NAME = "2026-W47"
@@ -68,7 +68,7 @@ def create_populated_database(settings: Settings, subscribers: int, *, domains: 
     for first in range(1, subscribers + 1, _PEOPLE_PER_INSERT):
         rows = list(_person_rows(range(first, min(first + _PEOPLE_PER_INSERT, subscribers + 1)), domains))
         with database.write() as session:
-            session.execute(insert(Person), rows)
+            session.execute(insert(table_of(Person)), rows)
     with database.write() as session:
         if subscribers and session.get_bind().dialect.name == "postgresql":  # who comes later gets a later number
             query = "SELECT setval(pg_get_serial_sequence('person', 'number'), :last)"
@@ -94,7 +94,7 @@ def _cached_installation(subscribers: int) -> TemporaryDirectory[str]:
 
 def _person_rows(numbers: range, domains: int) -> Iterator[dict[str, object]]:
     for number in numbers:
-        address = read_address(f"reader{number}@domain{number % domains}.example.org")
+        address = Address(f"reader{number}", f"domain{number % domains}.example.org")
         ciphertext, key_id = encrypt_address(KEYS, address, number)
         yield {
             "number": number,

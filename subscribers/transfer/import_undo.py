@@ -382,3 +382,9 @@ def count_batch_people(session: Session, batch: int) -> int:
     """Return the number of people in an import."""
     query = select(func.count()).select_from(Person).where(Person.batch == batch)
     return session.scalar(query) or 0
+
+
+def has_more_people(session: Session, batch: int, people: int) -> bool:
+    """Return whether an import has more than this many people, without counting all of them."""
+    query = select(Person.number).where(Person.batch == batch).order_by(Person.number)
+    return session.scalar(query.offset(people).limit(1)) is not None

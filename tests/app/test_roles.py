@@ -62,7 +62,7 @@ TAKES_ADMIN = {
     "installation.sending_pause": "pause_all_sending resume_all_sending",
     "upkeep.nightly_steps": "seal_ledger",
     "upkeep.keys": "list_keys protect_keys restore_keys rotate_key unprotect_keys",
-    "subscribers.import_undo": "begin_undo preview_undo undo_import",
+    "subscribers.import_undo": "begin_preview begin_undo preview_undo undo_import",
     "subscribers.list_transfers": "abandon_import ask_unverified_people count_import_people count_unverified_people export_list find_finished_import import_list list_unfinished_imports pull_suppressions rehearse_import view_imports export_list_to_open_file",
     "settings.logo_uploads": "replace_logos",
     "settings.logos": "store_logo",

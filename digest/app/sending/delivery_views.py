@@ -25,8 +25,8 @@ from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
 from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
+    find_refused_page,
     group_refusals,
-    iterate_refused,
     merge_refusals,
 )
 from digest.deliver.send.uncertain.uncertain_deliveries import (
@@ -148,11 +148,7 @@ def view_deliveries(
         rows = _list_sent(session, below)
         stored_counts = load_stored_delivery_counts(session)
         selected_edition = find_edition(session, name) if name else rows[0] if rows else None
-        chosen = (
-            None
-            if selected_edition is None
-            else _view_chosen(installation, selected_edition.name, stored_counts, recent, now)
-        )
+        chosen = None if selected_edition is None else _view_chosen(installation, selected_edition.name, recent, now)
         known_counts = stored_counts if chosen is None else {chosen.edition.name: chosen.counts} | stored_counts
         counts = [
             known_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
@@ -198,14 +194,10 @@ def list_uncertain_ids_without_report(
 
 
 def _view_chosen(
-    installation: Installation,
-    name: str,
-    stored_counts: Mapping[str, DeliveryCounts],
-    recent: CountCache | None,
-    now: datetime,
+    installation: Installation, name: str, recent: CountCache | None, now: datetime
 ) -> EditionDeliveryProblems:
     def read_chosen(session: Session, edition: Edition) -> EditionDeliveryProblems:
-        return _read_chosen(installation, session, edition, stored_counts.get(edition.name), now)
+        return _read_chosen(installation, session, edition, now)
 
     if recent is not None:
         return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
@@ -214,8 +206,9 @@ def _view_chosen(
 
 
 def _read_chosen(
-    installation: Installation, session: Session, edition: Edition, known_counts: DeliveryCounts | None, now: datetime
+    installation: Installation, session: Session, edition: Edition, now: datetime
 ) -> EditionDeliveryProblems:
+    known_counts = load_stored_delivery_counts(session).get(edition.name)
     refusals = merge_refusals(group_refusals(session, edition.name))
     return EditionDeliveryProblems(
         edition=edition,
@@ -322,26 +315,32 @@ def view_delivery_recipients(
     result: str,
     group: str,
     below: int | None,
+    recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveryRecipients:
     """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
+
+    A large edition's counts and groups may be a few seconds old if they were shown then.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: there's no such edition.
     """
     SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    view = _view_chosen(installation, name, recent, now) if group else None
     with installation.database.snapshot() as session:
         edition = find_edition(session, name)
         words: dict[int, str] = {}
         groups: Sequence[RefusalGroup] = ()
-        if group:
-            refused = [one for one in iterate_refused(session, name) if one.group.is_chosen([group])]
-            words = {one.person: one.group.reply for one in refused if one.person is not None}
-            count, groups = len(refused), merge_refusals(one.group for one in refused)
-            numbers = _sort_from_highest(words, below)
+        if view is not None:
+            groups = [each for each in view.refusals if each.is_chosen([group])]
+            count = sum(each.count for each in groups)
+            found = find_refused_page(session, name, group, below=below, limit=MAX_RECIPIENTS + 1)
+            words = {one.person: one.group.reply for one in found if one.person is not None}
+            numbers = list(words)
         elif states := RESULT_STATES[result]:
-            counts = count_deliveries(session, make_edition_delivery_purpose(name))
+            counts = load_stored_delivery_counts(session).get(name)
+            counts = counts or count_edition_deliveries(installation, name, recent, now=now)
             count = sum(counts[state] for state in states)
             numbers = _find_recipient_numbers(session, name, states, below)
         else:
@@ -376,7 +375,7 @@ def _find_recipient_numbers(
     number: ColumnElement[int | None] = Delivery.person + 0 if is_sorted else Delivery.person.expression
     if not is_sorted:
         in_state = func.lower(Delivery.state).in_([state.value for state in states])
-    people = select(Delivery.person).where(of_edition, in_state, Delivery.person.is_not(None))
+    people = select(Delivery.person).where(of_edition, in_state, number.is_not(None))
     if below is not None:
         people = people.where(number < below)
     rows = session.scalars(people.order_by(number.desc()).limit(MAX_RECIPIENTS + 1))

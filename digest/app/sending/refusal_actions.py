@@ -82,15 +82,19 @@ def name_providers(
     return names | refused_deliveries.name_small_providers(session, installation.keys, edition, groups, names)
 
 
-def read_refusals(installation: Installation, name: str, actor: Actor) -> RefusalOverview:
+def read_refusals(
+    installation: Installation, name: str, actor: Actor, *, chosen: str = refused_deliveries.ALL_REASONS
+) -> RefusalOverview:
     """Read the refusals of an edition, with the names of providers that `actor` may see.
+
+    If `chosen` is the key of a group, only refusals by its provider are read.
 
     Raises:
         UnknownEditionError: there's no such edition.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name))
+        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name, chosen))
         for_admin = actor.holds(Role.ADMIN)
         names = name_providers(installation, session, edition.name, groups, for_admin=for_admin)
     return RefusalOverview(edition, tuple(groups), names)

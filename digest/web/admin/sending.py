@@ -90,6 +90,7 @@ def _read_recipients(name: str) -> DeliveryRecipients:
         result=query.result,
         group=query.group,
         below=query.below,
+        recent=web_context().recent_counts,
         now=now,
     )
 

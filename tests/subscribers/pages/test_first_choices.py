@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.subscribers.consent_texts import current_consent_text
@@ -19,7 +19,7 @@ from digest.web.server import open_page_server
 from subscribers.consent.breaking_news import names_breaking_news
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
-from tests.browser import follow, page_faults, press_by_keyboard, tab_to
+from tests.browser import follow, page_faults, tab_to
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, read_email
 from tests.subscribers.pages.test_breaking_news import choose, press
@@ -185,6 +185,21 @@ def test_a_consent_text_that_names_breaking_news_is_for_everyone() -> None:
     assert current_consent_text(settings) == current_consent_text(settings, breaking_news=True)
 
 
+def leave_out_by_buttons(topic: Locator, *, by_keyboard: bool) -> None:
+    """Uncheck all topics at once, check them all again, and uncheck one."""
+    topics = topic.page.get_by_role("group", name="Topics")
+    checked = topics.get_by_role("checkbox", checked=True)
+    for name in ("No topics", "All topics"):
+        button = topics.get_by_role("button", name=name)
+        press(button, by_keyboard=by_keyboard)
+        expect(button).to_be_focused()
+        expect(checked).to_have_count(0 if name == "No topics" else topics.get_by_role("checkbox").count())
+    if by_keyboard:
+        tab_to(topic).page.keyboard.press("Space")
+    else:
+        topic.uncheck()
+
+
 @pytest.mark.chromium
 @pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True), (390, True), (1440, False)])
 def test_a_new_subscriber_chooses_topics_and_breaking_news(
@@ -197,16 +212,13 @@ def test_a_new_subscriber_chooses_topics_and_breaking_news(
         site = f"http://127.0.0.1:{serving.port}"
         page.goto(f"{site}/subscribe")
         page.get_by_label("Your email address").fill(BO)
-        summary, topic = (
-            page.get_by_text("Choose topics and breaking news"),
-            page.get_by_role("checkbox", name="Public health"),
-        )
+        topic = page.get_by_role("checkbox", name="Public health")
         if by_keyboard:
             tab_to(page.locator("summary", has_text="Choose topics")).page.keyboard.press("Enter")
-            tab_to(topic).page.keyboard.press("Space")
         else:
-            summary.click()
-            topic.uncheck()
+            page.get_by_text("Choose topics and breaking news").click()
+        leave_out_by_buttons(topic, by_keyboard=by_keyboard)
+        expect(page.get_by_label("Your email address")).to_have_value(BO)
         expect(topic).not_to_be_checked()
         assert page_faults(page, widths=(390, 1440)) == ""
         page.set_viewport_size({"width": width, "height": 844})
@@ -220,10 +232,10 @@ def test_a_new_subscriber_chooses_topics_and_breaking_news(
         box = page.get_by_role("checkbox", name="Email me breaking news")
         if by_keyboard:
             tab_to(box).page.keyboard.press("Space")
-            press_by_keyboard(page.get_by_role("button", name="Save preferences"))
         else:
             box.check()
-            follow(page.get_by_role("button", name="Save preferences"))
+        leave_out_by_buttons(topic, by_keyboard=by_keyboard)
+        press(page.get_by_role("button", name="Save preferences"), by_keyboard=by_keyboard)
         expect(page.get_by_role("status")).to_contain_text("plus breaking news")
         expect(box).to_be_checked()
         assert page_faults(page, widths=(390, 1440)) == ""

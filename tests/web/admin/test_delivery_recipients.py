@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
+from digest.app.editions.count_cache import CountCache
 from digest.app.sending import delivery_views
 from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals
+from digest.deliver.send.refusals import refused_deliveries
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
 from digest.web.server import open_page_server
+from subscribers.address import Address
+from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.models import Disclosure
 from tests.actors import ADMIN
 from tests.browser import choose_by_keyboard, faulty_pages, follow, press_by_keyboard, sign_in
@@ -71,6 +75,64 @@ def test_all_refusals_are_listed_with_their_groups(both: Any) -> None:
     assert re.findall(r'data-label="Emails"><a href="[^"]+">(\d+)<', page) == ["8", "2", "1"]
     none = admin.get(f"/admin/deliveries/{NAME}/recipients?group=message-000000000000").text
     assert "<h1>0 emails refused</h1>" in none
+
+
+@pytest.mark.parametrize("group", ["all", "reputation"])
+def test_a_page_of_refusals_reads_no_more_of_them_than_it_shows(
+    both: Any, monkeypatch: pytest.MonkeyPatch, group: str
+) -> None:
+    add_refusals(both)
+    tag = make_domain_tag(both.install.keys, Address("x", "gmail.com"))[:12]
+    monkeypatch.setattr(delivery_views, "MAX_RECIPIENTS", 2)
+    monkeypatch.setattr(refused_deliveries, "BATCH_SIZE", 2)
+    recent, asked = CountCache(max_at_once=0), []
+    read_page = refused_deliveries.iterate_refused
+
+    def note_page(session: Any, edition: str, people: Any) -> Any:
+        asked.append(len(people))
+        return read_page(session, edition, people)
+
+    monkeypatch.setattr(refused_deliveries, "iterate_refused", note_page)
+    found: list[int] = []
+    below: int | None = None
+    while not found or below:
+        view = delivery_views.view_delivery_recipients(
+            both.install,
+            ADMIN,
+            NAME,
+            result="",
+            group=group if group == "all" else f"{group}-{tag}",
+            below=below,
+            recent=recent,
+            now=NOW,
+        )
+        found += [one.subscriber.number for one in view.recipients]
+        below = view.next_below
+    assert (view.count, len(found), found) == (len(found), 11 if group == "all" else 8, sorted(found, reverse=True))
+    assert max(asked) == 2
+    assert asked[:2] == [2, 2], "one more than on the page"
+
+
+@pytest.mark.sqlite  # its planner would take the index by number, and walk through all deliveries
+@pytest.mark.parametrize("query", ["group=all", "result=unsent", "result=other"])
+def test_deliveries_in_a_state_are_found_by_it(world: Any, query: str) -> None:
+    add_refusals(world)
+    asked: list[tuple[str, Any]] = []
+
+    def note_statement(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    event.listen(world.database.engine, "before_cursor_execute", note_statement)
+    assert world.signed_in_client("admin").get(f"/admin/deliveries/{NAME}/recipients?{query}").status_code == 200
+    event.remove(world.database.engine, "before_cursor_execute", note_statement)
+    by_number = []
+    with world.database.read() as session:
+        connection = session.connection().connection.driver_connection
+        for statement, parameters in asked:
+            if statement.startswith("SELECT") and "FROM delivery" in statement:
+                plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                by_number += [statement for row in plan if "(purpose=? AND person>?" in row[3]]
+    assert by_number == []
 
 
 @pytest.mark.parametrize("most", [2, 20_000])

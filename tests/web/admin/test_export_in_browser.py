@@ -1,4 +1,4 @@
-"""A filtered list is exported in a browser, by the pointer and by the keyboard."""
+"""A filtered list is exported in a browser, by the pointer and by the keyboard, and the audit log has that among its group."""
 
 import csv
 import io
@@ -25,14 +25,14 @@ from tests.web.conftest import sample_evidence
 pytestmark = pytest.mark.chromium
 
 
-@pytest.mark.parametrize("way", ["pointer", "keyboard"])
-def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, way: str) -> None:
+@pytest.mark.parametrize(("way", "width"), [("pointer", 390), ("keyboard", 1440)])
+def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, way: str, width: int) -> None:
     with both.database.write() as session:
         evidence = replace(sample_evidence(), page="Expo")
         add_subscriber(session, both.install.keys, "bo@county.example", evidence=evidence, now=NOW)
     with open_page_server(both.app, "127.0.0.1", 0) as serving:
         address = f"http://127.0.0.1:{serving.port}"
-        context = browser.new_context()
+        context = browser.new_context(viewport={"width": width, "height": 900})
         sign_in(context, both, address, "admin")
         page = context.new_page()
         page.goto(f"{address}/admin/readers")
@@ -45,6 +45,7 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
         press(page.get_by_role("link", name="Export these subscribers…"))
         expect(page.locator("dl")).to_contain_text("Expo")
         faults = page_faults(page, widths=(390, 1440))
+        page.set_viewport_size({"width": width, "height": 900})
         button = page.get_by_role("button", name="Download CSV")
         if way == "keyboard":
             write_by_keyboard(page.get_by_label("Reason"), "survey")
@@ -54,6 +55,16 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
             with page.expect_download() as given:
                 button.click()
             text = given.value.path().read_text("utf-8")
+        page.goto(f"{address}/admin/audit")
+        group = page.get_by_label("Action")
+        if way == "keyboard":
+            select_by_keyboard(group, "Access to addresses: all")
+        else:
+            group.select_option("Access to addresses: all")
+        press(page.get_by_role("button", name="Filter", exact=True))
+        expect(page.locator("tbody tr")).to_contain_text(["exported the subscriber list"])
+        expect(group.locator("option:checked")).to_have_text("Access to addresses: all")
+        faults += page_faults(page, widths=(390, 1440))
         context.close()
     assert faults == ""
     (row,) = csv.DictReader(io.StringIO(text))

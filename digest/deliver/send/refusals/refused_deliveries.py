@@ -10,6 +10,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Subquery, and_, case, func, select, true, update
@@ -17,7 +19,13 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control.edition_control import EditionControlError, mark_sent_edition_as_sending
 from digest.deliver.events.delivery_event import EventKind, is_refusal
-from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, find_refusal_cause, parse_reply_codes
+from digest.deliver.events.failure_causes import (
+    FailureCause,
+    find_failure_cause,
+    find_refusal_cause,
+    format_reply_codes,
+    parse_reply_codes,
+)
 from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.events.smtp_blame import blame_refusal
 from digest.deliver.plan.delivery_plan import (
@@ -37,6 +45,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.audience import build_mailable_person_condition
+from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.lifecycle.feedback import build_counted_bounce_condition
@@ -53,7 +62,8 @@ ALL_REASONS = "all"
 # RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as for DMARC.
 _AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
 _FULL_CODES = frozenset({"4.2.2", "5.2.2"})  # RFC 3463, section 3.3
-_VARYING_WORD = re.compile(r"\S*\d\S*")  # within a reply: a queue ID, a time, an IP address
+# Within a reply: a queue ID, a time, an IP address. Without the lookbehind, words would take quadratic time.
+_VARYING_WORD = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
 _SEPARATOR = "\n"  # between an event's texts, which are single lines
 
 
@@ -105,17 +115,24 @@ _REASON_BY_CAUSE = {
     FailureCause.LEFT: RefusalReason.DEPARTED,
 }
 _WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
+_unindexed_person = Delivery.person + 0  # keeps SQLite from walking through all deliveries by number
 
 
 def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
     """Return why a message was refused, from the stored cause and reply."""
     if reply == CHANGED_ROW:
         return RefusalReason.CHANGED_ROW
-    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, reply).name]
-    codes = parse_reply_codes("", reply)[1]
-    if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(codes):
+    return _find_reason_by_codes(cause, format_reply_codes(*parse_reply_codes("", reply)))
+
+
+@lru_cache(maxsize=1024)
+def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
+    """Return why a message was refused, from the cause and the codes at the start of the reply."""
+    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, codes).name]
+    enhanced_codes = parse_reply_codes("", codes)[1]
+    if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(enhanced_codes):
         return RefusalReason.FULL_MAILBOX
-    is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(codes)
+    is_unauthenticated = not _AUTHENTICATION_CODES.isdisjoint(enhanced_codes)
     may_be_authentication = reason in (RefusalReason.REPUTATION, RefusalReason.DOMAIN)
     return RefusalReason.AUTHENTICATION if may_be_authentication and is_unauthenticated else reason
 
@@ -167,21 +184,32 @@ class RefusalGroup:
 _Groups = Sequence[RefusalGroup]
 
 
-def group_refusals(session: Session, edition: str) -> list[RefusalGroup]:
-    """Group an edition's refusals, each message once, in one pass."""
+def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
+    """Group an edition's refusals, each message once, in one pass.
+
+    If `chosen` is the key of a group, only refusals by its provider are read.
+    """
     refused = _select_refused(session, edition)
     columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
     sums = (func.sum(refused.c[name]).label(name) for name in ("may_mail", "may_suppress"))
-    rows = session.execute(select(*columns, func.count().label("many"), *sums).group_by(*columns))
+    query = select(*columns, func.count().label("many"), *sums).where(_is_of_provider(columns[0], chosen))
+    rows = session.execute(query.group_by(*columns))
     return [_read_group(row, row.many) for row in rows]
+
+
+def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElement[bool]:
+    """Return the condition that refusals are by the provider in a group's key; it's true for other choices."""
+    _, dash, tag = chosen.rpartition("-")
+    return provider_tag.startswith(tag, autoescape=True) if dash and tag else true()
 
 
 def _read_group(row: Any, count: int) -> RefusalGroup:
     event_cause, _, texts = row.decision.partition(_SEPARATOR)
     status, _, reason = texts.partition(_SEPARATOR)
     reply = quote_refusal(row.reply, status, reason)
-    group = RefusalGroup(row.provider_tag or "", find_refusal_cause(reply, [event_cause]), reply, count, row.may_mail)
-    return replace(group, recipients=row.may_suppress) if group.reason.is_about_mailbox else group
+    cause = find_refusal_cause(reply, [event_cause])
+    recipients = row.may_suppress if find_refusal_reason(cause, reply).is_about_mailbox else row.may_mail
+    return RefusalGroup(row.provider_tag or "", cause, reply, count, recipients)
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
@@ -239,10 +267,11 @@ def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
 def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _Groups:
     """Return the groups with the key that most messages have."""
     counts: Counter[str] = Counter()
-    for group in groups:
-        counts[key(group)] += group.count
+    keys = [key(group) for group in groups]
+    for group, name in zip(groups, keys, strict=True):
+        counts[name] += group.count
     most_common = max(counts, key=lambda name: (counts[name], name))
-    return [group for group in groups if key(group) == most_common]
+    return [group for group, name in zip(groups, keys, strict=True) if name == most_common]
 
 
 def is_notable(refusals: int, tried: int) -> bool:
@@ -308,6 +337,29 @@ def iterate_refused(session: Session, edition: str, people: Collection[int] | No
         yield RefusedDelivery(row.id, row.person, _read_group(row, 1))
 
 
+def find_refused_page(
+    session: Session, edition: str, chosen: str, *, below: int | None, limit: int
+) -> list[RefusedDelivery]:
+    """Return refused deliveries of a group, by its key, or of all groups, by descending number of the subscriber.
+
+    Only as many as needed are classified, after the provider in the key has narrowed them down.
+    """
+    people = select(Delivery.person).where(
+        is_delivery_of_edition(edition),
+        _WAS_REFUSED,
+        _unindexed_person.is_not(None),
+        _is_of_provider(select_domain_group_tag(Delivery.domain_tag), chosen),
+    )
+    if below is not None:
+        people = people.where(_unindexed_person < below)
+    numbers = iter(session.scalars(people.order_by(_unindexed_person.desc())).all())
+    found: list[RefusedDelivery] = []
+    while len(found) < limit and (batch := [*filter(None, islice(numbers, BATCH_SIZE))]):
+        refused = [one for one in iterate_refused(session, edition, batch) if one.group.is_chosen([chosen])]
+        found += sorted(refused, key=lambda one: -(one.person or 0))
+    return found[:limit]
+
+
 def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
     """Make up to 500 refused deliveries of an edition due again, and return the IDs of those changed.
 
@@ -354,7 +406,7 @@ def name_small_providers(
         return {}
     provider, own, many = select_domain_group_tag(Delivery.domain_tag), Delivery.domain_tag, func.count()
     refused = select(provider, own, func.max(Delivery.person)).where(is_delivery_of_edition(edition), _WAS_REFUSED)
-    of_provider = refused.where(Delivery.person.is_not(None), provider.in_(unknown)).group_by(provider, own)
+    of_provider = refused.where(_unindexed_person.is_not(None), provider.in_(unknown)).group_by(provider, own)
     # The largest comes last, so its name is used.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}

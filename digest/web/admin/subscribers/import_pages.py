@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from flask import abort, get_template_attribute, redirect, render_template, request, url_for
+from flask import Response, abort, get_template_attribute, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
@@ -158,14 +158,22 @@ def undo_import(batch: int) -> ResponseReturnValue:
     return redirect(shown, 303)
 
 
-def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> str:
+def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
     installation, actor, now = get_installation_actor_and_time()
+    # A refusal would be gone once the page reloads.
+    read_preview = import_undo.preview_undo if refusal else import_undo.begin_preview
     try:
-        preview = import_undo.preview_undo(installation, actor, batch, now=now)
+        preview = read_preview(installation, actor, batch, now=now)
     except RefusalError as exc:
         abort(404, str(exc))
-    fresh = current_staff().is_fresh(now)
-    return render_template("web/admin/subscribers/import_undo.html", preview=preview, fresh=fresh, refusal=refusal)
+    page = render_template(
+        "web/admin/subscribers/import_undo.html",
+        batch=batch,
+        preview=preview,
+        fresh=current_staff().is_fresh(now),
+        refusal=refusal,
+    )
+    return refresh_page(page, every_seconds=0 if preview else REFRESH_SECONDS)
 
 
 def _find_upload(name: str) -> ListUpload:

@@ -292,7 +292,7 @@ def _act_on_refused(
 def _refusal_action_page(
     name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
 ) -> str:
-    overview = refusal_actions.read_refusals(web_context().installation, name, current_actor())
+    overview = refusal_actions.read_refusals(web_context().installation, name, current_actor(), chosen=chosen)
     choose = overview.choose_suppressible if suppresses else overview.choose_resendable
     return render_template(
         "web/desk/sending/resend.html",

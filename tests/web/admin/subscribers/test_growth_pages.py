@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 from sqlalchemy import event, select, text
 
 from digest.app.subscribers import subscriber_actions
@@ -26,7 +26,7 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import add_subscriber
 from subscribers.store.models import ConsentEvent, ConsentKind, DailyConsentCount
 from tests.actors import ADMIN
-from tests.browser import sign_in
+from tests.browser import choose_by_keyboard, follow, page_faults, press_by_keyboard, sign_in, tab_to
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import sample_evidence
@@ -282,6 +282,38 @@ def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
     assert (counted["I didn’t sign up"], counted["Too many emails"], counted["Not relevant to me"]) == ("2", "1", "1")
     assert counted["Too long"] == "0"
     assert "never" not in table.partition("</table>")[0]
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True)])
+def test_a_reason_given_on_the_page_is_counted(browser: Browser, both: Any, width: int, *, by_keyboard: bool) -> None:
+    with both.database.write() as session:
+        fields = {"handed_over": 9, "refused": 0, "complained": 0, "hours": {}, "counted_at": NOW}
+        session.add(EditionFigures(name="2026-W46", number=146, release_at=RELEASE - timedelta(days=7), **fields))
+    with open_page_server(both.app, "127.0.0.1", 0) as serving:
+        address = f"http://127.0.0.1:{serving.port}"
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        page = context.new_page()
+        page.goto(f"{address}/u/{both.token('leave')}")
+        reason = page.get_by_label("Too many emails")
+        if by_keyboard:
+            tab_to(page.locator("summary", has_text="Tell us why")).page.keyboard.press("Enter")
+            choose_by_keyboard(reason)
+        else:
+            page.get_by_text("Tell us why").click()
+            reason.check()
+        assert page_faults(page, widths=(390, 1440)) == ""
+        page.set_viewport_size({"width": width, "height": 900})
+        (press_by_keyboard if by_keyboard else follow)(page.get_by_role("button", name="Unsubscribe"))
+        expect(page.get_by_role("status")).to_contain_text("We won’t send you any more editions")
+        count_growth(both.install, NOW + timedelta(hours=1))
+        sign_in(context, both, address, "admin")
+        page.goto(f"{address}/admin/readers")
+        (press_by_keyboard if by_keyboard else follow)(page.get_by_role("link", name="Growth"))
+        counts = page.get_by_role("region", name="Reasons for unsubscribing").get_by_role("row", name="No. 146")
+        expect(counts.get_by_role("cell")).to_have_text(["1", "0", "0", "0", "0", "0", "0", "1"])
+        assert page_faults(page, widths=(390, 1440)) == ""
+        context.close()
 
 
 def test_a_damaged_event_has_no_reason(database: Database) -> None:

@@ -3,15 +3,18 @@
 import csv
 import io
 import re
+import time
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
+from threading import Event
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
+from digest.app.subscribers import import_undo as undo_actions
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.app.subscribers.import_undo import begin_undo
@@ -434,6 +437,31 @@ def test_the_preview_of_an_undo_reads_no_chain_of_people_whom_the_import_alone_b
     post_step(both, client, path, "commit")
     monkeypatch.setattr(import_undo, "decide_undo", None)
     assert import_undo.count_undo(both.database, 1, now=NOW) == import_undo.UndoResult(removed=1)
+
+
+def test_the_people_of_a_large_import_are_counted_aside_before_its_undo(
+    both: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\ncy@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    undo, may_count, count_undo = "/admin/import/finished/1/undo", Event(), import_undo.count_undo
+
+    def count_late(*arguments: Any, now: datetime) -> import_undo.UndoResult:
+        may_count.wait()
+        return count_undo(*arguments, now=now)
+
+    monkeypatch.setattr(undo_actions, "MAX_COUNTED_AT_ONCE", 1)
+    monkeypatch.setattr(import_undo, "count_undo", count_late)
+    for _ in range(2):
+        counting = client.get(undo)
+        assert ("Counting" in counting.text, "<form" in counting.text.partition("<main")[2]) == (True, False)
+        assert "Refresh" in counting.headers
+    may_count.set()
+    while "Refresh" in (shown := client.get(undo)).headers:
+        time.sleep(0.05)
+    assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">2</td>' in shown.text
 
 
 def test_an_undo_needs_a_fresh_sign_in_and_an_admin(world: Any) -> None:

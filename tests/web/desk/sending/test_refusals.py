@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
 from digest.app.sending.refusal_actions import find_provider_contact
+from digest.deliver.send.refusals.refused_deliveries import group_refusals
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.web.server import open_page_server
@@ -69,6 +70,18 @@ def edition(world: Any) -> Edition:
     with world.database.read() as session:
         row: Edition = session.scalars(select(Edition)).one()
     return row
+
+
+def test_a_groups_question_reads_the_refusals_of_its_provider_alone(refused: Any) -> None:
+    with refused.database.write() as session:
+        tags = session.scalars(select(Delivery.domain_tag)).all()
+        session.execute(update(Delivery).where(Delivery.reply == GONE).values(domain_tag="f" * 32))
+        groups = group_refusals(session, NAME, f"reputation-{str(tags[0])[:12]}")
+        assert {(group.tag, group.reply) for group in groups} == {(tags[0], BLOCKED), (tags[0], FULL)}
+        for chosen in ("all", "no mailbox", "no mailbox-"):
+            assert len(group_refusals(session, NAME, chosen)) == 3
+    page = refused.signed_in_client("admin").get(f"{PATH}/refused/no%20mailbox-{'f' * 12}/suppress").text
+    assert "<h1>Suppress 1 address?</h1>" in page
 
 
 @pytest.mark.parametrize("path", ["/desk/sent", PATH, f"{PATH}/sending"])
