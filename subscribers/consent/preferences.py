@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import (
     BeforeValidator,
@@ -44,6 +45,12 @@ _FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Brea
 
 class PreferencesError(ApplicationError):
     """Raised for invalid preferences; the message names the field."""
+
+
+@cache
+def list_known_zones() -> frozenset[str]:
+    """Return all time zones known to this machine."""
+    return frozenset(available_timezones())
 
 
 def _parse_day(value: object) -> object:

@@ -6,11 +6,16 @@ from datetime import date, timedelta
 from functools import lru_cache
 from importlib import resources
 from typing import Any
-from zoneinfo import available_timezones
 
 from werkzeug.datastructures import MultiDict
 
-from subscribers.consent.preferences import CHECKBOXES, PREFERENCE_TEXTS, Preferences, PreferencesError
+from subscribers.consent.preferences import (
+    CHECKBOXES,
+    PREFERENCE_TEXTS,
+    Preferences,
+    PreferencesError,
+    list_known_zones,
+)
 from subscribers.pages.forms import FormError
 from subscribers.part_keys import split_part_key
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -57,12 +62,6 @@ class OfferedPreferences:
         """The titles of the sections that topics can be left out of."""
         keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
         return tuple(title for key, title in self.sections if key in keys)
-
-
-@lru_cache(maxsize=1)
-def list_known_zones() -> frozenset[str]:
-    """Return all time zones known to this machine."""
-    return frozenset(available_timezones())
 
 
 @lru_cache(maxsize=1)
