@@ -225,7 +225,7 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install: Inst
         before = Edition(
             slot="before", name="2026-W46", number=1, state=EditionState.SENT, opens_at=edition.opens_at, cut_off=edition.opens_at,
             release_at=NOW - timedelta(days=6), drafted_at=NOW - timedelta(days=7),
-            content=EditionContent("2026-W46", 1, "Cranes", "", "Friday", 1, "", "", ()).as_json(),
+            content=EditionContent("2026-W46", 1, "Cranes", "", "Friday", 1, "", "", (), released_on=date(2026, 11, 20)).as_json(),
         )  # fmt: skip
         session.add(before)
         session.flush()

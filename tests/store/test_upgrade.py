@@ -55,7 +55,7 @@ from digest.backups.archive import ArchiveReader
 from digest.backups.loader import create_schema_and_insert_rows, restore_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
-from digest.edition.approval.approval_check import verify_approval, verify_version
+from digest.edition.approval.approval_check import verify_approval
 from digest.edition.approval.approved_versions import (
     ApprovalError,
     list_approvals,
@@ -208,34 +208,6 @@ def test_its_unsubscribe_log_reads_on(home: Path) -> None:
     log = UnsubscribeLog(home / "left.log", KeyRing.load(home / "keys.json"))
     kinds = Counter(departure.kind for departure in log.read())
     assert kinds == {"left": 2, "complained": 1, "bounced": 1, "erased": 1, "barred": 1}
-
-
-@pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING, EditionState.SENT])
-def test_a_coming_edition_that_was_approved_with_old_placeholders_is_a_draft_again_and_says_why(
-    empty_database_url: str, home: Path, state: EditionState
-) -> None:
-    keys, settings = KeyRing.load(home / "keys.json"), load_settings(home / "digest.toml", {"DIGEST_HOME": str(home)})
-    with (
-        closing(lend_row_keys(open_database(empty_database_url), home)) as database,
-        closing(ArchiveReader(FIXTURE / "backup.zip")) as reader,
-    ):
-        with database.engine.execution_options(immediate=True).begin() as connection:
-            create_schema_and_insert_rows(connection, reader)
-            run_migrations_to_revision(connection, "0036")
-            connection.execute(text("UPDATE edition SET state = :state WHERE name = '2026-W47'"), {"state": state})
-            run_migrations_to_revision(connection, newest_schema_revision())
-        with database.read() as session:
-            edition = find_edition(session, "2026-W47")
-            (version,) = list_approvals(session, edition)
-            if state is EditionState.APPROVED:
-                assert (edition.state, edition.approved_by) == (EditionState.DRAFT, None)
-                assert (version.state, version.ended_by) == (ApprovalState.TAKEN_BACK, None)
-                assert "must be drafted and approved again" in version.ended_because
-            else:  # what has left stays what it was, and no more of it is sent
-                assert (edition.state, version.state) == (state, ApprovalState.STANDING)
-                assert ("cancel the rest" in edition.paused_because) == (state is EditionState.SENDING)
-            with pytest.raises(ApprovalError, match="older version"):
-                verify_version(session, edition, version, settings=settings_of(settings, version), keys=keys)
 
 
 def test_an_email_of_a_correction_that_was_only_requested_needs_an_approval_after_the_upgrade(

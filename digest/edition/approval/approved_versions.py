@@ -25,7 +25,7 @@ from digest.edition.approval.approvers import ApproverRule, count_missing_approv
 from digest.edition.approval.authors import read_draft_approver_rule
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
+from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
 from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.edition_queries import IS_REGULAR, find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
@@ -54,10 +54,8 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
-    """Return the hash of a fragment's text and slots as JSON; before schema 0037, that of its text."""
-    if slots is None:
-        return hash_text(body)
+def hash_fragment(body: str, slots: SlotPositions = ()) -> str:
+    """Return the hash of a fragment's text and slots as JSON."""
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
@@ -185,8 +183,8 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
-    draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
-    return draft, compute_content_hash(build_approval_statement(draft, edition, rule))
+    statement = _state_draft(session, edition, settings)
+    return read_draft_version(session, edition, settings), compute_content_hash(statement)
 
 
 def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -225,7 +223,7 @@ def sign_approval(
     other authors.
 
     Raises:
-        ApprovalError: it isn't a draft or was drafted by an older version; another edition covers its week or leaves a
+        ApprovalError: it isn't a draft; another edition covers its week or leaves a
             gap before it; it has changed since `mark` was shown; a note is open; or the actor may not approve it
             (`ApproverRule`).
     """
@@ -239,10 +237,6 @@ def sign_approval(
     check_article_window_continuity(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
-    if has_old_placeholders(load_rendered_fragments(session, edition)):
-        raise ApprovalError(
-            f"{edition.name} was drafted by an older version.", "Draft the edition again, then approve it."
-        )
     if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.",
@@ -298,12 +292,9 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved.
-
-    Statements from before authors were recorded require a number of approvals, those of version 0.1 one.
-    """
-    authors = () if stated.get("alone") else stated.get("authors", ())
-    return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
+    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved."""
+    authors = () if stated.get("alone") else stated["authors"]
+    return count_missing_approvals(max(1, stated["approvals"]), authors, signed)
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
@@ -444,12 +435,9 @@ _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the s
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Return which of the name, number, and release differ between a version's statement and its edition.
-
-    Version 0.1 didn't state the release.
-    """
+    """Return which of the name, number, and release differ between a version's statement and its edition."""
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
-    return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
+    return [words for part, words in _MOVED_WORDS.items() if stated.get(part) != now[part]]
 
 
 def build_signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:

@@ -1,7 +1,6 @@
 """Verified content of sent editions for public pages: only what was approved, as in the emails.
 
-Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast. Versions
-from before schema 0063 don't state the content, so everything except their fragments is shown as stored.
+Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -101,20 +100,18 @@ def read_verified_fragments(
 
 def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
     """Return editions' contents by edition ID; those that differ from the approved ones are logged and left out."""
-    stated = {version.approval_id: str(version.stated.get("content", "")) for version in versions}
-    unknown = [
-        approval_id for approval_id, content_hash in stated.items() if content_hash and content_hash not in _contents
-    ]
+    stated: dict[int, str] = {version.approval_id: version.stated["content"] for version in versions}
+    unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash not in _contents]
     if len(_contents) + len(unknown) > _MAX_CONTENTS:
         _contents.clear()
-        unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash]
+        unknown = list(stated)
     columns = (Approval.id, Approval.content)
     for approval_id, content in session.execute(select(*columns).where(Approval.id.in_(unknown))) if unknown else ():
         if compute_content_hash(content) == stated[approval_id]:
             _contents[stated[approval_id]] = EditionContent.from_json(content)
         else:
             log.error("what an edition says isn't what was approved, so it isn't shown", approval=approval_id)
-    contents = {v.edition.id: _read_content(v, stated[v.approval_id]) for v in versions}
+    contents = {v.edition.id: _contents.get(stated[v.approval_id]) for v in versions}
     return {edition_id: content for edition_id, content in contents.items() if content is not None}
 
 
@@ -142,7 +139,3 @@ def find_editions_with_altered_stories(session: Session, editions: Sequence[Edit
             if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
                 changed.append(edition.name)
     return changed
-
-
-def _read_content(version: VerifiedVersion, content_hash: str) -> EditionContent | None:
-    return _contents.get(content_hash) if content_hash else EditionContent.from_json(version.edition.content)

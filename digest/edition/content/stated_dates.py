@@ -53,8 +53,6 @@ def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, dat
 
     The title is empty for the opening lines and the labeled blocks.
     """
-    if content.released_on is None:
-        return
     released_at = datetime.combine(content.released_on, time(), UTC)
     for title, source, text in _list_texts(content):
         for day in dict.fromkeys(written.first for written in find_days(text, released_at)):

@@ -180,15 +180,12 @@ class StoryBoard:
         if unfilled:
             self.unfilled[edit.seq] = unfilled
 
-    def restore_story(self, story: BoardStory, edit: Edit) -> str:
-        """Restore a removed story to its place; its replacement is removed unless an editor has changed it.
-
-        Edits of older versions don't request that removal, so that their editions match their approval.
-        """
+    def restore_story(self, story: BoardStory, _edit: Edit) -> str:
+        """Restore a removed story to its place; its replacement is removed unless an editor has changed it."""
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
-        replacement = self.find_story(removal.came_up) if edit.flag("removes_replacement", default=False) else None
+        replacement = self.find_story(removal.came_up)
         if replacement and replacement.section == removal.section and not replacement.edits:
             self._take_away(replacement)
             replacement.state = StoryState.LEFT_OUT
