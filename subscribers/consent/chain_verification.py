@@ -186,12 +186,12 @@ def _begin_snapshot(session: Session) -> None:
 
 def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
     """Return the first invalid link among 1,000 people, or None."""
-    chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
+    chains: dict[int, list[ChainLink]] = {owner.number: [] for owner in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
             return BrokenLink(link.person, link.seq, "the subscriber's row is missing")
         chains[link.person].append(link)
-    broken_links = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
+    broken_links = (_check_chain(owner, chains[owner.number]) for owner in chunk.owners)
     return next((broken for broken in broken_links if broken), None)
 
 

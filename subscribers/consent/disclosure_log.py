@@ -183,11 +183,11 @@ def has_sealing_begun(session: Session, source: str) -> bool:
 
 def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
     """Return the subjects whose rows are all sealed."""
-    told = (
+    is_stated = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
         DisclosureLogEntry.source == source,
     )
-    newest = select(func.max(DisclosureLogEntry.id)).where(*told).group_by(DisclosureLogEntry.subject)
+    newest = select(func.max(DisclosureLogEntry.id)).where(*is_stated).group_by(DisclosureLogEntry.subject)
     closed = DisclosureLogEntry.id.in_(newest), DisclosureLogEntry.kind == LogEntryKind.CLOSED
     return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
 

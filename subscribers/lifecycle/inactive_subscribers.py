@@ -86,7 +86,7 @@ def queue_inactivity_questions(
 def _query_silent(silent_since: datetime) -> Select[int]:
     """Return the query for subscribers inactive since a moment who haven't been asked since they were last active."""
     sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
-    has_spoken = exists().where(
+    has_sign_of_life = exists().where(
         sign_of_life.person == Person.number,
         ledger.match_signs_of_life(sign_of_life),
         sign_of_life.at > silent_since,
@@ -99,7 +99,7 @@ def _query_silent(silent_since: datetime) -> Select[int]:
         Person.state == PersonState.SUBSCRIBED,
         audience.exclude_unfinished_imports(),
         Person.asked_at <= silent_since,
-        ~has_spoken,
+        ~has_sign_of_life,
         ~was_asked,
     )
     return select(Person.number).where(*conditions)

@@ -147,7 +147,7 @@ def undo_now(token: str) -> ResponseReturnValue:
     """Resubscribe a person who left within the last week. Idempotent."""
     with page_context.database.write() as session:
         link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
-    add_return_to_unsubscribe_log(link.undone, "an undoing is not in the journal")
+    add_return_to_unsubscribe_log(link.undone, "a resubscription isn't in the unsubscribe log")
     return _undo_page(link, token)
 
 

@@ -96,8 +96,10 @@ def _queue_permission_mail(
     if address is None:
         return False
     tag = rate_limits.hash_mailbox(keys, address)
-    lately = any(kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
-    if lately or suppression.find_suppression(session, keys, address) is not None:
+    was_recently_asked = any(
+        kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now)
+    )
+    if was_recently_asked or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {"method": PERMISSION_METHOD, "actor": actor}
     queue_consent_question(

@@ -253,17 +253,17 @@ def _list_waiting_groups(session: Session) -> list[NetworkWaitingForms]:
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
     """Count a form and append it to the queue, if it's accepted."""
     now = prepared.row.at
-    judgment = decide_queue_admission(session, prepared, signup_limits)
-    if judgment.outcome is not SubmissionOutcome.ACCEPTED:
-        return judgment.outcome
-    if judgment.displaced is not None:
-        session.execute(delete(SignupRequest).where(SignupRequest.id == judgment.displaced))
+    decision = decide_queue_admission(session, prepared, signup_limits)
+    if decision.outcome is not SubmissionOutcome.ACCEPTED:
+        return decision.outcome
+    if decision.displaced is not None:
+        session.execute(delete(SignupRequest).where(SignupRequest.id == decision.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
     rate_limits.count_domain(session, prepared.domain, now=now)
-    prepared.row.turn = judgment.turn
+    prepared.row.turn = decision.turn
     session.add(prepared.row)
     session.flush()
-    return judgment.outcome
+    return decision.outcome
 
 
 def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:

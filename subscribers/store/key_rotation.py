@@ -114,8 +114,8 @@ def rotate_key(
         key_added = force_new_key or not _count_remaining(session, keys, kind)
     if key_added:
         keys = add_key(key_file, kind, passphrase)
-    rows_moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
-    return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, stuck)
+    rows_moved, unmoved = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
+    return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, unmoved)
 
 
 def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> KeyRing:
@@ -204,14 +204,14 @@ def _rewrite_rows(
         total = _count_remaining(session, keys, kind)
     rows_moved = 0
     while True:  # repeat until a pass rewrites nothing, because other processes may have written rows meanwhile
-        before, stuck = rows_moved, []
+        before, unmoved = rows_moved, []
         for place in _KEYED_COLUMNS[kind]:
             for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
                 rows_moved += rewritten
-                stuck += faults
+                unmoved += faults
                 progress(rows_moved, max(total, rows_moved))
         if rows_moved == before:
-            return rows_moved, tuple(stuck)
+            return rows_moved, tuple(unmoved)
 
 
 def _run_rewrite_pass(
@@ -221,8 +221,8 @@ def _run_rewrite_pass(
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
-        rewritten, twins = _write_changes(database, kind, column, changes)
-        yield rewritten, [*damaged, *twins]
+        rewritten, duplicates = _write_changes(database, kind, column, changes)
+        yield rewritten, [*damaged, *duplicates]
         after = rows[-1].number
 
 
@@ -267,12 +267,12 @@ def _write_changes(
 ) -> tuple[int, list[UnrotatedRow]]:
     """Write a page. Rows that changed (erased, rewritten by another run) stay as they are."""
     with database.write() as session:
-        twins = _find_duplicates(session, changes) if kind == "lookup" else {}
-        unique = [change for change in changes if change["of"] not in twins]
+        duplicates = _find_duplicates(session, changes) if kind == "lookup" else {}
+        unique = [change for change in changes if change["of"] not in duplicates]
         rewritten = session.connection().execute(_update_statement(kind, column), unique).rowcount if unique else 0
         return rewritten, [
             UnrotatedRow(f"person {number}", f"person {other} has the same address; erase one of them")
-            for number, other in twins.items()
+            for number, other in duplicates.items()
         ]
 
 

@@ -92,7 +92,7 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
     """Return whether a row's seal is valid. An invalid one is logged."""
     genuine = _matches(find_keys_of_session(session), type(row), _values_of(row), row.seal)
     if not genuine:
-        log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
+        log.error("a row without a valid seal was ignored", table=row.__tablename__, row=row.id)
     return genuine
 
 

@@ -223,7 +223,7 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
         return lookup
     owner = session.get(Person, row.person)
     if owner is None or (owner.ciphertext is not None and not _is_bound_to(session, token, row.bound_to, owner)):
-        log.error("a one-time link is not its person's: it counts for nothing", row=row.id)
+        log.error("a one-time link isn't its subscriber's and was ignored", row=row.id)
         return TokenLookup(TokenState.UNKNOWN)
     return replace(lookup, owner=owner)
 

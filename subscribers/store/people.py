@@ -99,7 +99,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     except DecryptionError:
         mailbox = None
     if mailbox is None or not matches_lookup(keys, mailbox, person.lookup, person.lookup_key):
-        log.error("address does not open", person=person.number)
+        log.error("an address can't be decrypted", person=person.number)
         return None
     return read_address(mailbox)
 
@@ -109,7 +109,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     try:
         address = decrypt_person_address(keys, person)
     except KeyFileError:  # the key file was checked when it was opened, so this row is damaged
-        log.error("address does not open", person=person.number)  # noqa: TRY400 - no trace needed
+        log.error("an address can't be decrypted", person=person.number)  # noqa: TRY400 - no trace needed
         return None
     if address is None:
         return None
@@ -117,7 +117,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     commitment = session.scalar(last.order_by(ConsentEvent.seq.desc()).limit(1))
     salt = person.salt or b""
     if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
-        log.error("address does not match the record", person=person.number)
+        log.error("an address doesn't match the record", person=person.number)
         return None
     return address
 

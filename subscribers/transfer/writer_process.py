@@ -25,8 +25,7 @@ from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.step_writer import DirectStepWriter, StepProgress, StepResult
 
-DatabaseOpener = Callable[[], PeopleDatabase]
-"""Opens a database where it is called. It can be pickled: a function of a module, or a partial of one."""
+DatabaseOpener = Callable[[], PeopleDatabase]  # can be pickled: a function of a module, or a partial of one
 
 
 class WriterProcess:

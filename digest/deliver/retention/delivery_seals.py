@@ -65,9 +65,9 @@ def seal_edition(
         after = page[-1].person
     if stopping():
         return sealed
-    nobodys = and_(own, Delivery.person.is_(None))
+    anonymous = and_(own, Delivery.person.is_(None))
     sealed += disclosure_sealing.seal_matching_rows(
-        database, keys, DELIVERIES, and_(nobodys, _is_over()), subject=purpose, now=now
+        database, keys, DELIVERIES, and_(anonymous, _is_over()), subject=purpose, now=now
     )
     _close_edition(database, keys, name, own, now)
     return sealed

@@ -180,7 +180,7 @@ def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
         values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
     except DecryptionError:  # a damaged row mustn't hold up the ones after it
-        log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
+        log.error("an erasure can't be decrypted", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(values["address"])
 

@@ -123,7 +123,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
             messages.append(task.compose_message())
         except (DecryptionError, KeyFileError) as exc:
             delivery = task.delivery
-            log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
+            log.error("an address can't be decrypted", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
             # A missing key may be restored; a row that its own key can't decrypt stays unreadable.
             result = HandoverStatus.TRY_LATER if isinstance(exc, KeyFileError) else HandoverStatus.REFUSED
             errors[delivery.delivery_id] = MessageOutcome(result, str(exc))

@@ -209,7 +209,7 @@ def reinstate_matching_approval(
 
 
 def _reinstate(session: Session, edition: Edition, approval: Approval, approved_at: datetime) -> None:
-    approval.state, approval.ended_because = ApprovalState.STANDING, ""
+    approval.state, approval.ended_because = ApprovalState.VALID, ""
     approval.ended_at = approval.ended_by = approval.ended_by_edit = None
     edition.state, edition.approved_at = EditionState.APPROVED, approved_at
     edition.approved_by = approval.signatures[-1].actor

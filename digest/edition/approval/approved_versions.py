@@ -40,7 +40,7 @@ from digest.store.models import Edition, EditionEdit, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
-OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
+OPEN_STATES = (ApprovalState.WAITING, ApprovalState.VALID)
 REVOKED_DETAIL = "taken back"  # in an audit log row: the numbers of the revoked versions
 _MARK_DIGITS = 16  # of a keyed hash, for people to type
 
@@ -102,7 +102,7 @@ def compute_content_hash(statement: dict[str, Any]) -> str:
 
 def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
     """Return the version that will be or was sent; None if none is approved."""
-    return _find_last(session, edition, ApprovalState.STANDING)
+    return _find_last(session, edition, ApprovalState.VALID)
 
 
 def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
@@ -117,7 +117,7 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
     """
     approved = select(Approval).where(
         Approval.edition_id == edition.id,
-        Approval.state.in_((ApprovalState.STANDING, ApprovalState.SUPERSEDED)),
+        Approval.state.in_((ApprovalState.VALID, ApprovalState.SUPERSEDED)),
         Approval.stood_at.is_not(None),
     )
     last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
@@ -255,7 +255,7 @@ def sign_approval(
     signature = sign_payload(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
     if count_missing_signatures(statement, [signed.actor for signed in approval.signatures]) == 0:
-        approval.state, approval.stood_at = ApprovalState.STANDING, now
+        approval.state, approval.stood_at = ApprovalState.VALID, now
         edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
     session.flush()
     return approval
@@ -393,13 +393,13 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
     """
     # Sending may have begun since it was read.
     session.refresh(edition, with_for_update=True)
-    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.TAKEN_BACK]
+    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.REVOKED]
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
         raise ApprovalError(
             f"{edition.name} is {edition.state.predicate}, so it has no approval to revoke.", "Reload the page."
         )
     for approval in open_approvals:
-        _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+        _end_approval(approval, ApprovalState.REVOKED, actor=actor, now=now, because=because)
     edition.approved_by = edition.approved_at = edition.send_requested_at = None
     if edition.state == EditionState.APPROVED:
         edition.state = EditionState.DRAFT
@@ -408,7 +408,7 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
 
 def list_revoked(session: Session, edition: Edition) -> list[int]:
     """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
-    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
+    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.REVOKED)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
 
@@ -422,7 +422,7 @@ def revoke_valid_or_waiting_approvals(
     if find_valid_approval(session, edition):
         revoke_all_approvals(session, edition, actor=actor, now=now, because=because)
     elif waiting := find_waiting_approval(session, edition):
-        _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+        _end_approval(waiting, ApprovalState.REVOKED, actor=actor, now=now, because=because)
 
 
 def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:

@@ -25,7 +25,7 @@ _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
 _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the edition's field of that name
 # The latest time at which a sent edition's settings can have been read.
 _SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
-_STANDING = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING)
+_IS_VALID_VERSION = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.VALID)
 
 
 class UnpublishedSettingChanges(NamedTuple):
@@ -64,7 +64,7 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
     query = (
         select(func.max(_SHOWN_AT))
         .select_from(Edition)
-        .outerjoin(Approval, _STANDING)
+        .outerjoin(Approval, _IS_VALID_VERSION)
         .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
     )
     if written_over:
@@ -105,12 +105,12 @@ def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[date
     """Yield the settings' time and the content of each other sent edition, newest first."""
     query = (
         select(Edition.id, _SHOWN_AT)
-        .outerjoin(Approval, _STANDING)
+        .outerjoin(Approval, _IS_VALID_VERSION)
         .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
         .order_by(_SHOWN_AT.desc())
     )
     contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
-    contents = contents.select_from(Edition).outerjoin(Approval, _STANDING)
+    contents = contents.select_from(Edition).outerjoin(Approval, _IS_VALID_VERSION)
     for number, shown_at in session.execute(query).all():
         yield shown_at, session.scalars(contents.where(Edition.id == number)).one()
 

@@ -48,17 +48,19 @@ class VerifiedVersion:
 def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[VerifiedVersion]:
     """Return the signed versions of editions in their order; those without one are logged and left out."""
     columns = (Approval.edition_id, Approval.id, Approval.content_hash)
-    standing = Approval.edition_id.in_([edition.id for edition in editions]) & (
-        Approval.state == ApprovalState.STANDING
+    is_valid_version = Approval.edition_id.in_([edition.id for edition in editions]) & (
+        Approval.state == ApprovalState.VALID
     )
-    versions = {row.edition_id: (row.id, row.content_hash) for row in session.execute(select(*columns).where(standing))}
+    versions = {
+        row.edition_id: (row.id, row.content_hash) for row in session.execute(select(*columns).where(is_valid_version))
+    }
     statements = _verify_statements(session, dict(versions.values()))
     proven = []
     for edition in editions:
         approval_id, _ = versions.get(edition.id, (0, ""))
         stated = statements.get(approval_id)
         if stated is None or list_edition_identity_changes(stated, edition):
-            log.error("an edition isn't what was approved, so no page shows it", edition=edition.name)
+            log.error("an edition isn't what was approved, so it isn't shown", edition=edition.name)
         else:
             proven.append(VerifiedVersion(edition, approval_id, stated))
     return proven
@@ -94,7 +96,7 @@ def read_verified_fragments(
         if list_fragment_hashes(found) == [each for each in version.stated["fragments"] if each[0] in kinds]:
             proven[version.edition.id] = found
         else:
-            log.error("the page of an edition isn't what was approved, so it isn't shown", edition=version.edition.name)
+            log.error("an edition's page isn't what was approved, so it isn't shown", edition=version.edition.name)
     return proven
 
 
@@ -110,7 +112,7 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
         if compute_content_hash(content) == stated[approval_id]:
             _contents[stated[approval_id]] = EditionContent.from_json(content)
         else:
-            log.error("what an edition says isn't what was approved, so it isn't shown", approval=approval_id)
+            log.error("an edition's content isn't what was approved, so it isn't shown", approval=approval_id)
     contents = {v.edition.id: _contents.get(stated[v.approval_id]) for v in versions}
     return {edition_id: content for edition_id, content in contents.items() if content is not None}
 

@@ -242,7 +242,7 @@ class StoryBoard:
         position = edit.number("position")
         return len(stories) if position is None else min(max(0, position), len(stories))
 
-    def stands_first(self, story: BoardStory) -> bool:
+    def is_first(self, story: BoardStory) -> bool:
         """Return whether a story is the first of a section."""
         return bool(story.section) and self.sections[story.section][0] is story
 
@@ -355,8 +355,8 @@ class StoryBoard:
         remaining = [a for a in members if a not in split_articles]
         if not split_articles or not remaining:
             return "each story needs at least one article"
-        gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
-        self.links.append(StoryGroupingDecision(gone_urls, kept_urls, is_split=True))
+        split_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
+        self.links.append(StoryGroupingDecision(split_urls, kept_urls, is_split=True))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),

@@ -48,12 +48,12 @@ def webhook_refusal_reason(
     if not signature or not timestamp:
         return "a header is missing"
     if not _TIMESTAMP.fullmatch(timestamp):
-        return "the timestamp is no time"
+        return "the timestamp is invalid"
     decoded = _decode_signature(signature)
     if decoded is None:
-        return "the signature is no base64"
+        return "the signature isn't base64"
     if not any(_is_signed_by(key, decoded, timestamp.encode("ascii") + body) for key in keys):
-        return "the signature is not by our key"
+        return "the signature wasn't made with our key"
     age = now - datetime.fromtimestamp(int(timestamp), UTC)
     return "" if -MAX_CLOCK_SKEW <= age <= MAX_AGE else "it was signed too long ago, or in the future"
 

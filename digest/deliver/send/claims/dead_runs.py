@@ -85,7 +85,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
             session.execute(delete(RunLease).where(RunLease.owner == dead_run.owner))
         for name in cancelled:
             edition_control.cancel_waiting_deliveries(database, name)
-        log.warning("a run ended without a word; its file tells what became of its messages", **results)
+        log.warning("a run ended unexpectedly; its messages were resolved from its progress file", **results)
 
 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:

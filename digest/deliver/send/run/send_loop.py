@@ -335,7 +335,7 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     if result.batch.is_returned:
-        run.take_back(result.batch.tasks)
+        run.return_tasks(result.batch.tasks)
         return
     now = run.clock()
     domain_limits = run.rate_limiter.domain_limits
