@@ -282,7 +282,7 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     if origin.where != owner.asked_where:
         return "the sign-up source in the record and the row differ"
     stored = convert_to_hashed_time(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
-    if origin.at is not None and (stored is None or stored != ledger.format_ledger_time(origin.at)):
+    if stored != ledger.format_ledger_time(origin.at):
         return "the sign-up time in the record and the row differ"
     return ""
 

@@ -315,9 +315,9 @@ _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
 
 class SignupSource(NamedTuple):
-    """The time and place of a sign-up. `at` is None for events from before version 0.2 that don't include it."""
+    """The time and place of a sign-up."""
 
-    at: datetime | None
+    at: datetime
     where: str
 
 
@@ -341,7 +341,7 @@ def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> Signu
 
 def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
     if kind in _IMPORT_KINDS and "batch" in values:
-        return _read_import_body(kind, stored_at, values)
+        return _read_import_body(stored_at, values)
     if kind == ConsentKind.CONFIRMED and values.get("method") == SILENCE_ANSWER_METHOD:
         return None
     moment, page_name = values.get("asked_at"), values.get("where")
@@ -352,16 +352,13 @@ def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSourc
     return SignupSource(_read_moment(moment), page_name[:MAX_WHERE_LENGTH])
 
 
-def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
+def _read_import_body(stored_at: str, values: dict[str, Any]) -> SignupSource | None:
     if "page" not in values:
         return None
-    moment = values.get("asked_at")
-    if kind != ConsentKind.LISTED:
-        # If the list has no time, the import's is used.
-        moment = moment or values.get("agreed_at") or values.get("requested_at")
-        moment = f"{stored_at}+00:00" if moment is None else moment
+    times = (values.get(name) for name in ("asked_at", "agreed_at", "requested_at"))
+    moment = next(filter(None, times), f"{stored_at}+00:00")  # if the list has no time, the import's is used
     return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")
 
 
-def _read_moment(moment: str | None) -> datetime | None:
-    return None if moment is None else datetime.fromisoformat(moment).astimezone(UTC)
+def _read_moment(moment: str) -> datetime:
+    return datetime.fromisoformat(moment).astimezone(UTC)

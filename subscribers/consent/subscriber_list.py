@@ -20,6 +20,7 @@ from subscribers.consent import ledger
 from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
+from subscribers.store.database import count_rows
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 50
@@ -133,23 +134,21 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
     """Count the matching people. If no index covers the whole filter, count only among the newest `COUNT_WINDOW`."""
     indexed, others = _split_conditions(list_filter)
-    count = select(func.count()).select_from(Person)
     if not others:
-        return MatchCount(session.scalar(count.where(*indexed)) or 0)
+        return MatchCount(count_rows(session, Person, *indexed))
     if not indexed:
         floor = max((session.scalar(select(func.max(Person.number))) or 0) + 1 - COUNT_WINDOW, 1)
-        return MatchCount(session.scalar(count.where(Person.number >= floor, *others)) or 0, is_cut=floor > 1)
+        return MatchCount(count_rows(session, Person, Person.number >= floor, *others), is_cut=floor > 1)
     last_seen = _find_window_end(session, indexed, COUNT_WINDOW)
-    matches = count.where(*indexed, *others, Person.number >= (last_seen or 0))
-    return MatchCount(session.scalar(matches) or 0, is_cut=last_seen is not None)
+    people = count_rows(session, Person, *indexed, *others, Person.number >= (last_seen or 0))
+    return MatchCount(people, is_cut=last_seen is not None)
 
 
 def count_paused(session: Session, today: date) -> int:
     """Count all subscribers whose emails are paused on a day, using the index of people with a pause."""
     paused_until = _get_preference("pause_until")
     is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
-    query = select(func.count()).select_from(Person).where(*is_paused, build_mailable_person_condition())
-    return session.scalar(query) or 0
+    return count_rows(session, Person, *is_paused, build_mailable_person_condition())
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:

@@ -34,6 +34,7 @@ from subscribers.signup.rate_limits import (
     SubmissionOutcome,
     find_window_start,
 )
+from subscribers.store.database import count_rows
 from subscribers.store.signup_models import FormKind, SignupRequest, StoredSignupReplyAllowance
 
 REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would confuse more than help
@@ -235,7 +236,7 @@ def decide_queue_admission(
         return QueueAdmissionDecision(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_over_limit(session, prepared.domain, signup_limits, now=now):
         return QueueAdmissionDecision(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
-    waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
+    waiting = count_rows(session, SignupRequest)
     if waiting < signup_limits.max_pending:
         return QueueAdmissionDecision(SubmissionOutcome.ACCEPTED, turn)
     displaced = choose_form_to_drop(_list_waiting_groups(session), networks)
@@ -328,17 +329,15 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
     """
     encrypted, binding = (request.ciphertext, request.key_id), _request_binding(request.kind, request.mailbox_tag)
     value = decrypt_json(keys, encrypted, bound_to=binding)
-    wording = value["wording"]
     return FormSubmission(
         kind=request.kind,
         address=read_address(value["address"]),
         sent_at=request.at,
         page=value["page"],
         where=value["where"],
-        # Forms queued before an upgrade call the text "wording".
-        wording=ConsentText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
+        wording=ConsentText(**value["wording"]) if value["wording"] else None,
         origin=RequestOrigin(value["network"], value["agent"]),
-        choices=value.get("choices", {}),  # not in forms queued before an upgrade
+        choices=value["choices"],
     )
 
 

@@ -23,7 +23,7 @@ from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, is_adopted_key_id, make_domain_tag, make_lookup_hash
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.key_check import list_key_id_columns
 from subscribers.store.models import Person, SuppressionAdoption, table_of
 from subscribers.store.signup_models import RequestEvidence
@@ -191,10 +191,8 @@ _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
 def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
     """Return the number of rows with an older key that can be rewritten."""
     current = keys.current(kind).id
-    counts = [
-        select(func.count()).select_from(p.table).where(p.needs_rewrite(current)) for p in _KEYED_COLUMNS.get(kind, ())
-    ]
-    return sum(session.scalar(count) or 0 for count in counts)
+    columns = _KEYED_COLUMNS.get(kind, ())
+    return sum(count_rows(session, column.table, column.needs_rewrite(current)) for column in columns)
 
 
 def _rewrite_rows(

@@ -17,13 +17,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.loggers import get_logger
 from subscribers.store import people
+from subscribers.store.database import count_rows
 from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, find_keys_of_session
 from subscribers.store.models import Person
 from subscribers.store.signup_models import OneTimeToken
@@ -145,8 +146,7 @@ def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, no
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
     """Return how many tokens of a purpose were made for a person since a moment, in any state (60 days at most)."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
-    query = select(func.count()).select_from(OneTimeToken).where(*mine)
-    return session.scalar(query) or 0
+    return count_rows(session, OneTimeToken, *mine)
 
 
 def revoke_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:

@@ -248,17 +248,19 @@ class _ExportedPerson:
         yield consent.get("language")
         yield ", ".join(sorted(preferences.omit))
         yield ", ".join(sorted(preferences.omit_topics))
-        yield f"fortnightly {preferences.start}" if preferences.start else _unless(preferences.frequency, "weekly")
+        yield (
+            f"fortnightly {preferences.start}"
+            if preferences.start
+            else preferences.frequency
+            if preferences.frequency != "weekly"
+            else ""
+        )
         yield preferences.zone
         yield preferences.hour
         yield "yes" if preferences.short else ""
         yield "yes" if preferences.text_only else ""
         yield "yes" if preferences.breaking_news else ""
         yield preferences.pause_until
-
-
-def _unless(text: str, usual: str) -> str:
-    return "" if text == usual else text
 
 
 def _decrypt_addresses(

@@ -12,14 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.personal_data import clear_all_traces
 from subscribers.consent.unsubscribe_log import IMPORT_UNDONE, PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.errors import RefusalError
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 500  # people per transaction
@@ -277,8 +277,7 @@ def _has_other_events(batch: int) -> ColumnElement[bool]:
 
 def _count_people_without_other_events(session: Session, batch: int) -> int:
     """Count the people whom `decide_undo` removes because they only have the import's events. That's most of them."""
-    query = select(func.count()).select_from(Person).where(Person.batch == batch, ~_has_other_events(batch))
-    return session.scalar(query) or 0
+    return count_rows(session, Person, Person.batch == batch, ~_has_other_events(batch))
 
 
 def _restores_preferences(person: ImportedPerson, outcome: UndoOutcome, batch: int) -> bool:
@@ -380,5 +379,4 @@ def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) 
 
 def count_batch_people(session: Session, batch: int) -> int:
     """Return the number of people in an import."""
-    query = select(func.count()).select_from(Person).where(Person.batch == batch)
-    return session.scalar(query) or 0
+    return count_rows(session, Person, Person.batch == batch)

@@ -1,7 +1,7 @@
 """Parsing of one row by its file's layout. Pure functions of the fields and `now`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -380,8 +380,9 @@ def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _n
         raise _unreadable(ColumnMeaning.PAUSE_UNTIL, "2026-12-31") from None
 
 
+_PreferenceReader = Callable[[ColumnLayout, str, Mapping[str, Any], datetime], dict[str, Any]]
 # For a new preference, add a meaning with its name and a line here.
-PREFERENCE_READERS = {
+PREFERENCE_READERS: Mapping[ColumnMeaning, _PreferenceReader] = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,
     ColumnMeaning.OMIT_TOPICS: lambda _layout, text, _values, _now: {"omit_topics": sorted(set(_split_tags(text)))},
