@@ -123,7 +123,11 @@ _LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
 
 
 def read_raw_rows(
-    session: Session, table: str, columns: Sequence[str], condition: str, parameters: dict[str, Any]
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    condition: str,
+    parameters: dict[str, Any],
 ) -> list[list[Any]]:
     """Return rows as stored, whatever they contain, so that damaged rows can be reported instead of raising.
 
@@ -141,7 +145,13 @@ def read_raw_rows(
     return rows
 
 
-def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, page_size: int) -> Iterator[list[Any]]:
+def stream_raw_rows(
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    *,
+    page_size: int,
+) -> Iterator[list[Any]]:
     """Yield rows as `read_raw_rows` returns them, ordered by number (the first column), `page_size` at a time.
 
     The first page has no lower bound, so forged rows with numbers below 1 are included, as in every sum. Rows without a

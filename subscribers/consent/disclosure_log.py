@@ -131,7 +131,12 @@ def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping
     return LogProof(count, lost)
 
 
-def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequence[bytes]) -> str:
+def _find_entry_fault(
+    row: Sequence[Any],
+    place: int,
+    head: str,
+    secrets: Sequence[bytes],
+) -> str:
     entry_values = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
     stored_at, stored_hash, mac = (entry_values.pop(name) for name in ("at", "hash", "mac"))
     if entry_values["id"] != place:

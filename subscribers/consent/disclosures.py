@@ -35,7 +35,13 @@ class AddressDisclosure:
 
 
 def record_disclosures(
-    session: Session, numbers: Iterable[int | None], *, to_whom: str, why: str, reference: str, now: datetime
+    session: Session,
+    numbers: Iterable[int | None],
+    *,
+    to_whom: str,
+    why: str,
+    reference: str,
+    now: datetime,
 ) -> None:
     """Record that the addresses of some people (at most 1,000) are leaving the system.
 
@@ -95,7 +101,11 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     return len(plan.ids)
 
 
-def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequence[datetime]]) -> int:
+def add_to_totals(
+    session: Session,
+    keys: KeyRing,
+    times: Mapping[TotalKey, Sequence[datetime]],
+) -> int:
     """Add disclosures (at most 500 totals) to the totals shown to each person; return their number.
 
     Each total gets a new commitment, including totals without a person.

@@ -89,7 +89,11 @@ def lock_person(session: Session, number: int) -> Person | None:
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
-def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind] = ()) -> ConsentEvent | None:
+def find_last_event(
+    session: Session,
+    number: int,
+    kinds: Collection[ConsentKind] = (),
+) -> ConsentEvent | None:
     """Return a person's last event, or their last one of the given kinds; None if there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
@@ -205,7 +209,10 @@ def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLi
 
 
 def insert_chain_links(
-    session: Session, events: Sequence[dict[str, Any]], *, changed_people: Sequence[dict[str, Any]] = ()
+    session: Session,
+    events: Sequence[dict[str, Any]],
+    *,
+    changed_people: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Insert many events, and update their people's rows. Each item of `changed_people` includes the `number`."""
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -237,7 +244,14 @@ def canonical_json(body: dict[str, Any]) -> str:
 
 
 def hash_chain_link(
-    person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str, commitment: str | None
+    person: int,
+    seq: int,
+    kind: ConsentKind,
+    at: datetime,
+    *,
+    body: str,
+    previous: str,
+    commitment: str | None,
 ) -> str:
     """Return the hash (64 hex digits) of an event."""
     return hash_raw_chain_link(
@@ -256,7 +270,14 @@ _format_shared_moment = lru_cache(maxsize=64)(format_ledger_time)
 
 
 def hash_raw_chain_link(
-    person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str
+    person: int,
+    seq: int,
+    kind: str,
+    moment: str,
+    *,
+    body: str,
+    previous: str,
+    commitment: str,
 ) -> str:
     """Return the hash of an event from its parts as text; `moment` has the form 2026-11-20T12:00:00.123+00:00.
 

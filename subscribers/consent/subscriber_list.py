@@ -113,7 +113,11 @@ def load_subscriber_page(
     return _build_page(session, rows, last_seen)
 
 
-def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]], below: int | None) -> SubscriberPage:
+def _load_by_numbers(
+    session: Session,
+    conditions: Sequence[ColumnElement[bool]],
+    below: int | None,
+) -> SubscriberPage:
     """Return the next matching people, searching the numbers without an index."""
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
@@ -157,7 +161,9 @@ def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSu
     return _describe_rows(session, session.scalars(query).all())
 
 
-def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+def _split_conditions(
+    list_filter: SubscriberFilter,
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
     """Return the conditions that use an index, and those checked on the people it finds."""
     indexed: list[ColumnElement[bool]] = []
     if list_filter.batch is not None:
@@ -217,7 +223,11 @@ def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement
     return [*indexed, *others]
 
 
-def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]], window: int | None = None) -> int | None:
+def _find_window_end(
+    session: Session,
+    indexed: Sequence[ColumnElement[bool]],
+    window: int | None = None,
+) -> int | None:
     """Return the last number of a full window, or None if the window wasn't full."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())
     return session.scalar(query.offset((window or SCAN_WINDOW) - 1).limit(1))

@@ -137,7 +137,11 @@ def store_suppressions(
     return changed
 
 
-def _append_rows(session: Session, rows: Iterable[tuple[SuppressionHashes, str]], now: datetime) -> None:
+def _append_rows(
+    session: Session,
+    rows: Iterable[tuple[SuppressionHashes, str]],
+    now: datetime,
+) -> None:
     """Append rows, each under its address's last hash."""
     values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
     if values:
@@ -261,7 +265,13 @@ def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: 
     _end_suppression(session, keys, address, LIFTED, now)
 
 
-def _end_suppression(session: Session, keys: KeyRing, address: Address, reason: str, now: datetime) -> bool:
+def _end_suppression(
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    reason: str,
+    now: datetime,
+) -> bool:
     hashes = hash_address(session, keys, address).suppressions
     suppressed = find_suppressions(session, [hashes])[0] is not None
     if suppressed:

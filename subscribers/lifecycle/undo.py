@@ -139,7 +139,13 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     return UndoLink(ActionLinkState.DONE, preferences=preferences, undone=undone)
 
 
-def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *, now: datetime) -> ConsentEvent | None:
+def find_restorable_unsubscribe(
+    session: Session,
+    person: Person,
+    actor: str,
+    *,
+    now: datetime,
+) -> ConsentEvent | None:
     """Return the event by which the admin `actor` unsubscribed a person, if they can still undo it, or None.
 
     They can for 7 days, and once in that time, unless the person has unsubscribed, bounced, complained, or been erased
@@ -171,7 +177,14 @@ def _has_valid_grant(session: Session, person: Person) -> bool:
 
 
 def restore_by_admin(
-    session: Session, keys: KeyRing, number: int, *, actor: str, reason: str, queue: QueueMail, now: datetime
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    *,
+    actor: str,
+    reason: str,
+    queue: QueueMail,
+    now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
     """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake; return None if impossible.
 

@@ -132,7 +132,11 @@ def _stream_people(session: Session) -> Iterator[Any]:
         after = rows[-1].number
 
 
-def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
+def _hash_person(
+    keys: KeyRing,
+    person: Any,
+    key_pairs: Sequence[tuple[str, str]],
+) -> set[str]:
     """Return the hashes that the log may have for a person, one per pair of lookup key and suppression key in it."""
     if person.lookup is None:
         return set()

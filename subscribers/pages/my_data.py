@@ -240,7 +240,13 @@ def _find_owner(session: Session, token: str) -> Person:
     return person
 
 
-def _my_data_page(session: Session, person: Person, token: str, *, problem: str = "") -> ResponseReturnValue:
+def _my_data_page(
+    session: Session,
+    person: Person,
+    token: str,
+    *,
+    problem: str = "",
+) -> ResponseReturnValue:
     return render_page(
         "web/my_data.html",
         400 if problem else 200,

@@ -87,7 +87,10 @@ def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, 
     }
 
 
-def check_topics(form: MultiDict[str, str], site: OfferedPreferences) -> MultiDict[str, str] | None:
+def check_topics(
+    form: MultiDict[str, str],
+    site: OfferedPreferences,
+) -> MultiDict[str, str] | None:
     """Return the form with all topics checked or unchecked if that button was pressed, or None if it's to be saved."""
     if form.get("check") not in ("all", "none"):
         return None
@@ -148,7 +151,11 @@ def read_preferences_form(
     return preferences
 
 
-def _read_choices(form: MultiDict[str, str], site: OfferedPreferences, today: date) -> dict[str, Any]:
+def _read_choices(
+    form: MultiDict[str, str],
+    site: OfferedPreferences,
+    today: date,
+) -> dict[str, Any]:
     """Return the form's values for the preferences that it asks for, as `Preferences.from_json` accepts them."""
     asked = list_asked_preferences(form, site)
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}

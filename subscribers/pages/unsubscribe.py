@@ -170,7 +170,13 @@ def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
     return render_page("web/undone.html", new=new, paused_until=paused_until)
 
 
-def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:
+def _status_page(
+    session: Session,
+    link: OpenedLink,
+    token: str,
+    *,
+    status: int = 200,
+) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
         is_current = not is_outdated(session, link, person)

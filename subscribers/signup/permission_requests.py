@@ -57,7 +57,11 @@ def queue_permission_emails(
 
 
 def ask_in_batches(
-    database: PeopleDatabase, candidates: Select[int], ask: Callable[[Session, int], bool], *, limit: int
+    database: PeopleDatabase,
+    candidates: Select[int],
+    ask: Callable[[Session, int], bool],
+    *,
+    limit: int,
 ) -> int:
     """Ask up to `limit` candidates by number, one batch per transaction; return how many `ask` returned True for."""
     asked_count = after = 0

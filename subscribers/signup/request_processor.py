@@ -312,7 +312,13 @@ def _find_same_request_token(
     return None
 
 
-def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
+def _move_suppression_off_row(
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    address: Address,
+    now: datetime,
+) -> None:
     """Replace an erased row's lookup hash, the only hash left, with a suppression, now that the address is known."""
     hashes = suppression.hash_address(session, keys, address)
     suppression.suppress_hashes(session, hashes.suppressions, "erased", now)

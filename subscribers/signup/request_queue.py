@@ -118,7 +118,10 @@ def choose_next_forms(
     return chosen
 
 
-def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int, bool, int]:
+def _rank(
+    form: WaitingForm,
+    answered: Mapping[str, int],
+) -> tuple[int, int, int, bool, int]:
     """Return a form's sort key, lowest first.
 
     Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
@@ -267,7 +270,13 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
     return decision.outcome
 
 
-def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
+def list_next_requests(
+    session: Session,
+    quota: NetworkQuota,
+    *,
+    limit: int,
+    now: datetime,
+) -> list[SignupRequest]:
     """Return up to `limit` forms to answer now. Networks take turns, within the hourly quota."""
     allowance = read_signup_reply_allowance(session, quota, now=now)
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)

@@ -33,6 +33,10 @@ def upsert(session: Session, table: Table | type[DeclarativeBase]) -> sqlite.Ins
     return statement
 
 
-def count_rows(session: Session, rows: FromClause | type[DeclarativeBase], *conditions: ColumnElement[bool]) -> int:
+def count_rows(
+    session: Session,
+    rows: FromClause | type[DeclarativeBase],
+    *conditions: ColumnElement[bool],
+) -> int:
     """Return the number of rows of a table or subquery that match all conditions."""
     return session.scalar(select(func.count()).select_from(rows).where(*conditions)) or 0

@@ -84,7 +84,10 @@ def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
     return [each for each in named if not is_adopted_key_id(each[2])]
 
 
-def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:
+def _select_ends(
+    table: Table,
+    key_column: ColumnElement[Any],
+) -> tuple[Select[Any], Select[Any]]:
     row_order = list(table.primary_key.columns)
     key_values = select(key_column).where(key_column.is_not(None)).limit(1)
     return key_values.order_by(*row_order), key_values.order_by(*(column.desc() for column in row_order))

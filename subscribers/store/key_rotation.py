@@ -246,7 +246,12 @@ def _compute_changes(
     return changes, damaged
 
 
-def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> dict[str, Any]:
+def _compute_change(
+    keys: KeyRing,
+    kind: KeyKind,
+    row_label: str,
+    row: Any,
+) -> dict[str, Any]:
     sealed = (row.ciphertext, row.key_id)
     if kind == "vault":
         ciphertext, key_id = reencrypt(keys, sealed, bound_to=row_label, label=f"the address of {row_label}")
@@ -282,7 +287,10 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
     return update(column.table).where(same).values(values)
 
 
-def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
+def _find_duplicates(
+    session: Session,
+    changes: list[dict[str, Any]],
+) -> dict[int, int]:
     """Return people whose address belongs to someone else under the new key, with that person's number."""
     numbers = {change["to"]: change["of"] for change in changes}
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))

@@ -149,7 +149,14 @@ def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, s
     return count_rows(session, OneTimeToken, *mine)
 
 
-def revoke_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
+def revoke_tokens(
+    session: Session,
+    person: int,
+    purpose: OneTimePurpose,
+    *,
+    now: datetime,
+    used: bool = False,
+) -> None:
     """End a person's open tokens of a purpose, because they were acted on otherwise or are no longer wanted."""
     _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
@@ -167,7 +174,12 @@ def revoke_tokens_by_serial(
     _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
 
 
-def _end_where(session: Session, *conditions: ColumnElement[bool], now: datetime, used: bool) -> None:
+def _end_where(
+    session: Session,
+    *conditions: ColumnElement[bool],
+    now: datetime,
+    used: bool,
+) -> None:
     open_rows = select(OneTimeToken).where(*conditions, OneTimeToken.ended_at.is_(None)).order_by(OneTimeToken.id)
     for row in session.scalars(open_rows.with_for_update()):
         row.ended_at, row.used = now, used
@@ -180,7 +192,13 @@ def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, 
     return bool(session.scalar(select(exists().where(*mine))))
 
 
-def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:
+def find_open_token(
+    session: Session,
+    person: int,
+    purpose: OneTimePurpose,
+    *,
+    now: datetime,
+) -> OneTimeToken | None:
     """Return a person's first open token of a purpose, or None."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
@@ -209,7 +227,13 @@ def delete_old_tokens(session: Session, *, now: datetime) -> None:
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
 
 
-def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bool = False) -> OneTimeToken | None:
+def _find_row(
+    session: Session,
+    token: str,
+    purpose: OneTimePurpose,
+    *,
+    lock: bool = False,
+) -> OneTimeToken | None:
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)

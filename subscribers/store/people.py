@@ -35,7 +35,11 @@ def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
     return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
-def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
+def find_person_numbers(
+    session: Session,
+    keys: KeyRing,
+    addresses: Collection[Address],
+) -> dict[str, int]:
     """Return the numbers of the people with some addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
@@ -45,7 +49,14 @@ def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[A
     return {hashes[row.lookup]: row.number for row in rows}
 
 
-def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
+def create_person(
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    *,
+    asked_at: datetime,
+    asked_where: str,
+) -> Person:
     """Create a person who has signed up but not consented. The caller appends the event.
 
     Raises:

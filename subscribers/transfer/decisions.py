@@ -36,7 +36,12 @@ class RowReason(StrEnum):
     outcome: RowOutcome | None
     words: str
 
-    def __new__(cls, value: str, outcome: RowOutcome | None = None, words: str = "") -> Self:
+    def __new__(
+        cls,
+        value: str,
+        outcome: RowOutcome | None = None,
+        words: str = "",
+    ) -> Self:
         """Create a member from its value, outcome, and text."""
         member = str.__new__(cls, value)
         member._value_, member.outcome, member.words = value, outcome, words

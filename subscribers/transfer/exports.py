@@ -133,7 +133,12 @@ def build_person_record(
     }
 
 
-def write_portable_copy(session: Session, keys: KeyRing, number: int, form: Literal["csv", "json"]) -> str:
+def write_portable_copy(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    form: Literal["csv", "json"],
+) -> str:
     """Return the data that a person provided, as CSV with the columns of a list export (GDPR, Article 20).
 
     Raises:
@@ -295,7 +300,10 @@ def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[
         after = page[-1].number
 
 
-def _load_consents(session: Session, numbers: Sequence[int]) -> dict[int, tuple[datetime, dict[str, Any]]]:
+def _load_consents(
+    session: Session,
+    numbers: Sequence[int],
+) -> dict[int, tuple[datetime, dict[str, Any]]]:
     """Return the time and body of people's (at most 1,000) last consent, by number."""
     kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (

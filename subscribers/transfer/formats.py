@@ -250,7 +250,11 @@ def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]
     return next(iter([*full, *by_heading]), None)
 
 
-def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
+def _find_columns(
+    headings: Sequence[str],
+    meaning: ColumnMeaning,
+    form: ExportFormat,
+) -> tuple[int, ...]:
     """Return the columns with a meaning by their headings. For a single column, the first known heading counts."""
     name = meaning.name.lower()
     known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))

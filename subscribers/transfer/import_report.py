@@ -127,7 +127,13 @@ def _count_one_of(counts: Counter[Any], key: object) -> None:
         counts[key] += 1
 
 
-def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: int = 1) -> None:
+def count_row(
+    counts: Counter[str],
+    row: ImportRow,
+    reason: RowReason,
+    *,
+    by: int = 1,
+) -> None:
     """Add `by` to a row's outcome (-1 undoes that), and for added people also to their marks."""
     outcome = reason.outcome
     assert outcome is not None, "a row that is judged comes to something"

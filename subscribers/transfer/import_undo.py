@@ -129,7 +129,13 @@ def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str
     return before
 
 
-def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: datetime) -> UndoResult | None:
+def abandon_batch(
+    database: PeopleDatabase,
+    batch: int,
+    *,
+    actor: str,
+    now: datetime,
+) -> UndoResult | None:
     """Undo an unfinished import; return None if there's no such import. An interrupted undo can be run again.
 
     Departures from the file stay, because we had to respect them. The file can be imported again afterwards.
@@ -284,7 +290,14 @@ def _restores_preferences(person: ImportedPerson, outcome: UndoOutcome, batch: i
     return outcome is UndoOutcome.EARLIER and find_overwritten_preferences(person, batch) is not None
 
 
-def _reverse_import(database: PeopleDatabase, batch: int, *, actor: str, now: datetime, is_undo: bool) -> UndoResult:
+def _reverse_import(
+    database: PeopleDatabase,
+    batch: int,
+    *,
+    actor: str,
+    now: datetime,
+    is_undo: bool,
+) -> UndoResult:
     result, after = UndoResult(), 0
     body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
     while True:
@@ -300,7 +313,12 @@ def _reverse_import(database: PeopleDatabase, batch: int, *, actor: str, now: da
 
 
 def _load_people(
-    session: Session, batch: int, after: int, *, where: ColumnElement[bool] | None = None, lock: bool = False
+    session: Session,
+    batch: int,
+    after: int,
+    *,
+    where: ColumnElement[bool] | None = None,
+    lock: bool = False,
 ) -> list[ImportedPerson]:
     columns = (Person.number, Person.state, Person.chain_head)
     query = (
@@ -318,7 +336,11 @@ def _load_people(
 
 
 def _reverse_people(
-    session: Session, people: Sequence[ImportedPerson], body: dict[str, Any], result: UndoResult, now: datetime
+    session: Session,
+    people: Sequence[ImportedPerson],
+    body: dict[str, Any],
+    result: UndoResult,
+    now: datetime,
 ) -> None:
     """Clear people whom only this import added, and undo its changes to the others."""
     changes = _Changes()

@@ -236,7 +236,12 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
 
 
 def _read_chunks(
-    report: ImportReport, now: datetime, on_reject: RejectCallback, size: Callable[[], int], *, reached: int = 0
+    report: ImportReport,
+    now: datetime,
+    on_reject: RejectCallback,
+    size: Callable[[], int],
+    *,
+    reached: int = 0,
 ) -> Iterator[tuple[list[ImportRow], int]]:
     """Yield the valid rows of a file in chunks, in order.
 

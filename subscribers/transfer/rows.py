@@ -106,7 +106,13 @@ _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmo
 _STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberStatus)}
 
 
-def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:
+def parse_row(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    number: int,
+    *,
+    now: datetime,
+) -> ImportRow:
     """Parse one row.
 
     Raises:
@@ -251,7 +257,11 @@ _EVIDENCE_LENGTHS = {
 }
 
 
-def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address) -> dict[str, str]:
+def _read_evidence(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    address: Address,
+) -> dict[str, str]:
     """Return the evidence in a row's columns. Text that's too long or may contain an address is left out."""
     evidence: dict[str, str] = {}
     for meaning in _EVIDENCE_LENGTHS:
@@ -270,7 +280,11 @@ def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
     return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
 
 
-def read_preferences(layout: ColumnLayout, fields: Sequence[str], now: datetime) -> dict[str, Any]:
+def read_preferences(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    now: datetime,
+) -> dict[str, Any]:
     """Return the preferences in a row's columns, in their stored form; empty if the columns are.
 
     Raises:
@@ -309,7 +323,12 @@ def _match_tags(layout: ColumnLayout, text: str) -> list[tuple[str, str]]:
     return [(tag, layout.part_keys.get(tag.lower(), "")) for tag in _split_tags(text)]
 
 
-def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_tags(
+    layout: ColumnLayout,
+    text: str,
+    values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     """Return preferences that leave out all sections, or topics, except tagged ones. Other tags are ignored."""
     chosen = {split_part_key(part) for _, part in _match_tags(layout, text) if part}
     offered = {split_part_key(part) for part in layout.part_keys.values()}
@@ -323,7 +342,12 @@ def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now:
     return choices
 
 
-def _read_omitted(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_omitted(
+    layout: ColumnLayout,
+    text: str,
+    values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     omitted = {tag if not part or split_part_key(part)[1] else part for tag, part in _match_tags(layout, text)}
     return {"omit": sorted(omitted | set(values.get("omit", ())))}
 
@@ -338,7 +362,12 @@ _FREQUENCIES = {
 _FREQUENCY = re.compile(r"(\D+?)(?: (\d{4}-\d\d-\d\d))?")
 
 
-def _read_frequency(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _read_frequency(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
     match = _FREQUENCY.fullmatch(text.lower())
     frequency = _FREQUENCIES.get(match[1]) if match else None
     if match is None or frequency is None:
@@ -347,7 +376,12 @@ def _read_frequency(_layout: ColumnLayout, text: str, _values: Mapping[str, Any]
     return {"frequency": frequency, **start}
 
 
-def _read_zone(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_zone(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     if text not in list_known_zones():
         raise _unreadable(ColumnMeaning.ZONE, "America/New_York")
     return {"zone": text}
@@ -356,7 +390,12 @@ def _read_zone(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _no
 _HOUR = re.compile(r"([01]?\d|2[0-3])(:00){0,2}")
 
 
-def _read_hour(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_hour(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     match = _HOUR.fullmatch(text)
     if match is None:
         raise _unreadable(ColumnMeaning.HOUR, "7 or 17:00")
@@ -373,7 +412,12 @@ def _read_choice(
     raise _unreadable(meaning, "yes or no")
 
 
-def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_pause(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     try:
         return {"pause_until": date.fromisoformat(text[:10]).isoformat()}
     except ValueError:

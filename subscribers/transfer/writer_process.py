@@ -31,7 +31,14 @@ DatabaseOpener = Callable[[], PeopleDatabase]  # can be pickled: a function of a
 class WriterProcess:
     """A `DirectStepWriter` in a separate process."""
 
-    def __init__(self, open_database: DatabaseOpener, batch: int, *, reached: int, now: datetime) -> None:
+    def __init__(
+        self,
+        open_database: DatabaseOpener,
+        batch: int,
+        *,
+        reached: int,
+        now: datetime,
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
@@ -97,7 +104,10 @@ def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
             answers.flush()
 
 
-def _take_steps(requests: IO[bytes], steps: SimpleQueue[tuple[ImportStep, StepProgress] | None]) -> None:
+def _take_steps(
+    requests: IO[bytes],
+    steps: SimpleQueue[tuple[ImportStep, StepProgress] | None],
+) -> None:
     """Read incoming steps. The parent never has many in flight."""
     while True:
         try:

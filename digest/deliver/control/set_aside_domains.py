@@ -97,7 +97,13 @@ def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
     return f"emails {' and '.join(many)} are set aside"
 
 
-def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *, now: datetime) -> list[str]:
+def set_domains_aside(
+    session: Session,
+    name: str,
+    reasons: Mapping[str, str],
+    *,
+    now: datetime,
+) -> list[str]:
     """Set domains aside, given as tag and reason, and return the tags of those that weren't already.
 
     Raises:

@@ -41,7 +41,14 @@ class StoredPayload:
     body: bytes | None
 
 
-def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str, now: datetime) -> bool:
+def store_payload(
+    database: Database,
+    keys: KeyRing,
+    body: bytes,
+    *,
+    origin: str,
+    now: datetime,
+) -> bool:
     """Store a body durably, and return False if the same body is stored already.
 
     `origin` names what parses it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).

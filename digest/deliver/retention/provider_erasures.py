@@ -52,7 +52,14 @@ class ErasureReport:
         return f"{counts}; {self.trouble}" if self.trouble else counts
 
 
-def queue_provider_erasures(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
+def queue_provider_erasures(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    address: Address,
+    *,
+    now: datetime,
+) -> bool:
     """Queue a person's address for erasure at each provider that got it, and return whether any did.
 
     Call it while the person's deliveries still refer to them.

@@ -115,7 +115,9 @@ def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[Finis
     ), messages
 
 
-def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
+def _compose_messages(
+    tasks: Sequence[SendTask],
+) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
     """Compose the messages that can be; a damaged row or a missing key mustn't hold up the ones after it."""
     messages, errors = [], {}
     for task in tasks:
@@ -316,7 +318,10 @@ def _explain_wait(outcome: BatchOutcome) -> str:
     return f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
 
 
-def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence[ClaimT]]) -> Sequence[ClaimT]:
+def _record_and_claim(
+    run: HandoverRun,
+    claim_next: Callable[[Session], Sequence[ClaimT]],
+) -> Sequence[ClaimT]:
     with run.database.write() as session:
         run.write_results(session)
         claimed = claim_next(session)

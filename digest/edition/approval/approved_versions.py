@@ -215,7 +215,14 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict
 
 
 def sign_approval(
-    session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
+    session: Session,
+    edition: Edition,
+    mark: str,
+    *,
+    settings: Settings,
+    keys: KeyRing,
+    actor: str,
+    now: datetime,
 ) -> Approval:
     """Approve the edition whose content hash or approval code is `mark`, and return the signed version.
 
@@ -318,7 +325,12 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
         )
 
 
-def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
+def _freeze_version(
+    session: Session,
+    edition: Edition,
+    statement: dict[str, Any],
+    now: datetime,
+) -> Approval:
     """Copy the current state of an edition to a new version."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
     approval = Approval(
@@ -385,7 +397,14 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
-def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+def revoke_all_approvals(
+    session: Session,
+    edition: Edition,
+    *,
+    actor: str,
+    now: datetime,
+    because: str = "",
+) -> None:
     """Revoke all approvals of an edition, including superseded ones, so that none is ever sent; make it a draft.
 
     Raises:
@@ -425,7 +444,14 @@ def revoke_valid_or_waiting_approvals(
         _end_approval(waiting, ApprovalState.REVOKED, actor=actor, now=now, because=because)
 
 
-def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:
+def _end_approval(
+    approval: Approval,
+    state: ApprovalState,
+    *,
+    actor: str | None,
+    now: datetime,
+    because: str,
+) -> None:
     approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
 
 

@@ -101,7 +101,10 @@ def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedA
     return (change for change, _ in hidden.values())
 
 
-def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+def _iterate_showings(
+    session: Session,
+    edition: Edition,
+) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
     """Yield the settings' time and the content of each other sent edition, newest first."""
     query = (
         select(Edition.id, _SHOWN_AT)
@@ -138,14 +141,21 @@ def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]
     return {redact_url(word.removesuffix(" (another)")) for word in words if isinstance(word, str) and word}
 
 
-def _list_source_words(before: Mapping[str, Any], after: Mapping[str, Any], publisher: str) -> list[Any]:
+def _list_source_words(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    publisher: str,
+) -> list[Any]:
     """Return the new topics, and the publisher if anything else that editions print changed, such as its images."""
     topics = set(_read_table(after, "topics").values()) - set(_read_table(before, "topics").values())
     is_printed = bool(after.keys() & (_SHOWN_SOURCE_NAMES - _SOURCE_TOPICS))
     return [*topics, after.get("default_topic"), *([after.get("publisher", publisher)] if is_printed else [])]
 
 
-def _list_section_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Any]:
+def _list_section_words(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> Iterator[Any]:
     for key in after:
         were, are = _read_table(before, key), _read_table(after, key)
         yield from (are.get(name) for name in ("title", "note") if are.get(name) != were.get(name))

@@ -66,7 +66,10 @@ def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[Ve
     return proven
 
 
-def _verify_statements(session: Session, hashes: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+def _verify_statements(
+    session: Session,
+    hashes: Mapping[int, str],
+) -> dict[int, dict[str, Any]]:
     """Return the signed statements of approvals by approval ID; `hashes` are the statements' hashes."""
     keys = find_keys_of_session(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]

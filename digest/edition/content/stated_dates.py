@@ -42,7 +42,11 @@ def states_deadline(entry: SectionEntry, day: date) -> bool:
     return any(deadline.day == day for deadline in deadlines)
 
 
-def _pick_upcoming(deadlines: Iterable[Deadline], entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
+def _pick_upcoming(
+    deadlines: Iterable[Deadline],
+    entry: SectionEntry,
+    release_at: datetime,
+) -> tuple[Deadline, ...]:
     announced = entry.when.day if entry.when and entry.when.kind == "deadline" else date.max
     last = min(announced - timedelta(days=1), release_at.date() + MAX_AHEAD)
     return tuple(each for each in deadlines if each.day <= last and not each.is_past(release_at))

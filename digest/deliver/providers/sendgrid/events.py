@@ -40,7 +40,12 @@ _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
 def webhook_refusal_reason(
-    keys: Sequence[EllipticCurvePublicKey], body: bytes, *, signature: str | None, timestamp: str | None, now: datetime
+    keys: Sequence[EllipticCurvePublicKey],
+    body: bytes,
+    *,
+    signature: str | None,
+    timestamp: str | None,
+    now: datetime,
 ) -> str:
     """Return why a post is refused, for the log only; empty if one of `keys` signed it and it's recent."""
     if not keys:
@@ -171,7 +176,11 @@ def _is_phrase(reason: str, phrase: str) -> bool:
     return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
-def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[str, str]:
+def _event_detail(
+    item: Mapping[str, Any],
+    kind: EventKind,
+    name: str,
+) -> dict[str, str]:
     detail = {"by": REPORTED_BY}
     if kind is EventKind.UNKNOWN:
         detail["said"] = scrub_addresses(name)[:40]

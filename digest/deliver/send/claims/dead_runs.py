@@ -158,7 +158,11 @@ def _end_silent_runs(database: Database, settings: Settings) -> None:
         _take_claims(database, lease, verdict)
 
 
-def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]) -> list[tuple[Any, RunVerdict]]:
+def list_silent_runs(
+    session: Session,
+    settings: Settings,
+    kept: Collection[str],
+) -> list[tuple[Any, RunVerdict]]:
     """Return the leases and states of silent runs whose claims weren't taken away yet.
 
     This process's own runs (`kept`) aren't silent: they renew their leases after a database outage.

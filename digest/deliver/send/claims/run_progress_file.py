@@ -135,7 +135,12 @@ class RunFileSlots:
 class RunFile:
     """The progress file of one run; `owner` is the run's name in the deliveries it claims."""
 
-    def __init__(self, owner: str, buffer: mmap.mmap | bytearray, descriptor: int | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        buffer: mmap.mmap | bytearray,
+        descriptor: int | None = None,
+    ) -> None:
         self.owner = owner
         self._buffer = buffer
         self._descriptor = descriptor

@@ -233,7 +233,13 @@ def _require_order(edition: Edition, settings: Settings) -> None:
         )
 
 
-def _plan_edition(database: Database, name: str, keys: KeyRing, settings: Settings, now: datetime) -> DeliveryCounts:
+def _plan_edition(
+    database: Database,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    now: datetime,
+) -> DeliveryCounts:
     with database.read() as session:
         release_at = find_edition(session, name).release_at
         doubtful = restored_copy.build_uncertain_delivery_columns(session, release_at)
