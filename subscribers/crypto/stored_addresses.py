@@ -112,11 +112,6 @@ def make_domain_tag(keys: KeyRing, address: Address) -> str:
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
 
 
-def make_suppression_hash(key: SecretKey, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) that suppresses an address."""
-    return _keyed_hash(key, b"suppressed", address.canonical)
-
-
 def make_departure_hash(key: SecretKey, lookup: str) -> str:
     """Return the keyed hash (64 hex digits) of a lookup hash, as used in the unsubscribe log."""
     return _keyed_hash(key, b"left", lookup)
