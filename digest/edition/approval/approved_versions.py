@@ -299,9 +299,12 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved."""
-    authors = () if stated.get("alone") else stated["authors"]
-    return count_missing_approvals(max(1, stated["approvals"]), authors, signed)
+    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved.
+
+    A damaged statement requires one.
+    """
+    authors = () if stated.get("alone") else stated.get("authors", ())
+    return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
