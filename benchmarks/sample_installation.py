@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from shutil import copytree
@@ -28,7 +28,7 @@ KEYS = KeyRing.from_seed(b"benchmarks")
 EDITION_NAME = "2026-W47"
 RELEASE = datetime(2026, 11, 20, 11, tzinfo=UTC)
 _PEOPLE_PER_INSERT = 1000
-_EMPTY_CONTENT = EditionContent(EDITION_NAME, 1, "", "", "", 1, "", "", ())
+_EMPTY_CONTENT = EditionContent(EDITION_NAME, 1, "", "", "", 1, "", "", (), released_on=date(2026, 11, 20))
 
 
 def loopback_mail_url(port: int, connections: int) -> SecretStr:

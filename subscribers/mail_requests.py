@@ -50,5 +50,5 @@ class MailRequest:
     due_at: datetime | None = None
 
 
+# Queues an email in the session's transaction, so that it's committed together with the event that caused it.
 QueueMail = Callable[[Session, MailRequest], None]
-"""Takes a note into the session's own transaction: it is committed together with what brought it about."""

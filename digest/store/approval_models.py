@@ -14,20 +14,20 @@ from subscribers.store.models import Base, Json, Moment, enum_by_value
 class ApprovalState(StrEnum):
     """The state of an approval.
 
-    It waits for another approver, then is standing, until an edit supersedes it or it's taken back. The last two are
+    It waits for another approver, then is valid, until an edit supersedes it or it's revoked. The last two are
     final.
     """
 
     WAITING = "waiting"
-    STANDING = "standing"
+    VALID = "standing"
     SUPERSEDED = "superseded"
-    TAKEN_BACK = "taken back"
+    REVOKED = "taken back"
 
 
 class Approval(Base):
     """An approved version of an edition. Only its state, and who ended it and when, ever change.
 
-    The standing version is the one that is sent or was sent. `content_hash` covers `statement`, which lists everything
+    The valid version is the one that is sent or was sent. `content_hash` covers `statement`, which lists everything
     approved. `content` is the edition's text, for people to compare; `edit_seq` is the number of the last edit
     included. `editor_counts` is how much editors changed (`digest.edition.content.editor_changes`), or None if it
     wasn't counted.
@@ -36,7 +36,7 @@ class Approval(Base):
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("edition_id", "version", name="uq_approval_one_a_version"),
-        # All messages of a send are of one version, so an edition has at most one standing.
+        # All messages of a send are of one version, so an edition has at most one that's valid.
         Index(
             "ix_approval_one_standing",
             "edition_id",

@@ -82,7 +82,12 @@ class MemberPreferences:
     domain_tag: str | None
 
 
-def load_audience_page(session: Session, *, after_number: int = 0, page_size: int = 1000) -> list[AudienceMember]:
+def load_audience_page(
+    session: Session,
+    *,
+    after_number: int = 0,
+    page_size: int = 1000,
+) -> list[AudienceMember]:
     """Return the next page of people who may be emailed, by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     return [_build_member(row) for row in _compile_page_query(_MEMBER_COLUMNS).fetch_rows(session, parameters)]
@@ -96,7 +101,11 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
 
 
 def load_people_page(
-    session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int = 0, page_size: int = 1000
+    session: Session,
+    conditions: Sequence[ColumnElement[bool]],
+    *,
+    after_number: int = 0,
+    page_size: int = 1000,
 ) -> list[AudienceMember]:
     """Return the next page of people who meet all conditions, by number, including people who may not be emailed.
 

@@ -123,7 +123,11 @@ _LINKS_IN_CHUNK = "person BETWEEN :first AND :last ORDER BY person, seq"
 
 
 def read_raw_rows(
-    session: Session, table: str, columns: Sequence[str], condition: str, parameters: dict[str, Any]
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    condition: str,
+    parameters: dict[str, Any],
 ) -> list[list[Any]]:
     """Return rows as stored, whatever they contain, so that damaged rows can be reported instead of raising.
 
@@ -141,7 +145,13 @@ def read_raw_rows(
     return rows
 
 
-def stream_raw_rows(session: Session, table: str, columns: Sequence[str], *, page_size: int) -> Iterator[list[Any]]:
+def stream_raw_rows(
+    session: Session,
+    table: str,
+    columns: Sequence[str],
+    *,
+    page_size: int,
+) -> Iterator[list[Any]]:
     """Yield rows as `read_raw_rows` returns them, ordered by number (the first column), `page_size` at a time.
 
     The first page has no lower bound, so forged rows with numbers below 1 are included, as in every sum. Rows without a
@@ -186,12 +196,12 @@ def _begin_snapshot(session: Session) -> None:
 
 def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
     """Return the first invalid link among 1,000 people, or None."""
-    chains: dict[int, list[ChainLink]] = {holder.number: [] for holder in chunk.owners}
+    chains: dict[int, list[ChainLink]] = {owner.number: [] for owner in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
             return BrokenLink(link.person, link.seq, "the subscriber's row is missing")
         chains[link.person].append(link)
-    broken_links = (_check_chain(holder, chains[holder.number]) for holder in chunk.owners)
+    broken_links = (_check_chain(owner, chains[owner.number]) for owner in chunk.owners)
     return next((broken for broken in broken_links if broken), None)
 
 
@@ -282,7 +292,7 @@ def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
     if origin.where != owner.asked_where:
         return "the sign-up source in the record and the row differ"
     stored = convert_to_hashed_time(_MICROSECONDS_PATTERN.sub("000", owner.asked_at))
-    if origin.at is not None and (stored is None or stored != ledger.format_ledger_time(origin.at)):
+    if stored != ledger.format_ledger_time(origin.at):
         return "the sign-up time in the record and the row differ"
     return ""
 

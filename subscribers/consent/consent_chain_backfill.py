@@ -88,7 +88,7 @@ def _build_bound_link(keys: KeyRing, row: Any, now: datetime) -> ledger.NewChain
     try:
         mailbox = decrypt_address(keys, (row.ciphertext, row.key_id), row.number)
     except (DecryptionError, KeyFileError) as exc:
-        log.error("a consent is not bound to its address", person=row.number, error=str(exc))  # noqa: TRY400 - no trace needed
+        log.error("a consent couldn't be bound to its address", person=row.number, error=str(exc))  # noqa: TRY400 - no trace needed
         return None
     salt = new_address_salt()
     commitment = commit_address(keys.current("commitment"), mailbox, salt)

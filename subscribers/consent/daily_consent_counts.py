@@ -60,7 +60,13 @@ def find_last_fully_committed_event(session: Session, now: datetime) -> int:
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
 
-def count_consent_events(session: Session, zone: ZoneInfo, *, after: int, through: int) -> Mapping[DayKey, int]:
+def count_consent_events(
+    session: Session,
+    zone: ZoneInfo,
+    *,
+    after: int,
+    through: int,
+) -> Mapping[DayKey, int]:
     """Count the events numbered above `after`, up to `through`, by day in `zone`, kind, and method. Writes nothing."""
     query = (
         select(ConsentEvent.kind, ConsentEvent.at, Person.asked_where, Person.batch)

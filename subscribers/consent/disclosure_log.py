@@ -131,7 +131,12 @@ def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping
     return LogProof(count, lost)
 
 
-def _find_entry_fault(row: Sequence[Any], place: int, head: str, secrets: Sequence[bytes]) -> str:
+def _find_entry_fault(
+    row: Sequence[Any],
+    place: int,
+    head: str,
+    secrets: Sequence[bytes],
+) -> str:
     entry_values = dict(zip((name.lstrip("'@") for name in _COLUMNS), row, strict=True))
     stored_at, stored_hash, mac = (entry_values.pop(name) for name in ("at", "hash", "mac"))
     if entry_values["id"] != place:
@@ -183,11 +188,11 @@ def has_sealing_begun(session: Session, source: str) -> bool:
 
 def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
     """Return the subjects whose rows are all sealed."""
-    told = (
+    is_stated = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
         DisclosureLogEntry.source == source,
     )
-    newest = select(func.max(DisclosureLogEntry.id)).where(*told).group_by(DisclosureLogEntry.subject)
+    newest = select(func.max(DisclosureLogEntry.id)).where(*is_stated).group_by(DisclosureLogEntry.subject)
     closed = DisclosureLogEntry.id.in_(newest), DisclosureLogEntry.kind == LogEntryKind.CLOSED
     return set(session.scalars(select(DisclosureLogEntry.subject).where(*closed)))
 

@@ -61,7 +61,12 @@ def verify_disclosures(
     return DisclosureProof(rows, tuple(faults))
 
 
-def _verify_table(session: Session, keys: KeyRing, table: SealedTable, night: datetime | None) -> tuple[int, list[str]]:
+def _verify_table(
+    session: Session,
+    keys: KeyRing,
+    table: SealedTable,
+    night: datetime | None,
+) -> tuple[int, list[str]]:
     """Return the number of a table's sealed rows, and one sentence per faulty subject."""
     counted: dict[str, Counter[str]] = {}
     row_count = 0
@@ -141,7 +146,11 @@ def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
     ]
 
 
-def _find_erasure_fault(session: Session, table: SealedTable, erased: Mapping[str, int]) -> list[str]:
+def _find_erasure_fault(
+    session: Session,
+    table: SealedTable,
+    erased: Mapping[str, int],
+) -> list[str]:
     """Compare the rows without a person with the erasures in the consent chains."""
     if not table.has_holder:
         return []

@@ -28,7 +28,13 @@ def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) 
 
 
 def seal_matching_rows(
-    database: PeopleDatabase, keys: KeyRing, table: SealedTable, condition: Any, *, subject: str = "", now: datetime
+    database: PeopleDatabase,
+    keys: KeyRing,
+    table: SealedTable,
+    condition: Any,
+    *,
+    subject: str = "",
+    now: datetime,
 ) -> int:
     """Seal all rows of a table that match a condition, 500 per transaction, using the index of unsealed rows."""
     columns = table_of(table.model).c

@@ -35,7 +35,13 @@ class AddressDisclosure:
 
 
 def record_disclosures(
-    session: Session, numbers: Iterable[int | None], *, to_whom: str, why: str, reference: str, now: datetime
+    session: Session,
+    numbers: Iterable[int | None],
+    *,
+    to_whom: str,
+    why: str,
+    reference: str,
+    now: datetime,
 ) -> None:
     """Record that the addresses of some people (at most 1,000) are leaving the system.
 
@@ -57,7 +63,7 @@ def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     totals = select(DisclosureTotal).where(DisclosureTotal.person == number)
     listed += [AddressDisclosure(t.last_at, t.to_whom, t.why, times=t.times) for t in session.scalars(totals)]
     listed += [AddressDisclosure(e.at, e.to_whom, e.why, e.reference) for e in _find_exports(session, number)]
-    return sorted(listed, key=lambda passage: passage.at, reverse=True)
+    return sorted(listed, key=lambda disclosure: disclosure.at, reverse=True)
 
 
 def _find_exports(session: Session, number: int) -> list[ListExport]:
@@ -95,7 +101,11 @@ def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int
     return len(plan.ids)
 
 
-def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequence[datetime]]) -> int:
+def add_to_totals(
+    session: Session,
+    keys: KeyRing,
+    times: Mapping[TotalKey, Sequence[datetime]],
+) -> int:
     """Add disclosures (at most 500 totals) to the totals shown to each person; return their number.
 
     Each total gets a new commitment, including totals without a person.
@@ -105,7 +115,7 @@ def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequ
     totals: dict[TotalKey, DisclosureTotal] = {(row.person, row.to_whom, row.why): row for row in own}
     for key, moments in times.items():
         person, to_whom, why = key
-        total = _find_nobodys_total(session, to_whom, why) if person is None else totals.get(key)
+        total = _find_anonymous_total(session, to_whom, why) if person is None else totals.get(key)
         if total is None:
             total = DisclosureTotal(person=person, to_whom=to_whom, why=why, times=0, first_at=moments[0])
             total.last_at = moments[0]
@@ -118,11 +128,11 @@ def add_to_totals(session: Session, keys: KeyRing, times: Mapping[TotalKey, Sequ
     return sum(map(len, times.values()))
 
 
-def _find_nobodys_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
+def _find_anonymous_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
     """Return the matching total without a person, or None. Totals of erased people stay as the erasure left them."""
     erased = DisclosureTotal.commitment.is_not(None) & DisclosureTotal.salt.is_(None)
-    nobodys = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
-    query = nobodys.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)
+    anonymous = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
+    query = anonymous.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)
     return session.scalars(query).first()
 
 

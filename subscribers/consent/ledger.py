@@ -89,7 +89,11 @@ def lock_person(session: Session, number: int) -> Person | None:
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
-def find_last_event(session: Session, number: int, kinds: Collection[ConsentKind] = ()) -> ConsentEvent | None:
+def find_last_event(
+    session: Session,
+    number: int,
+    kinds: Collection[ConsentKind] = (),
+) -> ConsentEvent | None:
     """Return a person's last event, or their last one of the given kinds; None if there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
@@ -205,7 +209,10 @@ def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLi
 
 
 def insert_chain_links(
-    session: Session, events: Sequence[dict[str, Any]], *, changed_people: Sequence[dict[str, Any]] = ()
+    session: Session,
+    events: Sequence[dict[str, Any]],
+    *,
+    changed_people: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Insert many events, and update their people's rows. Each item of `changed_people` includes the `number`."""
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
@@ -237,7 +244,14 @@ def canonical_json(body: dict[str, Any]) -> str:
 
 
 def hash_chain_link(
-    person: int, seq: int, kind: ConsentKind, at: datetime, *, body: str, previous: str, commitment: str | None
+    person: int,
+    seq: int,
+    kind: ConsentKind,
+    at: datetime,
+    *,
+    body: str,
+    previous: str,
+    commitment: str | None,
 ) -> str:
     """Return the hash (64 hex digits) of an event."""
     return hash_raw_chain_link(
@@ -256,7 +270,14 @@ _format_shared_moment = lru_cache(maxsize=64)(format_ledger_time)
 
 
 def hash_raw_chain_link(
-    person: int, seq: int, kind: str, moment: str, *, body: str, previous: str, commitment: str
+    person: int,
+    seq: int,
+    kind: str,
+    moment: str,
+    *,
+    body: str,
+    previous: str,
+    commitment: str,
 ) -> str:
     """Return the hash of an event from its parts as text; `moment` has the form 2026-11-20T12:00:00.123+00:00.
 
@@ -315,9 +336,9 @@ _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
 
 class SignupSource(NamedTuple):
-    """The time and place of a sign-up. `at` is None for events from before version 0.2 that don't include it."""
+    """The time and place of a sign-up."""
 
-    at: datetime | None
+    at: datetime
     where: str
 
 
@@ -341,7 +362,7 @@ def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> Signu
 
 def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
     if kind in _IMPORT_KINDS and "batch" in values:
-        return _read_import_body(kind, stored_at, values)
+        return _read_import_body(stored_at, values)
     if kind == ConsentKind.CONFIRMED and values.get("method") == SILENCE_ANSWER_METHOD:
         return None
     moment, page_name = values.get("asked_at"), values.get("where")
@@ -352,16 +373,13 @@ def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSourc
     return SignupSource(_read_moment(moment), page_name[:MAX_WHERE_LENGTH])
 
 
-def _read_import_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
+def _read_import_body(stored_at: str, values: dict[str, Any]) -> SignupSource | None:
     if "page" not in values:
         return None
-    moment = values.get("asked_at")
-    if kind != ConsentKind.LISTED:
-        # If the list has no time, the import's is used.
-        moment = moment or values.get("agreed_at") or values.get("requested_at")
-        moment = f"{stored_at}+00:00" if moment is None else moment
+    times = (values.get(name) for name in ("asked_at", "agreed_at", "requested_at"))
+    moment = next(filter(None, times), f"{stored_at}+00:00")  # if the list has no time, the import's is used
     return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")
 
 
-def _read_moment(moment: str | None) -> datetime | None:
-    return None if moment is None else datetime.fromisoformat(moment).astimezone(UTC)
+def _read_moment(moment: str) -> datetime:
+    return datetime.fromisoformat(moment).astimezone(UTC)

@@ -11,7 +11,13 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.signup_models import StoredAddressChange
 
 
-def clear_all_traces(session: Session, numbers: Collection[int], *, keep_lookup: bool = False, now: datetime) -> None:
+def clear_all_traces(
+    session: Session,
+    numbers: Collection[int],
+    *,
+    keep_lookup: bool = False,
+    now: datetime,
+) -> None:
     """Remove everything that identifies people (at most 1,000). Their disclosures stay countable, without names.
 
     For `keep_lookup`, see `people.clear_personal_data`. Emailed links keep their hashes for a while, so that their

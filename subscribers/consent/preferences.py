@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import (
     BeforeValidator,
@@ -44,6 +45,12 @@ _FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Brea
 
 class PreferencesError(ApplicationError):
     """Raised for invalid preferences; the message names the field."""
+
+
+@cache
+def list_known_zones() -> frozenset[str]:
+    """Return all time zones known to this machine."""
+    return frozenset(available_timezones())
 
 
 def _parse_day(value: object) -> object:
@@ -203,7 +210,9 @@ PREFERENCE_TEXTS: dict[str, dict[str, str]] = {
 CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label" in texts}
 
 
-def group_checkboxes(hidden: Collection[str]) -> dict[str, dict[str, dict[str, str]]]:
+def group_checkboxes(
+    hidden: Collection[str],
+) -> dict[str, dict[str, dict[str, str]]]:
     """Return the checkboxes by their group's legend, without the `hidden` preferences."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name, texts in CHECKBOXES.items():
@@ -219,7 +228,13 @@ def describe_preference_options(language: SubscriberLanguage, hidden: Collection
     return language.join_words([language.translate_text(words) for words in listed])
 
 
-def change_preferences(session: Session, number: int, preferences: Preferences, now: datetime, **origin: str) -> bool:
+def change_preferences(
+    session: Session,
+    number: int,
+    preferences: Preferences,
+    now: datetime,
+    **origin: str,
+) -> bool:
     """Store a subscriber's preferences and append an event with the changes; return False if nothing changed.
 
     `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin.
@@ -267,7 +282,11 @@ def describe_preferences(
     return " ".join([sentence(section_list), *_describe_schedule(preferences, language)])
 
 
-def _describe_parts(preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage) -> str:
+def _describe_parts(
+    preferences: Preferences,
+    parts: Sequence[tuple[str, str]],
+    language: SubscriberLanguage,
+) -> str:
     """Describe the wanted sections, and the topics if some are left out."""
     wanted, all_sections, all_topics = list[str](), set[str](), set[str]()
     topics = dict[str, str]()

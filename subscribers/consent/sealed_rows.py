@@ -83,7 +83,12 @@ class StoredRow(NamedTuple):
     settled_values: tuple[str, ...]
 
 
-def read_rows(session: Session, table: SealedTable, condition: str, parameters: dict[str, Any]) -> list[StoredRow]:
+def read_rows(
+    session: Session,
+    table: SealedTable,
+    condition: str,
+    parameters: dict[str, Any],
+) -> list[StoredRow]:
     """Return rows that match an SQL condition, whatever they contain."""
     rows = read_raw_rows(session, table.name, _list_columns(table), condition, parameters)
     return [_to_stored_row(table, row) for row in rows]
@@ -108,7 +113,13 @@ def _to_stored_row(table: SealedTable, row: Sequence[Any]) -> StoredRow:
     return StoredRow(number, salt, commitment, batch, bool(is_settled), subject, sealed_values, settled_values)
 
 
-def read_rows_by_id(session: Session, table: SealedTable, ids: Sequence[Any], *, lock: bool = False) -> list[StoredRow]:
+def read_rows_by_id(
+    session: Session,
+    table: SealedTable,
+    ids: Sequence[Any],
+    *,
+    lock: bool = False,
+) -> list[StoredRow]:
     """Return rows by their IDs, in order of ID. On PostgreSQL, `lock` makes concurrent writers wait."""
     if is_postgresql(session):
         return read_rows(
@@ -153,7 +164,13 @@ def compute_batch_root(commitments: Iterable[str]) -> str:
 
 
 def seal_rows(
-    database: PeopleDatabase, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, subject: str = "", now: datetime
+    database: PeopleDatabase,
+    keys: KeyRing,
+    table: SealedTable,
+    ids: Sequence[Any],
+    *,
+    subject: str = "",
+    now: datetime,
 ) -> int:
     """Seal rows (at most `BATCH_SIZE`) as one batch; return their number. Changed rows wait for the next run."""
     with database.read() as session:
@@ -178,7 +195,11 @@ def write_commitments_without_batch(session: Session, keys: KeyRing, table: Seal
     _write_commitments(session, table, _commit_rows(keys, table, rows))
 
 
-def _commit_rows(keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -> list[dict[str, Any]]:
+def _commit_rows(
+    keys: KeyRing,
+    table: SealedTable,
+    rows: Sequence[StoredRow],
+) -> list[dict[str, Any]]:
     """Return each row's ID with its new salt and commitment."""
     secret, random_bytes = keys.current("commitment").secret, secrets.token_bytes(_SALT_BYTES * len(rows))
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
@@ -193,7 +214,11 @@ def _commit_rows(keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]) -
     ]
 
 
-def _write_commitments(session: Session, table: SealedTable, rows: Sequence[dict[str, Any]]) -> None:
+def _write_commitments(
+    session: Session,
+    table: SealedTable,
+    rows: Sequence[dict[str, Any]],
+) -> None:
     if rows:
         columns = table_of(table.model).c
         values: dict[str, Any] = {name: bindparam(name) for name in rows[0] if name != "row_id"}
@@ -332,7 +357,12 @@ def record_row_aggregation(
     disclosure_log.append_log_entries(session, keys, drafts, now)
 
 
-def find_changed_rows(session: Session, keys: KeyRing, tables: Collection[SealedTable], person: int) -> list[str]:
+def find_changed_rows(
+    session: Session,
+    keys: KeyRing,
+    tables: Collection[SealedTable],
+    person: int,
+) -> list[str]:
     """Describe how many of a person's rows don't match their seal, by table."""
     faults = []
     for table in tables:

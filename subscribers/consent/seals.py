@@ -118,7 +118,13 @@ def _find_last_fully_committed_row(database: PeopleDatabase, number: Instrumente
         return session.scalar(select(func.max(number))) or 0
 
 
-def append_seal(session: Session, survey: LedgerSummary, now: datetime, *, log_head: LogHead | None = None) -> Seal:
+def append_seal(
+    session: Session,
+    survey: LedgerSummary,
+    now: datetime,
+    *,
+    log_head: LogHead | None = None,
+) -> Seal:
     """Append a seal, which also covers the disclosure log and, if `log_head` is given, another log up to that row.
 
     Raises:

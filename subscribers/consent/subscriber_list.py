@@ -20,6 +20,7 @@ from subscribers.consent import ledger
 from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
+from subscribers.store.database import count_rows
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 50
@@ -112,7 +113,11 @@ def load_subscriber_page(
     return _build_page(session, rows, last_seen)
 
 
-def _load_by_numbers(session: Session, conditions: Sequence[ColumnElement[bool]], below: int | None) -> SubscriberPage:
+def _load_by_numbers(
+    session: Session,
+    conditions: Sequence[ColumnElement[bool]],
+    below: int | None,
+) -> SubscriberPage:
     """Return the next matching people, searching the numbers without an index."""
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
@@ -133,23 +138,21 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
     """Count the matching people. If no index covers the whole filter, count only among the newest `COUNT_WINDOW`."""
     indexed, others = _split_conditions(list_filter)
-    count = select(func.count()).select_from(Person)
     if not others:
-        return MatchCount(session.scalar(count.where(*indexed)) or 0)
+        return MatchCount(count_rows(session, Person, *indexed))
     if not indexed:
         floor = max((session.scalar(select(func.max(Person.number))) or 0) + 1 - COUNT_WINDOW, 1)
-        return MatchCount(session.scalar(count.where(Person.number >= floor, *others)) or 0, is_cut=floor > 1)
+        return MatchCount(count_rows(session, Person, Person.number >= floor, *others), is_cut=floor > 1)
     last_seen = _find_window_end(session, indexed, COUNT_WINDOW)
-    matches = count.where(*indexed, *others, Person.number >= (last_seen or 0))
-    return MatchCount(session.scalar(matches) or 0, is_cut=last_seen is not None)
+    people = count_rows(session, Person, *indexed, *others, Person.number >= (last_seen or 0))
+    return MatchCount(people, is_cut=last_seen is not None)
 
 
 def count_paused(session: Session, today: date) -> int:
     """Count all subscribers whose emails are paused on a day, using the index of people with a pause."""
     paused_until = _get_preference("pause_until")
     is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
-    query = select(func.count()).select_from(Person).where(*is_paused, build_mailable_person_condition())
-    return session.scalar(query) or 0
+    return count_rows(session, Person, *is_paused, build_mailable_person_condition())
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
@@ -158,7 +161,9 @@ def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSu
     return _describe_rows(session, session.scalars(query).all())
 
 
-def _split_conditions(list_filter: SubscriberFilter) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+def _split_conditions(
+    list_filter: SubscriberFilter,
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
     """Return the conditions that use an index, and those checked on the people it finds."""
     indexed: list[ColumnElement[bool]] = []
     if list_filter.batch is not None:
@@ -218,7 +223,11 @@ def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement
     return [*indexed, *others]
 
 
-def _find_window_end(session: Session, indexed: Sequence[ColumnElement[bool]], window: int | None = None) -> int | None:
+def _find_window_end(
+    session: Session,
+    indexed: Sequence[ColumnElement[bool]],
+    window: int | None = None,
+) -> int | None:
     """Return the last number of a full window, or None if the window wasn't full."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())
     return session.scalar(query.offset((window or SCAN_WINDOW) - 1).limit(1))

@@ -24,8 +24,8 @@ from subscribers.store.compiled_statements import insert_many, matches_any
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
+# All hashes of one address, each with its key's ID (`AddressHashes.suppressions`).
 SuppressionHashes = Sequence[tuple[str, str]]
-"""Every hash of one address, each with its key's id (`AddressHashes.suppressions`)."""
 
 # Each reason's kind in the unsubscribe log, gravest first.
 DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
@@ -57,7 +57,7 @@ def parse_reason(reason: str) -> SuppressionReason:
 
 
 def outweighs_reason(reason: str, current_reason: str) -> bool:
-    """Return whether a reason is graver than the current one."""
+    """Return whether a reason is is_graver than the current one."""
     return rank_reason(reason) < rank_reason(current_reason)
 
 
@@ -137,7 +137,11 @@ def store_suppressions(
     return changed
 
 
-def _append_rows(session: Session, rows: Iterable[tuple[SuppressionHashes, str]], now: datetime) -> None:
+def _append_rows(
+    session: Session,
+    rows: Iterable[tuple[SuppressionHashes, str]],
+    now: datetime,
+) -> None:
     """Append rows, each under its address's last hash."""
     values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
     if values:
@@ -193,7 +197,7 @@ def suppress_without_unsubscribe_log(
     number = people.find_person_number(session, keys, address)
     person = ledger.lock_person(session, number) if number else None
     cause = {"reason": reason, "actor": actor} | ({"method": method} if method else {})
-    recorded = person is not None and _record_suppression(session, person, reason, cause, graver=raised, now=now)
+    recorded = person is not None and _record_suppression(session, person, reason, cause, is_graver=raised, now=now)
     if not (raised or recorded):
         return None
     kind = DEPARTURE_KINDS[reason]
@@ -225,16 +229,22 @@ def suppress_person(
         key = keys.current("suppression")
         raised = suppress_hashes(session, [(make_departure_hash(key, person.lookup), key.id)], reason, now)
     cause = {"reason": reason, "actor": actor} | ({"method": method} if method else {})
-    recorded = _record_suppression(session, person, reason, cause, graver=raised, now=now)
+    recorded = _record_suppression(session, person, reason, cause, is_graver=raised, now=now)
     return PendingUnsubscribeLogEntry.of_person(person, DEPARTURE_KINDS[reason]) if raised or recorded else None
 
 
 def _record_suppression(
-    session: Session, person: Person, reason: SuppressionReason, cause: dict[str, str], *, graver: bool, now: datetime
+    session: Session,
+    person: Person,
+    reason: SuppressionReason,
+    cause: dict[str, str],
+    *,
+    is_graver: bool,
+    now: datetime,
 ) -> bool:
     """Append a suppression, or a complaint after a milder one, to a person's chain; return whether it was added."""
     complaint = reason in COMPLAINT_REASONS
-    final_states = EMPTIED_STATES if complaint and graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
+    final_states = EMPTIED_STATES if complaint and is_graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
     if person.state in final_states:
         return False
     kind = ConsentKind.COMPLAINED if complaint else ConsentKind.SUPPRESSED
@@ -255,7 +265,13 @@ def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: 
     _end_suppression(session, keys, address, LIFTED, now)
 
 
-def _end_suppression(session: Session, keys: KeyRing, address: Address, reason: str, now: datetime) -> bool:
+def _end_suppression(
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    reason: str,
+    now: datetime,
+) -> bool:
     hashes = hash_address(session, keys, address).suppressions
     suppressed = find_suppressions(session, [hashes])[0] is not None
     if suppressed:

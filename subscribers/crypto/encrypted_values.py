@@ -31,7 +31,10 @@ def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes,
     return ciphertext, key_id
 
 
-def encrypt_many(keys: KeyRing, values: Sequence[tuple[bytes, str]]) -> tuple[list[bytes], str]:
+def encrypt_many(
+    keys: KeyRing,
+    values: Sequence[tuple[bytes, str]],
+) -> tuple[list[bytes], str]:
     """Encrypt many values, each with its binding; return the ciphertexts in order, and the key's ID."""
     key = keys.current("vault")
     cipher = _cipher(key.secret)
@@ -44,7 +47,13 @@ def encrypt_many(keys: KeyRing, values: Sequence[tuple[bytes, str]]) -> tuple[li
     ], key.id
 
 
-def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str, label: str = "") -> bytes:
+def decrypt_bytes(
+    keys: KeyRing,
+    encrypted: tuple[bytes, str],
+    *,
+    bound_to: str,
+    label: str = "",
+) -> bytes:
     """Decrypt the result of `encrypt_bytes`. `label` identifies the value in errors.
 
     Raises:
@@ -60,7 +69,13 @@ def decrypt_bytes(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str,
         raise DecryptionError(f"Can't decrypt {label} with the vault key {key_id}") from None
 
 
-def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str, label: str = "") -> tuple[bytes, str]:
+def reencrypt(
+    keys: KeyRing,
+    encrypted: tuple[bytes, str],
+    *,
+    bound_to: str,
+    label: str = "",
+) -> tuple[bytes, str]:
     """Encrypt a value again with the current vault key.
 
     Raises:
@@ -70,13 +85,23 @@ def reencrypt(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str, lab
     return encrypt_bytes(keys, decrypt_bytes(keys, encrypted, bound_to=bound_to, label=label), bound_to=bound_to)
 
 
-def encrypt_json(keys: KeyRing, value: dict[str, Any], *, bound_to: str) -> tuple[bytes, str]:
+def encrypt_json(
+    keys: KeyRing,
+    value: dict[str, Any],
+    *,
+    bound_to: str,
+) -> tuple[bytes, str]:
     """Encrypt plain JSON as `encrypt_bytes` does."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return encrypt_bytes(keys, text + b" " * (-len(text) % _PADDING_STEP), bound_to=bound_to)
 
 
-def decrypt_json(keys: KeyRing, encrypted: tuple[bytes, str], *, bound_to: str) -> dict[str, Any]:
+def decrypt_json(
+    keys: KeyRing,
+    encrypted: tuple[bytes, str],
+    *,
+    bound_to: str,
+) -> dict[str, Any]:
     """Decrypt the result of `encrypt_json`.
 
     Raises:

@@ -32,7 +32,7 @@ LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access", "audit")
 MARKING_KINDS: tuple[KeyKind, ...] = ("access", "audit")
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys aren't secret, because its subscribers are made up
 MAX_KEYS_PER_KIND = 255  # per kind
-PUT_COPY_BACK = (
+RESTORE_RECOVERY_COPY = (
     "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE --replace"
 )
 _FileStamp = tuple[int, int, int]
@@ -85,10 +85,12 @@ class _KeySnapshot:
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
             raise KeyFileError(
-                f"The key file is missing these kinds of keys: {', '.join(missing)}.", remedy=PUT_COPY_BACK
+                f"The key file is missing these kinds of keys: {', '.join(missing)}.", remedy=RESTORE_RECOVERY_COPY
             )
         if len({(k.kind, k.number) for k in every}) < len(every):
-            raise KeyFileError("Two keys of the same kind in the key file have the same number.", remedy=PUT_COPY_BACK)
+            raise KeyFileError(
+                "Two keys of the same kind in the key file have the same number.", remedy=RESTORE_RECOVERY_COPY
+            )
         marks = frozenset(k.kind for k in key_list if k.kind in MARKING_KINDS)
         return cls(every, {(k.kind, k.id): k for k in every}, current, marks)
 
@@ -186,7 +188,7 @@ class KeyRing:
         if key is None:
             raise KeyFileError(
                 f"The {kind} key {key_id} isn't in the key file, so this database was written with other keys.",
-                remedy=PUT_COPY_BACK,
+                remedy=RESTORE_RECOVERY_COPY,
             )
         return key
 
@@ -203,7 +205,9 @@ class KeyRing:
             return False  # subscribers must be able to unsubscribe while the file is being repaired
         self._stamp = stamp
         if not self._snapshot.by_id.keys() <= replaced.by_id.keys():
-            log.error("The new key file lacks keys that are in use, so it was ignored.", what_to_do=PUT_COPY_BACK)
+            log.error(
+                "the new key file lacks keys that are in use, so it was ignored", what_to_do=RESTORE_RECOVERY_COPY
+            )
             return False
         self._snapshot = replaced
         return True
@@ -326,9 +330,9 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
         written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KeyFileError(f"{name} is damaged.", remedy=PUT_COPY_BACK) from None  # the cause quotes it
+        raise KeyFileError(f"{name} is damaged.", remedy=RESTORE_RECOVERY_COPY) from None  # the cause quotes it
     if not all(map(_is_sound, keys)) or [k.id for k in keys] != written_ids:
-        raise KeyFileError(f"{name} contains a damaged key.", remedy=PUT_COPY_BACK)
+        raise KeyFileError(f"{name} contains a damaged key.", remedy=RESTORE_RECOVERY_COPY)
     return keys
 
 

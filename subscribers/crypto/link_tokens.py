@@ -38,7 +38,14 @@ def next_generation(generation: int) -> int:
     return generation % _MAX_GENERATION + 1
 
 
-def make_link_token(keys: KeyRing, number: int, purpose: LinkPurpose, generation: int = 0, *, address: str) -> str:
+def make_link_token(
+    keys: KeyRing,
+    number: int,
+    purpose: LinkPurpose,
+    generation: int = 0,
+    *,
+    address: str,
+) -> str:
     """Return the token of person `number` for `purpose`, to be emailed to `address`.
 
     `generation` is the current one of their links (`Person.link_generation`). An empty address makes a token that can

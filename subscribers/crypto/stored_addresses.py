@@ -57,7 +57,10 @@ def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes
     return ciphertext, key_id
 
 
-def encrypt_addresses(keys: KeyRing, addresses: Iterable[tuple[Address, int]]) -> tuple[list[bytes], str]:
+def encrypt_addresses(
+    keys: KeyRing,
+    addresses: Iterable[tuple[Address, int]],
+) -> tuple[list[bytes], str]:
     """Encrypt addresses, each for a person's number; return the ciphertexts in order, and the key's ID."""
     return encrypt_many(
         keys, [(address.mailbox.encode("ascii"), _person_binding(number)) for address, number in addresses]
@@ -75,7 +78,12 @@ def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) ->
     return decrypt_bytes(keys, encrypted, bound_to=person, label=f"the address of {person}").decode("ascii")
 
 
-def make_lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | None = None) -> str:
+def make_lookup_hash(
+    keys: KeyRing,
+    address: Address | str,
+    *,
+    key_id: str | None = None,
+) -> str:
     """Return a person's lookup hash (64 hex digits), with the current lookup key unless `key_id` is given.
 
     Raises:
@@ -85,7 +93,12 @@ def make_lookup_hash(keys: KeyRing, address: Address | str, *, key_id: str | Non
     return _keyed_hash(key, b"address", (read_address(address) if isinstance(address, str) else address).canonical)
 
 
-def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str | None) -> bool:
+def matches_lookup(
+    keys: KeyRing,
+    mailbox: str,
+    lookup: str | None,
+    key_id: str | None,
+) -> bool:
     """Return whether a row's lookup hash matches its encrypted address. Rows combined from several don't."""
     try:
         key = keys.by_id("lookup", key_id or "")
@@ -97,11 +110,6 @@ def matches_lookup(keys: KeyRing, mailbox: str, lookup: str | None, key_id: str 
 def make_domain_tag(keys: KeyRing, address: Address) -> str:
     """Return a keyed hash (32 hex digits) of the domain, used for limits per receiving domain."""
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
-
-
-def make_suppression_hash(key: SecretKey, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) that suppresses an address."""
-    return _keyed_hash(key, b"suppressed", address.canonical)
 
 
 def make_departure_hash(key: SecretKey, lookup: str) -> str:

@@ -338,7 +338,13 @@ class PendingCorrection:
     until: datetime
 
 
-def find_pending_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> PendingCorrection | None:
+def find_pending_correction(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    *,
+    now: datetime,
+) -> PendingCorrection | None:
     """Return the pending correction of a person's address, or None."""
     token = one_time_tokens.find_open_token(session, number, "change address", now=now)
     row = session.get(StoredAddressChange, token.hash) if token is not None else None
@@ -364,7 +370,12 @@ def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: da
 
 
 def is_unavailable(
-    session: Session, keys: KeyRing, address: Address, number: int, *, unless: Callable[[int], bool] | None = None
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    number: int,
+    *,
+    unless: Callable[[int], bool] | None = None,
 ) -> bool:
     """Return whether a person can't have an address, because it's suppressed or someone else's in the database.
 

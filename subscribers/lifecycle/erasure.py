@@ -18,11 +18,9 @@ from subscribers.signup import request_queue
 from subscribers.store import people
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person
 
+# Erases a person elsewhere (deliveries, the provider) in the same transaction, while the address is still known. Returns
+# the number of sealed rows that lost their salt, by table.
 ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
-"""Lets go of a person elsewhere (their email, a provider), in the same transaction, while the address is still known.
-
-It returns how many sealed rows lost their salt by that, by table.
-"""
 
 
 def erase_person(

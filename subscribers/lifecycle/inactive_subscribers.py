@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import Session, aliased
 
 from subscribers.consent import audience, evidence, ledger
@@ -22,7 +22,7 @@ from subscribers.mail_requests import QueueMail
 from subscribers.signup.confirmation import REQUEST_FIELDS
 from subscribers.signup.permission_requests import BATCH_SIZE, ask_in_batches, queue_consent_question
 from subscribers.store import one_time_tokens
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
@@ -56,8 +56,7 @@ class StayLink:
 
 def count_inactive_subscribers(session: Session, silent_since: datetime) -> int:
     """Count the subscribers who could be asked, by scanning the whole list."""
-    query = select(func.count()).select_from(_query_silent(silent_since).subquery())
-    return session.scalar(query) or 0
+    return count_rows(session, _query_silent(silent_since).subquery())
 
 
 def queue_inactivity_questions(
@@ -86,7 +85,7 @@ def queue_inactivity_questions(
 def _query_silent(silent_since: datetime) -> Select[int]:
     """Return the query for subscribers inactive since a moment who haven't been asked since they were last active."""
     sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
-    has_spoken = exists().where(
+    has_sign_of_life = exists().where(
         sign_of_life.person == Person.number,
         ledger.match_signs_of_life(sign_of_life),
         sign_of_life.at > silent_since,
@@ -99,7 +98,7 @@ def _query_silent(silent_since: datetime) -> Select[int]:
         Person.state == PersonState.SUBSCRIBED,
         audience.exclude_unfinished_imports(),
         Person.asked_at <= silent_since,
-        ~has_spoken,
+        ~has_sign_of_life,
         ~was_asked,
     )
     return select(Person.number).where(*conditions)

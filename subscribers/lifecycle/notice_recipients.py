@@ -41,7 +41,15 @@ def _load_address(session: Session, keys: KeyRing, number: int) -> Address | Non
     return people.read_address_matching_commitment(session, keys, row) if row is not None else None
 
 
-def _may_receive(session: Session, keys: KeyRing, number: int, address: Address, kind: str, *, now: datetime) -> bool:
+def _may_receive(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    address: Address,
+    kind: str,
+    *,
+    now: datetime,
+) -> bool:
     if kind == "data":  # unsubscribing doesn't end this right
         return my_data.may_request_data(session.get(Person, number))
     if kind == "undo":

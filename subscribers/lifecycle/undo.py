@@ -21,7 +21,7 @@ from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
-from subscribers.transfer.import_undo import is_taken_back
+from subscribers.transfer.import_undo import is_reversed
 
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # subscribers can undo what they did, but not an admin's action
 # Prefix of the method of a reported departure. Anyone with a forwarded email can forge such a report by email.
@@ -139,7 +139,13 @@ def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: dateti
     return UndoLink(ActionLinkState.DONE, preferences=preferences, undone=undone)
 
 
-def find_restorable_unsubscribe(session: Session, person: Person, actor: str, *, now: datetime) -> ConsentEvent | None:
+def find_restorable_unsubscribe(
+    session: Session,
+    person: Person,
+    actor: str,
+    *,
+    now: datetime,
+) -> ConsentEvent | None:
     """Return the event by which the admin `actor` unsubscribed a person, if they can still undo it, or None.
 
     They can for 7 days, and once in that time, unless the person has unsubscribed, bounced, complained, or been erased
@@ -158,20 +164,27 @@ def can_be_restored(session: Session, person: Person, *, now: datetime) -> bool:
     """
     restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
     had_one = restored is not None and now < restored.at + ledger.UNDO_PERIOD
-    return person.ciphertext is not None and not had_one and _has_standing_grant(session, person)
+    return person.ciphertext is not None and not had_one and _has_valid_grant(session, person)
 
 
-def _has_standing_grant(session: Session, person: Person) -> bool:
+def _has_valid_grant(session: Session, person: Person) -> bool:
     """Return whether the consent from before an unsubscribe still counts. A restoration isn't consent."""
     kinds = (ledger.GRANT_KINDS | ledger.SIGN_OF_LIFE_KINDS) - {ConsentKind.RESTORED}
     last = ledger.find_last_event(session, person.number, kinds)
     number = json.loads(last.body).get("batch") if last is not None else None
     batch = session.get(ImportBatch, number) if number is not None else None
-    return last is not None and (batch is None or not is_taken_back(batch))
+    return last is not None and (batch is None or not is_reversed(batch))
 
 
 def restore_by_admin(
-    session: Session, keys: KeyRing, number: int, *, actor: str, reason: str, queue: QueueMail, now: datetime
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    *,
+    actor: str,
+    reason: str,
+    queue: QueueMail,
+    now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
     """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake; return None if impossible.
 

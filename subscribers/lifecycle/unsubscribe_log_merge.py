@@ -132,7 +132,11 @@ def _stream_people(session: Session) -> Iterator[Any]:
         after = rows[-1].number
 
 
-def _hash_person(keys: KeyRing, person: Any, key_pairs: Sequence[tuple[str, str]]) -> set[str]:
+def _hash_person(
+    keys: KeyRing,
+    person: Any,
+    key_pairs: Sequence[tuple[str, str]],
+) -> set[str]:
     """Return the hashes that the log may have for a person, one per pair of lookup key and suppression key in it."""
     if person.lookup is None:
         return set()
@@ -209,10 +213,10 @@ def _remove_from_audience(
     """Take someone off the list, without writing to the unsubscribe log, which has the departure already."""
     if departure.kind != "left":
         reason = _REASON_BY_KIND[departure.kind]
-        barred = suppression.suppress_person(
+        departure_entry = suppression.suppress_person(
             session, keys, person, reason=reason, actor=_describe_departure(departure), now=now
         )
-        return barred is not None
+        return departure_entry is not None
     if person.state in ledger.DEPARTED_STATES:
         return False
     ledger.append_event(session, person, ConsentKind.WITHDRAWN, {"method": _describe_departure(departure)}, now)

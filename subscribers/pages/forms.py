@@ -36,7 +36,11 @@ def _read_own_words(error: Mapping[str, Any]) -> str:
     return str(error["ctx"]["error"])
 
 
-def read_form(model: type[Fields], values: MultiDict[str, str], describe: DescribeError = _read_own_words) -> Fields:
+def read_form(
+    model: type[Fields],
+    values: MultiDict[str, str],
+    describe: DescribeError = _read_own_words,
+) -> Fields:
     """Parse the fields of a form.
 
     Raises:
@@ -54,7 +58,10 @@ def list_errors(error: ValidationError) -> list[Any]:
     return list(error.errors(include_url=False, include_input=False))
 
 
-def pick_values(model: type[FormModel], values: MultiDict[str, str]) -> dict[str, str | list[str]]:
+def pick_values(
+    model: type[FormModel],
+    values: MultiDict[str, str],
+) -> dict[str, str | list[str]]:
     """Return the values of a model's fields: all for list fields, and the first one for others."""
     picked: dict[str, str | list[str]] = {}
     for field_name, field in model.model_fields.items():

@@ -188,7 +188,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
                 new_token = make_preferences_token(session, change.person)
     except IntegrityError:  # someone signed up with it between our check and our write
         change = AddressChange(ActionLinkState.TAKEN)
-    add_return_to_unsubscribe_log(change.undone, "a move is not in the journal")
+    add_return_to_unsubscribe_log(change.undone, "an address change isn't in the unsubscribe log")
     return _address_change_page(change, token, new_token=new_token)
 
 
@@ -211,7 +211,7 @@ def stop_address_change(token: str) -> ResponseReturnValue:
             )
     except IntegrityError:  # someone signed up with it between our check and our write
         change = AddressChange(ActionLinkState.TAKEN)
-    add_return_to_unsubscribe_log(change.undone, "an undone address change is not in the journal")
+    add_return_to_unsubscribe_log(change.undone, "an undone address change isn't in the unsubscribe log")
     return _address_change_page(change, token, "web/stop_address_change.html")
 
 
@@ -240,7 +240,13 @@ def _find_owner(session: Session, token: str) -> Person:
     return person
 
 
-def _my_data_page(session: Session, person: Person, token: str, *, problem: str = "") -> ResponseReturnValue:
+def _my_data_page(
+    session: Session,
+    person: Person,
+    token: str,
+    *,
+    problem: str = "",
+) -> ResponseReturnValue:
     return render_page(
         "web/my_data.html",
         400 if problem else 200,
@@ -259,14 +265,14 @@ def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
     """Return all disclosures of an address, including emails, newest first."""
     other_disclosures = [
         replace(
-            passage,
-            to_whom=page_context.translate_recipient_description(passage.to_whom),
-            why=page_context.language.translate_text(passage.why),
+            disclosure,
+            to_whom=page_context.translate_recipient_description(disclosure.to_whom),
+            why=page_context.language.translate_text(disclosure.why),
         )
-        for passage in disclosures.list_disclosures(session, number)
+        for disclosure in disclosures.list_disclosures(session, number)
     ]
     listed = [*page_context.list_deliveries(session, number, page_context.language), *other_disclosures]
-    return sorted(listed, key=lambda passage: passage.at, reverse=True)
+    return sorted(listed, key=lambda disclosure: disclosure.at, reverse=True)
 
 
 def _masked_address(person: Person) -> str:

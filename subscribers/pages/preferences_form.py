@@ -6,11 +6,16 @@ from datetime import date, timedelta
 from functools import lru_cache
 from importlib import resources
 from typing import Any
-from zoneinfo import available_timezones
 
 from werkzeug.datastructures import MultiDict
 
-from subscribers.consent.preferences import CHECKBOXES, PREFERENCE_TEXTS, Preferences, PreferencesError
+from subscribers.consent.preferences import (
+    CHECKBOXES,
+    PREFERENCE_TEXTS,
+    Preferences,
+    PreferencesError,
+    list_known_zones,
+)
 from subscribers.pages.forms import FormError
 from subscribers.part_keys import split_part_key
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
@@ -60,12 +65,6 @@ class OfferedPreferences:
 
 
 @lru_cache(maxsize=1)
-def list_known_zones() -> frozenset[str]:
-    """Return all time zones known to this machine."""
-    return frozenset(available_timezones())
-
-
-@lru_cache(maxsize=1)
 def list_offered_zones() -> frozenset[str]:
     """Return the time zones to choose from: each place once, by its name in the time zone database's country list.
 
@@ -88,7 +87,10 @@ def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, 
     }
 
 
-def check_topics(form: MultiDict[str, str], site: OfferedPreferences) -> MultiDict[str, str] | None:
+def check_topics(
+    form: MultiDict[str, str],
+    site: OfferedPreferences,
+) -> MultiDict[str, str] | None:
     """Return the form with all topics checked or unchecked if that button was pressed, or None if it's to be saved."""
     if form.get("check") not in ("all", "none"):
         return None
@@ -149,7 +151,11 @@ def read_preferences_form(
     return preferences
 
 
-def _read_choices(form: MultiDict[str, str], site: OfferedPreferences, today: date) -> dict[str, Any]:
+def _read_choices(
+    form: MultiDict[str, str],
+    site: OfferedPreferences,
+    today: date,
+) -> dict[str, Any]:
     """Return the form's values for the preferences that it asks for, as `Preferences.from_json` accepts them."""
     asked = list_asked_preferences(form, site)
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}

@@ -147,7 +147,7 @@ def undo_now(token: str) -> ResponseReturnValue:
     """Resubscribe a person who left within the last week. Idempotent."""
     with page_context.database.write() as session:
         link = undo.undo_unsubscribe(session, page_context.keys, token, now=page_context.now)
-    add_return_to_unsubscribe_log(link.undone, "an undoing is not in the journal")
+    add_return_to_unsubscribe_log(link.undone, "a resubscription isn't in the unsubscribe log")
     return _undo_page(link, token)
 
 
@@ -170,7 +170,13 @@ def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
     return render_page("web/undone.html", new=new, paused_until=paused_until)
 
 
-def _status_page(session: Session, link: OpenedLink, token: str, *, status: int = 200) -> Response:
+def _status_page(
+    session: Session,
+    link: OpenedLink,
+    token: str,
+    *,
+    status: int = 200,
+) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
         is_current = not is_outdated(session, link, person)

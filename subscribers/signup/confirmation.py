@@ -114,7 +114,13 @@ def _merge_preferences(person: Person, request: Mapping[str, Any], language: Sub
     return replace(preferences, breaking_news=is_kept or is_agreed)
 
 
-def find_new_subscriber(session: Session, token: str, *, now: datetime, for_update: bool = False) -> Person | None:
+def find_new_subscriber(
+    session: Session,
+    token: str,
+    *,
+    now: datetime,
+    for_update: bool = False,
+) -> Person | None:
     """Return the person who confirmed with a link within `WELCOME_PERIOD`, and so can still change preferences there.
 
     Return None if their preferences can't be read: the page doesn't ask for all of them, such as a pause that may be

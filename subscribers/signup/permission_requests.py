@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, ledger, suppression
@@ -20,7 +20,7 @@ from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS
 from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.store import one_time_tokens, people
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import OneTimePurpose
 
@@ -29,8 +29,7 @@ BATCH_SIZE = 50  # people per transaction, each with a consent event, a link, an
 
 def count_permission_candidates(session: Session) -> int:
     """Count the people who could be asked. Some may turn out to be suppressed or recently asked."""
-    query = select(func.count()).select_from(_query_candidates().subquery())
-    return session.scalar(query) or 0
+    return count_rows(session, _query_candidates().subquery())
 
 
 def queue_permission_emails(
@@ -58,7 +57,11 @@ def queue_permission_emails(
 
 
 def ask_in_batches(
-    database: PeopleDatabase, candidates: Select[int], ask: Callable[[Session, int], bool], *, limit: int
+    database: PeopleDatabase,
+    candidates: Select[int],
+    ask: Callable[[Session, int], bool],
+    *,
+    limit: int,
 ) -> int:
     """Ask up to `limit` candidates by number, one batch per transaction; return how many `ask` returned True for."""
     asked_count = after = 0
@@ -96,8 +99,10 @@ def _queue_permission_mail(
     if address is None:
         return False
     tag = rate_limits.hash_mailbox(keys, address)
-    lately = any(kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now))
-    if lately or suppression.find_suppression(session, keys, address) is not None:
+    was_recently_asked = any(
+        kind in STRANGER_MAIL_KINDS for kind, _ in rate_limits.list_recent_mails(session, tag, now=now)
+    )
+    if was_recently_asked or suppression.find_suppression(session, keys, address) is not None:
         return False
     body = {"method": PERMISSION_METHOD, "actor": actor}
     queue_consent_question(

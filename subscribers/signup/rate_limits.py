@@ -223,7 +223,14 @@ def _keyed_tag(key: SecretKey, purpose: str, text: str) -> str:
     return hmac.digest(key.secret, f"count {purpose}\0{text}".encode(), "sha256").hex()
 
 
-def increment_count(session: Session, scope: str, tag: str, *, now: datetime, window: timedelta) -> None:
+def increment_count(
+    session: Session,
+    scope: str,
+    tag: str,
+    *,
+    now: datetime,
+    window: timedelta,
+) -> None:
     """Add one to a count in the window of `now`."""
     row = {"scope": scope, "tag": tag, "began": find_window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
@@ -285,7 +292,12 @@ def record_signup_mail(session: Session, mailbox_tag: str, kind: str, now: datet
     session.add(SignupMail(mailbox_tag=mailbox_tag, kind=kind, at=now))
 
 
-def list_recent_mails(session: Session, mailbox_tag: str, *, now: datetime) -> list[tuple[str, datetime]]:
+def list_recent_mails(
+    session: Session,
+    mailbox_tag: str,
+    *,
+    now: datetime,
+) -> list[tuple[str, datetime]]:
     """Return the kind and time of emails to a mailbox in the last 30 days caused by forms, oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)

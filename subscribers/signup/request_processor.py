@@ -74,11 +74,13 @@ def decide_signup_answer(
     """
     if status.subscribed:
         answer = SignupReplyKind.LINK if kind == "lost link" else SignupReplyKind.KNOWN
-        return _unless_mailed(answer, status, frozenset({"known", "link"}), now - SUBSCRIBER_MAIL_INTERVAL)
+        return _answer_unless_emailed(answer, status, frozenset({"known", "link"}), now - SUBSCRIBER_MAIL_INTERVAL)
     if kind == "lost link" or status.suppression_reason in BLOCKING_REASONS:
         return SignupReplyKind.NOTHING
     if status.suppression_reason:
-        return _unless_mailed(SignupReplyKind.CONFIRM, status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL)
+        return _answer_unless_emailed(
+            SignupReplyKind.CONFIRM, status, STRANGER_MAIL_KINDS, now - SUPPRESSED_MAIL_INTERVAL
+        )
     if status.pending:
         return _answer_waiting(status, now)
     unconfirmed = sum(kind in STRANGER_MAIL_KINDS for kind, _ in status.recent_mails)
@@ -88,10 +90,10 @@ def decide_signup_answer(
 def _answer_waiting(status: AddressStatus, now: datetime) -> SignupReplyKind:
     if status.recent_mails and status.recent_mails[-1][0] != "confirm":
         return SignupReplyKind.NOTHING  # reminded already
-    return _unless_mailed(SignupReplyKind.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
+    return _answer_unless_emailed(SignupReplyKind.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
 
 
-def _unless_mailed(
+def _answer_unless_emailed(
     answer: SignupReplyKind, status: AddressStatus, kinds: frozenset[str], since: datetime
 ) -> SignupReplyKind:
     """Return the answer, or nothing if the mailbox got an email of some kinds since a moment."""
@@ -151,7 +153,7 @@ class RequestProcessor:
         try:
             submission = request_queue.decrypt_request(self.keys, request)
         except DecryptionError as exc:
-            log.error("a sign-up form does not open", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
+            log.error("a sign-up form can't be decrypted", form=request.id, error=str(exc))  # noqa: TRY400 - no trace needed
         try:
             with self.database.write() as session:
                 if submission is None:
@@ -170,17 +172,19 @@ class RequestProcessor:
         person = ledger.lock_person(session, number) if number else None
         if person is not None and _has_left_since(session, person, submission.sent_at):
             return SignupReplyKind.NOTHING
-        barred = suppression.find_suppression(session, self.keys, submission.address)
+        suppression_row = suppression.find_suppression(session, self.keys, submission.address)
         waiting = _find_same_request_token(session, number, submission, now) if number else None
-        status = self._load_address_status(session, person, barred, request, is_pending=waiting is not None, now=now)
+        status = self._load_address_status(
+            session, person, suppression_row, request, is_pending=waiting is not None, now=now
+        )
         answer = decide_signup_answer(submission.kind, status, self.signup_limits, now=now)
-        note = self._build_note(session, answer, submission, person, waiting, now)
-        if note is not None:
+        reply = self._build_reply(session, answer, submission, person, waiting, now)
+        if reply is not None:
             rate_limits.record_signup_mail(session, request.mailbox_tag, answer, now)
-            self.queue(session, note)
+            self.queue(session, reply)
         return answer
 
-    def _build_note(
+    def _build_reply(
         self,
         session: Session,
         answer: SignupReplyKind,
@@ -308,7 +312,13 @@ def _find_same_request_token(
     return None
 
 
-def _move_suppression_off_row(session: Session, keys: KeyRing, person: Person, address: Address, now: datetime) -> None:
+def _move_suppression_off_row(
+    session: Session,
+    keys: KeyRing,
+    person: Person,
+    address: Address,
+    now: datetime,
+) -> None:
     """Replace an erased row's lookup hash, the only hash left, with a suppression, now that the address is known."""
     hashes = suppression.hash_address(session, keys, address)
     suppression.suppress_hashes(session, hashes.suppressions, "erased", now)

@@ -34,6 +34,7 @@ from subscribers.signup.rate_limits import (
     SubmissionOutcome,
     find_window_start,
 )
+from subscribers.store.database import count_rows
 from subscribers.store.signup_models import FormKind, SignupRequest, StoredSignupReplyAllowance
 
 REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would confuse more than help
@@ -117,7 +118,10 @@ def choose_next_forms(
     return chosen
 
 
-def _rank(form: WaitingForm, answered: Mapping[str, int]) -> tuple[int, int, int, bool, int]:
+def _rank(
+    form: WaitingForm,
+    answered: Mapping[str, int],
+) -> tuple[int, int, int, bool, int]:
     """Return a form's sort key, lowest first.
 
     Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
@@ -235,7 +239,7 @@ def decide_queue_admission(
         return QueueAdmissionDecision(SubmissionOutcome.NETWORK_LIMIT_REACHED, turn)
     if rate_limits.is_domain_over_limit(session, prepared.domain, signup_limits, now=now):
         return QueueAdmissionDecision(SubmissionOutcome.DOMAIN_LIMIT_REACHED, turn)
-    waiting = session.scalar(select(func.count()).select_from(SignupRequest)) or 0
+    waiting = count_rows(session, SignupRequest)
     if waiting < signup_limits.max_pending:
         return QueueAdmissionDecision(SubmissionOutcome.ACCEPTED, turn)
     displaced = choose_form_to_drop(_list_waiting_groups(session), networks)
@@ -253,20 +257,26 @@ def _list_waiting_groups(session: Session) -> list[NetworkWaitingForms]:
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
     """Count a form and append it to the queue, if it's accepted."""
     now = prepared.row.at
-    judgment = decide_queue_admission(session, prepared, signup_limits)
-    if judgment.outcome is not SubmissionOutcome.ACCEPTED:
-        return judgment.outcome
-    if judgment.displaced is not None:
-        session.execute(delete(SignupRequest).where(SignupRequest.id == judgment.displaced))
+    decision = decide_queue_admission(session, prepared, signup_limits)
+    if decision.outcome is not SubmissionOutcome.ACCEPTED:
+        return decision.outcome
+    if decision.displaced is not None:
+        session.execute(delete(SignupRequest).where(SignupRequest.id == decision.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
     rate_limits.count_domain(session, prepared.domain, now=now)
-    prepared.row.turn = judgment.turn
+    prepared.row.turn = decision.turn
     session.add(prepared.row)
     session.flush()
-    return judgment.outcome
+    return decision.outcome
 
 
-def list_next_requests(session: Session, quota: NetworkQuota, *, limit: int, now: datetime) -> list[SignupRequest]:
+def list_next_requests(
+    session: Session,
+    quota: NetworkQuota,
+    *,
+    limit: int,
+    now: datetime,
+) -> list[SignupRequest]:
     """Return up to `limit` forms to answer now. Networks take turns, within the hourly quota."""
     allowance = read_signup_reply_allowance(session, quota, now=now)
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
@@ -328,17 +338,15 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
     """
     encrypted, binding = (request.ciphertext, request.key_id), _request_binding(request.kind, request.mailbox_tag)
     value = decrypt_json(keys, encrypted, bound_to=binding)
-    wording = value["wording"]
     return FormSubmission(
         kind=request.kind,
         address=read_address(value["address"]),
         sent_at=request.at,
         page=value["page"],
         where=value["where"],
-        # Forms queued before an upgrade call the text "wording".
-        wording=ConsentText(wording["language"], wording.get("text") or wording["wording"]) if wording else None,
+        wording=ConsentText(**value["wording"]) if value["wording"] else None,
         origin=RequestOrigin(value["network"], value["agent"]),
-        choices=value.get("choices", {}),  # not in forms queued before an upgrade
+        choices=value["choices"],
     )
 
 

@@ -15,7 +15,11 @@ class DamageTolerantInteger(Integer):
     write text there can also write 0. `digest doctor` lists the rows.
     """
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], int | None] | None:
+    def result_processor(
+        self,
+        dialect: Dialect,
+        coltype: object,
+    ) -> Callable[[Any], int | None] | None:
         """Return a processor for values from SQLite. PostgreSQL only stores integers."""
         return _read_integer if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 

@@ -68,7 +68,10 @@ class _DialectStatement:
         return [self.row_type(*fit) for fit in zip(*(convert_column(v, change) for v, change in pairs), strict=True)]
 
 
-def convert_column(values: Sequence[Any], conversion: Callable[[Any], Any] | None) -> Sequence[Any]:
+def convert_column(
+    values: Sequence[Any],
+    conversion: Callable[[Any], Any] | None,
+) -> Sequence[Any]:
     """Convert each value of a column.
 
     Many rows share a value, such as the moment or default preferences. In a run of values that are the same object, or
@@ -93,7 +96,11 @@ class CompiledStatement:
         self._statement = statement
         self._by_dialect: dict[str, _DialectStatement] = {}
 
-    def fetch_rows(self, session: Session | Connection, parameters: Mapping[str, Any]) -> list[StatementRow]:
+    def fetch_rows(
+        self,
+        session: Session | Connection,
+        parameters: Mapping[str, Any],
+    ) -> list[StatementRow]:
         """Run a SELECT with parameters; return its rows.
 
         Raises:
@@ -168,7 +175,11 @@ def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
     return {name: _bind_values(table, name, dialect, values) for name, values in columns.items()}
 
 
-def insert_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+def insert_many(
+    session: Session,
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+) -> None:
     """Insert rows with the same columns. There may be none."""
     insert_bound(session, table, bind_columns(session.get_bind().dialect, table, transpose_rows(rows)))
 
@@ -183,7 +194,11 @@ def insert_bound(session: Session, table: Table, columns: Columns) -> None:
         _execute_for_rows(session, _insert_statement(table, columns), columns)
 
 
-def insert_missing(session: Session, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+def insert_missing(
+    session: Session,
+    table: Table,
+    rows: Sequence[dict[str, Any]],
+) -> None:
     """Insert rows with the same columns, skipping those that violate a unique constraint.
 
     SQLite repeats a statement. PostgreSQL gets one, with an array for each column with different values.
@@ -237,7 +252,12 @@ def _copy_rows(session: Session, table: Table, columns: Columns) -> None:
         raise DBAPIError.instance(statement, None, exc, dialect.dbapi.Error, dialect=dialect) from exc
 
 
-def _bind_values(table: Table, name: str, dialect: Dialect, values: Sequence[Any]) -> Sequence[Any]:
+def _bind_values(
+    table: Table,
+    name: str,
+    dialect: Dialect,
+    values: Sequence[Any],
+) -> Sequence[Any]:
     """Convert a column's values to the driver's types, as SQLAlchemy does. Bytes need no conversion."""
     if isinstance(table.c[name].type, LargeBinary):
         return values

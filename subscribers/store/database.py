@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
@@ -31,3 +31,12 @@ def upsert(session: Session, table: Table | type[DeclarativeBase]) -> sqlite.Ins
     dialect: Any = postgresql if is_postgresql(session) else sqlite
     statement: sqlite.Insert | postgresql.Insert = dialect.insert(table)
     return statement
+
+
+def count_rows(
+    session: Session,
+    rows: FromClause | type[DeclarativeBase],
+    *conditions: ColumnElement[bool],
+) -> int:
+    """Return the number of rows of a table or subquery that match all conditions."""
+    return session.scalar(select(func.count()).select_from(rows).where(*conditions)) or 0

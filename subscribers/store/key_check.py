@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Table, inspect, select
 from sqlalchemy.orm import Session
 
-from subscribers.crypto.keys import PUT_COPY_BACK, KeyFileError, KeyKind, KeyRing
+from subscribers.crypto.keys import RESTORE_RECOVERY_COPY, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import is_adopted_key_id
 from subscribers.store.models import Base, Person, Suppression
 
@@ -32,7 +32,7 @@ def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False)
                     f"The key file doesn't belong to this database. {table.name} was written with the {kind} key {key_id}, "
                     "which the key file doesn't contain."
                 ),
-                remedy=PUT_COPY_BACK,
+                remedy=RESTORE_RECOVERY_COPY,
             )
 
 
@@ -84,7 +84,10 @@ def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
     return [each for each in named if not is_adopted_key_id(each[2])]
 
 
-def _select_ends(table: Table, key_column: ColumnElement[Any]) -> tuple[Select[Any], Select[Any]]:
+def _select_ends(
+    table: Table,
+    key_column: ColumnElement[Any],
+) -> tuple[Select[Any], Select[Any]]:
     row_order = list(table.primary_key.columns)
     key_values = select(key_column).where(key_column.is_not(None)).limit(1)
     return key_values.order_by(*row_order), key_values.order_by(*(column.desc() for column in row_order))

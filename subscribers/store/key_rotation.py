@@ -23,7 +23,7 @@ from subscribers.crypto.encrypted_values import reencrypt
 from subscribers.crypto.key_file import lock_file, replace_file
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyKind, KeyRing
 from subscribers.crypto.stored_addresses import decrypt_address, is_adopted_key_id, make_domain_tag, make_lookup_hash
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.key_check import list_key_id_columns
 from subscribers.store.models import Person, SuppressionAdoption, table_of
 from subscribers.store.signup_models import RequestEvidence
@@ -114,8 +114,8 @@ def rotate_key(
         key_added = force_new_key or not _count_remaining(session, keys, kind)
     if key_added:
         keys = add_key(key_file, kind, passphrase)
-    rows_moved, stuck = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
-    return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, stuck)
+    rows_moved, unmoved = _rewrite_rows(database, keys, kind, progress) if kind in REWRITTEN_KINDS else (0, ())
+    return RotationResult(kind, keys.current(kind).id, key_added, rows_moved, unmoved)
 
 
 def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> KeyRing:
@@ -191,10 +191,8 @@ _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
 def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
     """Return the number of rows with an older key that can be rewritten."""
     current = keys.current(kind).id
-    counts = [
-        select(func.count()).select_from(p.table).where(p.needs_rewrite(current)) for p in _KEYED_COLUMNS.get(kind, ())
-    ]
-    return sum(session.scalar(count) or 0 for count in counts)
+    columns = _KEYED_COLUMNS.get(kind, ())
+    return sum(count_rows(session, column.table, column.needs_rewrite(current)) for column in columns)
 
 
 def _rewrite_rows(
@@ -204,14 +202,14 @@ def _rewrite_rows(
         total = _count_remaining(session, keys, kind)
     rows_moved = 0
     while True:  # repeat until a pass rewrites nothing, because other processes may have written rows meanwhile
-        before, stuck = rows_moved, []
+        before, unmoved = rows_moved, []
         for place in _KEYED_COLUMNS[kind]:
             for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
                 rows_moved += rewritten
-                stuck += faults
+                unmoved += faults
                 progress(rows_moved, max(total, rows_moved))
         if rows_moved == before:
-            return rows_moved, tuple(stuck)
+            return rows_moved, tuple(unmoved)
 
 
 def _run_rewrite_pass(
@@ -221,8 +219,8 @@ def _run_rewrite_pass(
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
-        rewritten, twins = _write_changes(database, kind, column, changes)
-        yield rewritten, [*damaged, *twins]
+        rewritten, duplicates = _write_changes(database, kind, column, changes)
+        yield rewritten, [*damaged, *duplicates]
         after = rows[-1].number
 
 
@@ -248,7 +246,12 @@ def _compute_changes(
     return changes, damaged
 
 
-def _compute_change(keys: KeyRing, kind: KeyKind, row_label: str, row: Any) -> dict[str, Any]:
+def _compute_change(
+    keys: KeyRing,
+    kind: KeyKind,
+    row_label: str,
+    row: Any,
+) -> dict[str, Any]:
     sealed = (row.ciphertext, row.key_id)
     if kind == "vault":
         ciphertext, key_id = reencrypt(keys, sealed, bound_to=row_label, label=f"the address of {row_label}")
@@ -267,12 +270,12 @@ def _write_changes(
 ) -> tuple[int, list[UnrotatedRow]]:
     """Write a page. Rows that changed (erased, rewritten by another run) stay as they are."""
     with database.write() as session:
-        twins = _find_duplicates(session, changes) if kind == "lookup" else {}
-        unique = [change for change in changes if change["of"] not in twins]
+        duplicates = _find_duplicates(session, changes) if kind == "lookup" else {}
+        unique = [change for change in changes if change["of"] not in duplicates]
         rewritten = session.connection().execute(_update_statement(kind, column), unique).rowcount if unique else 0
         return rewritten, [
             UnrotatedRow(f"person {number}", f"person {other} has the same address; erase one of them")
-            for number, other in twins.items()
+            for number, other in duplicates.items()
         ]
 
 
@@ -284,7 +287,10 @@ def _update_statement(kind: KeyKind, column: _KeyedColumn) -> Update:
     return update(column.table).where(same).values(values)
 
 
-def _find_duplicates(session: Session, changes: list[dict[str, Any]]) -> dict[int, int]:
+def _find_duplicates(
+    session: Session,
+    changes: list[dict[str, Any]],
+) -> dict[int, int]:
     """Return people whose address belongs to someone else under the new key, with that person's number."""
     numbers = {change["to"]: change["of"] for change in changes}
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))

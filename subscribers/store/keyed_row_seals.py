@@ -92,7 +92,7 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
     """Return whether a row's seal is valid. An invalid one is logged."""
     genuine = _matches(find_keys_of_session(session), type(row), _values_of(row), row.seal)
     if not genuine:
-        log.error("a row has no valid seal: it counts for nothing", table=row.__tablename__, row=row.id)
+        log.error("a row without a valid seal was ignored", table=row.__tablename__, row=row.id)
     return genuine
 
 
@@ -217,7 +217,11 @@ def has_genuine_rows(session: Session, keys: KeyRing) -> bool:
     )
 
 
-def _seal_rows(session: Session, keys: KeyRing, chosen: Callable[[type[KeyedSealModel], _Values], bool]) -> int:
+def _seal_rows(
+    session: Session,
+    keys: KeyRing,
+    chosen: Callable[[type[KeyedSealModel], _Values], bool],
+) -> int:
     sealed = 0
     for model in list_keyed_seal_models():
         for batch in _batches(session, model):
@@ -236,7 +240,11 @@ def _batches(session: Session, model: type[KeyedSealModel]) -> Iterator[list[_Va
         after = batch[-1]["id"]
 
 
-def _write_seals(session: Session, model: type[KeyedSealModel], seals: list[tuple[_Values, str]]) -> None:
+def _write_seals(
+    session: Session,
+    model: type[KeyedSealModel],
+    seals: list[tuple[_Values, str]],
+) -> None:
     table = table_of(model)
     statement = update(table).where(table.c.id == bindparam("of_row")).values(seal=bindparam("new_seal"))
     session.connection().execute(statement, [{"of_row": row["id"], "new_seal": seal} for row, seal in seals])

@@ -84,7 +84,10 @@ class DamageTolerantJson(TypeDecorator[Any]):
         return _read_or(DAMAGED_JSON, super().result_processor(dialect, coltype))
 
 
-def _read_or(stand_in: Any, read: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+def _read_or(
+    stand_in: Any,
+    read: Callable[[Any], Any] | None,
+) -> Callable[[Any], Any]:
     def read_or_replace(value: Any) -> Any:
         try:
             return read(value) if read else value

@@ -17,13 +17,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, select
 from sqlalchemy.orm import Session
 
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.loggers import get_logger
 from subscribers.store import people
+from subscribers.store.database import count_rows
 from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, find_keys_of_session
 from subscribers.store.models import Person
 from subscribers.store.signup_models import OneTimeToken
@@ -145,11 +146,17 @@ def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, no
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
     """Return how many tokens of a purpose were made for a person since a moment, in any state (60 days at most)."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
-    query = select(func.count()).select_from(OneTimeToken).where(*mine)
-    return session.scalar(query) or 0
+    return count_rows(session, OneTimeToken, *mine)
 
 
-def revoke_tokens(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime, used: bool = False) -> None:
+def revoke_tokens(
+    session: Session,
+    person: int,
+    purpose: OneTimePurpose,
+    *,
+    now: datetime,
+    used: bool = False,
+) -> None:
     """End a person's open tokens of a purpose, because they were acted on otherwise or are no longer wanted."""
     _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
@@ -167,7 +174,12 @@ def revoke_tokens_by_serial(
     _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
 
 
-def _end_where(session: Session, *conditions: ColumnElement[bool], now: datetime, used: bool) -> None:
+def _end_where(
+    session: Session,
+    *conditions: ColumnElement[bool],
+    now: datetime,
+    used: bool,
+) -> None:
     open_rows = select(OneTimeToken).where(*conditions, OneTimeToken.ended_at.is_(None)).order_by(OneTimeToken.id)
     for row in session.scalars(open_rows.with_for_update()):
         row.ended_at, row.used = now, used
@@ -180,7 +192,13 @@ def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, 
     return bool(session.scalar(select(exists().where(*mine))))
 
 
-def find_open_token(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> OneTimeToken | None:
+def find_open_token(
+    session: Session,
+    person: int,
+    purpose: OneTimePurpose,
+    *,
+    now: datetime,
+) -> OneTimeToken | None:
     """Return a person's first open token of a purpose, or None."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
@@ -209,7 +227,13 @@ def delete_old_tokens(session: Session, *, now: datetime) -> None:
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
 
 
-def _find_row(session: Session, token: str, purpose: OneTimePurpose, *, lock: bool = False) -> OneTimeToken | None:
+def _find_row(
+    session: Session,
+    token: str,
+    purpose: OneTimePurpose,
+    *,
+    lock: bool = False,
+) -> OneTimeToken | None:
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
@@ -223,7 +247,7 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
         return lookup
     owner = session.get(Person, row.person)
     if owner is None or (owner.ciphertext is not None and not _is_bound_to(session, token, row.bound_to, owner)):
-        log.error("a one-time link is not its person's: it counts for nothing", row=row.id)
+        log.error("a one-time link isn't its subscriber's and was ignored", row=row.id)
         return TokenLookup(TokenState.UNKNOWN)
     return replace(lookup, owner=owner)
 

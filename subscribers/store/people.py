@@ -35,7 +35,11 @@ def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
     return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
-def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[Address]) -> dict[str, int]:
+def find_person_numbers(
+    session: Session,
+    keys: KeyRing,
+    addresses: Collection[Address],
+) -> dict[str, int]:
     """Return the numbers of the people with some addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
@@ -45,7 +49,14 @@ def find_person_numbers(session: Session, keys: KeyRing, addresses: Collection[A
     return {hashes[row.lookup]: row.number for row in rows}
 
 
-def create_person(session: Session, keys: KeyRing, address: Address, *, asked_at: datetime, asked_where: str) -> Person:
+def create_person(
+    session: Session,
+    keys: KeyRing,
+    address: Address,
+    *,
+    asked_at: datetime,
+    asked_where: str,
+) -> Person:
     """Create a person who has signed up but not consented. The caller appends the event.
 
     Raises:
@@ -99,7 +110,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
     except DecryptionError:
         mailbox = None
     if mailbox is None or not matches_lookup(keys, mailbox, person.lookup, person.lookup_key):
-        log.error("address does not open", person=person.number)
+        log.error("an address can't be decrypted", person=person.number)
         return None
     return read_address(mailbox)
 
@@ -109,7 +120,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     try:
         address = decrypt_person_address(keys, person)
     except KeyFileError:  # the key file was checked when it was opened, so this row is damaged
-        log.error("address does not open", person=person.number)  # noqa: TRY400 - no trace needed
+        log.error("an address can't be decrypted", person=person.number)  # noqa: TRY400 - no trace needed
         return None
     if address is None:
         return None
@@ -117,7 +128,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     commitment = session.scalar(last.order_by(ConsentEvent.seq.desc()).limit(1))
     salt = person.salt or b""
     if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
-        log.error("address does not match the record", person=person.number)
+        log.error("an address doesn't match the record", person=person.number)
         return None
     return address
 

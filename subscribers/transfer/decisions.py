@@ -36,7 +36,12 @@ class RowReason(StrEnum):
     outcome: RowOutcome | None
     words: str
 
-    def __new__(cls, value: str, outcome: RowOutcome | None = None, words: str = "") -> Self:
+    def __new__(
+        cls,
+        value: str,
+        outcome: RowOutcome | None = None,
+        words: str = "",
+    ) -> Self:
         """Create a member from its value, outcome, and text."""
         member = str.__new__(cls, value)
         member._value_, member.outcome, member.words = value, outcome, words
@@ -56,7 +61,7 @@ class RowReason(StrEnum):
     )
     LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they unsubscribed from this list"
     # The sentence doesn't say why, because that might reveal that someone was here and was erased.
-    KEPT_AWAY = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
+    SUPPRESSED_HERE = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
     LEFT_BY_EARLIER_ROW = (
         "left by earlier row",
         RowOutcome.LEFT_OR_SUPPRESSED,
@@ -112,7 +117,7 @@ class RowDecision(NamedTuple):
     suppression_reason: SuppressionReason | None = None
 
 
-_KEPT_AWAY = RowDecision(RowReason.KEPT_AWAY)
+_SUPPRESSED_HERE = RowDecision(RowReason.SUPPRESSED_HERE)
 _LEFT_HERE = RowDecision(RowReason.LEFT_HERE)
 _ON_THE_LIST = RowDecision(RowReason.ON_THE_LIST)
 _WAITING = RowDecision(RowReason.WAITING)
@@ -161,12 +166,12 @@ def decide_row(
     reason = _consent_reason(row, options)
     kind = _CONSENT_KINDS.get(reason, ConsentKind.LISTED)
     if existing is None:
-        return _KEPT_AWAY if suppressed else RowDecision(reason, kind)
+        return _SUPPRESSED_HERE if suppressed else RowDecision(reason, kind)
     if existing.state in ledger.DEPARTED_STATES:
-        return _LEFT_HERE if existing.state is PersonState.WITHDRAWN else _KEPT_AWAY
+        return _LEFT_HERE if existing.state is PersonState.WITHDRAWN else _SUPPRESSED_HERE
     if existing.state is PersonState.SUBSCRIBED:
         return _decide_subscribed(existing, reason, batch)
-    return _KEPT_AWAY if suppressed else _decide_undecided(existing, reason, kind, batch)
+    return _SUPPRESSED_HERE if suppressed else _decide_undecided(existing, reason, kind, batch)
 
 
 def _decide_undecided(existing: ExistingPerson, reason: RowReason, kind: ConsentKind, batch: int | None) -> RowDecision:
@@ -205,7 +210,7 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
     departure = DEPARTURES[row.status]
     reason = departure.suppression_reason if outweighs_reason(departure.suppression_reason, suppressed) else None
     if existing is None:
-        return RowDecision(departure.reason, suppression_reason=reason) if reason else _KEPT_AWAY
+        return RowDecision(departure.reason, suppression_reason=reason) if reason else _SUPPRESSED_HERE
     if existing.state in {PersonState.ERASED, PersonState.SUPPRESSED}:
         return _decide_graver_departure(row.status, departure, existing, reason)
     has_only_left = row.status is ImportedSubscriberStatus.LEFT
@@ -221,7 +226,7 @@ def _decide_graver_departure(
 ) -> RowDecision:
     """Decide on someone already off the list. A graver reason counts, unless they're erased."""
     if existing.state is PersonState.ERASED or status is ImportedSubscriberStatus.LEFT or reason is None:
-        return _KEPT_AWAY
+        return _SUPPRESSED_HERE
     kind = ConsentKind.COMPLAINED if status is ImportedSubscriberStatus.COMPLAINED else None
     return RowDecision(departure.reason, kind, suppression_reason=reason)
 

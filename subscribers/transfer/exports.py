@@ -133,7 +133,12 @@ def build_person_record(
     }
 
 
-def write_portable_copy(session: Session, keys: KeyRing, number: int, form: Literal["csv", "json"]) -> str:
+def write_portable_copy(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    form: Literal["csv", "json"],
+) -> str:
     """Return the data that a person provided, as CSV with the columns of a list export (GDPR, Article 20).
 
     Raises:
@@ -248,17 +253,19 @@ class _ExportedPerson:
         yield consent.get("language")
         yield ", ".join(sorted(preferences.omit))
         yield ", ".join(sorted(preferences.omit_topics))
-        yield f"fortnightly {preferences.start}" if preferences.start else _unless(preferences.frequency, "weekly")
+        yield (
+            f"fortnightly {preferences.start}"
+            if preferences.start
+            else preferences.frequency
+            if preferences.frequency != "weekly"
+            else ""
+        )
         yield preferences.zone
         yield preferences.hour
         yield "yes" if preferences.short else ""
         yield "yes" if preferences.text_only else ""
         yield "yes" if preferences.breaking_news else ""
         yield preferences.pause_until
-
-
-def _unless(text: str, usual: str) -> str:
-    return "" if text == usual else text
 
 
 def _decrypt_addresses(
@@ -293,7 +300,10 @@ def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[
         after = page[-1].number
 
 
-def _load_consents(session: Session, numbers: Sequence[int]) -> dict[int, tuple[datetime, dict[str, Any]]]:
+def _load_consents(
+    session: Session,
+    numbers: Sequence[int],
+) -> dict[int, tuple[datetime, dict[str, Any]]]:
     """Return the time and body of people's (at most 1,000) last consent, by number."""
     kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (

@@ -54,7 +54,7 @@ DEPARTURE_STATUSES = frozenset(
 
 
 class ColumnMeaning(LabeledEnum):
-    """The meaning of a column. `formats.toml` and `ColumnLayout` use the names in lower case."""
+    """The meaning of a column. `formats.toml` uses the names in lower case."""
 
     ADDRESS = "address", "Email address"
     REQUESTED_AT = "requested at", "Sign-up time (UTC)"
@@ -96,25 +96,6 @@ _SHARED_MEANINGS = frozenset(
     }
 )
 _SINGLE_MEANINGS = tuple(meaning for meaning in ColumnMeaning if meaning not in _SHARED_MEANINGS)
-EVIDENCE_MEANINGS = (
-    ColumnMeaning.ASKED_WHERE,
-    ColumnMeaning.METHOD,
-    ColumnMeaning.WORDING,
-    ColumnMeaning.WORDING_VERSION,
-    ColumnMeaning.LANGUAGE,
-)
-PREFERENCE_MEANINGS = (
-    ColumnMeaning.TAGS,
-    ColumnMeaning.OMIT,
-    ColumnMeaning.OMIT_TOPICS,
-    ColumnMeaning.FREQUENCY,
-    ColumnMeaning.ZONE,
-    ColumnMeaning.HOUR,
-    ColumnMeaning.SHORT,
-    ColumnMeaning.TEXT_ONLY,
-    ColumnMeaning.BREAKING_NEWS,
-    ColumnMeaning.PAUSE_UNTIL,
-)
 _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
     meaning for meaning in ColumnMeaning if meaning is not ColumnMeaning.NOTHING
 )
@@ -166,7 +147,7 @@ _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """The columns (from 0) for each meaning. `file_status` is each row's status before its own columns are read.
+    """The columns (from 0) of each meaning. `file_status` is each row's status before its own columns are read.
 
     `has_heading` is False for a bare list of addresses. `width` is the number of columns. `backslash_quotes` means that
     quotation marks inside quotes are escaped with a backslash. `headings` are safe to show. `status_words` are meanings
@@ -175,34 +156,10 @@ class ColumnLayout:
     """
 
     origin: str
-    address: tuple[int, ...]
+    columns: Mapping[ColumnMeaning, tuple[int, ...]]
     width: int
     has_heading: bool = True
     file_status: ImportedSubscriberStatus = ImportedSubscriberStatus.SUBSCRIBED
-    requested_at: tuple[int, ...] = ()
-    requested_ip: tuple[int, ...] = ()
-    confirmed_at: tuple[int, ...] = ()
-    confirmed_ip: tuple[int, ...] = ()
-    status: tuple[int, ...] = ()
-    left_where_set: tuple[int, ...] = ()
-    left_where_unset: tuple[int, ...] = ()
-    left_at: tuple[int, ...] = ()
-    bounced_at: tuple[int, ...] = ()
-    asked_where: tuple[int, ...] = ()
-    method: tuple[int, ...] = ()
-    wording: tuple[int, ...] = ()
-    wording_version: tuple[int, ...] = ()
-    language: tuple[int, ...] = ()
-    tags: tuple[int, ...] = ()
-    omit: tuple[int, ...] = ()
-    omit_topics: tuple[int, ...] = ()
-    frequency: tuple[int, ...] = ()
-    zone: tuple[int, ...] = ()
-    hour: tuple[int, ...] = ()
-    short: tuple[int, ...] = ()
-    text_only: tuple[int, ...] = ()
-    breaking_news: tuple[int, ...] = ()
-    pause_until: tuple[int, ...] = ()
     backslash_quotes: bool = False
     headings: tuple[str, ...] = ()
     status_words: Mapping[str, ImportedSubscriberStatus] = field(default_factory=dict)
@@ -211,7 +168,7 @@ class ColumnLayout:
     @property
     def email(self) -> int:
         """The address column."""
-        return self.address[0]
+        return self.columns[ColumnMeaning.ADDRESS][0]
 
     @property
     def numbered_columns(self) -> list[str]:
@@ -224,16 +181,9 @@ class ColumnLayout:
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
-    @property
-    def has_status_columns(self) -> bool:
-        """Whether a row's own columns give its status."""
-        columns = (self.status, self.left_where_set, self.left_where_unset, self.left_at, self.bounced_at)
-        return any(columns)
-
-    def columns_of(self, meaning: ColumnMeaning) -> tuple[int, ...]:
-        """Return the columns with a meaning."""
-        columns: tuple[int, ...] = getattr(self, meaning.name.lower())
-        return columns
+    def select_fields(self, row: Sequence[str], *meanings: ColumnMeaning) -> list[str]:
+        """Return a row's fields in the columns with these meanings."""
+        return [row[place] for meaning in meanings for place in self.columns.get(meaning, ())]
 
 
 def recognize_layout(
@@ -261,9 +211,11 @@ def recognize_layout(
         return None
     plain = ExportFormat(PLAIN_LIST)
     form = next((form for form in EXPORT_FORMATS if form.matches(headings[address], headings)), plain)
-    layout = ColumnLayout(
+    columns = {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS}
+    columns[ColumnMeaning.ADDRESS] = (address,)
+    return ColumnLayout(
         form.origin,
-        (),
+        {meaning: places for meaning, places in columns.items() if places},
         len(headings),
         has_heading=has_heading,
         file_status=file_status or _read_status_of_file(file_name),
@@ -271,8 +223,6 @@ def recognize_layout(
         headings=tuple(mask_heading(text) for text in first_row) if has_heading else (),
         status_words=form.words,
     )
-    columns = {meaning: _find_columns(headings, meaning, form) for meaning in _COLUMN_MEANINGS}
-    return _with_columns(layout, columns | {ColumnMeaning.ADDRESS: (address,)})
 
 
 def _read_status_of_file(name: str) -> ImportedSubscriberStatus:
@@ -300,17 +250,17 @@ def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]
     return next(iter([*full, *by_heading]), None)
 
 
-def _find_columns(headings: Sequence[str], meaning: ColumnMeaning, form: ExportFormat) -> tuple[int, ...]:
+def _find_columns(
+    headings: Sequence[str],
+    meaning: ColumnMeaning,
+    form: ExportFormat,
+) -> tuple[int, ...]:
     """Return the columns with a meaning by their headings. For a single column, the first known heading counts."""
     name = meaning.name.lower()
     known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:
         return tuple(place for place, heading in enumerate(headings) if heading in known_headings)
     return next(((headings.index(heading),) for heading in known_headings if heading in headings), ())
-
-
-def _with_columns(layout: ColumnLayout, columns: Mapping[ColumnMeaning, tuple[int, ...]]) -> ColumnLayout:
-    return replace(layout, **{meaning.name.lower(): places for meaning, places in columns.items()})  # type: ignore[arg-type]  # names of fields with columns
 
 
 class ColumnMappingError(RefusalError):
@@ -320,8 +270,8 @@ class ColumnMappingError(RefusalError):
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
     """Return each column's meaning, in order."""
     meanings = [ColumnMeaning.NOTHING] * layout.width
-    for meaning in _COLUMN_MEANINGS:
-        for place in layout.columns_of(meaning):
+    for meaning, places in layout.columns.items():
+        for place in places:
             meanings[place] = meaning
     return tuple(meanings)
 
@@ -352,7 +302,7 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
     columns = {
         meaning: tuple(place for place, each in enumerate(meanings) if each is meaning) for meaning in _COLUMN_MEANINGS
     }
-    return _with_columns(layout, columns)
+    return replace(layout, columns=columns)
 
 
 def mask_heading(text: str) -> str:

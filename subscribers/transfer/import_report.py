@@ -38,8 +38,7 @@ MAX_COUNTED_REASONS = 50  # reasons, words, and domains counted individually
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
 
-RejectCallback = Callable[[int, str, Sequence[str]], None]
-"""Takes the number, the reason, and the fields of a rejected row."""
+RejectCallback = Callable[[int, str, Sequence[str]], None]  # called with a rejected row's number, reason, and fields
 ImportProgress = Callable[[int], None]
 
 
@@ -102,7 +101,7 @@ class ImportReport:
         if isinstance(error, UnknownStatusWordError):
             _count_one_of(self.unknown_words, (error.column, error.word))
 
-    def note_slip(self, domain: str, meant: str) -> None:
+    def count_likely_typo(self, domain: str, meant: str) -> None:
         """Count a row whose domain is probably mistyped."""
         _count_one_of(self.slips, (domain, meant))
 
@@ -128,7 +127,13 @@ def _count_one_of(counts: Counter[Any], key: object) -> None:
         counts[key] += 1
 
 
-def count_row(counts: Counter[str], row: ImportRow, reason: RowReason, *, by: int = 1) -> None:
+def count_row(
+    counts: Counter[str],
+    row: ImportRow,
+    reason: RowReason,
+    *,
+    by: int = 1,
+) -> None:
     """Add `by` to a row's outcome (-1 undoes that), and for added people also to their marks."""
     outcome = reason.outcome
     assert outcome is not None, "a row that is judged comes to something"

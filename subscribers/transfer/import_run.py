@@ -67,7 +67,14 @@ class ImportRun:
     handle.
     """
 
-    def __init__(self, context: ImportContext, report: ImportReport, batch: BatchDetails, *, reached: int) -> None:
+    def __init__(
+        self,
+        context: ImportContext,
+        report: ImportReport,
+        batch: BatchDetails,
+        *,
+        reached: int,
+    ) -> None:
         self.step_size = MAX_STEP_ROWS
         self._context = context
         self._report = report
@@ -271,7 +278,12 @@ def decide_rows(
     ]
 
 
-def _count_rows(counts: Counter[str], rows: Sequence[DecidedRow], *, by: int = 1) -> None:
+def _count_rows(
+    counts: Counter[str],
+    rows: Sequence[DecidedRow],
+    *,
+    by: int = 1,
+) -> None:
     for row in rows:
         count_row(counts, row.row, row.decision.reason, by=by)
 

@@ -115,7 +115,13 @@ def lock_unfinished_batch(session: Session, batch: int) -> int | None:
     return row.reached if row.done_at is None else None
 
 
-def write_step(session: Session, step: ImportStep, links: ledger.NewPeopleWithFirstLinks, *, now: datetime) -> None:
+def write_step(
+    session: Session,
+    step: ImportStep,
+    links: ledger.NewPeopleWithFirstLinks,
+    *,
+    now: datetime,
+) -> None:
     """Write a step, whose people and events are in `links` (`ledger.prepare_people_with_first_links`).
 
     Raises:

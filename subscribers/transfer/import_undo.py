@@ -12,25 +12,25 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.personal_data import clear_all_traces
 from subscribers.consent.unsubscribe_log import IMPORT_UNDONE, PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.errors import RefusalError
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 
 PAGE_SIZE = 500  # people per transaction
 UNDO_METHOD = "import undone"
 UNDONE_OPTION = "undone"  # among a batch's options, so that its file doesn't count as imported
 # These don't show that a person wants to be subscribed.
-_SILENT_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
+_PASSIVE_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 
 FINISHED_OPTION = "finished"  # of an undone batch: when it had finished
 ABANDONED_OPTION = "abandoned"
-TAKEN_BACK_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
+REVERSED_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
 
 
 class ImportUndoError(RefusalError):
@@ -105,18 +105,18 @@ def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True
     """
     if person.state in ledger.DEPARTED_STATES:
         return UndoOutcome.DEPARTED
-    spoken = [link for link in person.links if link.kind not in _SILENT_KINDS]
-    own = [link.seq for link in spoken if link.body.get("batch") == batch]
+    active_links = [link for link in person.links if link.kind not in _PASSIVE_KINDS]
+    own = [link.seq for link in active_links if link.body.get("batch") == batch]
     if not own:  # taken over from another import that was never finished
-        return UndoOutcome.REMOVED if len(spoken) == 1 else UndoOutcome.EARLIER
-    later = [link for link in spoken if link.seq > own[-1]]
+        return UndoOutcome.REMOVED if len(active_links) == 1 else UndoOutcome.EARLIER
+    later = [link for link in active_links if link.seq > own[-1]]
     is_active = any(ledger.is_sign_of_life(link.kind, link.body) for link in later)
     if is_active and was_finished:
         return UndoOutcome.ACTIVE
     # Anyone can type an address into the form, so a request isn't the person's own action yet, but it awaits their
     # answer.
-    has_requested = any(link.kind is ConsentKind.REQUESTED for link in spoken)
-    is_earlier = is_active or has_requested or spoken[0].seq < own[0]
+    has_requested = any(link.kind is ConsentKind.REQUESTED for link in active_links)
+    is_earlier = is_active or has_requested or active_links[0].seq < own[0]
     return UndoOutcome.EARLIER if is_earlier else UndoOutcome.REMOVED
 
 
@@ -129,7 +129,13 @@ def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str
     return before
 
 
-def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: datetime) -> UndoResult | None:
+def abandon_batch(
+    database: PeopleDatabase,
+    batch: int,
+    *,
+    actor: str,
+    now: datetime,
+) -> UndoResult | None:
     """Undo an unfinished import; return None if there's no such import. An interrupted undo can be run again.
 
     Departures from the file stay, because we had to respect them. The file can be imported again afterwards.
@@ -139,7 +145,7 @@ def abandon_batch(database: PeopleDatabase, batch: int, *, actor: str, now: date
         if row is None or row.done_at is not None:
             return None
         is_undo = UNDONE_OPTION in row.options
-    return _take_back(database, batch, actor=actor, now=now, is_undo=is_undo)
+    return _reverse_import(database, batch, actor=actor, now=now, is_undo=is_undo)
 
 
 def undo_batch(
@@ -161,7 +167,7 @@ def undo_batch(
             assert row is not None
             unsubscribe_log.append(_make_log_entry(row), at=now)
             _mark_undone(row, now)
-    return _take_back(database, batch, actor=actor, now=now, is_undo=True)
+    return _reverse_import(database, batch, actor=actor, now=now, is_undo=True)
 
 
 def _mark_undone(row: ImportBatch, now: datetime) -> None:
@@ -190,7 +196,7 @@ def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now:
     for row in session.scalars(select(ImportBatch).order_by(ImportBatch.id)) if entries else ():
         lookup = _make_log_entry(row).lookup
         is_named = any(unsubscribe_log.hash_lookup(lookup, entry.key_id) == entry.person_hash for entry in entries)
-        if is_named and not is_taken_back(row):
+        if is_named and not is_reversed(row):
             _mark_undone(row, now)
             numbers.append(row.id)
     session.flush()
@@ -202,9 +208,9 @@ def is_undo_interrupted(row: ImportBatch | None) -> bool:
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
 
 
-def is_taken_back(row: ImportBatch) -> bool:
+def is_reversed(row: ImportBatch) -> bool:
     """Return whether an import was undone, or its undo has begun."""
-    return not TAKEN_BACK_OPTIONS.isdisjoint(row.options)
+    return not REVERSED_OPTIONS.isdisjoint(row.options)
 
 
 def read_option_time(row: ImportBatch, option: str) -> datetime | None:
@@ -241,7 +247,7 @@ def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> Non
     Raises:
         ImportUndoError: it can't.
     """
-    if row is None or row.done_at is None or is_taken_back(row):
+    if row is None or row.done_at is None or is_reversed(row):
         raise ImportUndoError(f"There's no finished import {batch} to undo. Check its number in the list of imports.")
     if now > row.done_at + ledger.UNDO_PERIOD:
         raise ImportUndoError(
@@ -277,15 +283,21 @@ def _has_other_events(batch: int) -> ColumnElement[bool]:
 
 def _count_people_without_other_events(session: Session, batch: int) -> int:
     """Count the people whom `decide_undo` removes because they only have the import's events. That's most of them."""
-    query = select(func.count()).select_from(Person).where(Person.batch == batch, ~_has_other_events(batch))
-    return session.scalar(query) or 0
+    return count_rows(session, Person, Person.batch == batch, ~_has_other_events(batch))
 
 
 def _restores_preferences(person: ImportedPerson, outcome: UndoOutcome, batch: int) -> bool:
     return outcome is UndoOutcome.EARLIER and find_overwritten_preferences(person, batch) is not None
 
 
-def _take_back(database: PeopleDatabase, batch: int, *, actor: str, now: datetime, is_undo: bool) -> UndoResult:
+def _reverse_import(
+    database: PeopleDatabase,
+    batch: int,
+    *,
+    actor: str,
+    now: datetime,
+    is_undo: bool,
+) -> UndoResult:
     result, after = UndoResult(), 0
     body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
     while True:
@@ -296,12 +308,17 @@ def _take_back(database: PeopleDatabase, batch: int, *, actor: str, now: datetim
             if not people and not after:
                 _close_batch(session, batch, now, is_undo=is_undo)
                 return result
-            _take_people_back(session, people, body, result, now)
+            _reverse_people(session, people, body, result, now)
             after = people[-1].number if people else 0  # start again, because an import may be running at the same time
 
 
 def _load_people(
-    session: Session, batch: int, after: int, *, where: ColumnElement[bool] | None = None, lock: bool = False
+    session: Session,
+    batch: int,
+    after: int,
+    *,
+    where: ColumnElement[bool] | None = None,
+    lock: bool = False,
 ) -> list[ImportedPerson]:
     columns = (Person.number, Person.state, Person.chain_head)
     query = (
@@ -318,8 +335,12 @@ def _load_people(
     return [ImportedPerson(row.number, row.state, row.chain_head, links[row.number]) for row in rows]
 
 
-def _take_people_back(
-    session: Session, people: Sequence[ImportedPerson], body: dict[str, Any], result: UndoResult, now: datetime
+def _reverse_people(
+    session: Session,
+    people: Sequence[ImportedPerson],
+    body: dict[str, Any],
+    result: UndoResult,
+    now: datetime,
 ) -> None:
     """Clear people whom only this import added, and undo its changes to the others."""
     changes = _Changes()
@@ -380,8 +401,7 @@ def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) 
 
 def count_batch_people(session: Session, batch: int) -> int:
     """Return the number of people in an import."""
-    query = select(func.count()).select_from(Person).where(Person.batch == batch)
-    return session.scalar(query) or 0
+    return count_rows(session, Person, Person.batch == batch)
 
 
 def has_more_people(session: Session, batch: int, people: int) -> bool:

@@ -225,9 +225,9 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
     """
     check_no_undo_interrupted(session)
     query = select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
-    several = list(session.scalars(query))
-    same = next((row for row in several if row.options == options.as_json()), None)
-    if same is None and any(row.done_at is None for row in several):
+    batches = list(session.scalars(query))
+    same = next((row for row in batches if row.options == options.as_json()), None)
+    if same is None and any(row.done_at is None for row in batches):
         raise ListFileError(
             "An unfinished import of this file used other options. Finish it with the same options, then import "
             "the file again with the new ones."
@@ -236,7 +236,12 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
 
 
 def _read_chunks(
-    report: ImportReport, now: datetime, on_reject: RejectCallback, size: Callable[[], int], *, reached: int = 0
+    report: ImportReport,
+    now: datetime,
+    on_reject: RejectCallback,
+    size: Callable[[], int],
+    *,
+    reached: int = 0,
 ) -> Iterator[tuple[list[ImportRow], int]]:
     """Yield the valid rows of a file in chunks, in order.
 
@@ -253,7 +258,7 @@ def _read_chunks(
         try:
             row = parse_row(layout, fields, number, now=now)
             if meant := find_likely_domain(row.address.domain):
-                report.note_slip(row.address.domain, meant)
+                report.count_likely_typo(row.address.domain, meant)
                 if report.survey.leave_out_slips:
                     raise LikelyTypoError(f"the domain {row.address.domain} is probably a typo for {meant}")
         except RowError as exc:

@@ -52,7 +52,10 @@ class FileSurvey:
 
 
 def survey_file(
-    path: Path, options: ImportOptions | None = None, *, part_keys: Mapping[str, str] | None = None
+    path: Path,
+    options: ImportOptions | None = None,
+    *,
+    part_keys: Mapping[str, str] | None = None,
 ) -> FileSurvey:
     """Scan a file before it's used, so that a fault at its end isn't found halfway.
 
@@ -135,7 +138,13 @@ def hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
     return digest.hexdigest(), encoding
 
 
-def _check_encoding(encoding: str, decoder: codecs.IncrementalDecoder, chunk: bytes, *, final: bool = False) -> str:
+def _check_encoding(
+    encoding: str,
+    decoder: codecs.IncrementalDecoder,
+    chunk: bytes,
+    *,
+    final: bool = False,
+) -> str:
     """Return the encoding that fits so far. Text that isn't UTF-8 is read as Latin-1."""
     try:
         decoder.decode(chunk, final)

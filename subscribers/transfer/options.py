@@ -42,14 +42,5 @@ class ImportOptions:
         fields = _STORED.dump_python(self, mode="json", by_alias=True)
         return {name: value for name, value in fields.items() if value not in (None, False, [], {})}
 
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "ImportOptions":
-        """Parse the result of `as_json`.
-
-        Raises:
-            ValueError: a value is unknown.
-        """
-        return _STORED.validate_python(fields)
-
 
 _STORED = TypeAdapter(ImportOptions)

@@ -76,7 +76,11 @@ class OutcomeFile:
             self._execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", self._pending)
             self._pending.clear()
 
-    def _execute(self, statement: str, rows: Iterable[tuple[int | str, ...]]) -> None:
+    def _execute(
+        self,
+        statement: str,
+        rows: Iterable[tuple[int | str, ...]],
+    ) -> None:
         try:
             self._connection.execute("BEGIN")
             self._connection.executemany(statement, rows)

@@ -70,7 +70,11 @@ class ImportRowBuilder:
         self._prepare_shared_json()
         self._domain_tag = lru_cache(maxsize=20_000)(lambda domain: make_domain_tag(keys, Address("x", domain)))
 
-    def build_people(self, rows: Sequence[DecidedRow], numbers: Sequence[int]) -> tuple[Columns, Columns]:
+    def build_people(
+        self,
+        rows: Sequence[DecidedRow],
+        numbers: Sequence[int],
+    ) -> tuple[Columns, Columns]:
         """Return the rows of new people, and those of the first events of their chains, both by column."""
         addresses = [row.row.address for row in rows]
         ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))

@@ -1,12 +1,11 @@
 """Parsing of one row by its file's layout. Pure functions of the fields and `now`."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from zoneinfo import available_timezones
 
 from email_validator import EmailNotValidError, validate_email
 from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
@@ -14,17 +13,10 @@ from email_validator.rfc_constants import CASE_INSENSITIVE_MAILBOX_NAMES
 from subscribers.address import MAX_ADDRESS_LENGTH, Address, AddressError, read_address
 from subscribers.consent.consent_texts import MAX_CHARACTERS
 from subscribers.consent.ledger import EARLIEST_CONSENT, IMPORTED_SUFFIX, MAX_WHERE_LENGTH
-from subscribers.consent.preferences import Preferences, PreferencesError
+from subscribers.consent.preferences import Preferences, PreferencesError, list_known_zones
 from subscribers.errors import ApplicationError
 from subscribers.part_keys import split_part_key
-from subscribers.transfer.formats import (
-    EVIDENCE_MEANINGS,
-    PREFERENCE_MEANINGS,
-    STATUS_WORDS,
-    ColumnLayout,
-    ColumnMeaning,
-    ImportedSubscriberStatus,
-)
+from subscribers.transfer.formats import STATUS_WORDS, ColumnLayout, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.spreadsheet_csv import unescape_address, unescape_formulas
 
 _DOT_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
@@ -114,14 +106,19 @@ _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmo
 _STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberStatus)}
 
 
-def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: datetime) -> ImportRow:
+def parse_row(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    number: int,
+    *,
+    now: datetime,
+) -> ImportRow:
     """Parse one row.
 
     Raises:
         RowError: it has no valid address, or something in it is ambiguous.
     """
-    width = layout.width
-    if len(fields) != width:
+    if len(fields) != layout.width:
         fields = _fit_to_width(fields, layout)
     status = _strongest_status(layout, fields)
     try:
@@ -133,11 +130,11 @@ def parse_row(layout: ColumnLayout, fields: Sequence[str], number: int, *, now: 
         number,
         address,
         status,
-        _first_known_time(fields, layout.requested_at, now),
-        _ip_address(fields, layout.requested_ip),
-        _confirmation_time(fields, layout.confirmed_at, now) if is_staying else None,
-        _ip_address(fields, layout.confirmed_ip),
-        _first_known_time(fields, (*layout.left_at, *layout.bounced_at), now),
+        _first_known_time(layout.select_fields(fields, ColumnMeaning.REQUESTED_AT), now),
+        _ip_address(layout.select_fields(fields, ColumnMeaning.REQUESTED_IP)),
+        _confirmation_time(layout.select_fields(fields, ColumnMeaning.CONFIRMED_AT), now) if is_staying else None,
+        _ip_address(layout.select_fields(fields, ColumnMeaning.CONFIRMED_IP)),
+        _first_known_time(layout.select_fields(fields, ColumnMeaning.LEFT_AT, ColumnMeaning.BOUNCED_AT), now),
         _read_evidence(layout, fields, address),
         read_preferences(layout, fields, now) if is_staying else {},
     )
@@ -183,21 +180,23 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
 
 def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> ImportedSubscriberStatus:
     """Return the strongest status in a row's columns. Departures outweigh subscriptions."""
-    if not layout.has_status_columns:
-        return layout.file_status
-    claims = [layout.file_status, *(_read_status(layout, fields, place) for place in layout.status)]
+    status_columns = layout.columns.get(ColumnMeaning.STATUS, ())
+    claims = [layout.file_status, *(_read_status(layout, fields, place) for place in status_columns)]
     if _says_they_left(layout, fields):
         claims.append(ImportedSubscriberStatus.LEFT)
-    if any(not _says(fields[place], _EMPTY_WORDS) for place in layout.bounced_at):
+    if any(not _says(text, _EMPTY_WORDS) for text in layout.select_fields(fields, ColumnMeaning.BOUNCED_AT)):
         claims.append(ImportedSubscriberStatus.BOUNCED)
     return max(claims, key=_STATUS_RANK.__getitem__)
 
 
 def _says_they_left(layout: ColumnLayout, fields: Sequence[str]) -> bool:
+    flags = layout.select_fields(fields, ColumnMeaning.LEFT_WHERE_SET)
+    subscribed_flags = layout.select_fields(fields, ColumnMeaning.LEFT_WHERE_UNSET)
+    times = layout.select_fields(fields, ColumnMeaning.LEFT_AT)
     return (
-        any(not _says(fields[place], _EMPTY_WORDS | _FALSE_WORDS) for place in layout.left_where_set)
-        or any(_says(fields[place], _FALSE_WORDS) for place in layout.left_where_unset)
-        or any(not _says(fields[place], _EMPTY_WORDS) for place in layout.left_at)
+        any(not _says(text, _EMPTY_WORDS | _FALSE_WORDS) for text in flags)
+        or any(_says(text, _FALSE_WORDS) for text in subscribed_flags)
+        or any(not _says(text, _EMPTY_WORDS) for text in times)
     )
 
 
@@ -214,11 +213,11 @@ def _read_status(layout: ColumnLayout, fields: Sequence[str], place: int) -> Imp
     raise UnknownStatusWordError(heading, word)
 
 
-def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
-    if not columns:
+def _confirmation_time(texts: Sequence[str], now: datetime) -> datetime | None:
+    if not texts:
         return None
     try:
-        confirmed_at = parse_row_time(fields[columns[0]])
+        confirmed_at = parse_row_time(texts[0])
     except (ValueError, OverflowError):
         raise RowError(
             "the confirmation time can't be read; use the format 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
@@ -228,8 +227,8 @@ def _confirmation_time(fields: Sequence[str], columns: tuple[int, ...], now: dat
     return confirmed_at
 
 
-def _first_known_time(fields: Sequence[str], columns: tuple[int, ...], now: datetime) -> datetime | None:
-    return next((moment for place in columns if (moment := _optional_time(fields[place], now))), None)
+def _first_known_time(texts: Sequence[str], now: datetime) -> datetime | None:
+    return next((moment for text in texts if (moment := _optional_time(text, now))), None)
 
 
 def _optional_time(field: str, now: datetime) -> datetime | None:
@@ -243,8 +242,8 @@ def _optional_time(field: str, now: datetime) -> datetime | None:
     return moment if moment is not None and moment <= now else None
 
 
-def _ip_address(fields: Sequence[str], columns: tuple[int, ...]) -> str:
-    text = fields[columns[0]].strip() if columns else ""
+def _ip_address(texts: Sequence[str]) -> str:
+    text = texts[0].strip() if texts else ""
     return text if _IP_PATTERN.fullmatch(text) else ""
 
 
@@ -258,12 +257,16 @@ _EVIDENCE_LENGTHS = {
 }
 
 
-def _read_evidence(layout: ColumnLayout, fields: Sequence[str], address: Address) -> dict[str, str]:
+def _read_evidence(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    address: Address,
+) -> dict[str, str]:
     """Return the evidence in a row's columns. Text that's too long or may contain an address is left out."""
     evidence: dict[str, str] = {}
-    for meaning in EVIDENCE_MEANINGS:
-        for place in layout.columns_of(meaning):
-            text = unescape_formulas(" ".join(fields[place].split()))
+    for meaning in _EVIDENCE_LENGTHS:
+        for field in layout.select_fields(fields, meaning):
+            text = unescape_formulas(" ".join(field.split()))
             if text and _is_evidence(meaning, text, address):
                 evidence[meaning.name.lower()] = text
     return evidence
@@ -277,18 +280,21 @@ def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
     return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
 
 
-def read_preferences(layout: ColumnLayout, fields: Sequence[str], now: datetime) -> dict[str, Any]:
+def read_preferences(
+    layout: ColumnLayout,
+    fields: Sequence[str],
+    now: datetime,
+) -> dict[str, Any]:
     """Return the preferences in a row's columns, in their stored form; empty if the columns are.
 
     Raises:
         RowError: a value can't be read. It may be a pause, so it isn't skipped.
     """
     values: dict[str, Any] = {}
-    for meaning in PREFERENCE_MEANINGS:
-        for place in layout.columns_of(meaning):
-            text = fields[place].strip()
+    for meaning, read in PREFERENCE_READERS.items():
+        for text in map(str.strip, layout.select_fields(fields, meaning)):
             if text.lower() not in _EMPTY_WORDS or (meaning is ColumnMeaning.HOUR and text == "0"):
-                values |= _PREFERENCE_READERS[meaning](layout, text, values, now)
+                values |= read(layout, text, values, now)
     if not values:
         return {}
     if "zone" not in values or "hour" not in values:  # neither says anything without the other
@@ -309,7 +315,7 @@ def _split_tags(text: str) -> list[str]:
 
 def list_tags(layout: ColumnLayout, fields: Sequence[str]) -> list[tuple[str, str]]:
     """Return a row's tags, each with the key of its section or topic, or an empty key."""
-    columns = (fields[place] for place in layout.tags if place < len(fields))
+    columns = (fields[place] for place in layout.columns.get(ColumnMeaning.TAGS, ()) if place < len(fields))
     return [match for text in columns for match in _match_tags(layout, text)]
 
 
@@ -317,7 +323,12 @@ def _match_tags(layout: ColumnLayout, text: str) -> list[tuple[str, str]]:
     return [(tag, layout.part_keys.get(tag.lower(), "")) for tag in _split_tags(text)]
 
 
-def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_tags(
+    layout: ColumnLayout,
+    text: str,
+    values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     """Return preferences that leave out all sections, or topics, except tagged ones. Other tags are ignored."""
     chosen = {split_part_key(part) for _, part in _match_tags(layout, text) if part}
     offered = {split_part_key(part) for part in layout.part_keys.values()}
@@ -331,7 +342,12 @@ def _read_tags(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now:
     return choices
 
 
-def _read_omitted(layout: ColumnLayout, text: str, values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_omitted(
+    layout: ColumnLayout,
+    text: str,
+    values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     omitted = {tag if not part or split_part_key(part)[1] else part for tag, part in _match_tags(layout, text)}
     return {"omit": sorted(omitted | set(values.get("omit", ())))}
 
@@ -346,7 +362,12 @@ _FREQUENCIES = {
 _FREQUENCY = re.compile(r"(\D+?)(?: (\d{4}-\d\d-\d\d))?")
 
 
-def _read_frequency(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _read_frequency(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
     match = _FREQUENCY.fullmatch(text.lower())
     frequency = _FREQUENCIES.get(match[1]) if match else None
     if match is None or frequency is None:
@@ -355,28 +376,35 @@ def _read_frequency(_layout: ColumnLayout, text: str, _values: Mapping[str, Any]
     return {"frequency": frequency, **start}
 
 
-def _read_zone(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
-    if text not in _time_zones():
+def _read_zone(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
+    if text not in list_known_zones():
         raise _unreadable(ColumnMeaning.ZONE, "America/New_York")
     return {"zone": text}
-
-
-@lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
 
 
 _HOUR = re.compile(r"([01]?\d|2[0-3])(:00){0,2}")
 
 
-def _read_hour(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_hour(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     match = _HOUR.fullmatch(text)
     if match is None:
         raise _unreadable(ColumnMeaning.HOUR, "7 or 17:00")
     return {"hour": int(match[1])}
 
 
-def _read_choice(meaning: ColumnMeaning, text: str) -> dict[str, Any]:
+def _read_choice(
+    meaning: ColumnMeaning, _layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime
+) -> dict[str, Any]:
     if text.lower() in _TRUE_WORDS:
         return {meaning.name.lower(): True}
     if text.lower() in _FALSE_WORDS | {"html", "nein", "non"}:
@@ -384,23 +412,29 @@ def _read_choice(meaning: ColumnMeaning, text: str) -> dict[str, Any]:
     raise _unreadable(meaning, "yes or no")
 
 
-def _read_pause(_layout: ColumnLayout, text: str, _values: Mapping[str, Any], _now: datetime) -> dict[str, Any]:
+def _read_pause(
+    _layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
     try:
         return {"pause_until": date.fromisoformat(text[:10]).isoformat()}
     except ValueError:
         raise _unreadable(ColumnMeaning.PAUSE_UNTIL, "2026-12-31") from None
 
 
+_PreferenceReader = Callable[[ColumnLayout, str, Mapping[str, Any], datetime], dict[str, Any]]
 # For a new preference, add a meaning with its name and a line here.
-_PREFERENCE_READERS = {
+PREFERENCE_READERS: Mapping[ColumnMeaning, _PreferenceReader] = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,
     ColumnMeaning.OMIT_TOPICS: lambda _layout, text, _values, _now: {"omit_topics": sorted(set(_split_tags(text)))},
     ColumnMeaning.FREQUENCY: _read_frequency,
     ColumnMeaning.ZONE: _read_zone,
     ColumnMeaning.HOUR: _read_hour,
-    ColumnMeaning.SHORT: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.SHORT, text),
-    ColumnMeaning.TEXT_ONLY: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.TEXT_ONLY, text),
-    ColumnMeaning.BREAKING_NEWS: lambda _layout, text, _values, _now: _read_choice(ColumnMeaning.BREAKING_NEWS, text),
+    ColumnMeaning.SHORT: partial(_read_choice, ColumnMeaning.SHORT),
+    ColumnMeaning.TEXT_ONLY: partial(_read_choice, ColumnMeaning.TEXT_ONLY),
+    ColumnMeaning.BREAKING_NEWS: partial(_read_choice, ColumnMeaning.BREAKING_NEWS),
     ColumnMeaning.PAUSE_UNTIL: _read_pause,
 }

@@ -65,7 +65,14 @@ class ImportStepWriter(Protocol):
 class DirectStepWriter:
     """Writes the steps of one import in this process, immediately. Use it in one thread."""
 
-    def __init__(self, database: PeopleDatabase, batch: int, *, reached: int, now: datetime) -> None:
+    def __init__(
+        self,
+        database: PeopleDatabase,
+        batch: int,
+        *,
+        reached: int,
+        now: datetime,
+    ) -> None:
         self._database = database
         self._batch = batch
         self._reached = reached

@@ -25,14 +25,20 @@ from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.step_writer import DirectStepWriter, StepProgress, StepResult
 
-DatabaseOpener = Callable[[], PeopleDatabase]
-"""Opens a database where it is called. It can be pickled: a function of a module, or a partial of one."""
+DatabaseOpener = Callable[[], PeopleDatabase]  # can be pickled: a function of a module, or a partial of one
 
 
 class WriterProcess:
     """A `DirectStepWriter` in a separate process."""
 
-    def __init__(self, open_database: DatabaseOpener, batch: int, *, reached: int, now: datetime) -> None:
+    def __init__(
+        self,
+        open_database: DatabaseOpener,
+        batch: int,
+        *,
+        reached: int,
+        now: datetime,
+    ) -> None:
         self._process = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
@@ -98,7 +104,10 @@ def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
             answers.flush()
 
 
-def _take_steps(requests: IO[bytes], steps: SimpleQueue[tuple[ImportStep, StepProgress] | None]) -> None:
+def _take_steps(
+    requests: IO[bytes],
+    steps: SimpleQueue[tuple[ImportStep, StepProgress] | None],
+) -> None:
     """Read incoming steps. The parent never has many in flight."""
     while True:
         try:

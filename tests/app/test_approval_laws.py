@@ -211,7 +211,7 @@ class WatchedEdition:
             return session.scalars(select(Edition)).one()
 
     def standing(self) -> GivenVersion | None:
-        return next((v for v in self.versions if v.state is ApprovalState.STANDING), None)
+        return next((v for v in self.versions if v.state is ApprovalState.VALID), None)
 
     def waiting(self) -> GivenVersion | None:
         return next((v for v in self.versions if v.state is ApprovalState.WAITING), None)
@@ -306,11 +306,11 @@ class WatchedEdition:
 
     def reinstate(self) -> None:
         """Let the last approved version stand again, if the draft is what it was and nobody asked for a change since."""
-        stood = [v for v in self.versions if v.stood and v.state is not ApprovalState.TAKEN_BACK]
+        stood = [v for v in self.versions if v.stood and v.state is not ApprovalState.REVOKED]
         if not stood or self.open_notes or self.has_ended:
             return
         if (stood[-1].seen, stood[-1].authors) == (self.draft(), self.authors()):
-            stood[-1].state = ApprovalState.STANDING
+            stood[-1].state = ApprovalState.VALID
             self.done["undone to what was approved"] += 1
 
     def approve(self, actor: Actor) -> None:
@@ -345,7 +345,7 @@ class WatchedEdition:
             self.versions.append(waiting)
         waiting.signed.append(actor.name)
         if self.is_enough(waiting.signed):
-            waiting.stood, waiting.state = True, ApprovalState.STANDING
+            waiting.stood, waiting.state = True, ApprovalState.VALID
             self.done["approved"] += 1
 
     def authors(self) -> set[str]:
@@ -375,12 +375,12 @@ class WatchedEdition:
         try:
             edition_approval.revoke_approval(self.install, self.name, actor=actor, now=self.now)
         except ApprovalError:
-            assert self.has_ended or all(v.state is ApprovalState.TAKEN_BACK for v in self.versions)
+            assert self.has_ended or all(v.state is ApprovalState.REVOKED for v in self.versions)
             return
         assert not self.has_ended
         self.done["taken back"] += 1
         for version in self.versions:
-            version.state = ApprovalState.TAKEN_BACK
+            version.state = ApprovalState.REVOKED
 
     def send_back(self, actor: Actor) -> None:
         try:
@@ -392,7 +392,7 @@ class WatchedEdition:
         self.open_notes = [note.id for note in approvals.list_open_notes(self.install, self.name)]
         ended = self.versions if self.standing() else [v for v in self.versions if v is self.waiting()]
         for version in ended:
-            version.state = ApprovalState.TAKEN_BACK
+            version.state = ApprovalState.REVOKED
 
     def finish_notes(self, actor: Actor) -> None:
         for note in self.open_notes:
@@ -423,7 +423,7 @@ class WatchedEdition:
         self.now = DEADLINE
         before, approved = (
             self.draft(),
-            [v for v in self.versions if v.stood and v.state is not ApprovalState.TAKEN_BACK],
+            [v for v in self.versions if v.stood and v.state is not ApprovalState.REVOKED],
         )
         is_draft = not self.standing() and not self.has_ended
         decision = deadlines.apply_deadline_rule(with_deadline_rule(self.install, rule), now=self.now)
@@ -438,7 +438,7 @@ class WatchedEdition:
             assert decision == f"{self.name}: {DeadlineDecision.SEND_VERSION}"
             self.done["reinstated"] += 1
             self.supersede()
-            approved[-1].state = ApprovalState.STANDING
+            approved[-1].state = ApprovalState.VALID
             # The draft was brought back by an edit of the timetable, unless it stood there already.
             before = approved[-1].seen
         else:

@@ -120,7 +120,7 @@ def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_b
     with pytest.raises(SendError, match="Only approved editions can be sent"):
         sending.send_edition(install_on_both, "current", actor=ADMIN, clock=lambda: edition.release_at)
     approve(install_on_both, PRIYA)
-    assert version_states(install_on_both) == [ApprovalState.STANDING]
+    assert version_states(install_on_both) == [ApprovalState.VALID]
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         approval_check.verify_approval(session, edition, settings=install_on_both.settings, keys=install_on_both.keys)
@@ -225,7 +225,7 @@ def test_a_correction_that_the_next_edition_carries_is_its_authors(install: Inst
         before = Edition(
             slot="before", name="2026-W46", number=1, state=EditionState.SENT, opens_at=edition.opens_at, cut_off=edition.opens_at,
             release_at=NOW - timedelta(days=6), drafted_at=NOW - timedelta(days=7),
-            content=EditionContent("2026-W46", 1, "Cranes", "", "Friday", 1, "", "", ()).as_json(),
+            content=EditionContent("2026-W46", 1, "Cranes", "", "Friday", 1, "", "", (), released_on=date(2026, 11, 20)).as_json(),
         )  # fmt: skip
         session.add(before)
         session.flush()
@@ -492,7 +492,7 @@ def test_an_approval_that_was_taken_back_is_not_sent_whatever_its_row_says(
     approve(install, PRIYA)
     take_back(install)
     with install.database.write() as session:
-        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Approval).values(state=ApprovalState.VALID))
         session.execute(update(Edition).values(state=EditionState.APPROVED))
     edition, settings, keys = edition_of(install), install.settings, install.keys
     with install.database.read() as session, pytest.raises(ApprovalError, match="was revoked"):
@@ -518,7 +518,7 @@ def test_an_approval_whose_revocation_was_changed_in_the_database_is_not_sent(
     void(install)
     write_intro(install, DANA, "Good morning.")
     with install.database.write() as session:
-        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Approval).values(state=ApprovalState.VALID))
         session.execute(update(Edition).values(state=EditionState.APPROVED))
         session.execute(text(tampering))
     edition, settings, keys = edition_of(install), install.settings, install.keys
@@ -596,7 +596,7 @@ def go_out_as_it_was_before_the_change(install: Installation) -> None:
     change_intro_setting(install, LATER + timedelta(minutes=1))
     with install.database.write() as session:
         session.execute(update(Edition).values(drafted_at=LATER + timedelta(minutes=2)))
-        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Approval).values(state=ApprovalState.VALID))
 
 
 def change_intro_setting(install: Installation, now: datetime) -> None:

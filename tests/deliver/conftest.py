@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from ipaddress import ip_address
@@ -88,7 +88,7 @@ def _draft_edition(name: str, release_at: datetime) -> Edition:
         drafted_at=release_at,
         subject="Ports reopen \u2014 and six more stories",
         preheader="The week in one read",
-        content=EditionContent(name, 12, "", "", "", 1, "", "", ()).as_json(),
+        content=EditionContent(name, 12, "", "", "", 1, "", "", (), released_on=date(2026, 11, 20)).as_json(),
     )
 
 

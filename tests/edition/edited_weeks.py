@@ -143,10 +143,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "field": st.sampled_from([*StoryField, *EditionField, "colour"]), "topic": words, "alt": words, "credit": words,
     "cuts": st.none() | st.fixed_dictionaries({"lead": pictures, "thumb": pictures}), "removed": st.booleans(),
     "kind": st.sampled_from(["sponsor", "opportunity", "advert"]), "headline": words, "url": urls,
-    "first_day": st.sampled_from(["2026-11-01", "2026-12-01", "soon"]), "removes_replacement": st.booleans(), "kept": st.booleans(),
+    "first_day": st.sampled_from(["2026-11-01", "2026-12-01", "soon"]), "kept": st.booleans(),
 }  # fmt: skip
 KIND_FIELDS = {
-    EditKind.PLACE: ("section", "position", "after", "others"), EditKind.DROP: ("others", "kept"), EditKind.APART: ("others",), EditKind.RESTORE: ("removes_replacement",), EditKind.PIN: ("pinned", "position"),
+    EditKind.PLACE: ("section", "position", "after", "others"), EditKind.DROP: ("others", "kept"), EditKind.APART: ("others",), EditKind.RESTORE: (), EditKind.PIN: ("pinned", "position"),
     EditKind.LEAD: ("article",), EditKind.MERGE: ("others",), EditKind.SPLIT: ("articles",), EditKind.UNDER: ("main", "others"),
     EditKind.TEXT: ("field", "text"), EditKind.PICTURE: ("shown", "cuts", "alt", "credit"), EditKind.TOPIC: ("topic",),
     EditKind.BLOCK: ("kind", "headline", "url", "text", "first_day", "removed"), EditKind.NOTE: ("text",),

@@ -149,7 +149,7 @@ class Desk:
         return EditDraft(EditKind.DROP, self.pick(self.urls()), {})
 
     def restore(self, _: str) -> EditDraft:
-        return EditDraft(EditKind.RESTORE, self.pick(self.urls()), {"removes_replacement": True})
+        return EditDraft(EditKind.RESTORE, self.pick(self.urls()), {})
 
     def pin(self, _: str) -> EditDraft:
         return EditDraft(EditKind.PIN, self.pick(self.urls()), {"pinned": True})

@@ -69,7 +69,7 @@ def test_stories_are_kept_for_the_next_edition_after_they_were_removed_too_and_c
     back = fold(
         removed_first,
         keep,
-        *(EditDraft(EditKind.RESTORE, url, {"removes_replacement": True}) for url in (first, second)),
+        *(EditDraft(EditKind.RESTORE, url, {}) for url in (first, second)),
     )
     assert (urls_of(back, "featured"), shelf(back)) == (FEATURED, {})
     again = fold(keep, EditDraft(EditKind.DROP, first, kept), removed_first)

@@ -58,6 +58,7 @@ def edition(kind: str, entry: SectionEntry) -> EditionContent:
         intro=entry.summary,
         editor=entry.source,
         sections=(EditionSection("block", kind, entry.kicker, entry.credit, (entry, entry)),),
+        released_on=date(2026, 11, 20),
     )
 
 

@@ -172,10 +172,6 @@ def test_of_two_deadlines_on_one_day_the_first_in_the_edition_is_named() -> None
     assert layout.next_deadline.entry.headline == "story-1"
 
 
-def test_an_edition_that_does_not_know_its_day_has_no_early_dates() -> None:
-    assert arrange_email(replace(edition(2, events=(1,)), released_on=None)).dates is None
-
-
 @pytest.mark.parametrize(
     ("omitted", "gone"),
     [

@@ -47,7 +47,6 @@ def with_topics(content: EditionContent) -> EditionContent:
         for topic, key in zip(TOPICS, KEYS, strict=True)
         for n in (1, 2)
     ]
-    assert content.released_on
     when = EntryDate("deadline", content.released_on, "Friday, November 20", "Comments due")
     entries[2] = replace(entries[2], when=when)
     sections = [replace(one, entries=tuple(entries)) if one is section else one for one in content.sections]

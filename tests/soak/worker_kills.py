@@ -42,6 +42,7 @@ SETTLE_SECONDS = 6.0  # after it is back, in which nothing is killed, all proces
 SLOT_KILL_SHARE, RESTART_SHARES = 0.12, (0.46, 0.54)  # of the readers who have it, when that happens
 MAX_TAKEOVER_SECONDS = 60.0
 MIN_RATE_SHARE, MAX_RATE_SHARE = 0.95, 1.02  # of the limit, in every window of 60 seconds
+OUT_OF_REACH = "can't be reached"  # in the log, during an outage of the database
 
 
 @dataclass
@@ -97,7 +98,7 @@ class WorkerKillResult:
             f"rate in {len(self.rates_across)} windows of 60 s with a restart": across,
             f"the process that held the slot `{self.slot_job}` was killed; another took over after": f"{self.took_over_after:.1f} s",
             "tracebacks in the logs of all processes": f"{self.log_lines['Traceback']}",
-            "lines in them that the database is out of reach": f"{self.log_lines['out of reach']}",
+            "lines in them that the database is out of reach": f"{self.log_lines[OUT_OF_REACH]}",
             "seed": str(self.seed),
             "seconds": f"{self.seconds:.0f}",
         }
@@ -235,7 +236,7 @@ class WorkerKillRun:
         for (_, before), (after, _) in zip(self.spans, self.spans[1:], strict=False):
             result.rates_across += window_rates(came, before - 59, after + 59)
         said = (at.options.home / "said").read_text("utf-8")
-        result.log_lines = Counter({word: said.count(word) for word in ("Traceback", "out of reach")})
+        result.log_lines = Counter({word: said.count(word) for word in ("Traceback", OUT_OF_REACH)})
 
 
 def _process_number(owner: str) -> int:

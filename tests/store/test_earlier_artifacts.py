@@ -90,7 +90,7 @@ def test_the_approval_verifies(restored: Database, keys: KeyRing, tmp_path: Path
     with restored.read() as session:
         edition = find_edition(session, "2026-W47")
         (version,) = list_approvals(session, edition)
-        assert (version.state, [signed.actor for signed in version.signatures]) == (ApprovalState.STANDING, ["staff 1"])
+        assert (version.state, [signed.actor for signed in version.signatures]) == (ApprovalState.VALID, ["staff 1"])
         verify_version(session, edition, version, settings=settings, keys=keys)
         session.execute(text("UPDATE approved_fragment SET body = 'other' WHERE name = 'foot'"))
         session.expire_all()

@@ -146,7 +146,7 @@ def test_a_populated_database_is_whole_after_every_later_migration(empty_databas
         assert read_approved_version(session, version) == read_draft_version(session, sent, settings), (
             "what was approved, byte for byte"
         )
-        assert (version.version, version.state, version.edit_seq) == (1, ApprovalState.STANDING, 0)
+        assert (version.version, version.state, version.edit_seq) == (1, ApprovalState.VALID, 0)
         assert [signed.actor for signed in version.signatures] == [sent.approved_by]
         assert (version.made_at, version.stood_at) == (sent.approved_at, sent.approved_at)
         assert list_approvals(session, draft) == ()

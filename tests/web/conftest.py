@@ -249,7 +249,7 @@ def sign_as_sent(session: Session, edition: Edition, install: Installation, at: 
     payload = approved_versions.build_signature_payload(version.content_hash, version.version, "staff 1", at)
     signature = approved_versions.sign_payload(install.keys.current("approval"), payload)
     version.signatures.append(ApprovalSignature(actor="staff 1", at=at, signature=signature))
-    version.state, version.stood_at = ApprovalState.STANDING, at
+    version.state, version.stood_at = ApprovalState.VALID, at
 
 
 _rendered_pieces: list[tuple[EditionContent, PublicationContext, tuple[RenderedFragment, ...]]] = []

@@ -18,11 +18,12 @@ from digest.app.editions.sample_emails import RenderedSample, compose_sample_not
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_batches
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.notices import notice_queue
+from digest.edition.approval.approval_check import list_valid_signatures
 from digest.edition.approval.approved_versions import build_signature_payload, compute_content_hash, sign_payload
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault, list_signers
+from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, Action, Actor, Role
@@ -101,7 +102,8 @@ def _read_email(
     rule = read_approver_rule_for_authors(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = compute_content_hash(stated)
-    signed = tuple(list_signers(correction, content_hash, installation.keys))
+    signatures = list_valid_signatures(correction.signatures, content_hash, correction.seq, installation.keys)
+    signed = tuple(signature.actor for signature in signatures)
     return CorrectionEmail(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
         names=map_staff_display_names(session),

@@ -37,7 +37,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError, read_whole_lines
-from subscribers.crypto.keys import PUT_COPY_BACK
+from subscribers.crypto.keys import RESTORE_RECOVERY_COPY
 from subscribers.errors import ApplicationError
 from subscribers.phrases import count_with_noun
 from subscribers.store.database import is_postgresql
@@ -110,7 +110,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     sealing_keys = {seal.partition(":")[0] for seal in seals}
     if sealing_keys and sealing_keys.isdisjoint(key.id for key in keys.of_kind("access")):
         message = "The key file doesn't belong to this database. The rows about the team were sealed with other keys."
-        yield report_error(message, PUT_COPY_BACK)
+        yield report_error(message, RESTORE_RECOVERY_COPY)
     try:
         installation.refuse_demo_keys()
     except InstallationError as exc:

@@ -137,7 +137,7 @@ def _name_others(urls: Sequence[str]) -> dict[str, Any]:
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
     """Restore a removed story to its place, removing its replacement."""
-    return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {"removes_replacement": True}))
+    return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {}))
 
 
 def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: bool) -> EditResult:

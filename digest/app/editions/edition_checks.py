@@ -22,7 +22,7 @@ from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, parse_sections
 from digest.edition.content.edition_names import write_issue_heading
-from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition, has_old_placeholders
+from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition
 from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import find_hand_placed_urls
@@ -86,7 +86,6 @@ def gather_preflight_facts(
         withdrawn=find_withdrawn_links(session, content.linked_articles),
         sending_days=sending_days,
         subscribers=subscribers,
-        has_old_placeholders=has_old_placeholders(mailable.pieces),
     )
 
 

@@ -78,8 +78,6 @@ def list_deadline_choices(
 
     Each comes with True if the text gives only its weekday.
     """
-    if content.released_on is None:
-        return ()
     released_at = datetime.combine(content.released_on, time(), UTC)
     implied = find_implied_deadlines(entry, lead, released_at)
     stated = find_stated_deadlines(entry, released_at)

@@ -60,7 +60,7 @@ def count_draft_changes(session: Session, edition: Edition, settings: Settings) 
 def find_editor_change_counts(session: Session, edition: Edition) -> EditorChangeCounts | None:
     """Return the counts of editors' changes to the approved version; None if they weren't counted."""
     query = select(Approval.editor_counts).where(
-        Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING
+        Approval.edition_id == edition.id, Approval.state == ApprovalState.VALID
     )
     stored = session.scalar(query)
     return EditorChangeCounts.from_json(stored) if stored else None
@@ -74,7 +74,7 @@ def list_edition_change_counts(session: Session) -> Sequence[EditionChangeCounts
         .where(
             IS_REGULAR,
             Edition.state.in_(_SHOWN_STATES),
-            Approval.state == ApprovalState.STANDING,
+            Approval.state == ApprovalState.VALID,
             Approval.editor_counts.is_not(None),
         )
         .order_by(Edition.release_at.desc(), Edition.id.desc())

@@ -26,7 +26,6 @@ from digest.edition.edition_queries import (
 )
 from digest.edition.rendering.corrected_copy import DisplayedCorrection, insert_fragment_corrections
 from digest.edition.rendering.mail_layout import arrange_email
-from digest.edition.rendering.template_filters import without_weekday
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.correction_models import Correction
@@ -236,7 +235,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
     """Return the content of an edition's social card."""
     layout = arrange_email(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
-    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    day = language.full_date(content.released_on)
     issue = write_issue_heading(content.number, language)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = SocialCardTexts(

@@ -289,7 +289,7 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
 
 
 def _read_approved_content(session: Session, edition: Edition) -> EditionContent:
-    query = select(Approval).where(Approval.edition_id == edition.id, Approval.state == ApprovalState.STANDING)
+    query = select(Approval).where(Approval.edition_id == edition.id, Approval.state == ApprovalState.VALID)
     approval = session.scalar(query.options(undefer(Approval.content)))
     return EditionContent.from_json(approval.content if approval else edition.content)
 

@@ -11,7 +11,6 @@ from digest.edition.content.edition_content import EditionImage, EntryDate, Sect
 from digest.edition.content.edition_names import write_issue
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
-from digest.edition.rendering.template_filters import without_weekday
 from digest.settings import PublicationSettings
 from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.subscriber_language import SubscriberLanguage
@@ -60,7 +59,7 @@ def build_page_metadata(
     else:
         short_headline = headline
     issue = f"{publication.name} {write_issue(content.number, language)}"
-    day = language.full_date(content.released_on) if content.released_on else without_weekday(content.date)
+    day = language.full_date(content.released_on)
     description = language.gettext(
         "%(issue)s, %(day)s. %(text)s",
         issue=issue,

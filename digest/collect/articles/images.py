@@ -177,7 +177,7 @@ def delete_stored_image(session: Session, source_url: str) -> None:
     focused = (MediaFile.source_url.startswith(url + _FOCUS_MARK, autoescape=True) for url in crop_urls)
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
     went_out = select(Edition.id).where(Edition.state.not_in(unsent))
-    approved = select(Approval.id).where(Approval.state != ApprovalState.TAKEN_BACK)
+    approved = select(Approval.id).where(Approval.state != ApprovalState.REVOKED)
     hashes = select(MediaFile.hash).where(or_(MediaFile.source_url.in_([source_url, *crop_urls]), *focused))
     for media_hash in session.scalars(hashes).all():
         uses = (

@@ -237,7 +237,9 @@ def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
     return fields
 
 
-def _fields_to_sign(fields: list[tuple[bytes, bytes]]) -> tuple[list[bytes], bytes]:
+def _fields_to_sign(
+    fields: list[tuple[bytes, bytes]],
+) -> tuple[list[bytes], bytes]:
     """Choose the fields to sign, and return their names in order and the canonical lines to hash.
 
     Fields with the same name are taken from last to first; listing the name once more signs that there are no others

@@ -43,7 +43,11 @@ def make_message_id(purpose: str, delivery_id: str, list_domain: str) -> str:
     return f"<{stem}.{delivery_id[:20]}@{list_domain}>"
 
 
-def find_genuine_ids(keys: KeyRing, purpose: str, deliveries: Sequence[tuple[str, int | None, str]]) -> frozenset[str]:
+def find_genuine_ids(
+    keys: KeyRing,
+    purpose: str,
+    deliveries: Sequence[tuple[str, int | None, str]],
+) -> frozenset[str]:
     """Return the genuine IDs among deliveries given as (ID, person, Message-ID).
 
     An ID is a keyed hash of purpose and person, so it's genuine only if both are as planned. The Message-ID must match,

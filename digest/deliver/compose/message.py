@@ -207,7 +207,9 @@ class MessageTemplate:
     unsubscribe_mail_domain: str = ""
 
     @cached_property
-    def parts_and_slots(self) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
+    def parts_and_slots(
+        self,
+    ) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
         """The parts of the message, and (index, slot) of each part to fill in."""
         parts = merge_adjacent_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))

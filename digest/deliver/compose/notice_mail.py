@@ -79,7 +79,13 @@ class NoticeComposer:
         escaped = {_fact_slot(name): str(escape(value)) for name, value in facts.items()}
         return self._html_cache[key].fill_some(escaped)
 
-    def _render_part(self, kind: str, part: str, facts: Mapping[str, str], marks: SlotMarks) -> str:
+    def _render_part(
+        self,
+        kind: str,
+        part: str,
+        facts: Mapping[str, str],
+        marks: SlotMarks,
+    ) -> str:
         base, language = self.frame.base, notice_language(self.settings, kind)
         frame = self.frame
         if kind in TO_STAFF:

@@ -3,10 +3,8 @@
 A result is valid for one approval: after a new approval, the articles are checked again.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,6 +12,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 from digest.edition.edition_queries import explain_missed_release
 from digest.store.models import Edition, EditionState
+from digest.type_adapters import type_adapter
 
 REPEAT_AFTER = timedelta(minutes=10)  # while a missing article pauses the edition, since it may come back
 
@@ -56,33 +55,17 @@ class ArticleCheck:
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
     """Return the last check of an edition, or None if there isn't one."""
     stored = installation_hold.read_installation_state(session, _state_key(edition))
-    return None if stored is None else _parse_look(stored)
+    return None if stored is None else type_adapter(ArticleCheck).validate_python(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
     """Store a check in place of the previous one."""
-    stored = asdict(article_check) | {
-        "at": article_check.at.isoformat(),
-        "approved_at": article_check.approved_at.isoformat() if article_check.approved_at else "",
-    }
+    stored = type_adapter(ArticleCheck).dump_python(article_check, mode="json")
     installation_hold.write_installation_state(session, _state_key(edition), stored, now=article_check.at)
 
 
 def _state_key(edition: str) -> str:
     return f"last look {edition}"
-
-
-def _parse_look(stored: Mapping[str, Any]) -> ArticleCheck:
-    return ArticleCheck(
-        at=datetime.fromisoformat(stored["at"]),
-        approved_at=datetime.fromisoformat(stored["approved_at"]) if stored["approved_at"] else None,
-        looked_at=stored["looked_at"],
-        gone=tuple(ArticleFinding(**finding) for finding in stored["gone"]),
-        unanswered=tuple(ArticleFinding(**finding) for finding in stored["unanswered"]),
-        pause_reason=stored["pause_reason"],
-        told=tuple(stored["told"]),
-        occasion=stored.get("occasion", ""),  # unknown for checks by an older version
-    )
 
 
 def needs_article_check_before_send(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:

@@ -33,7 +33,13 @@ def _select_state() -> Select[dict[str, Any]]:
     return select(StoredInstallationValue.value).where(StoredInstallationValue.name == bindparam("state_name"))
 
 
-def write_installation_state(session: Session, key: str, value: Mapping[str, Any], *, now: datetime) -> None:
+def write_installation_state(
+    session: Session,
+    key: str,
+    value: Mapping[str, Any],
+    *,
+    now: datetime,
+) -> None:
     """Store the state with a name, replacing the previous one."""
     values = {"value": dict(value), "at": now}
     statement = upsert(session, StoredInstallationValue).values(name=key, **values)
@@ -49,7 +55,13 @@ def delete_installation_state(session: Session, key: str) -> bool:
 _PULL_TROUBLES = "{} pull trouble"  # by provider
 
 
-def save_pull_troubles(session: Session, provider: str, troubles: Sequence[str], *, now: datetime) -> None:
+def save_pull_troubles(
+    session: Session,
+    provider: str,
+    troubles: Sequence[str],
+    *,
+    now: datetime,
+) -> None:
     """Store the problems of the last pull of a provider's suppression lists, or delete them if there are none."""
     key = _PULL_TROUBLES.format(provider)
     if troubles:
@@ -101,7 +113,14 @@ def parse_hold(stored: Mapping[str, Any]) -> InstallationHold:
     return InstallationHold(stored["because"], stored["actor"], since, bool(stored.get("may_be_copy")))
 
 
-def pause_all_sending(session: Session, reason: str, *, actor: str, now: datetime, may_be_copy: bool = False) -> bool:
+def pause_all_sending(
+    session: Session,
+    reason: str,
+    *,
+    actor: str,
+    now: datetime,
+    may_be_copy: bool = False,
+) -> bool:
     """Pause all sending; return False, and keep the existing pause, if it's paused already.
 
     A person's pause is replaced if the installation may be a copy, since nothing may leave a copy, not even exempt

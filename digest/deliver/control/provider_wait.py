@@ -19,7 +19,11 @@ def note_provider_wait(session: Session, provider: str, wait_until: datetime, *,
     installation_hold.write_installation_state(session, WAIT_STATE_KEY, stored, now=now)
 
 
-def parse_provider_wait(stored: Mapping[str, Any] | None, provider: str, now: datetime) -> datetime | None:
+def parse_provider_wait(
+    stored: Mapping[str, Any] | None,
+    provider: str,
+    now: datetime,
+) -> datetime | None:
     """Return until when a provider accepts nothing, from the stored state, or None if it accepts messages."""
     if stored is None or stored["provider"] != provider:
         return None

@@ -6,7 +6,7 @@ encounters, and brings them back in pages once a person has decided.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -18,6 +18,7 @@ from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.edition.edition_queries import find_edition
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition, EditionState
+from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
@@ -66,12 +67,8 @@ class SetAsideDomain:
 
 def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsideDomain]:
     """Return the set-aside domains by tag, parsed from the edition's row."""
-    return {tag: _read_domain(tag, values) for tag, values in (stored or {}).items()}
-
-
-def _read_domain(tag: str, values: Mapping[str, Any]) -> SetAsideDomain:
-    at, decision = datetime.fromisoformat(values["at"]), SetAsideDecision(values["decision"])
-    return SetAsideDomain(tag, values["place"], at, values["reason"], decision, values["returning"])
+    adapter = type_adapter(SetAsideDomain)
+    return {tag: adapter.validate_python({"tag": tag, **values}) for tag, values in (stored or {}).items()}
 
 
 def find_holding(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
@@ -97,7 +94,13 @@ def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
     return f"emails {' and '.join(many)} are set aside"
 
 
-def set_domains_aside(session: Session, name: str, reasons: Mapping[str, str], *, now: datetime) -> list[str]:
+def set_domains_aside(
+    session: Session,
+    name: str,
+    reasons: Mapping[str, str],
+    *,
+    now: datetime,
+) -> list[str]:
     """Set domains aside, given as tag and reason, and return the tags of those that weren't already.
 
     Raises:
@@ -159,8 +162,5 @@ def _return_parked(session: Session, name: str, domains: Collection[SetAsideDoma
 
 
 def _store(edition: Edition, domains: Mapping[str, SetAsideDomain]) -> None:
-    edition.set_aside = {
-        domain.tag: {key: value for key, value in asdict(domain).items() if key != "tag"}
-        | {"at": domain.at.isoformat()}
-        for domain in domains.values()
-    }
+    adapter = type_adapter(SetAsideDomain)
+    edition.set_aside = {tag: adapter.dump_python(each, mode="json", exclude={"tag"}) for tag, each in domains.items()}

@@ -60,7 +60,10 @@ def process_events(
     return +counts
 
 
-def _load_deliveries(session: Session, ids: Collection[str | None]) -> dict[str | None, Any]:
+def _load_deliveries(
+    session: Session,
+    ids: Collection[str | None],
+) -> dict[str | None, Any]:
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.handed_at)
     query = select(*columns).where(Delivery.id.in_(ids))
     return {row.id: row for row in session.execute(query)}

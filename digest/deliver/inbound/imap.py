@@ -43,7 +43,13 @@ class MailboxFolder:
     if the server doesn't say.
     """
 
-    def __init__(self, imap: imaplib.IMAP4, mailbox: BounceMailboxSettings, *, readonly: bool = False) -> None:
+    def __init__(
+        self,
+        imap: imaplib.IMAP4,
+        mailbox: BounceMailboxSettings,
+        *,
+        readonly: bool = False,
+    ) -> None:
         self._imap = imap
         self._server_name = mailbox.host_and_port
         self._done_folder = self._full_folder_name(mailbox.done) if mailbox.done else ""

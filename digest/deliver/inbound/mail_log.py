@@ -217,7 +217,13 @@ def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
     )
 
 
-def _walk_lines(database: Database, keys: KeyRing, lines: Iterable[bytes], host: str, now: datetime) -> _QueueWalk:
+def _walk_lines(
+    database: Database,
+    keys: KeyRing,
+    lines: Iterable[bytes],
+    host: str,
+    now: datetime,
+) -> _QueueWalk:
     clock = LogTimestampParser(None, now)
     parsed = [(step, clock.read_time(line) or now) for line in lines if (step := parse_queue_line(line))]
     with database.read() as session:
@@ -229,7 +235,11 @@ def _walk_lines(database: Database, keys: KeyRing, lines: Iterable[bytes], host:
     return walk
 
 
-def _find_deliveries(session: Session, keys: KeyRing, senders: Collection[bytes]) -> dict[bytes, str]:
+def _find_deliveries(
+    session: Session,
+    keys: KeyRing,
+    senders: Collection[bytes],
+) -> dict[bytes, str]:
     """Return the deliveries by return path, whose MAC proves them; a Message-ID or address could be copied."""
     paths = {(sender, id_) for sender in senders for id_ in find_return_paths(keys, sender.decode("ascii", "replace"))}
     ids = set[str]()
@@ -238,7 +248,11 @@ def _find_deliveries(session: Session, keys: KeyRing, senders: Collection[bytes]
     return {sender: id_ for sender, id_ in paths if id_ in ids}
 
 
-def _load_queue(session: Session, queue_ids: Collection[str], host: str) -> dict[str, str]:
+def _load_queue(
+    session: Session,
+    queue_ids: Collection[str],
+    host: str,
+) -> dict[str, str]:
     found = dict[str, str]()
     for some in _cut(sorted(queue_ids)):
         query = select(QueuedMail.id, QueuedMail.delivery).where(

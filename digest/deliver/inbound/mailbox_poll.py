@@ -175,7 +175,12 @@ def _time_to_next_poll(last: LastPoll) -> timedelta:
     return min(MAX_POLL_INTERVAL, POLL_INTERVAL * (1 << min(last.troubles, 10)))
 
 
-def _record_poll(poller: MailboxPoller, result: PollResult | None = None, *, trouble: str = "") -> None:
+def _record_poll(
+    poller: MailboxPoller,
+    result: PollResult | None = None,
+    *,
+    trouble: str = "",
+) -> None:
     now = poller.clock()
     with poller.database.write() as session:
         last = read_last_mailbox_poll(session) or LastPoll(now)

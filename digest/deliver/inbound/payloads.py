@@ -41,7 +41,14 @@ class StoredPayload:
     body: bytes | None
 
 
-def store_payload(database: Database, keys: KeyRing, body: bytes, *, origin: str, now: datetime) -> bool:
+def store_payload(
+    database: Database,
+    keys: KeyRing,
+    body: bytes,
+    *,
+    origin: str,
+    now: datetime,
+) -> bool:
     """Store a body durably, and return False if the same body is stored already.
 
     `origin` names what parses it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
@@ -83,7 +90,7 @@ def _open_payload(keys: KeyRing, row: ReceivedEventPayload) -> StoredPayload:
         encrypted = row.ciphertext, row.key_id
         body = zlib.decompress(decrypt_bytes(keys, encrypted, bound_to=_payload_binding(row.body_hash)))
     except (DecryptionError, zlib.error):  # a damaged row mustn't hold up the ones after it
-        log.error("a payload does not open", inbound=row.id)  # noqa: TRY400 - no trace needed
+        log.error("a payload can't be decrypted", inbound=row.id)  # noqa: TRY400 - no trace needed
     return StoredPayload(row.id, row.origin, row.at, body)
 
 
@@ -137,7 +144,7 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
     elif payload.body is not None and provider and provider.webhook:
         events = provider.webhook.parse_body(payload.body, payload.at)
     if events is None:
-        log.error("a payload cannot be read", inbound=payload.id)
+        log.error("a payload can't be read", inbound=payload.id)
     return events or []
 
 

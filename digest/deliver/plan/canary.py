@@ -48,7 +48,14 @@ def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | 
     return CanaryPhase(now, wait_until=wait_until) if now < wait_until else CanaryPhase(now)
 
 
-def choose_canary(session: Session, keys: KeyRing, edition: Edition, *, now: datetime, enabled: bool) -> int:
+def choose_canary(
+    session: Session,
+    keys: KeyRing,
+    edition: Edition,
+    *,
+    now: datetime,
+    enabled: bool,
+) -> int:
     """Choose the canary once per edition, unless disabled, and return its size.
 
     Call it after all deliveries are planned, in a write transaction that holds the edition's row.

@@ -70,8 +70,7 @@ class CorrectedTextLocations:
 
     def stand_in(self, variant: VariantKey) -> bool:
         """Return whether a variant's message contains the text, or True if that's unknown."""
-        in_head = self._in_subject or (self._in_old_preheader and not variant.text_only)
-        if in_head or not self._fragments:
+        if self._in_subject or not self._fragments:
             return True
         left_out = list_omitted_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
         kinds = _FRAGMENT_KINDS[variant.is_short, variant.text_only]
@@ -80,12 +79,6 @@ class CorrectedTextLocations:
     @cached_property
     def _in_subject(self) -> bool:
         return contains_uncorrected_text(self.mailable.subject, self.sent, self.new_text)
-
-    @cached_property
-    def _in_old_preheader(self) -> bool:
-        """Whether the preheader contains the text and is the same in all messages, as in editions by older versions."""
-        has_versions = any(piece.name.endswith(PREHEADER_PART) for piece in self.mailable.pieces)
-        return not has_versions and self._is_uncorrected(self.mailable.preheader)
 
     def _is_uncorrected(self, line: str) -> bool:
         return contains_uncorrected_text(line, self.sent, self.new_text)

@@ -12,6 +12,7 @@ from digest.store.correction_models import Correction
 from digest.store.delivery_models import CLAIMED_STATES, OPEN_STATES, Delivery, DeliveryState, DeliveryTotal
 from digest.store.models import Edition
 from subscribers.consent.breaking_news import BreakingNewsAudience, count_breaking_news_audience
+from subscribers.store.database import count_rows
 
 # Sent to many people at once. After a restore, it's unknown which of these were sent.
 BULK_KINDS = ("edition", "correction", "ask", "stay")
@@ -108,4 +109,4 @@ def count_breaking_news_recipients(session: Session, settings: Settings, now: da
 def has_at_most_deliveries(session: Session, purpose: str, messages: int) -> bool:
     """Return whether a purpose has at most that many deliveries, not counting those folded into totals."""
     first = select(Delivery.id).where(Delivery.purpose == purpose).limit(messages + 1)
-    return (session.scalar(select(func.count()).select_from(first.subquery())) or 0) <= messages
+    return count_rows(session, first.subquery()) <= messages

@@ -261,7 +261,11 @@ def _is_other_of_month(edition: Edition, settings: Settings) -> ColumnElement[bo
     return and_(IS_REGULAR, Edition.release_at >= begins, Edition.release_at < ends, Edition.id != edition.id)
 
 
-def _served_subscribers(session: Session, purposes: Sequence[str], numbers: Sequence[int]) -> set[int | None]:
+def _served_subscribers(
+    session: Session,
+    purposes: Sequence[str],
+    numbers: Sequence[int],
+) -> set[int | None]:
     """Return which of these subscribers got one of these editions or may still get it."""
     if not purposes or not numbers:
         return set()

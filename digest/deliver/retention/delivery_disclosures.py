@@ -223,7 +223,10 @@ def _add_purpose_totals(session: Session, rows: Iterable[Any]) -> None:
         session.execute(insert.on_conflict_do_update(index_elements=key, set_={"count": total}), values)
 
 
-def _collect_disclosures(rows: Iterable[Any], settings: Settings) -> dict[disclosures.TotalKey, list[datetime]]:
+def _collect_disclosures(
+    rows: Iterable[Any],
+    settings: Settings,
+) -> dict[disclosures.TotalKey, list[datetime]]:
     """Return the times of handovers by the totals shown to each subscriber, without erased people."""
     times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:

@@ -50,7 +50,12 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
 
 
 def seal_edition(
-    database: Database, keys: KeyRing, name: str, *, now: datetime, stopping: Callable[[], bool] = lambda: False
+    database: Database,
+    keys: KeyRing,
+    name: str,
+    *,
+    now: datetime,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> int:
     """Seal an edition's finished deliveries, close it if none are left, and return the number sealed.
 
@@ -65,15 +70,21 @@ def seal_edition(
         after = page[-1].person
     if stopping():
         return sealed
-    nobodys = and_(own, Delivery.person.is_(None))
+    anonymous = and_(own, Delivery.person.is_(None))
     sealed += disclosure_sealing.seal_matching_rows(
-        database, keys, DELIVERIES, and_(nobodys, _is_over()), subject=purpose, now=now
+        database, keys, DELIVERIES, and_(anonymous, _is_over()), subject=purpose, now=now
     )
     _close_edition(database, keys, name, own, now)
     return sealed
 
 
-def reopen_sealed(session: Session, keys: KeyRing, ids: Sequence[str], *, now: datetime) -> list[str]:
+def reopen_sealed(
+    session: Session,
+    keys: KeyRing,
+    ids: Sequence[str],
+    *,
+    now: datetime,
+) -> list[str]:
     """Unseal deliveries, which the caller has locked, to send them again; return those that may be sent.
 
     Once the edition is sent, `seal_edition` seals them again.
@@ -91,7 +102,13 @@ def _find_unsealed(database: Database, condition: ColumnElement[bool]) -> Sequen
         return session.execute(query.limit(BATCH_SIZE)).all()
 
 
-def _close_edition(database: Database, keys: KeyRing, name: str, unsealed: ColumnElement[bool], now: datetime) -> None:
+def _close_edition(
+    database: Database,
+    keys: KeyRing,
+    name: str,
+    unsealed: ColumnElement[bool],
+    now: datetime,
+) -> None:
     """Record in the log that an edition has no deliveries except the sealed ones, if that's true."""
     purpose = make_edition_delivery_purpose(name)
     with database.read() as session:

@@ -52,7 +52,14 @@ class ErasureReport:
         return f"{counts}; {self.trouble}" if self.trouble else counts
 
 
-def queue_provider_erasures(session: Session, keys: KeyRing, number: int, address: Address, *, now: datetime) -> bool:
+def queue_provider_erasures(
+    session: Session,
+    keys: KeyRing,
+    number: int,
+    address: Address,
+    *,
+    now: datetime,
+) -> bool:
     """Queue a person's address for erasure at each provider that got it, and return whether any did.
 
     Call it while the person's deliveries still refer to them.
@@ -180,7 +187,7 @@ def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
         values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
     except DecryptionError:  # a damaged row mustn't hold up the ones after it
-        log.error("an erasure does not open", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
+        log.error("an erasure can't be decrypted", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(values["address"])
 

@@ -115,7 +115,9 @@ def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[Finis
     ), messages
 
 
-def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
+def _compose_messages(
+    tasks: Sequence[SendTask],
+) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
     """Compose the messages that can be; a damaged row or a missing key mustn't hold up the ones after it."""
     messages, errors = [], {}
     for task in tasks:
@@ -123,7 +125,7 @@ def _compose_messages(tasks: Sequence[SendTask]) -> tuple[list[OutgoingMessage],
             messages.append(task.compose_message())
         except (DecryptionError, KeyFileError) as exc:
             delivery = task.delivery
-            log.error("address does not open", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
+            log.error("an address can't be decrypted", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
             # A missing key may be restored; a row that its own key can't decrypt stays unreadable.
             result = HandoverStatus.TRY_LATER if isinstance(exc, KeyFileError) else HandoverStatus.REFUSED
             errors[delivery.delivery_id] = MessageOutcome(result, str(exc))
@@ -316,7 +318,10 @@ def _explain_wait(outcome: BatchOutcome) -> str:
     return f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
 
 
-def _record_and_claim(run: HandoverRun, claim_next: Callable[[Session], Sequence[ClaimT]]) -> Sequence[ClaimT]:
+def _record_and_claim(
+    run: HandoverRun,
+    claim_next: Callable[[Session], Sequence[ClaimT]],
+) -> Sequence[ClaimT]:
     with run.database.write() as session:
         run.write_results(session)
         claimed = claim_next(session)

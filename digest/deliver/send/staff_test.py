@@ -111,7 +111,13 @@ class _StaffTestRun(HandoverRun):
 
 
 def compose_staff_test(
-    session: Session, name: str, keys: KeyRing, settings: Settings, *, to: Sequence[str] = (), now: datetime
+    session: Session,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    *,
+    to: Sequence[str] = (),
+    now: datetime,
 ) -> StaffTest:
     """Compose an edition in its current state for all verified staff members, or those in `to`.
 

@@ -27,13 +27,13 @@ from digest.edition.approval.approved_versions import (
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.unpublished_setting_changes import parse_audit_detail
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
+from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState, SignatureColumns
 from digest.store.audit import APPROVAL_REVOKED, SENT_BACK
 from digest.store.logged_actions import read_actions_since
 from digest.store.models import Edition, EditionState
-from subscribers.crypto.keys import KeyRing, SecretKey
+from subscribers.crypto.keys import KeyRing
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
@@ -56,19 +56,12 @@ def verify_version(
     """Return an approved version, after verifying its content and that enough people approved it.
 
     Raises:
-        ApprovalError: something has changed, or it was approved with the placeholders of an older version.
+        ApprovalError: something has changed, or the approval was revoked.
     """
     mailable = read_approved_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
         raise ApprovalError(
             f"{edition.name} differs from the approved version ({str(approval.content_hash)[:7]}): {fault[0]}", fault[1]
-        )
-    if has_old_placeholders(mailable.pieces):
-        raise ApprovalError(
-            f"{edition.name} was approved in an older version that used insecure placeholders, so it can't be sent.",
-            f"Cancel the rest with 'digest cancel {edition.name}', or finish sending with the older version."
-            if edition.state in {EditionState.SENDING, EditionState.SENT}
-            else "Draft the edition again, then approve it.",
         )
     if revocation := _find_revocation(session, approval, keys):
         raise ApprovalError(
@@ -79,18 +72,13 @@ def verify_version(
 
 
 def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> EditionContent | None:
-    """Return the content of an edition's valid version; None if it can't be verified.
-
-    Versions from before schema 0063 and imported past editions can't be.
-    """
+    """Return the content of an edition's valid version; None if it can't be verified."""
     approval = find_valid_approval(session, edition)
     if approval is None:
         return None
     stated = approval.statement
-    is_stated = stated.get("content") == compute_content_hash(approval.content) and not list_edition_identity_changes(
-        stated, edition
-    )
-    if not is_stated or not is_signed(approval, keys):
+    is_stated = stated.get("content") == compute_content_hash(approval.content)
+    if not is_stated or list_edition_identity_changes(stated, edition) or not is_signed(approval, keys):
         return None
     return None if _find_revocation(session, approval, keys) else EditionContent.from_json(approval.content)
 
@@ -98,8 +86,8 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
     """Return the audit log's objection to a version, whatever the version's row says; empty if there's none."""
     # Only signed times can't be changed to be later than a revocation.
-    signed = (s.at for s in approval.signatures if is_valid_signature(s, approval.content_hash, approval.version, keys))
-    actions, is_intact = read_actions_since(session, min(signed, default=None), (APPROVAL_REVOKED, SENT_BACK))
+    signed_at = min((signed.at for signed in _list_own_signatures(approval, keys)), default=None)
+    actions, is_intact = read_actions_since(session, signed_at, (APPROVAL_REVOKED, SENT_BACK))
     own = [parse_audit_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
     if any(approval.version in detail.get(REVOKED_DETAIL, ()) for detail in own):
         return "the audit log says that the approval was revoked"
@@ -114,7 +102,7 @@ def _find_fault(
     advice = "Revoke the approval, then approve the edition again."
     if compute_content_hash(stated) != approval.content_hash:
         return "the record was changed.", advice
-    if count_missing_signatures(stated, _list_signers(approval, keys)):
+    if _count_missing(approval, keys):
         return "the key file doesn't contain the key that signed the approval.", advice
     current = build_mailable_draft(edition, (), settings)
     now = build_approval_statement(current, edition, ApproverRule(1, (), (), ()))
@@ -127,7 +115,7 @@ def _find_fault(
     changes += list_edition_identity_changes(stated, edition)
     if list_fragment_hashes(mailable.pieces) != stated["fragments"]:
         changes.append("the text")
-    elif "web" in stated and hash_text(mailable.join("web").text) != stated["web"]:
+    elif hash_text(mailable.join("web").text) != stated["web"]:
         changes.append("the web copy")
     return (f"{' and '.join(changes)} changed.", advice) if changes else None
 
@@ -137,38 +125,33 @@ _HEADER_WORDS = {"from": "the sender", "reply_to": "the reply address", "list": 
 
 def is_signed(approval: Approval, keys: KeyRing) -> bool:
     """Return whether a version's statement is intact and has enough signatures."""
-    stated = approval.statement
-    is_intact = compute_content_hash(stated) == approval.content_hash
-    return is_intact and not count_missing_signatures(stated, _list_signers(approval, keys))
+    is_intact = compute_content_hash(approval.statement) == approval.content_hash
+    return is_intact and not _count_missing(approval, keys)
 
 
-def _list_signers(approval: Approval, keys: KeyRing) -> list[str]:
-    """Return the actors with a valid signature by any key, including rotated ones.
-
-    Version 0.1 signed only the hash, also with session keys; its statements require one approval.
-    """
-    is_old = "approvals" not in approval.statement
-    if not is_old:
-        return [
-            s.actor for s in approval.signatures if is_valid_signature(s, approval.content_hash, approval.version, keys)
-        ]
-    payload = b"approval:" + approval.content_hash.encode()
-    old_keys = (*keys.of_kind("approval"), *keys.of_kind("session"))
-    return [s.actor for s in approval.signatures if _is_by(old_keys, payload, s)]
-
-
-def is_valid_signature(signed: SignatureColumns, content_hash: str, number: int, keys: KeyRing) -> bool:
-    """Return whether a signature on a content hash is valid for any approval key.
+def list_valid_signatures(
+    signatures: Sequence[SignatureColumns], content_hash: str, number: int, keys: KeyRing
+) -> list[SignatureColumns]:
+    """Return the signatures on a content hash that are valid for any approval key, including rotated ones.
 
     `number` is that of the version or the correction.
     """
-    return _is_by(
-        keys.of_kind("approval"), build_signature_payload(content_hash, number, signed.actor, signed.at), signed
-    )
+
+    def is_valid(signed: SignatureColumns) -> bool:
+        payload = build_signature_payload(content_hash, number, signed.actor, signed.at)
+        expected_signatures = (sign_payload(key, payload) for key in keys.of_kind("approval"))
+        return any(hmac.compare_digest(expected, signed.signature) for expected in expected_signatures)
+
+    return list(filter(is_valid, signatures))
 
 
-def _is_by(keys: Sequence[SecretKey], payload: bytes, signed: SignatureColumns) -> bool:
-    return any(hmac.compare_digest(sign_payload(key, payload), signed.signature) for key in keys)
+def _list_own_signatures(approval: Approval, keys: KeyRing) -> list[SignatureColumns]:
+    return list_valid_signatures(approval.signatures, approval.content_hash, approval.version, keys)
+
+
+def _count_missing(approval: Approval, keys: KeyRing) -> int:
+    signers = [signed.actor for signed in _list_own_signatures(approval, keys)]
+    return count_missing_signatures(approval.statement, signers)
 
 
 def find_reinstatable_approval(
@@ -226,7 +209,7 @@ def reinstate_matching_approval(
 
 
 def _reinstate(session: Session, edition: Edition, approval: Approval, approved_at: datetime) -> None:
-    approval.state, approval.ended_because = ApprovalState.STANDING, ""
+    approval.state, approval.ended_because = ApprovalState.VALID, ""
     approval.ended_at = approval.ended_by = approval.ended_by_edit = None
     edition.state, edition.approved_at = EditionState.APPROVED, approved_at
     edition.approved_by = approval.signatures[-1].actor

@@ -25,7 +25,7 @@ from digest.edition.approval.approvers import ApproverRule, count_missing_approv
 from digest.edition.approval.authors import read_draft_approver_rule
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft, has_old_placeholders
+from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
 from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
 from digest.edition.edition_queries import IS_REGULAR, find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
@@ -40,7 +40,7 @@ from digest.store.models import Edition, EditionEdit, EditionState
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
-OPEN_STATES = (ApprovalState.WAITING, ApprovalState.STANDING)
+OPEN_STATES = (ApprovalState.WAITING, ApprovalState.VALID)
 REVOKED_DETAIL = "taken back"  # in an audit log row: the numbers of the revoked versions
 _MARK_DIGITS = 16  # of a keyed hash, for people to type
 
@@ -54,10 +54,8 @@ def hash_text(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def hash_fragment(body: str, slots: SlotPositions | None = ()) -> str:
-    """Return the hash of a fragment's text and slots as JSON; before schema 0037, that of its text."""
-    if slots is None:
-        return hash_text(body)
+def hash_fragment(body: str, slots: SlotPositions = ()) -> str:
+    """Return the hash of a fragment's text and slots as JSON."""
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
@@ -104,7 +102,7 @@ def compute_content_hash(statement: dict[str, Any]) -> str:
 
 def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
     """Return the version that will be or was sent; None if none is approved."""
-    return _find_last(session, edition, ApprovalState.STANDING)
+    return _find_last(session, edition, ApprovalState.VALID)
 
 
 def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
@@ -119,7 +117,7 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
     """
     approved = select(Approval).where(
         Approval.edition_id == edition.id,
-        Approval.state.in_((ApprovalState.STANDING, ApprovalState.SUPERSEDED)),
+        Approval.state.in_((ApprovalState.VALID, ApprovalState.SUPERSEDED)),
         Approval.stood_at.is_not(None),
     )
     last = session.scalar(approved.order_by(Approval.version.desc()).limit(1))
@@ -185,8 +183,8 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
-    draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
-    return draft, compute_content_hash(build_approval_statement(draft, edition, rule))
+    statement = _state_draft(session, edition, settings)
+    return read_draft_version(session, edition, settings), compute_content_hash(statement)
 
 
 def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -217,7 +215,14 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict
 
 
 def sign_approval(
-    session: Session, edition: Edition, mark: str, *, settings: Settings, keys: KeyRing, actor: str, now: datetime
+    session: Session,
+    edition: Edition,
+    mark: str,
+    *,
+    settings: Settings,
+    keys: KeyRing,
+    actor: str,
+    now: datetime,
 ) -> Approval:
     """Approve the edition whose content hash or approval code is `mark`, and return the signed version.
 
@@ -225,7 +230,7 @@ def sign_approval(
     other authors.
 
     Raises:
-        ApprovalError: it isn't a draft or was drafted by an older version; another edition covers its week or leaves a
+        ApprovalError: it isn't a draft; another edition covers its week or leaves a
             gap before it; it has changed since `mark` was shown; a note is open; or the actor may not approve it
             (`ApproverRule`).
     """
@@ -239,10 +244,6 @@ def sign_approval(
     check_article_window_continuity(session, edition)
     statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
-    if has_old_placeholders(load_rendered_fragments(session, edition)):
-        raise ApprovalError(
-            f"{edition.name} was drafted by an older version.", "Draft the edition again, then approve it."
-        )
     if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.",
@@ -261,7 +262,7 @@ def sign_approval(
     signature = sign_payload(keys.current("approval"), payload)
     approval.signatures.append(ApprovalSignature(actor=actor, at=now, signature=signature))
     if count_missing_signatures(statement, [signed.actor for signed in approval.signatures]) == 0:
-        approval.state, approval.stood_at = ApprovalState.STANDING, now
+        approval.state, approval.stood_at = ApprovalState.VALID, now
         edition.state, edition.approved_by, edition.approved_at = EditionState.APPROVED, actor, now
     session.flush()
     return approval
@@ -300,7 +301,7 @@ def read_approver_rule(session: Session, edition: Edition, settings: Settings) -
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
     """Return the least number of missing signatures, based on a version's statement; 0 if it's approved.
 
-    Statements from before authors were recorded require a number of approvals, those of version 0.1 one.
+    A damaged statement requires one.
     """
     authors = () if stated.get("alone") else stated.get("authors", ())
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
@@ -327,7 +328,12 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
         )
 
 
-def _freeze_version(session: Session, edition: Edition, statement: dict[str, Any], now: datetime) -> Approval:
+def _freeze_version(
+    session: Session,
+    edition: Edition,
+    statement: dict[str, Any],
+    now: datetime,
+) -> Approval:
     """Copy the current state of an edition to a new version."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
     approval = Approval(
@@ -394,7 +400,14 @@ def supersede_outdated_approval(session: Session, edition: Edition, *, now: date
         supersede_approval(session, edition, actor=None, now=now, because="it was drafted again")
 
 
-def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now: datetime, because: str = "") -> None:
+def revoke_all_approvals(
+    session: Session,
+    edition: Edition,
+    *,
+    actor: str,
+    now: datetime,
+    because: str = "",
+) -> None:
     """Revoke all approvals of an edition, including superseded ones, so that none is ever sent; make it a draft.
 
     Raises:
@@ -402,13 +415,13 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
     """
     # Sending may have begun since it was read.
     session.refresh(edition, with_for_update=True)
-    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.TAKEN_BACK]
+    open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.REVOKED]
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
         raise ApprovalError(
             f"{edition.name} is {edition.state.predicate}, so it has no approval to revoke.", "Reload the page."
         )
     for approval in open_approvals:
-        _end_approval(approval, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+        _end_approval(approval, ApprovalState.REVOKED, actor=actor, now=now, because=because)
     edition.approved_by = edition.approved_at = edition.send_requested_at = None
     if edition.state == EditionState.APPROVED:
         edition.state = EditionState.DRAFT
@@ -417,7 +430,7 @@ def revoke_all_approvals(session: Session, edition: Edition, *, actor: str, now:
 
 def list_revoked(session: Session, edition: Edition) -> list[int]:
     """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
-    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.TAKEN_BACK)
+    ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.REVOKED)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
 
@@ -431,10 +444,17 @@ def revoke_valid_or_waiting_approvals(
     if find_valid_approval(session, edition):
         revoke_all_approvals(session, edition, actor=actor, now=now, because=because)
     elif waiting := find_waiting_approval(session, edition):
-        _end_approval(waiting, ApprovalState.TAKEN_BACK, actor=actor, now=now, because=because)
+        _end_approval(waiting, ApprovalState.REVOKED, actor=actor, now=now, because=because)
 
 
-def _end_approval(approval: Approval, state: ApprovalState, *, actor: str | None, now: datetime, because: str) -> None:
+def _end_approval(
+    approval: Approval,
+    state: ApprovalState,
+    *,
+    actor: str | None,
+    now: datetime,
+    because: str,
+) -> None:
     approval.state, approval.ended_by, approval.ended_at, approval.ended_because = state, actor, now, because
 
 
@@ -444,12 +464,9 @@ _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the s
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Return which of the name, number, and release differ between a version's statement and its edition.
-
-    Version 0.1 didn't state the release.
-    """
+    """Return which of the name, number, and release differ between a version's statement and its edition."""
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
-    return [words for part, words in _MOVED_WORDS.items() if stated.get(part, now[part]) != now[part]]
+    return [words for part, words in _MOVED_WORDS.items() if stated.get(part) != now[part]]
 
 
 def build_signature_payload(content_hash: str, version: int, actor: str, at: datetime) -> bytes:

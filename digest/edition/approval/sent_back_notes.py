@@ -37,7 +37,14 @@ def list_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
     return tuple(session.scalars(query.order_by(SentBackNote.id)))
 
 
-def add_sent_back_note(session: Session, edition: Edition, text: str, *, actor: str, now: datetime) -> SentBackNote:
+def add_sent_back_note(
+    session: Session,
+    edition: Edition,
+    text: str,
+    *,
+    actor: str,
+    now: datetime,
+) -> SentBackNote:
     """Add a note to an edition, revoking a valid or waiting approval.
 
     Raises:

@@ -25,7 +25,7 @@ _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
 _WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the edition's field of that name
 # The latest time at which a sent edition's settings can have been read.
 _SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
-_STANDING = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.STANDING)
+_IS_VALID_VERSION = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.VALID)
 
 
 class UnpublishedSettingChanges(NamedTuple):
@@ -64,7 +64,7 @@ def _find_last_showing(session: Session, edition: Edition, written_over: str = "
     query = (
         select(func.max(_SHOWN_AT))
         .select_from(Edition)
-        .outerjoin(Approval, _STANDING)
+        .outerjoin(Approval, _IS_VALID_VERSION)
         .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
     )
     if written_over:
@@ -101,16 +101,19 @@ def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedA
     return (change for change, _ in hidden.values())
 
 
-def _iterate_showings(session: Session, edition: Edition) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
+def _iterate_showings(
+    session: Session,
+    edition: Edition,
+) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
     """Yield the settings' time and the content of each other sent edition, newest first."""
     query = (
         select(Edition.id, _SHOWN_AT)
-        .outerjoin(Approval, _STANDING)
+        .outerjoin(Approval, _IS_VALID_VERSION)
         .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
         .order_by(_SHOWN_AT.desc())
     )
     contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
-    contents = contents.select_from(Edition).outerjoin(Approval, _STANDING)
+    contents = contents.select_from(Edition).outerjoin(Approval, _IS_VALID_VERSION)
     for number, shown_at in session.execute(query).all():
         yield shown_at, session.scalars(contents.where(Edition.id == number)).one()
 
@@ -138,14 +141,21 @@ def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]
     return {redact_url(word.removesuffix(" (another)")) for word in words if isinstance(word, str) and word}
 
 
-def _list_source_words(before: Mapping[str, Any], after: Mapping[str, Any], publisher: str) -> list[Any]:
+def _list_source_words(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    publisher: str,
+) -> list[Any]:
     """Return the new topics, and the publisher if anything else that editions print changed, such as its images."""
     topics = set(_read_table(after, "topics").values()) - set(_read_table(before, "topics").values())
     is_printed = bool(after.keys() & (_SHOWN_SOURCE_NAMES - _SOURCE_TOPICS))
     return [*topics, after.get("default_topic"), *([after.get("publisher", publisher)] if is_printed else [])]
 
 
-def _list_section_words(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Any]:
+def _list_section_words(
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> Iterator[Any]:
     for key in after:
         were, are = _read_table(before, key), _read_table(after, key)
         yield from (are.get(name) for name in ("title", "note") if are.get(name) != were.get(name))

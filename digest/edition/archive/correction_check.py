@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from digest.edition.approval.approval_check import is_valid_signature
+from digest.edition.approval.approval_check import list_valid_signatures
 from digest.edition.approval.approved_versions import compute_content_hash, count_missing_signatures, format_utc_time
 from digest.edition.archive.corrections import find_sent_text
 from digest.store.correction_models import Correction
@@ -28,9 +28,7 @@ def find_approval_fault(session: Session, edition: Edition, correction: Correcti
     """Explain why an email's approval isn't valid, and what to do; empty if it is, or isn't given yet."""
     stated = correction.mail_statement
     if stated is None:
-        # Before approvals existed, emails were queued right away.
-        is_unsigned = correction.mail_approved_at is not None and correction.mail_planned_at is None
-        return "the approval isn't signed. Approve the correction again." if is_unsigned else ""
+        return "the approval isn't signed. Approve the correction again." if correction.mail_approved_at else ""
     text = build_correction_statement(session, edition, correction)
     expected_statement = text | {"authors": [correction.actor]}
     if any(stated.get(name) != value for name, value in expected_statement.items()):
@@ -42,17 +40,11 @@ def find_approval_fault(session: Session, edition: Edition, correction: Correcti
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
     """Return whether a signature is invalid, or an approved email has too few."""
-    signers = list_signers(correction, compute_content_hash(stated), keys)
-    if len(signers) < len(correction.signatures):
+    valid = list_valid_signatures(correction.signatures, compute_content_hash(stated), correction.seq, keys)
+    if len(valid) < len(correction.signatures):
         return True
+    signers = [signed.actor for signed in valid]
     return correction.mail_approved_at is not None and count_missing_signatures(stated, signers) > 0
-
-
-def list_signers(correction: Correction, content_hash: str, keys: KeyRing) -> list[str]:
-    """Return the actors with a valid signature."""
-    return [
-        each.actor for each in correction.signatures if is_valid_signature(each, content_hash, correction.seq, keys)
-    ]
 
 
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:

@@ -1,7 +1,6 @@
 """Verified content of sent editions for public pages: only what was approved, as in the emails.
 
-Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast. Versions
-from before schema 0063 don't state the content, so everything except their fragments is shown as stored.
+Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,23 +48,28 @@ class VerifiedVersion:
 def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[VerifiedVersion]:
     """Return the signed versions of editions in their order; those without one are logged and left out."""
     columns = (Approval.edition_id, Approval.id, Approval.content_hash)
-    standing = Approval.edition_id.in_([edition.id for edition in editions]) & (
-        Approval.state == ApprovalState.STANDING
+    is_valid_version = Approval.edition_id.in_([edition.id for edition in editions]) & (
+        Approval.state == ApprovalState.VALID
     )
-    versions = {row.edition_id: (row.id, row.content_hash) for row in session.execute(select(*columns).where(standing))}
+    versions = {
+        row.edition_id: (row.id, row.content_hash) for row in session.execute(select(*columns).where(is_valid_version))
+    }
     statements = _verify_statements(session, dict(versions.values()))
     proven = []
     for edition in editions:
         approval_id, _ = versions.get(edition.id, (0, ""))
         stated = statements.get(approval_id)
         if stated is None or list_edition_identity_changes(stated, edition):
-            log.error("an edition isn't what was approved, so no page shows it", edition=edition.name)
+            log.error("an edition isn't what was approved, so it isn't shown", edition=edition.name)
         else:
             proven.append(VerifiedVersion(edition, approval_id, stated))
     return proven
 
 
-def _verify_statements(session: Session, hashes: Mapping[int, str]) -> dict[int, dict[str, Any]]:
+def _verify_statements(
+    session: Session,
+    hashes: Mapping[int, str],
+) -> dict[int, dict[str, Any]]:
     """Return the signed statements of approvals by approval ID; `hashes` are the statements' hashes."""
     keys = find_keys_of_session(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
@@ -95,26 +99,24 @@ def read_verified_fragments(
         if list_fragment_hashes(found) == [each for each in version.stated["fragments"] if each[0] in kinds]:
             proven[version.edition.id] = found
         else:
-            log.error("the page of an edition isn't what was approved, so it isn't shown", edition=version.edition.name)
+            log.error("an edition's page isn't what was approved, so it isn't shown", edition=version.edition.name)
     return proven
 
 
 def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
     """Return editions' contents by edition ID; those that differ from the approved ones are logged and left out."""
-    stated = {version.approval_id: str(version.stated.get("content", "")) for version in versions}
-    unknown = [
-        approval_id for approval_id, content_hash in stated.items() if content_hash and content_hash not in _contents
-    ]
+    stated: dict[int, str] = {version.approval_id: version.stated["content"] for version in versions}
+    unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash not in _contents]
     if len(_contents) + len(unknown) > _MAX_CONTENTS:
         _contents.clear()
-        unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash]
+        unknown = list(stated)
     columns = (Approval.id, Approval.content)
     for approval_id, content in session.execute(select(*columns).where(Approval.id.in_(unknown))) if unknown else ():
         if compute_content_hash(content) == stated[approval_id]:
             _contents[stated[approval_id]] = EditionContent.from_json(content)
         else:
-            log.error("what an edition says isn't what was approved, so it isn't shown", approval=approval_id)
-    contents = {v.edition.id: _read_content(v, stated[v.approval_id]) for v in versions}
+            log.error("an edition's content isn't what was approved, so it isn't shown", approval=approval_id)
+    contents = {v.edition.id: _contents.get(stated[v.approval_id]) for v in versions}
     return {edition_id: content for edition_id, content in contents.items() if content is not None}
 
 
@@ -142,7 +144,3 @@ def find_editions_with_altered_stories(session: Session, editions: Sequence[Edit
             if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
                 changed.append(edition.name)
     return changed
-
-
-def _read_content(version: VerifiedVersion, content_hash: str) -> EditionContent | None:
-    return _contents.get(content_hash) if content_hash else EditionContent.from_json(version.edition.content)

@@ -148,8 +148,8 @@ def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
         else:
             moved_keys.add(key)
     for stayed in stayed_by_section.values():
-        steady = _find_longest_rise([old[key].place.number for key in stayed])
-        moved_keys |= {key for index, key in enumerate(stayed) if index not in steady}
+        kept_in_order = _find_longest_rise([old[key].place.number for key in stayed])
+        moved_keys |= {key for index, key in enumerate(stayed) if index not in kept_in_order}
     return moved_keys
 
 

@@ -4,7 +4,7 @@ It's stored as JSON in `Edition.content`, is changed by editors, and is the only
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -202,7 +202,7 @@ class EditionContent:
     editor: str
     sections: tuple[EditionSection, ...]
     blocks: tuple[LabeledBlock, ...] = ()
-    released_on: CalendarDay | None = None  # the day in `date`; None in content stored by an earlier version
+    released_on: CalendarDay = field(kw_only=True)  # the day in `date`
 
     @property
     def linked_articles(self) -> dict[str, str]:
@@ -227,21 +227,17 @@ def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """A rendered fragment: `kind` is html, text, web, page, short, or short-text; `body` is its text without the slots.
-
-    `slots` is None in fragments from before schema 0037, whose placeholders were markers in the text; they're never
-    sent.
-    """
+    """A rendered fragment: `kind` is html, text, web, page, short, or short-text; `body` is its text without the slots."""
 
     kind: str
     name: str
     body: str
-    slots: SlotPositions | None = ()
+    slots: SlotPositions = ()
 
     @property
     def slotted(self) -> SlottedText:
         """The text with its slots."""
-        return SlottedText(self.body, self.slots or ())
+        return SlottedText(self.body, self.slots)
 
 
 def truncate_text(text: str, max_length: int) -> str:

@@ -86,7 +86,11 @@ def list_part_keys(names: Iterable[str]) -> frozenset[str]:
     return frozenset(key for name in names for key in list_fragment_keys(name) if not key.endswith(":"))
 
 
-def are_omitted(keys: Iterable[str], omitted: Collection[str], parts: Collection[str]) -> bool:
+def are_omitted(
+    keys: Iterable[str],
+    omitted: Collection[str],
+    parts: Collection[str],
+) -> bool:
     """Return whether all `keys` are omitted, alone or with their section; `parts` are all keys of the edition."""
     for key in keys:
         section_key, _ = split_part_key(key)

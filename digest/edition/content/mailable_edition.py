@@ -64,11 +64,6 @@ class MailableEdition:
         return next(kept, self.preheader)
 
 
-def has_old_placeholders(fragments: Iterable[RenderedFragment]) -> bool:
-    """Return whether any fragment predates schema 0037; any text could contain its placeholders, so it isn't sent."""
-    return any(fragment.slots is None for fragment in fragments)
-
-
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
     """Return the URLs that an edition's sections link to, each once, in reading order, except our own pages."""
     pieces = (piece for piece in mailable.pieces if piece.kind == "html")

@@ -72,11 +72,11 @@ def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
     return SlottedText.from_parts(chain.from_iterable(text.parts() for text in texts))
 
 
-def pack_slots(slots: SlotPositions | None) -> list[list[Any]] | None:
+def pack_slots(slots: SlotPositions) -> list[list[Any]]:
     """Return the offset and name of each slot, the form that's stored and hashed."""
-    return None if slots is None else [[offset, slot.name] for offset, slot in slots]
+    return [[offset, slot.name] for offset, slot in slots]
 
 
-def unpack_slots(packed: Iterable[tuple[int, str]] | None) -> SlotPositions | None:
-    """Return slots from their stored form."""
-    return None if packed is None else tuple((offset, Slot(name)) for offset, name in packed)
+def unpack_slots(packed: Iterable[tuple[int, str]] | None) -> SlotPositions:
+    """Return slots from their stored form, or none if it was deleted."""
+    return tuple((offset, Slot(name)) for offset, name in packed or ())

@@ -42,7 +42,11 @@ def states_deadline(entry: SectionEntry, day: date) -> bool:
     return any(deadline.day == day for deadline in deadlines)
 
 
-def _pick_upcoming(deadlines: Iterable[Deadline], entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
+def _pick_upcoming(
+    deadlines: Iterable[Deadline],
+    entry: SectionEntry,
+    release_at: datetime,
+) -> tuple[Deadline, ...]:
     announced = entry.when.day if entry.when and entry.when.kind == "deadline" else date.max
     last = min(announced - timedelta(days=1), release_at.date() + MAX_AHEAD)
     return tuple(each for each in deadlines if each.day <= last and not each.is_past(release_at))
@@ -53,8 +57,6 @@ def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, dat
 
     The title is empty for the opening lines and the labeled blocks.
     """
-    if content.released_on is None:
-        return
     released_at = datetime.combine(content.released_on, time(), UTC)
     for title, source, text in _list_texts(content):
         for day in dict.fromkeys(written.first for written in find_days(text, released_at)):

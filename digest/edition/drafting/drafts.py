@@ -203,7 +203,7 @@ def _propose_with_rechecks(
             workers=settings.file.limits.fetch_workers,
             now=now,
         )
-        return tuple(_note_state(candidate, states.get(candidate.url)) for candidate in candidates)
+        return tuple(_apply_page_state(candidate, states.get(candidate.url)) for candidate in candidates)
 
     doubtful = [c for c in plan.candidates if c.withdrawn or c.superseded]
     candidates = recheck(plan.candidates, doubtful)
@@ -219,7 +219,7 @@ def _propose_with_rechecks(
     return proposal
 
 
-def _note_state(candidate: CandidateArticle, state: PageState | None) -> CandidateArticle:
+def _apply_page_state(candidate: CandidateArticle, state: PageState | None) -> CandidateArticle:
     if state is None:
         return candidate
     is_unnamed = candidate.aggregated and candidate.publisher == site_name(candidate.url)

@@ -88,7 +88,7 @@ class RemovedStory:
 class EditOutcome:
     """The outcome of an edit: in effect, taken back by the edit `undone_by`, or idle for the given reason.
 
-    `stood_in` is the former section of the story that the edit targets: empty if it had none, None if unknown because
+    `previous_section` is the former section of the story that the edit targets: empty if it had none, None if unknown because
     the edit was taken back or has no story. `came_up` are the canonical URLs of the replacements of dropped stories,
     `unfilled` says why there's none, and `came_first` is whether the targeted story was then first in its section.
     """
@@ -96,7 +96,7 @@ class EditOutcome:
     edit: Edit
     undone_by: int | None = None
     idle_reason: str = ""
-    stood_in: str | None = None
+    previous_section: str | None = None
     came_up: tuple[str, ...] = ()
     came_first: bool = False
     unfilled: str = ""
@@ -211,12 +211,12 @@ class EditionFold:
             return EditOutcome(edit, undone.get(edit.seq))
         board = self._board
         story = board.find_story(edit.target)
-        stood_in = story.section if story else None
+        previous_section = story.section if story else None
         idle_reason = board.apply_edit(edit)
         came_up = tuple(board.came_up.get(edit.seq, ()))
         unfilled = board.unfilled.get(edit.seq, "")
-        came_first = story is not None and board.stands_first(story)
-        return EditOutcome(edit, None, idle_reason, stood_in, came_up, came_first, unfilled)
+        came_first = story is not None and board.is_first(story)
+        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
 
     def read_arrangement(self, release_day: date) -> Arrangement:
         """Return the current arrangement, which later edits don't change."""
@@ -284,12 +284,12 @@ def _name_given_authors(proposal: ProposalWithLateStories, file: SettingsFileCon
 
 def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     """Return the removed stories, latest first."""
-    shelf = []
+    removed_stories = []
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
             place = (removal.edit, removal.section, removal.position)
-            shelf.append(RemovedStory(story.scored, *place, removal.came_up, removal.unfilled))
-    return sorted(shelf, key=lambda removed: (-removed.edit.seq, removed.scored.url))
+            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up, removal.unfilled))
+    return sorted(removed_stories, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:

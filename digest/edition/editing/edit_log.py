@@ -17,7 +17,12 @@ MAX_CACHED_PROPOSALS = 4  # per process; a week of 5,000 articles takes about 30
 LARGE_PROPOSAL = 1_000  # stories left out
 
 
-def load_edits(session: Session, edition: Edition, *, after: int = 0) -> tuple[Edit, ...]:
+def load_edits(
+    session: Session,
+    edition: Edition,
+    *,
+    after: int = 0,
+) -> tuple[Edit, ...]:
     """Return an edition's edits in order, including undone ones, up to the first missing or forged one.
 
     Later edits were based on it, so they may repeat its author's text. `after` is the number of the edit to start

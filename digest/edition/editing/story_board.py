@@ -180,15 +180,12 @@ class StoryBoard:
         if unfilled:
             self.unfilled[edit.seq] = unfilled
 
-    def restore_story(self, story: BoardStory, edit: Edit) -> str:
-        """Restore a removed story to its place; its replacement is removed unless an editor has changed it.
-
-        Edits of older versions don't request that removal, so that their editions match their approval.
-        """
+    def restore_story(self, story: BoardStory, _edit: Edit) -> str:
+        """Restore a removed story to its place; its replacement is removed unless an editor has changed it."""
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
-        replacement = self.find_story(removal.came_up) if edit.flag("removes_replacement", default=False) else None
+        replacement = self.find_story(removal.came_up)
         if replacement and replacement.section == removal.section and not replacement.edits:
             self._take_away(replacement)
             replacement.state = StoryState.LEFT_OUT
@@ -245,7 +242,7 @@ class StoryBoard:
         position = edit.number("position")
         return len(stories) if position is None else min(max(0, position), len(stories))
 
-    def stands_first(self, story: BoardStory) -> bool:
+    def is_first(self, story: BoardStory) -> bool:
         """Return whether a story is the first of a section."""
         return bool(story.section) and self.sections[story.section][0] is story
 
@@ -358,8 +355,8 @@ class StoryBoard:
         remaining = [a for a in members if a not in split_articles]
         if not split_articles or not remaining:
             return "each story needs at least one article"
-        gone_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
-        self.links.append(StoryGroupingDecision(gone_urls, kept_urls, is_split=True))
+        split_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
+        self.links.append(StoryGroupingDecision(split_urls, kept_urls, is_split=True))
         self._put_on_board(
             BoardStory(
                 replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),

@@ -227,11 +227,6 @@ def _without_white_space(text: str) -> str:
 @preflight_rule("placeholders")
 def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """Placeholders only end links to this site or state the sign-up source, and no template braces remain."""
-    if examined.has_old_placeholders:
-        yield error_finding(
-            "The edition was drafted by an older version that used insecure placeholders.", "Draft the edition again."
-        )
-        return
     yield from _check_slots(examined)
 
     edition_text = json.dumps(examined.content.as_json(), ensure_ascii=False)

@@ -113,7 +113,6 @@ class PreflightInput:
     own_pages: Mapping[str, PageCheckResult] = field(default_factory=dict)
     template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
     markup_mistakes: tuple[str, ...] = ()  # in their HTML, which is still shown
-    has_old_placeholders: bool = False  # see `mailable_edition.has_old_placeholders`
 
     @property
     def links_may_stay_here(self) -> bool:

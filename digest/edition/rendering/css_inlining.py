@@ -92,7 +92,11 @@ def _create_premailer(root: "_Element | None", *, align_floating_images: bool = 
     )
 
 
-def _list_matching_rules(classes: set[str], css: str, index: int) -> tuple[list[Any], list[Any]]:
+def _list_matching_rules(
+    classes: set[str],
+    css: str,
+    index: int,
+) -> tuple[list[Any], list[Any]]:
     """Return the rules of `_parse_style_sheet` without those of absent classes, which would all be searched for."""
     rules, kept_rules = _parse_style_sheet(css, index)
 

@@ -351,8 +351,6 @@ def _date_order(dated: DatedEntry) -> tuple[date, float]:
 
 def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> UpcomingDates | None:
     """Return the soonest of the upcoming dates, at most five."""
-    if content.released_on is None:
-        return None
     last_day = content.released_on + SOON
     soon = [d for d in dated if d.when.day <= last_day]
     listed = {d.fragment for d in soon}

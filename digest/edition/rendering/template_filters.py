@@ -107,11 +107,6 @@ def keep_hour_on_one_line(text: str) -> str:
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
-def without_weekday(written_date: str) -> str:
-    """Return "November 20, 2026" for "Friday, November 20, 2026"."""
-    return written_date.partition(", ")[2] or written_date
-
-
 def group_by_topic(
     entries: Iterable[SectionEntry], language: SubscriberLanguage
 ) -> list[tuple[str, list[SectionEntry]]]:
@@ -163,7 +158,6 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "summary_note": partial(write_summary_credit, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
-        "without_weekday": without_weekday,
         "wrap": wrap_text,
     }
 

@@ -26,7 +26,7 @@ from subscribers.crypto import stored_addresses
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
 from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys, load_key_sets
 from subscribers.store.compiled_statements import insert_many, matches_any
-from subscribers.store.database import MAX_TRANSACTION_ROWS
+from subscribers.store.database import MAX_TRANSACTION_ROWS, count_rows
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, has_consented_here_since
@@ -148,8 +148,7 @@ def review_imported_people(context: ImportContext, batch: int, *, started_at: da
         OSError: the unsubscribe log couldn't be written.
     """
     with context.database.read() as session:
-        query = select(func.count()).select_from(SuppressionAdoption)
-        if not session.scalar(query.where(SuppressionAdoption.started_at >= started_at)):
+        if not count_rows(session, SuppressionAdoption, SuppressionAdoption.started_at >= started_at):
             return
     for page in stream_addresses(context.database, context.keys, _LISTED_STATES, batch=batch):
         _review_page(context, page, AdoptionReport(), now)

@@ -19,7 +19,7 @@ from subscribers.crypto.stored_addresses import ADOPTED_MARK, make_departure_has
 from subscribers.errors import RefusalError
 from subscribers.store import people
 from subscribers.store.adopted_keys import SuppressionKeySet, load_key_sets
-from subscribers.store.database import PeopleDatabase
+from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileHeader
 
@@ -64,8 +64,7 @@ def export_suppressions(
     check_key_independence(keys)
     with database.read() as session:
         adopted = load_key_sets(session, keys)
-        counts_of_rows = [select(func.count()).select_from(model) for model in (Suppression, Person)]
-        total = sum(session.scalar(count) or 0 for count in counts_of_rows)
+        total = count_rows(session, Suppression) + count_rows(session, Person)
     write(SuppressionFileHeader.make([SuppressionKeySet.of_ring(keys), *adopted]).as_line())
     counts: Counter[str] = Counter()
     for source in (_list_suppressed(database, keys), list_departed(database, keys.current("suppression"))):

@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -325,7 +325,7 @@ def test_mail_goes_to_admins_or_all_of_the_staff_or_nobody(world: FaultyInstalla
 
 def miss_deadline(world: FaultyInstallation) -> None:
     FAULTS["missed-deadline"](world)
-    content = EditionContent("2026-W47", 147, "Ports", "", "Friday", 1, "", "", ())
+    content = EditionContent("2026-W47", 147, "Ports", "", "Friday", 1, "", "", (), released_on=date(2026, 11, 20))
     with world.database.write() as session:
         session.execute(update(Edition).values(content=content.as_json()))
     deadlines.apply_deadline_rule(world.open(), now=NOW)

@@ -121,7 +121,7 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
         install_on_both, "current", " Check the <b>cranes</b>\nwith Sam. ", actor=PRIYA, now=LATER
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
-    assert version_states(install_on_both) == [ApprovalState.TAKEN_BACK]
+    assert version_states(install_on_both) == [ApprovalState.REVOKED]
     with pytest.raises(ApprovalError, match="sent back with a note that isn't marked as done"):
         approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
@@ -147,7 +147,7 @@ def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_appro
     both = wants_two(install)
     approve(both, DANA)
     approvals.send_back_edition(both, "current", "The intro is cold.", actor=PRIYA, now=LATER)
-    assert version_states(both) == [ApprovalState.TAKEN_BACK, ApprovalState.SUPERSEDED]
+    assert version_states(both) == [ApprovalState.REVOKED, ApprovalState.SUPERSEDED]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_undoing_a_slip_reinstates_the_approval_in_the_same_transaction(install_
     result = edit_history.undo_own_last_edit(install_on_both, form(actor=DANA))
     after = edition_of(install_on_both)
     assert (after.state, after.approved_by, after.approved_at) == (before.state, before.approved_by, before.approved_at)
-    assert version_states(install_on_both) == [ApprovalState.STANDING]
+    assert version_states(install_on_both) == [ApprovalState.VALID]
     with install_on_both.database.read() as session:
         edition = session.scalars(select(Edition)).one()
         keys, settings = install_on_both.keys, install_on_both.settings

@@ -106,7 +106,7 @@ def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on
             counted = None if week == 1 else EditorChangeCounts(week, week, 0, 0, 0, 0).as_json()
             session.add(
                 Approval(
-                    edition_id=older.id, version=1, state=ApprovalState.STANDING, content_hash="ab" * 32, statement={},
+                    edition_id=older.id, version=1, state=ApprovalState.VALID, content_hash="ab" * 32, statement={},
                     content=row.content, edit_seq=0, made_at=NOW, editor_counts=counted,
                 )
             )  # fmt: skip

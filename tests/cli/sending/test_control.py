@@ -126,7 +126,7 @@ def test_what_is_to_be_approved_names_new_sites_and_why_an_approval_no_longer_co
         )
         moments = {"made_at": edition.release_at, "stood_at": edition.release_at, "ended_at": edition.release_at}
         because = "the upgrade changed how placeholders work"
-        ended = {"state": ApprovalState.TAKEN_BACK, "ended_because": because, "edit_seq": 0, "content_hash": "f" * 64}
+        ended = {"state": ApprovalState.REVOKED, "ended_because": because, "edit_seq": 0, "content_hash": "f" * 64}
         statement = {"edition": NAME, "number": 147}
         session.add(
             Approval(edition_id=edition.id, version=1, statement=statement, content=edition.content, **moments, **ended)

@@ -25,13 +25,12 @@ from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.send.run.edition_sending import run_edition
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
-from subscribers.consent.preferences import Frequency, Preferences, PreferencesError
-from subscribers.pages import preferences_form as preferences
+from subscribers.consent.preferences import Frequency, Preferences, PreferencesError, list_known_zones
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.moments import RELEASE
 
 NEW_YORK = ZoneInfo("America/New_York")
-ZONES = sorted(preferences.list_known_zones() - {"localtime", "Factory"})
+ZONES = sorted(list_known_zones() - {"localtime", "Factory"})
 QUARTER = timedelta(minutes=15)
 starts = st.datetimes(datetime(2015, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants the bounds bare
 

@@ -25,7 +25,7 @@ from tests.threaded_server import ServedInThread
 SUBSCRIBERS = 300
 MANY = 1100  # some go ahead, and the rest waits for what they bring about
 AWAY = 1.0  # seconds for which it stays away after somebody noticed
-OUT_OF_REACH, BACK = "out of reach", "the database is back"  # what a send says
+OUT_OF_REACH, BACK = "can't be reached", "can be reached again"  # what a send says
 SLOW = 0.01  # seconds that the receiver takes before it has a message, and again before it answers
 BUSY = 0.2  # seconds that a process waits for SQLite's lock
 SMALL = 64 * 1024  # octets: no file of the sending process may grow beyond that while its disk is full

@@ -94,7 +94,7 @@ def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Data
     with pytest.raises(ApprovalError, match="already approved"):
         sign(drafted, "staff 1", TWO)
     sign(drafted, "staff 2", TWO)
-    assert states(drafted) == [(1, ApprovalState.STANDING)]
+    assert states(drafted) == [(1, ApprovalState.VALID)]
     with drafted.read() as session:
         edition = only_edition(session)
         assert (edition.state, edition.approved_by, edition.approved_at) == (EditionState.APPROVED, "staff 2", NOW)
@@ -125,7 +125,7 @@ def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(d
         assert (version.ended_by, version.ended_by_edit, version.ended_at) == ("staff 3", 3, NOW)
         assert approval.find_valid_approval(session, only_edition(session)) is None
     sign(drafted, "staff 1")
-    assert states(drafted) == [(2, ApprovalState.STANDING), (1, ApprovalState.SUPERSEDED)]
+    assert states(drafted) == [(2, ApprovalState.VALID), (1, ApprovalState.SUPERSEDED)]
     assert sendable_head(drafted) == "<p>another</p>"
 
 
@@ -134,7 +134,7 @@ def test_approving_the_same_bytes_again_is_another_version(drafted: Database) ->
     take_back(drafted)
     assert sendable_head(drafted) is None
     sign(drafted, "staff 1")
-    assert states(drafted) == [(2, ApprovalState.STANDING), (1, ApprovalState.TAKEN_BACK)]
+    assert states(drafted) == [(2, ApprovalState.VALID), (1, ApprovalState.REVOKED)]
     with drafted.read() as session:
         hashes = {a.content_hash for a in approval.list_approvals(session, only_edition(session))}
     assert len(hashes) == 1
@@ -146,7 +146,7 @@ def test_taking_an_approval_back_leaves_no_earlier_version_to_be_sent(drafted: D
     sign(drafted, "staff 1")
     edit(drafted, "<p>a third</p>", seq=2)
     take_back(drafted)
-    assert states(drafted) == [(2, ApprovalState.TAKEN_BACK), (1, ApprovalState.TAKEN_BACK)]
+    assert states(drafted) == [(2, ApprovalState.REVOKED), (1, ApprovalState.REVOKED)]
     assert sendable_head(drafted) is None
     with pytest.raises(ApprovalError, match="no approval to revoke"):
         take_back(drafted)
@@ -186,7 +186,7 @@ def test_no_edition_has_two_versions_that_stand(drafted: Database) -> None:
     edit(drafted, "<p>another</p>")
     sign(drafted, "staff 1")
     with pytest.raises(IntegrityError), drafted.write() as session:
-        session.execute(update(Approval).values(state=ApprovalState.STANDING))
+        session.execute(update(Approval).values(state=ApprovalState.VALID))
 
 
 def test_a_version_has_its_own_copy_of_every_piece(drafted: Database) -> None:

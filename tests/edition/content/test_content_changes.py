@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,9 @@ def edition(featured: str, topics: str = "", **changed: object) -> EditionConten
         EditionSection(key, key, key.capitalize(), "", entries(*names))
         for key, names in (("featured", featured), ("topics", topics))
     )
-    content = EditionContent("2026-W47", 147, "Ports", "", "Friday", 3, "Good morning.", "", sections)
+    content = EditionContent(
+        "2026-W47", 147, "Ports", "", "Friday", 3, "Good morning.", "", sections, released_on=date(2026, 11, 20)
+    )
     return replace(content, **changed)  # type: ignore[arg-type]
 
 

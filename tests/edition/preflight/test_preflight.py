@@ -302,11 +302,6 @@ def test_own_templates_may_repeat_a_link_or_the_sign_up(kind: FragmentKind, adde
     assert [f for f in run_preflight_rules(with_slots(kind, *added)) if f.level is FindingLevel.ERROR] == []
 
 
-def test_what_an_older_version_drafted_is_an_error() -> None:
-    found = run_preflight_rules(replace(examined(), has_old_placeholders=True))
-    assert [(f.rule, "Draft the edition again" in f.sentence) for f in found] == [("placeholders", True)]
-
-
 def test_a_part_without_the_unsubscribe_link_is_an_error() -> None:
     facts = examined()
     bare = SlottedText.from_parts(part for part in facts.parts["short-text"].parts() if part != LEAVE_SLOT)

@@ -1,6 +1,6 @@
 """When and where somebody asked is shown as evidence: both columns have to follow from the chain."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +130,10 @@ def test_a_request_of_somebody_who_is_there_changes_nothing_until_it_is_confirme
     assert _proof(database).sound
 
 
-def test_a_listing_from_before_says_nothing_of_the_time() -> None:
+def test_a_listing_without_a_time_has_that_of_the_import() -> None:
     listed = (1, "listed", "2026-11-20 12:00:00.123000", '{"batch":1,"page":"mailchimp","row":2}')
-    assert ledger.find_signup_source([listed]) == ledger.SignupSource(None, "mailchimp (imported)")
+    assert ledger.find_signup_source([listed]) == ledger.SignupSource(
+        datetime.fromisoformat("2026-11-20T12:00:00.123+00:00"), "mailchimp (imported)"
+    )
     assert ledger.find_signup_source([(1, "requested", "2026-11-20 12:00:00.123000", '{"page":"hls.today"}')]) is None
     assert ledger.find_signup_source([(1, "confirmed", "2026-11-20 12:00:00.123000", "[1]")]) is None

@@ -12,7 +12,6 @@ from subscribers.consent.preferences import Preferences
 from subscribers.transfer.formats import (
     EXPORT_FORMATS,
     PLAIN_LIST,
-    PREFERENCE_MEANINGS,
     ColumnLayout,
     ColumnMappingError,
     ColumnMeaning,
@@ -24,7 +23,7 @@ from subscribers.transfer.formats import (
     recognize_layout,
 )
 from subscribers.transfer.import_report import find_likely_domain
-from subscribers.transfer.rows import ImportRow, RowError, is_blank_row, parse_row, parse_row_time
+from subscribers.transfer.rows import PREFERENCE_READERS, ImportRow, RowError, is_blank_row, parse_row, parse_row_time
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
 
@@ -101,9 +100,13 @@ def test_the_docs_and_the_help_name_each_format_and_its_headings(form: ExportFor
     assert named == form.address | form.required | form.any_of, f"the headings of {form.origin} in docs/importing.md"
 
 
+def _layout_of_bare_list(address_column: int, *, width: int) -> ColumnLayout:
+    return ColumnLayout(PLAIN_LIST, {ColumnMeaning.ADDRESS: (address_column,)}, width, has_heading=False)
+
+
 def test_a_list_without_headings_is_known_by_an_address_in_its_first_row() -> None:
-    assert recognize_layout(["ada@example.org"]) == ColumnLayout(PLAIN_LIST, (0,), 1, has_heading=False)
-    assert recognize_layout(["Ada", "ada@example.org"]) == ColumnLayout(PLAIN_LIST, (1,), 2, has_heading=False)
+    assert recognize_layout(["ada@example.org"]) == _layout_of_bare_list(0, width=1)
+    assert recognize_layout(["Ada", "ada@example.org"]) == _layout_of_bare_list(1, width=2)
     assert recognize_layout(["name", "city"]) is None
     assert recognize_layout([]) is None
 
@@ -375,7 +378,7 @@ def test_a_preference_that_cannot_be_read_rejects_its_row(cells: dict[str, str])
 
 def test_every_preference_can_be_imported() -> None:
     """Whoever adds a preference adds the meaning of a column (`start` is in that of the frequency)."""
-    meanings = {meaning.name.lower() for meaning in PREFERENCE_MEANINGS}
+    meanings = {meaning.name.lower() for meaning in PREFERENCE_READERS}
     fields = set(Preferences.__pydantic_fields__)  # type: ignore[attr-defined]  # pydantic adds it
     assert fields - {"is_readable", "start"} == meanings - {"tags"}
 

@@ -324,7 +324,9 @@ def test_a_correction_reads_on_in_every_section_and_after_another_one() -> None:
     ]
     twice = (SectionEntry(texts[0], MAPS), SectionEntry("Another title", MAPS), SectionEntry(texts[0], CRANES))
     sections = tuple(EditionSection(key, "featured", key, "", twice) for key in ("featured", "most-read"))
-    content = EditionContent(NAME, 147, texts[0], "Also: Nine of ten ports…", "Friday", 1, "", "", sections)
+    content = EditionContent(
+        NAME, 147, texts[0], "Also: Nine of ten ports…", "Friday", 1, "", "", sections, released_on=date(2026, 11, 20)
+    )
     now = correct_content(content, made)
     assert (now.subject, now.preheader) == (texts[2], "Also: Seven ports…")
     read = [[entry.headline for entry in section.entries] for section in now.sections]

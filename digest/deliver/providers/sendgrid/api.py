@@ -55,7 +55,12 @@ class SendGridApi:
     """SendGrid's API for one account. The package opens a connection for each request, so nothing stays open."""
 
     def __init__(
-        self, api_key: str, host: str, *, timeout: float = STEP_TIMEOUT, clock: Callable[[], float] = time.time
+        self,
+        api_key: str,
+        host: str,
+        *,
+        timeout: float = STEP_TIMEOUT,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         from sendgrid import SendGridAPIClient  # late: it would add 50 ms to every start
 
@@ -177,7 +182,15 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
     """Refuses redirects, which would send the key to another server and turn a POST into a GET."""
 
-    def redirect_request(self, req: Any, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> None:
+    def redirect_request(
+        self,
+        req: Any,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Any,
+        newurl: str,
+    ) -> None:
         """Return None, so that urllib raises the redirect as an error."""
 
 

@@ -40,7 +40,12 @@ _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
 def webhook_refusal_reason(
-    keys: Sequence[EllipticCurvePublicKey], body: bytes, *, signature: str | None, timestamp: str | None, now: datetime
+    keys: Sequence[EllipticCurvePublicKey],
+    body: bytes,
+    *,
+    signature: str | None,
+    timestamp: str | None,
+    now: datetime,
 ) -> str:
     """Return why a post is refused, for the log only; empty if one of `keys` signed it and it's recent."""
     if not keys:
@@ -48,12 +53,12 @@ def webhook_refusal_reason(
     if not signature or not timestamp:
         return "a header is missing"
     if not _TIMESTAMP.fullmatch(timestamp):
-        return "the timestamp is no time"
+        return "the timestamp is invalid"
     decoded = _decode_signature(signature)
     if decoded is None:
-        return "the signature is no base64"
+        return "the signature isn't base64"
     if not any(_is_signed_by(key, decoded, timestamp.encode("ascii") + body) for key in keys):
-        return "the signature is not by our key"
+        return "the signature wasn't made with our key"
     age = now - datetime.fromtimestamp(int(timestamp), UTC)
     return "" if -MAX_CLOCK_SKEW <= age <= MAX_AGE else "it was signed too long ago, or in the future"
 
@@ -171,7 +176,11 @@ def _is_phrase(reason: str, phrase: str) -> bool:
     return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
-def _event_detail(item: Mapping[str, Any], kind: EventKind, name: str) -> dict[str, str]:
+def _event_detail(
+    item: Mapping[str, Any],
+    kind: EventKind,
+    name: str,
+) -> dict[str, str]:
     detail = {"by": REPORTED_BY}
     if kind is EventKind.UNKNOWN:
         detail["said"] = scrub_addresses(name)[:40]

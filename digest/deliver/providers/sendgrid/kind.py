@@ -73,7 +73,12 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
         )
 
 
-def _refusal_reason(settings: Settings, header: Callable[[str], str | None], body: bytes, now: datetime) -> str:
+def _refusal_reason(
+    settings: Settings,
+    header: Callable[[str], str | None],
+    body: bytes,
+    now: datetime,
+) -> str:
     keys = parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))
     signature, timestamp = header(events.SIGNATURE_HEADER), header(events.TIMESTAMP_HEADER)
     return events.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)

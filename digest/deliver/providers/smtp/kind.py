@@ -23,7 +23,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 NO_USER = "-"  # the answer for no user
 OPENDKIM_FILE = Path("/etc/opendkim.conf")
-IMPLICIT_PORTS = {"smtp": 587, "smtps": 465}  # defaults: RFC 6409, section 3.1, and RFC 8314, section 3.3
+DEFAULT_PORTS = {"smtp": 587, "smtps": 465}  # defaults: RFC 6409, section 3.1, and RFC 8314, section 3.3
 MAX_CONNECTIONS = 50  # Postfix's default limit for one client
 
 
@@ -66,8 +66,8 @@ def _choose_tls_mode(url: SplitResult, starttls: str) -> str:
 
 def _examine_server(settings: Settings, tls: ssl.SSLContext, timeout: float) -> kind.MailServerCheckResult:
     server, _ = _read_server(settings)
-    hasty = replace(server, timeouts=SmtpTimeouts(timeout, timeout, timeout))
-    return SmtpConnector(hasty, None if server.ca_file else tls).examine()
+    impatient_server = replace(server, timeouts=SmtpTimeouts(timeout, timeout, timeout))
+    return SmtpConnector(impatient_server, None if server.ca_file else tls).examine()
 
 
 def _describe_recipient(settings: Settings, language: SubscriberLanguage) -> str:
@@ -129,7 +129,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     smtp_host: Annotated[str, AfterValidator(str.strip)] = Field(title="Mail server host")
     smtp_port: int = Field(
-        IMPLICIT_PORTS["smtp"], ge=1, le=65535, title="Port (587, or 465 for TLS from the start, or 25 on this machine)"
+        DEFAULT_PORTS["smtp"], ge=1, le=65535, title="Port (587, or 465 for TLS from the start, or 25 on this machine)"
     )
     smtp_user: Annotated[EnvironmentFileText, BeforeValidator(_read_optional)] = Field(
         "", title=f"User name ({NO_USER} for none)"
@@ -156,7 +156,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
         """Propose no user, the usual port (here or elsewhere), and the key of an OpenDKIM on this machine."""
-        port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else IMPLICIT_PORTS["smtp"]
+        port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else DEFAULT_PORTS["smtp"]
         if key == "smtp_dkim_record":
             return find_opendkim_record() or NO_USER
         return {"smtp_port": port, "smtp_user": NO_USER}.get(key)
@@ -168,7 +168,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
         return {
             **({"smtp_dkim_record": record} if record else {}),
             "smtp_host": url.hostname or "",
-            "smtp_port": url.port or IMPLICIT_PORTS[url.scheme],
+            "smtp_port": url.port or DEFAULT_PORTS[url.scheme],
             "smtp_user": unquote(url.username or ""),
             "smtp_password": unquote(url.password or ""),
         }
@@ -177,7 +177,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
     def mail_url(self) -> str:
         """The server's URL, which disables TLS only for a server on this machine."""
         login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
-        scheme = "smtps" if self.smtp_port == IMPLICIT_PORTS["smtps"] else "smtp"
+        scheme = "smtps" if self.smtp_port == DEFAULT_PORTS["smtps"] else "smtp"
         in_clear = scheme == "smtp" and not self.smtp_user and is_loopback(self.smtp_host)
         return f"{scheme}://{login}{self.smtp_host}:{self.smtp_port}{'?starttls=off' if in_clear else ''}"
 

@@ -31,7 +31,7 @@ MAX_HELD, MAX_AHEAD = 50, 32  # messages, including those being sent and those w
 AHEAD_SECONDS = 0.1  # how long they should wait: longer than a report and claiming the next messages take
 MAX_AHEAD_SECONDS = 0.25  # messages that waited longer aren't tried, since their consent was checked too long ago
 REPORTED_TOGETHER = 25  # outcomes that are reported without waiting for more
-MAX_REPORT_SECONDS, HASTY_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second if connections are idle
+MAX_REPORT_SECONDS, IDLE_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second if connections are idle
 FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection beyond the server's limit is tried
 _ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 
@@ -284,7 +284,9 @@ class SmtpProvider:
         if refusal.this_connection_only:
             seconds = self._limit.note_refusal(self._count_used())
             if not self._limit.is_exhausted:
-                log.warning("one connection rests", why=str(refusal), left=self._limit.taken, seconds=seconds)
+                log.warning(
+                    "one connection isn't used for now", why=str(refusal), left=self._limit.taken, seconds=seconds
+                )
                 return
         self._is_busy = refusal.is_busy or refusal.this_connection_only
         self._stop_reason = "" if refusal.is_busy else str(refusal)
@@ -306,7 +308,7 @@ class SmtpProvider:
         """The time at which finished outcomes are reported even if no others have joined them."""
         if not self._finished:
             return inf
-        return self._first_finished_at + (MAX_REPORT_SECONDS if self._queue else HASTY_REPORT_SECONDS)
+        return self._first_finished_at + (MAX_REPORT_SECONDS if self._queue else IDLE_REPORT_SECONDS)
 
     def _is_report_due(self) -> bool:
         """Return whether to report outcomes, which are grouped while connections are busy with other messages."""

@@ -81,7 +81,11 @@ class UpdateById:
         self._single_row = CompiledStatement(change.where(_columns.id == bindparam("delivery_id")))
         self._many_rows = CompiledStatement(change.where(_columns.id == several))
 
-    def update_rows(self, session: Session, changes: Iterable[tuple[str, Mapping[str, Any]]]) -> int:
+    def update_rows(
+        self,
+        session: Session,
+        changes: Iterable[tuple[str, Mapping[str, Any]]],
+    ) -> int:
         """Update rows given as (ID, values), with the same names in each, and return how many changed."""
         if not is_postgresql(session):
             return self._single_row.execute_many(session, [{"delivery_id": id_, **values} for id_, values in changes])

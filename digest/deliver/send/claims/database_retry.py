@@ -47,10 +47,10 @@ class DatabaseRetry:
                 if not _is_unavailable(exc) or self.stopping() or waited >= MAX_TOTAL_WAIT.total_seconds():
                     raise
                 if not waited:
-                    log.warning("the database is out of reach; sending waits for it", why=_failure_summary(exc))
+                    log.warning("the database can't be reached, so sending waits", why=_failure_summary(exc))
             else:
                 if waited:
-                    log.info("the database is back; sending goes on", seconds=waited)
+                    log.info("the database can be reached again, so sending continues", seconds=waited)
                 return result
             self.sleep(pause)
             waited, pause = waited + pause, min(pause * 2, MAX_PAUSE)

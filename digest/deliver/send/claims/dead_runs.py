@@ -85,7 +85,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
             session.execute(delete(RunLease).where(RunLease.owner == dead_run.owner))
         for name in cancelled:
             edition_control.cancel_waiting_deliveries(database, name)
-        log.warning("a run ended without a word; its file tells what became of its messages", **results)
+        log.warning("a run ended unexpectedly; its messages were resolved from its progress file", **results)
 
 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
@@ -158,7 +158,11 @@ def _end_silent_runs(database: Database, settings: Settings) -> None:
         _take_claims(database, lease, verdict)
 
 
-def list_silent_runs(session: Session, settings: Settings, kept: Collection[str]) -> list[tuple[Any, RunVerdict]]:
+def list_silent_runs(
+    session: Session,
+    settings: Settings,
+    kept: Collection[str],
+) -> list[tuple[Any, RunVerdict]]:
     """Return the leases and states of silent runs whose claims weren't taken away yet.
 
     This process's own runs (`kept`) aren't silent: they renew their leases after a database outage.

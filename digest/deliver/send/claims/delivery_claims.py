@@ -251,7 +251,13 @@ def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVa
     return DeliveryState.RESERVED if variants.is_owed(subscriber.preferences, today) else DeliveryState.SKIPPED
 
 
-def take_leases(session: Session, lease: LeaseTerms, delivery_ids: Iterable[str], *, now: datetime) -> None:
+def take_leases(
+    session: Session,
+    lease: LeaseTerms,
+    delivery_ids: Iterable[str],
+    *,
+    now: datetime,
+) -> None:
     """Claim waiting deliveries that this transaction has locked, for the lease's duration."""
     terms = _lease_terms(lease, now)
     _update_waiting_rows(session, TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
@@ -320,7 +326,11 @@ def postpone_deliveries(session: Session, moments: Iterable[tuple[str, datetime]
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
-def end_unneeded_deliveries(session: Session, states: Iterable[tuple[str, DeliveryState]], why: str = "") -> None:
+def end_unneeded_deliveries(
+    session: Session,
+    states: Iterable[tuple[str, DeliveryState]],
+    why: str = "",
+) -> None:
     """End waiting deliveries that are no longer owed and that this transaction has locked, given as (ID, state)."""
     _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
 
@@ -344,7 +354,11 @@ def _check_all_waited(changed: int, expected: int) -> None:
     assert changed == expected, f"{changed} of {expected} rows waited: another claimed them meanwhile"
 
 
-def record_results(session: Session, owner: str, state_changes: Sequence[tuple[str, StateChange]]) -> None:
+def record_results(
+    session: Session,
+    owner: str,
+    state_changes: Sequence[tuple[str, StateChange]],
+) -> None:
     """Record the results of claimed deliveries, given as (ID, change)."""
     if not state_changes:
         return
@@ -360,7 +374,13 @@ def record_results(session: Session, owner: str, state_changes: Sequence[tuple[s
         RECORD_RESULT.execute_many(session, rows_by_name)
 
 
-def undo_claims(session: Session, owner: str, delivery_ids: Sequence[str], *, withdrawn: bool) -> None:
+def undo_claims(
+    session: Session,
+    owner: str,
+    delivery_ids: Sequence[str],
+    *,
+    withdrawn: bool,
+) -> None:
     """Undo claims of unsent messages, because the person just unsubscribed or sending stopped."""
     if delivery_ids:
         values = {"owner_name": owner, "new_state": DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING}

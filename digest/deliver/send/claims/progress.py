@@ -148,7 +148,11 @@ def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None
         installation_hold.write_installation_state(session, key, resumed, now=now)
 
 
-def add_to_minute_counts(minutes: tuple[MinuteCount, ...], messages: int, now: datetime) -> tuple[MinuteCount, ...]:
+def add_to_minute_counts(
+    minutes: tuple[MinuteCount, ...],
+    messages: int,
+    now: datetime,
+) -> tuple[MinuteCount, ...]:
     """Add messages to the minute of `now`, keeping the last KEPT_MINUTES minutes with messages."""
     counts = {minute.at: minute.messages for minute in minutes}
     if messages:

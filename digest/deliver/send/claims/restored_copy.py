@@ -85,8 +85,7 @@ def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
     stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
     if stored is None:
         return true()
-    # Older versions didn't store "unknown_until".
-    return Delivery.handed_at > datetime.fromisoformat(stored.get("unknown_until") or stored["restored_at"])
+    return Delivery.handed_at > datetime.fromisoformat(stored["unknown_until"])
 
 
 def read_restore_gap(session: Session) -> RestoreGap | None:

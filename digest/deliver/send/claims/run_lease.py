@@ -90,7 +90,10 @@ class LeaseKeeper:
 
 @contextmanager
 def keep_lease(
-    database: Database, owner: str, settings: Settings, retry: Callable[[Callable[[], Any]], Any] = lambda step: step()
+    database: Database,
+    owner: str,
+    settings: Settings,
+    retry: Callable[[Callable[[], Any]], Any] = lambda step: step(),
 ) -> Iterator[LeaseKeeper]:
     """Keep a run's lease for the duration of the block. `retry` runs the steps that need the database."""
     keeper = LeaseKeeper(database, owner, make_run_folder_id(settings), settings.send_lease)

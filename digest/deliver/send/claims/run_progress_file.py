@@ -135,7 +135,12 @@ class RunFileSlots:
 class RunFile:
     """The progress file of one run; `owner` is the run's name in the deliveries it claims."""
 
-    def __init__(self, owner: str, buffer: mmap.mmap | bytearray, descriptor: int | None = None) -> None:
+    def __init__(
+        self,
+        owner: str,
+        buffer: mmap.mmap | bytearray,
+        descriptor: int | None = None,
+    ) -> None:
         self.owner = owner
         self._buffer = buffer
         self._descriptor = descriptor
@@ -180,7 +185,7 @@ def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterat
     try:
         run_file = _create_run_file(path, owner, database_number, slot_count)
     except OSError as exc:
-        log.warning("no file for this run; a crash would leave more in doubt", why=exc.strerror)
+        log.warning("this run has no progress file, so a crash would leave more deliveries uncertain", why=exc.strerror)
         path.unlink(missing_ok=True)
         run_file = RunFile.in_memory(slot_count)
     try:
@@ -291,7 +296,10 @@ def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
         if header == place:
             return DeadRun(owner, _read_outcomes(content))
     except (ValueError, KeyError, AttributeError) as exc:
-        log.warning("the file of a run cannot be read; what it was handing over is uncertain", why=type(exc).__name__)
+        log.warning(
+            "a run's progress file can't be read, so the messages being handed over are uncertain",
+            why=type(exc).__name__,
+        )
     return None
 
 

@@ -78,7 +78,12 @@ class RateLimiter:
     def _rate(self) -> RollingWindowRate:
         return RollingWindowRate.from_limit(self.limits.send_per_second)
 
-    def current_allowance(self, session: Session, requested: int, clock: Callable[[], datetime]) -> SendAllowance:
+    def current_allowance(
+        self,
+        session: Session,
+        requested: int,
+        clock: Callable[[], datetime],
+    ) -> SendAllowance:
         """Return how many of `requested` messages may be sent; other processes wait until this transaction ends.
 
         The clock is read after waiting for others.

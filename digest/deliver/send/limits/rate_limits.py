@@ -92,7 +92,11 @@ def compute_send_allowance(
     return min(allowances, key=lambda allowance: allowance.messages)
 
 
-def _allowance_under_limit(rate_limit: RateLimit, counts: list[tuple[datetime, int]], now: datetime) -> SendAllowance:
+def _allowance_under_limit(
+    rate_limit: RateLimit,
+    counts: list[tuple[datetime, int]],
+    now: datetime,
+) -> SendAllowance:
     # Minutes further in the future are from before the clock was set back.
     span = rate_limit.span
     past = [(minute, count) for minute, count in counts if minute <= now + span]
@@ -291,7 +295,13 @@ class DomainLimits:
         """Return when each domain that got messages in this claim may get more."""
         return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.messages_taken}
 
-    def postponed_until(self, domain_tag: str | None, now: datetime, *, fresh: bool) -> datetime | None:
+    def postponed_until(
+        self,
+        domain_tag: str | None,
+        now: datetime,
+        *,
+        fresh: bool,
+    ) -> datetime | None:
         """Return None for a message that may be sent now, or else the time until which it's postponed.
 
         `fresh` says that it has never been postponed.

@@ -152,7 +152,11 @@ def send_due_corrections(
     return run.results
 
 
-def _claim_corrections(run: _CorrectionRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+def _claim_corrections(
+    run: _CorrectionRun,
+    session: Session,
+    stopping: Callable[[], bool],
+) -> list[ClaimedNotice]:
     """Claim as many corrections as the rate limits allow; if that's none, record when more are allowed."""
     if run.was_just_accepted:
         end_correction_wait(session, run.correction)

@@ -99,7 +99,12 @@ def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice)
     return {"before": before, "after": after}
 
 
-def _edition_facts(database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice) -> dict[str, str]:
+def _edition_facts(
+    database: Database,
+    settings: Settings,
+    keys: KeyRing,
+    notice: ClaimedNotice,
+) -> dict[str, str]:
     """Describe the next edition and the best of the newest one, as of when the email was due so that retries match.
 
     Only signed content is quoted: a newest edition without valid signatures isn't mentioned.

@@ -78,7 +78,11 @@ def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any)
     return len(new)
 
 
-def _insert_rows(session: Session, rows: Sequence[NoticeRows], domain_tags: Mapping[int | None, str | None]) -> None:
+def _insert_rows(
+    session: Session,
+    rows: Sequence[NoticeRows],
+    domain_tags: Mapping[int | None, str | None],
+) -> None:
     deliveries = [delivery | {"domain_tag": domain_tags.get(delivery["person"])} for delivery, _ in rows]
     session.execute(insert(Delivery), deliveries)
     session.execute(insert(QueuedNoticeEmail), [notice for _, notice in rows])

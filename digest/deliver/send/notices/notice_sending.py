@@ -176,7 +176,11 @@ def open_notice_run(
         log.warning("notices wait", why=scrub_addresses(run.stop_reason))
 
 
-def _claim_notices(run: NoticeRun, session: Session, stopping: Callable[[], bool]) -> list[ClaimedNotice]:
+def _claim_notices(
+    run: NoticeRun,
+    session: Session,
+    stopping: Callable[[], bool],
+) -> list[ClaimedNotice]:
     """Claim due notices, withdraw those that may no longer be sent, and delete the content of finished ones."""
     claimed = []
     condition = None if run.stop_reason else _leaving_notices(session)
@@ -194,7 +198,12 @@ def _claim_notices(run: NoticeRun, session: Session, stopping: Callable[[], bool
     return claimed
 
 
-def claim_rows(run: NoticeRun, session: Session, rows: Sequence[Any], now: datetime) -> list[ClaimedNotice]:
+def claim_rows(
+    run: NoticeRun,
+    session: Session,
+    rows: Sequence[Any],
+    now: datetime,
+) -> list[ClaimedNotice]:
     """Claim rows of `select_due_notices`; end those that were tampered with or may no longer be sent."""
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])

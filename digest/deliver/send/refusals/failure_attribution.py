@@ -67,7 +67,10 @@ def find_domains_at_fault(
     return FailureAttribution(domains, explain_others({}) if len(domains) > 1 else "")
 
 
-def _find_refusing(failures: Mapping[str | None, F], handed_over: Mapping[str | None, int]) -> list[str]:
+def _find_refusing(
+    failures: Mapping[str | None, F],
+    handed_over: Mapping[str | None, int],
+) -> list[str]:
     """Return the domains that refused most of what they were handed."""
     return [
         tag

@@ -326,7 +326,11 @@ class RefusedDelivery:
     group: RefusalGroup
 
 
-def iterate_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Iterator[RefusedDelivery]:
+def iterate_refused(
+    session: Session,
+    edition: str,
+    people: Collection[int] | None = None,
+) -> Iterator[RefusedDelivery]:
     """Yield the refused deliveries of an edition, for up to 500 people or for all.
 
     They're in the order of their sealed batches, so a page affects only a few batches.
@@ -360,7 +364,14 @@ def find_refused_page(
     return found[:limit]
 
 
-def send_again(session: Session, keys: KeyRing, name: str, delivery_ids: Sequence[str], *, now: datetime) -> list[str]:
+def send_again(
+    session: Session,
+    keys: KeyRing,
+    name: str,
+    delivery_ids: Sequence[str],
+    *,
+    now: datetime,
+) -> list[str]:
     """Make up to 500 refused deliveries of an edition due again, and return the IDs of those changed.
 
     Consent is checked as for all messages. Events about the first attempt no longer count, and an acknowledgment only

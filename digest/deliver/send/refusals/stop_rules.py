@@ -162,7 +162,12 @@ def find_stop(
     return FailureAttribution(new, found.pause_reason)
 
 
-def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], handed_over: HandedOverCounts) -> None:
+def _count_exactly(
+    session: Session,
+    purpose: str,
+    tags: Iterable[str | None],
+    handed_over: HandedOverCounts,
+) -> None:
     """Raise the counts to what all processes handed over, in total and to these domains."""
     tag = select_domain_group_tag(Delivery.domain_tag)
     left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
@@ -172,7 +177,12 @@ def _count_exactly(session: Session, purpose: str, tags: Iterable[str | None], h
     handed_over.total = max(handed_over.total, count_deliveries(session, purpose).handed_over)
 
 
-def _others_get_it(session: Session, purpose: str, tags: Mapping[str, str], handed_over: HandedOverCounts) -> bool:
+def _others_get_it(
+    session: Session,
+    purpose: str,
+    tags: Mapping[str, str],
+    handed_over: HandedOverCounts,
+) -> bool:
     """Return whether the edition also goes to other domains; otherwise, setting these aside would end it."""
     if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
         return True

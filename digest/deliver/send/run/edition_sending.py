@@ -233,7 +233,13 @@ def _require_order(edition: Edition, settings: Settings) -> None:
         )
 
 
-def _plan_edition(database: Database, name: str, keys: KeyRing, settings: Settings, now: datetime) -> DeliveryCounts:
+def _plan_edition(
+    database: Database,
+    name: str,
+    keys: KeyRing,
+    settings: Settings,
+    now: datetime,
+) -> DeliveryCounts:
     with database.read() as session:
         release_at = find_edition(session, name).release_at
         doubtful = restored_copy.build_uncertain_delivery_columns(session, release_at)
@@ -298,7 +304,7 @@ def _finish_run(run: SendRun) -> SendReport:
 def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
     """Record and log that the counts don't add up, which no run can fix, and return it as a sentence."""
     total = sum(counts.by_state.values())
-    log.error("the delivery counts do not balance", edition=name, planned=counts.planned, deliveries=total)
+    log.error("the delivery counts don't balance", edition=name, planned=counts.planned, deliveries=total)
     detail = {"planned": counts.planned, "deliveries": total}
     record_audit(session, "delivery counts do not balance", name, detail, actor=AUTOMATIC_ACTOR, now=now)
     return (

@@ -96,7 +96,13 @@ def _compile_permission_query(dialect_name: str) -> CompiledStatement:
     return CompiledStatement(select(*_BLOCKING_COLUMNS, number).select_from(subscribers).where(_IS_EDITION))
 
 
-def explain_blocked_send(name: str, edition: Any, stored_hold: Any, *, called: str = "") -> str:
+def explain_blocked_send(
+    name: str,
+    edition: Any,
+    stored_hold: Any,
+    *,
+    called: str = "",
+) -> str:
     """Return why an edition mustn't be sent now, or an empty string; `stored_hold` is the stored pause or None.
 
     `called` replaces the name in the sentence, but not in the command.

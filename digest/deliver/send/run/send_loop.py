@@ -282,7 +282,11 @@ def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
         _pause_for(run, max((due - run.clock()).total_seconds(), 0.01))
 
 
-def _make_tasks(run: SendRun, going: Sequence[ClaimedEditionDelivery], mailable: Collection[int]) -> list[SendTask]:
+def _make_tasks(
+    run: SendRun,
+    going: Sequence[ClaimedEditionDelivery],
+    mailable: Collection[int],
+) -> list[SendTask]:
     """Take deliveries out of the buffer, and return the tasks for subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
@@ -335,7 +339,7 @@ def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[Worker
 
 def _note_result(run: SendRun, result: WorkerResult) -> None:
     if result.batch.is_returned:
-        run.take_back(result.batch.tasks)
+        run.return_tasks(result.batch.tasks)
         return
     now = run.clock()
     domain_limits = run.rate_limiter.domain_limits

@@ -90,7 +90,7 @@ class SendRun(HandoverRun):
         self.reserve.fill(claimed, self.attempted, self.clock())
         self.reserve.begun += begun
 
-    def take_back(self, tasks: Iterable[SendTask]) -> None:
+    def return_tasks(self, tasks: Iterable[SendTask]) -> None:
         """Record that tasks weren't tried, and can be sent without another claim."""
         self.reserve.put_back(cast("ClaimedEditionDelivery", task.delivery) for task in tasks)
 

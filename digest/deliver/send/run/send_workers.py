@@ -118,7 +118,7 @@ class StreamingWorker(SendWorker):
         finally:
             os.close(self._wake_file)
 
-    def _take_back(self, messages: Sequence[OutgoingMessage]) -> list[SendTask]:
+    def _return_tasks(self, messages: Sequence[OutgoingMessage]) -> list[SendTask]:
         return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
@@ -126,8 +126,8 @@ class StreamingWorker(SendWorker):
         finished = self._stream.await_outcomes(self._wake_file)
         if finished.messages or finished.returned:
             if finished.returned:
-                self._report(FinishedTaskBatch(self._take_back(finished.returned), is_returned=True))
-            self._report(FinishedTaskBatch(self._take_back(finished.messages), finished.batch))
+                self._report(FinishedTaskBatch(self._return_tasks(finished.returned), is_returned=True))
+            self._report(FinishedTaskBatch(self._return_tasks(finished.messages), finished.batch))
             return False
         os.eventfd_read(self._wake_file)
         assigned = self._task_queue.get()

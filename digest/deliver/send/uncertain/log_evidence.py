@@ -116,7 +116,10 @@ def weigh_log_evidence(
     return LogEvidence(verdicts, tuple(events), tuple(not_accepted), _spans_of_doubts(log, doubtful), reason)
 
 
-def _spans_of_doubts(log: PostfixLog, doubtful: Sequence[UncertainHandover]) -> tuple[tuple[datetime, datetime], ...]:
+def _spans_of_doubts(
+    log: PostfixLog,
+    doubtful: Sequence[UncertainHandover],
+) -> tuple[tuple[datetime, datetime], ...]:
     if not doubtful:
         return ()
     first, last = _enclose_doubts(doubtful)
@@ -172,7 +175,11 @@ def _load_doubtful(session: Session, edition: str) -> list[UncertainHandover]:
     ]
 
 
-def _load_witnesses(session: Session, edition: str, doubtful: Sequence[UncertainHandover]) -> dict[str, datetime]:
+def _load_witnesses(
+    session: Session,
+    edition: str,
+    doubtful: Sequence[UncertainHandover],
+) -> dict[str, datetime]:
     """Return a sample of deliveries that the server accepted in the same period; IDs are hashes."""
     if not doubtful:
         return {}

@@ -66,7 +66,9 @@ def create_sentence_writer(
         arrangement,
         edits,
         section_titles={section.key: section.title for section in sections},
-        origins={outcome.edit.seq: outcome.stood_in for outcome in outcomes if outcome.stood_in is not None},
+        origins={
+            outcome.edit.seq: outcome.previous_section for outcome in outcomes if outcome.previous_section is not None
+        },
         lead_section=find_lead_section(sections),
         came_first=frozenset(outcome.edit.seq for outcome in outcomes if outcome.came_first),
     )

@@ -25,15 +25,7 @@ from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageO
 from digest.deliver.providers.outbox.kind import OutboxProvider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
-from digest.edition.approval.approved_versions import (
-    ApprovalError,
-    build_signature_payload,
-    compute_content_hash,
-    list_fragment_hashes,
-    read_approved_version,
-    read_mailable_edition,
-    sign_payload,
-)
+from digest.edition.approval.approved_versions import ApprovalError, read_mailable_edition
 from digest.edition.edition_queries import UnknownEditionError, find_edition
 from digest.store.approval_models import Approval, ApprovedRenderedFragment
 from digest.store.delivery_models import Delivery, DeliveryState, RunLease
@@ -330,39 +322,6 @@ def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: De
     with world.database.read() as session:
         row = session.scalars(select(AuditEntry).where(AuditEntry.act == "delivery counts do not balance")).one()
     assert (row.subject, row.detail) == (EDITION_NAME, {"planned": 2, "deliveries": 1})
-
-
-@pytest.mark.parametrize("already_sent", [0, 2])
-def test_what_was_approved_with_old_placeholders_is_not_sent_and_everybody_is_kept(
-    world: DeliverySetup, already_sent: int
-) -> None:
-    world.add_subscribers(*(f"reader{n}@example.org" for n in range(5)))
-    if already_sent:
-        _send(world, limit=already_sent)
-    with world.database.write() as session:
-        session.execute(update(ApprovedRenderedFragment).values(slots=None))
-        version = session.scalars(select(Approval)).one()
-        pieces = read_approved_version(session, version).pieces
-        version.statement = version.statement | {"fragments": list_fragment_hashes(pieces)}
-        version.content_hash = compute_content_hash(version.statement)
-        for signed in version.signatures:
-            payload = build_signature_payload(version.content_hash, version.version, signed.actor, signed.at)
-            signed.signature = sign_payload(KEYS.current("approval"), payload)
-    with pytest.raises(ApprovalError, match="older version") as caught:
-        _send(world)
-    assert ("digest cancel" in str(caught.value)) == bool(already_sent)
-    assert len(_files(world)) == already_sent
-    with world.database.read() as session:
-        counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
-    assert counts.is_balanced
-    if already_sent:
-        assert (counts[DeliveryState.ACCEPTED], counts[DeliveryState.WAITING]) == (2, 3), "nobody is lost or repeated"
-        with world.database.write() as session:
-            edition_control.cancel_edition(session, EDITION_NAME)
-        edition_control.cancel_waiting_deliveries(world.database, EDITION_NAME)
-        with world.database.read() as session:
-            counts = count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME))
-        assert (counts[DeliveryState.ACCEPTED], counts[DeliveryState.CANCELLED], counts.is_balanced) == (2, 3, True)
 
 
 @pytest.mark.parametrize("what", ["body", "subject", "sender"])

@@ -9,22 +9,19 @@ import pytest
 from sqlalchemy import select, update
 
 from digest.app.approval import approvals, edition_approval
-from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
-from digest.edition.approval.approved_versions import ApprovalError, sign_approval
-from digest.edition.edition_queries import find_edition
+from digest.edition.approval.approved_versions import ApprovalError
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
-from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
 from digest.store.audit import APPROVED
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.logged_actions import read_actions_since
-from digest.store.models import Edition, EditionState, RenderedEditionFragment
+from digest.store.models import Edition, EditionState
 from digest.web.app import create_app
-from tests.actors import ADMIN, EDITOR
+from tests.actors import ADMIN
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
 
 PRIYA = "priya@news.example.org"
@@ -179,39 +176,6 @@ def test_the_sites_that_texts_link_to_are_listed_and_a_new_one_is_marked(week: S
     )
     said = "New. elsewhere.example : Intro. This edition\u2019s articles and past editions don\u2019t link there."
     assert said in page(week, "sam")
-
-
-def test_what_an_older_version_approved_is_to_be_drafted_and_approved_again_and_the_page_and_the_command_say_so(
-    week: SampleWeek,
-) -> None:
-    write_head(week, subject="Cranes first")
-    approve(week, "sam")
-    with week.installation.database.write() as session:  # what migration 0037 leaves
-        for table in (RenderedEditionFragment, ApprovedRenderedFragment):
-            session.execute(update(table).values(slots=None))
-        because = "the upgrade changed how placeholders work, so it must be drafted and approved again"
-        ended = {"state": ApprovalState.TAKEN_BACK, "ended_at": later(), "ended_because": because}
-        session.execute(update(Approval).values(ended))
-        session.execute(update(Edition).values(state=EditionState.DRAFT, approved_by=None, approved_at=None))
-    words = page(week, "sam")
-    assert (
-        "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. The upgrade changed how placeholders work" in words
-    )
-    assert (
-        "The edition was drafted by an older version that used insecure placeholders. Draft the edition again." in words
-    )
-    assert "disabled" in button(week, "sam")
-    assert "An upgrade ended its approval" in page(week, "sam", "/versions/1")
-    settings, keys, mark = week.installation.settings, week.installation.keys, mark_of(week)
-    with week.installation.database.write() as session:
-        edition = find_edition(session, week.name)
-        with pytest.raises(ApprovalError, match="Draft the edition again"):
-            sign_approval(session, edition, mark, settings=settings, keys=keys, actor="staff:2", now=later())
-    with pytest.raises(ApprovalError, match="placeholders: The edition was drafted by an older version"):
-        edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
-    editions.draft_next_edition(week.installation, actor=EDITOR, now=later())
-    assert approve(week, "sam").status_code == 303
-    assert week.state.approved
 
 
 def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_by_side(week: SampleWeek) -> None:

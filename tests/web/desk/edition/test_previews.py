@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html import unescape
 from zoneinfo import ZoneInfo
 
@@ -26,7 +26,9 @@ from tests.moments import DRAFTING as NOW
 from tests.web.conftest import sample_evidence
 from tests.web.desk.sample_week import SampleWeek, unmarked
 
-CONTENT = EditionContent("2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", ())
+CONTENT = EditionContent(
+    "2026-W47", 147, "Subject", "", "Friday, November 20, 2026", 1, "", "", (), released_on=date(2026, 11, 20)
+)
 
 
 def test_a_preview_without_sections_is_the_mail_of_a_subscriber_who_left_them_out(week: SampleWeek) -> None:
