@@ -274,7 +274,7 @@ class Action:
                 with installation.write() as session:
                     draft.finish(session)
 
-    def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+    def check_role(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
         """Check that the actor has the role. Read-only actions need no other check.
 
         Raises:
@@ -283,27 +283,27 @@ class Action:
         if actor.holds(self.role):
             return
         detail = {"role": str(actor.role), "needed": str(self.role)}
-        self._record_refusal(database, actor, subject, detail, now)
+        self._record_refusal(installation, actor, subject, detail, now)
         raise NotPermittedError(
             f"{actor.name} is an {actor.role}, and only an {self.role} can do this. Ask an {self.role}."
         )
 
-    def check_permitted(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+    def check_permitted(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
         """Check that the actor has the role and, for a guarded action, confirmed who they are recently.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
             ConfirmationRequiredError: the confirmation is too old; also logged.
         """
-        self.check_role(database, actor, subject, now=now)
+        self.check_role(installation, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
-            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            self._record_refusal(installation, actor, subject, UNCONFIRMED_DETAIL, now)
             raise ConfirmationRequiredError
 
     def _record_refusal(
-        self, database: Database, actor: Actor, subject: str, detail: dict[str, str], now: datetime
+        self, installation: Installation, actor: Actor, subject: str, detail: dict[str, str], now: datetime
     ) -> None:
-        with database.write() as session:
+        with installation.write() as session:
             record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
 
     @contextmanager
@@ -311,19 +311,18 @@ class Action:
         self, installation: Installation, actor: Actor, subject: str, now: datetime
     ) -> Iterator[PendingAuditEntry]:
         """Check the role and confirmation, yield the pending audit entry, and record a failure."""
-        database = installation.database
-        self.check_permitted(database, actor, subject, now=now)
+        self.check_permitted(installation, actor, subject, now=now)
         draft = PendingAuditEntry(self.name, actor, now, subject, installation)
         draft.guard([self.affected_area], self.words)
         try:
             yield draft
         except ConfirmationRequiredError:
-            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            self._record_refusal(installation, actor, subject, UNCONFIRMED_DETAIL, now)
             raise
         except BaseException as exc:
             detail = draft.detail | _describe_failure(exc)
             try:
-                with database.write() as session:
+                with installation.write() as session:
                     record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
             except SQLAlchemyError:
                 # The original failure matters more. If the database failed, the caller reports that.

@@ -81,7 +81,7 @@ class AccountOverview:
 def view_own_account(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> AccountOverview:
     """Return what a member's account page shows."""
     member_id = signed_in.member_id
-    with installation.database.read() as session:
+    with installation.read() as session:
         member = session.get_one(StaffMember, member_id)
         sessions = staff_sessions.list_sessions(session, member_id, now=now)
         entries = fold_repeated_failed_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
@@ -134,7 +134,7 @@ def _find_unseen_failures(
 
 def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Record that the member has seen all failed sign-ins so far."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         session.get_one(StaffMember, signed_in.member_id).failures_seen_at = now
 
 
@@ -216,13 +216,13 @@ def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, 
 
 def begin_authenticator_setup(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Create a secret for a new authenticator app; sign-in doesn't change until a code from it is confirmed."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         authenticator_apps.create_authenticator(session, installation.keys, signed_in.member_id, now=now)
 
 
 def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff) -> str:
     """Return the secret of the app waiting for its first code; empty if there's none."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         app = authenticator_apps.find_authenticator(session, signed_in.member_id, waiting=True)
         return authenticator_apps.decrypt_app_secret(installation.keys, app) if app else ""
 
@@ -258,7 +258,7 @@ def set_password(
     """
     member_id, keys = signed_in.member_id, installation.keys
     password_hash = None
-    SET_PASSWORD.check_permitted(installation.database, signed_in.actor, signed_in.actor.name, now=now)
+    SET_PASSWORD.check_permitted(installation, signed_in.actor, signed_in.actor.name, now=now)
     if password:
         passwords.check_password_strength(password, own_words=_list_own_words(installation, signed_in))
         require_current_password(installation, signed_in, current, visitor, now=now)
@@ -324,7 +324,7 @@ def begin_passkey_registration(
 ) -> PasskeyRegistration:
     """Return what a browser needs to create a passkey, without storing anything."""
     keys = installation.keys
-    with installation.database.read() as session:
+    with installation.read() as session:
         existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)
     return PasskeyRegistration(
         challenge=passkeys.make_passkey_challenge(keys, "add", signed_in.challenge_subject, now=now),

@@ -144,7 +144,7 @@ def look_up_address_verification_link(
     installation: Installation, token: str, *, now: datetime
 ) -> staff.VerificationLink:
     """Return the state of an address verification link without changing anything."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff.look_up_verification_link(session, token, now=now)
 
 
@@ -155,8 +155,8 @@ def read_staff_role(installation: Installation, actor: Actor, email: str, *, now
         NotPermittedError: the actor isn't an admin.
         StaffError: no staff member has this address.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return staff.require_staff_member(session, email).role
 
 
@@ -168,14 +168,14 @@ def list_staff_members(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return staff.list_staff_members(session, include_removed=include_removed)
 
 
 def read_display_names(installation: Installation) -> dict[str, str]:
     """Map each audit log name, including former members', to the name that colleagues see."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff.map_staff_display_names(session)
 
 
@@ -184,7 +184,7 @@ def find_actor_display_name(installation: Installation, actor: Actor) -> str:
 
     Colleagues then see part of the address instead (`read_display_names`), which subscribers must not.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         members = staff.list_staff_members(session, include_removed=True)
         return next((member.name for member in members if staff.staff_actor(member) == actor.name), "")
 
@@ -195,8 +195,8 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
         confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
         apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
@@ -222,8 +222,8 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return count_recent_refusals(session, now=now)
 
 

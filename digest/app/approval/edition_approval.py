@@ -64,11 +64,11 @@ def approve_edition(
         unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
         # Outside the write transaction, because reading a large proposal takes a while and would block other writers.
-        with installation.database.read() as session:
+        with installation.read() as session:
             edition = find_edition(session, name)
             counted = count_draft_changes(session, edition, settings)
             composed = compose_stored_draft(session, edition, settings)
-        with installation.database.write() as session:
+        with installation.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now

@@ -5,7 +5,6 @@ again without it, or when an editor resumes it as it is.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -126,7 +125,7 @@ def _ask_for_pages(
 
     settings = installation.settings
     try:
-        with open_fetcher(settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+        with open_fetcher(settings, fetcher) as active_fetcher:
             return fetch_page_states(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the last look failed")

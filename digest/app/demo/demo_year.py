@@ -281,7 +281,7 @@ class _Newcomers:
         for day, counts in groupby(recent, key=lambda count: count.day):
             at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
             of_day = list(counts)
-            with self._installation.database.write() as session:
+            with self._installation.write() as session:
                 for count in of_day:
                     for _ in range(count.times):
                         self._live(session, count.kind, count.way, at)

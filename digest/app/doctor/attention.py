@@ -111,10 +111,8 @@ _KINDS = (
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
-        (
-            "Check the audit log for the change, then check whether the mail server accepts email from the "
-            "sender's address."
-        ),
+        "Check the audit log for the change, then check whether the mail server accepts email from the "
+        "sender's address.",
         tells_remedy=True,
     ),
     AttentionKind(

@@ -36,7 +36,7 @@ class ExaminedInstallation:
 
     def read(self) -> AbstractContextManager[Session]:
         """Return a context manager for a read-only session on the installation's database."""
-        return self.installation.database.read()
+        return self.installation.read()
 
 
 Examined = TypeVar("Examined")

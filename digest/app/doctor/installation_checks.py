@@ -119,7 +119,7 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "database",
-    ("Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'."),
+    "Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'.",
 )
 def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The database works, has this version's schema, and isn't writable by other users."""
@@ -237,11 +237,9 @@ def _name_installation(file: Path, content: Path) -> str:
 
 @doctor_check(
     "parsing-sandbox",
-    (
-        "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
-        "/sys/kernel/security/lsm). In a service or container, allow the system calls "
-        "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl."
-    ),
+    "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
+    "/sys/kernel/security/lsm). In a service or container, allow the system calls "
+    "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The system isolates the processes that parse documents."""

@@ -122,10 +122,8 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "spf",
-    (
-        "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
-        "and ends in -all or ~all."
-    ),
+    "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
+    "and ends in -all or ~all.",
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -169,10 +167,8 @@ def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: 
     added = f", adds your current sender ({missing})," if missing else ""
     return report_error(
         f"The domain {domain} has {len(records)} SPF records, so mailbox providers ignore them all.",
-        (
-            f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
-            f"{_explain_all_term(record, records)}: {_record_line(domain, record)}"
-        ),
+        f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
+        f"{_explain_all_term(record, records)}: {_record_line(domain, record)}",
     )
 
 
@@ -277,10 +273,8 @@ def _find_key_mismatch(name: str, tags: dict[str, str], expected: str, publish: 
     if published != expected_tags["p"] and expected_tags["p"].startswith(published):
         advice = f"Split the record into quoted strings of at most 255 characters. {publish}"
         return report_error(
-            (
-                f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
-                "signatures fail."
-            ),
+            f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
+            "signatures fail.",
             advice,
         )
     if (tags.get("k", "rsa"), published) != (expected_tags["k"], expected_tags["p"]):
@@ -351,7 +345,7 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    ("Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain."),
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain.",
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -377,9 +371,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_ok(f"DKIM signature and return path are aligned with {author}")
     elif by_key:
         yield report_warning(
-            (
-                f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature's domain is."
-            ),
+            f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature's domain is.",
             by_path_remedy,
         )
     elif by_path:
@@ -431,15 +423,11 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 continue  # the same record was already reported
             lost_hosts.add(lost[0])
             yield report_error(
-                (
-                    f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
-                    "lost."
-                ),
-                (
-                    "Ask the provider of your mailboxes (not of the newsletter's email) for the server's IP address, and "
-                    f"add this DNS record: {lost[0]}. A IP-ADDRESS. Or replace the MX record with: {domain}. MX 10 "
-                    "THEIR-SERVER."
-                ),
+                f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
+                "lost.",
+                "Ask the provider of your mailboxes (not of the newsletter's email) for the server's IP address, and "
+                f"add this DNS record: {lost[0]}. A IP-ADDRESS. Or replace the MX record with: {domain}. MX 10 "
+                "THEIR-SERVER.",
             )
         else:
             yield report_ok(
@@ -449,9 +437,7 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "reverse-name",
-    (
-        "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address."
-    ),
+    "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:

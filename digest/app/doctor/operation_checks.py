@@ -75,10 +75,8 @@ MAX_NAMED = 5  # findings of one check
 
 @doctor_check(
     "staff",
-    (
-        "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
-        "that verifies the address."
-    ),
+    "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
+    "that verifies the address.",
 )
 def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
@@ -92,12 +90,10 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
     elif unproven:
         released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
-            (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
-            (
-                f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
-                "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
-                "admin: digest staff add EMAIL --role admin"
-            ),
+            f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent.",
+            f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
+            "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
+            "admin: digest staff add EMAIL --role admin",
         )
     elif set_up_at is not None and examined.now - set_up_at <= MAX_SILENCE:
         yield report_ok("this new installation has no admin yet; add one with 'digest staff add EMAIL --role admin'")
@@ -107,11 +103,9 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
 
 @doctor_check(
     "access-rows",
-    (
-        "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
-        "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
-        "add any missing team members again: digest staff add EMAIL"
-    ),
+    "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
+    "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
+    "add any missing team members again: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
@@ -251,7 +245,7 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[Doc
 
 @doctor_check(
     "stuck-job",
-    ("Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds."),
+    "Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """Every scheduled job that started has finished, or a later run of it has."""

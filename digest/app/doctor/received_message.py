@@ -233,20 +233,16 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    (
-        "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
-        "rewraps lines."
-    ),
+    "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
+    "rewraps lines.",
 )
 def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """Every DKIM signature is valid."""
     if not received.signatures:
         yield report_error(
             "This email has no DKIM signature.",
-            (
-                "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
-                "server to sign."
-            ),
+            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
+            "server to sign.",
         )
     for signature in received.signatures:
         name = f"The signature of {signature.domain} ({signature.selector})"
@@ -262,10 +258,8 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 @message_check(
     "received-coverage",
-    (
-        "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
-        "or configure the server that signs messages to include both headers in h=."
-    ),
+    "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
+    "or configure the server that signs messages to include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> Iterator[DoctorFinding]:
     """A signature covers both one-click unsubscribe headers, as RFC 8058, section 4, requires."""

@@ -140,14 +140,10 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
         yield report_error(
-            (
-                f"The settings use the logos {branding.logo} and {branding.logo_dark}, but they aren't both stored here, so "
-                "the publication's name is shown instead."
-            ),
-            (
-                "Run 'digest media add FILE' for each and add the names it prints under [branding] in "
-                f"{settings.settings_place}, or remove both settings."
-            ),
+            f"The settings use the logos {branding.logo} and {branding.logo_dark}, but they aren't both stored here, so "
+            "the publication's name is shown instead.",
+            "Run 'digest media add FILE' for each and add the names it prints under [branding] in "
+            f"{settings.settings_place}, or remove both settings.",
         )
     if branding.header and settings.header is None:
         yield report_error(
@@ -167,21 +163,15 @@ def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
-            (
-                f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
-                "of HLS.Today."
-            ),
-            (
-                f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
-                "under [publication]."
-            ),
+            f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
+            "of HLS.Today.",
+            f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
+            "under [publication].",
         )
     if addresses := list_sample_addresses(file):
         yield report_error(
-            (
-                f"Still set to the sample's domain (news.example.org): {join_words(addresses)}. Replies to it won't "
-                "reach you."
-            ),
+            f"Still set to the sample's domain (news.example.org): {join_words(addresses)}. Replies to it won't "
+            "reach you.",
             f"Use addresses at your own domain under [sender] in {place}.",
         )
     if sources := list_sample_sources(file):
@@ -237,7 +227,7 @@ def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "proxies",
-    ("Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For."),
+    "Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For.",
 )
 def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     """The pages know the IP addresses of visitors."""
@@ -245,10 +235,8 @@ def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
     yield report_warning(
-        (
-            "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
-            "to come from the proxy, so the per-network limits don't work."
-        ),
+        "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
+        "to come from the proxy, so the per-network limits don't work.",
         ("Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. ")
         + advise_key_change(settings, "limits", "proxies = 1"),
     )

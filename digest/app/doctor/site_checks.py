@@ -99,10 +99,8 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
     if not addresses:
         raise SiteError(
             f"The name {host} has no IP address in DNS, so links in emails don't work.",
-            remedy=(
-                f"Add this DNS record, replacing IP-ADDRESS with the public IP address of this server or its proxy: {host}. "
-                "A IP-ADDRESS"
-            ),
+            remedy=f"Add this DNS record, replacing IP-ADDRESS with the public IP address of this server or its proxy: {host}. "
+            "A IP-ADDRESS",
         )
     return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
@@ -139,7 +137,7 @@ def _if_public(examine: CheckFunction) -> CheckFunction:
 
 @doctor_check(
     "site-address",
-    ("Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths."),
+    "Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths.",
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
@@ -204,10 +202,8 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 
 @doctor_check(
     "site-https",
-    (
-        "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
-        "configurations that do this for nginx and Caddy."
-    ),
+    "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
+    "configurations that do this for nginx and Caddy.",
     is_online=True,
 )
 @_if_public

@@ -45,7 +45,7 @@ def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str
         NotPermittedError: the actor isn't an editor.
         EditRefusedError: the edition has no such story, or the clipboard is full.
     """
-    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    CLIP.check_role(installation, form.actor, form.edition, now=form.now)
     state = read_editing_state(installation, form.edition)
     name = state.arrangement.name_target(url)
     articles = (article for scored in state.proposal.list_scored() for article in scored.story.members)
@@ -70,7 +70,7 @@ def copy_text_to_clipboard(installation: Installation, form: EditForm, target: s
         NotPermittedError: the actor isn't an editor.
         EditRefusedError: the text is empty, or the clipboard is full.
     """
-    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    CLIP.check_role(installation, form.actor, form.edition, now=form.now)
     written = clean_typed_text(text)
     if not written or field not in _FIELDS:
         raise EditRefusedError("There's no text to copy.", "Select an item with text.")
@@ -118,7 +118,7 @@ def remove_text_from_clipboard(installation: Installation, form: EditForm, targe
 
 def list_clipboard_items(installation: Installation, actor: Actor) -> tuple[SavedClipboardItem, ...]:
     """Return the items on the actor's clipboard, newest first."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _load_clipboard_items(session, actor)
 
 

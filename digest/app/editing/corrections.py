@@ -67,7 +67,7 @@ def view_corrections(installation: Installation, name: str) -> CorrectionOvervie
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         edition_corrections = corrections.list_corrections(session, edition)
         stories = corrections.list_correctable_stories(
@@ -164,7 +164,7 @@ def _carry_into_draft(
     file, base = installation.settings.file, installation.settings.link_base
     coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
     following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
-    with installation.database.read() as session:
+    with installation.read() as session:
         draft = session.scalar(following.limit(1))
         if draft is None:
             return

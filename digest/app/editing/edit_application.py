@@ -132,7 +132,7 @@ def apply_edit_decided_from_state(
             arrangement = _fold_edit(installation, state, edit)
             composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
-                with installation.database.write() as session:
+                with installation.write() as session:
                     approval = _store_edit(session, state, edit, composed, audit, installation)
             except _OvertakenError:
                 continue
@@ -152,7 +152,7 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         if edition.state not in UNAPPROVED_STATES:
             return False
@@ -174,7 +174,7 @@ def apply_current_settings_to_draft(installation: Installation, name: str, *, ac
             state = read_editing_state(installation, name)
             audit.subject = state.name
             composed = compose_arrangement(state.arrangement, state.identity, installation.settings)
-            with suppress(_OvertakenError), installation.database.write() as session:
+            with suppress(_OvertakenError), installation.write() as session:
                 edition = _lock_edition(session, state)
                 if edition.state not in UNAPPROVED_STATES:
                     raise EditRefusedError(

@@ -52,7 +52,7 @@ def record_presence(
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.write() as session:
+    with installation.write() as session:
         edition_id, revision = _read_revision(session, name)
         if not known_revision:
             session.execute(delete(EditingPresence).where(EditingPresence.seen_at < now - KEPT_PERIOD))
@@ -68,7 +68,7 @@ def list_colleagues(
     installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
 ) -> tuple[PresentColleague, ...]:
     """Return the colleagues who have an edition open, without recording anything."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _load_colleagues(session, signed_in, edition_id, now)
 
 
@@ -118,7 +118,7 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.write() as session:
+    with installation.write() as session:
         edition = find_edition(session, name)
         own = EditingPresence.staff == signed_in.member_id, EditingPresence.edition_id == edition.id
         session.execute(delete(EditingPresence).where(*own))

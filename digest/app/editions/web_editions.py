@@ -132,7 +132,7 @@ def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction])
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
     """Return the page of an edition, or None if it isn't public."""
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
         edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
@@ -209,7 +209,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
         UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         edition_corrections = corrections.list_genuine_corrections(session, edition)
         content = corrected_content.correct_content(EditionContent.from_json(edition.content), edition_corrections)
@@ -223,7 +223,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
     except ImageError as exc:
         log.warning("no card", edition=name, reason=str(exc))
         return
-    with installation.database.write() as session:
+    with installation.write() as session:
         store_image(session, replace(card, source_url=request.address), now)
 
 

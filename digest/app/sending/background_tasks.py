@@ -251,7 +251,7 @@ def process_inbound_mail(
         OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
         KeyFileError: a payload's key isn't in the key file; the payload stays queued.
     """
-    READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
+    READ_INBOUND.check_role(installation, actor, "mailbox", now=clock())
     poll, trouble = None, ""
     try:
         poll = read_bounce_mailbox(installation, clock=clock, max_messages=max_messages)

@@ -143,7 +143,7 @@ def view_deliveries(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: no edition has this name.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     with installation.read() as session:
         rows = _list_sent(session, below)
         stored_counts = load_stored_delivery_counts(session)
@@ -192,7 +192,7 @@ def list_uncertain_ids_without_report(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: no edition has this name.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     doubts = list_uncertain(installation, name, now=now)
     return [doubt.delivery_id for doubt in doubts if doubt.is_silent]
 
@@ -330,7 +330,7 @@ def view_delivery_recipients(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: there's no such edition.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     with installation.database.snapshot() as session:
         edition = find_edition(session, name)
         words: dict[int, str] = {}

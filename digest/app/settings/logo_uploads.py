@@ -38,7 +38,7 @@ def replace_logos(
         SettingsConflictError: someone else changed the table at the same time.
         SettingsError: there's no settings file, or it can't be written.
     """
-    KEEP.check_role(installation.database, actor, "branding", now=now)
+    KEEP.check_role(installation, actor, "branding", now=now)
     branding = installation.settings.file.branding
     logos = [name for name in ("logo", "logo_dark") if name in uploads or getattr(branding, name)]
     if not uploads:

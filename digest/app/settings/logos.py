@@ -61,7 +61,7 @@ def store_logo(
             raise LogoRefusedError(
                 f"{name} can't be used as {_WORDS[kind]} ({exc}). Use a PNG, WebP, GIF, AVIF, or JPEG image."
             ) from exc
-        with installation.database.write() as session:
+        with installation.write() as session:
             row = store_image(session, prepared, now)
             if row.source_url != make_source_url(name):
                 raise LogoRefusedError(

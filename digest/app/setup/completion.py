@@ -33,7 +33,7 @@ def require_setup_permission(installation: Installation, actor: Actor, *, now: d
     Raises:
         NotPermittedError: they aren't; the refusal is in the audit log.
     """
-    SET_UP.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    SET_UP.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
 
 def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor], *, now: datetime) -> SetupResult:

@@ -46,7 +46,7 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_RECORD.check_role(installation.database, actor, "settings", now=now)
+    SHOW_RECORD.check_role(installation, actor, "settings", now=now)
     return describe_processing(installation.settings)
 
 
@@ -106,10 +106,8 @@ def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
             "legitimate interest (Article 6(1)(f))",
             "team members",
             "email address, name, sign-in methods; actions and their times",
-            (
-                "address and sign-in methods until removal; sign-ins 90 days; audit log, number, and name as long as "
-                "the installation exists"
-            ),
+            "address and sign-in methods until removal; sign-ins 90 days; audit log, number, and name as long as "
+            "the installation exists",
         ),
     )
 

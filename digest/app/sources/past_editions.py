@@ -1,7 +1,6 @@
 """Import of editions sent before this installation, so that their stories aren't repeated."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -87,7 +86,7 @@ def _store(
     installation: Installation, page: PastEditionPage, place: str, released_at: datetime, *, actor: Actor, now: datetime
 ) -> bool:
     zone, address = installation.settings.file.publication.zone, page.address or place
-    with installation.database.write() as session:
+    with installation.write() as session:
         return imported_editions.store_imported_edition(
             session, page, address, released_at, zone=zone, actor=actor.name, now=now
         )
@@ -106,7 +105,7 @@ def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
 def _read_places(
     installation: Installation, places: Iterable[str], now: datetime, fetcher: ContentFetcher | None
 ) -> Iterator[tuple[str, PastEditionPage | None, str]]:
-    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+    with open_fetcher(installation.settings, fetcher) as active_fetcher:
         for place in places:
             try:
                 yield place, _read_place(active_fetcher, place, now), ""
@@ -130,5 +129,5 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
     """Return the URL of a past edition by its name, or None."""
     query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

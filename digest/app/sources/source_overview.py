@@ -85,7 +85,7 @@ def read_source_statistics(installation: Installation, *, now: datetime) -> Sour
     today = now.astimezone(installation.settings.file.publication.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)
-    with installation.database.read() as session:
+    with installation.read() as session:
         weeks = read_source_weeks(session, today)
         edition = session.scalar(newest)
         used = _count_shares(session, [edition]) if edition else {}
@@ -106,12 +106,12 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
         NotPermittedError: the actor isn't a staff member.
         UnknownSourceNumberError: there's no such source.
     """
-    LOOK.check_role(installation.database, actor, "sources", now=now)
+    LOOK.check_role(installation, actor, "sources", now=now)
     settings = installation.settings
     today = now.astimezone(settings.file.publication.zone).date()
     gone_out = (EditionState.SENT, EditionState.SENDING, EditionState.APPROVED)
     recent = select(Edition).where(IS_REGULAR, Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         row = session.get(Source, number)
         if row is None:
             raise UnknownSourceNumberError("No source has this number.", "Choose a source from the list.")

@@ -37,8 +37,8 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "wordings", now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, "wordings", now=now)
+    with installation.read() as session:
         return ConsentTextRegister(
             current_consent_text(installation.settings), consent_texts.list_consent_texts(session)
         )

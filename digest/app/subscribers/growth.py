@@ -125,12 +125,12 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LOOK.check_role(installation.database, actor, "growth", now=now)
+    LOOK.check_role(installation, actor, "growth", now=now)
     file = installation.settings.file
     zone = file.publication.zone
     today = now.astimezone(zone).date()
     current = count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    with installation.database.read() as session:
+    with installation.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
         subscribers = _load_subscriber_counts(session)
         came, went = _count_week(session, subscribers)

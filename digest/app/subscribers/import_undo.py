@@ -39,9 +39,9 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
         NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
-    UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
+    UNDO.check_role(installation, actor, f"import {batch}", now=now)
     result = import_undo.count_undo(installation.database, batch, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         return ImportUndoPreview(batch, row.origin, until, result, row.counts.get(RowOutcome.DEPARTED, 0))
@@ -55,7 +55,7 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         ImportUndoError: the import can't be undone.
     """
     with UNDO.steps(installation, actor, f"import {batch}", now=now) as draft:
-        with installation.database.read() as session:
+        with installation.read() as session:
             row = session.get(ImportBatch, batch)
             file_hash = row.file_hash if row is not None else ""
         with mark_import_running(installation.database, file_hash, now=now):
@@ -73,8 +73,8 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
         ImportUndoError: the import can't be undone.
         Exception: the undo failed while the page waited; it can be finished later.
     """
-    UNDO.check_permitted(installation.database, actor, f"import {batch}", now=now)
-    with installation.database.read() as session:
+    UNDO.check_permitted(installation, actor, f"import {batch}", now=now)
+    with installation.read() as session:
         import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
     failures: list[Exception] = []
 

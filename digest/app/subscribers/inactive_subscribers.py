@@ -29,8 +29,8 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
-    with installation.database.read() as session:
+    ASK.check_permitted(installation, actor, SUBJECT, now=now)
+    with installation.read() as session:
         return inactive_subscribers.count_inactive_subscribers(session, find_inactivity_start(years, now))
 
 

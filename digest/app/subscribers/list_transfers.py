@@ -75,7 +75,7 @@ def rehearse_import(
         ListFileError: the file can't be read as a list, or changed while being read.
         OSError: the row results couldn't be written.
     """
-    IMPORT.check_permitted(installation.database, actor, "a list", now=now)
+    IMPORT.check_permitted(installation, actor, "a list", now=now)
     with ExitStack() as stack:
         survey = stack.enter_context(_survey(installation, file, options))
         write_reject = stack.enter_context(_open_reject_writer(survey, rejected_rows_path(file)))
@@ -241,8 +241,8 @@ def list_unfinished_imports(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
-    with installation.database.read() as session:
+    IMPORT.check_role(installation, actor, "unfinished imports", now=now)
+    with installation.read() as session:
         return [
             (unfinished, count_batch_people(session, unfinished.batch))
             for unfinished in import_batches.list_unfinished_imports(session)
@@ -265,7 +265,7 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
         NotPermittedError: the actor isn't an admin.
     """
     unfinished = list_unfinished_imports(installation, actor, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         idle = tuple((each, people) for each, people in unfinished if not is_import_running(session, each, now))
         return ImportsView(
             tuple(import_batches.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
@@ -282,8 +282,8 @@ def find_finished_import(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
-    with installation.database.read() as session:
+    IMPORT.check_role(installation, actor, f"import {batch}", now=now)
+    with installation.read() as session:
         return import_batches.find_finished_import(session, batch)
 
 
@@ -294,7 +294,7 @@ def count_import_people(installation: Installation, actor: Actor, batch: int, *,
         NotPermittedError: the actor isn't an admin.
         UnknownImportError: no unfinished import has this number.
     """
-    ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
+    ABANDON.check_permitted(installation, actor, f"import {batch}", now=now)
     for unfinished, people in list_unfinished_imports(installation, actor, now=now):
         if unfinished.batch == batch:
             return people
@@ -431,8 +431,8 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    ASK.check_role(installation.database, actor, "unverified people", now=now)
-    with installation.database.read() as session:
+    ASK.check_role(installation, actor, "unverified people", now=now)
+    with installation.read() as session:
         return permission_requests.count_permission_candidates(session)
 
 
@@ -487,7 +487,7 @@ def pull_suppressions_without_actor(
     """
     lists = find_suppression_lists(installation.settings)
     if from_beginning:
-        with installation.database.write() as session:
+        with installation.write() as session:
             lists.reset_positions(session)
     unsubscribe_log = installation.unsubscribe_log
     return lists.pull(installation.database, installation.keys, unsubscribe_log, installation.settings, now=now)

@@ -314,8 +314,8 @@ def count_people_by_state(installation: Installation, actor: Actor, *, now: date
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    COUNT.check_role(installation.database, actor, "the list", now=now)
-    with installation.database.read() as session:
+    COUNT.check_role(installation, actor, "the list", now=now)
+    with installation.read() as session:
         return {str(state): count for state, count in audience.count_people_by_state(session).items()}
 
 
@@ -330,8 +330,8 @@ def verify_ledger(
         NotPermittedError: the actor isn't an admin.
         InstallationError: there's no key file.
     """
-    VERIFY.check_role(installation.database, actor, "ledger", now=now)
-    with installation.database.read() as session:
+    VERIFY.check_role(installation, actor, "ledger", now=now)
+    with installation.read() as session:
         proof = seals.verify_ledger(
             session, installation.keys, tables=SEALED_TABLES, kept_hashes=kept_hashes, progress=progress
         )

@@ -60,9 +60,9 @@ def view_subscriber_preferences(
         UnknownPersonError: no subscriber has this number.
         PreferencesRefusedError: the person isn't subscribed.
     """
-    SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)
+    SHOW_PREFERENCES.check_role(installation, actor, f"person {number}", now=now)
     offered = list_offered_preferences(installation.settings)
-    with installation.database.read() as session:
+    with installation.read() as session:
         person = session.get(Person, number)
         if person is None:
             raise UnknownPersonError("No subscriber has this number.")

@@ -129,10 +129,10 @@ def view_subscriber_record(
         NotPermittedError: the member isn't an admin.
         UnknownPersonError: no subscriber has this number.
     """
-    SHOW_RECORD.check_role(installation.database, staff.actor, f"person {number}", now=now)
+    SHOW_RECORD.check_role(installation, staff.actor, f"person {number}", now=now)
     settings, keys = installation.settings, installation.keys
     limit = MAX_ALL_MAILS if everything else MAX_MAILS
-    with installation.database.read() as session:
+    with installation.read() as session:
         person = session.get(Person, number)
         if person is None:
             raise UnknownPersonError("No subscriber has this number.")
@@ -260,8 +260,8 @@ def require_subscriber(installation: Installation, staff: SignedInStaff, number:
         NotPermittedError: the member isn't an admin.
         UnknownPersonError: no subscriber has this number.
     """
-    SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
-    with installation.database.read() as session:
+    SHOW_RECORD.check_role(installation, staff.actor, _name_subject(number), now=now)
+    with installation.read() as session:
         if session.get(Person, number) is None:
             raise UnknownPersonError("No subscriber has this number.")
 
@@ -274,7 +274,7 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
         UnknownPersonError: no subscriber has this number.
     """
     require_subscriber(installation, staff, number, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return undo.can_be_restored(session, session.get_one(Person, number), now=now)
 
 
@@ -314,7 +314,7 @@ def find_revealed_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
 ) -> dict[int, RevealedAddress]:
     """Return the addresses, among those of at most 100 people, that are currently revealed to the member."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _find_shown_addresses(session, installation.keys, staff, numbers, now)
 
 

@@ -162,14 +162,14 @@ def view_subscriber_list(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     database, settings = installation.database, installation.settings
     counts = count_subscribers(database, now=now)
     today = now.astimezone(settings.file.publication.zone).date()
     count_paused = partial(subscriber_list.count_paused, today=today)
     paused = count_or_recall(database, f"paused on {today}", count_paused)
     matches = _count_matching_people(installation, list_filter, now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
         newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
         edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
@@ -204,7 +204,7 @@ def count_exportable(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)
 
 
@@ -220,7 +220,7 @@ def _count_matching_people(installation: Installation, list_filter: SubscriberFi
 
 def list_signup_sources(installation: Installation) -> list[str]:
     """Return the sign-up sources by which the list can be filtered."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return subscriber_list.list_signup_sources(session)
 
 
@@ -237,7 +237,7 @@ def make_domain_filter_hash(
         AddressError: the text isn't a domain.
         FormError: there's no reason.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     try:
         address = read_address(f"a@{domain_text.strip().removeprefix('@')}")
     except AddressError:

@@ -242,7 +242,7 @@ def begin_suppression_step(
         UploadError: it hasn't been checked yet, or it's being processed.
     """
     action = ADOPT if commit else TRY
-    action.check_permitted(installation.database, actor, f"upload {name}", now=now)
+    action.check_permitted(installation, actor, f"upload {name}", now=now)
     upload = uploads.find(installation, actor, name, now=now, kind="suppressions")
     if commit and not upload.found:
         raise UploadError("This file hasn't been checked yet. Start a dry run first.")

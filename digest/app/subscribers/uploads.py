@@ -120,7 +120,7 @@ class ListUploads:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
         """
-        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        SHOW.check_role(installation, actor, "uploads", now=now)
         upload = read_upload_state(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
         if upload is None or upload.kind != kind:
             raise UnknownUploadError(
@@ -136,7 +136,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
         """
-        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        SHOW.check_role(installation, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
         uploads = [read_upload_state(each) for each in folder.iterdir()] if folder.is_dir() else []
         known_uploads = [
@@ -172,9 +172,7 @@ class ListUploads:
             UploadError: it's being processed.
             ColumnMappingError: the columns don't form a list.
         """
-        (list_transfers.IMPORT if commit else TRY).check_permitted(
-            installation.database, actor, f"upload {name}", now=now
-        )
+        (list_transfers.IMPORT if commit else TRY).check_permitted(installation, actor, f"upload {name}", now=now)
         upload = self.find(installation, actor, name, now=now)
         check_column_meanings(options.columns or upload.meanings)
         stage = UploadStage.IMPORTING if commit else UploadStage.TRYING

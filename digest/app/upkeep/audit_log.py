@@ -92,7 +92,7 @@ def view_audit_log(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         rows, next_below, is_cut = _read_page(session, log_filter, below)
         return AuditPage(
@@ -164,7 +164,7 @@ def find_audit_name_by_email(installation: Installation, actor: Actor, email: st
         NotPermittedError: the actor isn't an admin.
         StaffError: no staff member has the address.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         return staff_actor(require_staff_member(session, email))
 
@@ -177,7 +177,7 @@ def iterate_audit_log(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     below: AuditPosition | None = None
     while True:
         with installation.read() as session:
@@ -193,7 +193,7 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
+    CHECK_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         proof = verify_audit_log(session)
     with installation.write() as session:

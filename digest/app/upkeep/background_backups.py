@@ -53,7 +53,7 @@ class BackgroundBackups:
         Raises:
             NotPermittedError: the actor isn't an admin.
         """
-        LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+        LOOK.check_role(installation, actor, AUDIT_SUBJECT, now=now)
         progress = self._progress  # read before the outcome, so that a backup ending in between is shown as finished
         with installation.read() as session:
             return BackupView(read_backup_outcome(session), progress)
@@ -66,7 +66,7 @@ class BackgroundBackups:
             BackupRunningError: this process is already making one.
             BackupError: no folder is set, or there's no passphrase of at least 12 characters.
         """
-        BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
+        BACK_UP.check_permitted(installation, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
         if not settings.file.backup.folder:
             raise BackupError("No backup folder is set. Enter one and save it first.")

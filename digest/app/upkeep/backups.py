@@ -205,7 +205,7 @@ def require_restore_permission(installation: Installation, actor: Actor, *, now:
     Raises:
         NotPermittedError: they aren't; the refusal is in the audit log of that database.
     """
-    RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    RESTORE.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
 
 def needs_passphrase(settings: Settings, file: Path) -> bool:

@@ -40,7 +40,7 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "keys", now=now)
+    LIST.check_role(installation, actor, "keys", now=now)
     with installation.read() as session:
         return key_rotation.list_key_usage(session, installation.keys)
 
@@ -63,12 +63,12 @@ def rotate_key(
         )
         keys, discarded = KeyRing.load(file, passphrase), 0
         if kind == "access":
-            with installation.database.write() as session:
+            with installation.write() as session:
                 attach_keys_to_session(session, keys)
                 result = replace(result, rows_moved=reseal_rows_with_current_key(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
         elif kind == "audit":
-            with installation.database.write() as session:
+            with installation.write() as session:
                 result = replace(result, rows_moved=add_macs_to_rows_without_mac(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}

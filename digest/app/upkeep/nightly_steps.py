@@ -120,7 +120,7 @@ def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> S
         InstallationError: there's no key file.
         JustSealedError: another process sealed it at the same time.
     """
-    SEAL.check_role(installation.database, actor, "ledger", now=now)
+    SEAL.check_role(installation, actor, "ledger", now=now)
     return verify_and_seal_ledger(installation, now, actor=actor.name)[0]
 
 

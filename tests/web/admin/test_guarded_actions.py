@@ -449,7 +449,7 @@ def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_onl
             with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):
                 raise AssertionError(f"{action.name} went on")
         with pytest.raises(ConfirmationRequiredError):
-            action.check_permitted(world.database, replace(old, confirmed_at=None), "x", now=NOW)
+            action.check_permitted(world.install, replace(old, confirmed_at=None), "x", now=NOW)
     assert actions(world) == [f"refused: {action.name}" for action in guarded for _ in range(3)]
     assert queued(world) == []
 
