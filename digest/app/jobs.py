@@ -312,37 +312,30 @@ def read_mailbox(context: JobContext) -> str:
 
 CALENDAR_JOBS = ("draft", "remind", "deadline")  # jobs whose slots follow from the calendar of editions
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
-    "collect": collect,
-    "draft": draft,
-    "remind": remind,
-    "deadline": deadline,
-    "nightly": nightly,
-    "backup": backup,
+    job.__name__: job for job in (collect, draft, remind, deadline, nightly, backup)
 }
 SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs that other processes can help with, and how
-JOBS: dict[str, Callable[..., object]] = {
-    **SLOT_JOBS,
-    "join_running_collection": join_running_collection,
-    "fetch_pictures": fetch_pictures,
-    "recheck_articles_before_sending": recheck_articles_before_sending,
-    "look_up_mail_servers": look_up_mail_servers,
-    "email_automatic_pauses": email_automatic_pauses,
-    "look_for_alerts": look_for_alerts,
-    "send_alert_notifications": send_alert_notifications,
-    "send_heartbeats": send_heartbeats,
-    "plan_corrections": plan_corrections,
-    "send_edition": send_edition,
-    "recover_runs": recover_runs,
-    "check_schema": check_schema,
-    "answer_signups": answer_signups,
-    "send_due_transactional_emails": send_due_transactional_emails,
-    "send_corrections": send_corrections,
-    "apply_inbound_events": apply_inbound_events,
-    "follow_mail_log": follow_mail_log,
-    "read_mailbox": read_mailbox,
-}
-
-
+_OTHER_JOBS: tuple[Callable[..., object], ...] = (
+    join_running_collection,
+    fetch_pictures,
+    recheck_articles_before_sending,
+    look_up_mail_servers,
+    email_automatic_pauses,
+    look_for_alerts,
+    send_alert_notifications,
+    send_heartbeats,
+    plan_corrections,
+    send_edition,
+    recover_runs,
+    check_schema,
+    answer_signups,
+    send_due_transactional_emails,
+    send_corrections,
+    apply_inbound_events,
+    follow_mail_log,
+    read_mailbox,
+)
+JOBS: dict[str, Callable[..., object]] = SLOT_JOBS | {job.__name__: job for job in _OTHER_JOBS}
 WORKER_PARTS = ("send", "notices", "collect")  # parts of the work for `digest work --only`
 
 

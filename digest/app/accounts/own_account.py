@@ -6,8 +6,10 @@ Each action is in the audit log. A new password ends the member's other sessions
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
@@ -17,7 +19,7 @@ from digest.app.accounts import authenticator_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action, PendingAuditEntry, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
@@ -109,12 +111,8 @@ def fold_repeated_failed_sign_ins(sign_ins: Iterable[SignInAttempt]) -> tuple[Si
 
 
 def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
-    return (first.succeeded, first.method, first.network, first.browser) == (
-        second.succeeded,
-        second.method,
-        second.network,
-        second.browser,
-    )
+    read_kind = attrgetter("succeeded", "method", "network", "browser")
+    return bool(read_kind(first) == read_kind(second))
 
 
 def _find_unseen_failures(
@@ -132,6 +130,13 @@ def _find_unseen_failures(
     return None
 
 
+def _change_own(
+    action: Action, installation: Installation, signed_in: SignedInStaff, now: datetime
+) -> AbstractContextManager[tuple[Session, PendingAuditEntry]]:
+    """Begin a transaction of an action on the member's own account."""
+    return action.transaction(installation, signed_in.actor, signed_in.actor.name, now=now)
+
+
 def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Record that the member has seen all failed sign-ins so far."""
     with installation.write() as session:
@@ -146,7 +151,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
-    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(CHANGE_NAME, installation, signed_in, now) as (session, draft):
         name = require_plain_person_name(name)
         refuse_taken_name(session, name, own_number=signed_in.member_id)
         member = session.get_one(StaffMember, signed_in.member_id)
@@ -201,14 +206,14 @@ def clean_display_name(name: str) -> str:
 
 def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
     """End one of the member's sessions. Ending one that has already ended isn't an error."""
-    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
         draft.detail = {"sessions": 1}
 
 
 def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
     """End all the member's sessions except the current one, and return how many were ended."""
-    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
         draft.changed, draft.detail = ended > 0, {"sessions": ended}
         return ended
@@ -263,7 +268,7 @@ def set_password(
         passwords.check_password_strength(password, own_words=_list_own_words(installation, signed_in))
         require_current_password(installation, signed_in, current, visitor, now=now)
         password_hash = passwords.hash_password(password)
-    with SET_PASSWORD.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(SET_PASSWORD, installation, signed_in, now) as (session, draft):
         _require_session(session, signed_in)
         member = session.get_one(StaffMember, member_id, with_for_update=True)
         counts = authenticator_apps.find_authenticator(session, member_id) is not None
@@ -303,7 +308,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
     Raises:
         OwnAccountError: the member has no authenticator app.
     """
-    with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(MAKE_RECOVERY_CODES, installation, signed_in, now) as (session, _):
         if authenticator_apps.find_authenticator(session, signed_in.member_id) is None:
             raise OwnAccountError("Recovery codes require an authenticator app. Set up a password and an app first.")
         return authenticator_apps.make_recovery_codes(session, signed_in.member_id)
@@ -345,7 +350,7 @@ def add_own_passkey(
     """
     name = clean_display_name(name) or f"Passkey of {now:%Y-%m-%d}"
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
-    with ADD_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(ADD_PASSKEY, installation, signed_in, now) as (session, _):
         passkeys.add_passkey(
             session,
             installation.keys,
@@ -367,7 +372,7 @@ def rename_own_passkey(
         OwnAccountError: the name is too long, or there's no such passkey.
     """
     name = clean_display_name(name)
-    with RENAME_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(RENAME_PASSKEY, installation, signed_in, now) as (session, draft):
         passkey = _require_passkey(session, signed_in, passkey_id)
         draft.changed = bool(name) and name != passkey.name
         passkey.name = name or passkey.name
@@ -379,7 +384,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
     Raises:
         OwnAccountError: there's no such passkey, or it's the only way to sign in.
     """
-    with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(REMOVE_PASSKEY, installation, signed_in, now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
         count = len(passkeys.list_passkeys(session, member.id))

@@ -2,22 +2,22 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, AnyStr, TextIO
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.app.subscribers.packed_files import lend_readable_list
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
+from digest.app.subscribers.upload_files import create_private_file, lend_readable_list
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
@@ -42,7 +42,7 @@ EXPORT = Action("list exported", Role.ADMIN, AffectedArea.ADDRESSES)
 ASK = Action("people re-asked", Role.ADMIN, AffectedArea.ADDRESSES)
 PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
 
-_PIECE_CHARACTERS = 1 << 16
+_PIECE_SIZE = 1 << 16
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people listed in an audit row
 
@@ -141,11 +141,12 @@ def import_list(
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
 
 
-def read_pieces(file: IO[str]) -> Iterator[str]:
-    """Yield the text of an open file from its start, in chunks, and then close it."""
+def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """Yield the content of an open file from its start, in chunks, and then close it."""
     with file:
         file.seek(0)
-        yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
+        while piece := file.read(_PIECE_SIZE):
+            yield piece
 
 
 @contextmanager
@@ -228,9 +229,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
 
 
 def _create_private_file(path: Path) -> TextIO:
-    """Create a new file that is readable only by its owner from the start."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
+    return os.fdopen(create_private_file(path), "w", newline="", encoding="utf-8")
 
 
 def list_unfinished_imports(
@@ -325,67 +324,34 @@ def _unknown_import(batch: int) -> UnknownImportError:
 def export_list(
     installation: Installation,
     actor: Actor,
-    file: Path,
+    file: AbstractContextManager[IO[str]],
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
-    progress: Progress,
+    progress: Progress = lambda *_: None,
     list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write the matching subscribers to a new CSV file readable only by its owner; return the result with their number.
+    """Write the matching subscribers as CSV to a file opened here; return the result with their number.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         ExportFileError: the file already exists or can't be created.
         ExportStateError: the filter selects people whose addresses may not be exported.
     """
-    with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
-        return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
-
-
-def export_list_to_open_file(
-    installation: Installation,
-    actor: Actor,
-    file: IO[str],
-    recipient: exports.ExportRecipient,
-    *,
-    now: datetime,
-    list_filter: SubscriberFilter = exports.EVERYONE,
-    progress: Progress = lambda *_: None,
-) -> exports.ListExportResult:
-    """Write the matching subscribers to an open file as CSV; return the result with their number.
-
-    Raises:
-        NotPermittedError: the actor isn't an admin.
-        ExportStateError: the filter selects people whose addresses may not be exported.
-    """
-    with EXPORT.steps(installation, actor, "the list", now=now) as draft:
-        return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
-
-
-def _write_people(
-    installation: Installation,
-    draft: PendingAuditEntry,
-    file: IO[str],
-    recipient: exports.ExportRecipient,
-    list_filter: SubscriberFilter,
-    *,
-    now: datetime,
-    progress: Progress,
-) -> exports.ListExportResult:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(installation, list_filter)}
-    result = exports.export_list(
-        installation.database,
-        installation.keys,
-        file,
-        recipient,
-        now=now,
-        list_filter=list_filter,
-        progress=lambda people: progress(people, people),
-    )
-    if result.damaged:
-        draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
-    return result
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft, file as csv_file:
+        draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(installation, list_filter)}
+        result = exports.export_list(
+            installation.database,
+            installation.keys,
+            csv_file,
+            recipient,
+            now=now,
+            list_filter=list_filter,
+            progress=lambda people: progress(people, people),
+        )
+        if result.damaged:
+            draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
+        return result
 
 
 def name_domain(installation: Installation, list_filter: SubscriberFilter) -> str:

@@ -15,17 +15,19 @@ from typing import IO, Any
 
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
-from digest.app.subscribers.packed_files import is_packed, make_upload_folder, unpack_list_file
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
     UploadKind,
     UploadStage,
+    is_packed,
+    make_upload_folder,
     read_upload_columns,
     read_upload_state,
     safe_file_name,
     save_upload,
     save_upload_state,
+    unpack_list_file,
 )
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation

@@ -310,7 +310,7 @@ def export(
     with show_progress("Exporting") as progress:
         exported = context.act(
             list_transfers.export_list,
-            file,
+            list_transfers.open_new_export_file(file),
             ExportRecipient(to_whom, reason),
             now=context.now(),
             progress=progress,

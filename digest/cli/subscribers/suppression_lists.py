@@ -77,7 +77,7 @@ def export_suppressions(
     with show_progress("Exporting", is_wanted=not as_json) as progress:
         counts = context.act(
             suppression_lists.export_suppression_list,
-            file,
+            suppression_lists.open_new_suppression_file(file),
             ExportRecipient(to_whom, reason),
             passphrase,
             now=context.now(),

@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -466,7 +467,7 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: A
         lambda: subscriber_records.reveal_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
-        lambda: list_transfers.export_list_to_open_file(install, actor, io.StringIO(), recipient, now=NOW),
+        lambda: list_transfers.export_list(install, actor, nullcontext(io.StringIO()), recipient, now=NOW),
         lambda: subscriber_actions.allow_signup_again(install, actor, ADA_ADDRESS, "a reason", now=NOW),
     ):
         with pytest.raises(ConfirmationRequiredError):
