@@ -246,9 +246,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
 
 _EXPIRED_FORM_TEXT = (
     "This page has expired",
-    (
-        "It was opened more than 12 hours ago or in another browser, so your changes weren't saved. Reload the page and try again."
-    ),
+    "It was opened more than 12 hours ago or in another browser, so your changes weren't saved. Reload the page and try again.",
 )
 
 
@@ -281,9 +279,7 @@ def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tupl
 def _describe_long_file(limit: int) -> tuple[str, str]:
     return (
         "The file is too large",
-        (
-            f"The limit is {limit // 1_000_000} MB, so the form wasn't saved. Go back to find your text, and choose a smaller file."
-        ),
+        f"The limit is {limit // 1_000_000} MB, so the form wasn't saved. Go back to find your text, and choose a smaller file.",
     )
 
 

@@ -310,7 +310,7 @@ def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-one-click",
-    ("Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. ")
+    "Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. "
     + write_provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:

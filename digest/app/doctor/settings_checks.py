@@ -236,7 +236,7 @@ def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
     yield report_warning(
         "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
         "to come from the proxy, so the per-network limits don't work.",
-        ("Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. ")
+        "Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. "
         + advise_key_change(settings, "limits", "proxies = 1"),
     )
 
