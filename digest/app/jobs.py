@@ -367,7 +367,7 @@ def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
     """Return the slots of one job that are due now, according to the schedule and the calendar."""
     database, now = context.installation.database, context.clock()
-    zone = context.installation.settings.file.publication.zone
+    zone = context.installation.settings.zone
     since = schedule_slots.find_or_record_schedule_start(database, now)
     planned = calendar.list_calendar_job_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)

@@ -10,9 +10,9 @@ from digest.app.accounts import attempt_limits, authenticator_apps, passkeys, pa
 from digest.app.accounts.attempt_limits import SignInRefusedError
 from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
 from digest.app.accounts.visitor import Visitor, make_device_token
-from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff, staff_sessions
 from digest.store.account_models import StaffSession
@@ -174,7 +174,7 @@ def _queue_link(
 ) -> None:
     facts = {"to": member.email, "token": _issue_link(session, member, now, asked_by), "signs_in": asked_by}
     facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    queue = make_mail_queue(installation, now)
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import delete_sign_in_methods, refuse_taken_name, require_plain_person_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
-from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings.affected_areas import AffectedArea
 from digest.store import staff
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt
@@ -18,7 +18,6 @@ from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_AD
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
-from subscribers.mail_requests import QueueMail
 from subscribers.phrases import count_with_noun
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
@@ -55,7 +54,7 @@ def add_staff_member(
     name = require_plain_person_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         refuse_taken_name(session, name)
-        queue = _notice_queue(installation, now)
+        queue = make_mail_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store
         draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
@@ -88,7 +87,7 @@ def send_address_verification_link(
     """
     with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        staff.queue_verification_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
+        staff.queue_verification_link(session, member, make_mail_queue(installation, now), actor=actor.name, now=now)
         draft.subject, draft.recorded = staff.staff_actor(member), True
 
 
@@ -240,7 +239,3 @@ def parse_member_address(email: str) -> Address:
         AddressError: the address is invalid.
     """
     return read_address(email)
-
-
-def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
-    return make_notice_queue(installation.keys, installation.settings, lambda: now)

@@ -160,7 +160,7 @@ def _tell_editors(
     )
     if not untold:
         return
-    local = edition.release_at.astimezone(installation.settings.file.publication.zone)
+    local = edition.release_at.astimezone(installation.settings.zone)
     facts = {
         "edition": edition.name,
         "number": edition.title,

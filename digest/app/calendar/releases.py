@@ -346,7 +346,7 @@ def _relocate(
 
 
 def _subject(installation: Installation, release_at: datetime) -> str:
-    local = release_at.astimezone(installation.settings.file.publication.zone)
+    local = release_at.astimezone(installation.settings.zone)
     return f"release {local:%Y-%m-%d %H:%M}"
 
 

@@ -323,7 +323,7 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> DoctorFindings:
         f"DIGEST_INBOUND_PASSWORD in {installation.settings.environment_place}. To test them, run 'digest "
         "inbound'."
     )
-    at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
+    at = f"{last.at.astimezone(installation.settings.zone):%b %d %H:%M %Z}"
     if last.trouble:
         yield report_error(
             f"{name} can't be read ({count_with_noun(last.troubles, 'failed attempt')}, the latest {at}). {sentence(last.trouble)}",

@@ -163,7 +163,7 @@ def _choose_section(settings: Settings) -> str:
 
 def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], now: datetime) -> Edition:
     release_at = now.replace(microsecond=0)
-    zone = settings.file.publication.zone
+    zone = settings.zone
     names = {*session.scalars(select(Edition.name)), name_edition(release_at, zone, ())}
     identity = EditionIdentity(name_edition(release_at, zone, names), BREAKING_NEWS_NUMBER, release_at)
     composed = compose_edition(_PROPOSAL, edits, identity, settings)

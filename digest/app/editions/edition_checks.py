@@ -58,7 +58,7 @@ def gather_preflight_facts(
     `mailable` is the result of `approved_versions.read_mailable_edition`, if the caller already has it.
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
-    content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
+    content, zone = EditionContent.from_json(edition.content), installation.settings.zone
     sends_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))

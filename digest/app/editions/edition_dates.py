@@ -153,7 +153,7 @@ def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
     if corrected_at is None:
         return ""
     language = settings.subscriber_language
-    day = language.full_date(corrected_at.astimezone(settings.file.publication.zone))
+    day = language.full_date(corrected_at.astimezone(settings.zone))
     return language.gettext("Corrected %(day)s", day=day)
 
 

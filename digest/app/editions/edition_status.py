@@ -56,7 +56,7 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    zone = installation.settings.file.publication.zone
+    zone = installation.settings.zone
     with installation.read() as session:
         edition = find_edition(session, name)
         local = edition.release_at.astimezone(zone)

@@ -114,7 +114,7 @@ def view_edition(
                 edition,
                 count_edition_deliveries(installation, edition.name, recent, now=now),
                 now,
-                settings.file.publication.zone,
+                settings.zone,
             ),
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_change_counts(session, edition),
@@ -156,7 +156,7 @@ def list_sent_editions(
     """
     sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
     query = sent_ones.order_by(Edition.release_at.desc())
-    zone = installation.settings.file.publication.zone
+    zone = installation.settings.zone
     with installation.read() as session:
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)

@@ -172,7 +172,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
     """Return corrections as subscribers see them."""
-    zone, language = settings.file.publication.zone, settings.subscriber_language
+    zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
         signed = corrections.write_correction_byline(each, zone, language)

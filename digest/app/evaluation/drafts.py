@@ -192,7 +192,7 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         looked_back = settings.file.select.repeat_editions
         previous = load_previous_editions(session, window, edition.release_at, looked_back)
         words = load_document_frequencies(session, window)
-    now = edition.release_at.astimezone(settings.file.publication.zone)
+    now = edition.release_at.astimezone(settings.zone)
     return _score_proposal(articles, settings, graded, now=now, previous=previous, words=words)
 
 

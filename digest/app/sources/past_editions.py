@@ -85,7 +85,7 @@ def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastE
 def _store(
     installation: Installation, page: PastEditionPage, place: str, released_at: datetime, *, actor: Actor, now: datetime
 ) -> bool:
-    zone, address = installation.settings.file.publication.zone, page.address or place
+    zone, address = installation.settings.zone, page.address or place
     with installation.write() as session:
         return imported_editions.store_imported_edition(
             session, page, address, released_at, zone=zone, actor=actor.name, now=now

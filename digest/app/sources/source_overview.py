@@ -82,7 +82,7 @@ class SourceView:
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
     """Return each source's articles of recent weeks and its stories in the newest edition."""
-    today = now.astimezone(installation.settings.file.publication.zone).date()
+    today = now.astimezone(installation.settings.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)
     with installation.read() as session:
@@ -108,7 +108,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
     """
     LOOK.check_role(installation, actor, "sources", now=now)
     settings = installation.settings
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     gone_out = (EditionState.SENT, EditionState.SENDING, EditionState.APPROVED)
     recent = select(Edition).where(IS_REGULAR, Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
     with installation.read() as session:

@@ -3,9 +3,9 @@
 from datetime import datetime, timedelta
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.deliver.send.notices import notice_queue
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings.affected_areas import AffectedArea
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
@@ -49,7 +49,7 @@ def ask_inactive_subscribers(
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
         asked_count = inactive_subscribers.queue_inactivity_questions(
             installation.database,
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             InactivityQuestion(find_inactivity_start(years, now), takes_off),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/stay",

@@ -14,11 +14,11 @@ from digest.app.subscribers.running_imports import is_import_running, mark_impor
 from digest.app.subscribers.upload_files import create_private_file, lend_readable_list
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
-from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
@@ -413,7 +413,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
         asked_count = permission_requests.queue_permission_emails(
             installation.database,
             installation.keys,
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,

@@ -8,9 +8,9 @@ from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send.notices import notice_queue
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings.affected_areas import AffectedArea
 from digest.store.audit_chain import AuditProof, verify_audit_log
 from subscribers.address import Address, read_address
@@ -144,7 +144,7 @@ def restore_subscriber(
     with RESTORE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
-        queue = notice_queue.make_notice_queue(keys, installation.settings, lambda: now)
+        queue = make_mail_queue(installation, now)
         undone = undo.restore_by_admin(session, keys, number, actor=actor.name, reason=reason, queue=queue, now=now)
         if undone is None:
             raise NotRestorableError(
@@ -186,7 +186,7 @@ def request_address_correction(
             number,
             address,
             AddressCorrection(actor.name, reason, wording.language, wording.text),
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             build_signup_limits(settings),
             now=now,
         )

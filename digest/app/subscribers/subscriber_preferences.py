@@ -10,10 +10,10 @@ from datetime import date, datetime
 from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, UnknownPersonError, find_person_row
-from digest.deliver.send.notices import notice_queue
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from subscribers.address import Address
@@ -71,7 +71,7 @@ def view_subscriber_preferences(
         asked = ASKED_PREFERENCES - offered.hidden_preferences
         asked -= frozenset() if preferences.breaking_news else {"breaking_news"}
         asked -= frozenset() if offered.topics else {"omit_topics"}
-        today = now.astimezone(installation.settings.file.publication.zone).date()
+        today = now.astimezone(installation.settings.zone).date()
         form = preferences_form.write_preferences_form(preferences.drop_ended_pause(today), offered)
         return SubscriberPreferences(offered, form, _describe_stored(person), asked)
 
@@ -99,7 +99,7 @@ def change_subscriber_preferences(
         OSError: the unsubscribe log couldn't be written.
     """
     settings, keys = installation.settings, installation.keys
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     with CHANGE_PREFERENCES.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
@@ -116,7 +116,7 @@ def change_subscriber_preferences(
             installation.unsubscribe_log,
             number,
             changed,
-            notice_queue.make_notice_queue(keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             actor=actor.name,
             reason=reason,
             now=now,

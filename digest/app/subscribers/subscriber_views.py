@@ -165,7 +165,7 @@ def view_subscriber_list(
     LIST.check_role(installation, actor, "the list", now=now)
     database, settings = installation.database, installation.settings
     counts = count_subscribers(database, now=now)
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     count_paused = partial(subscriber_list.count_paused, today=today)
     paused = count_or_recall(database, f"paused on {today}", count_paused)
     matches = _count_matching_people(installation, list_filter, now)

@@ -169,7 +169,7 @@ def _write_into_folder(
         (proof,) = proofs
         file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
         copy_unsubscribe_log(settings.left_log, folder, now)
-        outdated = choose_outdated_backups(_list_backups(folder), backup_settings, settings.file.publication.zone)
+        outdated = choose_outdated_backups(_list_backups(folder), backup_settings, settings.zone)
         for old in outdated:
             (folder / old.name).unlink(missing_ok=True)
     except OSError as exc:
