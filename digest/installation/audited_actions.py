@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.server_replies import scrub_addresses
-from digest.installation.action_words import find_action_words
+from digest.installation.action_words import ActionDeclaration, find_action
 from digest.installation.guarded_action_notices import (
     GuardedActionNotice,
     GuardedNoticeRecipients,
@@ -225,19 +225,30 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A kind of action: its name in the audit log, the required role, and the area it affects.
-
-    Its wording is declared in `actions.toml`.
-    """
+    """A kind of action, by its name in the audit log. `actions.toml` declares everything else about it."""
 
     name: str
-    role: Role
-    affected_area: AffectedArea
+
+    @property
+    def _declaration(self) -> ActionDeclaration:
+        declaration = find_action(self.name)
+        assert declaration is not None, f"actions.toml doesn't declare {self.name}"
+        return declaration
+
+    @property
+    def role(self) -> Role:
+        """The required role."""
+        return Role(self._declaration.role)
+
+    @property
+    def affected_area(self) -> AffectedArea:
+        """The area that the action affects."""
+        return AffectedArea[self._declaration.area.upper()]
 
     @property
     def words(self) -> str:
         """The wording that completes "Dana (staff 3) …" in the audit log and in emails to admins."""
-        return find_action_words(self.name)
+        return self._declaration.words
 
     @contextmanager
     def transaction(

@@ -19,9 +19,8 @@ from digest.app.accounts import authenticator_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
-from digest.installation.audited_actions import Action, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt, StaffSession
 from digest.store.audit import PASSWORD_SET
@@ -29,15 +28,15 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff import display_name_of, list_staff_members
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, AffectedArea.ACCOUNTS)
+SET_PASSWORD = Action(PASSWORD_SET)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Action("passkey added", Role.EDITOR, AffectedArea.ACCOUNTS),
-    Action("passkey renamed", Role.EDITOR, AffectedArea.NONE),
+    Action("passkey added"),
+    Action("passkey renamed"),
 )
-REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, AffectedArea.ACCOUNTS)
-MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, AffectedArea.ACCOUNTS)
-END_SESSIONS = Action("sessions ended", Role.EDITOR, AffectedArea.NONE)
-CHANGE_NAME = Action("name changed", Role.EDITOR, AffectedArea.NONE)
+REMOVE_PASSKEY = Action("passkey removed")
+MAKE_RECOVERY_CODES = Action("recovery codes made")
+END_SESSIONS = Action("sessions ended")
+CHANGE_NAME = Action("name changed")
 # A period before two letters suggests a domain, unlike "J.R. Diaz". A digit could imitate a colleague's "(staff 2)".
 _NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
 # Lowercase letters of other scripts, and digits, that look like Latin letters.

@@ -13,7 +13,6 @@ from digest.app.accounts.visitor import Visitor, make_device_token
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from digest.store import staff, staff_sessions
 from digest.store.account_models import StaffSession
 from digest.store.audit import record_audit
@@ -26,8 +25,8 @@ from subscribers.store import one_time_tokens
 TOUCH_INTERVAL = timedelta(minutes=5)  # minimum time between updates of a session's last use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
-MAKE_LINK = Action("sign-in link made", Role.ADMIN, AffectedArea.ACCOUNTS)
-REQUEST_LINK = Action("sign-in link requested", Role.EDITOR, AffectedArea.NONE)
+MAKE_LINK = Action("sign-in link made")
+REQUEST_LINK = Action("sign-in link requested")
 
 
 class SessionEndedError(RefusalError):

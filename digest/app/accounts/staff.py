@@ -8,10 +8,9 @@ from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import delete_sign_in_methods, refuse_taken_name, require_plain_person_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from digest.store import staff
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt
 from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
@@ -21,13 +20,13 @@ from subscribers.address import Address, read_address
 from subscribers.phrases import count_with_noun
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
-ADD = Action(STAFF_ADDED, Role.ADMIN, AffectedArea.ACCOUNTS)
-REMOVE = Action(STAFF_REMOVED, Role.ADMIN, AffectedArea.ACCOUNTS)
-MAIL_LINK = Action("staff link mailed", Role.ADMIN, AffectedArea.ACCOUNTS)
-LIST = Action("staff listed", Role.ADMIN, AffectedArea.NONE)
-CHANGE_ROLE = Action(ROLE_CHANGED, Role.ADMIN, AffectedArea.ACCOUNTS)
-SIGN_OUT = Action(SIGNED_OUT, Role.ADMIN, AffectedArea.NONE)
-RESET = Action(SIGN_IN_RESET, Role.ADMIN, AffectedArea.ACCOUNTS)
+ADD = Action(STAFF_ADDED)
+REMOVE = Action(STAFF_REMOVED)
+MAIL_LINK = Action("staff link mailed")
+LIST = Action("staff listed")
+CHANGE_ROLE = Action(ROLE_CHANGED)
+SIGN_OUT = Action(SIGNED_OUT)
+RESET = Action(SIGN_IN_RESET)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 

@@ -13,14 +13,13 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from subscribers.phrases import count_with_noun
 
-APPROVE = Action(APPROVED, Role.EDITOR, AffectedArea.NONE)
-REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, AffectedArea.NONE)
+APPROVE = Action(APPROVED)
+REVOKE_APPROVAL = Action(APPROVAL_REVOKED)
 
 
 @dataclass(frozen=True, slots=True)

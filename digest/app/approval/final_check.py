@@ -17,11 +17,10 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import list_story_links
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import queue_staff_mail
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Clock
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
     from digest.collect.visits.page_check import PageCheckResult
 
-LOOK = Action("looked again", Role.EDITOR, AffectedArea.NONE)
+LOOK = Action("looked again")
 
 log = get_logger("scheduler")
 

@@ -14,12 +14,11 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import ClipboardItem, Edition
 
-CLIP = Action("clipboard", Role.EDITOR, AffectedArea.NONE)
+CLIP = Action("clipboard")
 MAX_CLIPBOARD_ITEMS = 100  # per editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any URL in use, but short enough for an index
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})

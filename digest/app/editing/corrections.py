@@ -19,15 +19,14 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
-CORRECT = Action("corrected", Role.EDITOR, AffectedArea.NONE)
+CORRECT = Action("corrected")
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
 

@@ -35,14 +35,13 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edit_log import append_edit, load_edits, read_proposal_hash
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, find_edition
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
 
-EDIT = Action("edited", Role.EDITOR, AffectedArea.NONE)
-UPDATE_DRAFT = Action("draft updated", Role.EDITOR, AffectedArea.NONE)
+EDIT = Action("edited")
+UPDATE_DRAFT = Action("draft updated")
 _MAX_ATTEMPTS = 20  # attempts at one edit if colleagues are faster each time
 _MAX_AUDITED_TARGET = 200  # characters
 

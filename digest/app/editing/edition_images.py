@@ -26,12 +26,11 @@ from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EditDraft, EditKind
 from digest.edition.editing.stored_proposal import pack_proposal
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle
-from digest.settings.affected_areas import AffectedArea
 
-FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, AffectedArea.NONE)
+FETCH_PICTURES = Action("pictures fetched")
 
 
 def use_article_image(

@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.account_models import EditingPresence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
@@ -18,7 +17,7 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from digest.store.staff import display_name_of
 from subscribers.store.database import upsert
 
-SWITCH_KEYS = Action("letter keys switched", Role.EDITOR, AffectedArea.NONE)
+SWITCH_KEYS = Action("letter keys switched")
 HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page reports its presence
 PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
 KEPT_PERIOD = timedelta(days=1)

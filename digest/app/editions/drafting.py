@@ -36,16 +36,15 @@ from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
 from digest.edition.rendering import mail_layout
-from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
+from digest.installation.audited_actions import Action, ActionEntryPoint, Actor
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import Story
 from digest.select.summary_choice import choose_summary
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.part_keys import split_part_key
 
-COLLECT = Action("collected", Role.EDITOR, AffectedArea.NONE)
-DRAFT = Action("draft", Role.EDITOR, AffectedArea.NONE)
+COLLECT = Action("collected")
+DRAFT = Action("draft")
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,13 @@ from digest.deliver.send.uncertain.uncertain_deliveries import (
     read_oldest_uncertain_deliveries,
 )
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribers
 
-SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
+SHOW_DELIVERIES = Action("deliveries shown")
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the oldest
 MAX_NOTICES = 5000  # of one kind: only the newest are counted

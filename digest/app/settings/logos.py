@@ -20,15 +20,14 @@ from digest.collect.articles.images import (
 )
 from digest.collect.codec.encoded_image import HEADER_WIDTH, ImageError
 from digest.edition.brand_images import compute_logo_size
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.branding import LOGO_NAME
 from digest.settings.table_values import SettingsValueError
 from digest.store.audit import LOGO_KEPT
 from subscribers.errors import ApplicationError
 
-KEEP = Action(LOGO_KEPT, Role.ADMIN, AffectedArea.NONE)
+KEEP = Action(LOGO_KEPT)
 BrandImageKind = Literal["logo", "header"]
 _KINDS = {"logo": (prepare_logo, make_logo_source_url), "header": (prepare_header, make_header_source_url)}
 _WORDS = {"logo": "a logo", "header": "a header image"}

@@ -22,12 +22,12 @@ from digest.deliver.providers.registry import list_sender_problems, provider_in_
 from digest.edition.brand_images import find_logo_problems
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar, StepRules, plan_steps
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
-from digest.settings.affected_areas import AffectedArea, find_affected_area
+from digest.settings.affected_areas import find_affected_area
 from digest.settings.environment_keys import SettingPath, find_key_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
@@ -43,8 +43,8 @@ from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Action(SETTINGS_CHANGED, Role.ADMIN, AffectedArea.BY_SETTING)
-LOOK = Action("settings looked at", Role.ADMIN, AffectedArea.NONE)
+CHANGE = Action(SETTINGS_CHANGED)
+LOOK = Action("settings looked at")
 EDITABLE_TABLES = (
     "publication",
     "branding",

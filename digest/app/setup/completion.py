@@ -10,15 +10,14 @@ from digest.app.setup.answers import SetupAnswers
 from digest.app.setup.plan import SYSTEM_USER, SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
 from digest.deliver.providers.setup_form import SetupStep
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation, create_key_file, open_installation
 from digest.settings import SETTINGS_FILE_NAME, Settings, is_loopback, load_settings
-from digest.settings.affected_areas import AffectedArea
 from digest.templating import create_jinja_environment
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 
-SET_UP = Action("set up", Role.ADMIN, AffectedArea.SENDER)
+SET_UP = Action("set up")
 AUDIT_SUBJECT = "installation"
 
 

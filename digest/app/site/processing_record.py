@@ -6,13 +6,12 @@ from datetime import datetime
 
 from digest.app.site.page_context import build_data_controller
 from digest.deliver.providers.registry import describe_address_recipients
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from subscribers.transfer.exports import DataController
 
-SHOW_RECORD = Action("record of processing shown", Role.ADMIN, AffectedArea.NONE)
+SHOW_RECORD = Action("record of processing shown")
 
 
 @dataclass(frozen=True, slots=True)

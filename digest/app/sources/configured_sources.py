@@ -19,25 +19,24 @@ from digest.collect.sources.source_rows import (
     FILE_PREFIX,
     VisitFailure,
     describe_source_health,
-    start_source_anew,
+    reset_source_visits,
     sync_sources,
 )
 from digest.collect.texts.urls import absolute_url, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, redact_setting_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Action(SOURCE_ADDED, Role.ADMIN, AffectedArea.NONE)
-CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, AffectedArea.NONE)
-REMOVE = Action("source removed", Role.ADMIN, AffectedArea.NONE)
-LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
+ADD = Action(SOURCE_ADDED)
+CHANGE = Action(SOURCE_CHANGED)
+REMOVE = Action("source removed")
+LOOK = Action("sources looked at")
 AUDIT_SUBJECT = "sources"
 
 
@@ -262,7 +261,7 @@ def _move_source(session: Session, url: str, new_url: str) -> None:
     row = session.scalars(select(Source).where(Source.url == url)).first()
     if row is not None and row.moved_to != new_url:
         row.moved_to = new_url
-        start_source_anew(row)
+        reset_source_visits(row)
 
 
 def _refuse_taken_url(installation: Installation, url: str) -> None:

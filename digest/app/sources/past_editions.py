@@ -16,13 +16,12 @@ from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
 from digest.edition.drafting import imported_editions
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.imported_edition_models import ImportedEdition
 from subscribers.callback_types import Progress
 
-IMPORT = Action("imported past editions", Role.EDITOR, AffectedArea.NONE)
+IMPORT = Action("imported past editions")
 MAX_FILE_BYTES = 10_000_000
 
 

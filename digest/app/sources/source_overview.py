@@ -10,15 +10,14 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sources.source_visit_counts import SourceWeek, read_source_weeks
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import SourceSettings
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
+LOOK = Action("sources looked at")
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 

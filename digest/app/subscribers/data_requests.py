@@ -10,11 +10,10 @@ from digest.app.subscribers.subscriber_actions import AN_ADDRESS, STAFF_RECIPIEN
 from digest.deliver.providers.registry import describe_address_recipients
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.templating import create_jinja_environment
 from subscribers.address import Address
 from subscribers.consent import disclosures, readable_record
@@ -28,9 +27,9 @@ from subscribers.transfer.exports import (
     write_portable_copy,
 )
 
-SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW = Action("subscriber shown")
 DATA_REQUEST_REASON = mark_message("to answer your request for your data")
-MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
+MAIL_DATA_LINK = Action("data link mailed")
 
 # A printable answer (GDPR, Article 15), the full record (ISO/IEC TS 27560), and portable copies as CSV and JSON
 # (Article 20).

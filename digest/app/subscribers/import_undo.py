@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from digest.app.subscribers.running_imports import mark_import_running
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import ledger
 from subscribers.loggers import get_logger
 from subscribers.store.models import ImportBatch
@@ -15,7 +14,7 @@ from subscribers.transfer import import_undo
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_undo import UndoResult
 
-UNDO = Action("import undone", Role.ADMIN, AffectedArea.ADDRESSES)
+UNDO = Action("import undone")
 _WAIT_SECONDS = 10.0  # how long a page waits before the undo continues in the background
 
 log = get_logger("imports")

@@ -3,14 +3,13 @@
 from datetime import datetime, timedelta
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
 
-ASK = Action("silent readers asked", Role.ADMIN, AffectedArea.ADDRESSES)
+ASK = Action("silent readers asked")
 SUBJECT = "silent readers"
 ANSWER_DAYS = inactive_subscribers.ANSWER_PERIOD.days
 USUAL_YEARS = 2

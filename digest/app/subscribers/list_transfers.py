@@ -16,10 +16,9 @@ from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.subscriber_list import SubscriberFilter
@@ -36,11 +35,11 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Action("list imported", Role.ADMIN, AffectedArea.ADDRESSES)
-ABANDON = Action("import abandoned", Role.ADMIN, AffectedArea.ADDRESSES)
-EXPORT = Action("list exported", Role.ADMIN, AffectedArea.ADDRESSES)
-ASK = Action("people re-asked", Role.ADMIN, AffectedArea.ADDRESSES)
-PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
+IMPORT = Action("list imported")
+ABANDON = Action("import abandoned")
+EXPORT = Action("list exported")
+ASK = Action("people re-asked")
+PULL = Action("suppressions pulled")
 
 _PIECE_SIZE = 1 << 16
 MAX_SHOWN_IMPORTS = 20

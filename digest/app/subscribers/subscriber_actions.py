@@ -8,10 +8,9 @@ from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit_chain import AuditProof, verify_audit_log
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Progress
@@ -29,18 +28,18 @@ from subscribers.store.models import EMPTIED_STATES, Person
 from subscribers.subscriber_language import mark_message
 from subscribers.transfer.import_report import find_likely_domain
 
-ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
-FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
-WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
-RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
-CORRECT_ADDRESS = Action("address correction requested", Role.ADMIN, AffectedArea.CONSENT)
-WITHDRAW_CORRECTION = Action("address correction withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
-ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
-SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
-ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
-COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
-RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
-VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
+ADD = Action("subscriber added")
+FIND = Action("subscriber looked up")
+WITHDRAW = Action("subscriber withdrawn")
+RESTORE = Action("subscriber restored")
+CORRECT_ADDRESS = Action("address correction requested")
+WITHDRAW_CORRECTION = Action("address correction withdrawn")
+ERASE = Action("subscriber erased")
+SUPPRESS = Action("address suppressed")
+ALLOW = Action("sign-up allowed")
+COUNT = Action("people counted")
+RENEW_LINKS = Action("links renewed")
+VERIFY = Action("ledger verified")
 
 STAFF_RECIPIENT = mark_message("our staff")  # as shown to subscribers whose address was viewed
 # The subject of an audit row if no person's number is known.

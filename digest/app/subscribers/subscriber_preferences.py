@@ -11,11 +11,10 @@ from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, UnknownPersonError, find_person_row
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from subscribers.address import Address
 from subscribers.consent import ledger
 from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preference_options
@@ -27,8 +26,8 @@ from subscribers.pages.preferences_form import ASKED_PREFERENCES, CHECKED_LISTS,
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
-SHOW_PREFERENCES = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
-CHANGE_PREFERENCES = Action("preferences changed", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW_PREFERENCES = Action("subscriber record opened")
+CHANGE_PREFERENCES = Action("preferences changed")
 _SEEN_FIELD = "seen"  # the form field with the preferences as they were when it was opened
 
 

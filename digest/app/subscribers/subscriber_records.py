@@ -17,10 +17,9 @@ from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action, Role
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
@@ -35,8 +34,8 @@ from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
-SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
-SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW_RECORD = Action("subscriber record opened")
+SHOW_ADDRESS = Action("subscriber address shown")
 MAX_MAILS = 20  # emails shown per person, unless all are requested
 MAX_ALL_MAILS = 500
 MAX_ADDRESSES = 100  # revealed at once

@@ -17,9 +17,8 @@ from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts, count_recipients
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -32,8 +31,8 @@ from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
 from subscribers.transfer.imports import count_imported_departures
 
-SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
-LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
+SEARCH = Action("addresses searched")
+LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
 MAX_COUNTS = 200  # cached at once, for all filters
 RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings

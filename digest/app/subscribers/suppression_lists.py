@@ -31,11 +31,10 @@ from digest.backups.encrypted_file import (
     EncryptedWriter,
     WrongPassphraseError,
 )
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.passphrases import check_new_passphrase
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.suppression import SuppressionReason
@@ -45,9 +44,9 @@ from subscribers.transfer.suppressions.suppression_adoption import AdoptionRepor
 from subscribers.transfer.suppressions.suppression_export import export_suppressions
 from subscribers.transfer.suppressions.suppression_file import SuppressionFileError
 
-EXPORT = Action("suppressions exported", Role.ADMIN, AffectedArea.ADDRESSES)
-TRY = Action("adoption tried", Role.ADMIN, AffectedArea.ADDRESSES)
-ADOPT = Action("suppressions adopted", Role.ADMIN, AffectedArea.ADDRESSES)
+EXPORT = Action("suppressions exported")
+TRY = Action("adoption tried")
+ADOPT = Action("suppressions adopted")
 
 # scrypt work factor of files to decrypt. Ours use 17; 18 takes 256 MB.
 MAX_WORK_FACTOR = 18

@@ -29,10 +29,9 @@ from digest.app.subscribers.upload_files import (
     save_upload_state,
     unpack_list_file,
 )
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.loggers import get_logger
@@ -43,12 +42,12 @@ from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, ImportRowResult, read_outcomes, write_outcomes
 
-UPLOAD = Action("list uploaded", Role.ADMIN, AffectedArea.ADDRESSES)
-TRY = Action("import tried", Role.ADMIN, AffectedArea.ADDRESSES)
-REMOVE = Action("upload removed", Role.ADMIN, AffectedArea.NONE)
-TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, AffectedArea.ADDRESSES)
-TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
-SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
+UPLOAD = Action("list uploaded")
+TRY = Action("import tried")
+REMOVE = Action("upload removed")
+TAKE_REJECTS = Action("rejected rows taken")
+TAKE_OUTCOMES = Action("row outcomes taken")
+SHOW = Action("uploads listed")
 
 _ROWS_A_PIECE = 2000  # of a file of row results
 _NAME = re.compile(r"[0-9a-f]{16}")

@@ -7,14 +7,13 @@ from datetime import datetime
 from digest.app.upkeep.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.passphrases import check_new_passphrase
-from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.loggers import get_logger
 
-LOOK = Action("backups looked at", Role.ADMIN, AffectedArea.NONE)
+LOOK = Action("backups looked at")
 
 log = get_logger("backups")
 

@@ -16,11 +16,10 @@ from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import save_backup_outcome
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.guarded_action_notices import GuardedActionNotice, list_verified_admins
 from digest.installation.opened_installation import Installation, create_home_folder
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.operations import BackupSettings
 from subscribers.callback_types import Progress
 from subscribers.consent.seals import LedgerProof
@@ -28,8 +27,8 @@ from subscribers.consent.unsubscribe_log import read_whole_lines
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Action("backed up", Role.ADMIN, AffectedArea.ADDRESSES)
-RESTORE = Action("restored", Role.ADMIN, AffectedArea.BACKUPS)
+BACK_UP = Action("backed up")
+RESTORE = Action("restored")
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 

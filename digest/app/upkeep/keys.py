@@ -10,9 +10,8 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation, InstallationError
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import add_macs_to_rows_without_mac
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
@@ -25,12 +24,12 @@ from subscribers.store import key_rotation
 from subscribers.store.key_check import check_key_match
 from subscribers.store.keyed_row_seals import attach_keys_to_session, find_forged_rows, reseal_rows_with_current_key
 
-LIST = Action("keys listed", Role.ADMIN, AffectedArea.NONE)
-ROTATE = Action("key rotated", Role.ADMIN, AffectedArea.KEYS)
-RESTORE = Action("keys restored", Role.ADMIN, AffectedArea.KEYS)
+LIST = Action("keys listed")
+ROTATE = Action("key rotated")
+RESTORE = Action("keys restored")
 PROTECT, UNPROTECT = (
-    Action("keys protected", Role.ADMIN, AffectedArea.KEYS),
-    Action("keys unprotected", Role.ADMIN, AffectedArea.KEYS),
+    Action("keys protected"),
+    Action("keys unprotected"),
 )
 
 

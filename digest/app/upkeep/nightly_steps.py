@@ -32,11 +32,10 @@ from digest.deliver.retention import (
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.guarded_action_notices import queue_address_access_summary
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
 from digest.store.account_models import SignInAttempt
 from digest.store.alert_models import Alert, AlertNotification
@@ -105,7 +104,7 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
     return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
 
 
-SEAL = Action("ledger sealed", Role.ADMIN, AffectedArea.NONE)
+SEAL = Action("ledger sealed")
 
 
 class JustSealedError(RefusalError):
