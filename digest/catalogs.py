@@ -14,7 +14,7 @@ from pathlib import Path
 from subscribers.errors import ApplicationError
 from subscribers.subscriber_language import ENGLISH, SOURCE_LANGUAGE, SubscriberLanguage, base_language
 
-SHIPPED_CATALOGUES = Path(__file__).parent / "locale"
+BUILT_IN_CATALOGS = Path(__file__).parent / "locale"
 
 
 _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -29,7 +29,7 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
 
     The operator's catalog takes precedence over the built-in one, and "fr-CA" over "fr".
     """
-    for folder in ([operator_folder / "locale"] if operator_folder else []) + [SHIPPED_CATALOGUES]:
+    for folder in ([operator_folder / "locale"] if operator_folder else []) + [BUILT_IN_CATALOGS]:
         for name in (code.replace("-", "_"), base_language(code)):
             file = folder / name / "LC_MESSAGES" / "digest.po"
             if file.is_file():
@@ -39,7 +39,7 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
 
 def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
     """Return the tags of the available languages: English and those with a catalog."""
-    folders = [SHIPPED_CATALOGUES, *([operator_folder / "locale"] if operator_folder else [])]
+    folders = [BUILT_IN_CATALOGS, *([operator_folder / "locale"] if operator_folder else [])]
     files = chain.from_iterable(folder.glob("*/LC_MESSAGES/digest.po") for folder in folders)
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))
 

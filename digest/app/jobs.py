@@ -317,37 +317,30 @@ def read_mailbox(context: JobContext) -> str:
 
 CALENDAR_JOBS = ("draft", "remind", "deadline")  # jobs whose slots follow from the calendar of editions
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
-    "collect": collect,
-    "draft": draft,
-    "remind": remind,
-    "deadline": deadline,
-    "nightly": nightly,
-    "backup": backup,
+    job.__name__: job for job in (collect, draft, remind, deadline, nightly, backup)
 }
 SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs that other processes can help with, and how
-JOBS: dict[str, Callable[..., object]] = {
-    **SLOT_JOBS,
-    "join_running_collection": join_running_collection,
-    "fetch_pictures": fetch_pictures,
-    "recheck_articles_before_sending": recheck_articles_before_sending,
-    "look_up_mail_servers": look_up_mail_servers,
-    "email_automatic_pauses": email_automatic_pauses,
-    "look_for_alerts": look_for_alerts,
-    "send_alert_notifications": send_alert_notifications,
-    "send_heartbeats": send_heartbeats,
-    "plan_corrections": plan_corrections,
-    "send_edition": send_edition,
-    "recover_runs": recover_runs,
-    "check_schema": check_schema,
-    "answer_signups": answer_signups,
-    "send_due_transactional_emails": send_due_transactional_emails,
-    "send_corrections": send_corrections,
-    "apply_inbound_events": apply_inbound_events,
-    "follow_mail_log": follow_mail_log,
-    "read_mailbox": read_mailbox,
-}
-
-
+_OTHER_JOBS: tuple[Callable[..., object], ...] = (
+    join_running_collection,
+    fetch_pictures,
+    recheck_articles_before_sending,
+    look_up_mail_servers,
+    email_automatic_pauses,
+    look_for_alerts,
+    send_alert_notifications,
+    send_heartbeats,
+    plan_corrections,
+    send_edition,
+    recover_runs,
+    check_schema,
+    answer_signups,
+    send_due_transactional_emails,
+    send_corrections,
+    apply_inbound_events,
+    follow_mail_log,
+    read_mailbox,
+)
+JOBS: dict[str, Callable[..., object]] = SLOT_JOBS | {job.__name__: job for job in _OTHER_JOBS}
 WORKER_PARTS = ("send", "notices", "collect")  # parts of the work for `digest work --only`
 
 
@@ -379,7 +372,7 @@ def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
     """Return the slots of one job that are due now, according to the schedule and the calendar."""
     database, now = context.installation.database, context.clock()
-    zone = context.installation.settings.file.publication.zone
+    zone = context.installation.settings.zone
     since = schedule_slots.find_or_record_schedule_start(database, now)
     planned = calendar.list_calendar_job_times(context.installation, now=now) if job in CALENDAR_JOBS else {}
     find_due = partial(find_due_jobs, now, {job: rules}, zone=zone, since=since, planned=planned)

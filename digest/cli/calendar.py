@@ -45,7 +45,7 @@ def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
 
 
 def _make_calendar_table(context: CommandContext, entries: Sequence[CalendarEntry]) -> Table:
-    zone = context.settings.file.publication.zone
+    zone = context.settings.zone
     headings = ("Send time", "Edition", "No.", "Draft", "Reminder", "Approve by", "Notes")
     table = Table(*(Column(heading, overflow="fold") for heading in headings))
     for entry in entries:
@@ -153,7 +153,7 @@ def _read_local_moment(text: str) -> tuple[date, time]:
 
 
 def _write_release(context: CommandContext, release: PlannedRelease) -> str:
-    local = release.release_at.astimezone(context.settings.file.publication.zone)
+    local = release.release_at.astimezone(context.settings.zone)
     return f"{weekday_date(local)}, {clock_time(local)} {local:%Z}"
 
 

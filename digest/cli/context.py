@@ -172,7 +172,7 @@ class CommandContext:
     def moment_or_none(self, moment_option: datetime | None) -> datetime | None:
         """Return the given time in UTC, or None."""
         if moment_option is not None and moment_option.tzinfo is None:
-            moment_option = moment_option.replace(tzinfo=self.settings.file.publication.zone)
+            moment_option = moment_option.replace(tzinfo=self.settings.zone)
         return moment_option and moment_option.astimezone(UTC)
 
 

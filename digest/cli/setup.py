@@ -11,9 +11,13 @@ import click
 
 from digest.app.setup import answers as setup_answers
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, SetupQuestion
-from digest.app.setup.completion import apply_setup_plan, load_dkim_signer_if_usable, require_setup_permission
+from digest.app.setup.completion import (
+    apply_setup_plan,
+    list_remaining_steps,
+    load_dkim_signer_if_usable,
+    require_setup_permission,
+)
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
-from digest.app.setup.remaining_steps import list_remaining_steps
 from digest.cli.context import FILE_PATH, CommandContext, flag, leave_root, pass_command_context, yes_option
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.setup_form import SetupStep

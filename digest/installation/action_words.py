@@ -1,9 +1,10 @@
-"""The wording of each action, declared once in `actions.toml` for the audit log and for emails to admins."""
+"""What `actions.toml` declares of each action, and its wording in the audit log and in emails to admins."""
 
 import re
 import tomllib
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
@@ -11,15 +12,34 @@ _SUBJECT = re.compile(r"\{(.*?)\}")
 _LOG_ONLY = re.compile(r"\[.*?\]")
 
 
+@dataclass(frozen=True, slots=True)
+class ActionDeclaration:
+    """The wording of an action and, if people can take it, the required role and the name of the affected area."""
+
+    words: str
+    role: str = ""
+    area: str = ""
+
+
 @cache
-def actions_by_topic() -> Mapping[str, Mapping[str, str]]:
-    """Return the wording of each action by topic and by its name in the audit log."""
-    return tomllib.loads(resources.files("digest.installation").joinpath("actions.toml").read_text("utf-8"))
+def actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
+    """Return the declaration of each action by topic and by its name in the audit log."""
+    text = resources.files("digest.installation").joinpath("actions.toml").read_text("utf-8")
+    return {
+        topic: {name: ActionDeclaration(**fields) for name, fields in actions.items()}
+        for topic, actions in tomllib.loads(text).items()
+    }
+
+
+def find_action(act: str) -> ActionDeclaration | None:
+    """Return the declaration of an action by its name; None if there's none."""
+    return ChainMap(*map(dict, actions_by_topic().values())).get(act)
 
 
 def find_action_words(act: str) -> str:
     """Return the wording of an action by its name; empty if there's none."""
-    return ChainMap(*map(dict, actions_by_topic().values())).get(act, "")
+    declaration = find_action(act)
+    return declaration.words if declaration else ""
 
 
 def split_audit_phrase_at_subject(words: str) -> list[str]:

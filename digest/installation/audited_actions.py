@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.server_replies import scrub_addresses
-from digest.installation.action_words import find_action_words
+from digest.installation.action_words import ActionDeclaration, find_action
 from digest.installation.guarded_action_notices import (
     GuardedActionNotice,
     GuardedNoticeRecipients,
@@ -225,19 +225,30 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A kind of action: its name in the audit log, the required role, and the area it affects.
-
-    Its wording is declared in `actions.toml`.
-    """
+    """A kind of action, by its name in the audit log. `actions.toml` declares everything else about it."""
 
     name: str
-    role: Role
-    affected_area: AffectedArea
+
+    @property
+    def _declaration(self) -> ActionDeclaration:
+        declaration = find_action(self.name)
+        assert declaration is not None, f"actions.toml doesn't declare {self.name}"
+        return declaration
+
+    @property
+    def role(self) -> Role:
+        """The required role."""
+        return Role(self._declaration.role)
+
+    @property
+    def affected_area(self) -> AffectedArea:
+        """The area that the action affects."""
+        return AffectedArea[self._declaration.area.upper()]
 
     @property
     def words(self) -> str:
         """The wording that completes "Dana (staff 3) …" in the audit log and in emails to admins."""
-        return find_action_words(self.name)
+        return self._declaration.words
 
     @contextmanager
     def transaction(
@@ -274,7 +285,7 @@ class Action:
                 with installation.write() as session:
                     draft.finish(session)
 
-    def check_role(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+    def check_role(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
         """Check that the actor has the role. Read-only actions need no other check.
 
         Raises:
@@ -283,27 +294,27 @@ class Action:
         if actor.holds(self.role):
             return
         detail = {"role": str(actor.role), "needed": str(self.role)}
-        self._record_refusal(database, actor, subject, detail, now)
+        self._record_refusal(installation, actor, subject, detail, now)
         raise NotPermittedError(
             f"{actor.name} is an {actor.role}, and only an {self.role} can do this. Ask an {self.role}."
         )
 
-    def check_permitted(self, database: Database, actor: Actor, subject: str, *, now: datetime) -> None:
+    def check_permitted(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
         """Check that the actor has the role and, for a guarded action, confirmed who they are recently.
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
             ConfirmationRequiredError: the confirmation is too old; also logged.
         """
-        self.check_role(database, actor, subject, now=now)
+        self.check_role(installation, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
-            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            self._record_refusal(installation, actor, subject, UNCONFIRMED_DETAIL, now)
             raise ConfirmationRequiredError
 
     def _record_refusal(
-        self, database: Database, actor: Actor, subject: str, detail: dict[str, str], now: datetime
+        self, installation: Installation, actor: Actor, subject: str, detail: dict[str, str], now: datetime
     ) -> None:
-        with database.write() as session:
+        with installation.write() as session:
             record_audit(session, f"refused: {self.name}", subject, detail, actor=actor.name, now=now)
 
     @contextmanager
@@ -311,19 +322,18 @@ class Action:
         self, installation: Installation, actor: Actor, subject: str, now: datetime
     ) -> Iterator[PendingAuditEntry]:
         """Check the role and confirmation, yield the pending audit entry, and record a failure."""
-        database = installation.database
-        self.check_permitted(database, actor, subject, now=now)
+        self.check_permitted(installation, actor, subject, now=now)
         draft = PendingAuditEntry(self.name, actor, now, subject, installation)
         draft.guard([self.affected_area], self.words)
         try:
             yield draft
         except ConfirmationRequiredError:
-            self._record_refusal(database, actor, subject, UNCONFIRMED_DETAIL, now)
+            self._record_refusal(installation, actor, subject, UNCONFIRMED_DETAIL, now)
             raise
         except BaseException as exc:
             detail = draft.detail | _describe_failure(exc)
             try:
-                with database.write() as session:
+                with installation.write() as session:
                     record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
             except SQLAlchemyError:
                 # The original failure matters more. If the database failed, the caller reports that.

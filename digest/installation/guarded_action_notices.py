@@ -18,6 +18,7 @@ from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.installation.action_words import write_action_for_email
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
 from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import StaffMember
@@ -141,8 +142,8 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
     with installation.read() as session:
         if session.scalar(select(SubscriberAddressUseCount.uses).limit(1)) is None:
             return "no actions on addresses to report"
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
-    today = now.astimezone(installation.settings.file.publication.zone).date().isoformat()
+    queue = make_mail_queue(installation, now)
+    today = now.astimezone(installation.settings.zone).date().isoformat()
     with installation.write() as session:
         if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"

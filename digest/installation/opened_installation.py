@@ -320,7 +320,7 @@ def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) 
         keys = installation.keys
         if not (unmarked := keys.unmarked_kinds):
             return
-        with installation.database.write() as session:
+        with installation.write() as session:
             sealed = 0
             if "audit" in unmarked and not has_authenticated_rows(session, keys):
                 sealed += add_macs_to_all_rows(session, keys)
@@ -339,7 +339,7 @@ def _bind_older_consents(installation: Installation, clock: Clock, show_progress
 
     Without the database's keys, it's postponed, as is any change to people.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         if not has_unsalted_addresses(session):
             return
     try:
@@ -349,7 +349,7 @@ def _bind_older_consents(installation: Installation, clock: Clock, show_progress
     with show_progress("Binding consents to addresses") as progress:
         bound = add_missing_address_commitments(installation.database, keys, now=clock(), progress=progress)
     if bound:
-        with installation.database.write() as session:
+        with installation.write() as session:
             detail = {"people": bound}
             record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
         log.info("consents bound to addresses", people=bound)

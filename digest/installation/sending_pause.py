@@ -8,13 +8,12 @@ from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
 from digest.deliver.send.claims.progress import forget_wait_reason
 from digest.installation.action_reasons import read_optional_reason
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition, EditionState
 
-HOLD = Action("held", Role.ADMIN, AffectedArea.SENDING)
-RELEASE = Action("released", Role.ADMIN, AffectedArea.SENDING)
+HOLD = Action("held")
+RELEASE = Action("released")
 INSTALLATION = "installation"  # the audit subject of actions on all sending
 
 

@@ -1,4 +1,4 @@
-"""Email to verified staff about an edition, once per occasion."""
+"""The queue of transactional emails, and email to verified staff about an edition, once per occasion."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,9 +11,14 @@ from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery
 from digest.store.staff import list_verified_staff
-from subscribers.mail_requests import MailRequest
+from subscribers.mail_requests import MailRequest, QueueMail
 
 StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
+
+
+def make_mail_queue(installation: Installation, now: datetime) -> QueueMail:
+    """Return the function that queues an installation's transactional emails at a time."""
+    return make_notice_queue(installation.keys, installation.settings, lambda: now)
 
 
 def queue_staff_mail(
@@ -30,7 +35,7 @@ def queue_staff_mail(
 
     If no address is verified, it goes to the editors' reply address.
     """
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    queue = make_mail_queue(installation, now)
     recipients = [
         (str(member.id), {"to": member.email})
         for member in list_verified_staff(session)

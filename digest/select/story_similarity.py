@@ -12,7 +12,6 @@ from digest.select.stories import order_by_text
 
 SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity and a shared name are the same matter
 SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
-MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles
 MIN_RARE_WORDS = 2  # that two stories must share if they share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 MIN_NAME_ARTICLES = 2  # of a story, and
@@ -100,13 +99,13 @@ class StorySimilarity:
 
     def _rare_words(self, story: Story) -> frozenset[str]:
         words = chain.from_iterable(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
-        return self._reader.pick_rare_words(words, MIN_NAME_WEIGHT)
+        return self._reader.pick_rare_words(words)
 
     def rare_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in a story's articles: words that none of them writes in lower case."""
         if story.lead.url not in self._rare_names:
             texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
-            rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts), MIN_NAME_WEIGHT)
+            rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts))
             self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
         return self._rare_names[story.lead.url]
 

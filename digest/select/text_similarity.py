@@ -12,6 +12,7 @@ from itertools import chain
 from digest.select.word_rarity import WordRarity, load_shipped_rarity
 
 TITLE_WORD_WEIGHT = 2  # a word of the title counts as this many of the summary's
+MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles
 MAX_SUMMARY_WORDS = 120  # a source whose summary is the whole text has no more influence than the others
 # Added to each text's sum of squared weights for what it leaves out: about four words unique to it.
 UNSAID_WEIGHT = 400.0
@@ -163,10 +164,10 @@ class TextVectorizer:
             self._texts[title, summary] = text
         return text
 
-    def pick_rare_words(self, words: Iterable[str], min_weight: float) -> frozenset[str]:
-        """Return the folded words that have at least a given weight."""
+    def pick_rare_words(self, words: Iterable[str]) -> frozenset[str]:
+        """Return the folded words that have at least the weight of a name."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
-        return frozenset(word for word, weight in rarities.items() if weight >= min_weight)
+        return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 
     def _analyse_text(self, words: ArticleWords) -> ArticleText:
         counts = count_weighted_words(words.title, words.summary[:MAX_SUMMARY_WORDS])

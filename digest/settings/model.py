@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, SecretStr, create_model, model_validator
 
@@ -222,6 +223,11 @@ class Settings(_ProviderFields):
     def dkim_selectors(self) -> tuple[str, ...]:
         """The selectors, one per key in the key file; empty if email isn't signed."""
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The publication's time zone, which applies to all dates and times."""
+        return self.file.publication.zone
 
     @property
     def subscriber_language(self) -> SubscriberLanguage:

@@ -200,13 +200,17 @@ def _header_image() -> Markup:
     return filters.write_header_image(web_context().settings.header, f"{request.script_root}/media/")
 
 
-def _in_zone(moment_filter: Callable[..., str]) -> Callable[[datetime], str]:
-    """Bind a filter to the publication's time zone at the time of rendering."""
+def _localize(moment: datetime) -> datetime:
+    """Return a moment in the publication's time zone at the time of rendering."""
+    return moment.astimezone(page_context.site.zone)
 
-    def write_moment(moment: datetime) -> str:
-        return moment_filter(moment, zone=page_context.site.zone)
 
-    return write_moment
+def _write_relative_to_now(write: Callable[[datetime, datetime], str], moment: datetime) -> str:
+    return write(_localize(moment), _localize(page_context.clock()))
+
+
+def _in_zone(write: Callable[[datetime], str]) -> Callable[[datetime], str]:
+    return lambda moment: write(_localize(moment))
 
 
 def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> None:
@@ -225,16 +229,10 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     filters.install_subscriber_filters(
         env, lambda: app.extensions["subscriber_language"], lambda: page_context.site.zone
     )
-    for moment_filter in filters.MOMENT_FILTERS:
-        env.filters[moment_filter.__name__] = _in_zone(moment_filter)
-    env.filters["short_moment"] = lambda moment: filters.short_moment(
-        moment, page_context.site.zone, now=page_context.clock()
-    )
-    env.filters["recent_moment"] = lambda moment: filters.recent_moment(
-        moment, page_context.site.zone, now=page_context.clock()
-    )
-    for plain_filter in filters.PLAIN_FILTERS:
-        env.filters[plain_filter.__name__] = plain_filter
+    env.filters |= {name: _in_zone(write) for name, write in filters.MOMENT_FILTERS.items()}
+    for write in (filters.short_moment, filters.recent_moment):
+        env.filters[write.__name__] = partial(_write_relative_to_now, write)
+    env.filters |= {plain_filter.__name__: plain_filter for plain_filter in filters.PLAIN_FILTERS}
     env.filters["mark_words"] = mark_words
     env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
@@ -248,9 +246,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
 
 _EXPIRED_FORM_TEXT = (
     "This page has expired",
-    (
-        "It was opened more than 12 hours ago or in another browser, so your changes weren't saved. Reload the page and try again."
-    ),
+    "It was opened more than 12 hours ago or in another browser, so your changes weren't saved. Reload the page and try again.",
 )
 
 
@@ -283,9 +279,7 @@ def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tupl
 def _describe_long_file(limit: int) -> tuple[str, str]:
     return (
         "The file is too large",
-        (
-            f"The limit is {limit // 1_000_000} MB, so the form wasn't saved. Go back to find your text, and choose a smaller file."
-        ),
+        f"The limit is {limit // 1_000_000} MB, so the form wasn't saved. Go back to find your text, and choose a smaller file.",
     )
 
 

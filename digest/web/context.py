@@ -106,7 +106,7 @@ class WebContext:
     @property
     def zone(self) -> ZoneInfo:
         """The publication's time zone, which applies to all dates and times on pages."""
-        return self.settings.file.publication.zone
+        return self.settings.zone
 
 
 def web_context() -> WebContext:

@@ -3,7 +3,7 @@
 Staff pages are in English, and subscriber pages in the publication's language. Moments are shown in its time zone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date, datetime
 from urllib.parse import urlsplit
@@ -36,74 +36,34 @@ from subscribers.phrases import (
 from subscribers.subscriber_language import SubscriberLanguage
 
 
-def long_day(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a date as "Friday, November 20, 2026"."""
-    return weekday_date(moment.astimezone(zone))
-
-
-def date_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a date as "November 20, 2026"."""
-    return full_date(moment.astimezone(zone))
-
-
-def month_day_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a date as "November 20"."""
-    return month_day(moment.astimezone(zone))
-
-
-def weekday_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a date as "Friday, November 20"."""
-    return weekday_month_day(moment.astimezone(zone))
-
-
-def month_of(moment: datetime, zone: ZoneInfo) -> str:
+def write_month(day: date) -> str:
     """Return a date as "November 2026"."""
-    return f"{moment.astimezone(zone):%B %Y}"
+    return f"{day:%B %Y}"
 
 
-def short_day(moment: datetime, zone: ZoneInfo) -> str:
+def write_short_date(day: date) -> str:
     """Return a date as "Nov 20, 2026"."""
-    local = moment.astimezone(zone)
-    return f"{short_month_day(local)}, {local.year}"
+    return f"{short_month_day(day)}, {day.year}"
 
 
-def hour_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a time as "6 a.m."."""
-    return clock_hour(moment.astimezone(zone))
-
-
-def clock_of(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a time as "6:00 a.m."."""
-    return clock_time(moment.astimezone(zone))
-
-
-def hour_with_zone(moment: datetime, zone: ZoneInfo) -> str:
-    """Return a time as "6 a.m. ET"."""
-    return hour_in_zone(moment.astimezone(zone))
-
-
-def day_and_hour(moment: datetime, zone: ZoneInfo) -> str:
+def write_day_and_hour(local: datetime) -> str:
     """Return a moment as "Friday, November 20, 6 a.m. ET"."""
-    local = moment.astimezone(zone)
-    return f"{local:%A}, {month_day(local)}, {hour_with_zone(moment, zone)}"
+    return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
-def short_moment(moment: datetime, zone: ZoneInfo, *, now: datetime | None = None) -> str:
-    """Return "Nov 20, 6:00 a.m.", with the year if it isn't that of `now`. For tables that give their zone once."""
-    local = moment.astimezone(zone)
-    day = short_month_day(local) if now is None else day_without_current_year(local.date(), now.astimezone(zone).date())
-    return f"{day}, {clock_time(local)}"
+def short_moment(local: datetime, local_now: datetime) -> str:
+    """Return "Nov 20, 6:00 a.m.", with the year if it isn't the current one. For tables that give their zone once."""
+    return f"{day_without_current_year(local.date(), local_now.date())}, {clock_time(local)}"
 
 
-def recent_moment(moment: datetime, zone: ZoneInfo, *, now: datetime) -> str:
+def recent_moment(local: datetime, local_now: datetime) -> str:
     """Return "6:00 a.m." for a moment today, or else the same as `short_moment`."""
-    is_today = moment.astimezone(zone).date() == now.astimezone(zone).date()
-    return clock_time(moment.astimezone(zone)) if is_today else short_moment(moment, zone, now=now)
+    return clock_time(local) if local.date() == local_now.date() else short_moment(local, local_now)
 
 
 def day_without_current_year(day: date, today: date) -> str:
     """Return "Nov 20", or "Nov 20, 2025" if the year isn't the current one."""
-    return short_month_day(day) if day.year == today.year else f"{short_month_day(day)}, {day.year}"
+    return short_month_day(day) if day.year == today.year else write_short_date(day)
 
 
 def parse_recorded_moment(text: str) -> datetime | None:
@@ -154,7 +114,7 @@ def word_mark(name: str) -> Markup:
 def format_block_dates(block: LabeledBlock) -> str:
     """Return the period of a labeled block: "from Dec 20, 2026 to Jan 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
-    return " ".join(f"{word} {short_month_day(day)}, {day.year}" for word, day in parts if day)
+    return " ".join(f"{word} {write_short_date(day)}" for word, day in parts if day)
 
 
 def groups_of_four(text: str) -> str:
@@ -162,18 +122,19 @@ def groups_of_four(text: str) -> str:
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-MOMENT_FILTERS = (
-    long_day,
-    date_of,
-    month_day_of,
-    month_of,
-    weekday_of,
-    short_day,
-    hour_of,
-    clock_of,
-    hour_with_zone,
-    day_and_hour,
-)
+# They take a moment in the publication's time zone.
+MOMENT_FILTERS: Mapping[str, Callable[[datetime], str]] = {
+    "long_day": weekday_date,
+    "date_of": full_date,
+    "month_day_of": month_day,
+    "month_of": write_month,
+    "weekday_of": weekday_month_day,
+    "short_day": write_short_date,
+    "hour_of": clock_hour,
+    "clock_of": clock_time,
+    "hour_with_zone": hour_in_zone,
+    "day_and_hour": write_day_and_hour,
+}
 PLAIN_FILTERS = (
     as_sentence,
     state_name,

@@ -6,8 +6,10 @@ Each action is in the audit log. A new password ends the member's other sessions
 import re
 import unicodedata
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from urllib.parse import urlsplit
 
 from sqlalchemy import delete, select
@@ -17,9 +19,8 @@ from digest.app.accounts import authenticator_apps, passkeys, passwords
 from digest.app.accounts.sign_in import SessionEndedError, SignedInStaff, require_current_password
 from digest.app.accounts.sign_in_log import list_sign_ins
 from digest.app.accounts.visitor import Visitor
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt, StaffSession
 from digest.store.audit import PASSWORD_SET
@@ -27,15 +28,15 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff import display_name_of, list_staff_members
 from subscribers.errors import RefusalError
 
-SET_PASSWORD = Action(PASSWORD_SET, Role.EDITOR, AffectedArea.ACCOUNTS)
+SET_PASSWORD = Action(PASSWORD_SET)
 ADD_PASSKEY, RENAME_PASSKEY = (
-    Action("passkey added", Role.EDITOR, AffectedArea.ACCOUNTS),
-    Action("passkey renamed", Role.EDITOR, AffectedArea.NONE),
+    Action("passkey added"),
+    Action("passkey renamed"),
 )
-REMOVE_PASSKEY = Action("passkey removed", Role.EDITOR, AffectedArea.ACCOUNTS)
-MAKE_RECOVERY_CODES = Action("recovery codes made", Role.EDITOR, AffectedArea.ACCOUNTS)
-END_SESSIONS = Action("sessions ended", Role.EDITOR, AffectedArea.NONE)
-CHANGE_NAME = Action("name changed", Role.EDITOR, AffectedArea.NONE)
+REMOVE_PASSKEY = Action("passkey removed")
+MAKE_RECOVERY_CODES = Action("recovery codes made")
+END_SESSIONS = Action("sessions ended")
+CHANGE_NAME = Action("name changed")
 # A period before two letters suggests a domain, unlike "J.R. Diaz". A digit could imitate a colleague's "(staff 2)".
 _NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
 # Lowercase letters of other scripts, and digits, that look like Latin letters.
@@ -81,7 +82,7 @@ class AccountOverview:
 def view_own_account(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> AccountOverview:
     """Return what a member's account page shows."""
     member_id = signed_in.member_id
-    with installation.database.read() as session:
+    with installation.read() as session:
         member = session.get_one(StaffMember, member_id)
         sessions = staff_sessions.list_sessions(session, member_id, now=now)
         entries = fold_repeated_failed_sign_ins(list_sign_ins(session, member_id, now=now, limit=SHOWN_SIGN_INS))
@@ -109,12 +110,8 @@ def fold_repeated_failed_sign_ins(sign_ins: Iterable[SignInAttempt]) -> tuple[Si
 
 
 def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
-    return (first.succeeded, first.method, first.network, first.browser) == (
-        second.succeeded,
-        second.method,
-        second.network,
-        second.browser,
-    )
+    read_kind = attrgetter("succeeded", "method", "network", "browser")
+    return bool(read_kind(first) == read_kind(second))
 
 
 def _find_unseen_failures(
@@ -132,9 +129,16 @@ def _find_unseen_failures(
     return None
 
 
+def _change_own(
+    action: Action, installation: Installation, signed_in: SignedInStaff, now: datetime
+) -> AbstractContextManager[tuple[Session, PendingAuditEntry]]:
+    """Begin a transaction of an action on the member's own account."""
+    return action.transaction(installation, signed_in.actor, signed_in.actor.name, now=now)
+
+
 def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Record that the member has seen all failed sign-ins so far."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         session.get_one(StaffMember, signed_in.member_id).failures_seen_at = now
 
 
@@ -146,7 +150,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     Raises:
         OwnAccountError: it isn't a person's name, or a colleague has it.
     """
-    with CHANGE_NAME.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(CHANGE_NAME, installation, signed_in, now) as (session, draft):
         name = require_plain_person_name(name)
         refuse_taken_name(session, name, own_number=signed_in.member_id)
         member = session.get_one(StaffMember, signed_in.member_id)
@@ -201,14 +205,14 @@ def clean_display_name(name: str) -> str:
 
 def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
     """End one of the member's sessions. Ending one that has already ended isn't an error."""
-    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
         draft.detail = {"sessions": 1}
 
 
 def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
     """End all the member's sessions except the current one, and return how many were ended."""
-    with END_SESSIONS.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
         draft.changed, draft.detail = ended > 0, {"sessions": ended}
         return ended
@@ -216,13 +220,13 @@ def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, 
 
 def begin_authenticator_setup(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
     """Create a secret for a new authenticator app; sign-in doesn't change until a code from it is confirmed."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         authenticator_apps.create_authenticator(session, installation.keys, signed_in.member_id, now=now)
 
 
 def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff) -> str:
     """Return the secret of the app waiting for its first code; empty if there's none."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         app = authenticator_apps.find_authenticator(session, signed_in.member_id, waiting=True)
         return authenticator_apps.decrypt_app_secret(installation.keys, app) if app else ""
 
@@ -258,12 +262,12 @@ def set_password(
     """
     member_id, keys = signed_in.member_id, installation.keys
     password_hash = None
-    SET_PASSWORD.check_permitted(installation.database, signed_in.actor, signed_in.actor.name, now=now)
+    SET_PASSWORD.check_permitted(installation, signed_in.actor, signed_in.actor.name, now=now)
     if password:
         passwords.check_password_strength(password, own_words=_list_own_words(installation, signed_in))
         require_current_password(installation, signed_in, current, visitor, now=now)
         password_hash = passwords.hash_password(password)
-    with SET_PASSWORD.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(SET_PASSWORD, installation, signed_in, now) as (session, draft):
         _require_session(session, signed_in)
         member = session.get_one(StaffMember, member_id, with_for_update=True)
         counts = authenticator_apps.find_authenticator(session, member_id) is not None
@@ -303,7 +307,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
     Raises:
         OwnAccountError: the member has no authenticator app.
     """
-    with MAKE_RECOVERY_CODES.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(MAKE_RECOVERY_CODES, installation, signed_in, now) as (session, _):
         if authenticator_apps.find_authenticator(session, signed_in.member_id) is None:
             raise OwnAccountError("Recovery codes require an authenticator app. Set up a password and an app first.")
         return authenticator_apps.make_recovery_codes(session, signed_in.member_id)
@@ -324,7 +328,7 @@ def begin_passkey_registration(
 ) -> PasskeyRegistration:
     """Return what a browser needs to create a passkey, without storing anything."""
     keys = installation.keys
-    with installation.database.read() as session:
+    with installation.read() as session:
         existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)
     return PasskeyRegistration(
         challenge=passkeys.make_passkey_challenge(keys, "add", signed_in.challenge_subject, now=now),
@@ -345,7 +349,7 @@ def add_own_passkey(
     """
     name = clean_display_name(name) or f"Passkey of {now:%Y-%m-%d}"
     party = passkeys.RelyingParty.from_base_url(installation.settings.link_base)
-    with ADD_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(ADD_PASSKEY, installation, signed_in, now) as (session, _):
         passkeys.add_passkey(
             session,
             installation.keys,
@@ -367,7 +371,7 @@ def rename_own_passkey(
         OwnAccountError: the name is too long, or there's no such passkey.
     """
     name = clean_display_name(name)
-    with RENAME_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, draft):
+    with _change_own(RENAME_PASSKEY, installation, signed_in, now) as (session, draft):
         passkey = _require_passkey(session, signed_in, passkey_id)
         draft.changed = bool(name) and name != passkey.name
         passkey.name = name or passkey.name
@@ -379,7 +383,7 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
     Raises:
         OwnAccountError: there's no such passkey, or it's the only way to sign in.
     """
-    with REMOVE_PASSKEY.transaction(installation, signed_in.actor, signed_in.actor.name, now=now) as (session, _):
+    with _change_own(REMOVE_PASSKEY, installation, signed_in, now) as (session, _):
         passkey = _require_passkey(session, signed_in, passkey_id)
         member = session.get_one(StaffMember, signed_in.member_id)
         count = len(passkeys.list_passkeys(session, member.id))

@@ -10,10 +10,9 @@ from digest.app.accounts import attempt_limits, authenticator_apps, passkeys, pa
 from digest.app.accounts.attempt_limits import SignInRefusedError
 from digest.app.accounts.sign_in_log import SignInMethod, build_sign_in_entry, record_refused_sign_in
 from digest.app.accounts.visitor import Visitor, make_device_token
-from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from digest.store import staff, staff_sessions
 from digest.store.account_models import StaffSession
 from digest.store.audit import record_audit
@@ -26,8 +25,8 @@ from subscribers.store import one_time_tokens
 TOUCH_INTERVAL = timedelta(minutes=5)  # minimum time between updates of a session's last use
 LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
-MAKE_LINK = Action("sign-in link made", Role.ADMIN, AffectedArea.ACCOUNTS)
-REQUEST_LINK = Action("sign-in link requested", Role.EDITOR, AffectedArea.NONE)
+MAKE_LINK = Action("sign-in link made")
+REQUEST_LINK = Action("sign-in link requested")
 
 
 class SessionEndedError(RefusalError):
@@ -98,13 +97,13 @@ def find_signed_in_member(
     installation: Installation, token: str, *, now: datetime, note_use: bool = True
 ) -> SignedInStaff | None:
     """Return the member signed in with a cookie's token, else None. Use is recorded at most every five minutes."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         session_row = staff_sessions.find_session(session, token, now=now)
     if session_row is None:
         return None
     row, member = session_row
     if note_use and now - row.used_at >= TOUCH_INTERVAL:
-        with installation.database.write() as session:
+        with installation.write() as session:
             staff_sessions.touch_session(session, row.id, now=now)
     return _describe_signed_in(row, member)
 
@@ -174,7 +173,7 @@ def _queue_link(
 ) -> None:
     facts = {"to": member.email, "token": _issue_link(session, member, now, asked_by), "signs_in": asked_by}
     facts |= {"expires_at": (now + LINK_LIFETIME).isoformat(), "role": member.role}
-    queue = make_notice_queue(installation.keys, installation.settings, lambda: now)
+    queue = make_mail_queue(installation, now)
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 
@@ -190,7 +189,7 @@ def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: 
 
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
     """Return the masked address of a sign-in link's member if the link works. Nothing is changed."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         token_lookup = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
     return SignInLink(mask_address(member.email), token_lookup.expires_at) if member else SignInLink()
@@ -200,7 +199,7 @@ def sign_in_by_link(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> NewStaffSession | None:
     """Sign a member in with a link, which works once; return None if it doesn't work."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         token_lookup = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
         if member is not None:
@@ -219,7 +218,7 @@ def accept_invitation(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> tuple[staff.VerificationLink, NewStaffSession | None]:
     """Verify the address of an invitation, and sign the member in the first time."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationLinkState.OPEN
         link = staff.verify_staff_address(session, token, now=now)
         if first_press and link.stage is staff.VerificationLinkState.PROVEN and link.member is not None:
@@ -239,12 +238,12 @@ def sign_in_by_password(
         SignInRefusedError: the address, password, or code is wrong; the member's log records it.
         TooManyAttemptsError: there were too many attempts.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         member = staff.find_staff_member(session, email)
     member, method, counted = _judge_password_and_code(installation, member, email, password, code, visitor, now)
     assert member.password_hash is not None, "a password was right"
     renewed_hash = passwords.upgrade_password_hash(password, member.password_hash)
-    with installation.database.write() as session:
+    with installation.write() as session:
         attempt_limits.reset_attempts(session, counted)
         current = _get_member(session, member.id)
         if renewed_hash and current.password_hash == member.password_hash:
@@ -262,10 +261,10 @@ def reauthenticate_by_password(
         TooManyAttemptsError: there were too many attempts.
         SessionEndedError: the session ended in the meantime.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         member = _get_member(session, signed_in.member_id)
     _, method, counted = _judge_password_and_code(installation, member, member.email, password, code, visitor, now)
-    with installation.database.write() as session:
+    with installation.write() as session:
         attempt_limits.reset_attempts(session, counted)
         return _renew_session(session, signed_in, method, visitor, now=now)
 
@@ -290,7 +289,7 @@ def _judge_password_and_code(
     refusal = "The email address, password, or code is wrong. Check all three."
     counted = attempt_limits.verify_password_attempt(installation, member, email, password, visitor, refusal, now=now)
     assert member is not None, "a password was right"
-    with installation.database.write() as session:
+    with installation.write() as session:
         if authenticator_apps.use_totp_code(session, installation.keys, member.id, code, now=now):
             return member, SignInMethod.PASSWORD, counted
         if authenticator_apps.use_recovery_code(session, member.id, code, now=now):
@@ -312,7 +311,7 @@ def require_current_password(
         TooManyAttemptsError: there were too many attempts.
         SessionEndedError: the session ended in the meantime.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         member = _get_member(session, signed_in.member_id)
     if member.password_hash is None:
         return
@@ -320,7 +319,7 @@ def require_current_password(
     counted = attempt_limits.verify_password_attempt(
         installation, member, member.email, password, visitor, refusal, now=now
     )
-    with installation.database.write() as session:
+    with installation.write() as session:
         attempt_limits.reset_attempts(session, counted)
 
 
@@ -339,7 +338,7 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
         PasskeyError: the passkey is unknown or failed verification, which its member's log records.
     """
     member_id, name = _verify_passkey(installation, answer, visitor, None, now)
-    with installation.database.write() as session:
+    with installation.write() as session:
         member = _get_member(session, member_id)
         return begin_session(session, installation, member, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
 
@@ -354,7 +353,7 @@ def reauthenticate_by_passkey(
         SessionEndedError: the session ended in the meantime.
     """
     _, name = _verify_passkey(installation, answer, visitor, signed_in, now)
-    with installation.database.write() as session:
+    with installation.write() as session:
         return _renew_session(session, signed_in, SignInMethod.PASSKEY, visitor, passkey=name, now=now)
 
 
@@ -422,7 +421,7 @@ def _try_passkey(
 
 def sign_out(installation: Installation, signed_in: SignedInStaff) -> None:
     """End the signed-in member's session."""
-    with installation.database.write() as session:
+    with installation.write() as session:
         staff_sessions.end_session(session, signed_in.member_id, signed_in.session_id)
 
 

@@ -8,27 +8,25 @@ from sqlalchemy import func, select
 
 from digest.app.accounts.own_account import delete_sign_in_methods, refuse_taken_name, require_plain_person_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
-from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from digest.store import staff
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt
 from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
-from subscribers.mail_requests import QueueMail
 from subscribers.phrases import count_with_noun
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
-ADD = Action(STAFF_ADDED, Role.ADMIN, AffectedArea.ACCOUNTS)
-REMOVE = Action(STAFF_REMOVED, Role.ADMIN, AffectedArea.ACCOUNTS)
-MAIL_LINK = Action("staff link mailed", Role.ADMIN, AffectedArea.ACCOUNTS)
-LIST = Action("staff listed", Role.ADMIN, AffectedArea.NONE)
-CHANGE_ROLE = Action(ROLE_CHANGED, Role.ADMIN, AffectedArea.ACCOUNTS)
-SIGN_OUT = Action(SIGNED_OUT, Role.ADMIN, AffectedArea.NONE)
-RESET = Action(SIGN_IN_RESET, Role.ADMIN, AffectedArea.ACCOUNTS)
+ADD = Action(STAFF_ADDED)
+REMOVE = Action(STAFF_REMOVED)
+MAIL_LINK = Action("staff link mailed")
+LIST = Action("staff listed")
+CHANGE_ROLE = Action(ROLE_CHANGED)
+SIGN_OUT = Action(SIGNED_OUT)
+RESET = Action(SIGN_IN_RESET)
 AUDIT_SUBJECT = "staff"
 STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
@@ -55,7 +53,7 @@ def add_staff_member(
     name = require_plain_person_name(name)
     with ADD.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         refuse_taken_name(session, name)
-        queue = _notice_queue(installation, now)
+        queue = make_mail_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # by the store
         draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
@@ -88,7 +86,7 @@ def send_address_verification_link(
     """
     with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        staff.queue_verification_link(session, member, _notice_queue(installation, now), actor=actor.name, now=now)
+        staff.queue_verification_link(session, member, make_mail_queue(installation, now), actor=actor.name, now=now)
         draft.subject, draft.recorded = staff.staff_actor(member), True
 
 
@@ -144,7 +142,7 @@ def look_up_address_verification_link(
     installation: Installation, token: str, *, now: datetime
 ) -> staff.VerificationLink:
     """Return the state of an address verification link without changing anything."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff.look_up_verification_link(session, token, now=now)
 
 
@@ -155,8 +153,8 @@ def read_staff_role(installation: Installation, actor: Actor, email: str, *, now
         NotPermittedError: the actor isn't an admin.
         StaffError: no staff member has this address.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return staff.require_staff_member(session, email).role
 
 
@@ -168,14 +166,14 @@ def list_staff_members(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return staff.list_staff_members(session, include_removed=include_removed)
 
 
 def read_display_names(installation: Installation) -> dict[str, str]:
     """Map each audit log name, including former members', to the name that colleagues see."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return staff.map_staff_display_names(session)
 
 
@@ -184,7 +182,7 @@ def find_actor_display_name(installation: Installation, actor: Actor) -> str:
 
     Colleagues then see part of the address instead (`read_display_names`), which subscribers must not.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         members = staff.list_staff_members(session, include_removed=True)
         return next((member.name for member in members if staff.staff_actor(member) == actor.name), "")
 
@@ -195,8 +193,8 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
         confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
         apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
@@ -222,8 +220,8 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.read() as session:
         return count_recent_refusals(session, now=now)
 
 
@@ -240,7 +238,3 @@ def parse_member_address(email: str) -> Address:
         AddressError: the address is invalid.
     """
     return read_address(email)
-
-
-def _notice_queue(installation: Installation, now: datetime) -> QueueMail:
-    return make_notice_queue(installation.keys, installation.settings, lambda: now)

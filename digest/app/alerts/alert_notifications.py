@@ -10,10 +10,9 @@ from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
@@ -22,7 +21,7 @@ from subscribers.loggers import get_logger
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720))
 MAX_MESSAGES = 50  # over one channel in one run
 
-SEND_TEST = Action("alert tested", Role.ADMIN, AffectedArea.NONE)
+SEND_TEST = Action("alert tested")
 
 log = get_logger("alerts")
 

@@ -26,17 +26,16 @@ from digest.edition.editing.authorship import WrittenPart
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.edition_queries import COMING_STATES, find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from subscribers.phrases import join_words
 
-SEND_BACK = Action(SENT_BACK, Role.EDITOR, AffectedArea.NONE)
-FINISH_NOTE = Action("sent-back note done", Role.EDITOR, AffectedArea.NONE)
-REINSTATE = Action("reinstated an approval", Role.EDITOR, AffectedArea.NONE)
+SEND_BACK = Action(SENT_BACK)
+FINISH_NOTE = Action("sent-back note done")
+REINSTATE = Action("reinstated an approval")
 _MAX_ATTEMPTS = 5  # for when editors keep editing while a deadline passes
 
 

@@ -26,10 +26,9 @@ from digest.edition.archive import corrections
 from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import SCHEDULER, Action, Actor, Role
+from digest.installation.audited_actions import SCHEDULER, Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.correction_models import Correction, CorrectionSignature
 from digest.store.models import Edition, EditionState
@@ -39,8 +38,8 @@ from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.store.keyed_row_seals import is_genuine_row
 
-REQUEST = Action("correction email requested", Role.EDITOR, AffectedArea.NONE)
-APPROVE = Action("correction email approved", Role.EDITOR, AffectedArea.NONE)
+REQUEST = Action("correction email requested")
+APPROVE = Action("correction email approved")
 REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
 EmailFacts = dict[str, str]  # by their names in templates
 _WRITE_PAGE = 200  # notices in one write transaction

@@ -13,14 +13,13 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import find_edition
 from digest.edition.preflight.rule_registry import FindingLevel, PreflightFinding
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from subscribers.phrases import count_with_noun
 
-APPROVE = Action(APPROVED, Role.EDITOR, AffectedArea.NONE)
-REVOKE_APPROVAL = Action(APPROVAL_REVOKED, Role.EDITOR, AffectedArea.NONE)
+APPROVE = Action(APPROVED)
+REVOKE_APPROVAL = Action(APPROVAL_REVOKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +63,11 @@ def approve_edition(
         unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
         # Outside the write transaction, because reading a large proposal takes a while and would block other writers.
-        with installation.database.read() as session:
+        with installation.read() as session:
             edition = find_edition(session, name)
             counted = count_draft_changes(session, edition, settings)
             composed = compose_stored_draft(session, edition, settings)
-        with installation.database.write() as session:
+        with installation.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
                 session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now

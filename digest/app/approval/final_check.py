@@ -5,7 +5,6 @@ again without it, or when an editor resumes it as it is.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,11 +17,10 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import list_story_links
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import queue_staff_mail
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Clock
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
     from digest.collect.visits.page_check import PageCheckResult
 
-LOOK = Action("looked again", Role.EDITOR, AffectedArea.NONE)
+LOOK = Action("looked again")
 
 log = get_logger("scheduler")
 
@@ -126,7 +124,7 @@ def _ask_for_pages(
 
     settings = installation.settings
     try:
-        with open_fetcher(settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+        with open_fetcher(settings, fetcher) as active_fetcher:
             return fetch_page_states(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the last look failed")
@@ -161,7 +159,7 @@ def _tell_editors(
     )
     if not untold:
         return
-    local = edition.release_at.astimezone(installation.settings.file.publication.zone)
+    local = edition.release_at.astimezone(installation.settings.zone)
     facts = {
         "edition": edition.name,
         "number": edition.title,

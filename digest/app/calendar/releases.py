@@ -39,17 +39,16 @@ from digest.edition.edition_queries import (
     make_release_slot_key,
     next_edition_number,
 )
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
 from subscribers.phrases import clock_time, weekday_month_day
 
-SKIP = Action("skipped release", Role.EDITOR, AffectedArea.NONE)
-MOVE = Action("moved release", Role.EDITOR, AffectedArea.NONE)
-ADD = Action("added release", Role.EDITOR, AffectedArea.NONE)
-RESTORE = Action("restored release", Role.EDITOR, AffectedArea.NONE)
+SKIP = Action("skipped release")
+MOVE = Action("moved release")
+ADD = Action("added release")
+RESTORE = Action("restored release")
 LISTED_RELEASES = 10
 _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
@@ -346,7 +345,7 @@ def _relocate(
 
 
 def _subject(installation: Installation, release_at: datetime) -> str:
-    local = release_at.astimezone(installation.settings.file.publication.zone)
+    local = release_at.astimezone(installation.settings.zone)
     return f"release {local:%Y-%m-%d %H:%M}"
 
 

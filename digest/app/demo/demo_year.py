@@ -84,7 +84,7 @@ class ConsentDayCount(NamedTuple):
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
     """Add the totals of the year before `now` and made-up people; return the number of people."""
     rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
-    zone = installation.settings.file.publication.zone
+    zone = installation.settings.zone
     today = now.astimezone(zone).date()
     days = [today - timedelta(days=number) for number in range(DAYS, 0, -1)]
     year = [count for day in days for count in _invent_day(rng, day)]
@@ -271,7 +271,7 @@ class _Newcomers:
 
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
-        self._zone = installation.settings.file.publication.zone
+        self._zone = installation.settings.zone
         self._reasons = sorted(ledger.UNSUBSCRIBE_REASONS)
         self._there: dict[str, list[int]] = defaultdict(list)
         self._invented = LISTED_PEOPLE
@@ -281,7 +281,7 @@ class _Newcomers:
         for day, counts in groupby(recent, key=lambda count: count.day):
             at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
             of_day = list(counts)
-            with self._installation.database.write() as session:
+            with self._installation.write() as session:
                 for count in of_day:
                     for _ in range(count.times):
                         self._live(session, count.kind, count.way, at)

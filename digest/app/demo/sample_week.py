@@ -8,7 +8,6 @@ import io
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
@@ -81,10 +80,11 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
     settings.key_file.write_text(KeyRing.from_seed(DEMO_KEY_SEED).to_json(), "utf-8")
     settings.key_file.chmod(0o600)
     now = SAMPLE_NOW if live_settings is None else datetime.now(UTC)
-    fetching: AbstractContextManager[ContentFetcher] = (
-        open_fetcher(settings) if live_settings else nullcontext(FolderFetcher(_bundled_file("sample")))
-    )
-    with open_installation(settings, may_create=True) as installation, fetching as fetcher:
+    replacement = None if live_settings else FolderFetcher(_bundled_file("sample"))
+    with (
+        open_installation(settings, may_create=True) as installation,
+        open_fetcher(settings, replacement) as fetcher,
+    ):
         edition = _run_week(installation, fetcher, report, now)
         _add_sample_staff(installation, now)
         web_copy = _write_web_copy(installation, edition)

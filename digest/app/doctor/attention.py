@@ -111,10 +111,8 @@ _KINDS = (
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
-        (
-            "Check the audit log for the change, then check whether the mail server accepts email from the "
-            "sender's address."
-        ),
+        "Check the audit log for the change, then check whether the mail server accepts email from the "
+        "sender's address.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -206,9 +204,10 @@ def find_attention(
     deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Return the problems that need attention. The arguments are those of `write_attention_sentences`.
+    """Return the problems that need attention; with `file`, also with the schedule, deadlines, and backups.
 
-    If `each_source`, each failing source gets its own finding instead of one for all.
+    `pause_told` is an edition whose pause, refusals, or set-aside emails the page already shows; `deadline_told` is one
+    whose deadline it shows. If `each_source`, each failing source gets its own finding instead of one for all.
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
@@ -227,21 +226,9 @@ def find_attention(
     return findings
 
 
-def write_attention_sentences(
-    session: Session,
-    now: datetime,
-    file: SettingsFileContent | None = None,
-    *,
-    pause_told: str = "",
-    deadline_told: str = "",
-) -> list[str]:
-    """Return the sentences on problems that need attention; with `file`, also on the schedule, deadlines, and backups.
-
-    `pause_told` is an edition whose pause, refusals, or set-aside emails the page already shows; `deadline_told` is one
-    whose deadline it shows.
-    """
-    findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
-    return [finding.sentence for finding in findings]
+def write_attention_sentences(session: Session, now: datetime, file: SettingsFileContent | None = None) -> list[str]:
+    """Return the sentences on problems that need attention; with `file`, also on the schedule, deadlines, and backups."""
+    return [finding.sentence for finding in find_attention(session, now, file)]
 
 
 @dataclass(frozen=True, slots=True)

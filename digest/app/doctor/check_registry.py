@@ -36,11 +36,12 @@ class ExaminedInstallation:
 
     def read(self) -> AbstractContextManager[Session]:
         """Return a context manager for a read-only session on the installation's database."""
-        return self.installation.database.read()
+        return self.installation.read()
 
 
+DoctorFindings = Iterator[DoctorFinding]
 Examined = TypeVar("Examined")
-CheckFunction = Callable[[ExaminedInstallation], Iterator[DoctorFinding]]
+CheckFunction = Callable[[Examined], DoctorFindings]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class DoctorCheck(Generic[Examined]):
     name: str
     meaning: str
     remedy: str
-    examine: Callable[[Examined], Iterator[DoctorFinding]]
+    examine: CheckFunction[Examined]
     is_online: bool = False
     tells_remedy: bool = False
 
@@ -73,15 +74,13 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
 
     def check(
         self, name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
-    ) -> Callable[[Callable[[Examined], Iterator[DoctorFinding]]], Callable[[Examined], Iterator[DoctorFinding]]]:
+    ) -> Callable[[CheckFunction[Examined]], CheckFunction[Examined]]:
         """Register a function as the check `name`; the first line of its docstring is the check's meaning.
 
         The tests need a planted fault for it. `make settings` adds it to `docs/doctor.md`.
         """
 
-        def register(
-            examine: Callable[[Examined], Iterator[DoctorFinding]],
-        ) -> Callable[[Examined], Iterator[DoctorFinding]]:
+        def register(examine: CheckFunction[Examined]) -> CheckFunction[Examined]:
             meaning = (examine.__doc__ or "").partition("\n")[0].rstrip(".")
             self.add(DoctorCheck(name, meaning, remedy, examine, is_online, tells_remedy))
             return examine

@@ -23,7 +23,7 @@ class DmarcDiscovery:
     """The result of a tree walk: the record that applies, the organizational domain, the policy, and the problems."""
 
     record: DmarcRecord | None
-    organisation: str
+    organization: str
     policy: str = ""
     problems: tuple[str, ...] = ()
 
@@ -43,20 +43,20 @@ def parse_record_tags(text: str) -> dict[str, str]:
 def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
     """Find the record that receivers apply to a domain's email: its own, else its organization's."""
     walk = _walk_up(names, domain)
-    organisation = _choose_organisation(walk.records, domain)
+    organization = _choose_organization(walk.records, domain)
     own = [record for record in walk.records if record.domain == domain]
-    wide = [record for record in walk.records if record.domain == organisation] or walk.records[-1:]
+    wide = [record for record in walk.records if record.domain == organization] or walk.records[-1:]
     if not walk.records:
-        return DmarcDiscovery(None, organisation, problems=tuple(walk.problems))
+        return DmarcDiscovery(None, organization, problems=tuple(walk.problems))
     record = (own or wide)[0]
     return DmarcDiscovery(
-        record, organisation, _choose_policy(record, domain), (*walk.problems, *_find_record_problems(record))
+        record, organization, _choose_policy(record, domain), (*walk.problems, *_find_record_problems(record))
     )
 
 
 def find_organizational_domain(names: DnsLookup, domain: str) -> str:
     """Return a domain's organizational domain; domains that share one are aligned in relaxed mode."""
-    return _choose_organisation(_walk_up(names, domain).records, domain)
+    return _choose_organization(_walk_up(names, domain).records, domain)
 
 
 def are_aligned(names: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
@@ -98,7 +98,7 @@ def _list_steps(domain: str) -> list[str]:
     return [".".join(step) for step in (first, *(parent_labels[at:] for at in range(len(parent_labels))))]
 
 
-def _choose_organisation(records: list[DmarcRecord], domain: str) -> str:
+def _choose_organization(records: list[DmarcRecord], domain: str) -> str:
     for record in records:
         if record.tags.get("psd") == "n":
             return record.domain

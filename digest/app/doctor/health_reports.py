@@ -9,13 +9,12 @@ from digest.app.doctor.check_registry import LEVEL_ORDER, ExaminedInstallation
 from digest.app.doctor.examination import drop_consequences, list_checks, run_local_checks, run_online_checks
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-EXAMINE = Action("installation examined", Role.ADMIN, AffectedArea.NONE)
+EXAMINE = Action("installation examined")
 
 log = get_logger("doctor")
 

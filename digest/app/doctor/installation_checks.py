@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from datetime import UTC, timedelta
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ from sqlalchemy import func, select, text
 
 from digest import __version__
 from digest.app.doctor.check_registry import (
+    DoctorFindings,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -53,7 +53,7 @@ OTHERS = 0o077  # the mode bits of all users but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
-def check_python_module_conflicts(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFindings:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
@@ -67,12 +67,12 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> Iterator[D
 @doctor_check(
     "home-folder", "Make the user that runs digest the folder's owner, and make the folder private: chmod 700 FOLDER"
 )
-def check_home_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """The installation's folders are writable, but only by their owner."""
     yield from judge_folders(examined.settings)
 
 
-def judge_folders(settings: Settings) -> Iterator[DoctorFinding]:
+def judge_folders(settings: Settings) -> DoctorFindings:
     """Check who can open and write to the folders of these settings. Doesn't need the database."""
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
@@ -81,7 +81,7 @@ def judge_folders(settings: Settings) -> Iterator[DoctorFinding]:
         yield report_ok(f"{settings.home} is writable by its owner only")
 
 
-def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
+def _find_folder_problems(folder: Path) -> DoctorFindings:
     mode = stat.S_IMODE(folder.stat().st_mode)
     if not folder.is_dir() or not is_writable(folder) or not os.access(folder, os.X_OK):
         yield report_error(
@@ -93,7 +93,7 @@ def _find_folder_problems(folder: Path) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
-def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     """The key file exists, belongs to the database, and is readable only by its owner."""
     installation = examined.installation
     file = installation.settings.key_file
@@ -119,9 +119,9 @@ def check_key_file(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "database",
-    ("Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'."),
+    "Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'.",
 )
-def check_database(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_database(examined: ExaminedInstallation) -> DoctorFindings:
     """The database works, has this version's schema, and isn't writable by other users."""
     installation = examined.installation
     if problem := edition_views.find_schema_problem(installation):
@@ -161,7 +161,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
     f"restore a backup from before that: digest restore FILE --replace. {RESTORE_LOSSES} If rows fail only because the key file "
     "was missing, check them, then run 'digest keys rotate audit', which vouches for them.",
 )
-def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
     try:
         with examined.read() as session:
@@ -175,7 +175,7 @@ def check_audit_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
-def check_unsubscribe_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
     file, folder = installation.settings.left_log, installation.settings.file.backup.folder
@@ -237,13 +237,11 @@ def _name_installation(file: Path, content: Path) -> str:
 
 @doctor_check(
     "parsing-sandbox",
-    (
-        "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
-        "/sys/kernel/security/lsm). In a service or container, allow the system calls "
-        "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl."
-    ),
+    "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
+    "/sys/kernel/security/lsm). In a service or container, allow the system calls "
+    "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
 )
-def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
     if doors := list_child_sandbox_gaps():
         yield report_warning(
@@ -258,12 +256,12 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> Iterator[DoctorFin
     "disk-space",
     "Free up space, or move DIGEST_HOME to a larger disk. When the disk is full, emails can't be sent and subscribers can't unsubscribe.",
 )
-def check_disk_space(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_disk_space(examined: ExaminedInstallation) -> DoctorFindings:
     """There's enough free disk space for the installation's files."""
     yield from judge_disk_space(examined.settings)
 
 
-def judge_disk_space(settings: Settings) -> Iterator[DoctorFinding]:
+def judge_disk_space(settings: Settings) -> DoctorFindings:
     """Check the free space on the home folder's disk. Doesn't need the database."""
     free = shutil.disk_usage(settings.home).free
     message = f"{settings.home}: {free // 1_000_000} MB free"
@@ -282,7 +280,7 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_folder
     "Free up space, move DIGEST_HOME to a larger disk, or store less: delete old backups and outbox files, "
     "or shorten the periods under [retention].",
 )
-def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
     """The disk won't fill up within weeks at its current rate."""
     installation = examined.installation
     with installation.read() as session:
@@ -298,7 +296,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
 
 
 @doctor_check("clock", "Set the clock and synchronize it: timedatectl set-ntp true")
-def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """The system clock isn't earlier than the newest recorded action."""
     with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
@@ -315,7 +313,7 @@ def check_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "heartbeats",
     "Check the URL under [heartbeats] and the server behind it. If it's on a private network, list that network under limits.allow_networks.",
 )
-def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
     """The last request to each heartbeat URL succeeded, if there are any."""
     with examined.read() as session:
         notes = list(heartbeats.read_job_end_notes(session, examined.settings))
@@ -331,7 +329,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "mail-log",
     "Check relay.log and sender.bounce_domain in digest.toml. To let the service read that log, run 'digest setup' again, and install the unit file it creates.",
 )
-def check_mail_log(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed, if one is set."""
     source = examined.settings.file.relay.log
     if not source:
@@ -363,7 +361,7 @@ _HOLDING_SLOTS = text(
     "(SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role "
     "pg_read_all_stats.",
 )
-def check_vacuum_blockers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
     """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
     with examined.read() as session:
         if not is_postgresql(session):

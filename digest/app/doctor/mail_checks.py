@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from binascii import Error as Base64Error
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from digest.app.doctor import dmarc, spf
 from digest.app.doctor.check_registry import (
+    DoctorFindings,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -56,7 +57,7 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
     "Check the name servers of this machine (/etc/resolv.conf) and of the domain. To ask another one, add --name-server.",
     is_online=True,
 )
-def check_resolver(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
     """DNS answers for the domains of the sender, the return path, and the pages."""
     settings, names = examined.settings, examined.outside.names
     host = urlsplit(settings.link_base).hostname or ""
@@ -73,7 +74,7 @@ def check_resolver(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "Check DIGEST_MAIL_URL, whether the server is running, and whether its certificate matches its name.",
     is_online=True,
 )
-def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
     kind = provider_in_use(settings)
@@ -90,7 +91,7 @@ def check_mail_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]
     "has an IP address.",
     is_online=True,
 )
-def check_mail_host(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's name has an IP address."""
     server = provider_in_use(examined.settings).mail_server
     if server is None:
@@ -101,7 +102,7 @@ def check_mail_host(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
-def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
     inbound, password = settings.file.inbound, settings.inbound_password
@@ -112,7 +113,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 
 
 @doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
-def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
@@ -122,13 +123,11 @@ def check_provider_account(examined: ExaminedInstallation) -> Iterator[DoctorFin
 
 @doctor_check(
     "spf",
-    (
-        "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
-        "and ends in -all or ~all."
-    ),
+    "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
+    "and ends in -all or ~all.",
     is_online=True,
 )
-def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
     """The SPF record (RFC 7208, section 4) of the return path's domain allows your email and rejects others'."""
     settings = examined.settings
     kind = provider_in_use(settings)
@@ -143,7 +142,7 @@ def check_spf(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
             yield from _judge_spf(examined, domain, f"include:{kind.account.spf_include}", kind.account.spf_include)
 
 
-def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> Iterator[DoctorFinding]:
+def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> DoctorFindings:
     """Check a domain's SPF record for `sender`: a host, or the domain that a provider asks to be included as `term`."""
     names = examined.outside.names
     survey = spf.survey_spf(names, domain)
@@ -169,14 +168,12 @@ def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: 
     added = f", adds your current sender ({missing})," if missing else ""
     return report_error(
         f"The domain {domain} has {len(records)} SPF records, so mailbox providers ignore them all.",
-        (
-            f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
-            f"{_explain_all_term(record, records)}: {_record_line(domain, record)}"
-        ),
+        f"Replace them with this DNS record, which allows every sender in them{added} and ends in "
+        f"{_explain_all_term(record, records)}: {_record_line(domain, record)}",
     )
 
 
-def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> Iterator[DoctorFinding]:
+def _judge_spf_ending(domain: str, survey: spf.SpfSurvey) -> DoctorFindings:
     corrected = f"Replace the DNS record with: {_record_line(domain, spf.merge_spf_records(survey.records))}"
     if survey.all_qualifier == "+":
         yield report_exposure(
@@ -215,7 +212,7 @@ def _record_line(name: str, text: str) -> str:
 
 
 @doctor_check("dkim-record", "Run 'digest doctor --online' to see the TXT record, then publish it.", is_online=True)
-def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
     """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
     settings = examined.settings
     signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
@@ -228,9 +225,7 @@ def check_dkim_records(examined: ExaminedInstallation) -> Iterator[DoctorFinding
             yield from _judge_dkim_record(examined, f"{key.selector}._domainkey.{signer.domain}", key)
 
 
-def _judge_dkim_record(
-    examined: ExaminedInstallation, name: str, key: SigningKey | None = None
-) -> Iterator[DoctorFinding]:
+def _judge_dkim_record(examined: ExaminedInstallation, name: str, key: SigningKey | None = None) -> DoctorFindings:
     """Check the DKIM record of a key: ours, or the mail server's if `key` is None."""
     expected = key.dns_record() if key else ""
     line = _record_line(name, expected) if key else "the one that your mail server printed when it made its key"
@@ -261,7 +256,7 @@ def _judge_dkim_record(
     yield report_ok(f"{name} contains {'your signing' if key else 'a'} key")
 
 
-def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> Iterator[DoctorFinding]:
+def _judge_key_size(name: str, tags: dict[str, str], advice: str) -> DoctorFindings:
     bits = _count_bits(tags)
     if bits is None or bits >= SHORT_BITS:
         return
@@ -277,10 +272,8 @@ def _find_key_mismatch(name: str, tags: dict[str, str], expected: str, publish: 
     if published != expected_tags["p"] and expected_tags["p"].startswith(published):
         advice = f"Split the record into quoted strings of at most 255 characters. {publish}"
         return report_error(
-            (
-                f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
-                "signatures fail."
-            ),
+            f"The DKIM record {name} has your key but is cut off after {len(published)} characters, so DKIM "
+            "signatures fail.",
             advice,
         )
     if (tags.get("k", "rsa"), published) != (expected_tags["k"], expected_tags["p"]):
@@ -304,7 +297,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     'Publish a TXT record at _dmarc.DOMAIN, such as "v=DMARC1; p=none; rua=mailto:reports@DOMAIN".',
     is_online=True,
 )
-def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
     """The domain in From has a DMARC policy (RFC 9989, section 4.10.1) with a report address."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
@@ -331,7 +324,7 @@ def check_dmarc(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     yield report_ok(f"{domain} has a DMARC policy{inherited} (p={discovery.policy}){testing_note}")
 
 
-def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> Iterator[DoctorFinding]:
+def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> DoctorFindings:
     """Check that other organizations' domains agree to receive the domain's reports (RFC 9990, section 4)."""
     names = examined.outside.names
     addresses = [
@@ -351,10 +344,10 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    ("Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain."),
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain.",
     is_online=True,
 )
-def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
     """The signature or return path is aligned with the domain in From, as DMARC requires."""
     settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
@@ -377,9 +370,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield report_ok(f"DKIM signature and return path are aligned with {author}")
     elif by_key:
         yield report_warning(
-            (
-                f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature's domain is."
-            ),
+            f"The return path's domain {_bounce_domain(settings)} isn't aligned with {author}. Only the signature's domain is.",
             by_path_remedy,
         )
     elif by_path:
@@ -401,7 +392,7 @@ def check_alignment(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "exchangers", "Publish an MX record that points to the server that accepts email for the domain.", is_online=True
 )
-def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
     """The domains of the sender's address and the return path have mail servers."""
     settings, names = examined.settings, examined.outside.names
     domains = dict.fromkeys(
@@ -431,15 +422,11 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
                 continue  # the same record was already reported
             lost_hosts.add(lost[0])
             yield report_error(
-                (
-                    f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
-                    "lost."
-                ),
-                (
-                    "Ask the provider of your mailboxes (not of the newsletter's email) for the server's IP address, and "
-                    f"add this DNS record: {lost[0]}. A IP-ADDRESS. Or replace the MX record with: {domain}. MX 10 "
-                    "THEIR-SERVER."
-                ),
+                f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "
+                "lost.",
+                "Ask the provider of your mailboxes (not of the newsletter's email) for the server's IP address, and "
+                f"add this DNS record: {lost[0]}. A IP-ADDRESS. Or replace the MX record with: {domain}. MX 10 "
+                "THEIR-SERVER.",
             )
         else:
             yield report_ok(
@@ -449,12 +436,10 @@ def check_exchangers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "reverse-name",
-    (
-        "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address."
-    ),
+    "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address.",
     is_online=True,
 )
-def check_reverse_name(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
     """A mail server on this machine has a public IP address with a matching PTR record."""
     settings, names = examined.settings, examined.outside.names
     server = provider_in_use(settings).mail_server

@@ -2,7 +2,6 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
+    DoctorFindings,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -75,12 +75,10 @@ MAX_NAMED = 5  # findings of one check
 
 @doctor_check(
     "staff",
-    (
-        "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
-        "that verifies the address."
-    ),
+    "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
+    "that verifies the address.",
 )
-def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFindings:
     """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
@@ -92,12 +90,10 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
     elif unproven:
         released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
-            (f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent."),
-            (
-                f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
-                "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
-                "admin: digest staff add EMAIL --role admin"
-            ),
+            f"No admin has verified their address yet ({join_words(unproven[:MAX_NAMED])}), so alerts can't be sent.",
+            f"To verify the address, {released}keep 'digest serve' running, and open the link emailed to {unproven[0]}. "
+            "To get another link, run 'digest staff verify EMAIL'. If you can't read that mailbox, add another "
+            "admin: digest staff add EMAIL --role admin",
         )
     elif set_up_at is not None and examined.now - set_up_at <= MAX_SILENCE:
         yield report_ok("this new installation has no admin yet; add one with 'digest staff add EMAIL --role admin'")
@@ -107,13 +103,11 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> Iterator[Doct
 
 @doctor_check(
     "access-rows",
-    (
-        "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
-        "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
-        "add any missing team members again: digest staff add EMAIL"
-    ),
+    "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
+    "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
+    "add any missing team members again: digest staff add EMAIL",
 )
-def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
     """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
@@ -138,7 +132,7 @@ def check_row_seals(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
     f"from before the change with 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
-def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
     """Public pages and the search show what was approved."""
     if _find_keys(examined) is None:
         return
@@ -162,7 +156,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> Iterator[
     "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or "
     "confirmation. An edition's emails are listed by 'digest refused EDITION', which can also acknowledge them.",
 )
-def check_altered_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
@@ -189,7 +183,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
     "redo any missing edits. If neither the settings nor the program has changed since the draft was made, "
     "find out how the database was changed outside this program.",
 )
-def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
     """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
     settings = examined.installation.settings
@@ -209,7 +203,7 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> Iterator[D
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
-def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
     """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
     moments = select(func.max(ScheduleSlot.done_at), func.max(ScheduleSlot.taken_at))
     newest = moments.where(ScheduleSlot.job == NIGHTLY_JOB)
@@ -237,7 +231,7 @@ def check_scheduler(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "coming-steps",
     "Check the calendar, or run 'digest calendar list'. To restore a skipped edition, run 'digest calendar restore RELEASE'.",
 )
-def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindings:
     """An edition is scheduled in the next two weeks."""
     file = examined.settings.file
     with examined.read() as session:
@@ -251,9 +245,9 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> Iterator[Doc
 
 @doctor_check(
     "stuck-job",
-    ("Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds."),
+    "Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
 )
-def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
     """Every scheduled job that started has finished, or a later run of it has."""
     later = aliased(ScheduleSlot)
     is_made_up_for = exists().where(
@@ -275,7 +269,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> Iterator[DoctorFind
 @doctor_check(
     "nightly-steps", "Find the error in last night's log (journalctl -u digest). The step runs again every night."
 )
-def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
     """Every step of last night's maintenance finished."""
     query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
     with examined.read() as session:
@@ -290,7 +284,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> Iterator[DoctorFindin
     "Start 'digest serve' or hls-scheduler, either of which seals the ledger nightly. To seal it now, run "
     "'digest subscribers verify --seal-now'.",
 )
-def check_ledger_sealed_recently(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindings:
     """Events in the consent ledger are sealed within two days, counted from a restore or move if that was later."""
     with examined.read() as session:
         last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
@@ -305,7 +299,7 @@ def check_ledger_sealed_recently(examined: ExaminedInstallation) -> Iterator[Doc
 
 
 @doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
-def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a backup from the last week, if there are subscribers. For scheduled backups, see `missing-backup`."""
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
@@ -324,7 +318,7 @@ def check_backup(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 @doctor_check(
     "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the user that runs digest."
 )
-def check_backup_folder(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_backup_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """Scheduled backups have a passphrase and a writable folder, and the same disk doesn't have all copies."""
     settings = examined.settings
     if not settings.file.backup.folder:
@@ -369,7 +363,7 @@ def find_disk(path: Path) -> int:
     "waiting-mail",
     "Start 'digest serve'. If it's already running, its log (journalctl -u digest) shows why email can't be sent.",
 )
-def check_overdue_emails(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
     """Confirmations, links, and other transactional emails are sent within an hour."""
     late = (
         Delivery.state == DeliveryState.WAITING,
@@ -389,7 +383,7 @@ def check_overdue_emails(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     "unapplied-events",
     "Start 'digest serve' or run 'digest inbound'. Until then, bounces and complaints have no effect.",
 )
-def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
     """Bounces and provider events are processed within an hour."""
     waiting = (ReceivedEventPayload.applied_at.is_(None), ReceivedEventPayload.at < examined.now - MAX_WAIT)
     with examined.read() as session:
@@ -403,7 +397,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> Iterator[DoctorFin
     "To list the messages, run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries. To resolve "
     "them by your mail server's log, add --from-log FILE. Otherwise, add --accept, --again, or --lost, and --because TEXT.",
 )
-def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
     # If an edition is paused or canceled, no run marks the deliveries left by a process that died.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
@@ -423,7 +417,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> Iterator[Docto
 
 
 @doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', either of which reads and removes the file.")
-def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed run left its file behind."""
     settings = examined.settings
     for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
@@ -435,7 +429,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Don't choose "
     "for them, because their preferences may include a pause.",
 )
-def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     """All subscribers' preferences can be read."""
     with examined.read() as session:
         numbers = list_unreadable_preferences(session)
@@ -451,7 +445,7 @@ def check_stored_preferences(examined: ExaminedInstallation) -> Iterator[DoctorF
     "Find out how the database was changed outside this program. Damaged values are treated as 0 or January 1, 1970. "
     "Restore the value from a backup, or delete the row.",
 )
-def check_invalid_sqlite_values(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFindings:
     """Every number and time in the database is valid. SQLite stores anything in their columns."""
     with examined.read() as session:
         if is_postgresql(session):
@@ -473,7 +467,7 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
     return None
 
 
-def check_attention(kind: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_attention(kind: str, examined: ExaminedInstallation) -> DoctorFindings:
     """Yield the problems of one kind that need attention, worded as on the desk and in `digest status`."""
     installation = examined.installation
     with installation.read() as session:

@@ -5,7 +5,7 @@ Findings contain only domains, results, and header names, because the message wa
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from digest.app.doctor import dmarc
 from digest.app.doctor.check_registry import (
     CheckRegistry,
     DoctorCheck,
+    DoctorFindings,
     fill_in_finding,
     report_error,
     report_ok,
@@ -186,7 +187,7 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
 @message_check(
     "received-results", "Fix the cause of the failure. 'digest doctor --online' shows which DNS record is wrong."
 )
-def check_authentication_results(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
     """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
     reported_results = _list_told_results(received)
@@ -233,20 +234,16 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    (
-        "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
-        "rewraps lines."
-    ),
+    "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
+    "rewraps lines.",
 )
-def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     """Every DKIM signature is valid."""
     if not received.signatures:
         yield report_error(
             "This email has no DKIM signature.",
-            (
-                "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
-                "server to sign."
-            ),
+            "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
+            "server to sign.",
         )
     for signature in received.signatures:
         name = f"The signature of {signature.domain} ({signature.selector})"
@@ -262,12 +259,10 @@ def check_signatures(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 @message_check(
     "received-coverage",
-    (
-        "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
-        "or configure the server that signs messages to include both headers in h=."
-    ),
+    "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
+    "or configure the server that signs messages to include both headers in h=.",
 )
-def check_signed_headers(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
     """A signature covers both one-click unsubscribe headers, as RFC 8058, section 4, requires."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
@@ -282,7 +277,7 @@ def check_signed_headers(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 @message_check(
     "received-alignment", "Sign with the domain of sender.address or with a domain of the same organization."
 )
-def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
     """A signature is aligned with the domain in From, as DMARC requires."""
     domains = [signature.domain for signature in received.signatures if signature.holds is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
@@ -302,7 +297,7 @@ def check_message_alignment(received: ReceivedMessage) -> Iterator[DoctorFinding
     "To see the first mailbox provider's results, save a copy of the message from an address that doesn't "
     "forward its email.",
 )
-def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
     seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
@@ -315,10 +310,10 @@ def check_forwarding(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 @message_check(
     "received-one-click",
-    ("Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. ")
+    "Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. "
     + write_provider_remedy("received-one-click"),
 )
-def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
     """The one-click unsubscribe headers comply with RFC 8058, section 3.1."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
@@ -339,7 +334,7 @@ def check_one_click_fields(received: ReceivedMessage) -> Iterator[DoctorFinding]
 @message_check(
     "received-links", f"Turn off click and open tracking at the relay. {write_provider_remedy('received-links')}"
 )
-def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_links(received: ReceivedMessage) -> DoctorFindings:
     """Links weren't rewritten to track clicks."""
     if _COUNTED_LINK.search(received.html):
         yield report_error("The links were rewritten to track opens and clicks.")
@@ -359,7 +354,7 @@ def check_links(received: ReceivedMessage) -> Iterator[DoctorFinding]:
 
 
 @message_check("received-size", "Remove stories or lower a section's maximum. Make sure relays don't add to the email.")
-def check_size(received: ReceivedMessage) -> Iterator[DoctorFinding]:
+def check_size(received: ReceivedMessage) -> DoctorFindings:
     """The HTML part is small enough for Gmail, which cuts it off at 102 KB."""
     size = len(received.html)
     message = f"The HTML part is {size / 1024:,.0f} KB"

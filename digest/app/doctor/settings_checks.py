@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import date, datetime
@@ -14,6 +13,7 @@ from sqlalchemy import select
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
+    DoctorFindings,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -27,7 +27,6 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
 from digest.edition.brand_images import find_logo_problems
 from digest.folder_owner import is_writable, name_user
@@ -42,7 +41,7 @@ from subscribers.store.models import Person, PersonState
 
 
 @doctor_check("settings", "Correct the listed settings.")
-def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
     """The settings file is valid, and only its owner can change it."""
     settings = examined.settings
     file = settings.origin
@@ -71,7 +70,7 @@ def check_settings(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("sources", "Add a source with 'digest sources add URL' or on the Sources page.")
-def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
     """The settings have at least one source."""
     count = len(examined.settings.file.sources)
     yield report_ok(f"{count} in the settings") if count else report_error("The settings have no sources.")
@@ -83,7 +82,7 @@ def check_sources(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
     "server, ask its publisher to allow it.",
     is_online=True,
 )
-def check_source_answers(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
     """Every source responds with something readable."""
     settings = examined.settings
     sources = [source for source in settings.file.sources if not source.paused]
@@ -118,7 +117,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
     "Correct the line shown in the message, or remove the template from the DIGEST_TEMPLATES folder.",
     tells_remedy=True,
 )
-def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     """Custom templates can be read and work for every email, and their HTML tags are closed."""
     settings = examined.settings
     folder = settings.templates
@@ -134,20 +133,16 @@ def check_templates(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
-def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
     """The logo and header image in the settings are stored, and the logo can be seen on light and dark backgrounds."""
     settings = examined.settings
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
         yield report_error(
-            (
-                f"The settings use the logos {branding.logo} and {branding.logo_dark}, but they aren't both stored here, so "
-                "the publication's name is shown instead."
-            ),
-            (
-                "Run 'digest media add FILE' for each and add the names it prints under [branding] in "
-                f"{settings.settings_place}, or remove both settings."
-            ),
+            f"The settings use the logos {branding.logo} and {branding.logo_dark}, but they aren't both stored here, so "
+            "the publication's name is shown instead.",
+            "Run 'digest media add FILE' for each and add the names it prints under [branding] in "
+            f"{settings.settings_place}, or remove both settings.",
         )
     if branding.header and settings.header is None:
         yield report_error(
@@ -162,26 +157,20 @@ def check_logo(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
-def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
     """A publication with its own name doesn't still use the texts, addresses, or sources of HLS.Today or the sample."""
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
-            (
-                f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
-                "of HLS.Today."
-            ),
-            (
-                f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
-                "under [publication]."
-            ),
+            f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
+            "of HLS.Today.",
+            f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
+            "under [publication].",
         )
     if addresses := list_sample_addresses(file):
         yield report_error(
-            (
-                f"Still set to the sample's domain (news.example.org): {join_words(addresses)}. Replies to it won't "
-                "reach you."
-            ),
+            f"Still set to the sample's domain (news.example.org): {join_words(addresses)}. Replies to it won't "
+            "reach you.",
             f"Use addresses at your own domain under [sender] in {place}.",
         )
     if sources := list_sample_sources(file):
@@ -192,7 +181,7 @@ def check_default_texts(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 
 
 @doctor_check("consent-wording", "Add {name} to consent.text where the publication's name belongs.")
-def check_consent_text(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     """The consent text includes the publication's name."""
     settings = examined.settings
     name, wording = settings.file.publication.name, current_consent_text(settings)
@@ -208,7 +197,7 @@ def check_consent_text(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 @doctor_check(
     "postal-address", "Set sender.postal_address to a street address, a registered PO box, or a commercial mailbox."
 )
-def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a postal address, which every email must include (CAN-SPAM, 15 USC 7704)."""
     settings = examined.settings
     if not settings.file.sender.postal_address.strip():
@@ -220,7 +209,7 @@ def check_postal_address(examined: ExaminedInstallation) -> Iterator[DoctorFindi
 
 
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the public https URL of these pages.")
-def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
     """Links use https, as one-click unsubscribing requires (RFC 8058, section 3.1)."""
     settings = examined.settings
     base = settings.link_base
@@ -237,25 +226,23 @@ def check_base_url(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
 
 @doctor_check(
     "proxies",
-    ("Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For."),
+    "Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For.",
 )
-def check_proxies(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
     """The pages know the IP addresses of visitors."""
     settings = examined.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
     yield report_warning(
-        (
-            "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
-            "to come from the proxy, so the per-network limits don't work."
-        ),
-        ("Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. ")
+        "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
+        "to come from the proxy, so the per-network limits don't work.",
+        "Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. "
         + advise_key_change(settings, "limits", "proxies = 1"),
     )
 
 
 @doctor_check("sender-domain", "Use an address at your own domain.")
-def check_sender_domain(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_sender_domain(examined: ExaminedInstallation) -> DoctorFindings:
     """The sender's address is at your own domain."""
     settings = examined.settings
     domain = settings.file.sender.address.rpartition("@")[2].lower()
@@ -269,7 +256,7 @@ def check_sender_domain(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 
 
 @doctor_check("provider", "Correct DIGEST_MAIL_URL. For SMTP, it looks like smtp://user:password@host:587.")
-def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
     """The settings for sending email are valid."""
     settings = examined.settings
     kind = provider_in_use(settings)
@@ -287,7 +274,7 @@ def check_provider(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         )
 
 
-def run_named_provider_check(name: str, examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def run_named_provider_check(name: str, examined: ExaminedInstallation) -> DoctorFindings:
     """Yield the provider's own findings for one check. Missing bounces and events are ignored without subscribers."""
     settings = examined.settings
     is_early = name in {"bounces", "provider-events"} and not _has_subscribers(examined)
@@ -319,7 +306,7 @@ for name, meaning, remedy in (
 
 
 @doctor_check("bounce-mailbox", "Check [inbound] and the mail server. To read the mailbox now, run 'digest inbound'.")
-def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_bounce_mailbox(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox was read successfully last time."""
     installation = examined.installation
     place = installation.settings.file.inbound
@@ -336,7 +323,7 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> Iterator[DoctorFindi
         f"DIGEST_INBOUND_PASSWORD in {installation.settings.environment_place}. To test them, run 'digest "
         "inbound'."
     )
-    at = f"{last.at.astimezone(installation.settings.file.publication.zone):%b %d %H:%M %Z}"
+    at = f"{last.at.astimezone(installation.settings.zone):%b %d %H:%M %Z}"
     if last.trouble:
         yield report_error(
             f"{name} can't be read ({count_with_noun(last.troubles, 'failed attempt')}, the latest {at}). {sentence(last.trouble)}",

@@ -4,7 +4,6 @@ They don't request any subscriber's data: the link they test is made up and gets
 """
 
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -15,6 +14,7 @@ import httpx
 
 from digest.app.doctor.check_registry import (
     CheckFunction,
+    DoctorFindings,
     ExaminedInstallation,
     doctor_check,
     report_error,
@@ -25,7 +25,6 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
 from digest.deliver.providers.certificates import judge_certificate, read_certificate_end
-from digest.deliver.providers.kind import DoctorFinding
 from digest.settings import is_local_url
 from digest.settings.setting_lines import advise_key_change
 from subscribers.errors import ApplicationError
@@ -99,10 +98,8 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
     if not addresses:
         raise SiteError(
             f"The name {host} has no IP address in DNS, so links in emails don't work.",
-            remedy=(
-                f"Add this DNS record, replacing IP-ADDRESS with the public IP address of this server or its proxy: {host}. "
-                "A IP-ADDRESS"
-            ),
+            remedy=f"Add this DNS record, replacing IP-ADDRESS with the public IP address of this server or its proxy: {host}. "
+            "A IP-ADDRESS",
         )
     return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
@@ -126,11 +123,11 @@ def _stays_here(examined: ExaminedInstallation) -> bool:
     return is_local_url(examined.settings.link_base)
 
 
-def _if_public(examine: CheckFunction) -> CheckFunction:
+def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[ExaminedInstallation]:
     """Return a check that runs only if the website is public."""
 
     @wraps(examine)
-    def examine_public_pages(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+    def examine_public_pages(examined: ExaminedInstallation) -> DoctorFindings:
         if not _stays_here(examined):
             yield from examine(examined)
 
@@ -139,10 +136,10 @@ def _if_public(examine: CheckFunction) -> CheckFunction:
 
 @doctor_check(
     "site-address",
-    ("Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths."),
+    "Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths.",
     is_online=True,
 )
-def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
     """The base URL's host is in DNS and serves these pages."""
     if _stays_here(examined):
         yield report_ok("links work only on this machine")
@@ -171,7 +168,7 @@ def check_site_address(examined: ExaminedInstallation) -> Iterator[DoctorFinding
     is_online=True,
 )
 @_if_public
-def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_certificate(examined: ExaminedInstallation) -> DoctorFindings:
     """The base URL's certificate is trusted and not about to expire."""
     host = urlsplit(examined.settings.link_base).hostname or ""
     try:
@@ -189,7 +186,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> Iterator[DoctorFin
     is_online=True,
 )
 @_if_public
-def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
     """Editors' pages, admin pages, and metrics require visitors to sign in."""
     home = _visit(examined, "/")
     for path in PRIVATE_PAGES:
@@ -204,14 +201,12 @@ def check_site_sign_in(examined: ExaminedInstallation) -> Iterator[DoctorFinding
 
 @doctor_check(
     "site-https",
-    (
-        "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
-        "configurations that do this for nginx and Caddy."
-    ),
+    "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
+    "configurations that do this for nginx and Caddy.",
     is_online=True,
 )
 @_if_public
-def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_https(examined: ExaminedInstallation) -> DoctorFindings:
     """The pages require https (HSTS), and http redirects to it."""
     base = urlsplit(examined.settings.link_base)
     header = _visit(examined, "/healthz").headers.get("strict-transport-security", "")
@@ -226,7 +221,7 @@ def check_site_https(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
         yield from _judge_plain_http(examined, base.hostname or "")
 
 
-def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[DoctorFinding]:
+def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindings:
     try:
         answer = _visit(examined, "/", base=f"http://{host}")
     except SiteError:  # nothing is listening, which is just as good
@@ -241,7 +236,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> Iterator[Doc
     is_online=True,
 )
 @_if_public
-def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
     """One-click unsubscribing (RFC 8058, section 3.2) works, tested with a POST to a made-up link."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
@@ -265,7 +260,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> Iterator[DoctorFindi
     is_online=True,
 )
 @_if_public
-def check_site_visitors(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
     """The proxies pass on the IP addresses of visitors."""
     settings = examined.settings
     count, expected = _visit(examined, "/healthz").headers.get(FORWARDED_COUNT_HEADER, ""), settings.file.limits.proxies
@@ -289,7 +284,7 @@ def check_site_visitors(examined: ExaminedInstallation) -> Iterator[DoctorFindin
 
 @doctor_check("site-clock", "Set the clock and synchronize it (timedatectl set-ntp true).", is_online=True)
 @_if_public
-def check_site_clock(examined: ExaminedInstallation) -> Iterator[DoctorFinding]:
+def check_site_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """This server's clock matches the clock behind the base URL."""
     date_header = _visit(examined, "/healthz").headers.get("date", "")
     try:

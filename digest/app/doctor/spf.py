@@ -61,9 +61,7 @@ def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
     if survey.lookups > MAX_LOOKUPS:
         survey.problems.append(
             (
-                (
-                    f"The SPF record of {domain} needs {survey.lookups} DNS lookups, more than the limit of {MAX_LOOKUPS}, so mailbox providers ignore it."
-                ),
+                f"The SPF record of {domain} needs {survey.lookups} DNS lookups, more than the limit of {MAX_LOOKUPS}, so mailbox providers ignore it.",
                 "Remove senders you don't use, or replace a:, mx:, and include: with IP addresses (ip4:, ip6:).",
             )
         )

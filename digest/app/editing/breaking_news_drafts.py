@@ -30,14 +30,13 @@ from digest.edition.editing.edits import Edit, EditKind
 from digest.edition.editing.stored_proposal import ProposalWithLateStories, pack_proposal
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
 from digest.edition.kinds import SECTION_KINDS
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import NEWS_SECTION, SectionSettings, Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, EditionStory, Source
 
-DRAFT_BREAKING_NEWS = Action("breaking news drafted", Role.EDITOR, AffectedArea.NONE)
+DRAFT_BREAKING_NEWS = Action("breaking news drafted")
 MAX_STORIES = 10
 SUGGESTED_FROM, MAX_SUGGESTIONS = timedelta(days=1), 20
 PRESSING_FOR = timedelta(days=1)  # after it's drafted
@@ -163,7 +162,7 @@ def _choose_section(settings: Settings) -> str:
 
 def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], now: datetime) -> Edition:
     release_at = now.replace(microsecond=0)
-    zone = settings.file.publication.zone
+    zone = settings.zone
     names = {*session.scalars(select(Edition.name)), name_edition(release_at, zone, ())}
     identity = EditionIdentity(name_edition(release_at, zone, names), BREAKING_NEWS_NUMBER, release_at)
     composed = compose_edition(_PROPOSAL, edits, identity, settings)

@@ -14,12 +14,11 @@ from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.editing.edits import EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import ClipboardItem, Edition
 
-CLIP = Action("clipboard", Role.EDITOR, AffectedArea.NONE)
+CLIP = Action("clipboard")
 MAX_CLIPBOARD_ITEMS = 100  # per editor
 MAX_TARGET_CHARACTERS = 1000  # longer than any URL in use, but short enough for an index
 _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
@@ -45,7 +44,7 @@ def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str
         NotPermittedError: the actor isn't an editor.
         EditRefusedError: the edition has no such story, or the clipboard is full.
     """
-    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    CLIP.check_role(installation, form.actor, form.edition, now=form.now)
     state = read_editing_state(installation, form.edition)
     name = state.arrangement.name_target(url)
     articles = (article for scored in state.proposal.list_scored() for article in scored.story.members)
@@ -70,7 +69,7 @@ def copy_text_to_clipboard(installation: Installation, form: EditForm, target: s
         NotPermittedError: the actor isn't an editor.
         EditRefusedError: the text is empty, or the clipboard is full.
     """
-    CLIP.check_role(installation.database, form.actor, form.edition, now=form.now)
+    CLIP.check_role(installation, form.actor, form.edition, now=form.now)
     written = clean_typed_text(text)
     if not written or field not in _FIELDS:
         raise EditRefusedError("There's no text to copy.", "Select an item with text.")
@@ -118,7 +117,7 @@ def remove_text_from_clipboard(installation: Installation, form: EditForm, targe
 
 def list_clipboard_items(installation: Installation, actor: Actor) -> tuple[SavedClipboardItem, ...]:
     """Return the items on the actor's clipboard, newest first."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _load_clipboard_items(session, actor)
 
 

@@ -19,15 +19,14 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.edition.rendering.mail_layout import arrange_email
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.correction_models import Correction
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
-CORRECT = Action("corrected", Role.EDITOR, AffectedArea.NONE)
+CORRECT = Action("corrected")
 CORRECTABLE_STATES = (EditionState.SENDING, EditionState.SENT)
 MAX_NOTE_LENGTH = 500  # characters
 
@@ -67,7 +66,7 @@ def view_corrections(installation: Installation, name: str) -> CorrectionOvervie
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         edition_corrections = corrections.list_corrections(session, edition)
         stories = corrections.list_correctable_stories(
@@ -164,7 +163,7 @@ def _carry_into_draft(
     file, base = installation.settings.file, installation.settings.link_base
     coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
     following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
-    with installation.database.read() as session:
+    with installation.read() as session:
         draft = session.scalar(following.limit(1))
         if draft is None:
             return

@@ -35,14 +35,13 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edit_log import append_edit, load_edits, read_proposal_hash
 from digest.edition.editing.edits import Edit, EditConflict, EditDraft
 from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, find_edition
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
 
-EDIT = Action("edited", Role.EDITOR, AffectedArea.NONE)
-UPDATE_DRAFT = Action("draft updated", Role.EDITOR, AffectedArea.NONE)
+EDIT = Action("edited")
+UPDATE_DRAFT = Action("draft updated")
 _MAX_ATTEMPTS = 20  # attempts at one edit if colleagues are faster each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -132,7 +131,7 @@ def apply_edit_decided_from_state(
             arrangement = _fold_edit(installation, state, edit)
             composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
-                with installation.database.write() as session:
+                with installation.write() as session:
                     approval = _store_edit(session, state, edit, composed, audit, installation)
             except _OvertakenError:
                 continue
@@ -152,7 +151,7 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         if edition.state not in UNAPPROVED_STATES:
             return False
@@ -174,7 +173,7 @@ def apply_current_settings_to_draft(installation: Installation, name: str, *, ac
             state = read_editing_state(installation, name)
             audit.subject = state.name
             composed = compose_arrangement(state.arrangement, state.identity, installation.settings)
-            with suppress(_OvertakenError), installation.database.write() as session:
+            with suppress(_OvertakenError), installation.write() as session:
                 edition = _lock_edition(session, state)
                 if edition.state not in UNAPPROVED_STATES:
                     raise EditRefusedError(

@@ -96,7 +96,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         EditRefusedError: it was drafted by a version without edits.
     """
     state = read_editing_state(installation, name)
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, state.name)
         acts = {APPROVED: True, APPROVAL_REVOKED: False}
         entries = session.scalars(

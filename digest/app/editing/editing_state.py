@@ -95,7 +95,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         UnknownEditionError: there's no edition of that name.
         EditRefusedError: it was drafted by a version without edits.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         proposal, proposal_hash = load_proposal(session, edition), read_proposal_hash(session, edition)
         edits = load_edits(session, edition)
@@ -130,7 +130,7 @@ def read_edition_of_state(installation: Installation, state: EditingState) -> Ed
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, state.name)
         return None if load_edits(session, edition, after=state.last_seq) else edition
 

@@ -1,6 +1,5 @@
 """Images of an edition's stories as editors choose them: another article's, an upload, none, or a new description."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
@@ -27,12 +26,11 @@ from digest.edition.editing.edit_values import encode_image_crops
 from digest.edition.editing.edits import EditDraft, EditKind
 from digest.edition.editing.stored_proposal import pack_proposal
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import CandidateArticle
-from digest.settings.affected_areas import AffectedArea
 
-FETCH_PICTURES = Action("pictures fetched", Role.EDITOR, AffectedArea.NONE)
+FETCH_PICTURES = Action("pictures fetched")
 
 
 def use_article_image(
@@ -43,13 +41,12 @@ def use_article_image(
     Raises:
         EditRefusedError: the article has no image allowed in email, or it couldn't be downloaded.
     """
-    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
     if not candidate.image:
         raise EditRefusedError("The publisher doesn't allow this article's image in email.", "Upload an image instead.")
-    fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
     try:
-        with fetcher_context as active_fetcher:
+        with open_fetcher(installation.settings, fetcher) as active_fetcher:
             cuts = crop_article_image(installation.database, active_fetcher, installation.settings, candidate, form.now)
     except (FetchError, ImageError) as exc:
         raise EditRefusedError(f"Couldn't download the image: {exc}.", "Choose another image, or upload one.") from exc
@@ -71,7 +68,7 @@ def upload_image(
     Raises:
         EditRefusedError: the image can't be used or has no description.
     """
-    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     words = _clean_words(alt, credit)
     read_editing_state(installation, form.edition)
     return _show_cuts(installation, form, url, _crop_upload(installation, form, body, **words, focus=focus))
@@ -128,7 +125,7 @@ def describe_image(
     Raises:
         EditRefusedError: the story shows no image, or the uncropped image is no longer stored.
     """
-    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     words = {"alt": clean_typed_text(alt), "credit": clean_typed_text(credit)}
     image = _find_shown_image(form.state or read_editing_state(installation, form.edition), url)
     cuts = _recrop(installation, image, focus, form.now) if image and image.focus != focus else None
@@ -162,7 +159,7 @@ def set_block_image(
     Raises:
         EditRefusedError: there's no such block or image, the image can't be used, or it has no description.
     """
-    EDIT.check_role(installation.database, form.actor, form.edition, now=form.now)
+    EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     words = _clean_words(alt, credit)
     image = _find_block(form.state or read_editing_state(installation, form.edition), block_id).picture
     if body:
@@ -269,8 +266,7 @@ def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher:
         missing = list_missing_images(read_editing_state(installation, form.edition))
         if not missing:
             return 0
-        fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-        with fetcher_context as active_fetcher:
+        with open_fetcher(settings, fetcher) as active_fetcher:
             images, _ = prepare_images(database, active_fetcher, settings, missing, now=form.now)
         refused = {a.image for a in missing if a.image} - images.keys()
         while True:

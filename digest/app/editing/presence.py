@@ -8,9 +8,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Role
+from digest.installation.audited_actions import Action
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.account_models import EditingPresence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
@@ -18,7 +17,7 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from digest.store.staff import display_name_of
 from subscribers.store.database import upsert
 
-SWITCH_KEYS = Action("letter keys switched", Role.EDITOR, AffectedArea.NONE)
+SWITCH_KEYS = Action("letter keys switched")
 HEARTBEAT_PERIOD = timedelta(seconds=15)  # how often an open page reports its presence
 PRESENT_PERIOD = 3 * HEARTBEAT_PERIOD
 KEPT_PERIOD = timedelta(days=1)
@@ -52,7 +51,7 @@ def record_presence(
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.write() as session:
+    with installation.write() as session:
         edition_id, revision = _read_revision(session, name)
         if not known_revision:
             session.execute(delete(EditingPresence).where(EditingPresence.seen_at < now - KEPT_PERIOD))
@@ -68,7 +67,7 @@ def list_colleagues(
     installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
 ) -> tuple[PresentColleague, ...]:
     """Return the colleagues who have an edition open, without recording anything."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _load_colleagues(session, signed_in, edition_id, now)
 
 
@@ -118,7 +117,7 @@ def end_presence(installation: Installation, signed_in: SignedInStaff, name: str
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.write() as session:
+    with installation.write() as session:
         edition = find_edition(session, name)
         own = EditingPresence.staff == signed_in.member_id, EditingPresence.edition_id == edition.id
         session.execute(delete(EditingPresence).where(*own))

@@ -1,6 +1,5 @@
 """Fetching a story by its URL for an editor, with the same limits as collection, and parsing it in a child process."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -52,7 +51,7 @@ def fetch_story(
         UnknownEditionError: there's no such edition.
         EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
-    EDIT.check_role(installation.database, actor, edition, now=now)
+    EDIT.check_role(installation, actor, edition, now=now)
     state = read_editing_state(installation, edition)
     article = fetch_article(installation, address, now=now, fetcher=fetcher)
     url = article["url"]
@@ -69,8 +68,7 @@ def fetch_article(
         EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
     url = read_story_url(address)
-    fetcher_context = open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher)
-    with fetcher_context as active_fetcher:
+    with open_fetcher(installation.settings, fetcher) as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
     return _describe_item(installation, item, site)
 
@@ -114,7 +112,7 @@ def _refuse_withheld(barrier: str) -> EditRefusedError:
 
 def _describe_item(installation: Installation, item: ParsedItem, site_title: str) -> dict[str, Any]:
     site = site_name(item.url)
-    with installation.database.read() as session:
+    with installation.read() as session:
         sources = session.scalars(select(Source).where(Source.active).order_by(Source.id))
         source = next((s for s in sources if site_name(s.url) == site), None)
     moment = item.published or item.updated

@@ -8,7 +8,6 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,16 +36,15 @@ from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
 from digest.edition.rendering import mail_layout
-from digest.installation.audited_actions import Action, ActionEntryPoint, Actor, Role
+from digest.installation.audited_actions import Action, ActionEntryPoint, Actor
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import Story
 from digest.select.summary_choice import choose_summary
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.part_keys import split_part_key
 
-COLLECT = Action("collected", Role.EDITOR, AffectedArea.NONE)
-DRAFT = Action("draft", Role.EDITOR, AffectedArea.NONE)
+COLLECT = Action("collected")
+DRAFT = Action("draft")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
     Raises:
         UnknownEditionError: there's no such edition.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         variants = create_variants(mailable, installation.settings)
@@ -122,8 +120,10 @@ def collect_articles(
         UnknownSourceError: an entry of `only` matches no source's name or URL.
     """
     database, settings = installation.database, installation.settings
-    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with COLLECT.steps(installation, actor, "sources", now=now) as audit, fetcher_context as active_fetcher:
+    with (
+        COLLECT.steps(installation, actor, "sources", now=now) as audit,
+        open_fetcher(settings, fetcher) as active_fetcher,
+    ):
         reports = collection_run.collect_sources(
             database,
             active_fetcher,
@@ -165,8 +165,10 @@ def draft_next_edition(
         DraftError: the edition is approved or further.
     """
     database, settings = installation.database, installation.settings
-    fetcher_context = open_fetcher(settings) if fetcher is None else nullcontext(fetcher)
-    with DRAFT.steps(installation, actor, "next edition", now=now) as audit, fetcher_context as active_fetcher:
+    with (
+        DRAFT.steps(installation, actor, "next edition", now=now) as audit,
+        open_fetcher(settings, fetcher) as active_fetcher,
+    ):
         draft = drafting.prepare_draft(database, active_fetcher, settings, now=now)
         while True:
             try:
@@ -190,7 +192,7 @@ def redraft_without_withdrawn(
     Raises:
         DraftError: it was approved in the meantime.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
         edition = session.scalars(coming.order_by(Edition.release_at).limit(1)).one_or_none()
         if edition is None or load_edits(session, edition):
@@ -215,7 +217,7 @@ def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         return approval.read_mailable_edition(session, edition, installation.settings).find_preheader(frozenset(omit))
 
@@ -236,7 +238,7 @@ def render_edition_bytes(
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         if output_format == "eml":

@@ -1,6 +1,5 @@
 """Preflight on an edition: the facts that its rules check, and the message that some of them are about."""
 
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -59,7 +58,7 @@ def gather_preflight_facts(
     `mailable` is the result of `approved_versions.read_mailable_edition`, if the caller already has it.
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
-    content, zone = EditionContent.from_json(edition.content), installation.settings.file.publication.zone
+    content, zone = EditionContent.from_json(edition.content), installation.settings.zone
     sends_at = max(edition.release_at, now).astimezone(zone)
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
@@ -149,13 +148,13 @@ def check_edition(
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
         own_links = _list_own_links(installation, session, facts) if own_site else []
     if not online and not own_links:
         return run_preflight_rules(facts)
     workers = installation.settings.file.limits.fetch_workers
-    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+    with open_fetcher(installation.settings, fetcher) as active_fetcher:
         own_pages = fetch_page_states(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
         facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
         return run_preflight_rules(facts)
@@ -199,7 +198,7 @@ def render_and_check_edition_email(installation: Installation, name: str, *, now
         UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         mailable, content_hash = approval.read_edition_with_hash(session, edition, settings)
         return CheckedEditionEmail(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from icalendar import Calendar, Event
 
 REFRESH_INTERVAL = timedelta(hours=12)
+MAX_CALENDAR_EDITIONS = 20
 
 
 def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
@@ -43,11 +44,11 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
     return bytes(calendar.to_ical())
 
 
-def build_calendar_feed(installation: Installation, max_editions: int) -> bytes:
+def build_calendar_feed(installation: Installation) -> bytes:
     """Return a calendar of all dates in the newest editions. A date in several editions is taken from the newest."""
     settings, seen_ids = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
-    editions = list_public_editions(installation, max_editions)
+    editions = list_public_editions(installation, MAX_CALENDAR_EDITIONS)
     corrections = list_edition_corrections(installation, [edition.name for edition, _ in editions])
     for edition, said in editions:
         edition_corrections = corrections.get(edition.name, ())
@@ -150,7 +151,7 @@ def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
     if corrected_at is None:
         return ""
     language = settings.subscriber_language
-    day = language.full_date(corrected_at.astimezone(settings.file.publication.zone))
+    day = language.full_date(corrected_at.astimezone(settings.zone))
     return language.gettext("Corrected %(day)s", day=day)
 
 

@@ -20,7 +20,7 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         return find_edition(session, name).name
 
 
@@ -56,8 +56,8 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    zone = installation.settings.file.publication.zone
-    with installation.database.read() as session:
+    zone = installation.settings.zone
+    with installation.read() as session:
         edition = find_edition(session, name)
         local = edition.release_at.astimezone(zone)
         release = f"{weekday_date(local)}, {local:%H:%M %Z}"
@@ -96,7 +96,7 @@ def read_edition_status_or_none(installation: Installation, name: str, *, now: d
         UnknownEditionError: another name was given, and there's no edition of that name.
     """
     if name == "current":
-        with installation.database.read() as session:
+        with installation.read() as session:
             if find_upcoming_or_last_edition(session) is None:
                 return None
     return read_edition_status(installation, name, now=now)

@@ -88,7 +88,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         return find_edition(session, name)
 
 
@@ -101,7 +101,7 @@ def view_edition(
         UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
         placed = stories.where(EditionStory.section.is_not(None))
@@ -114,7 +114,7 @@ def view_edition(
                 edition,
                 count_edition_deliveries(installation, edition.name, recent, now=now),
                 now,
-                settings.file.publication.zone,
+                settings.zone,
             ),
             missed_sentence=explain_missed_release(edition, now),
             editor_counts=find_editor_change_counts(session, edition),
@@ -156,8 +156,8 @@ def list_sent_editions(
     """
     sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
     query = sent_ones.order_by(Edition.release_at.desc())
-    zone = installation.settings.file.publication.zone
-    with installation.database.read() as session:
+    zone = installation.settings.zone
+    with installation.read() as session:
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
         rows = session.scalars(query.limit(SENT_PAGE_SIZE + 1)).all()
@@ -172,7 +172,7 @@ def list_sent_editions(
 
 def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
     """Return the counts of editors' changes to the latest editions being sent or sent, newest first."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list_edition_change_counts(session)
 
 
@@ -200,7 +200,7 @@ def search_edition_stories(
         columns = (EditionStory.title, EditionStory.url)
         title, url = (column.icontains(words, autoescape=True) for column in columns)
         query = query.where(title | url)
-    with installation.database.read() as session:
+    with installation.read() as session:
         counting = select(func.count()).select_from(query.subquery())
         count = session.scalar(counting) or 0
         start = min(start, max(0, count - 1))
@@ -214,7 +214,7 @@ def list_public_editions(installation: Installation, most: int) -> list[tuple[Ed
     """Return the newest public editions, each with the content of its approved version, newest first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         editions = session.scalars(newest_first.limit(most)).all()
         return _with_contents(session, editions)
 
@@ -227,13 +227,13 @@ def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
     """Return the corrections of editions by name; editions without corrections are missing."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return corrections.list_corrections_by_edition(session, names)
 
 
 def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
     """Return a public edition with the content of its approved version, or None."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = _find_public_edition(session, name)
         return next(iter(_with_contents(session, [edition])), None) if edition else None
 
@@ -245,7 +245,7 @@ def _find_public_edition(session: Session, name: str) -> Edition | None:
 
 def read_public_edition_html(installation: Installation, name: str) -> str | None:
     """Return the web copy of an edition, or None if it isn't public."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = _find_public_edition(session, name)
         if edition is None:
             return None
@@ -261,26 +261,26 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
 
 def find_uncropped_image(installation: Installation, image: EditionImage) -> MediaFile | None:
     """Return the uncropped image of a crop, on which a focus point can be chosen; None if it isn't stored."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return images.find_uncropped_image(session, image.hash)
 
 
 def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
     """Return a stored image by the hash of its bytes; None if there's none or the bytes don't match."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return images.load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:
     """Count the sources that are active in the settings."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         active = select(func.count()).select_from(Source).where(Source.active)
         return session.scalar(active) or 0
 
 
 def list_all_sources(installation: Installation) -> list[Source]:
     """Return all sources in the database, in no particular order."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return list(session.scalars(select(Source)))
 
 

@@ -131,7 +131,7 @@ def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction])
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
     """Return the page of an edition, or None if it isn't public."""
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
         edition = session.scalar(public.where(Edition.name == name))
         if edition is None:
@@ -171,7 +171,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
     """Return corrections as subscribers see them."""
-    zone, language = settings.file.publication.zone, settings.subscriber_language
+    zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
         signed = corrections.write_correction_byline(each, zone, language)
@@ -208,7 +208,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
         UnknownEditionError: there's no edition of that name.
     """
     settings = installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, name)
         edition_corrections = corrections.list_genuine_corrections(session, edition)
         content = corrected_content.correct_content(EditionContent.from_json(edition.content), edition_corrections)
@@ -222,7 +222,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
     except ImageError as exc:
         log.warning("no card", edition=name, reason=str(exc))
         return
-    with installation.database.write() as session:
+    with installation.write() as session:
         store_image(session, replace(card, source_url=request.address), now)
 
 

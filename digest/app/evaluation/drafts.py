@@ -164,7 +164,7 @@ def evaluate_stored_draft(grades_file: Path, installation: Installation, edition
         UnknownEditionError: no edition has this name.
     """
     graded = _read_grades(grades_file)
-    with installation.database.read() as session:
+    with installation.read() as session:
         content = EditionContent.from_json(find_edition(session, edition_name).content)
     return score_draft([(entry.headline, entry.url) for entry in list_news_entries(content)], graded)
 
@@ -185,14 +185,14 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         UnknownEditionError: no edition has this name.
     """
     graded, settings = _read_grades(grades_file), installation.settings
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, edition_name)
         window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
         articles = load_candidates(session, window, edition.release_at)
         looked_back = settings.file.select.repeat_editions
         previous = load_previous_editions(session, window, edition.release_at, looked_back)
         words = load_document_frequencies(session, window)
-    now = edition.release_at.astimezone(settings.file.publication.zone)
+    now = edition.release_at.astimezone(settings.zone)
     return _score_proposal(articles, settings, graded, now=now, previous=previous, words=words)
 
 
@@ -273,7 +273,7 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
         UnknownEditionError: no edition has this name.
         EvaluationError: it was drafted by a version that didn't store proposals.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         edition = find_edition(session, edition_name)
         proposed = read_proposed_content(session, edition, installation.settings)
         if proposed is None:

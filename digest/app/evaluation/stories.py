@@ -135,15 +135,15 @@ class LabeledStories:
 def score_story_set(name: str, labels: LabeledStories, stories: Iterable[Story]) -> StorySetScore:
     """Score a grouping against one set of labels, ignoring articles without a label."""
     group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
-    labelled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
-    labelled_urls = [(url, label) for url, label in labelled if url in group_by_url]
-    groups, classes = [group_by_url[url] for url, _ in labelled_urls], [label for _, label in labelled_urls]
+    labeled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
+    labeled_urls = [(url, label) for url, label in labeled if url in group_by_url]
+    groups, classes = [group_by_url[url] for url, _ in labeled_urls], [label for _, label in labeled_urls]
     large = [story for story in labels.stories if len(story) >= LARGE_STORY]
     return StorySetScore(
         name=name,
-        article_count=len(labelled_urls),
+        article_count=len(labeled_urls),
         story_count=len(labels.stories),
-        missing=tuple(url for url, _ in labelled if url not in group_by_url),
+        missing=tuple(url for url, _ in labeled if url not in group_by_url),
         bcubed=measure_bcubed(classes, groups),
         pairs=measure_pairs(classes, groups),
         large_stories=tuple(_count_pieces(story, group_by_url) for story in large),
@@ -210,8 +210,8 @@ def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> Pr
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
     """Compute precision and recall of the pairs of items in the same group; each is 1 if there are no such pairs."""
     together = _count_pairs(Counter(zip(labels, groups, strict=True)))
-    group_pairs, labelled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
-    return PrecisionRecall(together / group_pairs if group_pairs else 1.0, together / labelled if labelled else 1.0)
+    group_pairs, labeled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
+    return PrecisionRecall(together / group_pairs if group_pairs else 1.0, together / labeled if labeled else 1.0)
 
 
 def _count_pairs(counts: Counter[Hashable]) -> int:

@@ -126,16 +126,16 @@ def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> Topic
 
 def _score_topic_set(name: str, matches: list[TopicLabelComparison]) -> TopicSetScore:
     matched = [m for m in matches if m.match]
-    labelled = [m for m in matches if m.label.right]
+    labeled = [m for m in matches if m.label.right]
     return TopicSetScore(
         name=name,
         article_count=len(matches),
         given=len(matched),
         right=sum(m.is_right for m in matched),
         allowed=sum(m.is_allowed for m in matched),
-        wanted=len(labelled),
-        found=sum(m.is_right for m in labelled),
-        found_allowed=sum(m.is_allowed for m in labelled),
+        wanted=len(labeled),
+        found=sum(m.is_right for m in labeled),
+        found_allowed=sum(m.is_allowed for m in labeled),
     )
 
 

@@ -26,9 +26,8 @@ from digest.deliver.send.notices import correction_sending, notice_queue
 from digest.deliver.send.notices import notice_sending as notices
 from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.refused_deliveries import recount_refusals_of_sent_editions
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.process_identity import identify_current_process
 from subscribers.callback_types import Clock, StopCheck
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -228,7 +227,7 @@ def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[
         raise
 
 
-READ_INBOUND = Action("inbound mail read", Role.ADMIN, AffectedArea.NONE)
+READ_INBOUND = Action("inbound mail read")
 MAX_MESSAGES = 100_000  # messages read from the mailbox per run
 
 
@@ -251,7 +250,7 @@ def process_inbound_mail(
         OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
         KeyFileError: a payload's key isn't in the key file; the payload stays queued.
     """
-    READ_INBOUND.check_role(installation.database, actor, "mailbox", now=clock())
+    READ_INBOUND.check_role(installation, actor, "mailbox", now=clock())
     poll, trouble = None, ""
     try:
         poll = read_bounce_mailbox(installation, clock=clock, max_messages=max_messages)

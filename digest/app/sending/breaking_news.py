@@ -24,16 +24,15 @@ from digest.edition.edition_queries import (
     explain_missed_release,
     find_edition,
 )
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition, EditionState, EditionStory
 from subscribers.consent.breaking_news import BreakingNewsAudience
 from subscribers.errors import ApplicationError
 from subscribers.phrases import end_sentence
 
-SEND_NOW = Action("send now", Role.EDITOR, AffectedArea.NONE)
+SEND_NOW = Action("send now")
 
 
 class SendNowError(ApplicationError):

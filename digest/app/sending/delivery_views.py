@@ -35,14 +35,13 @@ from digest.deliver.send.uncertain.uncertain_deliveries import (
     read_oldest_uncertain_deliveries,
 )
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribers
 
-SHOW_DELIVERIES = Action("deliveries shown", Role.ADMIN, AffectedArea.NONE)
+SHOW_DELIVERIES = Action("deliveries shown")
 PAGE_SIZE = 12  # editions
 MAX_DOUBTS = 200  # uncertain deliveries on one page, the oldest
 MAX_NOTICES = 5000  # of one kind: only the newest are counted
@@ -143,7 +142,7 @@ def view_deliveries(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: no edition has this name.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     with installation.read() as session:
         rows = _list_sent(session, below)
         stored_counts = load_stored_delivery_counts(session)
@@ -188,7 +187,7 @@ def list_uncertain_ids_without_report(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: no edition has this name.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     doubts = list_uncertain(installation, name, now=now)
     return [doubt.delivery_id for doubt in doubts if doubt.is_silent]
 
@@ -326,7 +325,7 @@ def view_delivery_recipients(
         NotPermittedError: the actor isn't an admin.
         UnknownEditionError: there's no such edition.
     """
-    SHOW_DELIVERIES.check_role(installation.database, actor, "deliveries", now=now)
+    SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     view = _view_chosen(installation, name, recent, now) if group else None
     with installation.database.snapshot() as session:
         edition = find_edition(session, name)

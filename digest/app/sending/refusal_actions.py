@@ -19,7 +19,6 @@ from digest.edition.edition_queries import find_edition
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.models import Edition
 from subscribers.callback_types import Clock
 from subscribers.consent import suppression
@@ -28,9 +27,9 @@ from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.errors import RefusalError
 from subscribers.store.models import Person
 
-ACKNOWLEDGE = Action("refusals acknowledged", Role.EDITOR, AffectedArea.NONE)
-SEND_AGAIN = Action("refused sent again", Role.ADMIN, AffectedArea.NONE)
-SUPPRESS = Action("refused suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
+ACKNOWLEDGE = Action("refusals acknowledged")
+SEND_AGAIN = Action("refused sent again")
+SUPPRESS = Action("refused suppressed")
 
 
 class ChangedRefusalsError(RefusalError):

@@ -28,9 +28,8 @@ from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.edition_queries import IS_REGULAR, MISSED_RELEASE_LIMIT, explain_missed_release, find_edition
 from digest.installation.action_reasons import read_optional_reason
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
@@ -38,11 +37,11 @@ from subscribers.callback_types import Clock, Progress, StopCheck
 from subscribers.loggers import get_logger
 from subscribers.phrases import count_with_noun
 
-SEND = Action("send", Role.ADMIN, AffectedArea.NONE)
-SEND_TEST = Action("test", Role.EDITOR, AffectedArea.NONE)
-PAUSE = Action("paused", Role.EDITOR, AffectedArea.NONE)
-RESUME = Action("resumed", Role.EDITOR, AffectedArea.NONE)
-CANCEL = Action("cancelled", Role.ADMIN, AffectedArea.NONE)
+SEND = Action("send")
+SEND_TEST = Action("test")
+PAUSE = Action("paused")
+RESUME = Action("resumed")
+CANCEL = Action("cancelled")
 
 log = get_logger("sending")
 

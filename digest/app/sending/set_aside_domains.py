@@ -16,15 +16,14 @@ from digest.deliver.plan.delivery_plan import IS_WAITING, is_delivery_of_edition
 from digest.deliver.plan.domain_groups import select_domain_group_tag
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery
 from digest.store.models import Edition
 
 DECIDE = {
-    SetAsideDecision.SEND: Action("domain sent", Role.EDITOR, AffectedArea.NONE),
-    SetAsideDecision.DROP: Action("domain dropped", Role.ADMIN, AffectedArea.NONE),
+    SetAsideDecision.SEND: Action("domain sent"),
+    SetAsideDecision.DROP: Action("domain dropped"),
 }
 ALL = "all"
 

@@ -13,17 +13,14 @@ from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from subscribers.callback_types import Clock
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-RESOLVE_BY_LOG = Action("uncertain settled by a log", Role.ADMIN, AffectedArea.ADDRESSES)
-RESOLVE = {
-    resolution: Action(f"uncertain {resolution}", Role.ADMIN, AffectedArea.NONE) for resolution in UncertainResolution
-}
+RESOLVE_BY_LOG = Action("uncertain settled by a log")
+RESOLVE = {resolution: Action(f"uncertain {resolution}") for resolution in UncertainResolution}
 
 
 def _find_name(installation: Installation, name: str) -> str:

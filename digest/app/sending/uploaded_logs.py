@@ -64,7 +64,7 @@ class UploadedLogs:
             NotPermittedError: the member isn't an admin.
             LogUploadError: there are no files or too many, one isn't a log, or its times don't match the system clock.
         """
-        uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation.database, staff.actor, edition, now=now)
+        uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:
             raise LogUploadError(
                 "You chose either no log files or too many.",

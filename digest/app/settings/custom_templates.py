@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.templating import find_template_folder
 from subscribers.errors import ApplicationError
 
-COPY = Action("template copied", Role.ADMIN, AffectedArea.NONE)
+COPY = Action("template copied")
 
 
 class TemplateCopyError(ApplicationError):

@@ -1,10 +1,17 @@
-"""The publisher's logo and header image, stored by an admin and named in `[branding]`."""
+"""The logos and the header image of `[branding]`, stored or uploaded by an admin."""
 
+import hashlib
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from digest.app.settings.setting_changes import change_settings
 from digest.collect.articles.images import (
+    delete_stored_image,
+    find_image,
     make_header_source_url,
     make_logo_source_url,
     prepare_header,
@@ -13,14 +20,14 @@ from digest.collect.articles.images import (
 )
 from digest.collect.codec.encoded_image import HEADER_WIDTH, ImageError
 from digest.edition.brand_images import compute_logo_size
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.branding import LOGO_NAME
+from digest.settings.table_values import SettingsValueError
 from digest.store.audit import LOGO_KEPT
 from subscribers.errors import ApplicationError
 
-KEEP = Action(LOGO_KEPT, Role.ADMIN, AffectedArea.NONE)
+KEEP = Action(LOGO_KEPT)
 BrandImageKind = Literal["logo", "header"]
 _KINDS = {"logo": (prepare_logo, make_logo_source_url), "header": (prepare_header, make_header_source_url)}
 _WORDS = {"logo": "a logo", "header": "a header image"}
@@ -61,7 +68,7 @@ def store_logo(
             raise LogoRefusedError(
                 f"{name} can't be used as {_WORDS[kind]} ({exc}). Use a PNG, WebP, GIF, AVIF, or JPEG image."
             ) from exc
-        with installation.database.write() as session:
+        with installation.write() as session:
             row = store_image(session, prepared, now)
             if row.source_url != make_source_url(name):
                 raise LogoRefusedError(
@@ -76,3 +83,72 @@ def store_logo(
         audit.changed, audit.detail = True, {"hash": prepared.hash}
     installation.look_brand_images_up_again()
     return StoredLogo(name, *size)
+
+
+def replace_logos(
+    installation: Installation,
+    actor: Actor,
+    uploads: Mapping[str, tuple[str, bytes]],
+    *,
+    fingerprint: str,
+    now: datetime,
+) -> bool:
+    """Store uploaded images and set their names in `[branding]`; return whether the settings changed.
+
+    Args:
+        installation: an installation with a settings file.
+        actor: an admin.
+        uploads: the file name and bytes of each image, by setting: `logo`, `logo_dark`, or `header`.
+        fingerprint: the fingerprint of the table that was shown.
+        now: the current time.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+        LogoRefusedError: an image can't be used, one of two logos is missing, or one can't be seen.
+        SettingsConflictError: someone else changed the table at the same time.
+        SettingsError: there's no settings file, or it can't be written.
+    """
+    KEEP.check_role(installation, actor, "branding", now=now)
+    branding = installation.settings.file.branding
+    logos = [name for name in ("logo", "logo_dark") if name in uploads or getattr(branding, name)]
+    if not uploads:
+        raise LogoRefusedError("No image was chosen. Choose one, then upload it.")
+    if len(logos) == 1:
+        raise LogoRefusedError(
+            "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
+            "screens (or the same file for both)."
+        )
+    names = {setting: name_uploaded_logo(file_name, body) for setting, (file_name, body) in uploads.items()}
+    with _delete_if_refused(installation, names):
+        for setting, (_, body) in uploads.items():
+            kind: BrandImageKind = "header" if setting == "header" else "logo"
+            store_logo(installation, actor, names[setting], body, kind=kind, now=now)
+        try:
+            return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
+        except SettingsValueError as exc:
+            raise LogoRefusedError(" ".join(exc.problems.values())) from exc
+
+
+@contextmanager
+def _delete_if_refused(installation: Installation, names: Mapping[str, str]) -> Generator[None]:
+    """Delete the images that weren't stored before if they can't be used, so that none stays public without a use."""
+    make_url = {"header": make_header_source_url}
+    urls = [make_url.get(setting, make_logo_source_url)(name) for setting, name in names.items()]
+    with installation.read() as session:
+        new_urls = [url for url in urls if find_image(session, url) is None]
+    try:
+        yield
+    except ApplicationError:
+        with installation.write() as session:
+            for url in new_urls:
+                delete_stored_image(session, url)
+        raise
+
+
+def name_uploaded_logo(file_name: str, body: bytes) -> str:
+    """Return a unique name for an uploaded logo, so that the settings alone decide which image is shown.
+
+    The name contains the file's full hash, so a different file can't have the same name.
+    """
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:30] or "logo"
+    return f"{stem}-{hashlib.sha256(body).hexdigest()}.png"

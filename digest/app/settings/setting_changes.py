@@ -22,12 +22,12 @@ from digest.deliver.providers.registry import list_sender_problems, provider_in_
 from digest.edition.brand_images import find_logo_problems
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar, StepRules, plan_steps
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
 from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
-from digest.settings.affected_areas import AffectedArea, find_affected_area
+from digest.settings.affected_areas import find_affected_area
 from digest.settings.environment_keys import SettingPath, find_key_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
@@ -43,8 +43,8 @@ from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-CHANGE = Action(SETTINGS_CHANGED, Role.ADMIN, AffectedArea.BY_SETTING)
-LOOK = Action("settings looked at", Role.ADMIN, AffectedArea.NONE)
+CHANGE = Action(SETTINGS_CHANGED)
+LOOK = Action("settings looked at")
 EDITABLE_TABLES = (
     "publication",
     "branding",
@@ -134,7 +134,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LOOK.check_role(installation.database, actor, table, now=now)
+    LOOK.check_role(installation, actor, table, now=now)
     settings = installation.settings
     values = getattr(settings.file, table)
     findings = drop_consequences(run_checks(ExaminedInstallation(installation, now), _CHECKS.get(table, ())))
@@ -198,7 +198,7 @@ def change_settings(
         SettingsConflictError: someone else changed the table at the same time.
         SettingsError: there's no settings file, it can't be written, or an edition is being sent from this sender.
     """
-    CHANGE.check_role(installation.database, actor, table, now=now)
+    CHANGE.check_role(installation, actor, table, now=now)
     # Check the values before the action begins, so that an invalid form leaves no audit row.
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
@@ -302,7 +302,7 @@ def change_sections(
         SettingsConflictError: someone else changed the sections at the same time.
         SettingsError: there's no settings file, or it can't be written.
     """
-    CHANGE.check_role(installation.database, actor, "sections", now=now)
+    CHANGE.check_role(installation, actor, "sections", now=now)
     replace_section_list(installation.settings.file, rows)
     with CHANGE.transaction(installation, actor, "sections", now=now) as (_, draft):
 
@@ -344,13 +344,13 @@ def _refuse_while_sending(installation: Installation) -> None:
 
 def _list_approved(installation: Installation) -> dict[str, EditionState]:
     query = select(Edition.name, Edition.state).where(Edition.state.in_(_APPROVED_STATES)).order_by(Edition.release_at)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return {row.name: row.state for row in session.execute(query)}
 
 
 def _list_changes(installation: Installation, table: str) -> tuple[SettingChange, ...]:
     newest = _select_changes(table).order_by(AuditEntry.id.desc()).limit(LISTED_CHANGES)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return tuple(change for row in session.scalars(newest) if (change := _read_change(row)))
 
 
@@ -362,7 +362,7 @@ def _find_change(installation: Installation, table: str, moment: str) -> Setting
         return None
     if at.tzinfo is None:
         return None
-    with installation.database.read() as session:
+    with installation.read() as session:
         row = session.scalar(_select_changes(table).where(AuditEntry.at == at).limit(1))
         return _read_change(row) if row is not None else None
 
@@ -437,14 +437,14 @@ def preview_schedule(
         NotPermittedError: the actor isn't an admin.
         SettingsValueError: a value is invalid.
     """
-    LOOK.check_role(installation.database, actor, "schedule", now=now)
+    LOOK.check_role(installation, actor, "schedule", now=now)
     file = installation.settings.file
     schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
     if schedule.draft_rule.period or schedule.send_rule.period:
         raise SettingsValueError(
             {"release": "The calendar works only if editions are sent on set days. Change the schedule first."}
         )
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     return compare_send_times_of_schedules(calendar, schedule.send_rule, now)
 
@@ -466,7 +466,7 @@ def find_early_draft(installation: Installation, values: Mapping[str, Any], *, n
     file = replace_table_values(installation.settings.file, "schedule", values)
     if file.schedule.send_rule.period:
         return None
-    with installation.database.read() as session:
+    with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
     releases = calendar.next_releases(now, PREVIEWED_RELEASES)
     release = next((release for release in releases if not release.is_skipped and not release.change), None)

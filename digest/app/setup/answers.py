@@ -108,10 +108,8 @@ class SetupAnswers(values.SettingsTable):
     )
     heartbeat: Heartbeat = Field(
         default="",
-        title=(
-            "URL to request after each night's maintenance, so that a service such as Healthchecks notices if this one "
-            "stops (empty for none)"
-        ),
+        title="URL to request after each night's maintenance, so that a service such as Healthchecks notices if this one "
+        "stops (empty for none)",
     )
     subscribers: int = Field(
         default=0, ge=0, title="Expected number of subscribers at the start, including imported ones (0 if none)"

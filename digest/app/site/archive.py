@@ -160,7 +160,7 @@ def list_edition_items(installation: Installation) -> list[EditionListItem]:
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
     """Return the newest editions with their pages' corrected content."""
-    zone, language = installation.settings.file.publication.zone, installation.settings.subscriber_language
+    zone, language = installation.settings.zone, installation.settings.subscriber_language
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:

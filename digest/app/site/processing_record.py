@@ -6,13 +6,12 @@ from datetime import datetime
 
 from digest.app.site.page_context import build_data_controller
 from digest.deliver.providers.registry import describe_address_recipients
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from subscribers.transfer.exports import DataController
 
-SHOW_RECORD = Action("record of processing shown", Role.ADMIN, AffectedArea.NONE)
+SHOW_RECORD = Action("record of processing shown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_RECORD.check_role(installation.database, actor, "settings", now=now)
+    SHOW_RECORD.check_role(installation, actor, "settings", now=now)
     return describe_processing(installation.settings)
 
 
@@ -106,10 +105,8 @@ def _describe_activities(settings: Settings) -> tuple[ProcessingActivity, ...]:
             "legitimate interest (Article 6(1)(f))",
             "team members",
             "email address, name, sign-in methods; actions and their times",
-            (
-                "address and sign-in methods until removal; sign-ins 90 days; audit log, number, and name as long as "
-                "the installation exists"
-            ),
+            "address and sign-in methods until removal; sign-ins 90 days; audit log, number, and name as long as "
+            "the installation exists",
         ),
     )
 

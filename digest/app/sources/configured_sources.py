@@ -19,25 +19,24 @@ from digest.collect.sources.source_rows import (
     FILE_PREFIX,
     VisitFailure,
     describe_source_health,
-    start_source_anew,
+    reset_source_visits,
     sync_sources,
 )
 from digest.collect.texts.urls import absolute_url, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.loader import describe_value_error
 from digest.settings.table_values import describe_change, read_source_values, redact_setting_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
 
-ADD = Action(SOURCE_ADDED, Role.ADMIN, AffectedArea.NONE)
-CHANGE = Action(SOURCE_CHANGED, Role.ADMIN, AffectedArea.NONE)
-REMOVE = Action("source removed", Role.ADMIN, AffectedArea.NONE)
-LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
+ADD = Action(SOURCE_ADDED)
+CHANGE = Action(SOURCE_CHANGED)
+REMOVE = Action("source removed")
+LOOK = Action("sources looked at")
 AUDIT_SUBJECT = "sources"
 
 
@@ -70,8 +69,8 @@ def list_sources(
     installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
 ) -> list[ListedSource]:
     """Return the sources in the settings' order; `include_inactive` adds those no longer in the settings."""
-    LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
-    with installation.database.write() as session:
+    LOOK.check_role(installation, actor, AUDIT_SUBJECT, now=now)
+    with installation.write() as session:
         sync_sources(session, installation.settings)
         rows = session.scalars(select(Source).where(~Source.url.startswith(FILE_PREFIX, autoescape=True))).all()
     places = {source.url: place for place, source in enumerate(installation.settings.file.sources)}
@@ -222,7 +221,7 @@ def add_source_with_details(
         refuse_duplicate_source(installation, url)
         source = read_source_values(values)
         _append_sources(installation, [source], draft)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return session.scalars(select(Source.id).where(Source.url == source.url)).one()
 
 
@@ -249,7 +248,7 @@ def change_source(
         change = describe_change(before, after, values)
         draft.changed, draft.detail = bool(change["after"]), dict(change)
         if draft.changed:
-            with installation.database.write() as session:
+            with installation.write() as session:
                 if new_url != url:
                     _move_source(session, url, new_url)
                 sync_sources(session, settings)
@@ -262,7 +261,7 @@ def _move_source(session: Session, url: str, new_url: str) -> None:
     row = session.scalars(select(Source).where(Source.url == url)).first()
     if row is not None and row.moved_to != new_url:
         row.moved_to = new_url
-        start_source_anew(row)
+        reset_source_visits(row)
 
 
 def _refuse_taken_url(installation: Installation, url: str) -> None:
@@ -271,7 +270,7 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
     Raises:
         SourceRefusedError: another source has it.
     """
-    with installation.database.read() as session:
+    with installation.read() as session:
         owner = session.scalars(select(Source).where(Source.url == url)).first()
     if owner is None:
         return
@@ -300,8 +299,8 @@ def follow_moved_source(
         SettingsConflictError: someone else changed the source at the same time.
         SettingsError: the settings file can't be read or written.
     """
-    CHANGE.check_role(installation.database, actor, url, now=now)
-    with installation.database.read() as session:
+    CHANGE.check_role(installation, actor, url, now=now)
+    with installation.read() as session:
         moved_url = session.scalars(select(Source.moved_to).where(Source.url == url)).first()
     if moved_url != new_url:
         raise SourceRefusedError(f"{url} no longer redirects to {new_url}.", "Check the source again.")
@@ -317,8 +316,8 @@ def undo_url_change(installation: Installation, actor: Actor, number: int, *, fi
         SettingsConflictError: someone else changed the source at the same time.
         SettingsError: the settings file can't be read or written.
     """
-    CHANGE.check_role(installation.database, actor, f"source {number}", now=now)
-    with installation.database.read() as session:
+    CHANGE.check_role(installation, actor, f"source {number}", now=now)
+    with installation.read() as session:
         row = session.get(Source, number)
         url, earlier_url = (row.url, row.moved_from) if row else ("", None)
     if not earlier_url:
@@ -346,7 +345,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
         draft.detail = {
             "before": redact_setting_values(SourceSettings, before.model_dump(mode="json", exclude_defaults=True))
         }
-        with installation.database.write() as session:
+        with installation.write() as session:
             sync_sources(session, settings)
             draft.record(session)
         return before
@@ -396,7 +395,7 @@ def _append_sources(installation: Installation, added: list[SourceSettings], dra
         settings = file_edits.append_sources(installation.settings, added)
     except SettingsError as exc:
         raise SourceRefusedError(str(exc)) from exc
-    with installation.database.write() as session:
+    with installation.write() as session:
         sync_sources(session, settings)
         for source in added:
             draft.subject = source.url

@@ -1,7 +1,6 @@
 """Import of editions sent before this installation, so that their stories aren't repeated."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +16,12 @@ from digest.collect.fetch.robots_txt import explain_robots_refusal
 from digest.collect.sandbox.client import read_past_edition_in_child
 from digest.collect.texts.urls import usable_url
 from digest.edition.drafting import imported_editions
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.imported_edition_models import ImportedEdition
 from subscribers.callback_types import Progress
 
-IMPORT = Action("imported past editions", Role.EDITOR, AffectedArea.NONE)
+IMPORT = Action("imported past editions")
 MAX_FILE_BYTES = 10_000_000
 
 
@@ -86,8 +84,8 @@ def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastE
 def _store(
     installation: Installation, page: PastEditionPage, place: str, released_at: datetime, *, actor: Actor, now: datetime
 ) -> bool:
-    zone, address = installation.settings.file.publication.zone, page.address or place
-    with installation.database.write() as session:
+    zone, address = installation.settings.zone, page.address or place
+    with installation.write() as session:
         return imported_editions.store_imported_edition(
             session, page, address, released_at, zone=zone, actor=actor.name, now=now
         )
@@ -106,7 +104,7 @@ def _explain_unfit_date(released_at: datetime | None, now: datetime) -> str:
 def _read_places(
     installation: Installation, places: Iterable[str], now: datetime, fetcher: ContentFetcher | None
 ) -> Iterator[tuple[str, PastEditionPage | None, str]]:
-    with open_fetcher(installation.settings) if fetcher is None else nullcontext(fetcher) as active_fetcher:
+    with open_fetcher(installation.settings, fetcher) as active_fetcher:
         for place in places:
             try:
                 yield place, _read_place(active_fetcher, place, now), ""
@@ -130,5 +128,5 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
     """Return the URL of a past edition by its name, or None."""
     query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

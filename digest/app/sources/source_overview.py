@@ -10,15 +10,14 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sources.source_visit_counts import SourceWeek, read_source_weeks
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import SourceSettings
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
 
-LOOK = Action("sources looked at", Role.EDITOR, AffectedArea.NONE)
+LOOK = Action("sources looked at")
 LISTED_EDITIONS = 12
 _URLS_A_QUERY = 500
 
@@ -82,10 +81,10 @@ class SourceView:
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
     """Return each source's articles of recent weeks and its stories in the newest edition."""
-    today = now.astimezone(installation.settings.file.publication.zone).date()
+    today = now.astimezone(installation.settings.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)
-    with installation.database.read() as session:
+    with installation.read() as session:
         weeks = read_source_weeks(session, today)
         edition = session.scalar(newest)
         used = _count_shares(session, [edition]) if edition else {}
@@ -106,12 +105,12 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
         NotPermittedError: the actor isn't a staff member.
         UnknownSourceNumberError: there's no such source.
     """
-    LOOK.check_role(installation.database, actor, "sources", now=now)
+    LOOK.check_role(installation, actor, "sources", now=now)
     settings = installation.settings
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     gone_out = (EditionState.SENT, EditionState.SENDING, EditionState.APPROVED)
     recent = select(Edition).where(IS_REGULAR, Edition.state.in_(gone_out)).order_by(Edition.release_at.desc())
-    with installation.database.read() as session:
+    with installation.read() as session:
         row = session.get(Source, number)
         if row is None:
             raise UnknownSourceNumberError("No source has this number.", "Choose a source from the list.")

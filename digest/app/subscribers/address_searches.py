@@ -172,7 +172,7 @@ class AddressSearches:
 
 def list_found_subscribers(installation: Installation, search: AddressSearch) -> tuple[ListedSubscriber, ...]:
     """Return the subscribers that a search has found so far, without their addresses."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return subscriber_list.load_subscribers(session, search.found_numbers[:MAX_FOUND])
 
 

@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import consent_texts
 from subscribers.consent.breaking_news import names_breaking_news
 from subscribers.consent.consent_texts import ConsentText, ConsentTextVersion
 
-LIST = Action("consent wordings listed", Role.ADMIN, AffectedArea.NONE)
+LIST = Action("consent wordings listed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +36,8 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "wordings", now=now)
-    with installation.database.read() as session:
+    LIST.check_role(installation, actor, "wordings", now=now)
+    with installation.read() as session:
         return ConsentTextRegister(
             current_consent_text(installation.settings), consent_texts.list_consent_texts(session)
         )

@@ -9,12 +9,11 @@ from sqlalchemy.orm import Session
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, STAFF_RECIPIENT, find_person_row
 from digest.deliver.providers.registry import describe_address_recipients
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
-from digest.deliver.send.notices import notice_queue
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.templating import create_jinja_environment
 from subscribers.address import Address
 from subscribers.consent import disclosures, readable_record
@@ -28,9 +27,9 @@ from subscribers.transfer.exports import (
     write_portable_copy,
 )
 
-SHOW = Action("subscriber shown", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW = Action("subscriber shown")
 DATA_REQUEST_REASON = mark_message("to answer your request for your data")
-MAIL_DATA_LINK = Action("data link mailed", Role.ADMIN, AffectedArea.ADDRESSES)
+MAIL_DATA_LINK = Action("data link mailed")
 
 # A printable answer (GDPR, Article 15), the full record (ISO/IEC TS 27560), and portable copies as CSV and JSON
 # (Article 20).
@@ -120,7 +119,7 @@ def send_data_link(
         NotPermittedError: the actor isn't an admin.
     """
     with MAIL_DATA_LINK.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
-        queue = notice_queue.make_notice_queue(installation.keys, installation.settings, lambda: now)
+        queue = make_mail_queue(installation, now)
         outcome = my_data.request_data_link(session, number, queue, by_editor=True, now=now)
         draft.changed, draft.detail = outcome is my_data.DataLinkOutcome.QUEUED, {"why": reason}
         return outcome

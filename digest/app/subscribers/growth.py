@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.retention.edition_figures import load_edition_figures
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import EditionFigures
 from digest.store.models import Article
 from subscribers.consent.daily_consent_counts import (
@@ -25,7 +24,7 @@ from subscribers.consent.daily_consent_counts import (
 )
 from subscribers.store.models import ConsentKind, DailyConsentCount, PersonState
 
-LOOK = Action("growth looked at", Role.ADMIN, AffectedArea.NONE)
+LOOK = Action("growth looked at")
 SHOWN_DAYS = 366
 WAY_DAYS = 30
 SHOWN_WAYS = 10
@@ -125,12 +124,12 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LOOK.check_role(installation.database, actor, "growth", now=now)
+    LOOK.check_role(installation, actor, "growth", now=now)
     file = installation.settings.file
     zone = file.publication.zone
     today = now.astimezone(zone).date()
     current = count_subscribers(installation.database, now=now)[PersonState.SUBSCRIBED]
-    with installation.database.read() as session:
+    with installation.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
         subscribers = _load_subscriber_counts(session)
         came, went = _count_week(session, subscribers)

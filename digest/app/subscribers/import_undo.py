@@ -9,9 +9,8 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from digest.app.subscribers.running_imports import mark_import_running
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from subscribers.consent import ledger
 from subscribers.loggers import get_logger
 from subscribers.store.models import ImportBatch
@@ -19,7 +18,7 @@ from subscribers.transfer import import_undo
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_undo import UndoResult
 
-UNDO = Action("import undone", Role.ADMIN, AffectedArea.ADDRESSES)
+UNDO = Action("import undone")
 MAX_COUNTED_AT_ONCE = 5_000  # people; a larger import is counted while its page reloads
 _PREVIEW_LIFETIME = timedelta(minutes=10)  # until an import is counted again if nobody returned for the count
 _WAIT_SECONDS = 10.0  # how long a page waits before the undo continues in the background
@@ -95,9 +94,9 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
         NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
-    UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
+    UNDO.check_role(installation, actor, f"import {batch}", now=now)
     result = import_undo.count_undo(installation.database, batch, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         return ImportUndoPreview(batch, row.origin, until, result, row.counts.get(RowOutcome.DEPARTED, 0))
@@ -111,7 +110,7 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         ImportUndoError: the import can't be undone.
     """
     with UNDO.steps(installation, actor, f"import {batch}", now=now) as draft:
-        with installation.database.read() as session:
+        with installation.read() as session:
             row = session.get(ImportBatch, batch)
             file_hash = row.file_hash if row is not None else ""
         with mark_import_running(installation.database, file_hash, now=now):
@@ -129,8 +128,8 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
         ImportUndoError: the import can't be undone.
         Exception: the undo failed while the page waited; it can be finished later.
     """
-    UNDO.check_permitted(installation.database, actor, f"import {batch}", now=now)
-    with installation.database.read() as session:
+    UNDO.check_permitted(installation, actor, f"import {batch}", now=now)
+    with installation.read() as session:
         import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
     failures: list[Exception] = []
 

@@ -3,14 +3,13 @@
 from datetime import datetime, timedelta
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.deliver.send.notices import notice_queue
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
 
-ASK = Action("silent readers asked", Role.ADMIN, AffectedArea.ADDRESSES)
+ASK = Action("silent readers asked")
 SUBJECT = "silent readers"
 ANSWER_DAYS = inactive_subscribers.ANSWER_PERIOD.days
 USUAL_YEARS = 2
@@ -29,8 +28,8 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    ASK.check_permitted(installation.database, actor, SUBJECT, now=now)
-    with installation.database.read() as session:
+    ASK.check_permitted(installation, actor, SUBJECT, now=now)
+    with installation.read() as session:
         return inactive_subscribers.count_inactive_subscribers(session, find_inactivity_start(years, now))
 
 
@@ -49,7 +48,7 @@ def ask_inactive_subscribers(
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
         asked_count = inactive_subscribers.queue_inactivity_questions(
             installation.database,
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             InactivityQuestion(find_inactivity_start(years, now), takes_off),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/stay",

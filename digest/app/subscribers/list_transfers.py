@@ -2,24 +2,23 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import IO, Any, AnyStr, TextIO
 
 from digest.app.subscribers.consent_texts import current_consent_text
-from digest.app.subscribers.packed_files import lend_readable_list
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
+from digest.app.subscribers.upload_files import create_private_file, lend_readable_list
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
-from digest.deliver.send.notices import notice_queue
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.subscriber_list import SubscriberFilter
@@ -36,13 +35,13 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes, write_outcomes
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
-IMPORT = Action("list imported", Role.ADMIN, AffectedArea.ADDRESSES)
-ABANDON = Action("import abandoned", Role.ADMIN, AffectedArea.ADDRESSES)
-EXPORT = Action("list exported", Role.ADMIN, AffectedArea.ADDRESSES)
-ASK = Action("people re-asked", Role.ADMIN, AffectedArea.ADDRESSES)
-PULL = Action("suppressions pulled", Role.ADMIN, AffectedArea.NONE)
+IMPORT = Action("list imported")
+ABANDON = Action("import abandoned")
+EXPORT = Action("list exported")
+ASK = Action("people re-asked")
+PULL = Action("suppressions pulled")
 
-_PIECE_CHARACTERS = 1 << 16
+_PIECE_SIZE = 1 << 16
 MAX_SHOWN_IMPORTS = 20
 MAX_NAMED_PEOPLE = 100  # people listed in an audit row
 
@@ -75,7 +74,7 @@ def rehearse_import(
         ListFileError: the file can't be read as a list, or changed while being read.
         OSError: the row results couldn't be written.
     """
-    IMPORT.check_permitted(installation.database, actor, "a list", now=now)
+    IMPORT.check_permitted(installation, actor, "a list", now=now)
     with ExitStack() as stack:
         survey = stack.enter_context(_survey(installation, file, options))
         write_reject = stack.enter_context(_open_reject_writer(survey, rejected_rows_path(file)))
@@ -141,11 +140,12 @@ def import_list(
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
 
 
-def read_pieces(file: IO[str]) -> Iterator[str]:
-    """Yield the text of an open file from its start, in chunks, and then close it."""
+def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
+    """Yield the content of an open file from its start, in chunks, and then close it."""
     with file:
         file.seek(0)
-        yield from iter(partial(file.read, _PIECE_CHARACTERS), "")
+        while piece := file.read(_PIECE_SIZE):
+            yield piece
 
 
 @contextmanager
@@ -228,9 +228,7 @@ def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallba
 
 
 def _create_private_file(path: Path) -> TextIO:
-    """Create a new file that is readable only by its owner from the start."""
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-    return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
+    return os.fdopen(create_private_file(path), "w", newline="", encoding="utf-8")
 
 
 def list_unfinished_imports(
@@ -241,8 +239,8 @@ def list_unfinished_imports(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    IMPORT.check_role(installation.database, actor, "unfinished imports", now=now)
-    with installation.database.read() as session:
+    IMPORT.check_role(installation, actor, "unfinished imports", now=now)
+    with installation.read() as session:
         return [
             (unfinished, count_batch_people(session, unfinished.batch))
             for unfinished in import_batches.list_unfinished_imports(session)
@@ -265,7 +263,7 @@ def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> 
         NotPermittedError: the actor isn't an admin.
     """
     unfinished = list_unfinished_imports(installation, actor, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         idle = tuple((each, people) for each, people in unfinished if not is_import_running(session, each, now))
         return ImportsView(
             tuple(import_batches.list_finished_imports(session, limit=MAX_SHOWN_IMPORTS)),
@@ -282,8 +280,8 @@ def find_finished_import(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    IMPORT.check_role(installation.database, actor, f"import {batch}", now=now)
-    with installation.database.read() as session:
+    IMPORT.check_role(installation, actor, f"import {batch}", now=now)
+    with installation.read() as session:
         return import_batches.find_finished_import(session, batch)
 
 
@@ -294,7 +292,7 @@ def count_import_people(installation: Installation, actor: Actor, batch: int, *,
         NotPermittedError: the actor isn't an admin.
         UnknownImportError: no unfinished import has this number.
     """
-    ABANDON.check_permitted(installation.database, actor, f"import {batch}", now=now)
+    ABANDON.check_permitted(installation, actor, f"import {batch}", now=now)
     for unfinished, people in list_unfinished_imports(installation, actor, now=now):
         if unfinished.batch == batch:
             return people
@@ -325,67 +323,34 @@ def _unknown_import(batch: int) -> UnknownImportError:
 def export_list(
     installation: Installation,
     actor: Actor,
-    file: Path,
+    file: AbstractContextManager[IO[str]],
     recipient: exports.ExportRecipient,
     *,
     now: datetime,
-    progress: Progress,
+    progress: Progress = lambda *_: None,
     list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write the matching subscribers to a new CSV file readable only by its owner; return the result with their number.
+    """Write the matching subscribers as CSV to a file opened here; return the result with their number.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         ExportFileError: the file already exists or can't be created.
         ExportStateError: the filter selects people whose addresses may not be exported.
     """
-    with EXPORT.steps(installation, actor, "the list", now=now) as draft, open_new_export_file(file) as csv_file:
-        return _write_people(installation, draft, csv_file, recipient, list_filter, now=now, progress=progress)
-
-
-def export_list_to_open_file(
-    installation: Installation,
-    actor: Actor,
-    file: IO[str],
-    recipient: exports.ExportRecipient,
-    *,
-    now: datetime,
-    list_filter: SubscriberFilter = exports.EVERYONE,
-    progress: Progress = lambda *_: None,
-) -> exports.ListExportResult:
-    """Write the matching subscribers to an open file as CSV; return the result with their number.
-
-    Raises:
-        NotPermittedError: the actor isn't an admin.
-        ExportStateError: the filter selects people whose addresses may not be exported.
-    """
-    with EXPORT.steps(installation, actor, "the list", now=now) as draft:
-        return _write_people(installation, draft, file, recipient, list_filter, now=now, progress=progress)
-
-
-def _write_people(
-    installation: Installation,
-    draft: PendingAuditEntry,
-    file: IO[str],
-    recipient: exports.ExportRecipient,
-    list_filter: SubscriberFilter,
-    *,
-    now: datetime,
-    progress: Progress,
-) -> exports.ListExportResult:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(installation, list_filter)}
-    result = exports.export_list(
-        installation.database,
-        installation.keys,
-        file,
-        recipient,
-        now=now,
-        list_filter=list_filter,
-        progress=lambda people: progress(people, people),
-    )
-    if result.damaged:
-        draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
-    return result
+    with EXPORT.steps(installation, actor, "the list", now=now) as draft, file as csv_file:
+        draft.detail = {"why": recipient.why, "to": recipient.to_whom, **_describe_filter(installation, list_filter)}
+        result = exports.export_list(
+            installation.database,
+            installation.keys,
+            csv_file,
+            recipient,
+            now=now,
+            list_filter=list_filter,
+            progress=lambda people: progress(people, people),
+        )
+        if result.damaged:
+            draft.detail["damaged"] = result.damaged[:MAX_NAMED_PEOPLE]
+        return result
 
 
 def name_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
@@ -431,8 +396,8 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    ASK.check_role(installation.database, actor, "unverified people", now=now)
-    with installation.database.read() as session:
+    ASK.check_role(installation, actor, "unverified people", now=now)
+    with installation.read() as session:
         return permission_requests.count_permission_candidates(session)
 
 
@@ -447,7 +412,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
         asked_count = permission_requests.queue_permission_emails(
             installation.database,
             installation.keys,
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             wording=current_consent_text(settings),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,
@@ -487,7 +452,7 @@ def pull_suppressions_without_actor(
     """
     lists = find_suppression_lists(installation.settings)
     if from_beginning:
-        with installation.database.write() as session:
+        with installation.write() as session:
             lists.reset_positions(session)
     unsubscribe_log = installation.unsubscribe_log
     return lists.pull(installation.database, installation.keys, unsubscribe_log, installation.settings, now=now)

@@ -8,10 +8,9 @@ from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
-from digest.deliver.send.notices import notice_queue
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from digest.store.audit_chain import AuditProof, verify_audit_log
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Progress
@@ -29,18 +28,18 @@ from subscribers.store.models import EMPTIED_STATES, Person
 from subscribers.subscriber_language import mark_message
 from subscribers.transfer.import_report import find_likely_domain
 
-ADD = Action("subscriber added", Role.ADMIN, AffectedArea.ADDRESSES)
-FIND = Action("subscriber looked up", Role.ADMIN, AffectedArea.ADDRESSES)
-WITHDRAW = Action("subscriber withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
-RESTORE = Action("subscriber restored", Role.ADMIN, AffectedArea.CONSENT)
-CORRECT_ADDRESS = Action("address correction requested", Role.ADMIN, AffectedArea.CONSENT)
-WITHDRAW_CORRECTION = Action("address correction withdrawn", Role.ADMIN, AffectedArea.ADDRESSES)
-ERASE = Action("subscriber erased", Role.ADMIN, AffectedArea.ADDRESSES)
-SUPPRESS = Action("address suppressed", Role.ADMIN, AffectedArea.ADDRESSES)
-ALLOW = Action("sign-up allowed", Role.ADMIN, AffectedArea.CONSENT)
-COUNT = Action("people counted", Role.ADMIN, AffectedArea.NONE)
-RENEW_LINKS = Action("links renewed", Role.ADMIN, AffectedArea.ADDRESSES)
-VERIFY = Action("ledger verified", Role.ADMIN, AffectedArea.NONE)
+ADD = Action("subscriber added")
+FIND = Action("subscriber looked up")
+WITHDRAW = Action("subscriber withdrawn")
+RESTORE = Action("subscriber restored")
+CORRECT_ADDRESS = Action("address correction requested")
+WITHDRAW_CORRECTION = Action("address correction withdrawn")
+ERASE = Action("subscriber erased")
+SUPPRESS = Action("address suppressed")
+ALLOW = Action("sign-up allowed")
+COUNT = Action("people counted")
+RENEW_LINKS = Action("links renewed")
+VERIFY = Action("ledger verified")
 
 STAFF_RECIPIENT = mark_message("our staff")  # as shown to subscribers whose address was viewed
 # The subject of an audit row if no person's number is known.
@@ -144,7 +143,7 @@ def restore_subscriber(
     with RESTORE.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
-        queue = notice_queue.make_notice_queue(keys, installation.settings, lambda: now)
+        queue = make_mail_queue(installation, now)
         undone = undo.restore_by_admin(session, keys, number, actor=actor.name, reason=reason, queue=queue, now=now)
         if undone is None:
             raise NotRestorableError(
@@ -188,7 +187,7 @@ def request_address_correction(
             number,
             address,
             AddressCorrection(actor.name, reason, wording.language, wording.text),
-            notice_queue.make_notice_queue(installation.keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             build_signup_limits(settings),
             now=now,
         )
@@ -316,8 +315,8 @@ def count_people_by_state(installation: Installation, actor: Actor, *, now: date
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    COUNT.check_role(installation.database, actor, "the list", now=now)
-    with installation.database.read() as session:
+    COUNT.check_role(installation, actor, "the list", now=now)
+    with installation.read() as session:
         return {str(state): count for state, count in audience.count_people_by_state(session).items()}
 
 
@@ -332,8 +331,8 @@ def verify_ledger(
         NotPermittedError: the actor isn't an admin.
         InstallationError: there's no key file.
     """
-    VERIFY.check_role(installation.database, actor, "ledger", now=now)
-    with installation.database.read() as session:
+    VERIFY.check_role(installation, actor, "ledger", now=now)
+    with installation.read() as session:
         proof = seals.verify_ledger(
             session, installation.keys, tables=SEALED_TABLES, kept_hashes=kept_hashes, progress=progress
         )

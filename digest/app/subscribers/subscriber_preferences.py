@@ -10,12 +10,11 @@ from datetime import date, datetime
 from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, UnknownPersonError, find_person_row
-from digest.deliver.send.notices import notice_queue
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
+from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from subscribers.address import Address
 from subscribers.consent import ledger
 from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preference_options
@@ -27,8 +26,8 @@ from subscribers.pages.preferences_form import ASKED_PREFERENCES, CHECKED_LISTS,
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
-SHOW_PREFERENCES = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
-CHANGE_PREFERENCES = Action("preferences changed", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW_PREFERENCES = Action("subscriber record opened")
+CHANGE_PREFERENCES = Action("preferences changed")
 _SEEN_FIELD = "seen"  # the form field with the preferences as they were when it was opened
 
 
@@ -60,9 +59,9 @@ def view_subscriber_preferences(
         UnknownPersonError: no subscriber has this number.
         PreferencesRefusedError: the person isn't subscribed.
     """
-    SHOW_PREFERENCES.check_role(installation.database, actor, f"person {number}", now=now)
+    SHOW_PREFERENCES.check_role(installation, actor, f"person {number}", now=now)
     offered = list_offered_preferences(installation.settings)
-    with installation.database.read() as session:
+    with installation.read() as session:
         person = session.get(Person, number)
         if person is None:
             raise UnknownPersonError("No subscriber has this number.")
@@ -71,7 +70,7 @@ def view_subscriber_preferences(
         asked = ASKED_PREFERENCES - offered.hidden_preferences
         asked -= frozenset() if preferences.breaking_news else {"breaking_news"}
         asked -= frozenset() if offered.topics else {"omit_topics"}
-        today = now.astimezone(installation.settings.file.publication.zone).date()
+        today = now.astimezone(installation.settings.zone).date()
         form = preferences_form.write_preferences_form(preferences.drop_ended_pause(today), offered)
         return SubscriberPreferences(offered, form, _describe_stored(person), asked)
 
@@ -99,7 +98,7 @@ def change_subscriber_preferences(
         OSError: the unsubscribe log couldn't be written.
     """
     settings, keys = installation.settings, installation.keys
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     with CHANGE_PREFERENCES.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         number = find_person_row(session, keys, whom).number
         draft.subject, draft.detail = f"person {number}", {"why": reason}
@@ -116,7 +115,7 @@ def change_subscriber_preferences(
             installation.unsubscribe_log,
             number,
             changed,
-            notice_queue.make_notice_queue(keys, settings, lambda: now),
+            make_mail_queue(installation, now),
             actor=actor.name,
             reason=reason,
             now=now,

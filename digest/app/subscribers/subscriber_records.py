@@ -17,10 +17,9 @@ from digest.deliver.events.server_replies import quote_refusal
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action, Role
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, Action
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
@@ -35,8 +34,8 @@ from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Disclosure, ImportBatch, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
-SHOW_RECORD = Action("subscriber record opened", Role.ADMIN, AffectedArea.NONE)
-SHOW_ADDRESS = Action("subscriber address shown", Role.ADMIN, AffectedArea.ADDRESSES)
+SHOW_RECORD = Action("subscriber record opened")
+SHOW_ADDRESS = Action("subscriber address shown")
 MAX_MAILS = 20  # emails shown per person, unless all are requested
 MAX_ALL_MAILS = 500
 MAX_ADDRESSES = 100  # revealed at once
@@ -129,10 +128,10 @@ def view_subscriber_record(
         NotPermittedError: the member isn't an admin.
         UnknownPersonError: no subscriber has this number.
     """
-    SHOW_RECORD.check_role(installation.database, staff.actor, f"person {number}", now=now)
+    SHOW_RECORD.check_role(installation, staff.actor, f"person {number}", now=now)
     settings, keys = installation.settings, installation.keys
     limit = MAX_ALL_MAILS if everything else MAX_MAILS
-    with installation.database.read() as session:
+    with installation.read() as session:
         person = session.get(Person, number)
         if person is None:
             raise UnknownPersonError("No subscriber has this number.")
@@ -260,8 +259,8 @@ def require_subscriber(installation: Installation, staff: SignedInStaff, number:
         NotPermittedError: the member isn't an admin.
         UnknownPersonError: no subscriber has this number.
     """
-    SHOW_RECORD.check_role(installation.database, staff.actor, _name_subject(number), now=now)
-    with installation.database.read() as session:
+    SHOW_RECORD.check_role(installation, staff.actor, _name_subject(number), now=now)
+    with installation.read() as session:
         if session.get(Person, number) is None:
             raise UnknownPersonError("No subscriber has this number.")
 
@@ -274,7 +273,7 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
         UnknownPersonError: no subscriber has this number.
     """
     require_subscriber(installation, staff, number, now=now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         return undo.can_be_restored(session, session.get_one(Person, number), now=now)
 
 
@@ -314,7 +313,7 @@ def find_revealed_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
 ) -> dict[int, RevealedAddress]:
     """Return the addresses, among those of at most 100 people, that are currently revealed to the member."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return _find_shown_addresses(session, installation.keys, staff, numbers, now)
 
 

@@ -17,9 +17,8 @@ from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts, count_recipients
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
 from digest.edition.part_titles import list_part_titles
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -32,8 +31,8 @@ from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
 from subscribers.transfer.imports import count_imported_departures
 
-SEARCH = Action("addresses searched", Role.ADMIN, AffectedArea.ADDRESSES)
-LIST = Action("readers listed", Role.ADMIN, AffectedArea.NONE)
+SEARCH = Action("addresses searched")
+LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
 MAX_COUNTS = 200  # cached at once, for all filters
 RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
@@ -162,14 +161,14 @@ def view_subscriber_list(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     database, settings = installation.database, installation.settings
     counts = count_subscribers(database, now=now)
-    today = now.astimezone(settings.file.publication.zone).date()
+    today = now.astimezone(settings.zone).date()
     count_paused = partial(subscriber_list.count_paused, today=today)
     paused = count_or_recall(database, f"paused on {today}", count_paused)
     matches = _count_matching_people(installation, list_filter, now)
-    with installation.database.read() as session:
+    with installation.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
         newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
         edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
@@ -204,7 +203,7 @@ def count_exportable(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)
 
 
@@ -220,7 +219,7 @@ def _count_matching_people(installation: Installation, list_filter: SubscriberFi
 
 def list_signup_sources(installation: Installation) -> list[str]:
     """Return the sign-up sources by which the list can be filtered."""
-    with installation.database.read() as session:
+    with installation.read() as session:
         return subscriber_list.list_signup_sources(session)
 
 
@@ -237,7 +236,7 @@ def make_domain_filter_hash(
         AddressError: the text isn't a domain.
         FormError: there's no reason.
     """
-    LIST.check_role(installation.database, actor, "the list", now=now)
+    LIST.check_role(installation, actor, "the list", now=now)
     try:
         address = read_address(f"a@{domain_text.strip().removeprefix('@')}")
     except AddressError:

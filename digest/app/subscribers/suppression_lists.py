@@ -8,7 +8,7 @@ import secrets
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +16,13 @@ from typing import IO, BinaryIO
 
 from digest.app.subscribers.child_work import Report
 from digest.app.subscribers.list_transfers import open_new_export_file
-from digest.app.subscribers.packed_files import make_upload_folder
-from digest.app.subscribers.upload_files import ListUpload, UploadStage, save_upload, save_upload_state
+from digest.app.subscribers.upload_files import (
+    ListUpload,
+    UploadStage,
+    make_upload_folder,
+    save_upload,
+    save_upload_state,
+)
 from digest.app.subscribers.uploads import UPLOAD, ListUploads, UploadError
 from digest.backups.encrypted_file import (
     CHUNK_BYTES,
@@ -26,11 +31,10 @@ from digest.backups.encrypted_file import (
     EncryptedWriter,
     WrongPassphraseError,
 )
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.passphrases import check_new_passphrase
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.suppression import SuppressionReason
@@ -40,9 +44,9 @@ from subscribers.transfer.suppressions.suppression_adoption import AdoptionRepor
 from subscribers.transfer.suppressions.suppression_export import export_suppressions
 from subscribers.transfer.suppressions.suppression_file import SuppressionFileError
 
-EXPORT = Action("suppressions exported", Role.ADMIN, AffectedArea.ADDRESSES)
-TRY = Action("adoption tried", Role.ADMIN, AffectedArea.ADDRESSES)
-ADOPT = Action("suppressions adopted", Role.ADMIN, AffectedArea.ADDRESSES)
+EXPORT = Action("suppressions exported")
+TRY = Action("adoption tried")
+ADOPT = Action("suppressions adopted")
 
 # scrypt work factor of files to decrypt. Ours use 17; 18 takes 256 MB.
 MAX_WORK_FACTOR = 18
@@ -61,14 +65,14 @@ CAUSES: dict[SuppressionReason, str] = {
 def export_suppression_list(
     installation: Installation,
     actor: Actor,
-    file: Path,
+    file: AbstractContextManager[BinaryIO],
     recipient: ExportRecipient,
     passphrase: str,
     *,
     now: datetime,
-    progress: Progress,
+    progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write the suppression list to a new encrypted file readable only by its owner; return the counts by cause.
+    """Write the encrypted suppression list to a file opened here; return the counts by cause.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -78,45 +82,20 @@ def export_suppression_list(
     """
     with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
         check_new_passphrase(passphrase)
-        with open_new_export_file(file) as text_file:
-            return _export(installation, draft, text_file.buffer, recipient, passphrase, progress)
+        with file as opened:
+            draft.detail = {"why": recipient.why, "to": recipient.to_whom}
+            encrypted = EncryptedWriter(opened, passphrase)
+            counts = export_suppressions(installation.database, installation.keys, encrypted.write, progress=progress)
+            encrypted.close()
+        draft.detail["counts"] = {label: counts[cause] for cause, label in CAUSES.items() if counts[cause]}
+        return counts
 
 
-def export_suppression_list_to_open_file(
-    installation: Installation,
-    actor: Actor,
-    file: BinaryIO,
-    recipient: ExportRecipient,
-    passphrase: str,
-    *,
-    now: datetime,
-) -> Counter[str]:
-    """Write the encrypted suppression list to an open file; return the counts by cause.
-
-    Raises:
-        NotPermittedError: the actor isn't an admin.
-        BackupError: the passphrase is too short.
-        DerivedKeysError: the file would reveal keys that also sign new data.
-    """
-    with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
-        check_new_passphrase(passphrase)
-        return _export(installation, draft, file, recipient, passphrase, lambda *_: None)
-
-
-def _export(
-    installation: Installation,
-    draft: PendingAuditEntry,
-    file: BinaryIO,
-    recipient: ExportRecipient,
-    passphrase: str,
-    progress: Progress,
-) -> Counter[str]:
-    draft.detail = {"why": recipient.why, "to": recipient.to_whom}
-    encrypted = EncryptedWriter(file, passphrase)
-    counts = export_suppressions(installation.database, installation.keys, encrypted.write, progress=progress)
-    encrypted.close()
-    draft.detail["counts"] = {label: counts[cause] for cause, label in CAUSES.items() if counts[cause]}
-    return counts
+@contextmanager
+def open_new_suppression_file(path: Path) -> Iterator[BinaryIO]:
+    """Yield a new file readable only by its owner, which is deleted if an exception occurs."""
+    with open_new_export_file(path) as text_file:
+        yield text_file.buffer
 
 
 def rehearse_suppression_adoption(
@@ -242,7 +221,7 @@ def begin_suppression_step(
         UploadError: it hasn't been checked yet, or it's being processed.
     """
     action = ADOPT if commit else TRY
-    action.check_permitted(installation.database, actor, f"upload {name}", now=now)
+    action.check_permitted(installation, actor, f"upload {name}", now=now)
     upload = uploads.find(installation, actor, name, now=now, kind="suppressions")
     if commit and not upload.found:
         raise UploadError("This file hasn't been checked yet. Start a dry run first.")

@@ -15,22 +15,23 @@ from typing import IO, Any
 
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import BROKE_OFF, Report, WorkFailedError, WorkStoppedError, run_in_child
-from digest.app.subscribers.packed_files import is_packed, make_upload_folder, unpack_list_file
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadColumn,
     UploadKind,
     UploadStage,
+    is_packed,
+    make_upload_folder,
     read_upload_columns,
     read_upload_state,
     safe_file_name,
     save_upload,
     save_upload_state,
+    unpack_list_file,
 )
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.store.engine import open_database
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.loggers import get_logger
@@ -41,12 +42,12 @@ from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OUTCOME_COLUMNS, ImportRowResult, read_outcomes, write_outcomes
 
-UPLOAD = Action("list uploaded", Role.ADMIN, AffectedArea.ADDRESSES)
-TRY = Action("import tried", Role.ADMIN, AffectedArea.ADDRESSES)
-REMOVE = Action("upload removed", Role.ADMIN, AffectedArea.NONE)
-TAKE_REJECTS = Action("rejected rows taken", Role.ADMIN, AffectedArea.ADDRESSES)
-TAKE_OUTCOMES = Action("row outcomes taken", Role.ADMIN, AffectedArea.ADDRESSES)
-SHOW = Action("uploads listed", Role.ADMIN, AffectedArea.NONE)
+UPLOAD = Action("list uploaded")
+TRY = Action("import tried")
+REMOVE = Action("upload removed")
+TAKE_REJECTS = Action("rejected rows taken")
+TAKE_OUTCOMES = Action("row outcomes taken")
+SHOW = Action("uploads listed")
 
 _ROWS_A_PIECE = 2000  # of a file of row results
 _NAME = re.compile(r"[0-9a-f]{16}")
@@ -120,7 +121,7 @@ class ListUploads:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
         """
-        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        SHOW.check_role(installation, actor, "uploads", now=now)
         upload = read_upload_state(installation.settings.uploads_folder / name) if _NAME.fullmatch(name) else None
         if upload is None or upload.kind != kind:
             raise UnknownUploadError(
@@ -136,7 +137,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
         """
-        SHOW.check_role(installation.database, actor, "uploads", now=now)
+        SHOW.check_role(installation, actor, "uploads", now=now)
         folder = installation.settings.uploads_folder
         uploads = [read_upload_state(each) for each in folder.iterdir()] if folder.is_dir() else []
         known_uploads = [
@@ -172,9 +173,7 @@ class ListUploads:
             UploadError: it's being processed.
             ColumnMappingError: the columns don't form a list.
         """
-        (list_transfers.IMPORT if commit else TRY).check_permitted(
-            installation.database, actor, f"upload {name}", now=now
-        )
+        (list_transfers.IMPORT if commit else TRY).check_permitted(installation, actor, f"upload {name}", now=now)
         upload = self.find(installation, actor, name, now=now)
         check_column_meanings(options.columns or upload.meanings)
         stage = UploadStage.IMPORTING if commit else UploadStage.TRYING

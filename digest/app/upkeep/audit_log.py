@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 
 from digest.app.upkeep import audit_topics
 from digest.deliver.control import installation_hold
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.table_values import redact_logged_change
 from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_last_verified_log_end, verify_audit_log
 from digest.store.models import AuditEntry
@@ -21,9 +20,9 @@ from digest.store.staff import map_staff_display_names, require_staff_member, st
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 AuditRow = AuditEntry  # the name used by commands
-SHOW_LOG = Action("audit log shown", Role.ADMIN, AffectedArea.NONE)
-CHECK_LOG = Action("audit log checked", Role.ADMIN, AffectedArea.NONE)
-EXPORT_LOG = Action("audit log exported", Role.ADMIN, AffectedArea.NONE)
+SHOW_LOG = Action("audit log shown")
+CHECK_LOG = Action("audit log checked")
+EXPORT_LOG = Action("audit log exported")
 
 PAGE_SIZE = 50  # rows
 MAX_EXAMINED = 2000  # rows examined per page; the next page continues below
@@ -92,7 +91,7 @@ def view_audit_log(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         rows, next_below, is_cut = _read_page(session, log_filter, below)
         return AuditPage(
@@ -164,7 +163,7 @@ def find_audit_name_by_email(installation: Installation, actor: Actor, email: st
         NotPermittedError: the actor isn't an admin.
         StaffError: no staff member has the address.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         return staff_actor(require_staff_member(session, email))
 
@@ -177,7 +176,7 @@ def iterate_audit_log(
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    SHOW_LOG.check_role(installation.database, actor, "audit log", now=now)
+    SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     below: AuditPosition | None = None
     while True:
         with installation.read() as session:
@@ -193,7 +192,7 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    CHECK_LOG.check_role(installation.database, actor, "audit log", now=now)
+    CHECK_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         proof = verify_audit_log(session)
     with installation.write() as session:

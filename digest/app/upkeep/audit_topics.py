@@ -43,11 +43,11 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
     return {
         topic: tuple(
             sorted(
-                ((act, "…".join(split_audit_phrase_at_subject(words))) for act, words in acts.items()),
+                ((name, "…".join(split_audit_phrase_at_subject(action.words))) for name, action in actions.items()),
                 key=lambda pair: pair[1],
             )
         )
-        for topic, acts in actions_by_topic().items()
+        for topic, actions in actions_by_topic().items()
     }
 
 

@@ -7,14 +7,13 @@ from datetime import datetime
 from digest.app.upkeep.backups import AUDIT_SUBJECT, BACK_UP, back_up_into_folder
 from digest.backups.archive import BackupError
 from digest.backups.last_backup import BackupOutcome, read_backup_outcome
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.passphrases import check_new_passphrase
-from digest.settings.affected_areas import AffectedArea
 from subscribers.errors import ApplicationError, RefusalError
 from subscribers.loggers import get_logger
 
-LOOK = Action("backups looked at", Role.ADMIN, AffectedArea.NONE)
+LOOK = Action("backups looked at")
 
 log = get_logger("backups")
 
@@ -53,7 +52,7 @@ class BackgroundBackups:
         Raises:
             NotPermittedError: the actor isn't an admin.
         """
-        LOOK.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+        LOOK.check_role(installation, actor, AUDIT_SUBJECT, now=now)
         progress = self._progress  # read before the outcome, so that a backup ending in between is shown as finished
         with installation.read() as session:
             return BackupView(read_backup_outcome(session), progress)
@@ -66,7 +65,7 @@ class BackgroundBackups:
             BackupRunningError: this process is already making one.
             BackupError: no folder is set, or there's no passphrase of at least 12 characters.
         """
-        BACK_UP.check_permitted(installation.database, actor, AUDIT_SUBJECT, now=now)
+        BACK_UP.check_permitted(installation, actor, AUDIT_SUBJECT, now=now)
         settings = installation.settings
         if not settings.file.backup.folder:
             raise BackupError("No backup folder is set. Enter one and save it first.")

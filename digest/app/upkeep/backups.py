@@ -16,11 +16,10 @@ from digest.backups import creation, restore
 from digest.backups.archive import ARCHIVE_FORMAT, ArchiveManifest, BackupError
 from digest.backups.encrypted_file import is_encrypted
 from digest.backups.last_backup import save_backup_outcome
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.guarded_action_notices import GuardedActionNotice, list_verified_admins
 from digest.installation.opened_installation import Installation, create_home_folder
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.operations import BackupSettings
 from subscribers.callback_types import Progress
 from subscribers.consent.seals import LedgerProof
@@ -28,8 +27,8 @@ from subscribers.consent.unsubscribe_log import read_whole_lines
 from subscribers.crypto.key_file import replace_file
 from subscribers.crypto.keys import KeyRing
 
-BACK_UP = Action("backed up", Role.ADMIN, AffectedArea.ADDRESSES)
-RESTORE = Action("restored", Role.ADMIN, AffectedArea.BACKUPS)
+BACK_UP = Action("backed up")
+RESTORE = Action("restored")
 AUDIT_SUBJECT = "installation"
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -169,7 +168,7 @@ def _write_into_folder(
         (proof,) = proofs
         file = unproved.rename(folder / BackupFile(now, proved=True).name) if proof.sound else unproved
         copy_unsubscribe_log(settings.left_log, folder, now)
-        outdated = choose_outdated_backups(_list_backups(folder), backup_settings, settings.file.publication.zone)
+        outdated = choose_outdated_backups(_list_backups(folder), backup_settings, settings.zone)
         for old in outdated:
             (folder / old.name).unlink(missing_ok=True)
     except OSError as exc:
@@ -205,7 +204,7 @@ def require_restore_permission(installation: Installation, actor: Actor, *, now:
     Raises:
         NotPermittedError: they aren't; the refusal is in the audit log of that database.
     """
-    RESTORE.check_role(installation.database, actor, AUDIT_SUBJECT, now=now)
+    RESTORE.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
 
 def needs_passphrase(settings: Settings, file: Path) -> bool:

@@ -15,7 +15,7 @@ from digest.backups.migration import MigrationResult, move_database, parse_targe
 from digest.backups.restore import choose_unused_name, require_exclusive_use, wait_for_other_connections
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.edition_queries import UNAPPROVED_STATES
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import (
     Installation,
     InstallationError,
@@ -24,7 +24,6 @@ from digest.installation.opened_installation import (
     refuse_missing_files,
 )
 from digest.settings import SETTINGS_FILE_NAME, Settings
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables
 from digest.settings.file_edits import replace_text_file
 from digest.store.audit import record_audit
@@ -181,7 +180,7 @@ def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerPro
         )
 
 
-MOVE = Action("moved to another database", Role.ADMIN, AffectedArea.BACKUPS)
+MOVE = Action("moved to another database")
 _VARIABLE = "DIGEST_DATABASE_URL"
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation, InstallationError
-from digest.settings.affected_areas import AffectedArea
 from digest.store.audit import add_macs_to_rows_without_mac
 from digest.store.delivery_models import StaffMember
 from digest.store.models import AuditEntry
@@ -25,12 +24,12 @@ from subscribers.store import key_rotation
 from subscribers.store.key_check import check_key_match
 from subscribers.store.keyed_row_seals import attach_keys_to_session, find_forged_rows, reseal_rows_with_current_key
 
-LIST = Action("keys listed", Role.ADMIN, AffectedArea.NONE)
-ROTATE = Action("key rotated", Role.ADMIN, AffectedArea.KEYS)
-RESTORE = Action("keys restored", Role.ADMIN, AffectedArea.KEYS)
+LIST = Action("keys listed")
+ROTATE = Action("key rotated")
+RESTORE = Action("keys restored")
 PROTECT, UNPROTECT = (
-    Action("keys protected", Role.ADMIN, AffectedArea.KEYS),
-    Action("keys unprotected", Role.ADMIN, AffectedArea.KEYS),
+    Action("keys protected"),
+    Action("keys unprotected"),
 )
 
 
@@ -40,7 +39,7 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
     Raises:
         NotPermittedError: the actor isn't an admin.
     """
-    LIST.check_role(installation.database, actor, "keys", now=now)
+    LIST.check_role(installation, actor, "keys", now=now)
     with installation.read() as session:
         return key_rotation.list_key_usage(session, installation.keys)
 
@@ -63,12 +62,12 @@ def rotate_key(
         )
         keys, discarded = KeyRing.load(file, passphrase), 0
         if kind == "access":
-            with installation.database.write() as session:
+            with installation.write() as session:
                 attach_keys_to_session(session, keys)
                 result = replace(result, rows_moved=reseal_rows_with_current_key(session, keys))
                 discarded = _discard_forged_rows(session, keys, actor, now)
         elif kind == "audit":
-            with installation.database.write() as session:
+            with installation.write() as session:
                 result = replace(result, rows_moved=add_macs_to_rows_without_mac(session, keys))
         draft.subject = f"{kind} {result.key_id}"
         draft.detail = {"made": result.key_added, "moved": result.rows_moved, "stuck": len(result.unmoved_rows)}

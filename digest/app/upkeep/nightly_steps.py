@@ -32,11 +32,10 @@ from digest.deliver.retention import (
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
-from digest.deliver.send.notices.notice_queue import make_notice_queue
-from digest.installation.audited_actions import Action, Actor, Role
+from digest.installation.audited_actions import Action, Actor
 from digest.installation.guarded_action_notices import queue_address_access_summary
 from digest.installation.opened_installation import Installation
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.staff_mail import make_mail_queue
 from digest.store import staff_sessions
 from digest.store.account_models import SignInAttempt
 from digest.store.alert_models import Alert, AlertNotification
@@ -105,7 +104,7 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
     return f"sealed as {sealed.hash[:12]}{addressed}, and the ledger is broken: run 'digest subscribers verify'"
 
 
-SEAL = Action("ledger sealed", Role.ADMIN, AffectedArea.NONE)
+SEAL = Action("ledger sealed")
 
 
 class JustSealedError(RefusalError):
@@ -120,7 +119,7 @@ def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> S
         InstallationError: there's no key file.
         JustSealedError: another process sealed it at the same time.
     """
-    SEAL.check_role(installation.database, actor, "ledger", now=now)
+    SEAL.check_role(installation, actor, "ledger", now=now)
     return verify_and_seal_ledger(installation, now, actor=actor.name)[0]
 
 
@@ -223,7 +222,7 @@ def store_final_delivery_counts(installation: Installation, now: datetime) -> st
 
 def count_growth(installation: Installation, now: datetime) -> str:
     """Count new consent events by day, the current subscribers, and the results of recent editions."""
-    database, zone = installation.database, installation.settings.file.publication.zone
+    database, zone = installation.database, installation.settings.zone
     with database.read() as session:
         end = daily_consent_counts.find_last_fully_committed_event(session, now)
     today = now.astimezone(zone).date()
@@ -413,11 +412,11 @@ def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerPro
     settings = installation.settings
     with installation.write() as session:
         last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
-        days, zone = settings.file.alerts.seal_mail_days, settings.file.publication.zone
+        days, zone = settings.file.alerts.seal_mail_days, settings.zone
         if not is_seal_email_due(last, sound=proof.sound, days=days, zone=zone, now=now):
             return 0
         admins = [member for member in list_verified_staff(session) if member.role == "admin"]
-        queue = make_notice_queue(installation.keys, settings, lambda: now)
+        queue = make_mail_queue(installation, now)
         facts = {
             "sealed_at": seal.at.isoformat(),
             "counts": f"{count_with_noun(seal.people, 'person', 'people')}, {seal.links:,} events, {seal.suppressions:,} suppressions",

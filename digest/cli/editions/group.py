@@ -124,7 +124,7 @@ def draft(context: CommandContext, now: datetime | None, explain: bool, as_json:
 def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: bool) -> Iterator[str]:
     if explain:
         yield from explain_proposal(drafted.proposal)
-    zone = context.settings.file.publication.zone
+    zone = context.settings.zone
     opens = drafted.window.opens_at.astimezone(zone)
     closes = drafted.window.cut_off.astimezone(zone)
     stories = sum(map(len, drafted.proposal.sections.values()))

@@ -92,10 +92,8 @@ def cancel(context: CommandContext, edition: str, yes: bool) -> None:
     counts = status.delivery_counts
     if not yes:
         click.confirm(
-            (
-                f"{status.name} has been sent to {counts.handed_over:,} of {counts.planned:,} subscribers. Cancel it "
-                "for the others? This can't be undone."
-            ),
+            f"{status.name} has been sent to {counts.handed_over:,} of {counts.planned:,} subscribers. Cancel it "
+            "for the others? This can't be undone.",
             abort=True,
         )
     cancelled = sending.cancel_edition(context.installation, status.name, actor=context.actor, now=now)

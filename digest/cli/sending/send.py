@@ -162,7 +162,7 @@ def _resume_time(report: SendReport, context: CommandContext) -> str:
     """Return when the rest continues, or an empty string if that's now or unknown."""
     if report.next_due_at is None or report.awaits_decision or report.next_due_at <= context.now():
         return ""
-    local = report.next_due_at.astimezone(context.installation.settings.file.publication.zone)
+    local = report.next_due_at.astimezone(context.installation.settings.zone)
     return f" (continues {local:%A %H:%M %Z})"
 
 

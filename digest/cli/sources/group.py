@@ -53,7 +53,7 @@ def list_sources(context: CommandContext, everything: bool, as_json: bool) -> No
 
 
 def _make_source_table(context: CommandContext, listed: Sequence[source_actions.ListedSource]) -> Table:
-    zone = context.settings.file.publication.zone
+    zone = context.settings.zone
     headings = ("Name", "Publisher", "Section", "Kind", "Last success", "Next visit")
     table = Table(
         *(Column(heading, overflow="fold") for heading in headings), Column("State", overflow="fold", ratio=1)

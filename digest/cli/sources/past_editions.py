@@ -93,7 +93,7 @@ def _describe_report(context: CommandContext, report: PastEditionImportResult) -
     page = report.page
     if page is None:
         return f"{report.place} was not imported. {report.refusal}"
-    zone = context.settings.file.publication.zone
+    zone = context.settings.zone
     parts = [
         f"No. {page.number}" if page.number is not None else "no number",
         f"{page.released_at.astimezone(zone):%Y-%m-%d}" if page.released_at else "no date",

@@ -20,6 +20,7 @@ from digest.cli.context import (
     pass_command_context,
     person_argument,
     prefix_refusals,
+    print_result,
     reason_option,
 )
 from digest.cli.lazy_group import LazyGroup
@@ -110,11 +111,7 @@ def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetim
 def print_people_count_by_state(context: CommandContext, as_json: bool) -> None:
     """Count people by state. Addresses aren't shown."""
     counts = context.act(subscriber_actions.count_people_by_state, now=context.now())
-    if as_json:
-        click.echo(json.dumps(counts))
-        return
-    for state, count in counts.items():
-        click.echo(f"{state:12} {count:>9,}")
+    print_result(counts, (f"{state:12} {count:>9,}" for state, count in counts.items()), as_json=as_json)
 
 
 @subscribers.command(

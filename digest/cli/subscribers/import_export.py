@@ -18,7 +18,9 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
+    pick_json_fields,
     print_lines,
+    print_result,
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
@@ -38,23 +40,13 @@ from subscribers.transfer.options import ImportOptions
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print the unfinished imports with the number of people in each."""
     unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
-    if as_json:
-        rows = [
-            {
-                "batch": batch.batch,
-                "origin": batch.origin,
-                "begun": batch.started_at.isoformat(timespec="seconds"),
-                "file_hash": batch.file_hash,
-                "people": people,
-            }
-            for batch, people in unfinished
-        ]
-        click.echo(json.dumps(rows))
-        return
-    for batch, people in unfinished:
-        click.echo(f"{batch.sentence} People so far: {people:,}.")
-    if not unfinished:
-        click.echo("There are no unfinished imports.")
+    rows = [
+        pick_json_fields(batch, "batch", "origin", "file_hash")
+        | {"begun": batch.started_at.isoformat(timespec="seconds"), "people": people}
+        for batch, people in unfinished
+    ]
+    lines = [f"{batch.sentence} People so far: {people:,}." for batch, people in unfinished]
+    print_result(rows, lines or ["There are no unfinished imports."], as_json=as_json)
 
 
 def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
@@ -310,7 +302,7 @@ def export(
     with show_progress("Exporting") as progress:
         exported = context.act(
             list_transfers.export_list,
-            file,
+            list_transfers.open_new_export_file(file),
             ExportRecipient(to_whom, reason),
             now=context.now(),
             progress=progress,
@@ -392,12 +384,9 @@ def ask_people_to_confirm(
                 inactive_subscribers.ask_inactive_subscribers, years, takes_off=take_off, limit=most, now=now
             )
         )
-    if as_json:
-        click.echo(json.dumps({"could": candidates, "asked": asked_count}))
-    elif candidates:
-        click.echo(f"Queued {count_with_noun(asked_count, 'email')}. 'digest serve' or hls-scheduler sends them.")
-    else:
-        click.echo("There are no people to ask.")
+    queued = f"Queued {count_with_noun(asked_count, 'email')}. 'digest serve' or hls-scheduler sends them."
+    lines = [queued if candidates else "There are no people to ask."]
+    print_result({"could": candidates, "asked": asked_count}, lines, as_json=as_json)
 
 
 @click.command(
@@ -427,11 +416,8 @@ def pull_suppressions(context: CommandContext, whole: bool, as_json: bool) -> No
         result = context.act(list_transfers.pull_suppressions, from_beginning=whole, now=context.now())
     except ProviderSettingsError as exc:
         raise CommandRefusedError(f"Can't read the suppression lists: {exc}") from exc
-    if as_json:
-        counts = {"entries": result.entries, "ours": result.matched_people, "people": dict(result.feedback_counts)}
-        click.echo(json.dumps(counts | {"troubles": result.troubles}))
-    else:
-        click.echo(f"{result}.")
+    paths = {"ours": "matched_people", "people": "feedback_counts"}
+    print_result(pick_json_fields(result, "entries", "troubles", **paths), [f"{result}."], as_json=as_json)
     if result.troubles:
         raise SystemExit(1)
 

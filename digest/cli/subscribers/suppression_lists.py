@@ -1,6 +1,5 @@
 """The suppression list as a file: `digest subscribers export-suppressions` and `adopt-suppressions`."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from digest.cli.context import (
     flag,
     json_option,
     pass_command_context,
-    print_lines,
+    print_result,
 )
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
@@ -77,17 +76,17 @@ def export_suppressions(
     with show_progress("Exporting", is_wanted=not as_json) as progress:
         counts = context.act(
             suppression_lists.export_suppression_list,
-            file,
+            suppression_lists.open_new_suppression_file(file),
             ExportRecipient(to_whom, reason),
             passphrase,
             now=context.now(),
             progress=progress,
         )
-    if as_json:
-        click.echo(json.dumps(counts))
-        return
-    click.echo(f"Exported {count_with_noun(counts.total(), 'suppression')} to {file}.")
-    click.echo("The file can't be adopted without the passphrase. Send it to the recipient separately.")
+    lines = (
+        f"Exported {count_with_noun(counts.total(), 'suppression')} to {file}.",
+        "The file can't be adopted without the passphrase. Send it to the recipient separately.",
+    )
+    print_result(counts, lines, as_json=as_json)
 
 
 @click.command(
@@ -137,11 +136,8 @@ def adopt_suppressions(
                 )
     except KeyboardInterrupt:
         raise CommandRefusedError("Interrupted. To continue, run the same command again.") from None
-    if as_json:
-        repeated = {"repeated": report.adopted_at is not None}
-        click.echo(json.dumps(report.as_json() | repeated))
-    else:
-        print_lines(_describe(report, file, committed=commit))
+    result = report.as_json() | {"repeated": report.adopted_at is not None}
+    print_result(result, _describe(report, file, committed=commit), as_json=as_json)
 
 
 def _describe(report: AdoptionReport, file: Path, *, committed: bool) -> Iterator[str]:

@@ -86,7 +86,7 @@ def audit(
     if as_json:
         print_lines(_write_row(row) for row in rows)
     else:
-        print_lines([_make_table(rows, context.settings.file.publication.zone)])
+        print_lines([_make_table(rows, context.settings.zone)])
 
 
 def _write_row(row: audit_log.AuditRow) -> str:

@@ -54,7 +54,7 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
         url = sys.stdin.readline().strip()
     if not yes:
         click.confirm(
-            ("Everything will be copied to the new database, and sending from the old one will be paused. Continue?"),
+            "Everything will be copied to the new database, and sending from the old one will be paused. Continue?",
             abort=True,
             err=True,
         )

@@ -6,6 +6,7 @@ sequences the hops and turns all failures into `FetchError`.
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources.abc import Traversable
@@ -19,7 +20,7 @@ from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
 from digest.collect.fetch.http_response import usable_validator
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
 from digest.settings import Settings, UsageLimitSettings
@@ -38,8 +39,12 @@ def build_user_agent(contact: str) -> str:
     return f"{PRODUCT_NAME}/{__version__} (+{httpx.URL(contact)})"
 
 
-def open_fetcher(settings: Settings) -> "HttpFetcher":
-    """Return a fetcher with the limits of the settings and our user agent."""
+def open_fetcher(
+    settings: Settings, replacement: ContentFetcher | None = None
+) -> AbstractContextManager[ContentFetcher]:
+    """Open a fetcher with the limits of the settings and our user agent, or yield its replacement and leave it open."""
+    if replacement is not None:
+        return nullcontext(replacement)
     return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
 
 

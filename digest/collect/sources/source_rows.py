@@ -202,10 +202,10 @@ def _update_source(row: Source, configured: SourceSettings) -> None:
         setattr(row, name, getattr(configured, name))
     if not row.active:  # added again
         row.active = True
-        start_source_anew(row)
+        reset_source_visits(row)
 
 
-def start_source_anew(row: Source) -> None:
+def reset_source_visits(row: Source) -> None:
     """Discard the results of visits to a source, including that it was gone; the next visit fetches everything."""
     row.health, row.message, row.failures = SourceHealth.NEW, "", 0
     row.failing_since = row.next_try_at = row.etag = row.last_modified = None

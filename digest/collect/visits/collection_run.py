@@ -100,7 +100,7 @@ class _CollectionRun:
     @property
     def today(self) -> date:
         """The current day in the publication's time zone."""
-        return self.now.astimezone(self.settings.file.publication.zone).date()
+        return self.now.astimezone(self.settings.zone).date()
 
 
 def collect_sources(
@@ -250,7 +250,7 @@ def _reason_left_out(row: Source, settings: Settings, now: datetime, since: date
 
 
 def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datetime | None) -> str:
-    zone = settings.file.publication.zone
+    zone = settings.zone
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
             return f"gone: {row.message}; only visited with --force, or after you add it again"

@@ -25,7 +25,6 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 archive_pages = Blueprint("archive", __name__)
 
-MAX_CALENDAR_EDITIONS = 20  # editions
 MAX_TYPED_LENGTH = 200  # characters of a search
 CACHE_FOREVER = "public, max-age=31536000, immutable"  # for files named by a hash of their bytes
 _INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
@@ -218,7 +217,7 @@ def serve_edition_dates_calendar(name: str) -> AnyResponse:
 @archive_pages.get("/calendar.ics")
 def serve_deadline_and_event_calendar() -> AnyResponse:
     """Return the deadlines and events of the newest editions as a calendar to subscribe to."""
-    body = build_calendar_feed(web_context().installation, MAX_CALENDAR_EDITIONS)
+    body = build_calendar_feed(web_context().installation)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
 

@@ -15,8 +15,7 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
-from digest.app.settings.logo_uploads import name_uploaded_logo, replace_logos
-from digest.app.settings.logos import LogoRefusedError, store_logo
+from digest.app.settings.logos import LogoRefusedError, name_uploaded_logo, replace_logos, store_logo
 from digest.app.settings.setting_changes import change_settings
 from digest.cli import digest as digest_command
 from digest.collect.codec.encoded_image import LOWEST_LOGO, TALLEST_LOGO, WIDEST_LOGO

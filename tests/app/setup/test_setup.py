@@ -15,8 +15,8 @@ from digest.app.doctor.examination import drop_consequences, run_checks, run_loc
 from digest.app.doctor.network_access import NetworkAccess
 from digest.app.setup import plan as setup_plan
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers, propose_answer
+from digest.app.setup.completion import list_dns_records
 from digest.app.setup.plan import CONTAINER_USER, PlannedFile, plan_setup, propose_warm_up
-from digest.app.setup.remaining_steps import list_dns_records
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.smtp import kind as smtp_kind

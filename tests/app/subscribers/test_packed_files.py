@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from digest.app.subscribers import packed_files
-from digest.app.subscribers.packed_files import lend_readable_list
+from digest.app.subscribers import upload_files
+from digest.app.subscribers.upload_files import lend_readable_list
 from digest.collect.sandbox.client import SandboxError
 from subscribers.transfer import packed_lists
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows, survey_file
@@ -265,7 +265,7 @@ def test_a_sandbox_that_fails_is_named_without_quoting_it(tmp_path: Path, monkey
     def fail(_body: bytes) -> None:
         raise SandboxError(f"couldn't read the document: {ROW}")
 
-    monkeypatch.setattr(packed_files, "unpack_list_in_child", fail)
+    monkeypatch.setattr(upload_files, "unpack_list_in_child", fail)
     with pytest.raises(ListFileError, match="process that unpacks files failed") as refusal:
         open_list(tmp_path, zip_files({"list.csv": CSV}))
     assert ROW not in str(refusal.value)

@@ -2,6 +2,7 @@
 
 import io
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes, policy
@@ -449,7 +450,7 @@ def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_onl
             with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):
                 raise AssertionError(f"{action.name} went on")
         with pytest.raises(ConfirmationRequiredError):
-            action.check_permitted(world.database, replace(old, confirmed_at=None), "x", now=NOW)
+            action.check_permitted(world.install, replace(old, confirmed_at=None), "x", now=NOW)
     assert actions(world) == [f"refused: {action.name}" for action in guarded for _ in range(3)]
     assert queued(world) == []
 
@@ -466,7 +467,7 @@ def test_what_is_done_at_the_desk_asks_in_app_and_not_only_in_the_route(world: A
         lambda: subscriber_records.reveal_addresses(install, signed_in, [world.ada], "a reason", now=NOW),
         lambda: address_searches.AddressSearches().begin(install, signed_in, "lovelace", "a reason", now=NOW),
         lambda: background_backups.BackgroundBackups().begin(install, actor, passphrase="a" * 12, now=NOW),
-        lambda: list_transfers.export_list_to_open_file(install, actor, io.StringIO(), recipient, now=NOW),
+        lambda: list_transfers.export_list(install, actor, nullcontext(io.StringIO()), recipient, now=NOW),
         lambda: subscriber_actions.allow_signup_again(install, actor, ADA_ADDRESS, "a reason", now=NOW),
     ):
         with pytest.raises(ConfirmationRequiredError):

@@ -16,8 +16,7 @@ from sqlalchemy import delete, insert, select, text, update
 import digest
 from digest import app
 from digest.app.upkeep import audit_log, audit_topics
-from digest.installation.audited_actions import Action, Role
-from digest.settings.affected_areas import AffectedArea
+from digest.installation.audited_actions import Action
 from digest.store.audit import record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.delivery_models import StaffMember
@@ -191,12 +190,12 @@ def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
     now = {"now": NOW}
     with (
         pytest.raises(StaffError),
-        Action("staff added", Role.ADMIN, AffectedArea.NONE).transaction(world.install, ADMIN, "staff", **now),
+        Action("staff added").transaction(world.install, ADMIN, "staff", **now),
     ):
         raise StaffError("sam@newsroom.example is on the staff already.")
     with (
         pytest.raises(ValueError, match="ada"),
-        Action("backed up", Role.ADMIN, AffectedArea.NONE).steps(world.install, ADMIN, "x", **now),
+        Action("backed up").steps(world.install, ADMIN, "x", **now),
     ):
         raise ValueError("ada@okapi.example")
     page = rows_of(world.signed_in_client("admin").get("/admin/audit").text)

@@ -36,7 +36,7 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
     """
     opened = [alert for alert, event in events if event == "opened"]
     over = [alert for alert, event in events if event == "over"]
-    zone = installation.settings.file.publication.zone
+    zone = installation.settings.zone
     facts = {
         "heading": format_alert_heading(len(opened), len(over)),
         "opened": "\n\n".join(alert.sentence for alert in opened),

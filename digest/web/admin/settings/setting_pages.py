@@ -13,7 +13,7 @@ from digest.app.accounts import staff
 from digest.app.alerts import alert_notifications
 from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.app.settings import logo_uploads, setting_changes
+from digest.app.settings import logos, setting_changes
 from digest.app.settings.logos import LogoRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
@@ -128,7 +128,7 @@ def replace_logos() -> ResponseReturnValue:
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
     try:
-        changed = logo_uploads.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
+        changed = logos.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
     except LogoRefusedError as exc:
         return _settings_page("branding", refusal=exc), 400
     except SettingsError as exc:

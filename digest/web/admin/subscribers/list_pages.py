@@ -1,6 +1,7 @@
 """Admin pages about the whole list: export, permission emails, lifting a suppression, and growth."""
 
 import tempfile
+from contextlib import nullcontext
 from datetime import date
 from typing import Annotated, Literal
 
@@ -101,8 +102,8 @@ def export_list() -> ResponseReturnValue:
     # It has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
-        list_transfers.export_list_to_open_file(
-            installation, actor, file, recipient, now=now, list_filter=query.as_filter()
+        list_transfers.export_list(
+            installation, actor, nullcontext(file), recipient, now=now, list_filter=query.as_filter()
         )
     except RefusalError as exc:
         file.close()

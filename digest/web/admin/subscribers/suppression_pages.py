@@ -1,13 +1,13 @@
 """Suppression files for admins: export of the list, and upload, check, and adoption of another installation's."""
 
 import tempfile
-from collections.abc import Iterator
-from typing import BinaryIO
+from contextlib import nullcontext
 
 from flask import abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.subscribers import suppression_lists
+from digest.app.subscribers.list_transfers import read_pieces
 from digest.app.subscribers.upload_files import ListUpload
 from digest.app.subscribers.uploads import UnknownUploadError, UploadError
 from digest.web.admin.blueprint import (
@@ -24,7 +24,6 @@ from subscribers.pages.forms import FormError
 from subscribers.transfer.exports import ExportRecipient
 
 REFRESH_SECONDS = 2
-PIECE_BYTES = 1 << 16
 
 
 class SuppressionExportForm(ReasonForm):
@@ -47,14 +46,14 @@ def export_suppression_list() -> ResponseReturnValue:
     file = tempfile.TemporaryFile("w+b", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
         form, passphrase = read_form(SuppressionExportForm), _read_passphrase()
-        suppression_lists.export_suppression_list_to_open_file(
-            installation, actor, file, ExportRecipient(form.to, form.reason), passphrase, now=now
+        suppression_lists.export_suppression_list(
+            installation, actor, nullcontext(file), ExportRecipient(form.to, form.reason), passphrase, now=now
         )
     except RefusalError as exc:
         file.close()
         return _lists_page(refusal=exc), 400
     day = now.astimezone(web_context().zone).date()
-    return make_download_response(_read_pieces(file), "application/octet-stream", f"suppressions-{day}.age")
+    return make_download_response(read_pieces(file), "application/octet-stream", f"suppressions-{day}.age")
 
 
 def _read_passphrase() -> str:
@@ -67,12 +66,6 @@ def _read_passphrase() -> str:
     if passphrase != request.form.get("repeated", ""):
         raise FormError({"repeated": "The passphrases differ. Type the same one twice."})
     return passphrase
-
-
-def _read_pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        file.seek(0)
-        yield from iter(lambda: file.read(PIECE_BYTES), b"")
 
 
 @admin_pages.post("/readers/suppressions")

@@ -3,7 +3,7 @@
 A story added by URL is fetched while the editor waits.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from functools import partial
@@ -214,18 +214,10 @@ _BLOCK_FIELDS = ("kind", "headline", "name", "text", "url", "after", "first_day"
 
 def _read_block(fields: Mapping[str, str], current_block: LabeledBlock) -> LabeledBlock:
     """Return a block with the values from a form."""
-    return LabeledBlock(
-        id=current_block.id,
-        kind=_read_block_kind(fields.get("kind", current_block.kind)),
-        headline=fields.get("headline", current_block.headline),
-        name=fields.get("name", current_block.name),
-        text=fields.get("text", current_block.text),
-        url=fields.get("url", current_block.url),
-        after=fields.get("after", current_block.after),
-        first_day=parse_form_day(fields["first_day"]) if "first_day" in fields else current_block.first_day,
-        last_day=parse_form_day(fields["last_day"]) if "last_day" in fields else current_block.last_day,
-        picture=current_block.picture,
-    )
+    read: dict[str, Callable[[str], object]] = {"kind": _read_block_kind}
+    read |= dict.fromkeys(("first_day", "last_day"), parse_form_day)
+    values: dict[str, Any] = {name: read.get(name, str)(fields[name]) for name in _BLOCK_FIELDS if name in fields}
+    return replace(current_block, **values)
 
 
 def _read_block_kind(text: str) -> BlockKind:

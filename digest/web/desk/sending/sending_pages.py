@@ -33,10 +33,11 @@ from digest.store.models import EditionState
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.charts import Chart, LimitLine, draw_bar_chart
 from digest.web.context import web_context
-from digest.web.filters import clock_of, thousands
+from digest.web.filters import thousands
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
+from subscribers.phrases import clock_time
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
@@ -160,7 +161,7 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
     length = min(CHART_MINUTES, span // timedelta(minutes=1) + 1)
     minute_times = [last - timedelta(minutes=back) for back in reversed(range(length))]
     messages = [counts.get(at, 0) for at in minute_times]
-    times = [clock_of(at, zone) for at in minute_times]
+    times = [clock_time(at.astimezone(zone)) for at in minute_times]
     labeled = max(1, -(-length // 5))
     labels = [time.partition(" ")[0] for time in times]
     labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
