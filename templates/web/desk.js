@@ -292,10 +292,13 @@
     const form = event.target, button = event.submitter;
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
-    if (!changes || !mustAsk()) return;
+    // The form itself is sent on what its fields' own saves have left.
+    const isBusy = isSaved && waiting;
+    if (event.defaultPrevented || !changes || !(isBusy || mustAsk())) return;
     event.preventDefault();
     event.stopPropagation();
-    unlessApproved(() => { if (!button || button.isConnected) form.requestSubmit(button); });
+    const again = () => { if (!button || button.isConnected) form.requestSubmit(button); };
+    if (isBusy) queue.then(again); else unlessApproved(again);
   }, true);
 
   // The preview leads to the story that was touched last: `place` is its id there, `looks` renews the address of a changed mail.
@@ -491,10 +494,6 @@
       if (!theirs) continue;
       const fold = theirs.closest("details");
       if (fold) fold.open = mine.closest("details").open;
-      if (!theirs.matches("[data-blank]")) {
-        mine.removeAttribute("data-blank");
-        find("#new-block", mine)?.removeAttribute("id");
-      }
       for (const control of findAll("[name]", theirs)) {
         const own = mine.elements.namedItem(control.name);
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
