@@ -751,11 +751,17 @@
     const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
     refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
-  // A day changes with each digit that is typed of it.
-  document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
+  // A day changes with each digit that is typed of it. What revokes an approval is asked about on leaving the form, or by its
+  // buttons: asked on leaving a field, the question would take what's typed into the next one.
+  const TYPED = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
+  document.addEventListener("change", ({ target, isTrusted }) => {
+    if (target.type !== "date" && !(isTrusted && mustAsk() && target.matches(TYPED))) saveLeft(target);
+  });
   // Where the page was renewed around a field, its browser tells of no change on leaving it. Another window leaves no field.
-  document.addEventListener("focusout", (event) => {
-    if (unsaved.has(event.target) && document.activeElement !== event.target) saveLeft(event.target);
+  document.addEventListener("focusout", ({ target, relatedTarget: next }) => {
+    if (document.activeElement === target || mustAsk() && next && (next.matches(TYPED) || next.form === target.form)) return;
+    const left = mustAsk() ? [...unsaved].find((one) => one.form === target.form && savesItself(one)) : unsaved.has(target) && target;
+    if (left) saveLeft(left);
   });
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;

@@ -4,6 +4,9 @@
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
+from digest.app.approval import edition_approval
+from digest.app.editions.edition_status import read_edition_status
+from tests.actors import EDITOR
 from tests.browser import follow
 from tests.web.desk.test_history import acts
 from tests.web.desk.test_queue_in_browser import WIDE, ServedWeek, served
@@ -40,3 +43,52 @@ def test_a_block_is_saved_right_after_its_last_field_without_a_conflict(served: 
     # All of it is one line of the history.
     (told,) = [act for act in acts(served.week) if "Test block" in act]
     assert "Dana wrote the block" in told
+
+
+def approve(served: ServedWeek) -> None:
+    """Approve the edition as it stands."""
+    week, now = served.week, later()
+    mark = read_edition_status(week.installation, week.name, now=now).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=now)
+
+
+def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_are_then_saved(served: ServedWeek) -> None:
+    week = served.week
+    approve(served)
+    page = served.open(WIDE, f"?open={week.anchors('featured')[0]}")
+    asked, badge = page.get_by_role("dialog", name="This revokes the approval"), page.locator(".head .pill")
+    page.locator(".fields [name=headline]").focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Cranes wait")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("A half-day drill.")
+    # No key is lost to a question.
+    expect(page.locator(".fields [name=summary]")).to_have_value("A half-day drill.")
+    expect(asked).to_have_count(0)
+    page.locator("#edition").focus()
+    asked.get_by_role("button", name="Cancel").click()
+    assert week.state.approved
+    page.locator(".fields").get_by_role("button", name="Save", exact=True).click()
+    asked.get_by_role("button", name="Change and revoke approval").click()
+    expect(badge).to_have_text("Approval revoked")
+    expect(page.locator("#unsaved")).to_have_text("")
+    entry = week.entry("featured", 0)
+    assert (entry["headline"], entry["summary"]) == ("Cranes wait", "A half-day drill.")
+    # From here on it's a draft, whose texts are saved on leaving a field.
+    page.locator(".fields [name=note]").fill("Ask the port.")
+    page.locator(".fields [name=summary]").focus()
+    expect(page.locator("#unsaved")).to_have_text("")
+    expect(asked).to_have_count(0)
+
+
+def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(served: ServedWeek) -> None:
+    week = served.week
+    approve(served)
+    page = served.open(WIDE, "?open=head")
+    page.locator("#head-subject").fill("Cranes wait")
+    page.locator("#edition").focus()
+    page.get_by_role("button", name="Change and revoke approval").click()
+    expect(page.locator(".head .pill")).to_have_text("Approval revoked")
+    expect(page.locator("#unsaved")).to_have_text("")
+    assert week.state.arrangement.texts["subject"] == "Cranes wait"
