@@ -92,3 +92,30 @@ def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(
     expect(page.locator(".head .pill")).to_have_text("Approval revoked")
     expect(page.locator("#unsaved")).to_have_text("")
     assert week.state.arrangement.texts["subject"] == "Cranes wait"
+
+
+# Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.
+REACH = """([line, hasLongTitle]) => {
+  const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), button = line.querySelector("button");
+  if (hasLongTitle) walker.nextNode().data = "Under it: " + "a title of many words ".repeat(12);
+  const box = button.getBoundingClientRect(), pane = line.closest("#edition").getBoundingClientRect();
+  const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+  return [box.right <= pane.right, button.contains(top), document.documentElement.scrollWidth <= innerWidth];
+}"""
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_link_that_removes_a_story_under_another_is_within_reach(
+    served: ServedWeek, viewport: dict[str, int]
+) -> None:
+    lead, under, *_ = served.week.anchors("featured")
+    served.act_as_sam(f"under {under}", main=lead)
+    page = served.open(viewport)
+    line = row(page, lead).locator(".meta", has_text="Under it")
+    line.scroll_into_view_if_needed()
+    for has_long_title in (False, True):
+        line.hover(position={"x": 8, "y": 8})
+        assert page.evaluate(REACH, [line.element_handle(), has_long_title]) == [True, True, True]
+    line.get_by_role("button", name=re.compile("^Remove")).click()
+    expect(line).to_have_count(0)
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
