@@ -94,9 +94,10 @@
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
   // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
   const confirmed = new Map();
-  let isBehind = false, isPreviewOld = false;
+  let isBehind = false, isPreviewOld = false, touched = "";
   const take = (answer, at) => {
     place = at;
+    touched = answer.story;
     isPreviewOld = true;
     if (waiting === 1) say(answer.saved);
     isBehind ||= Boolean(answer.reload);
@@ -245,7 +246,14 @@
     if (isAmong && document.activeElement === document.body && rows[0].isConnected) focusRow(rows[0]);
   };
   const underWay = new Set();
-  const act = (value, extra = {}) => unlessApproved(() => {
+  const act = (value, extra = {}) => {
+    const [word, story] = value.split(" "), row = story && document.getElementById(story);
+    const beside = row?.matches(".st") && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
+    if (!beside || !find(".meta > .sig", beside)) return unlessApproved(() => perform(value, extra));
+    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Unpin it first, or use “Move to…”.` };
+    showRefused();
+  };
+  const perform = (value, extra) => {
     // Pressed twice, it is done once; up and down go on.
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
@@ -262,12 +270,13 @@
     send(value, extra, at).then(() => {
       underWay.delete(key);
       for (const one of rows) one.removeAttribute("aria-busy");
-      const placed = find(`#edition [data-story="${story}"]`);
+      const placed = find(`#edition [data-story="${story || touched}"]`), held = document.activeElement;
       if (!placed) return;
-      placed.scrollIntoView({ block: "nearest" });
+      // The keyboard goes on from there, unless it's in a field or on a button.
+      if (held.matches("body, .pane") || !story && held.matches(ROWS)) focusRow(placed); else placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
-  });
+  };
   // The page's other scripts have theirs done in the same queue.
   desk.addEventListener("act", ({ detail }) => act(detail.value, detail.fields));
   // What revokes an approval is asked first, once for each approval. The server asks, too, where a form doesn't name the approval.
@@ -516,6 +525,8 @@
       showInbox(mine);
       theirs.replaceWith(mine);
     }
+    // A list of the same articles stays as it is looked through, searched, and ticked.
+    for (const mine of findAll("[data-articles]", old)) find(`[data-articles="${mine.dataset.articles}"]`, fresh)?.replaceWith(mine);
   };
 
   // An open menu stays open. What no longer fits its row goes.
@@ -678,6 +689,7 @@
   document.addEventListener("input", (event) => {
     const control = event.target;
     if (!control.form || !control.form.dataset.saves) return;
+    if (control.matches(".line") && control.value.includes("\n")) control.value = control.value.replace(/\s*\n\s*/g, " ");
     unsaved.add(control);
     note(control, "Not saved yet");
     showInbox(control.form);
@@ -933,6 +945,11 @@
       const button = event.target.form && find("button[name=close]", event.target.form);
       if (button) { event.preventDefault(); button.click(); }
       return;
+    }
+    // A text of one line is only wrapped: Enter saves it, as in an input.
+    if (event.key === "Enter" && event.target.matches(".line")) {
+      event.preventDefault();
+      return find("button[type=submit]", event.target.form).click();
     }
     if (event.key === "Escape") return close();
     if (field) return;

@@ -1,5 +1,6 @@
 """The forms of the edition's page keep what an editor does in them, and save it once, in a real browser."""
 
+import re
 
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
@@ -8,8 +9,21 @@ from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
 from tests.browser import follow
+from tests.web.desk.sample_week import later
 from tests.web.desk.test_history import acts
-from tests.web.desk.test_queue_in_browser import WIDE, ServedWeek, served
+from tests.web.desk.test_queue_in_browser import (
+    PAST_PAUSE,
+    PHONE,
+    WIDE,
+    ServedWeek,
+    expect_order,
+    let_time_pass,
+    press_in_menu,
+    press_key,
+    row,
+    served,
+)
+from tests.web.desk.test_script_in_browser import drag
 
 __all__ = ["served"]
 pytestmark = pytest.mark.chromium
@@ -52,7 +66,9 @@ def approve(served: ServedWeek) -> None:
     edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=now)
 
 
-def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_are_then_saved(served: ServedWeek) -> None:
+def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_are_then_saved(
+    served: ServedWeek,
+) -> None:
     week = served.week
     approve(served)
     page = served.open(WIDE, f"?open={week.anchors('featured')[0]}")
@@ -119,3 +135,75 @@ def test_the_link_that_removes_a_story_under_another_is_within_reach(
     line.get_by_role("button", name=re.compile("^Remove")).click()
     expect(line).to_have_count(0)
     expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+
+
+def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(served: ServedWeek) -> None:
+    lead, *others = served.week.anchors("featured")
+    served.act_as_sam(" ".join(["merge", lead, *others[:4]]))
+    page = served.open(WIDE, f"?open={lead}")
+    fold = page.locator(".fields details", has_text="articles in this story")
+    fold.locator("> summary").click()
+    items, split = fold.locator("li"), fold.get_by_role("button", name="Split off selected")
+    # Whatever of the list is looked at, the button is in sight.
+    for position in (0, -1):
+        items.nth(position).scroll_into_view_if_needed()
+        expect(split).to_be_in_viewport(ratio=1)
+    titles = items.locator("div a").all_inner_texts()
+    items.nth(1).get_by_role("checkbox").check()
+    items.nth(3).get_by_role("checkbox").check()
+    search = fold.get_by_role("searchbox")
+    search.fill(titles[-1].upper()[:12])
+    expect(items.last).to_be_visible()
+    expect(items.first).to_be_hidden()
+    page.locator(".fields [name=note]").fill("Ask the port.")
+    page.locator(".fields [name=note]").press("Tab")
+    expect(page.locator("#unsaved")).to_have_text("")
+    # The rest of the page follows a second after the save.
+    let_time_pass(page, PAST_PAUSE)
+    expect(fold).to_have_attribute("open", "")
+    expect(fold.get_by_role("checkbox", checked=True, include_hidden=True)).to_have_count(2)
+    expect(search).to_have_value(titles[-1].upper()[:12])
+    search.fill("")
+    expect(items.first).to_be_visible()
+    # The next page has it open, too.
+    follow(items.nth(2).get_by_role("button", name=re.compile("^Make lead article")))
+    expect(page.locator(".fields details", has_text="articles in this story")).to_have_attribute("open", "")
+    expect(page.locator(".fields details li").first).to_contain_text(titles[2])
+
+
+def test_a_story_next_to_a_pinned_one_stays_and_says_why_without_asking_about_the_approval(served: ServedWeek) -> None:
+    _, _, third, fourth, *_ = served.week.anchors("featured")
+    served.act_as_sam(f"pin {fourth}")
+    approve(served)
+    page, before = served.open(WIDE), served.week.state
+    press_key(page, third, "Alt+ArrowDown")
+    expect(row(page, third).get_by_role("alert")).to_contain_text("Not saved: No. 4 is pinned.")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    # By every other way, the server refuses it.
+    served.week.app.config["WTF_CSRF_ENABLED"] = False
+    for word, fields in (("down", {}), ("move", {"section": "featured", "position": "4"})):
+        answer = served.week.act(f"{word} {third}", supersedes="", **fields)
+        assert answer.status_code == 409
+        assert re.search(r"No. 4( of Featured)? is pinned", answer.text)
+    served.week.app.config["WTF_CSRF_ENABLED"] = True
+    assert (served.week.state.edits, served.week.state.approved) == (before.edits, True)
+
+
+def test_the_keyboard_goes_on_from_the_story_that_an_action_was_about(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    first, second, third, *_ = served.week.anchors("featured")
+    press_in_menu(page, third, "Make it the lead")
+    expect_order(page, [third, first, second])
+    expect(row(page, third)).to_be_focused()
+    page.keyboard.press("Alt+ArrowDown")
+    expect_order(page, [first, third, second])
+    page.locator("#edition").focus()
+    page.keyboard.press("z")
+    expect_order(page, [third, first, second])
+    expect(row(page, third)).to_be_focused()
+    drag(page, row(page, first).locator(".grip"), row(page, third))
+    expect_order(page, [first, third, second])
+    expect(row(page, first)).to_be_focused()
+    press_key(page, second, "z")
+    expect_order(page, [third, first, second])
+    expect(row(page, first)).to_be_focused()

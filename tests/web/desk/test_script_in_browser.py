@@ -169,7 +169,7 @@ def test_keys_lead_on_from_where_the_keyboard_is(desk: Page, served: tuple[Sampl
     row.evaluate("row => { row.tabIndex = -1; row.focus(); }")
     with desk.expect_navigation():
         desk.keyboard.press("e")
-    expect(desk.locator("li.st.sel input[name=headline]")).to_be_focused()
+    expect(desk.locator("li.st.sel [name=headline]")).to_be_focused()
     expect(desk.locator("li.st.sel h3")).to_be_in_viewport()
     for keys in ("Control+Enter", "c"):
         with desk.expect_navigation():
@@ -317,7 +317,7 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     expect(last_heading).to_be_in_viewport()
     expect(last.locator("details.more > summary")).to_be_focused()
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
-    headline = desk.locator("li.st.sel input[name=headline]")
+    headline = desk.locator("li.st.sel [name=headline]")
     headline.fill("Saved by leaving the field")
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: headline of Featured 1")
     expect(desk.locator("a[data-close]")).to_have_text("Close")
@@ -368,7 +368,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(description).to_have_value("")
     # Something else is saved meanwhile: the chosen file stays.
     desk.get_by_label(re.compile("note under the story")).fill("From us.")
-    desk.locator("li.st.sel input[name=headline]").focus()
+    desk.locator("li.st.sel [name=headline]").focus()
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image file of Featured 1")
     # A file without words is not sent, so that it is not to be chosen again; a folded part shows what is missing.
     fold.click()
@@ -555,7 +555,7 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
-    headline = desk.locator("li.st.sel input[name=headline]")
+    headline = desk.locator("li.st.sel [name=headline]")
     headline.press_sequentially("x")
     # On a phone it is named right above the foot's buttons.
     desk.set_viewport_size({"width": 360, "height": 800})
@@ -644,12 +644,12 @@ def test_two_editors_see_each_other_and_lose_nothing(
     expect(desk.locator("#present")).to_have_text("Also here: Sam.")
     with sam.expect_response(answers_beat):
         follow(sam.locator(f"#{second}").get_by_role("link", name="Edit"))
-    sam.locator("li.st.sel input[name=headline]").focus()
+    sam.locator("li.st.sel [name=headline]").focus()
     move_to_next_beat(desk)
     expect(desk.locator("#present")).to_contain_text("Also here: Sam, in Featured 2")
     expect(desk.locator(f"#{second} .here")).to_have_text("Sam has this story open.")
     order = shown(desk, "featured")
-    sam.locator("li.st.sel input[name=headline]").fill("Sam wrote this")
+    sam.locator("li.st.sel [name=headline]").fill("Sam wrote this")
     sam.locator("li.st.sel textarea[name=summary]").focus()
     expect(sam.locator("#unsaved")).to_have_text("")
     move_to_next_beat(desk)
