@@ -246,14 +246,7 @@
     if (isAmong && document.activeElement === document.body && rows[0].isConnected) focusRow(rows[0]);
   };
   const underWay = new Set();
-  const act = (value, extra = {}) => {
-    const [word, story] = value.split(" "), row = story && document.getElementById(story);
-    const beside = row?.matches(".st") && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
-    if (!beside || !find(".meta > .sig", beside)) return unlessApproved(() => perform(value, extra));
-    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Unpin it first, or use “Move to…”.` };
-    showRefused();
-  };
-  const perform = (value, extra) => {
+  const act = (value, extra = {}) => unlessApproved(() => {
     // Pressed twice, it is done once; up and down go on.
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
@@ -276,6 +269,14 @@
       if (held.matches("body, .pane") || !story && held.matches(ROWS)) focusRow(placed); else placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
+  });
+  // Says that a story can't take a pinned one's place, before anything is asked or sent.
+  const isBlocked = (value) => {
+    const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
+    const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
+    if (!beside || !find(".meta > .sig", beside)) return false;
+    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Unpin it first, or use “Move to…”.` };
+    return showRefused();
   };
   // The page's other scripts have theirs done in the same queue.
   desk.addEventListener("act", ({ detail }) => act(detail.value, detail.fields));
@@ -302,10 +303,11 @@
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
     // The form itself is sent on what its fields' own saves have left.
-    const isBusy = isSaved && waiting;
-    if (event.defaultPrevented || !changes || !(isBusy || mustAsk())) return;
+    const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
+    if (event.defaultPrevented || !changes || !(isBusy || isVain || mustAsk())) return;
     event.preventDefault();
     event.stopPropagation();
+    if (isVain) return;
     const again = () => { if (!button || button.isConnected) form.requestSubmit(button); };
     if (isBusy) queue.then(again); else unlessApproved(again);
   }, true);

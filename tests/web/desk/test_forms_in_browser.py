@@ -181,8 +181,8 @@ def test_a_story_next_to_a_pinned_one_stays_and_says_why_without_asking_about_th
     expect(page.get_by_role("dialog")).to_have_count(0)
     # By every other way, the server refuses it.
     served.week.app.config["WTF_CSRF_ENABLED"] = False
-    for word, fields in (("down", {}), ("move", {"section": "featured", "position": "4"})):
-        answer = served.week.act(f"{word} {third}", supersedes="", **fields)
+    for word in ("down", "move"):
+        answer = served.week.act(f"{word} {third}", supersedes="", section="featured", position="4")
         assert answer.status_code == 409
         assert re.search(r"No. 4( of Featured)? is pinned", answer.text)
     served.week.app.config["WTF_CSRF_ENABLED"] = True
@@ -207,3 +207,50 @@ def test_the_keyboard_goes_on_from_the_story_that_an_action_was_about(served: Se
     press_key(page, second, "z")
     expect_order(page, [third, first, second])
     expect(row(page, first)).to_be_focused()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_a_text_of_one_line_is_as_high_as_it_is_long_and_takes_no_line_break(
+    served: ServedWeek, viewport: dict[str, int]
+) -> None:
+    lead, words = (
+        served.week.anchors("featured")[0],
+        "Ports get ten days to check the remote links of their cranes " * 2,
+    )
+    for query, names in ((f"?open={lead}", ("headline", "note")), ("?open=head", ("subject", "preheader"))):
+        page = served.open(viewport, query)
+        for name in names:
+            field = page.locator(f".fields [name={name}]")
+            field.fill(f"{words}\nand more")
+            expect(field).to_have_value(f"{words.strip()} and more")
+            assert field.evaluate("field => field.scrollHeight <= field.clientHeight + 1"), name
+        field.press("Enter")
+        expect(page.locator(".fields")).to_have_count(0)
+    assert served.week.entry("featured", 0)["headline"] == f"{words.strip()} and more"
+
+
+def test_a_long_headline_takes_two_lines_of_the_list(served: ServedWeek) -> None:
+    lead = served.week.anchors("featured")[0]
+    page = served.open(WIDE)
+    title = row(page, lead).locator("h3")
+    for words, lines in (("Ports get ten days", 1), ("Ports get ten days to check the remote links " * 3, 2)):
+        title.evaluate("(title, words) => { title.textContent = words; }", words)
+        assert title.evaluate("title => Math.round(title.clientHeight / 19)") == lines
+
+
+def test_a_story_is_merged_with_the_most_similar_one_by_default_and_never_with_itself(served: ServedWeek) -> None:
+    page = served.open(WIDE, "?filter=used")
+    first, *_, last = served.week.anchors("featured")
+    title = row(page, last).locator("h3").inner_text()
+    row(page, served.week.anchors("topics")[0]).locator("h3").evaluate(
+        "(one, title) => { one.textContent = title; }", title
+    )
+    row(page, last).hover()
+    row(page, last).locator(".tick").check()
+    page.locator("#ask-main > summary").click()
+    select = page.locator("#ask-main [name=main]")
+    expect(select).to_have_value(served.week.anchors("topics")[0])
+    offered = select.locator("option").evaluate_all("options => options.map((option) => option.value)")
+    rows = page.locator("#edition li.st").evaluate_all("rows => rows.map((row) => row.dataset.story)")
+    assert offered == [anchor for anchor in rows if anchor != last]
+    assert offered[0] == first

@@ -169,8 +169,9 @@ def _continues_block(history: EditionHistory, row: HistoryRow, outcome: EditOutc
     if before is None or edit.kind != EditKind.BLOCK or before.undone_by is not None or outcome.undone_by is not None:
         return False
     is_same = (before.edit.kind, before.edit.target, before.edit.actor) == (edit.kind, edit.target, edit.actor)
+    acts = {act.seq for act in history.approvals} | {note.seq for note in history.notes}
     is_removal = any(each.value.get("removed") for each in (before.edit, edit))
-    return is_same and not is_removal and all(act.seq != row.seq for act in (*history.approvals, *history.notes))
+    return is_same and not is_removal and row.seq not in acts
 
 
 def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:

@@ -396,6 +396,20 @@ def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: S
     assert week.anchors("topics")[0] == listed[0]
 
 
+def test_a_story_of_the_list_is_added_to_the_first_section_with_room(week: SampleWeek) -> None:
+    shown = page(week, "?filter=left-out")
+    first, second = re.findall(r'data-story="(s[0-9a-f]+)"(?:(?!</li>).)*?Fits Featured or Topics', shown, re.DOTALL)[
+        :2
+    ]
+    # Featured then has more than its maximum, and Topics a free place.
+    week.act(f"move {week.anchors('topics')[0]}", section="featured")
+    week.act(f"add {first}")
+    assert week.anchors("topics")[-1] == first
+    # Without room anywhere, a story goes where it fits first.
+    week.act(f"add {second}")
+    assert week.anchors("featured")[-1] == second
+
+
 def test_a_story_of_the_list_stands_where_its_date_belongs(week: SampleWeek) -> None:
     kind, before = SECTION_KINDS["opportunities"], week.anchors("opportunities")
     for anchor in before[:-1]:
