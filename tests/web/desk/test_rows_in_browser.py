@@ -70,13 +70,14 @@ def row(page: Page, position: int) -> Locator:
     return page.locator(ROWS).nth(position)
 
 
-def test_ten_stories_and_eight_candidates_are_in_sight_and_each_row_is_one_line(served: ServedWeek) -> None:
+def test_ten_stories_and_eight_candidates_are_in_sight_and_each_headline_has_two_lines_at_most(
+    served: ServedWeek,
+) -> None:
     page = served.open(WIDE)
     assert count_whole_rows(page, ROWS, "#edition") >= 10
     assert count_whole_rows(page, "li.cand", "#stories") >= 8
-    assert set(
-        page.locator("ol[data-section=featured] > li").evaluate_all("rows => rows.map(r => r.offsetHeight)")
-    ) == {44}
+    heights = page.locator("ol[data-section=featured] > li").evaluate_all("rows => rows.map(r => r.offsetHeight)")
+    assert set(heights) <= {44, 63}
     images = page.locator("ol[data-section=featured] img.thumb")
     expect(images.first).to_be_in_viewport()
     assert images.first.evaluate("image => [image.width, image.height]") == [56, 32]

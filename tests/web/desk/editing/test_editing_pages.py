@@ -857,7 +857,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "choose the file again" in silent.text
     assert 'name="credit" value="HLS.Today"' in silent.text
     # The note was saved by then, and stands in the form.
-    assert 'name="note" value="From us."' in silent.text
+    assert re.search('name="note"[^>]*>From us.</textarea>', silent.text)
     assert week.state.last_seq == seq + 1
     bad = save_image(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
     assert "Upload a JPEG, PNG" in bad.text
