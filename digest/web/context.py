@@ -32,8 +32,9 @@ STYLE_SHEET_FILES = {
 # Lines that only contain a comment are for readers of the source and aren't sent to browsers.
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
-    "desk": ("desk.js", "preview.js", "search.js"),
-    **{name: (f"{name}.js",) for name in ("images", "selection", "sending", "passkey", "codes")},
+    "desk": ("desk.js", "preview.js"),
+    "selection": ("selection.js", "search.js"),
+    **{name: (f"{name}.js",) for name in ("images", "sending", "passkey", "codes")},
 }
 
 

@@ -94,9 +94,10 @@
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
   // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
   const confirmed = new Map();
-  let isBehind = false, isPreviewOld = false;
+  let isBehind = false, isPreviewOld = false, touched = "";
   const take = (answer, at) => {
     place = at;
+    touched = answer.story;
     isPreviewOld = true;
     if (waiting === 1) say(answer.saved);
     isBehind ||= Boolean(answer.reload);
@@ -262,12 +263,21 @@
     send(value, extra, at).then(() => {
       underWay.delete(key);
       for (const one of rows) one.removeAttribute("aria-busy");
-      const placed = find(`#edition [data-story="${story}"]`);
+      const placed = find(`#edition [data-story="${story || touched}"]`), held = document.activeElement;
       if (!placed) return;
-      placed.scrollIntoView({ block: "nearest" });
+      // The keyboard goes on from there, unless it's in a field or on a button.
+      if (held.matches("body, .pane") || !story && held.matches(ROWS)) focusRow(placed); else placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   });
+  // Says that a story can't take a pinned one's place, before anything is asked or sent.
+  const isBlocked = (value) => {
+    const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
+    const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
+    if (!beside || !find(".meta > .sig", beside)) return false;
+    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Unpin it first, or use “Move to…”.` };
+    return showRefused();
+  };
   // The page's other scripts have theirs done in the same queue.
   desk.addEventListener("act", ({ detail }) => act(detail.value, detail.fields));
   // What revokes an approval is asked first, once for each approval. The server asks, too, where a form doesn't name the approval.
@@ -292,10 +302,14 @@
     const form = event.target, button = event.submitter;
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
-    if (!changes || !mustAsk()) return;
+    // The form itself is sent on what its fields' own saves have left.
+    const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
+    if (event.defaultPrevented || !changes || !(isBusy || isVain || mustAsk())) return;
     event.preventDefault();
     event.stopPropagation();
-    unlessApproved(() => { if (!button || button.isConnected) form.requestSubmit(button); });
+    if (isVain) return;
+    const again = () => { if (!button || button.isConnected) form.requestSubmit(button); };
+    if (isBusy) queue.then(again); else unlessApproved(again);
   }, true);
 
   // The preview leads to the story that was touched last: `place` is its id there, `looks` renews the address of a changed mail.
@@ -491,10 +505,6 @@
       if (!theirs) continue;
       const fold = theirs.closest("details");
       if (fold) fold.open = mine.closest("details").open;
-      if (!theirs.matches("[data-blank]")) {
-        mine.removeAttribute("data-blank");
-        find("#new-block", mine)?.removeAttribute("id");
-      }
       for (const control of findAll("[name]", theirs)) {
         const own = mine.elements.namedItem(control.name);
         if (!own || own instanceof RadioNodeList || own === document.activeElement || unsaved.has(own)) continue;
@@ -517,6 +527,8 @@
       showInbox(mine);
       theirs.replaceWith(mine);
     }
+    // A list of the same articles stays as it is looked through, searched, and ticked.
+    for (const mine of findAll("[data-articles]", old)) find(`[data-articles="${mine.dataset.articles}"]`, fresh)?.replaceWith(mine);
   };
 
   // An open menu stays open. What no longer fits its row goes.
@@ -679,6 +691,7 @@
   document.addEventListener("input", (event) => {
     const control = event.target;
     if (!control.form || !control.form.dataset.saves) return;
+    if (control.matches(".line") && control.value.includes("\n")) control.value = control.value.replace(/\s*\n\s*/g, " ");
     unsaved.add(control);
     note(control, "Not saved yet");
     showInbox(control.form);
@@ -752,11 +765,17 @@
     const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
     refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
-  // A day changes with each digit that is typed of it.
-  document.addEventListener("change", (event) => { if (event.target.type !== "date") saveLeft(event.target); });
+  // A day changes with each digit that is typed of it. What revokes an approval is asked about on leaving the form, or by its
+  // buttons: asked on leaving a field, the question would take what's typed into the next one.
+  const TYPED = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
+  document.addEventListener("change", ({ target, isTrusted }) => {
+    if (target.type !== "date" && !(isTrusted && mustAsk() && target.matches(TYPED))) saveLeft(target);
+  });
   // Where the page was renewed around a field, its browser tells of no change on leaving it. Another window leaves no field.
-  document.addEventListener("focusout", (event) => {
-    if (unsaved.has(event.target) && document.activeElement !== event.target) saveLeft(event.target);
+  document.addEventListener("focusout", ({ target, relatedTarget: next }) => {
+    if (document.activeElement === target || mustAsk() && next && (next.matches(TYPED) || next.form === target.form)) return;
+    const left = mustAsk() ? [...unsaved].find((one) => one.form === target.form && savesItself(one)) : unsaved.has(target) && target;
+    if (left) saveLeft(left);
   });
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;
@@ -928,6 +947,11 @@
       const button = event.target.form && find("button[name=close]", event.target.form);
       if (button) { event.preventDefault(); button.click(); }
       return;
+    }
+    // A text of one line is only wrapped: Enter saves it, as in an input.
+    if (event.key === "Enter" && event.target.matches(".line")) {
+      event.preventDefault();
+      return find("button[type=submit]", event.target.form).click();
     }
     if (event.key === "Escape") return close();
     if (field) return;

@@ -189,7 +189,7 @@
   // "Save" sends a file the same way. A form that wasn't saved, because somebody changed the same image, is then sent plainly.
   let closing = null;
   document.addEventListener("submit", (event) => {
-    const form = event.target, isChosen = fieldOf(form)?.files.length && !("plain" in form.dataset);
+    const form = event.target, isChosen = fieldOf(form)?.files.length && !("plain" in form.dataset || "blank" in form.dataset);
     if (!isChosen) return;
     event.preventDefault();
     event.stopPropagation();

@@ -1,4 +1,5 @@
 // Searching the week's stories as you type: the list alone is renewed, and the browser's Back button restores the list before it.
+// An open story's articles are searched on the page itself.
 "use strict";
 (() => {
   const TYPING = 150; // milliseconds between two letters
@@ -33,7 +34,15 @@
     find("#results").dispatchEvent(new Event("listed", { bubbles: true }));
     return true;
   };
+  const searchArticles = (field) => {
+    const words = field.value.toLowerCase().split(/\s+/);
+    for (const item of field.form.querySelectorAll("li")) {
+      const text = find("div", item).textContent.toLowerCase();
+      item.hidden = !words.every((word) => text.includes(word));
+    }
+  };
   document.addEventListener("input", (event) => {
+    if (event.target.matches(".arts [type=search]")) searchArticles(event.target);
     if (!event.target.closest(".find")) return;
     clearTimeout(typing);
     typing = setTimeout(search, TYPING);

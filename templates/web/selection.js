@@ -18,19 +18,27 @@
   let last = "";
   // Those in sight, with the edition's first: what is done is done with these alone.
   const listRows = () => {
-    const rows = [...findAll("#edition li.st"), ...findAll("#stories li.cand")];
-    return [...new Map(rows.reverse().map((row) => [row.dataset.story, row])).values()].reverse();
+    const listed = new Map();
+    for (const row of findAll("#edition li.st, #stories li.cand").sort((a, b) => b.matches(".st") - a.matches(".st"))) {
+      if (!listed.has(row.dataset.story)) listed.set(row.dataset.story, row);
+    }
+    return [...listed.values()];
   };
   const listPicked = () => listRows().map((row) => row.dataset.story).filter((story) => picked.has(story));
   const nameRow = (row) => {
     const title = find("h3", row).textContent, list = row.closest("ol");
     return list ? `${find(`#section-${list.dataset.section} h2`).textContent} ${find(".n", row).textContent}: ${title}` : title;
   };
-  // What others can be merged into or put under: the selected stories first, then the rest of the edition.
+  // What others can be merged into or put under: the edition's stories and the selected ones. Several are merged into the first of
+  // them, and a single one into the story whose headline shares the most words with its own.
+  const wordsOf = (row) => new Set(find("h3", row).textContent.toLowerCase().match(/[\p{L}\p{N}]{4,}/gu));
   const listMainChoices = () => {
-    const select = find("[name=main]", bar), chosen = select.closest("details").open && select.value;
-    const rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
-    const choices = [...rows.filter(isPicked), ...rows.filter((row) => !isPicked(row) && row.matches(".st"))];
+    const select = find("[name=main]", bar), rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
+    const [first, ...others] = rows.filter(isPicked), own = wordsOf(first);
+    const choices = rows.filter((row) => (others.length || row !== first) && (isPicked(row) || row.matches(".st")));
+    const likeness = (row) => [...wordsOf(row)].filter((word) => own.has(word)).length;
+    const best = others.length ? first : choices.reduce((top, row) => likeness(row) > likeness(top) ? row : top, choices[0]);
+    const chosen = select.closest("details").open ? select.value : best?.dataset.story;
     select.replaceChildren(...choices.map((row) => {
       const choice = document.createElement("option");
       return Object.assign(choice, { value: row.dataset.story, textContent: nameRow(row) });

@@ -58,7 +58,8 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
     """Move a story within its section: up by negative, down by positive steps, at most to the end.
 
     Raises:
-        EditRefusedError: the story isn't in a section that editors sort, or can't move that way.
+        EditRefusedError: the story isn't in a section that editors sort, or can't move that way, such as to the place
+            of a pinned story.
     """
 
     def move(state: EditingState) -> EditDraft:
@@ -70,6 +71,8 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
             raise EditRefusedError(
                 "The story is already at the end of its section.", "Move the story to another section instead."
             )
+        if _is_pinned(state.arrangement, section, new_position):
+            raise EditRefusedError(f"No. {new_position + 1} is pinned.", "Unpin it first, or use “Move to…”.")
         value = {
             "section": section,
             "after": other_stories[new_position - 1] if new_position else "",
@@ -78,6 +81,11 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
         return EditDraft(EditKind.PLACE, url, value)
 
     return apply_edit_decided_from_state(installation, form, move)
+
+
+def _is_pinned(arrangement: Arrangement, section: str, position: int) -> bool:
+    stories = arrangement.sections[section]
+    return position < len(stories) and stories[position].pinned
 
 
 def _refuse_measured(installation: Installation, key: str) -> None:

@@ -123,12 +123,13 @@ def apply_edit_decided_from_state(
             if conflict:
                 audit.changed = False
                 return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
+            edit = _next_edit(draft, state, form)
+            arrangement = _fold_edit(installation, state, edit)
+            # After the fold, so that nobody is asked about a change that has no effect.
             if state.approval != form.supersedes and state.approved:
                 raise ApprovedEditionError(
                     f"{state.name} is approved.", "Confirm that you want to revoke the approval."
                 )
-            edit = _next_edit(draft, state, form)
-            arrangement = _fold_edit(installation, state, edit)
             composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
                 with installation.write() as session:

@@ -1,8 +1,9 @@
 """The history of an edition: its edits, approvals, and notes, earlier states, and undoing edits."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -15,6 +16,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.drafting.composition import build_edited_content
 from digest.edition.editing.edits import (
+    BLOCK_PREFIX,
     EDITION_TARGET,
     Edit,
     EditDraft,
@@ -74,6 +76,14 @@ class EditionHistory:
     def find_text_before(self, edit: Edit) -> str | None:
         """Return the editors' text that an edit replaced; None if it replaced the original."""
         return find_previous_text(edit, self.state.edits, self.state.arrangement.name_target)
+
+    def find_block_before(self, target: str, seq: int) -> Mapping[str, Any]:
+        """Return the values of a block before an edit; empty if it wasn't there."""
+        undone = find_undone_edits(self.state.edits)
+        written = [e for e in self.state.edits if e.seq < seq and (e.kind, e.target) == (EditKind.BLOCK, target)]
+        in_force = [edit.value for edit in written if edit.seq not in undone]
+        given = {f"{BLOCK_PREFIX}{each.block.id}": asdict(each.block) for each in self.state.arrangement.given_blocks}
+        return in_force[-1] if in_force else given.get(target, {})
 
     def write_head_before(self, seq: int) -> EditionContent:
         """Return the content before an edit, with the default subject, preheader, and intro.

@@ -145,13 +145,17 @@ class StoryBoard:
             return _NO_STORY
         if section not in self.sections:
             return f"section {section} doesn't exist"
+        before = {key: list(placed) for key, placed in self.sections.items()}
         for story in stories:
             self._take_away(story)
         first = self._wanted_position(edit, section)
         for position, story in enumerate(stories, first):
             self._insert(story, section, position)
             story.edits.append(edit.seq)
-        return ""
+        self._settle_pins()
+        blocking = self.sections[section][first]
+        is_blocked = self.sections == before and blocking not in stories and blocking.pinned_at is not None
+        return f"No. {first + 1} of {self.settings[section].title} is pinned" if is_blocked else ""
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories, or keep them for the next edition; depending on the section, each is replaced."""

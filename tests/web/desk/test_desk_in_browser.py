@@ -99,7 +99,7 @@ def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served:
     follow(row(page, third).get_by_role("button", name="Move", exact=True))
     assert week.headlines("topics")[0] == third
     follow(row(page, first).get_by_role("link", name="Edit"))
-    page.locator("li.st.sel input[name=headline]").fill("Ten days for every crane modem")
+    page.locator("li.st.sel [name=headline]").fill("Ten days for every crane modem")
     follow(page.get_by_role("button", name="Save and close"))
     assert "Ten days for every crane modem" in week.headlines("featured")
     follow(page.get_by_role("button", name=re.compile("Undo")))

@@ -525,8 +525,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
 def write_a_block(newsroom: Newsroom, kim: Page) -> None:
     """A sponsor's block, labelled, with the days between which it runs."""
     kim.keyboard.press("b")
-    # Once it has a headline the block is saved whenever a field is left, and a new form for another one stands last.
-    form = kim.locator("form[data-saves=block]:focus-within")
+    form = kim.locator("form[data-blank]:focus-within")
     select_here(form.get_by_label("Label"), "Sponsor")
     write_by_keyboard(form.get_by_label("Sponsor or organization"), "Anvil & Sons")
     write_by_keyboard(form.get_by_label("Headline"), "Locks for the doors you forgot")
@@ -534,9 +533,7 @@ def write_a_block(newsroom: Newsroom, kim: Page) -> None:
     write_by_keyboard(form.get_by_label("Link"), "https://anvil.example/locks")
     write_day_by_keyboard(form.get_by_label("First day"), date(2026, 11, 19))
     write_day_by_keyboard(form.get_by_label("Last day"), date(2026, 11, 30))
-    # To the button of the day's calendar, and out of the field.
-    kim.keyboard.press("Tab")
-    kim.keyboard.press("Tab")
+    press_by_keyboard(form.get_by_role("button", name="Save block"))
     expect(kim.locator("#saved")).to_contain_text("Saved")
     expect(kim.locator("#unsaved")).to_have_text("")
     expect(kim.locator("#edition")).to_contain_text("Locks for the doors you forgot")

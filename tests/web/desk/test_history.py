@@ -255,3 +255,19 @@ def test_the_edition_names_who_dropped_a_story_and_who_changed_the_same(week: Sa
     assert conflict.status_code == 409
     assert "You and Sam changed the same" in conflict.text
     assert "staff 2" not in page + conflict.text
+
+
+def test_consecutive_saves_of_one_block_are_one_line_with_the_old_and_new_words(week: SampleWeek) -> None:
+    def save(text: str, editor: str = "dana") -> None:
+        form = {"seq": week.state.last_seq, "headline": "Pumps that start", "text": text}
+        assert week.client(editor).post(f"{week.path}/block/pumps", data=form).status_code == 303
+
+    for text in ("A drill.", "A half-day drill.", "A half-day drill on Monday."):
+        save(text)
+    (told,) = [act for act in acts(week) if "Pumps" in act]
+    assert "Dana wrote the block “Pumps that start”." in told
+    assert press(week, "undo", edit=3).startswith("303")
+    assert ["Undone by Dana" in act for act in acts(week) if "wrote the block" in act] == [False, True, False]
+    save("A whole day.", "sam")
+    (told,) = [act for act in acts(week) if "Sam wrote the block" in act]
+    assert "half-day drill. whole day." in told

@@ -70,13 +70,14 @@ def row(page: Page, position: int) -> Locator:
     return page.locator(ROWS).nth(position)
 
 
-def test_ten_stories_and_eight_candidates_are_in_sight_and_each_row_is_one_line(served: ServedWeek) -> None:
+def test_ten_stories_and_eight_candidates_are_in_sight_and_each_headline_has_two_lines_at_most(
+    served: ServedWeek,
+) -> None:
     page = served.open(WIDE)
     assert count_whole_rows(page, ROWS, "#edition") >= 10
     assert count_whole_rows(page, "li.cand", "#stories") >= 8
-    assert set(
-        page.locator("ol[data-section=featured] > li").evaluate_all("rows => rows.map(r => r.offsetHeight)")
-    ) == {44}
+    heights = page.locator("ol[data-section=featured] > li").evaluate_all("rows => rows.map(r => r.offsetHeight)")
+    assert set(heights) <= {44, 63}
     images = page.locator("ol[data-section=featured] img.thumb")
     expect(images.first).to_be_in_viewport()
     assert images.first.evaluate("image => [image.width, image.height]") == [56, 32]
@@ -107,14 +108,14 @@ def test_a_phone_shows_the_state_of_the_edition_how_to_approve_it_and_four_stori
     expect(page.locator("ol[data-section=featured] > li").nth(2)).to_have_id(moved)
     first = row(page, 0).locator("h3").inner_text()
     row(page, 0).locator("h3").click()
-    expect(page.locator(".fields input[name=headline]")).to_have_value(first)
+    expect(page.locator(".fields [name=headline]")).to_have_value(first)
     # By keyboard.
     page.goto(served.address + served.week.path)
     tab_to(row(page, 1).locator("details.more > summary"))
     page.keyboard.press("Enter")
     tab_to(row(page, 1).get_by_role("link", name="Edit"))
     page.keyboard.press("Enter")
-    expect(page.locator(".fields input[name=headline]")).to_be_focused()
+    expect(page.locator(".fields [name=headline]")).to_be_focused()
 
 
 def test_a_phone_shows_four_stories_also_where_something_must_be_fixed(served: ServedWeek) -> None:
@@ -260,7 +261,7 @@ def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(serv
     assert column["height"] - frame["height"] <= 110
     assert frame["width"] >= 400
     # By pointer, anywhere in the story; its row shows which one it is.
-    headline, third = page.locator(".fields input[name=headline]"), link_in_preview(page, "Featured 3")
+    headline, third = page.locator(".fields [name=headline]"), link_in_preview(page, "Featured 3")
     third.hover()
     expect(row(page, 2)).to_have_class("st pointed")
     box = third.bounding_box()
@@ -299,7 +300,7 @@ def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(serv
 
 def test_the_preview_follows_what_is_edited(served: ServedWeek) -> None:
     week, page = served.week, served.open(WIDE)
-    headline = page.locator(".fields input[name=headline]")
+    headline = page.locator(".fields [name=headline]")
     last = page.locator("ol[data-section=topics] > li").last
     last.locator("h3").click()
     expect(headline).to_have_value(week.headlines("topics")[-1])
@@ -319,7 +320,7 @@ def test_the_preview_follows_what_is_edited(served: ServedWeek) -> None:
 
 def test_a_tap_in_a_phones_preview_opens_that_story(served: ServedWeek) -> None:
     page = served.open(PHONE, "?tab=preview")
-    headline, words = page.locator(".fields input[name=headline]"), served.week.headlines("featured")
+    headline, words = page.locator(".fields [name=headline]"), served.week.headlines("featured")
     link_in_preview(page, "Featured 2").click()
     expect(headline).to_have_value(words[1])
     expect(headline).to_be_in_viewport()
@@ -342,7 +343,7 @@ def test_without_scripts_the_preview_leads_to_each_storys_form(served: ServedWee
     page.goto(f"{served.address}{served.week.path}?view=dark")
     with page.expect_navigation():
         click_near_foot(link_in_preview(page, "Featured 3"))
-    expect(page.locator(".fields input[name=headline]")).to_have_value(served.week.headlines("featured")[2])
+    expect(page.locator(".fields [name=headline]")).to_have_value(served.week.headlines("featured")[2])
     expect(page.locator("#preview .seg [aria-current]")).to_have_text("Dark")
 
 
@@ -385,7 +386,7 @@ def test_a_search_goes_through_everything_as_it_is_typed_and_back_restores_the_f
     rows.get_by_role("link", name="Featured 1", exact=True).first.click()
     expect(page).to_have_url(re.compile("q=crane"))
     row(page, 1).locator("h3").click()
-    expect(page.locator(".fields input[name=headline]")).to_be_focused()
+    expect(page.locator(".fields [name=headline]")).to_be_focused()
     expect(page).to_have_url(re.compile("q=crane"))
     page.goto(f"{served.address}/desk/sources")
     page.go_back()

@@ -93,17 +93,22 @@ def _make_lead(act: EditActionRequest) -> EditResult:
 
 
 def _add(act: EditActionRequest) -> EditResult:
-    """Add a listed story to the first section that accepts it, ordered by its date or at the end."""
+    """Add a listed story to the first section with room that accepts it, ordered by its date or at the end.
+
+    If none has room, it's added to the first one that accepts it.
+    """
     sections = act.installation.settings.file.sections
     scored = find_listed_story(act.state.arrangement, act.url)
     fits = find_fitting_sections(scored, sections) if scored else []
     if not scored or not fits:
         raise EditRefusedError("This story doesn't fit any section of this edition.", "Choose another story.")
-    placed = act.state.arrangement.sections.get(fits[0].key, ())
+    stories = act.state.arrangement.sections
+    section = next((each for each in fits if len(stories.get(each.key, ())) < each.most), fits[0])
+    placed = stories.get(section.key, ())
     originals = [story.original for story in placed]
-    position = SECTION_KINDS[fits[0].kind].find_ordered_position(scored, originals)
+    position = SECTION_KINDS[section.kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
-    return editing.place_stories(*act.about, section=fits[0].key, after=after)
+    return editing.place_stories(*act.about, section=section.key, after=after)
 
 
 def _merge(act: EditActionRequest) -> EditResult:

@@ -24,6 +24,7 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
+from digest.web.desk.outline.article_choices import order_articles
 from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
@@ -55,18 +56,20 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
     """
     fields, query = request.form, read_page_query(request.form)
     words = say_news("saved", state.edits[-1]) if state.edits else ""
+    about = saved[-1].target if saved else ""
+    answer = {"saved": words, "story": story_anchor(state.arrangement.name_target(about))}
     known_seq = state.last_seq - len(saved)
     is_newest = read_number(fields.get("seq", "")) == known_seq
     if not is_newest or state.approval or fields.get("supersedes") or query.panel == "merge":
-        return {"saved": words, "reload": True}
+        return answer | {"reload": True}
     before = state.arrange_at(web_context().installation, known_seq)
     edition = editing_state.read_edition_of_state(web_context().installation, state)
     if edition is None:
-        return {"saved": words, "reload": True}
+        return answer | {"reload": True}
     content = EditionContent.from_json(edition.content)
     parts: dict[str, Any] = {"edition": edition, **describe_sections(content, state, query, ())}
     html = _render_changed_parts(parts, before, state.arrangement)
-    return {"saved": words, "seq": state.last_seq, "html": html}
+    return answer | {"seq": state.last_seq, "html": html}
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
@@ -107,6 +110,7 @@ def describe_sections(
         "draft_intro": file.publication.intro,
         "outline": build_edit_page_data(arrangement, content, file.sections, findings, context.zone),
         "story_anchor": story_anchor,
+        "order_articles": order_articles,
         "writer": create_sentence_writer(state.arrangement, state.edits, file.sections),
         "last_own": state.find_last_own(actor),
         "last_undo": state.find_last_own_undo(actor),

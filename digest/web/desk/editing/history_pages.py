@@ -60,12 +60,17 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state."""
+    """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state.
+
+    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first` is the
+    number of the first one.
+    """
 
     seq: int
     at: datetime
     actor: str = ""
     outcome: EditOutcome | None = None
+    first: int = 0
     approval: ApprovalHistoryEntry | None = None
     note: NoteHistoryEntry | None = None
     passages: tuple[ChangedPassage, ...] = ()
@@ -141,8 +146,14 @@ def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[
 
 
 def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
+    rows: list[HistoryRow] = []
     for outcome in history.state.arrangement.outcomes:
-        yield HistoryRow(outcome.edit.seq, outcome.edit.at, outcome.edit.actor, outcome)
+        edit = outcome.edit
+        row = HistoryRow(edit.seq, edit.at, edit.actor, outcome, edit.seq)
+        if rows and _continues_block(history, rows[-1], outcome):
+            row = replace(row, first=rows.pop().first)
+        rows.append(row)
+    yield from rows
     # A later draft only fills the tray, so the proposal existed by the first edit at the latest.
     first = [edit.at for edit in history.state.edits[:1]]
     yield HistoryRow(0, min([history.edition.drafted_at, *first]))
@@ -150,6 +161,17 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
         yield HistoryRow(act.seq, act.at, act.actor, approval=act)
     for note in history.notes:
         yield HistoryRow(note.seq, note.at, note.actor, note=note)
+
+
+def _continues_block(history: EditionHistory, row: HistoryRow, outcome: EditOutcome) -> bool:
+    """Return whether an edit saves the block that the same person has just saved, with nothing done in between."""
+    before, edit = row.outcome, outcome.edit
+    if before is None or edit.kind != EditKind.BLOCK or before.undone_by is not None or outcome.undone_by is not None:
+        return False
+    is_same = (before.edit.kind, before.edit.target, before.edit.actor) == (edit.kind, edit.target, edit.actor)
+    acts = {act.seq for act in history.approvals} | {note.seq for note in history.notes}
+    is_removal = any(each.value.get("removed") for each in (before.edit, edit))
+    return is_same and not is_removal and row.seq not in acts
 
 
 def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
@@ -162,13 +184,23 @@ def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
 
 
 def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
-    """Return the differences between a text's old and new versions; none for other edits."""
-    if row.outcome is None or row.outcome.edit.kind != EditKind.TEXT:
+    """Return the differences between a text's or a block's old and new versions; none for other edits."""
+    if row.outcome is None:
         return ()
     edit = row.outcome.edit
+    if edit.kind == EditKind.BLOCK:
+        before = history.find_block_before(edit.target, row.first)
+        return compare_texts(_join_block_texts(before), _join_block_texts(edit.value)) if before else ()
+    if edit.kind != EditKind.TEXT:
+        return ()
     was, now = history.find_text_before(edit), edit.text("text")
     original = "" if was and now else _read_original(history, edit)
     return compare_texts(was or original, now or original)
+
+
+def _join_block_texts(value: Mapping[str, object]) -> str:
+    """Return what a block's readers see as one text."""
+    return " · ".join(str(value[name]) for name in ("headline", "text", "name", "url") if value.get(name))
 
 
 def _read_original(history: EditionHistory, edit: Edit) -> str:

@@ -389,6 +389,20 @@ def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: S
     assert week.anchors("topics")[0] == listed[0]
 
 
+def test_a_story_of_the_list_is_added_to_the_first_section_with_room(week: SampleWeek) -> None:
+    shown = page(week, "?filter=left-out")
+    first, second = re.findall(r'data-story="(s[0-9a-f]+)"(?:(?!</li>).)*?Fits Featured or Topics', shown, re.DOTALL)[
+        :2
+    ]
+    # Featured then has more than its maximum, and Topics a free place.
+    week.act(f"move {week.anchors('topics')[0]}", section="featured")
+    week.act(f"add {first}")
+    assert week.anchors("topics")[-1] == first
+    # Without room anywhere, a story goes where it fits first.
+    week.act(f"add {second}")
+    assert week.anchors("featured")[-1] == second
+
+
 def test_a_story_of_the_list_stands_where_its_date_belongs(week: SampleWeek) -> None:
     kind, before = SECTION_KINDS["opportunities"], week.anchors("opportunities")
     for anchor in before[:-1]:
@@ -836,7 +850,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "choose the file again" in silent.text
     assert 'name="credit" value="HLS.Today"' in silent.text
     # The note was saved by then, and stands in the form.
-    assert 'name="note" value="From us."' in silent.text
+    assert re.search('name="note"[^>]*>From us.</textarea>', silent.text)
     assert week.state.last_seq == seq + 1
     bad = save_image(week, anchor, picture="upload", alt="A", file=(io.BytesIO(b"not one"), "a.jpg"))
     assert "Upload a JPEG, PNG" in bad.text

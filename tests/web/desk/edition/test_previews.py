@@ -253,7 +253,7 @@ def test_each_story_in_the_preview_leads_to_its_form(week: SampleWeek) -> None:
     opened = {label: week.client().get(unescape(url)).text for url, label in links if label in headlines}
     assert opened.keys() == headlines.keys()
     for label, page in opened.items():
-        (field,) = re.findall(r'id="headline" name="headline" value="([^"]*)"', page)
+        (field,) = re.findall(r'id="headline"[^>]*>([^<]*)</textarea>', page)
         assert unescape(field) == headlines[label]
         assert "view=dark" in page
     # Scripts never run in the frame. Only the page that has the forms lets its frame lead there.

@@ -1,0 +1,35 @@
+"""A story's articles in the order in which an editor looks for another lead. Pure."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
+from zlib import crc32
+
+from digest.select.selection_types import CandidateArticle, Story
+from digest.select.stories import order_by_text
+from digest.select.text_similarity import TextVectorizer
+
+MAX_BEST_ARTICLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ArticleChoices:
+    """A story's articles except its lead: those that would lead it best, and the others, newest first.
+
+    `key` differs for lists of other articles.
+    """
+
+    best: tuple[CandidateArticle, ...]
+    others: tuple[CandidateArticle, ...]
+    key: str
+
+
+@lru_cache(maxsize=16)  # as large stories are rendered again on each save of their form
+def order_articles(story: Story) -> ArticleChoices:
+    """Return a story's other articles, beginning with the best alternatives to its lead."""
+    reader, members = TextVectorizer(), story.members
+    by_rank = order_by_text(members, [reader.read_text(article.title, article.summary).vector for article in members])
+    best = [article for article in by_rank if article is not story.lead][:MAX_BEST_ARTICLES]
+    others = sorted(members[1:], key=attrgetter("dated_at"), reverse=True)
+    key = f"{crc32(' '.join(sorted(article.url for article in members)).encode()):08x}"
+    return ArticleChoices(tuple(best), tuple(article for article in others if article not in best), key)

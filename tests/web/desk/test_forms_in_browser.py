@@ -1,0 +1,256 @@
+"""The forms of the edition's page keep what an editor does in them, and save it once, in a real browser."""
+
+import re
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from digest.app.approval import edition_approval
+from digest.app.editions.edition_status import read_edition_status
+from tests.actors import EDITOR
+from tests.browser import follow
+from tests.web.desk.sample_week import later
+from tests.web.desk.test_history import acts
+from tests.web.desk.test_queue_in_browser import (
+    PAST_PAUSE,
+    PHONE,
+    WIDE,
+    ServedWeek,
+    expect_order,
+    let_time_pass,
+    press_in_menu,
+    press_key,
+    row,
+    served,
+)
+from tests.web.desk.test_script_in_browser import drag
+
+__all__ = ["served"]
+pytestmark = pytest.mark.chromium
+
+
+def open_block(page: Page, words: str) -> Locator:
+    """Open a labeled block's form."""
+    block = page.locator("details.block").filter(has=page.locator("summary", has_text=words))
+    block.locator("> summary").click()
+    return block.locator("form")
+
+
+def test_a_block_is_saved_right_after_its_last_field_without_a_conflict(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    form = open_block(page, "Add another block")
+    for name, words in (("headline", "Test block"), ("text", "A drill."), ("url", "https://anvil.example.org/")):
+        form.locator(f"[name={name}]:not([type=hidden])").fill(words)
+    assert served.week.state.edits == (), "a new block enters the edition with its button alone"
+    follow(form.get_by_role("button", name="Save block"))
+    form, held = open_block(page, "Test block"), list[Route]()
+    page.route("**/block/*", lambda route: route.continue_() if held else held.append(route))
+    form.locator("textarea[name=text]").fill("A half-day drill.")
+    form.locator("[name=name]:not([type=hidden])").fill("Anvil")
+    # The first field's own save is still on its way.
+    form.get_by_role("button", name="Save block").click()
+    page.wait_for_function("document.querySelector('#saved').textContent === 'Saving…'")
+    held[0].continue_()
+    expect(page.locator("details.block", has_text="Sponsor, Anvil")).to_have_count(1)
+    (block,) = [each for each in served.week.state.arrangement.blocks if each.headline == "Test block"]
+    assert (block.text, block.name) == ("A half-day drill.", "Anvil")
+    # All of it is one line of the history.
+    (told,) = [act for act in acts(served.week) if "Test block" in act]
+    assert "Dana wrote the block" in told
+
+
+def approve(served: ServedWeek) -> None:
+    """Approve the edition as it stands."""
+    week, now = served.week, later()
+    mark = read_edition_status(week.installation, week.name, now=now).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=now)
+
+
+def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_are_then_saved(
+    served: ServedWeek,
+) -> None:
+    week = served.week
+    approve(served)
+    page = served.open(WIDE, f"?open={week.anchors('featured')[0]}")
+    asked, badge = page.get_by_role("dialog", name="This revokes the approval"), page.locator(".head .pill")
+    page.locator(".fields [name=headline]").focus()
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Cranes wait")
+    page.keyboard.press("Tab")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("A half-day drill.")
+    # No key is lost to a question.
+    expect(page.locator(".fields [name=summary]")).to_have_value("A half-day drill.")
+    expect(asked).to_have_count(0)
+    page.locator("#edition").focus()
+    asked.get_by_role("button", name="Cancel").click()
+    assert week.state.approved
+    page.locator(".fields").get_by_role("button", name="Save", exact=True).click()
+    asked.get_by_role("button", name="Change and revoke approval").click()
+    expect(badge).to_have_text("Approval revoked")
+    expect(page.locator("#unsaved")).to_have_text("")
+    entry = week.entry("featured", 0)
+    assert (entry["headline"], entry["summary"]) == ("Cranes wait", "A half-day drill.")
+    # From here on it's a draft, whose texts are saved on leaving a field.
+    page.locator(".fields [name=note]").fill("Ask the port.")
+    page.locator(".fields [name=summary]").focus()
+    expect(page.locator("#unsaved")).to_have_text("")
+    expect(asked).to_have_count(0)
+
+
+def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(served: ServedWeek) -> None:
+    week = served.week
+    approve(served)
+    page = served.open(WIDE, "?open=head")
+    page.locator("#head-subject").fill("Cranes wait")
+    page.locator("#edition").focus()
+    page.get_by_role("button", name="Change and revoke approval").click()
+    expect(page.locator(".head .pill")).to_have_text("Approval revoked")
+    expect(page.locator("#unsaved")).to_have_text("")
+    assert week.state.arrangement.texts["subject"] == "Cranes wait"
+
+
+# Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.
+REACH = """([line, hasLongTitle]) => {
+  const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), button = line.querySelector("button");
+  if (hasLongTitle) walker.nextNode().data = "Under it: " + "a title of many words ".repeat(12);
+  const box = button.getBoundingClientRect(), pane = line.closest("#edition").getBoundingClientRect();
+  const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+  return [box.right <= pane.right, button.contains(top), document.documentElement.scrollWidth <= innerWidth];
+}"""
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_link_that_removes_a_story_under_another_is_within_reach(
+    served: ServedWeek, viewport: dict[str, int]
+) -> None:
+    lead, under, *_ = served.week.anchors("featured")
+    served.act_as_sam(f"under {under}", main=lead)
+    page = served.open(viewport)
+    line = row(page, lead).locator(".meta", has_text="Under it")
+    line.scroll_into_view_if_needed()
+    for has_long_title in (False, True):
+        line.hover(position={"x": 8, "y": 8})
+        assert page.evaluate(REACH, [line.element_handle(), has_long_title]) == [True, True, True]
+    line.get_by_role("button", name=re.compile("^Remove")).click()
+    expect(line).to_have_count(0)
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+
+
+def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(served: ServedWeek) -> None:
+    lead, *others = served.week.anchors("featured")
+    served.act_as_sam(" ".join(["merge", lead, *others[:4]]))
+    page = served.open(WIDE, f"?open={lead}")
+    fold = page.locator(".fields details", has_text="articles in this story")
+    fold.locator("> summary").click()
+    items, split = fold.locator("li"), fold.get_by_role("button", name="Split off selected")
+    # Whatever of the list is looked at, the button is in sight.
+    for position in (0, -1):
+        items.nth(position).scroll_into_view_if_needed()
+        expect(split).to_be_in_viewport(ratio=1)
+    titles = items.locator("div a").all_inner_texts()
+    items.nth(1).get_by_role("checkbox").check()
+    items.nth(3).get_by_role("checkbox").check()
+    search = fold.get_by_role("searchbox")
+    search.fill(titles[-1].upper()[:12])
+    expect(items.last).to_be_visible()
+    expect(items.first).to_be_hidden()
+    page.locator(".fields [name=note]").fill("Ask the port.")
+    page.locator(".fields [name=note]").press("Tab")
+    expect(page.locator("#unsaved")).to_have_text("")
+    # The rest of the page follows a second after the save.
+    let_time_pass(page, PAST_PAUSE)
+    expect(fold).to_have_attribute("open", "")
+    expect(fold.get_by_role("checkbox", checked=True, include_hidden=True)).to_have_count(2)
+    expect(search).to_have_value(titles[-1].upper()[:12])
+    search.fill("")
+    expect(items.first).to_be_visible()
+    # The next page has it open, too.
+    follow(items.nth(2).get_by_role("button", name=re.compile("^Make lead article")))
+    expect(page.locator(".fields details", has_text="articles in this story")).to_have_attribute("open", "")
+    expect(page.locator(".fields details li").first).to_contain_text(titles[2])
+
+
+def test_a_story_next_to_a_pinned_one_stays_and_says_why_without_asking_about_the_approval(served: ServedWeek) -> None:
+    _, _, third, fourth, *_ = served.week.anchors("featured")
+    served.act_as_sam(f"pin {fourth}")
+    approve(served)
+    page, before = served.open(WIDE), served.week.state
+    press_key(page, third, "Alt+ArrowDown")
+    expect(row(page, third).get_by_role("alert")).to_contain_text("Not saved: No. 4 is pinned.")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    # By every other way, the server refuses it.
+    served.week.app.config["WTF_CSRF_ENABLED"] = False
+    for word in ("down", "move"):
+        answer = served.week.act(f"{word} {third}", supersedes="", section="featured", position="4")
+        assert answer.status_code == 409
+        assert re.search(r"No. 4( of Featured)? is pinned", answer.text)
+    served.week.app.config["WTF_CSRF_ENABLED"] = True
+    assert (served.week.state.edits, served.week.state.approved) == (before.edits, True)
+
+
+def test_the_keyboard_goes_on_from_the_story_that_an_action_was_about(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    first, second, third, *_ = served.week.anchors("featured")
+    press_in_menu(page, third, "Make it the lead")
+    expect_order(page, [third, first, second])
+    expect(row(page, third)).to_be_focused()
+    page.keyboard.press("Alt+ArrowDown")
+    expect_order(page, [first, third, second])
+    page.locator("#edition").focus()
+    page.keyboard.press("z")
+    expect_order(page, [third, first, second])
+    expect(row(page, third)).to_be_focused()
+    drag(page, row(page, first).locator(".grip"), row(page, third))
+    expect_order(page, [first, third, second])
+    expect(row(page, first)).to_be_focused()
+    press_key(page, second, "z")
+    expect_order(page, [third, first, second])
+    expect(row(page, first)).to_be_focused()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_a_text_of_one_line_is_as_high_as_it_is_long_and_takes_no_line_break(
+    served: ServedWeek, viewport: dict[str, int]
+) -> None:
+    lead, words = (
+        served.week.anchors("featured")[0],
+        "Ports get ten days to check the remote links of their cranes " * 2,
+    )
+    for query, names in ((f"?open={lead}", ("headline", "note")), ("?open=head", ("subject", "preheader"))):
+        page = served.open(viewport, query)
+        for name in names:
+            field = page.locator(f".fields [name={name}]")
+            field.fill(f"{words}\nand more")
+            expect(field).to_have_value(f"{words.strip()} and more")
+            assert field.evaluate("field => field.scrollHeight <= field.clientHeight + 1"), name
+        field.press("Enter")
+        expect(page.locator(".fields")).to_have_count(0)
+    assert served.week.entry("featured", 0)["headline"] == f"{words.strip()} and more"
+
+
+def test_a_long_headline_takes_two_lines_of_the_list(served: ServedWeek) -> None:
+    lead = served.week.anchors("featured")[0]
+    page = served.open(WIDE)
+    title = row(page, lead).locator("h3")
+    for words, lines in (("Ports get ten days", 1), ("Ports get ten days to check the remote links " * 3, 2)):
+        title.evaluate("(title, words) => { title.textContent = words; }", words)
+        assert title.evaluate("title => Math.round(title.clientHeight / 19)") == lines
+
+
+def test_a_story_is_merged_with_the_most_similar_one_by_default_and_never_with_itself(served: ServedWeek) -> None:
+    page = served.open(WIDE, "?filter=used")
+    first, *_, last = served.week.anchors("featured")
+    title = row(page, last).locator("h3").inner_text()
+    row(page, served.week.anchors("topics")[0]).locator("h3").evaluate(
+        "(one, title) => { one.textContent = title; }", title
+    )
+    row(page, last).hover()
+    row(page, last).locator(".tick").check()
+    page.locator("#ask-main > summary").click()
+    select = page.locator("#ask-main [name=main]")
+    expect(select).to_have_value(served.week.anchors("topics")[0])
+    offered = select.locator("option").evaluate_all("options => options.map((option) => option.value)")
+    rows = page.locator("#edition li.st").evaluate_all("rows => rows.map((row) => row.dataset.story)")
+    assert offered == [anchor for anchor in rows if anchor != last]
+    assert offered[0] == first
