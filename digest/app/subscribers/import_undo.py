@@ -55,7 +55,7 @@ def begin_preview(installation: Installation, actor: Actor, batch: int, *, now: 
         NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
     """
-    UNDO.check_role(installation.database, actor, f"import {batch}", now=now)
+    UNDO.check_role(installation, actor, f"import {batch}", now=now)
     with installation.database.read() as session:
         import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
         is_large = import_undo.has_more_people(session, batch, MAX_COUNTED_AT_ONCE)
