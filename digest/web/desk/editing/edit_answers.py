@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from digest.app.accounts import staff
 from digest.app.editing import editing_state
+from digest.app.editing.article_choices import order_articles
 from digest.app.editing.editing_state import EditingState
 from digest.app.editions import edition_views
 from digest.collect.codec.encoded_image import DEFAULT_FOCUS
@@ -24,7 +25,6 @@ from digest.web.auth.access import current_actor
 from digest.web.context import web_context
 from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
-from digest.web.desk.outline.article_choices import order_articles
 from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths

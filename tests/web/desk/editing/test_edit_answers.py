@@ -62,8 +62,8 @@ def test_texts_and_blocks_are_answered_with_the_parts_that_they_changed(week: Sa
 
 
 def test_a_page_that_lacks_a_colleagues_edit_is_loaded_before_it_goes_on(week: SampleWeek) -> None:
-    _, second, third, *_ = week.anchors("featured")
-    week.act(f"pin {second}", "sam")
+    first, _, third, *_ = week.anchors("featured")
+    week.act(f"pin {first}", "sam")
     late = save(week, "act", act=f"up {third}", seq=0)
     assert (late.json["saved"], late.json["reload"]) == ("Saved 5:35 p.m.", True)
     assert save(week, "act", act=f"down {third}").json["seq"] == 3

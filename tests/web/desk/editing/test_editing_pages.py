@@ -375,8 +375,10 @@ def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its
     assert "<b>Lead</b>. " in shown
     assert re.search('title="Undo: made “[^”]+” the lead, moved from Topics"', shown)
     week.act(f"pin {topic}")
-    week.act(f"lead {fourth}")
-    assert week.anchors("featured")[:2] == [topic, fourth]
+    assert "No. 1 of Featured is pinned" in week.act(f"lead {fourth}").text
+    later = week.anchors("featured")[4]
+    week.act(f"lead {later}")
+    assert week.anchors("featured")[:3] == [topic, later, fourth]
     assert re.search('title="Undo: moved “[^”]+” in Featured"', page(week))
 
 
