@@ -34,6 +34,7 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
+from digest.app.doctor.file_access import find_service_user
 from digest.app.upkeep.backups import BACK_UP, RESTORE
 from digest.app.upkeep.database_changes import MOVE
 from digest.app.upkeep.nightly_steps import FAILED
@@ -349,7 +350,7 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
     if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
             f"No backups can be made because {folder} isn't writable.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
+            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(find_service_user(settings))} {folder}",
         )
     if find_disk(folder) == find_disk(settings.home) and not settings.file.backup.copied:
         return report_warning(

@@ -70,6 +70,7 @@ from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
 LOG_STATE_KEY = state_key(identify_current_process().host)
+OTHER_USER = 54321  # without an account
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PASSPHRASE = "a rather long passphrase"
 ADDRESS_LINE = 'postal_address = "1 Main St, Springfield"\n'
@@ -320,6 +321,20 @@ def open_outbox(world: FaultyInstallation) -> None:
 
 def open_database_file(world: FaultyInstallation) -> None:
     (world.home / "digest.db").chmod(0o666)
+
+
+def give_away(world: FaultyInstallation, *names: str) -> None:
+    """Make another user than root the owner of some of an installation's files."""
+    for name in names:
+        os.chown(world.home / name, OTHER_USER, OTHER_USER)
+
+
+def keep_only_home_for_root(world: FaultyInstallation) -> None:
+    give_away(world, "keys.json", "digest.db", "digest.env", "digest.toml")
+
+
+def keep_only_database_for_root(world: FaultyInstallation) -> None:
+    give_away(world, ".", "keys.json", "digest.env", "digest.toml")
 
 
 def forget_schema(world: FaultyInstallation) -> None:
@@ -872,6 +887,15 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the outbox cannot be written": Fault(close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
+    "the database may not be written": Fault(
+        lambda w: (w.home / "digest.db").chmod(0o444), "home-folder", "digest.db (owner root, mode 0444), so nothing"
+    ),
+    "root owns the folder of another user's files": Fault(
+        keep_only_home_for_root, "home-folder", f"Run as root: chown -R {OTHER_USER} "
+    ),
+    "root owns the database in another user's folder": Fault(
+        keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
+    ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
     "the database is damaged": Fault(overwrite_database_pages, "database", "since that backup is lost", restore_backup),
     "the database was never migrated": Fault(forget_schema, "database", "digest upgrade"),
