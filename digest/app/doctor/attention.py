@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in_log import SURGE, count_recent_refusals
 from digest.app.calendar.upcoming_steps import explain_missed_run, find_missed_runs
+from digest.app.editions.drafting import DRAFT
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn_links
@@ -33,7 +34,7 @@ from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, e
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.schedule_slots import MAX_JOB_LATENESS
 from digest.store.staff import map_staff_display_names
 from subscribers.phrases import (
@@ -283,7 +284,7 @@ def _find_passed_deadlines(
     for edition in editions:
         is_coming = edition.state in UNAPPROVED_STATES and edition.release_at > now - MAX_LATENESS
         deadline = find_deadline(session, file, edition) if is_coming else None
-        if deadline is not None and deadline <= now:
+        if deadline is not None and deadline <= now and _existed_by(session, edition, deadline):
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
@@ -291,6 +292,12 @@ def _find_passed_deadlines(
                 f"{edition.title} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             )
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
+
+
+def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
+    """Return whether an edition was first drafted by a moment. `drafted_at` is the time of its latest draft."""
+    first = select(func.min(AuditEntry.at)).where(AuditEntry.subject == edition.name, AuditEntry.act == DRAFT.name)
+    return min(filter(None, (edition.drafted_at, session.scalar(first)))) <= moment
 
 
 def _find_in_sending(
