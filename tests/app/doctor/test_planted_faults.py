@@ -90,6 +90,9 @@ FILE_FAULTS = {
 TESTED_NOWHERE_ELSE = {
     *OWNER_FAULTS,
     "the database may not be written",
+    "the mail server is stopped",
+    "the service was killed",
+    "the log is followed without a bounce domain",
     "the departure log is lost, and there's a copy",
     "the departure log began anew, and there's a copy",
     "a send doesn't start",
