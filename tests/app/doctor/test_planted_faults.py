@@ -91,6 +91,8 @@ TESTED_NOWHERE_ELSE = {
     *OWNER_FAULTS,
     "the database may not be written",
     "the mail server is stopped",
+    "the site's certificate is self-signed",
+    "the web server is stopped",
     "the service was killed",
     "the log is followed without a bounce domain",
     "the departure log is lost, and there's a copy",
