@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from digest.app.accounts.sign_in_log import SURGE, count_recent_refusals
 from digest.app.calendar.upcoming_steps import explain_missed_run, find_missed_runs
-from digest.app.editions.drafting import DRAFT
 from digest.app.subscribers.running_imports import list_idle_imports
 from digest.backups.last_backup import explain_missing_backup
 from digest.collect.articles.storage import find_withdrawn_links
@@ -30,7 +29,7 @@ from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
-from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
+from digest.edition.edition_queries import DRAFT_ACT, FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -296,7 +295,7 @@ def _find_passed_deadlines(
 
 def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
     """Return whether an edition was first drafted by a moment. `drafted_at` is the time of its latest draft."""
-    first = select(func.min(AuditEntry.at)).where(AuditEntry.subject == edition.name, AuditEntry.act == DRAFT.name)
+    first = select(func.min(AuditEntry.at)).where(AuditEntry.subject == edition.name, AuditEntry.act == DRAFT_ACT)
     return min(filter(None, (edition.drafted_at, session.scalar(first)))) <= moment
 
 
