@@ -37,8 +37,8 @@ from subscribers.loggers import get_logger
 TICK_SECONDS = 1  # between two checks for writes to the database, each a small query
 # Seconds after which a job runs even if nothing was written, aligned to the minute.
 LOOK_SECONDS = 15
-# Jobs that ignore writes to the database, as each run is expensive: alerts take about 20 queries.
-SLOW_LOOK_SECONDS = {"alerts": 60, "mail_servers": 600}
+# Jobs that ignore writes to the database, as each run writes or is expensive: alerts take about 20 queries.
+SLOW_LOOK_SECONDS = {"seen": 60, "alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # jobs that finish sooner leave their connection to the next one; others run beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after a failed send
 
@@ -174,6 +174,7 @@ def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": partial(run_in_order, context, "check_schema", "recover_runs"),
+        "seen": lambda: jobs.run_job(context, "record_scheduler_seen"),
         "answer": partial(run_in_order, context, "answer_signups", "send_due_transactional_emails"),
     }
     ticks |= {job: partial(run_due_slots, context, job) for job in read_schedule_rules(installation)}

@@ -88,7 +88,7 @@ class OperatorTemplates(Environment):
 
 def describe_template_mistake(place: str, mistake: str) -> str:
     """Return a message that says what is wrong with an operator template, where, and how to fix it."""
-    return f"{place}: {mistake}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
+    return f"{place}: {mistake.rstrip('.')}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
 
 
 def _locate_mistake(error: TemplateError) -> str:

@@ -272,6 +272,12 @@ def send_alert_notifications(context: JobContext) -> str:
     return alert_notifications.send_alert_notifications(context.installation, now=context.clock())
 
 
+def record_scheduler_seen(context: JobContext) -> str:
+    """Record that the scheduler is running, so that the doctor notices if it stops."""
+    schedule_slots.record_scheduler_seen(context.installation.database, context.clock())
+    return ""
+
+
 def send_heartbeats(context: JobContext) -> str:
     """Request the heartbeat URLs of completed jobs."""
     return heartbeats.send_heartbeats(context.installation, now=context.clock())
@@ -328,6 +334,7 @@ _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     email_automatic_pauses,
     look_for_alerts,
     send_alert_notifications,
+    record_scheduler_seen,
     send_heartbeats,
     plan_corrections,
     send_edition,

@@ -69,10 +69,11 @@ def explain_missing_backup(
         at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
         return f"The backup of {at} failed ({outcome.trouble.rstrip('.')}). To try again, use {way}."
     proved_at = outcome.proved_at
+    if is_job_running(session, "backup", now):
+        return ""
     if proved_at is None:
         return f"No backup has been made yet. To make one now, use {way}."
-    is_late = proved_at < max(rule.latest_time(now - MAX_JOB_LATENESS, zone) for rule in file.backup.rules)
-    if is_late and not is_job_running(session, "backup", now):
+    if proved_at < max(rule.latest_time(now - MAX_JOB_LATENESS, zone) for rule in file.backup.rules):
         local = proved_at.astimezone(zone)
         return (
             f"The last backup is from {local:%b %d %H:%M %Z}, and another one is overdue. Check that 'digest "

@@ -21,6 +21,7 @@ MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that's later t
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
 PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # publicly readable
+DRAFT_ACT = "draft"  # in the audit log, with the edition as its subject
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
 # Breaking news isn't part of the sequence of editions: windows, numbers, repeats, and archive.
 IS_REGULAR = Edition.number != BREAKING_NEWS_NUMBER

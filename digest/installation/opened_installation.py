@@ -240,11 +240,16 @@ def open_installation(
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may contain a password, so only the driver's message is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
+            is_file = settings.effective_database_url.startswith("sqlite")
+            condition = (
+                "the service owns the database's file and folder and the disk has free space"
+                if is_file
+                else "the database server is running"
+            )
             raise InstallationError(
                 f"Can't open the database: {reason}.",
                 remedy=(
-                    f"Check DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether the "
-                    "database server is running."
+                    f"Check DIGEST_DATABASE_URL and DIGEST_HOME (in {settings.environment_place}), and whether {condition}."
                 ),
             ) from exc
         SANDBOX.keep_closed(settings.private_places)

@@ -9,8 +9,13 @@ from subscribers.errors import ApplicationError
 
 RESTORE_LOSSES = "Everything since that backup is lost, such as sign-ups, imports, and edits, except for unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# SQLite's primary result codes (https://www.sqlite.org/rescode.html) caused by a disk or a lock rather than a bug.
-_SQLITE_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+# SQLite's primary result codes (https://www.sqlite.org/rescode.html) caused by a disk, permissions, or a lock.
+_SQLITE_DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+_SQLITE_DENIED_CODES = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
+_FIX_ACCESS = (
+    "This user may not write to the database's file or folder. The last step was undone, and earlier steps were saved. "
+    "Run 'digest doctor' as root, which names the file and the command that fixes it."
+)
 _SQLITE_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 # SQLSTATE classes for connections, resources, and operator or system action. Without one, no server answered.
 _POSTGRESQL_CLASSES = frozenset({"", "08", "53", "57", "58"})
@@ -68,7 +73,9 @@ def _explain_database_error(error: DBAPIError) -> StorageError | None:
         code = driver_error.sqlite_errorcode & 0xFF
         if code in _SQLITE_BUSY_CODES:
             return StorageError("The database was busy for too long, so your change wasn't saved.", is_transient=True)
-        return _describe_refused_write(reason) if code in _SQLITE_CODES else None
+        if code in _SQLITE_DENIED_CODES:
+            return StorageError(f"Couldn't write to the database ({reason}). {_FIX_ACCESS}")
+        return _describe_refused_write(reason) if code in _SQLITE_DISK_CODES else None
     state = getattr(driver_error, "sqlstate", None) or ""
     if state == _POSTGRESQL_DISK_FULL:
         return _describe_refused_write(reason)

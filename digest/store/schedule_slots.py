@@ -9,11 +9,13 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
+from digest.store.delivery_models import StoredInstallationValue
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot
 from digest.store.process_identity import ProcessIdentity
 from digest.timetable import DueJob
 from subscribers.callback_types import Clock
+from subscribers.store.database import upsert
 
 SLOT_LEASE = timedelta(seconds=45)  # how long to wait for a silent process on another machine
 MAX_JOB_LATENESS = timedelta(minutes=45)  # before an alert asks someone to check
@@ -128,6 +130,23 @@ def find_or_record_schedule_start(database: Database, now: datetime) -> datetime
             session.add(ScheduleSlot(job=FIRST_LOOK_JOB, at=now, owner="-", lease_until=now, done_at=now))
         return now
     return since
+
+
+SCHEDULER_STATE_KEY = "scheduler"
+
+
+def record_scheduler_seen(database: Database, now: datetime) -> None:
+    """Record that the scheduler is running, replacing the previous time."""
+    values = {"value": {}, "at": now}
+    with database.write() as session:
+        statement = upsert(session, StoredInstallationValue).values(name=SCHEDULER_STATE_KEY, **values)
+        session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def find_scheduler_seen(session: Session) -> datetime | None:
+    """Return when the scheduler was last known to be running, or None if it was never recorded."""
+    of_scheduler = StoredInstallationValue.name == SCHEDULER_STATE_KEY
+    return session.scalar(select(StoredInstallationValue.at).where(of_scheduler))
 
 
 def _is_slot(slot: DueJob) -> tuple[ColumnElement[bool], ...]:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import select, text
 
 from digest.app import jobs
+from digest.app.alerts.conditions import RECOVERY_TIME, AlertCondition
 from digest.app.doctor.attention import write_attention_for_pages, write_attention_sentences
 from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
@@ -20,7 +21,7 @@ from digest.cli import digest
 from digest.installation.opened_installation import Installation
 from digest.settings import BackupSettings, Settings, load_settings
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, MediaFile
+from digest.store.models import AuditEntry, MediaFile, ScheduleSlot
 from tests.actors import ADMIN, EDITOR
 from tests.moments import DRAFTING as NOW
 from tests.run_database import HomeDatabases
@@ -82,6 +83,14 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
     with install.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "backed up")).all()
     assert [(row.actor, row.detail["proved"]) for row in rows] == [("scheduler", True), ("scheduler", True)]
+
+
+def test_the_first_backup_is_not_missed_while_it_is_made_and_the_alert_waits(install: Installation) -> None:
+    assert AlertCondition("missing-backup", "", "").confirmation == RECOVERY_TIME
+    assert missing(install)
+    with install.database.write() as session:
+        session.add(ScheduleSlot(job="backup", at=NOW, owner="-", lease_until=NOW + DAY))
+    assert not missing(install)
 
 
 def test_a_broken_ledger_makes_a_backup_that_is_kept_apart_and_said(install: Installation, folder: Path) -> None:

@@ -122,6 +122,19 @@ def test_a_full_database_says_so(sqlite: Database) -> None:
     assert not explained.can_retry
 
 
+@pytest.mark.parametrize("statement", ["PRAGMA query_only = ON; CREATE TABLE x (y)", "ATTACH '/nowhere/x.db' AS other"])
+def test_a_database_that_may_not_be_written_is_not_called_full(sqlite: Database, statement: str) -> None:
+    if statement.startswith("ATTACH"):
+        with pytest.raises(DBAPIError) as failed, sqlite.engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        explained = explain_storage_error(failed.value)
+    else:
+        explained = explain_storage_error(_failure(sqlite, *statement.split("; ")))
+    assert explained is not None
+    assert "disk" not in str(explained)
+    assert "Run 'digest doctor' as root" in str(explained)
+
+
 def test_a_locked_database_may_be_tried_again_as_it_is(sqlite: Database) -> None:
     waiting = open_database(sqlite.engine.url.render_as_string(), writer_timeout=0.05)
     with sqlite.write() as session:

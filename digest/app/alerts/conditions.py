@@ -17,9 +17,9 @@ ALERTING_CHECKS = (
     *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
 )
 ALERT_KINDS = (*ATTENTION_KINDS, *ALERTING_CHECKS)
-# Kinds that may appear after hours of downtime and disappear within minutes.
+# Kinds that may appear after hours of downtime or a change of settings, and disappear within minutes.
 RECOVERING_KINDS = frozenset(
-    {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals"}
+    {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals", "missing-backup"}
 )
 RECOVERY_TIME = timedelta(minutes=10)
 # Kinds that usually have their own email, which is queued within seconds. The alert waits for it.

@@ -29,11 +29,11 @@ from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
-from digest.edition.edition_queries import FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
+from digest.edition.edition_queries import DRAFT_ACT, FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
-from digest.store.models import Edition, EditionState
+from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.schedule_slots import MAX_JOB_LATENESS
 from digest.store.staff import map_staff_display_names
 from subscribers.phrases import (
@@ -270,7 +270,7 @@ def _find_passed_deadlines(
     for edition in editions:
         is_coming = edition.state in UNAPPROVED_STATES and edition.release_at > now - MAX_LATENESS
         deadline = find_deadline(session, file, edition) if is_coming else None
-        if deadline is not None and deadline <= now:
+        if deadline is not None and deadline <= now and _existed_by(session, edition, deadline):
             local = deadline.astimezone(file.publication.zone)
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
@@ -278,6 +278,12 @@ def _find_passed_deadlines(
                 f"{edition.title} wasn't approved by its deadline ({by}). You can still approve it{goes}."
             )
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
+
+
+def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
+    """Return whether an edition was first drafted by a moment. `drafted_at` is the time of its latest draft."""
+    first = select(func.min(AuditEntry.at)).where(AuditEntry.subject == edition.name, AuditEntry.act == DRAFT_ACT)
+    return min(filter(None, (edition.drafted_at, session.scalar(first)))) <= moment
 
 
 def _find_in_sending(

@@ -19,6 +19,7 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
+from digest.app.doctor.file_access import judge_file_access
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
@@ -49,7 +50,6 @@ FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
 MAX_CLOCK_STEP = 300.0  # seconds that rows may be in the future, because the clocks of two machines differ
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
 MAX_SLOT_AGE = 1_000_000  # transactions
-OTHERS = 0o077  # the mode bits of all users but the owner
 
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
@@ -65,31 +65,11 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFind
 
 
 @doctor_check(
-    "home-folder", "Make the user that runs digest the folder's owner, and make the folder private: chmod 700 FOLDER"
+    "home-folder", "Make the user that runs the service the owner of everything in DIGEST_HOME: chown -R USER: FOLDER"
 )
 def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
-    """The installation's folders are writable, but only by their owner."""
-    yield from judge_folders(examined.settings)
-
-
-def judge_folders(settings: Settings) -> DoctorFindings:
-    """Check who can open and write to the folders of these settings. Doesn't need the database."""
-    folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
-    problems = [problem for folder in folders if folder.exists() for problem in _find_folder_problems(folder)]
-    yield from problems
-    if not problems:
-        yield report_ok(f"{settings.home} is writable by its owner only")
-
-
-def _find_folder_problems(folder: Path) -> DoctorFindings:
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if not folder.is_dir() or not is_writable(folder) or not os.access(folder, os.X_OK):
-        yield report_error(
-            f"Can't write to {folder}.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
-        )
-    elif mode & OTHERS:
-        yield report_exposure(f"Other users can open {folder} (mode {mode:04o}).", f"Run: chmod 700 {folder}")
+    """The service owns the installation's files and can write to its folders and SQLite database, and other users can't open the folders."""
+    yield from judge_file_access(examined.settings)
 
 
 @doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
@@ -183,7 +163,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     if file.exists() and not (is_writable(file) and os.access(file, os.R_OK)):
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
-            f"Run: chmod 600 {file}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {file}",
+            f"Run: chmod 600 {file}",
         )
         return
     try:
@@ -272,7 +252,7 @@ def judge_disk_space(settings: Settings) -> DoctorFindings:
 
 
 # These also run if the database can't be opened.
-CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_folders}
+CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_access}
 
 
 @doctor_check(
@@ -327,13 +307,14 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log and sender.bounce_domain in digest.toml. To let the service read that log, run 'digest setup' again, and install the unit file it creates.",
+    "Check relay.log in digest.toml. If the service isn't allowed to read that log, give the file to the group adm, run 'digest setup' "
+    "again, and install the unit file it creates.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed, if one is set."""
     source = examined.settings.file.relay.log
-    if not source:
-        return
+    if not (source and examined.settings.file.sender.bounce_domain):
+        return  # `bounces` reports a log without a bounce domain
     with examined.read() as session:
         state = read_installation_state(session, mail_log.state_key(identify_current_process().host))
     if state is None:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     String,
+    and_,
     exists,
     false,
     func,
@@ -34,6 +35,7 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
+from digest.app.doctor.file_access import find_service_user
 from digest.app.upkeep.backups import BACK_UP, RESTORE
 from digest.app.upkeep.database_changes import MOVE
 from digest.app.upkeep.nightly_steps import FAILED
@@ -54,6 +56,7 @@ from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
+from digest.store.schedule_slots import find_scheduler_seen
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
@@ -69,6 +72,8 @@ MAX_SILENCE = timedelta(hours=26)  # a day and a margin, with the hour by which 
 MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day to make it
 MAX_CHANGE_AGE = timedelta(days=30)  # after a refused delivery was due
+MAX_UNSEEN = timedelta(minutes=5)  # the scheduler is recorded every minute
+MAX_UNTRIED = timedelta(minutes=5)  # for an email that the mail server can't be reached for
 MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
 MAX_NAMED = 5  # findings of one check
 
@@ -211,6 +216,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
     with examined.read() as session:
         since = session.scalar(first)
         last, started = session.execute(newest).one()
+        seen_at = find_scheduler_seen(session)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_error(
@@ -223,8 +229,15 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
         examined.now - max(filter(None, (since, last, started))) > MAX_SILENCE
     ):  # a job that started but didn't finish is `stuck-job`
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
+    elif seen_at is None:
+        yield report_ok(f"the scheduler first ran on {since:%Y-%m-%d}")
+    elif examined.now - seen_at > MAX_UNSEEN:
+        yield report_error(
+            f"The scheduler isn't running. It was last seen {seen_at:%Y-%m-%d %H:%M} UTC, and emails and jobs wait until it "
+            "starts."
+        )
     else:
-        yield report_ok(f"the scheduler has been running since {since:%Y-%m-%d}")
+        yield report_ok(f"the scheduler was last seen {seen_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 @doctor_check(
@@ -343,7 +356,7 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
     if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
             f"No backups can be made because {folder} isn't writable.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(os.geteuid())} {folder}",
+            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(find_service_user(settings))} {folder}",
         )
     if find_disk(folder) == find_disk(settings.home) and not settings.file.backup.copied:
         return report_warning(
@@ -364,19 +377,29 @@ def find_disk(path: Path) -> int:
     "Start 'digest serve'. If it's already running, its log (journalctl -u digest) shows why email can't be sent.",
 )
 def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
-    """Confirmations, links, and other transactional emails are sent within an hour."""
-    late = (
-        Delivery.state == DeliveryState.WAITING,
-        Delivery.purpose.not_like("edition:%"),
-        Delivery.next_try_at < examined.now - MAX_WAIT,
+    """Confirmations, links, and other transactional emails are sent within an hour, and the mail server can be reached."""
+    is_waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
+    late = Delivery.next_try_at < examined.now - MAX_WAIT
+    # Only a server that can't be reached postpones an email without counting a try.
+    untried = and_(
+        Delivery.tries == 0,
+        Delivery.next_try_at > Delivery.due_at,
+        Delivery.due_at < examined.now - MAX_UNTRIED,
     )
+    counted = select(func.count(), func.min(Delivery.due_at)).where(*is_waiting)
     with examined.read() as session:
-        counted = select(func.count(), func.min(Delivery.due_at)).where(*late)
-        count, oldest = session.execute(counted).one()
-    if count:
+        count, oldest = session.execute(counted.where(or_(late, untried))).one()
+        untried_count = session.scalar(select(func.count()).where(*is_waiting, untried))
+    if not count:
+        return
+    message = f"Transactional emails are overdue ({count:,}). The oldest was due {oldest:%Y-%m-%d %H:%M} UTC."
+    if untried_count:
         yield report_error(
-            f"Transactional emails are overdue ({count:,}). The oldest was due {oldest:%Y-%m-%d %H:%M} UTC."
+            f"{message} The mail server can't be reached or refuses all email.",
+            "Start the mail server, and check DIGEST_MAIL_URL. For its answer, run: digest doctor --online",
         )
+    else:
+        yield report_error(message)
 
 
 @doctor_check(

@@ -1,6 +1,5 @@
 """Checks of the settings: the file, the publication's texts, the sender, links, templates, and sending."""
 
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,6 +19,7 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
+from digest.app.doctor.file_access import find_service_user
 from digest.app.editions.sample_emails import find_rendering_mistakes
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.collect.fetch.fetcher import open_fetcher
@@ -60,7 +60,7 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
     if mode & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
     elif locked := next((path for path in (file, file.absolute().parent) if not is_writable(path)), None):
-        owner = f"If another user owns it, first run as root: chown {name_user(os.geteuid())} {locked}"
+        owner = f"If another user owns it, first run as root: chown {name_user(find_service_user(examined.settings))} {locked}"
         yield report_warning(
             f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
             f"Run: chmod u+w {locked}. {owner}",

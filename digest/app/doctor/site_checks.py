@@ -35,6 +35,14 @@ MIN_HSTS_SECONDS = 180 * 24 * 3600
 MAX_CLOCK_DIFFERENCE = 60.0  # seconds
 ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, section 3.2
 MAX_PAGE_BYTES = 2_000_000
+GET_CERTIFICATE = (
+    "Get a certificate from a certificate authority. Caddy does this itself; with nginx, use certbot as in the steps that "
+    "'digest setup' prints."
+)
+START_WEB_SERVER = (
+    "Start the web server (such as systemctl start nginx), and open its ports in the firewall. If it's running, check that the "
+    "host's DNS record has its IP address."
+)
 
 
 class SiteError(ApplicationError):
@@ -83,8 +91,11 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             return SiteResponse(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
         if "certificate verify failed" in str(exc):  # httpx doesn't keep the error of `ssl`
-            raise CertificateError(f"The certificate of {host} isn't valid ({_explain(exc).rstrip('.')}).") from exc
-        raise SiteError(f"The server {host} isn't responding ({_explain(exc).rstrip('.')}).") from exc
+            reason = _explain(exc).rstrip(".")
+            remedy = GET_CERTIFICATE if "self-signed" in reason else ""
+            raise CertificateError(f"The certificate of {host} isn't valid ({reason}).", remedy) from exc
+        remedy = START_WEB_SERVER if isinstance(exc, httpx.ConnectError) else ""
+        raise SiteError(f"The server {host} isn't responding ({_explain(exc).rstrip('.')}).", remedy) from exc
 
 
 def _find_address(examined: ExaminedInstallation, host: str) -> str:

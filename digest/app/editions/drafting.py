@@ -34,7 +34,7 @@ from digest.edition.content.fragment_names import are_omitted
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.edition_queries import UNAPPROVED_STATES, find_edition
+from digest.edition.edition_queries import DRAFT_ACT, UNAPPROVED_STATES, find_edition
 from digest.edition.rendering import mail_layout
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor
 from digest.installation.opened_installation import Installation
@@ -44,7 +44,7 @@ from digest.store.models import Edition
 from subscribers.part_keys import split_part_key
 
 COLLECT = Action("collected")
-DRAFT = Action("draft")
+DRAFT = Action(DRAFT_ACT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
 from digest.edition.edition_queries import find_edition, find_upcoming_or_last_edition
 from digest.installation.opened_installation import Installation
+from digest.store.delivery_models import DeliveryState
 from digest.store.models import BREAKING_NEWS_NUMBER, EditionState
 from subscribers.phrases import weekday_date
 
@@ -85,7 +86,8 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:
     """Return delivery counts as a sentence, without states that have none."""
-    parts = [f"{count:,} {state}" for state, count in counts.by_state.items() if count]
+    words = {DeliveryState.CANCELLED: "canceled"}  # stored in British spelling
+    parts = [f"{count:,} {words.get(state, state)}" for state, count in counts.by_state.items() if count]
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import secrets
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ DKIM_SELECTOR = "digest"
 PAGE_PORT = 8025
 SYSTEM_USER = "digest"
 CONTAINER_USER = 10025  # user and group in the container if root owns the folder; no account needs to have this ID
+LOG_GROUP = "adm"  # on Debian-based systems
 DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback, as 5432 may be in use on this machine
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml", "prometheus-rules.yml")
 FIRST_DAY = 500  # messages on the first day of a warm-up; for up to twice as many subscribers, there are no caps
@@ -207,19 +209,22 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
 
 
 def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
-    """Return the log to follow: the journal for a mail server on this machine."""
+    """Return the log to follow: the journal for a mail server on this machine, once return paths identify emails."""
     is_here = answers.provider.sends and is_loopback(answers.provider.server_host)
-    return settings.file.relay.log or ("journal" if is_here else "")
+    return settings.file.relay.log or ("journal" if is_here and settings.file.sender.bounce_domain else "")
 
 
 def find_log_access_group(log: str) -> str:
-    """Return the group that may read a log, or an empty string if the service doesn't need one."""
+    """Return the group that may read a log, or an empty string if the service doesn't need one. Never root's."""
     if log in {"", "journal"}:
         return log and "systemd-journal"
     try:
-        return Path(log).group()
+        if Path(log).stat().st_mode & stat.S_IROTH:
+            return ""
+        group = Path(log).group()
     except (OSError, KeyError):
-        return "adm"  # on Debian-based systems
+        group = ""
+    return group if group and group != "root" else LOG_GROUP
 
 
 def propose_warm_up(subscribers: int) -> list[int]:

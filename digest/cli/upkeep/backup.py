@@ -224,7 +224,8 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     else:
         yield (
             f"{left_log} is missing, so people who unsubscribed after the backup would be emailed again. Before "
-            "you send anything, find its newest copy, put it there, and restore again."
+            "you send anything, find its newest copy, put it there, and restore again. If no one has ever "
+            "unsubscribed, the file doesn't exist yet, and you can go on."
         )
     yield "All sending is paused. Next steps:"
     for batch in result.departures.undone_imports:
@@ -240,7 +241,7 @@ def _describe_restore(result: RestoreResult, left_log: Path) -> Iterator[str]:
     if result.uncertain_notices:
         yield f"  digest uncertain notices          {result.uncertain_notices:,} may have been sent since the backup"
     yield "  digest doctor                      checks everything"
-    yield "  digest resume --all                     if nothing else is sending to the same list"
+    yield "  digest resume --all                if nothing else is sending to the same list"
 
 
 def _restore_as_json(proof: LedgerProof, result: RestoreResult | None) -> dict[str, object]:

@@ -185,6 +185,7 @@ def test_a_post_is_signed_and_names_no_address(world: FaultyInstallation, posts:
     with world.database.write() as session:
         stored = {"trouble": "ada@example.org said no", "tried_at": NOW.isoformat()}
         installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+    look(world, -RECOVERY_TIME)
     look(world)
     (post,) = posts
     signed = f"{post.headers['webhook-id']}.{post.headers['webhook-timestamp']}.".encode() + post.data
@@ -232,6 +233,7 @@ def test_what_one_channel_took_is_tried_again_over_the_other_alone(
     httpserver.expect_ordered_request("/hook").respond_with_data(status=503)
     httpserver.expect_ordered_request("/hook").respond_with_data(status=204)
     FAULTS["missing-backup"](world)
+    look(world, -RECOVERY_TIME)
     for minutes in (0, 1, 2):
         look(world, minutes * MINUTE)
     with world.database.read() as session:

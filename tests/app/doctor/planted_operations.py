@@ -55,6 +55,7 @@ from digest.store.models import (
     SourceHealth,
 )
 from digest.store.process_identity import identify_current_process
+from digest.store.schedule_slots import SCHEDULER_STATE_KEY
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -69,7 +70,8 @@ from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
 LOG_STATE_KEY = state_key(identify_current_process().host)
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+OTHER_USER = 54321  # without an account
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PASSPHRASE = "a rather long passphrase"
 ADDRESS_LINE = 'postal_address = "1 Main St, Springfield"\n'
 LAST_COLLECTION = datetime(2026, 11, 20, 10, tzinfo=UTC)  # by the default times
@@ -90,6 +92,7 @@ address = "digest@hls.test"
 reply_to = "desk@hls.test"
 list_id = "weekly.hls.test"
 postal_address = "1 Main St, Springfield"
+bounce_domain = "bounce.hls.test"
 
 [[sources]]
 url = "https://feeds.hls.test/all"
@@ -327,6 +330,20 @@ def open_database_file(world: FaultyInstallation) -> None:
     (world.home / "digest.db").chmod(0o666)
 
 
+def give_away(world: FaultyInstallation, *names: str) -> None:
+    """Make another user than root the owner of some of an installation's files."""
+    for name in names:
+        os.chown(world.home / name, OTHER_USER, OTHER_USER)
+
+
+def keep_only_home_for_root(world: FaultyInstallation) -> None:
+    give_away(world, "keys.json", "digest.db", "digest.env", "digest.toml")
+
+
+def keep_only_database_for_root(world: FaultyInstallation) -> None:
+    give_away(world, ".", "keys.json", "digest.env", "digest.toml")
+
+
 def forge_audit(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - HOUR)
@@ -515,14 +532,18 @@ def sign_nowhere(world: FaultyInstallation) -> None:
 
 def read_no_bounces(world: FaultyInstallation) -> None:
     world.add_subscriber()
-    world.replace_setting("list_id =", 'bounce_domain = "bounce.hls.test"\nlist_id =')
     world.replace_setting('log = "journal"\n', "")
 
 
 def read_bounces_without_domain(world: FaultyInstallation) -> None:
-    world.add_subscriber()
+    follow_log_without_domain(world)
     world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
     world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
+
+
+def follow_log_without_domain(world: FaultyInstallation) -> None:
+    world.add_subscriber()
+    world.replace_setting('bounce_domain = "bounce.hls.test"\n', "")
 
 
 def reject_events(world: FaultyInstallation) -> None:
@@ -582,7 +603,6 @@ def add_rows(*make_rows: Callable[[], object]) -> "Plant":
 def remember_poll(**trouble: Any) -> "Plant":
     def plant(world: FaultyInstallation) -> None:
         world.replace_setting("[limits]", '[inbound]\nhost = "127.0.0.1"\nuser = "u"\ntls = "off"\n[limits]')
-        world.replace_setting("list_id =", 'bounce_domain = "bounce.hls.test"\nlist_id =')
         world.set_variables(DIGEST_INBOUND_PASSWORD="secret")
         world.remember(poll.LAST_POLL_STATE_KEY, trouble)
 
@@ -775,6 +795,24 @@ def leave_invitation(world: FaultyInstallation) -> None:
     world.change_delivery(due_at=NOW - 2 * HOUR, next_try_at=NOW - 2 * HOUR)
 
 
+def stop_mail_server(world: FaultyInstallation) -> None:
+    """Queue an invitation, and try to hand it to a server that isn't there, after the warning to the admins."""
+    world.set_variables(DIGEST_MAIL_URL="outbox:")
+    world.run("digest staff add dana@hls.example --role editor")
+    world.change_delivery(due_at=NOW - 6 * MINUTE, next_try_at=NOW - 6 * MINUTE)
+    world.set_variables(DIGEST_MAIL_URL="smtp://127.0.0.1:1?starttls=off")
+    for minutes in (2, 1):
+        world.now = NOW - minutes * MINUTE
+        world.serve()
+    world.now = NOW
+
+
+def start_mail_server(world: FaultyInstallation) -> None:
+    world.set_variables(DIGEST_MAIL_URL="outbox:")
+    world.now += 2 * MINUTE
+    world.serve()
+
+
 def change_settings_after_draft(world: FaultyInstallation) -> None:
     world.run("digest draft", exit_codes=(1,))  # it has too few stories
     world.replace_setting("[limits]", '[branding]\naccent = "#8A2C5E"\n\n[limits]')
@@ -867,6 +905,15 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the outbox cannot be written": Fault(close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
+    "the database may not be written": Fault(
+        lambda w: (w.home / "digest.db").chmod(0o444), "home-folder", "digest.db (owner root, mode 0444), so nothing"
+    ),
+    "root owns the folder of another user's files": Fault(
+        keep_only_home_for_root, "home-folder", f"Run as root: chown -R {OTHER_USER} "
+    ),
+    "root owns the database in another user's folder": Fault(
+        keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
+    ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
     "the database is damaged": Fault(overwrite_database_pages, "database", "since that backup is lost", restore_backup),
     "a row of the audit log was changed": Fault(forge_audit, "audit-log", "since that backup is lost", restore_backup),
@@ -921,7 +968,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         set_variables(DIGEST_BASE_URL="http://news.hls.test"), "base-url", "DIGEST_BASE_URL=https://news.hls.test"
     ),
     "a proxy that nobody declared": Fault(
-        change("proxies = 1", "proxies = 0"), "proxies", "digest.toml, change line 35 to: proxies = 1"
+        change("proxies = 1", "proxies = 0"), "proxies", "digest.toml, change line 36 to: proxies = 1"
     ),
     "a template with a mistake": Fault(
         write_template_mistake,
@@ -974,6 +1021,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "bounces can't be matched": Fault(
         read_bounces_without_domain, "bounces", "bounce_domain", follow(value="bounce.hls.test")
     ),
+    "the log is followed without a bounce domain": Fault(
+        follow_log_without_domain, "bounces", "usually the sender's", follow(value="hls.test")
+    ),
     "the bounce mailbox can't be read": Fault(
         remember_poll(trouble="no folder", troubles=3),
         "bounce-mailbox",
@@ -1005,6 +1055,15 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         add_rows(lambda: slot(FIRST_LOOK_JOB, NOW - 9 * DAY), lambda: slot("nightly", NOW - 2 * DAY)),
         "timetable",
         "digest serve",
+        serve(),
+    ),
+    "the service was killed": Fault(
+        add_rows(
+            lambda: slot(FIRST_LOOK_JOB, NOW - HOUR),
+            lambda: StoredInstallationValue(name=SCHEDULER_STATE_KEY, value={}, at=NOW - 6 * MINUTE),
+        ),
+        "timetable",
+        "isn't running. It was last seen 2026-11-20 11:54 UTC",
         serve(),
     ),
     "nothing follows the timetable": Fault(act_long_ago, "timetable", "Start 'digest serve'", serve()),
@@ -1041,6 +1100,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "an old backup": Fault(leave_old_backup, "backup", "digest backup", follow(FILE="{backup}")),
     "notices do not leave": Fault(leave_invitation, "waiting-mail", "digest serve", serve()),
+    "the mail server is stopped": Fault(
+        stop_mail_server, "waiting-mail", "can't be reached", by_hand(start_mail_server)
+    ),
     "Bounces and events haven't been processed": Fault(
         leave_events, "unapplied-events", "digest inbound", follow("digest inbound")
     ),

@@ -76,6 +76,14 @@ def end_mail_certificate(world: OutsideSetup) -> None:
     world.mail_by(f"smtps://digest:right@127.0.0.1:{world.smtp_port}?ca={world.folder / 'smtp-3.pem'}")
 
 
+def sign_own_certificate(world: OutsideSetup) -> None:
+    world.contexts["site"].load_cert_chain(make_certificate(world.folder / "own.pem"))
+
+
+def stop_web_server(world: OutsideSetup) -> None:
+    world.change_settings(base_url=f"https://{SITE_HOST}:1")
+
+
 def trust_another(world: OutsideSetup) -> None:
     """Trust only an authority that didn't sign the mail server's certificate."""
     other = make_certificate(world.folder / "other.pem")
@@ -349,6 +357,12 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "pass on all its paths",
     ),
     "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
+    "the site's certificate is self-signed": (
+        sign_own_certificate,
+        "site-certificate",
+        "Get a certificate from a certificate authority",
+    ),
+    "the web server is stopped": (stop_web_server, "site-address", "Start the web server"),
     "the site's certificate ends": (end_certificate("site", 14), "site-certificate", "certbot renew"),
     "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
     "the desk is open": (

@@ -15,6 +15,7 @@ from digest.cli import digest
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
+from digest.store.audit import record_audit
 from digest.store.delivery_models import StoredInstallationValue
 from digest.store.models import Edition, EditionState
 from digest.store.process_identity import ProcessIdentity
@@ -149,3 +150,22 @@ def test_the_doctor_notices_a_proxy_that_nobody_told_us_of(
     text = (home / "digest.toml").read_text()
     (home / "digest.toml").write_text(text.replace("[limits]\n", f"[limits]\nproxies = {proxies}\n"))
     assert ("limits.proxies is 0" in _run("doctor").output) is warned
+
+
+def test_a_deadline_is_missed_only_by_an_edition_that_was_drafted_before_it(home: Path) -> None:
+    """Also by one that was drafted again after it."""
+    assert home.is_dir()
+
+    def is_missed(install: Installation) -> bool:
+        with install.database.read() as session:
+            sentences = write_attention_sentences(session, NOW, install.settings.file)
+        return any("wasn't approved by its deadline" in sentence for sentence in sentences)
+
+    with open_installation(load_settings()) as install:
+        name = store_edition(install, state=EditionState.DRAFT, release_at=NOW - timedelta(hours=1))
+        with install.database.write() as session:
+            session.scalars(select(Edition)).one().drafted_at = NOW - timedelta(minutes=30)
+        assert not is_missed(install)
+        with install.database.write() as session:
+            record_audit(session, "draft", name, {}, actor="eve", now=NOW - timedelta(days=1))
+        assert is_missed(install)

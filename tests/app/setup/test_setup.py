@@ -16,7 +16,7 @@ from digest.app.doctor.network_access import NetworkAccess
 from digest.app.setup import plan as setup_plan
 from digest.app.setup.answers import QUESTIONS, SetupAnswers, SetupError, check_answer, complete_answers, propose_answer
 from digest.app.setup.completion import list_dns_records
-from digest.app.setup.plan import CONTAINER_USER, PlannedFile, plan_setup, propose_warm_up
+from digest.app.setup.plan import CONTAINER_USER, PlannedFile, find_log_access_group, plan_setup, propose_warm_up
 from digest.cli import digest
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.providers.smtp import kind as smtp_kind
@@ -211,15 +211,31 @@ def test_the_log_of_a_mail_server_on_this_machine_is_followed(tmp_path: Path, ho
     folder = tmp_path / "srv"
     answers = write_answers(tmp_path, smtp_host=host)
     assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
+    file = folder / "digest.toml"
+    assert not load_settings(file).file.relay.log, "without a bounce domain, the service can't follow it"
+    text = re.sub(r'(?m)^#? ?bounce_domain = "".*$', 'bounce_domain = "news.harbor.example"', file.read_text("utf-8"))
     if log.startswith("/"):
-        file = folder / "digest.toml"
-        file.write_text(file.read_text("utf-8").replace('log = "journal"', f'log = "{log}"'), "utf-8")
-        assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
-    assert load_settings(folder / "digest.toml").file.relay.log == log
+        text = re.sub(r'(?m)^#? ?log = "".*$', f'log = "{log}"', text)
+    file.write_text(text, "utf-8")
+    assert run(folder, "--batch", "--answers", str(answers)).exit_code == 0
+    assert load_settings(file).file.relay.log == log
     unit = (folder / "deploy" / "digest.service").read_text("utf-8")
     groups = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("SupplementaryGroups")]
     assert groups == ([group] if group else [])
     assert "Group=digest\n" in unit
+
+
+@pytest.mark.parametrize(("mode", "group"), [(0o644, ""), (0o640, "adm")])
+def test_the_service_never_joins_roots_group_to_read_a_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, group: str
+) -> None:
+    log = tmp_path / "mail.log"
+    log.touch()
+    log.chmod(mode)
+    monkeypatch.setattr(Path, "group", lambda _: "root")
+    assert find_log_access_group(str(log)) == group
+    monkeypatch.setattr(Path, "group", lambda _: "mailreaders")
+    assert find_log_access_group(str(log)) == (group and "mailreaders")
 
 
 def test_a_mail_server_on_this_machine_that_signs_makes_no_key_here(tmp_path: Path) -> None:

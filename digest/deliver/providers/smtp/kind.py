@@ -90,30 +90,28 @@ def _describe_address_recipients(settings: Settings, language: SubscriberLanguag
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
     yield from find_signing_problems(settings, unsigned="warning")
     domain, log = settings.file.sender.bounce_domain, settings.file.relay.log
-    if not settings.file.inbound.host:
-        place = f"bounce+…@{domain}" if domain else "sender.address"
-        yield (
-            kind.DoctorFinding("bounces", "ok", f"bounces are read from the mail server's log ({log})")
-            if log
-            else kind.DoctorFinding(
-                "bounces",
-                "warning",
-                f"Bounces go to {place} but aren't read.",
-                "Enter the server, user, and password of the bounce mailbox. "
-                + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
-                + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
-            )
+    reads_mailbox = bool(settings.file.inbound.host)
+    if not domain and (reads_mailbox or log):
+        arrives = (
+            " whose email for bounce+…@ arrives in the [inbound] mailbox" if reads_mailbox else ", usually the sender's"
         )
-    elif not domain:
         yield kind.DoctorFinding(
             "bounces",
             "warning",
-            (
-                "No bounce domain is set (sender.bounce_domain), so bounces can't be matched to messages and are "
-                "ignored."
-            ),
-            "Set a domain whose email for bounce+…@ arrives in the [inbound] mailbox. "
-            + advise_key_change(settings, "sender", 'bounce_domain = "…"'),
+            "No bounce domain is set (sender.bounce_domain), so bounces can't be matched to messages and are ignored.",
+            f"Set a domain{arrives}. " + advise_key_change(settings, "sender", 'bounce_domain = "…"'),
+        )
+    elif log and not reads_mailbox:
+        yield kind.DoctorFinding("bounces", "ok", f"bounces are read from the mail server's log ({log})")
+    elif not reads_mailbox:
+        place = f"bounce+…@{domain}" if domain else "sender.address"
+        yield kind.DoctorFinding(
+            "bounces",
+            "warning",
+            f"Bounces go to {place} but aren't read.",
+            "Enter the server, user, and password of the bounce mailbox. "
+            + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
+            + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
         )
 
 

@@ -109,6 +109,14 @@ class SmtpConnector:
                 ),
             ) from None
         except smtplib.SMTPNotSupportedError as exc:
+            if "AUTH" in str(exc):
+                raise SmtpSessionError(
+                    f"{self._place} doesn't offer sign-in on this connection.",
+                    remedy=(
+                        f"In DIGEST_MAIL_URL ({self.server.settings_place}), remove the user and password, or use the port for "
+                        "signing in (587) with TLS."
+                    ),
+                ) from None
             raise SmtpSessionError(f"{self._place}: {exc} Email can't be sent unencrypted.") from None
         except OSError as exc:
             cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__

@@ -188,6 +188,14 @@ def test_a_sign_in_that_fails_for_now_costs_this_connection_only(certificate: Pa
     assert "rejected the sign-in: 454" in handed.stop_reason
 
 
+def test_a_server_that_offers_no_sign_in_is_named_as_such() -> None:
+    with ScriptedSmtpServer({}) as server:
+        handed = send_through(server, user="desk", password="secret")
+    assert results_of(handed) == [UNTOUCHED]
+    assert "doesn't offer sign-in on this connection. In DIGEST_MAIL_URL" in handed.stop_reason
+    assert "unencrypted" not in handed.stop_reason
+
+
 def test_nobody_there_stops_the_run() -> None:
     with ScriptedSmtpServer({}) as server:
         port = server.port

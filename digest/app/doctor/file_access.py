@@ -1,0 +1,89 @@
+"""Checks of who owns an installation's files and whether the service can write them, without the database."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from digest.app.doctor.check_registry import report_error, report_exposure, report_ok
+from digest.deliver.providers.kind import DoctorFinding
+from digest.folder_owner import is_writable, name_user
+from digest.settings import Settings
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
+from subscribers.phrases import join_words
+
+OTHERS = 0o077  # the mode bits of all users but the owner
+MAX_FILES_NAMED = 3
+
+
+def find_service_user(settings: Settings) -> int:
+    """Return the ID of the user that runs the service: the first owner of its files who isn't root, else root."""
+    folder = [settings.origin.absolute().parent] if settings.origin else []
+    owners = (path.stat().st_uid for path in (*_list_files(settings), *folder) if path.exists())
+    return next(filter(None, owners), 0)
+
+
+def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
+    """Check who owns the folders and files of these settings, and who can open and write them."""
+    user = find_service_user(settings)
+    paths = [path for path in _list_files(settings) if path.exists()]
+    foreign = [path for path in paths if path.stat().st_uid != user]
+    problems = [_report_owners(settings, foreign, name_user(user))] if foreign else []
+    for path in paths:
+        if path not in foreign:
+            problems += _find_problems(path, user, is_database=path in _list_database_files(settings))
+    yield from problems
+    if not problems:
+        yield report_ok(f"{settings.home} is writable by its owner only")
+
+
+def _list_files(settings: Settings) -> Sequence[Path]:
+    folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
+    files = (settings.key_file, *_list_database_files(settings), settings.left_log)
+    environment_file = [settings.origin.absolute().with_name(ENVIRONMENT_FILE_NAME)] if settings.origin else []
+    return (*folders, *files, *environment_file)
+
+
+def _list_database_files(settings: Settings) -> Sequence[Path]:
+    url = make_url(settings.effective_database_url)
+    if url.get_backend_name() != "sqlite" or not url.database:
+        return ()
+    return tuple(Path(url.database + suffix) for suffix in ("", "-wal", "-shm"))
+
+
+def _report_owners(settings: Settings, foreign: Sequence[Path], user: str) -> DoctorFinding:
+    home = settings.home.absolute()
+    shown = [home] if settings.home in foreign else foreign[:MAX_FILES_NAMED]
+    names = join_words([*map(str, shown)], more=0 if settings.home in foreign else len(foreign) - len(shown))
+    owner = name_user(foreign[0].stat().st_uid)
+    outside = [path for path in foreign if not path.absolute().is_relative_to(home)]
+    spec = user if user.isdecimal() else f"{user}:"  # an ID without an account has no login group
+    commands = [f"chown -R {spec} {home}"] if len(outside) < len(foreign) else []
+    commands += [f"chown {spec} {path}" for path in outside]
+    return report_error(
+        f"{owner} owns {names}, but the service runs as {user}, which can't use files of other users.",
+        f"Run as root: {' && '.join(commands)}",
+    )
+
+
+def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[DoctorFinding]:
+    mode, bits = stat.S_IMODE(path.stat().st_mode), 700 if path.is_dir() else 600
+    if path.is_dir():
+        is_usable = is_writable(path) and os.access(path, os.X_OK)
+    else:
+        is_usable = not is_database or is_writable(path)  # the other files have checks of their own
+    if not is_usable and os.geteuid() not in {0, user}:
+        owner = name_user(user)
+        yield report_error(
+            f"{path} belongs to {owner}, so you can't write to it.", f"Run doctor as root or as {owner}."
+        )
+    elif not is_usable:
+        effect = ", so nothing can be saved" if is_database else ""
+        yield report_error(
+            f"Can't write to {path} (owner {name_user(user)}, mode {mode:04o}){effect}.",
+            f"Run: chmod {bits} {path}. If the disk is mounted read-only, check the kernel's log for disk errors first.",
+        )
+    elif path.is_dir() and mode & OTHERS:
+        yield report_exposure(f"Other users can open {path} (mode {mode:04o}).", f"Run: chmod 700 {path}")
