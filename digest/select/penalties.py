@@ -242,12 +242,19 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
     "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
     """
-    ahead = list_stems(_FORECAST_TITLE.cut_from(forecast))
+    ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
     ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
-    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(list_stems(title))
+    return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(_list_stems(title))
 
 
-def list_stems(text: str) -> frozenset[str]:
+def measure_title_agreement(title: str, other: str) -> tuple[int, float]:
+    """Return how many significant words two titles share, by their beginnings, and their share of the shorter title."""
+    stems, other_stems = _list_stems(title), _list_stems(other)
+    common = len(stems & other_stems)
+    return common, common / max(min(len(stems), len(other_stems)), 1)
+
+
+def _list_stems(text: str) -> frozenset[str]:
     """Return the beginnings of a text's significant words, so that "resigns" and "resigned" are the same."""
     return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
 

@@ -10,12 +10,11 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties, is_agency_action, is_case_title
+from digest.select.penalties import find_penalties, is_agency_action, is_case_title, measure_title_agreement
 from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
-from digest.select.story_similarity import SAME_TITLE_OVERLAP, StorySimilarity
-from digest.select.text_similarity import jaccard_overlap, title_words
+from digest.select.story_similarity import StorySimilarity
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from digest.settings.edition import find_source_section
 
@@ -24,6 +23,7 @@ FAR_HIGHER_COVERAGE = 2.0  # a story with this many times the publishers of a pl
 MIN_FAR_COVERAGE = 5  # publishers that such a story must have
 MAX_SUPPORTING = 2  # stories under another one
 MIN_SUPPORTING_SHARE = 0.5  # share of the main story's score that a supporting story must have
+MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # in common with a title that says the same
 MAX_ACTION_PUBLISHERS = 3  # of an official action that needs a reserved place; others have enough coverage
 MAX_COMPARED = 100  # best news stories that are compared with those in the edition, to find the same matter
 MAX_RESERVE = 20  # replacements kept for a section's dropped stories
@@ -315,5 +315,6 @@ def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:
 
 
 def _is_title_told(scored: ScoredStory, others: Iterable[ScoredStory]) -> bool:
-    words = title_words(scored.lead.title)
-    return any(jaccard_overlap(words, title_words(s.lead.title)) >= SAME_TITLE_OVERLAP for s in others)
+    """Return whether a title only repeats another one: it has several words of it, and not just names."""
+    agreements = (measure_title_agreement(scored.lead.title, other.lead.title) for other in others)
+    return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)

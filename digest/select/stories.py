@@ -16,7 +16,7 @@ from digest.select.penalties import (
     is_forecast_title,
     is_round_up_title,
     is_statement_title,
-    list_stems,
+    measure_title_agreement,
     reports_outcome,
 )
 from digest.select.places import PlaceRules
@@ -33,7 +33,8 @@ from digest.select.word_rarity import (
 )
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
-STAGE_SPAN = timedelta(hours=48)  # how much older than the lead a page of the same stage can be if their titles agree
+STAGE_SPAN = timedelta(hours=20)  # a page older than the lead by this much needs a title that agrees with the lead's
+MAX_STAGE_AGREEMENT = 0.8  # the share of words in common that's enough at any age
 
 
 def group_into_stories(
@@ -283,12 +284,11 @@ def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
     """Return whether a page is older than the lead, and its title has too few words in common with the lead's.
 
-    The older it is, the larger is the required share of words (as beginnings, of the shorter title): none at the same
-    time, and all from `STAGE_SPAN` on.
+    The older it is, the larger is the required share: in proportion to `STAGE_SPAN`, up to `MAX_STAGE_AGREEMENT`.
     """
-    stems, lead_stems = list_stems(article.title), list_stems(lead.title)
-    common_share = len(stems & lead_stems) / max(min(len(stems), len(lead_stems)), 1)
-    return (lead.dated_at - article.dated_at) / STAGE_SPAN > common_share
+    required = min((lead.dated_at - article.dated_at) / STAGE_SPAN, MAX_STAGE_AGREEMENT)
+    _, share = measure_title_agreement(article.title, lead.title)
+    return share < required
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:

@@ -417,6 +417,16 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
     assert placed.supporting[0].story.lead in proposal.lead_articles
 
 
+def test_a_story_whose_title_only_repeats_the_first_does_not_stand_under_it() -> None:
+    told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
+    saga = [
+        article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),
+        article("Oakdale shelters full as Hurricane Nadia is ashore", "Wire", days=6.5, summary=told),
+    ]
+    proposal = propose([*week()[:4], *week()[5:], *saga])
+    assert not [p for key in ("featured", "topics") for p in proposal.sections[key] if p.supporting]
+
+
 def test_another_advisory_of_one_series_does_not_stand_under_the_first() -> None:
     told = "CISA has added {} to its Known Exploited Vulnerabilities Catalog, based on evidence of active exploitation."
     series = [
