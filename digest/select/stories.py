@@ -33,6 +33,7 @@ from digest.select.word_rarity import (
 )
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
+STAGE_GRACE = timedelta(hours=6)  # how much older than the lead a page of the same stage can be, whatever its title
 STAGE_SPAN = timedelta(hours=20)  # a page older than the lead by this much needs a title that agrees with the lead's
 MAX_STAGE_AGREEMENT = 0.8  # the share of words in common that's enough at any age
 
@@ -275,18 +276,23 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or looks ahead while the lead doesn't."""
+    """Return whether a page isn't news while the lead is, or announces what the later lead reports."""
     if find_penalties(article):
         return not find_penalties(lead)
-    return is_forecast_title(article.title) and not is_forecast_title(lead.title)
+    is_earlier = article.dated_at <= lead.dated_at
+    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
     """Return whether a page is older than the lead, and its title has too few words in common with the lead's.
 
-    The older it is, the larger is the required share: in proportion to `STAGE_SPAN`, up to `MAX_STAGE_AGREEMENT`.
+    After `STAGE_GRACE`, the required share grows with its age, in proportion to `STAGE_SPAN`, up to
+    `MAX_STAGE_AGREEMENT`.
     """
-    required = min((lead.dated_at - article.dated_at) / STAGE_SPAN, MAX_STAGE_AGREEMENT)
+    age = lead.dated_at - article.dated_at
+    if age <= STAGE_GRACE:
+        return False
+    required = min(age / STAGE_SPAN, MAX_STAGE_AGREEMENT)
     _, share = measure_title_agreement(article.title, lead.title)
     return share < required
 

@@ -160,7 +160,7 @@ class TextVectorizer:
         """Return the features of a text."""
         text = self._texts.get((title, summary))
         if text is None:
-            text = self._analyse_text(self.words.read_words(title, summary))
+            text = self._analyze_text(self.words.read_words(title, summary))
             self._texts[title, summary] = text
         return text
 
@@ -169,7 +169,7 @@ class TextVectorizer:
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 
-    def _analyse_text(self, words: ArticleWords) -> ArticleText:
+    def _analyze_text(self, words: ArticleWords) -> ArticleText:
         counts = count_weighted_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
         rarities = self._rarity.weigh_words(counts)
         return ArticleText(

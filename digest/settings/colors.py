@@ -15,9 +15,9 @@ def relative_luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast_ratio(text_colour: str, background_colour: str) -> float:
+def contrast_ratio(text_color: str, background_color: str) -> float:
     """Return the contrast ratio of two colors, 1 to 21 (WCAG 2.2)."""
-    high, low = sorted((relative_luminance(text_colour), relative_luminance(background_colour)), reverse=True)
+    high, low = sorted((relative_luminance(text_color), relative_luminance(background_color)), reverse=True)
     return (high + 0.05) / (low + 0.05)
 
 

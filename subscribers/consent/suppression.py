@@ -57,7 +57,7 @@ def parse_reason(reason: str) -> SuppressionReason:
 
 
 def outweighs_reason(reason: str, current_reason: str) -> bool:
-    """Return whether a reason is is_graver than the current one."""
+    """Return whether a reason is graver than the current one."""
     return rank_reason(reason) < rank_reason(current_reason)
 
 

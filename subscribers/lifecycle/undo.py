@@ -21,7 +21,7 @@ from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
-from subscribers.transfer.import_undo import is_reversed
+from subscribers.transfer.import_undo import is_undone
 
 UNDOABLE_METHODS = frozenset({"one-click", "page"})  # subscribers can undo what they did, but not an admin's action
 # Prefix of the method of a reported departure. Anyone with a forwarded email can forge such a report by email.
@@ -173,7 +173,7 @@ def _has_valid_grant(session: Session, person: Person) -> bool:
     last = ledger.find_last_event(session, person.number, kinds)
     number = json.loads(last.body).get("batch") if last is not None else None
     batch = session.get(ImportBatch, number) if number is not None else None
-    return last is not None and (batch is None or not is_reversed(batch))
+    return last is not None and (batch is None or not is_undone(batch))
 
 
 def restore_by_admin(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.import_undo import UNDONE_OPTION, is_reversed, read_option_time
+from subscribers.transfer.import_undo import UNDONE_OPTION, is_undone, read_option_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FinishedImport:
     origin: str
     done_at: datetime
     counts: Mapping[str, int]
-    is_reversed: bool = False
+    is_undone: bool = False
     undone_at: datetime | None = None  # also None if it was undone before it was finished
 
     @property
@@ -80,7 +80,7 @@ def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
     if row.done_at is None:
         return None
     undone_at = read_option_time(row, UNDONE_OPTION)
-    return FinishedImport(row.id, row.origin, row.done_at, row.counts, is_reversed(row), undone_at)
+    return FinishedImport(row.id, row.origin, row.done_at, row.counts, is_undone(row), undone_at)
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:

@@ -196,7 +196,7 @@ def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now:
     for row in session.scalars(select(ImportBatch).order_by(ImportBatch.id)) if entries else ():
         lookup = _make_log_entry(row).lookup
         is_named = any(unsubscribe_log.hash_lookup(lookup, entry.key_id) == entry.person_hash for entry in entries)
-        if is_named and not is_reversed(row):
+        if is_named and not is_undone(row):
             _mark_undone(row, now)
             numbers.append(row.id)
     session.flush()
@@ -208,7 +208,7 @@ def is_undo_interrupted(row: ImportBatch | None) -> bool:
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
 
 
-def is_reversed(row: ImportBatch) -> bool:
+def is_undone(row: ImportBatch) -> bool:
     """Return whether an import was undone, or its undo has begun."""
     return not REVERSED_OPTIONS.isdisjoint(row.options)
 
@@ -247,7 +247,7 @@ def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> Non
     Raises:
         ImportUndoError: it can't.
     """
-    if row is None or row.done_at is None or is_reversed(row):
+    if row is None or row.done_at is None or is_undone(row):
         raise ImportUndoError(f"There's no finished import {batch} to undo. Check its number in the list of imports.")
     if now > row.done_at + ledger.UNDO_PERIOD:
         raise ImportUndoError(

@@ -116,8 +116,8 @@ def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
     """Return the lists in the topmost folder with any. Deeper ones are reports on sent emails."""
     names = [name for name in archive.namelist() if _is_text_file(name)]
     for depth in sorted({name.count("/") for name in names}):
-        tables = [_read_text_table(archive, name) for name in names if name.count("/") == depth]
-        if tables := [table for table in tables if table is not None]:
+        found = [_read_text_table(archive, name) for name in names if name.count("/") == depth]
+        if tables := [table for table in found if table is not None]:
             return tables
     return []
 
@@ -133,7 +133,7 @@ def _read_text_table(archive: zipfile.ZipFile, name: str) -> PackedTable | None:
         with path.open("rb") as file:
             _, encoding = hash_and_encoding(file)
         separator, layout = detect_layout(path, encoding)
-    except ListFileError:  # one of tables files
+    except ListFileError:  # other files may be lists
         return None
 
     def read_rows() -> Iterator[Sequence[str]]:

@@ -275,7 +275,7 @@
     const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
     const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
     if (!beside || !find(".meta > .sig", beside)) return false;
-    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Unpin it first, or use “Move to…”.` };
+    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Choose another place, or unpin that story.` };
     return showRefused();
   };
   // The page's other scripts have theirs done in the same queue.

@@ -58,10 +58,12 @@ def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others:
     assert said(lead, others) == sentence
 
 
-def test_publishers_whose_pages_are_not_listed_are_counted_too() -> None:
+def test_only_publishers_that_report_the_news_are_counted() -> None:
     live = article("Herald", title="Live updates: ransomware hits a port")
     scored = score(Story(article("Wire"), (article("Press"),), (live, article("Wire", title="A port is hit"))))
-    assert explain_lead(scored, ENGLISH) == "three publishers carried it"
+    assert explain_lead(scored, ENGLISH) == "two publishers carried it"
+    earlier = article("Times", title="Alarm at a port in Texas")
+    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH).startswith("two publishers")
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:

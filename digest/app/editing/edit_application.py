@@ -202,7 +202,9 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
     """Fold in one more edit. An edit without effect is refused, so that the editor learns why."""
     arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
-        raise EditRefusedError(f"Couldn't change the edition: {reason}.", "Reload the page to see the latest version.")
+        raise EditRefusedError(
+            f"Couldn't change the edition: {reason}.", "Reload the page, and choose another story or place."
+        )
     return arrangement
 
 

@@ -177,13 +177,13 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
     link = _text_value(event, "URL") or (written_link[0].rstrip(".,;") if written_link else "")
     if re.fullmatch(r"https?://\S+", described.strip()):
         described = ""  # it has no description
-    organiser = getattr(event.get("ORGANIZER"), "params", {})
+    organizer = getattr(event.get("ORGANIZER"), "params", {})
     return RawItem(
         guid=guid,
         link=link or _event_link(context.url, guid or starts),
         title=_text_value(event, "SUMMARY"),
         summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
-        authors=[str(organiser.get("CN", ""))],
+        authors=[str(organizer.get("CN", ""))],
         categories=_categories(event),
         published=_timestamp_text(event, "CREATED"),  # not DTSTAMP, which is the time of the request on most servers
         updated=_timestamp_text(event, "LAST-MODIFIED"),

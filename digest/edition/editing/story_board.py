@@ -151,11 +151,13 @@ class StoryBoard:
         first = self._wanted_position(edit, section)
         for position, story in enumerate(stories, first):
             self._insert(story, section, position)
-            story.edits.append(edit.seq)
         self._settle_pins()
         blocking = self.sections[section][first]
-        is_blocked = self.sections == before and blocking not in stories and blocking.pinned_at is not None
-        return f"No. {first + 1} of {self.settings[section].title} is pinned" if is_blocked else ""
+        if self.sections == before and blocking not in stories and blocking.pinned_at is not None:
+            return f"No. {first + 1} of {self.settings[section].title} is pinned"
+        for story in stories:
+            story.edits.append(edit.seq)
+        return ""
 
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories, or keep them for the next edition; depending on the section, each is replaced."""

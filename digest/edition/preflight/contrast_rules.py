@@ -27,8 +27,8 @@ _HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 class TextStyle:
     """The displayed style of an element's text: colors as #rrggbb, size in px."""
 
-    text_colour: str = "#000000"
-    background_colour: str = "#ffffff"
+    text_color: str = "#000000"
+    background_color: str = "#ffffff"
     size: float = 16
     bold: bool = False
     hidden: bool = False
@@ -41,13 +41,13 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
         reported_pairs: set[tuple[str, str]] = set()
         for element, style in _walk_styled(examined.tree, TextStyle(), overrides):
             words = " ".join("".join(_own_text(element)).split())
-            if not words or style.hidden or (style.text_colour, style.background_colour) in reported_pairs:
+            if not words or style.hidden or (style.text_color, style.background_color) in reported_pairs:
                 continue
             needed = 3.0 if style.size >= 24 or (style.bold and style.size >= 18.66) else READABLE_CONTRAST
-            if (contrast := contrast_ratio(style.text_colour, style.background_colour)) < needed:
-                reported_pairs.add((style.text_colour, style.background_colour))
+            if (contrast := contrast_ratio(style.text_color, style.background_color)) < needed:
+                reported_pairs.add((style.text_color, style.background_color))
                 yield error_finding(
-                    f"“{words[:40]}”, {style.text_colour} on {style.background_colour}, has a contrast ratio "
+                    f"“{words[:40]}”, {style.text_color} on {style.background_color}, has a contrast ratio "
                     f"of {contrast:.1f}; the minimum is {needed}.",
                     "Choose colors with more contrast.",
                     f"{scheme} scheme",
@@ -97,15 +97,15 @@ def _computed_style(style: dict[str, str], inherited: TextStyle) -> TextStyle:
     size = re.match(r"([\d.]+)px", style.get("font-size", ""))
     weight = style.get("font-weight", "")
     return TextStyle(
-        text_colour=_parse_colour(style.get("color", "")) or inherited.text_colour,
-        background_colour=_parse_colour(style.get("background-color", "")) or inherited.background_colour,
+        text_color=_parse_color(style.get("color", "")) or inherited.text_color,
+        background_color=_parse_color(style.get("background-color", "")) or inherited.background_color,
         size=float(size[1]) if size else inherited.size,
         bold=weight in {"bold", "600", "700", "800", "900"} or (not weight and inherited.bold),
         hidden=inherited.hidden or style.get("display") == "none" or style.get("font-size") == "0",
     )
 
 
-def _parse_colour(value: str) -> str:
+def _parse_color(value: str) -> str:
     match = _HEX_COLOUR.search(value)
     return match[0].lower() if match else ""
 

@@ -138,7 +138,7 @@ def test_everyone_whom_the_import_alone_brought_goes_and_everyone_else_stays(
         assert [row.reason for row in session.scalars(select(Suppression))] == ["left elsewhere"]
         assert session.scalar(select(func.count()).select_from(Disclosure)) == 1
         (finished, _) = list_finished_imports(session, limit=5)
-    assert (finished.batch, finished.is_reversed, finished.done_at, finished.undone_at) == (2, True, NOW, LATER)
+    assert (finished.batch, finished.is_undone, finished.done_at, finished.undone_at) == (2, True, NOW, LATER)
     log_entries = list(context.unsubscribe_log.read())
     assert [entry.kind for entry in log_entries] == ["left", "import undone"]
     check_ledger(context)
