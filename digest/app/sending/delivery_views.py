@@ -319,7 +319,8 @@ def view_delivery_recipients(
 ) -> DeliveryRecipients:
     """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
 
-    A large edition's counts and groups may be a few seconds old, and those of an edition sent long ago are from last night.
+    A large edition's counts and groups may be a few seconds old, and those of an edition sent long ago are from last
+    night.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
