@@ -241,7 +241,7 @@ def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_th
     page = admin.get(record).text
     assert f'href="{record}/pause"' in page
     form = admin.get(f"{record}/preferences").text
-    assert "link that restores their earlier preferences for seven days. You can also change them back here" in form
+    assert "link that restores their earlier preferences for seven days. You can undo the change here, too" in form
     assert 'name="breaking_news"' not in form, "only the subscriber turns it on"
     values: dict[str, Any] = {
         "asks": "omit frequency",
