@@ -169,6 +169,9 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     search.fill(titles[-1].upper()[:12])
     expect(items.last).to_be_visible()
     expect(items.first).to_be_hidden()
+    expect(items.nth(1)).to_be_hidden()
+    selected = fold.locator("form").evaluate("form => new FormData(form).getAll('article')")
+    assert selected == [items.nth(3).get_by_role("checkbox").get_attribute("value")], "what's hidden isn't split off"
     page.locator(".fields [name=note]").fill("Ask the port.")
     page.locator(".fields [name=note]").press("Tab")
     expect(page.locator("#unsaved")).to_have_text("")
@@ -179,6 +182,7 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     expect(search).to_have_value(titles[-1].upper()[:12])
     search.fill("")
     expect(items.first).to_be_visible()
+    expect(fold.get_by_role("checkbox", checked=True, disabled=False)).to_have_count(2)
     # The next page has it open, too.
     follow(items.nth(2).get_by_role("button", name=re.compile("^Make lead article")))
     expect(page.locator(".fields details", has_text="articles in this story")).to_have_attribute("open", "")
