@@ -298,6 +298,7 @@
     });
     dialog.addEventListener("close", () => { asking = false; });
   };
+  let heldBack = null;
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
@@ -308,8 +309,14 @@
     event.preventDefault();
     event.stopPropagation();
     if (isVain) return;
-    const again = () => { if (!button || button.isConnected) form.requestSubmit(button); };
-    if (isBusy) queue.then(again); else unlessApproved(again);
+    const again = () => {
+      heldBack = null;
+      if (!button || button.isConnected) form.requestSubmit(button);
+    };
+    if (!isBusy) return unlessApproved(again);
+    // Pressed twice, it is sent once.
+    if (heldBack !== form) queue.then(again);
+    heldBack = form;
   }, true);
 
   // The preview leads to the story that was touched last: `place` is its id there, `looks` renews the address of a changed mail.
@@ -773,9 +780,12 @@
   });
   // Where the page was renewed around a field, its browser tells of no change on leaving it. Another window leaves no field.
   document.addEventListener("focusout", ({ target, relatedTarget: next }) => {
-    if (document.activeElement === target || mustAsk() && next && (next.matches(TYPED) || next.form === target.form)) return;
+    if (document.activeElement === target || mustAsk() && next && next.form === target.form) return;
     const left = mustAsk() ? [...unsaved].find((one) => one.form === target.form && savesItself(one)) : unsaved.has(target) && target;
-    if (left) saveLeft(left);
+    if (!left) return;
+    saveLeft(left);
+    // Once that's answered, whoever was on the way to another field is in it.
+    if (asking && next?.matches(TYPED)) find("dialog.asked").addEventListener("close", () => next.focus());
   });
   document.addEventListener("submit", (event) => {
     if (event.target.dataset.saves) leaving = true;

@@ -39,6 +39,8 @@
     for (const item of field.form.querySelectorAll("li")) {
       const text = find("div", item).textContent.toLowerCase();
       item.hidden = !words.every((word) => text.includes(word));
+      // What isn't in sight isn't split off, and is still selected when it's back.
+      find("input", item).disabled = item.hidden;
     }
   };
   document.addEventListener("input", (event) => {

@@ -30,18 +30,18 @@
     return list ? `${find(`#section-${list.dataset.section} h2`).textContent} ${find(".n", row).textContent}: ${title}` : title;
   };
   // What others can be merged into or put under: the edition's stories and the selected ones. Several are merged into the first of
-  // them, and a single one into the story whose headline shares the most words with its own.
+  // them, and a single one into the story whose headline shares the most words with its own. If none shares any, an editor chooses.
   const wordsOf = (row) => new Set(find("h3", row).textContent.toLowerCase().match(/[\p{L}\p{N}]{4,}/gu));
   const listMainChoices = () => {
     const select = find("[name=main]", bar), rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
     const [first, ...others] = rows.filter(isPicked), own = wordsOf(first);
     const choices = rows.filter((row) => (others.length || row !== first) && (isPicked(row) || row.matches(".st")));
     const likeness = (row) => [...wordsOf(row)].filter((word) => own.has(word)).length;
-    const best = others.length ? first : choices.reduce((top, row) => likeness(row) > likeness(top) ? row : top, choices[0]);
-    const chosen = select.closest("details").open ? select.value : best?.dataset.story;
-    select.replaceChildren(...choices.map((row) => {
+    const best = others.length ? first : choices.reduce((top, row) => likeness(row) > (top ? likeness(top) : 0) ? row : top, null);
+    const chosen = select.closest("details").open ? select.value : best?.dataset.story, blank = best ? [] : [["", "Choose a story"]];
+    select.replaceChildren(...[...blank, ...choices.map((row) => [row.dataset.story, nameRow(row)])].map(([value, textContent]) => {
       const choice = document.createElement("option");
-      return Object.assign(choice, { value: row.dataset.story, textContent: nameRow(row) });
+      return Object.assign(choice, { value, textContent });
     }));
     if (choices.some((row) => row.dataset.story === chosen)) select.value = chosen;
   };
@@ -141,6 +141,7 @@
     event.preventDefault();
     const menu = event.submitter.closest(".pickmenu"), fields = {};
     for (const field of menu ? findAll("select, input", menu) : []) fields[field.name] = field.value;
+    if (fields.main === "") return find("select", menu).focus();
     if (menu) menu.open = false;
     act(event.submitter.value, fields);
   });

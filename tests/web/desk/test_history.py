@@ -266,8 +266,13 @@ def test_consecutive_saves_of_one_block_are_one_line_with_the_old_and_new_words(
         save(text)
     (told,) = [act for act in acts(week) if "Pumps" in act]
     assert "Dana wrote the block “Pumps that start”." in told
+    view = week.client().get(f"{week.path}/history", query_string={"moment": 3}).get_data(as_text=True)
+    assert "You’re viewing this version." in view
+    assert "Undo only this change" not in view, "it would undo the last save, not the line"
     assert press(week, "undo", edit=3).startswith("303")
     assert ["Undone by Dana" in act for act in acts(week) if "wrote the block" in act] == [False, True, False]
     save("A whole day.", "sam")
     (told,) = [act for act in acts(week) if "Sam wrote the block" in act]
     assert "half-day drill. whole day." in told
+    view = week.client().get(f"{week.path}/history", query_string={"moment": 5}).get_data(as_text=True)
+    assert "Undo only this change" in view

@@ -279,7 +279,7 @@ def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served:
     menu = page.locator("#ask-main")
     choice = menu.get_by_label("Main story")
     expect(choice).to_have_value(before[1])
-    expect(choice.locator("option").first).to_have_text(re.compile("^Featured 2: "))
+    expect(choice.locator("option:checked")).to_have_text(re.compile("^Featured 2: "))
     menu.get_by_label("Main story").select_option(before[2])
     keep_others = [anchor for anchor in before if anchor not in (before[1], before[3])]
     menu.get_by_role("button", name="Merge stories").click()
@@ -297,6 +297,26 @@ def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served:
     menu.get_by_role("button", name="Put under it").click()
     expect_saved(page, served, 3)
     expect(row(page, before[0])).to_contain_text("Under it: ")
+
+
+def test_a_story_unlike_the_others_is_merged_with_none_until_one_is_chosen(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    before = order(page)
+    page.evaluate(
+        "anchor => document.querySelector(`#edition li[data-story='${anchor}'] h3`).replaceChildren('Zzyzx qwfpgj')",
+        before[1],
+    )
+    row(page, before[1]).locator(".tick").check()
+    page.get_by_text("Merge…", exact=True).click()
+    menu = page.locator("#ask-main")
+    choice = menu.get_by_label("Main story")
+    expect(choice).to_have_value("")
+    menu.get_by_role("button", name="Merge stories").click()
+    expect(choice).to_be_focused()
+    assert order(page) == before
+    choice.select_option(before[2])
+    menu.get_by_role("button", name="Merge stories").click()
+    expect_saved(page, served, 1)
 
 
 def test_by_keyboard_alone_selected_stories_are_merged_and_put_under_another(served: ServedWeek) -> None:

@@ -83,12 +83,15 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class ShownPastState:
-    """A past state, and what restoring it changes. `edit` is None for the first draft."""
+    """A past state, and what restoring it changes. `edit` is None for the first draft.
+
+    `is_undoable` is set if the edit can be undone alone. One of several consecutive saves of a block can't be.
+    """
 
     seq: int
     edit: Edit | None
     effect: RevertEffect
-    is_undone: bool
+    is_undoable: bool
 
 
 @history_pages.get("")
@@ -221,7 +224,9 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
     if seq is None or (outcome is None and seq != 0):
         return None
     effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
-    return ShownPastState(seq, edit, effect, is_undone=outcome is not None and bool(outcome.undone_by))
+    is_single = any(row.edit == row.first == seq for row in _list_rows(history))
+    is_undoable = outcome is not None and outcome.undone_by is None and is_single
+    return ShownPastState(seq, edit, effect, is_undoable)
 
 
 @history_pages.get("/<int:seq>/mail")
