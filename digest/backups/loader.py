@@ -26,7 +26,7 @@ from sqlalchemy.types import NullType, TypeEngine
 
 from digest.backups import archive, table_rows
 from digest.store.engine import (
-    UPGRADE_DEVELOPMENT_BUILD,
+    REPLACE_DEVELOPMENT_BUILD,
     is_development_revision,
     newest_schema_revision,
     run_migrations_to_revision,
@@ -68,7 +68,7 @@ def create_schema_and_insert_rows(
     if is_development_revision(manifest.revision):
         raise archive.BackupError(
             f"{reader.path} was made by a development build (schema {manifest.revision}), so it can't be restored.",
-            remedy=UPGRADE_DEVELOPMENT_BUILD,
+            remedy=REPLACE_DEVELOPMENT_BUILD,
         )
     try:
         run_migrations_to_revision(connection, manifest.revision)

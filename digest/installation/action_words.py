@@ -2,23 +2,34 @@
 
 import re
 import tomllib
-from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from importlib import resources
+
+from digest.settings.affected_areas import AffectedArea
 
 _SUBJECT = re.compile(r"\{(.*?)\}")
 _LOG_ONLY = re.compile(r"\[.*?\]")
 
 
+class Role(StrEnum):
+    """The permissions of an actor. Admins may do everything that editors may."""
+
+    EDITOR = "editor"
+    ADMIN = "admin"
+    # The scheduler and webhooks, which act according to an admin's settings.
+    SYSTEM = "system"
+
+
 @dataclass(frozen=True, slots=True)
 class ActionDeclaration:
-    """The wording of an action and, if people can take it, the required role and the name of the affected area."""
+    """The wording of an action, and the required role and the affected area; None if it's only written to the log."""
 
     words: str
-    role: str = ""
-    area: str = ""
+    role: Role | None = None
+    area: AffectedArea | None = None
 
 
 @cache
@@ -26,14 +37,31 @@ def actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
     """Return the declaration of each action by topic and by its name in the audit log."""
     text = resources.files("digest.installation").joinpath("actions.toml").read_text("utf-8")
     return {
-        topic: {name: ActionDeclaration(**fields) for name, fields in actions.items()}
+        topic: {name: _parse_declaration(**fields) for name, fields in actions.items()}
         for topic, actions in tomllib.loads(text).items()
     }
 
 
+def _parse_declaration(words: str, role: str = "", area: str = "") -> ActionDeclaration:
+    """Return an action's declaration.
+
+    Raises:
+        ValueError: there's no such role, or an area without one.
+        KeyError: there's no such area, or a role without one.
+    """
+    if not role and not area:
+        return ActionDeclaration(words)
+    return ActionDeclaration(words, Role(role), AffectedArea[area.upper()])
+
+
+@cache
+def _actions_by_name() -> Mapping[str, ActionDeclaration]:
+    return {name: action for actions in actions_by_topic().values() for name, action in actions.items()}
+
+
 def find_action(act: str) -> ActionDeclaration | None:
     """Return the declaration of an action by its name; None if there's none."""
-    return ChainMap(*map(dict, actions_by_topic().values())).get(act)
+    return _actions_by_name().get(act)
 
 
 def find_action_words(act: str) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.events.server_replies import scrub_addresses
 from digest.installation.action_words import ActionDeclaration, find_action
+from digest.installation.action_words import Role as Role  # noqa: PLC0414 - for users of actors
 from digest.installation.guarded_action_notices import (
     GuardedActionNotice,
     GuardedNoticeRecipients,
@@ -32,15 +33,6 @@ from digest.store.staff import find_staff_member, staff_actor
 from subscribers.crypto.keys import KeyFileError
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
-
-
-class Role(StrEnum):
-    """The permissions of an actor. Admins may do everything that editors may."""
-
-    EDITOR = "editor"
-    ADMIN = "admin"
-    # The scheduler and webhooks, which act according to an admin's settings.
-    SYSTEM = "system"
 
 
 class ActionEntryPoint(StrEnum):
@@ -230,25 +222,31 @@ class Action:
     name: str
 
     @property
-    def _declaration(self) -> ActionDeclaration:
-        declaration = find_action(self.name)
-        assert declaration is not None, f"actions.toml doesn't declare {self.name}"
-        return declaration
-
-    @property
     def role(self) -> Role:
         """The required role."""
-        return Role(self._declaration.role)
+        role = self._find_declaration().role
+        if role is None:
+            raise LookupError(f"actions.toml declares no role for {self.name}")
+        return role
 
     @property
     def affected_area(self) -> AffectedArea:
         """The area that the action affects."""
-        return AffectedArea[self._declaration.area.upper()]
+        area = self._find_declaration().area
+        if area is None:
+            raise LookupError(f"actions.toml declares no area for {self.name}")
+        return area
 
     @property
     def words(self) -> str:
         """The wording that completes "Dana (staff 3) …" in the audit log and in emails to admins."""
-        return self._declaration.words
+        return self._find_declaration().words
+
+    def _find_declaration(self) -> ActionDeclaration:
+        declaration = find_action(self.name)
+        if declaration is None:
+            raise LookupError(f"actions.toml doesn't declare {self.name}")
+        return declaration
 
     @contextmanager
     def transaction(

@@ -23,9 +23,10 @@ from subscribers.store.models import Base, table_of
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 FIRST_REVISION = "1001"  # of the first release; see docs/decisions/0085-one-schema.md
-UPGRADE_DEVELOPMENT_BUILD = (
-    "Upgrade the database with commit 2f39db49 ('digest upgrade', or 'digest restore' for a backup), then run this SQL "
-    "statement in it: UPDATE alembic_version SET version_num = '1001'."
+REPLACE_DEVELOPMENT_BUILD = (
+    "Set up a new installation with 'digest init', because no release can read a development build's data. To keep the "
+    "subscribers, run 'digest subscribers export' and 'digest subscribers export-suppressions' with commit 2f39db49, then "
+    "'digest subscribers adopt-suppressions --commit' and 'digest subscribers import --commit' in the new installation."
 )
 MIN_POSTGRESQL_VERSION = 15  # the oldest version tested
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
@@ -312,7 +313,7 @@ def refuse_unsupported_schema(revision: str | None) -> None:
     if is_development_revision(revision):
         raise UnsupportedSchemaError(
             f"The database was written by a development build (schema {revision}) and wasn't changed.",
-            remedy=UPGRADE_DEVELOPMENT_BUILD,
+            remedy=REPLACE_DEVELOPMENT_BUILD,
         )
     if revision > newest and revision.isdigit():
         raise UnsupportedSchemaError(

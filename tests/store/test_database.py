@@ -1,30 +1,84 @@
+import importlib
+import pkgutil
+import re
 import subprocess
 import sys
 import traceback
+from contextlib import closing
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
+import digest.store
+import subscribers.store
 from digest.store.engine import Database, open_database
 from digest.store.models import ScheduleSlot
 from subscribers.store.models import Base
 from tests.moments import AFTER_RELEASE as NOON
+from tests.run_database import run_on_server, sibling_database_url
+
+# What a migration creates beyond the models: Alembic's own table, and the full-text index.
+WITHOUT_MODEL = ("alembic_version", "archived_story_fts", "ix_archived_story_fts")
+BRACKETED_CONDITION = re.compile(r" WHERE [(]")  # a condition may stand in parentheses, or not
+# Columns, with types and defaults; constraints, with names; and indexes, with conditions.
+POSTGRESQL_COLUMNS = """
+    SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
+    FROM information_schema.columns WHERE table_schema = 'public'
+"""
+POSTGRESQL_CONSTRAINTS = """
+    SELECT CAST(conrelid AS regclass)::text, conname, pg_get_constraintdef(oid)
+    FROM pg_constraint WHERE connamespace = CAST('public' AS regnamespace)
+"""
+POSTGRESQL_INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
 
 
-def test_migrations_give_the_tables_that_the_models_describe(database: Database) -> None:
-    # The full-text index is each database's own, and no model describes it.
-    compared = {
-        "include_name": lambda name, _kind, _parents: (
-            not str(name).startswith(("archived_story_fts", "ix_archived_story_fts"))
-        )
+def create_tables_of_models(database: Database) -> None:
+    for package in (digest.store, subscribers.store):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)  # its tables join the metadata
+    Base.metadata.create_all(database.engine)
+
+
+def describe_sqlite_schema(database: Database) -> set[str]:
+    """Return each line of the statements that created the tables and indexes."""
+    statement = "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"
+    with database.read() as session:
+        created = session.execute(text(statement)).all()
+    return {
+        f"{name}: {BRACKETED_CONDITION.sub(' WHERE ', line.strip()).rstrip('),')}"
+        for name, sql in created
+        if not name.startswith(WITHOUT_MODEL)
+        for line in sql.splitlines()
     }
-    with database.engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts=compared), Base.metadata) == []
+
+
+def describe_postgresql_schema(database: Database) -> set[str]:
+    with database.read() as session:
+        rows = [
+            tuple(row)
+            for statement in (POSTGRESQL_COLUMNS, POSTGRESQL_CONSTRAINTS, POSTGRESQL_INDEXES)
+            for row in session.execute(text(statement))
+        ]
+    return {str(row) for row in rows if not any(str(name).startswith(WITHOUT_MODEL) for name in row[:2])}
+
+
+def test_migrations_give_the_schema_that_the_models_describe_on_sqlite(sqlite: Database, tmp_path: Path) -> None:
+    with closing(open_database(f"sqlite:///{tmp_path / 'models.db'}")) as of_models:
+        create_tables_of_models(of_models)
+        assert sorted(describe_sqlite_schema(sqlite) ^ describe_sqlite_schema(of_models)) == []
+
+
+def test_migrations_give_the_schema_that_the_models_describe_on_postgresql(
+    postgresql: Database, postgresql_url: str
+) -> None:
+    run_on_server(postgresql_url, "CREATE DATABASE of_models TEMPLATE template0")
+    with closing(open_database(sibling_database_url(postgresql_url, "of_models"))) as of_models:
+        create_tables_of_models(of_models)
+        assert sorted(describe_postgresql_schema(postgresql) ^ describe_postgresql_schema(of_models)) == []
+    run_on_server(postgresql_url, "DROP DATABASE of_models")
 
 
 def test_sqlite_runs_with_the_pragmas_that_durability_needs(sqlite: Database) -> None:

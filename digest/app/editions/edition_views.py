@@ -33,7 +33,7 @@ from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, explain_mi
 from digest.edition.rendering.corrected_copy import insert_corrections
 from digest.installation.opened_installation import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
-from digest.store.engine import UPGRADE_DEVELOPMENT_BUILD, is_development_revision, newest_schema_revision
+from digest.store.engine import REPLACE_DEVELOPMENT_BUILD, is_development_revision, newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
 from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
@@ -305,7 +305,7 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     if revision == needed:
         return None
     if is_development_revision(revision):
-        advice = UPGRADE_DEVELOPMENT_BUILD
+        advice = REPLACE_DEVELOPMENT_BUILD
     elif revision < needed or revision == "empty":
         advice = BRING_SCHEMA_UP
     else:

@@ -1,10 +1,11 @@
 """Undo of finished imports, within seven days."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -20,7 +21,7 @@ from subscribers.transfer.import_undo import UndoResult
 
 UNDO = Action("import undone")
 MAX_COUNTED_AT_ONCE = 5_000  # people; a larger import is counted while its page reloads
-_PREVIEW_LIFETIME = timedelta(minutes=10)  # until an import is counted again if nobody returned for the count
+_PREVIEW_LIFETIME = 600.0  # seconds that a finished count of a large import is kept
 _WAIT_SECONDS = 10.0  # how long a page waits before the undo continues in the background
 
 log = get_logger("imports")
@@ -38,18 +39,57 @@ class ImportUndoPreview:
 
 
 @dataclass(slots=True)
-class _RunningPreviews:
-    """The previews that are counted in the background, and when each began, by the number of the import."""
+class _BackgroundPreview:
+    """A preview that's counted in a thread, and the monotonic time when the count ended."""
 
-    by_batch: dict[int, tuple[datetime, Future[ImportUndoPreview]]] = field(default_factory=dict)
+    future: Future[ImportUndoPreview] = field(default_factory=Future)
+    ended_at: float = 0.0
+
+    def count(self, count: Callable[[], ImportUndoPreview]) -> None:
+        """Set the result or the exception of a count."""
+        try:
+            preview = count()
+        except Exception as exc:  # noqa: BLE001 - raised where the page asks for the result
+            self.ended_at = time.monotonic()
+            self.future.set_exception(exc)
+        else:
+            self.ended_at = time.monotonic()
+            self.future.set_result(preview)
+
+    def is_outdated(self) -> bool:
+        """Return whether the count ended too long ago. One that's still running never is."""
+        return self.future.done() and time.monotonic() - self.ended_at > _PREVIEW_LIFETIME
+
+
+@dataclass(slots=True)
+class _BackgroundPreviews:
+    """The previews of one database that are counted in threads, by the number of the import."""
+
+    by_batch: dict[int, _BackgroundPreview] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def begin(self, batch: int, count: Callable[[], ImportUndoPreview]) -> Future[ImportUndoPreview]:
+        """Return an import's preview, and begin the count if none is running or recent."""
+        with self.lock:
+            preview = self.by_batch.get(batch)
+            if preview is None or preview.is_outdated():
+                preview = self.by_batch[batch] = _BackgroundPreview()
+                threading.Thread(target=preview.count, args=(count,), name="import undo preview", daemon=True).start()
+            return preview.future
 
-_running_previews: WeakKeyDictionary[object, _RunningPreviews] = WeakKeyDictionary()
+    def forget(self, batch: int) -> None:
+        """Forget an import's preview, so that it's counted again."""
+        with self.lock:
+            self.by_batch.pop(batch, None)
+
+
+_previews: WeakKeyDictionary[object, _BackgroundPreviews] = WeakKeyDictionary()
 
 
 def begin_preview(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview | None:
     """Return the preview of undoing an import, or None while a large one is being counted in a thread.
+
+    The result is kept for ten minutes, or until the undo begins.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -62,29 +102,17 @@ def begin_preview(installation: Installation, actor: Actor, batch: int, *, now: 
     count = partial(preview_undo, installation, actor, batch, now=now)
     if not is_large:
         return count()
-    running = _running_previews.setdefault(installation.database.engine, _RunningPreviews())
-    with running.lock:
-        began_at, preview = running.by_batch.get(batch, (now, None))
-        if preview is None or now - began_at > _PREVIEW_LIFETIME:
-            running.by_batch[batch] = now, _start_counting(count)
-            return None
-        if not preview.done():
-            return None
-        del running.by_batch[batch]
+    previews = _find_previews(installation)
+    preview = previews.begin(batch, count)
+    if not preview.done():
+        return None
+    if preview.exception():
+        previews.forget(batch)
     return preview.result()
 
 
-def _start_counting(count: Callable[[], ImportUndoPreview]) -> Future[ImportUndoPreview]:
-    preview: Future[ImportUndoPreview] = Future()
-
-    def work() -> None:
-        try:
-            preview.set_result(count())
-        except Exception as exc:  # noqa: BLE001 - raised where the page asks for the result
-            preview.set_exception(exc)
-
-    threading.Thread(target=work, name="import undo preview", daemon=True).start()
-    return preview
+def _find_previews(installation: Installation) -> _BackgroundPreviews:
+    return _previews.setdefault(installation.database.engine, _BackgroundPreviews())
 
 
 def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview:
@@ -113,6 +141,7 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         with installation.read() as session:
             row = session.get(ImportBatch, batch)
             file_hash = row.file_hash if row is not None else ""
+        _find_previews(installation).forget(batch)
         with mark_import_running(installation.database, file_hash, now=now):
             log_file = installation.unsubscribe_log
             result = import_undo.undo_batch(installation.database, log_file, batch, actor=actor.name, now=now)

@@ -606,7 +606,7 @@ def _create_editions() -> None:
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.Column("seal", sa.String(90), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_proposal"),
-        sa.ForeignKeyConstraint(["id"], ["edition.id"], name="fk_proposal_edition_id_edition", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["id"], ["edition.id"], name="fk_proposal_id", ondelete="CASCADE"),
     )
     op.create_table(
         "edit",
@@ -621,7 +621,7 @@ def _create_editions() -> None:
         sa.Column("undoes", sa.Integer),
         sa.Column("seal", sa.String(90), nullable=False, server_default=""),
         sa.PrimaryKeyConstraint("id", name="pk_edit"),
-        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name="fk_edit_edition_id_edition", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name="fk_edit_edition_id", ondelete="CASCADE"),
         sa.UniqueConstraint("edition_id", "seq", name="uq_edit_one_a_number"),
     )
     op.create_table(
@@ -634,9 +634,7 @@ def _create_editions() -> None:
         sa.Column("field", sa.String(20), nullable=False, server_default=""),
         sa.Column("text", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_clipping"),
-        sa.ForeignKeyConstraint(
-            ["edition_id"], ["edition.id"], name="fk_clipping_edition_id_edition", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name="fk_clipping_edition_id", ondelete="CASCADE"),
         sa.UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),
     )
     op.create_table(
@@ -670,7 +668,7 @@ def _create_editions() -> None:
         sa.Column("sources", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_archived_story"),
         sa.ForeignKeyConstraint(
-            ["edition_id"], ["edition.id"], name="fk_archived_story_edition_id_edition", ondelete="CASCADE"
+            ["edition_id"], ["edition.id"], name="fk_archived_story_edition_id", ondelete="CASCADE"
         ),
     )
     op.create_index("ix_archived_story_edition_id", "archived_story", ["edition_id"])
@@ -722,9 +720,7 @@ def _create_approvals() -> None:
         sa.Column("ended_because", sa.Text, nullable=False, server_default=""),
         sa.Column("editor_counts", sa.JSON),
         sa.PrimaryKeyConstraint("id", name="pk_approval"),
-        sa.ForeignKeyConstraint(
-            ["edition_id"], ["edition.id"], name="fk_approval_edition_id_edition", ondelete="CASCADE"
-        ),
+        sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name="fk_approval_edition_id", ondelete="CASCADE"),
         sa.UniqueConstraint("edition_id", "version", name="uq_approval_one_a_version"),
     )
     _create_partial_index("ix_approval_one_standing", "approval", ["edition_id"], "state = 'standing'", unique=True)
@@ -737,7 +733,7 @@ def _create_approvals() -> None:
         sa.Column("signature", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_approval_signature"),
         sa.ForeignKeyConstraint(
-            ["approval_id"], ["approval.id"], name="fk_approval_signature_approval_id_approval", ondelete="CASCADE"
+            ["approval_id"], ["approval.id"], name="fk_approval_signature_approval_id", ondelete="CASCADE"
         ),
         sa.UniqueConstraint("approval_id", "actor", name="uq_approval_signature_one_a_person"),
     )
@@ -752,7 +748,7 @@ def _create_approvals() -> None:
         sa.Column("slots", sa.JSON),
         sa.PrimaryKeyConstraint("id", name="pk_approved_fragment"),
         sa.ForeignKeyConstraint(
-            ["approval_id"], ["approval.id"], name="fk_approved_fragment_approval_id_approval", ondelete="CASCADE"
+            ["approval_id"], ["approval.id"], name="fk_approved_fragment_approval_id", ondelete="CASCADE"
         ),
         sa.UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),
     )
@@ -947,7 +943,7 @@ def _create_events() -> None:
         sa.Column("ciphertext", sa.LargeBinary, nullable=False),
         sa.Column("key_id", sa.String(16), nullable=False),
         sa.Column("applied_at", MOMENT),
-        sa.Column("origin", sa.String(20), nullable=False, server_default="sendgrid"),
+        sa.Column("origin", sa.String(20), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_inbound"),
         sa.UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
     )

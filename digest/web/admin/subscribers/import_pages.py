@@ -160,10 +160,8 @@ def undo_import(batch: int) -> ResponseReturnValue:
 
 def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
     installation, actor, now = get_installation_actor_and_time()
-    # A refusal would be gone once the page reloads.
-    read_preview = import_undo.preview_undo if refusal else import_undo.begin_preview
     try:
-        preview = read_preview(installation, actor, batch, now=now)
+        preview = import_undo.begin_preview(installation, actor, batch, now=now)
     except RefusalError as exc:
         abort(404, str(exc))
     page = render_template(
@@ -173,7 +171,8 @@ def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
     )
-    return refresh_page(page, every_seconds=0 if preview else REFRESH_SECONDS)
+    # A refusal would be gone once the page reloads.
+    return refresh_page(page, every_seconds=0 if preview or refusal else REFRESH_SECONDS)
 
 
 def _find_upload(name: str) -> ListUpload:

@@ -5,8 +5,10 @@ import io
 import re
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.client import HTTPConnection
 from threading import Event
 from typing import Any
@@ -17,7 +19,7 @@ from sqlalchemy import func, select
 from digest.app.subscribers import import_undo as undo_actions
 from digest.app.subscribers import list_transfers
 from digest.app.subscribers.child_work import WorkStoppedError
-from digest.app.subscribers.import_undo import begin_undo
+from digest.app.subscribers.import_undo import ImportUndoPreview, begin_preview, begin_undo
 from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadStage,
@@ -419,7 +421,7 @@ def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypat
 
     page, form = "/admin/import/finished/1/undo", fetch_token(client) | {"reason": "wrong file", "number": "1"}
     with monkeypatch.context() as patch:
-        patch.setattr(import_undo, "_take_people_back", fail)
+        patch.setattr(import_undo, "_reverse_people", fail)
         with pytest.raises(OSError, match="full"):
             begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
     listed = client.get("/admin/import").text
@@ -439,6 +441,12 @@ def test_the_preview_of_an_undo_reads_no_chain_of_people_whom_the_import_alone_b
     assert import_undo.count_undo(both.database, 1, now=NOW) == import_undo.UndoResult(removed=1)
 
 
+def wait_until_counted(client: Any, undo: str) -> str:
+    while "Refresh" in (shown := client.get(undo)).headers:
+        time.sleep(0.05)
+    return str(shown.text)
+
+
 def test_the_people_of_a_large_import_are_counted_aside_before_its_undo(
     both: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -447,21 +455,56 @@ def test_the_people_of_a_large_import_are_counted_aside_before_its_undo(
     post_step(both, client, path, "try")
     post_step(both, client, path, "commit")
     undo, may_count, count_undo = "/admin/import/finished/1/undo", Event(), import_undo.count_undo
+    counted: list[int] = []
 
     def count_late(*arguments: Any, now: datetime) -> import_undo.UndoResult:
+        counted.append(arguments[1])
         may_count.wait()
         return count_undo(*arguments, now=now)
 
     monkeypatch.setattr(undo_actions, "MAX_COUNTED_AT_ONCE", 1)
     monkeypatch.setattr(import_undo, "count_undo", count_late)
-    for _ in range(2):
-        counting = client.get(undo)
-        assert ("Counting" in counting.text, "<form" in counting.text.partition("<main")[2]) == (True, False)
-        assert "Refresh" in counting.headers
+    with monkeypatch.context() as outdated:
+        outdated.setattr(undo_actions, "_PREVIEW_LIFETIME", -1.0)  # a count may take longer than its result is kept
+        for _ in range(2):
+            counting = client.get(undo)
+            assert ("Counting" in counting.text, "<form" in counting.text.partition("<main")[2]) == (True, False)
+            assert "Refresh" in counting.headers
+    form = fetch_token(client) | {"reason": "wrong file"}
+    refused = client.post(undo, data=form | {"number": "2"})
+    assert (refused.status_code, "Counting" in refused.text, 'role="alert"' in refused.text) == (409, True, True)
+    assert "Refresh" not in refused.headers
     may_count.set()
-    while "Refresh" in (shown := client.get(undo)).headers:
+    shown = wait_until_counted(client, undo)
+    added = '<th scope="row">Added by this import</th><td class="num" data-label="Count">2</td>'
+    assert (added in shown, added in client.get(undo).text) == (True, True)
+    assert added in client.post(undo, data=form | {"number": "2"}).text
+    assert counted == [1]
+    monkeypatch.setattr(import_undo, "_reverse_people", None)
+    with pytest.raises(TypeError):
+        begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
+    assert "Undoing it was interrupted" in wait_until_counted(client, undo)
+    assert counted == [1, 1]
+
+
+def poll(count: Callable[[], ImportUndoPreview | None]) -> ImportUndoPreview:
+    while (preview := count()) is None:
         time.sleep(0.05)
-    assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">2</td>' in shown.text
+    return preview
+
+
+def test_a_failed_count_of_a_large_import_is_begun_again(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = both.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\ncy@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    monkeypatch.setattr(undo_actions, "MAX_COUNTED_AT_ONCE", 1)
+    count = partial(begin_preview, both.install, EVE, 1, now=NOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(import_undo, "count_undo", None)
+        with pytest.raises(TypeError):
+            poll(count)
+    assert poll(count).result.removed == 2
 
 
 def test_an_undo_needs_a_fresh_sign_in_and_an_admin(world: Any) -> None:
