@@ -134,6 +134,9 @@ def _create_subscribers() -> None:
     )
     op.create_index("ix_person_asked_where", "person", ["asked_where", "number"])
     op.create_index("ix_person_batch", "person", ["batch", "number"])
+    op.create_index("ix_person_roll", "person", ["state", "number"])
+    _create_partial_index("ix_person_unsalted", "person", ["number"], "salt IS NULL AND ciphertext IS NOT NULL")
+    # After the index by state, since SQLite takes the newest of several that begin with the same columns.
     _create_partial_index(
         "ix_person_paused",
         "person",
@@ -142,8 +145,6 @@ def _create_subscribers() -> None:
         if _is_sqlite()
         else "(choices ->> 'pause_until') IS NOT NULL",
     )
-    op.create_index("ix_person_roll", "person", ["state", "number"])
-    _create_partial_index("ix_person_unsalted", "person", ["number"], "salt IS NULL AND ciphertext IS NOT NULL")
     op.create_table(
         "consent_event",
         sa.Column("id", sa.Integer, nullable=False),

@@ -114,7 +114,7 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     answer = send_now(sam, path)
     assert answer.headers["Location"] == f"{path}/sending"
     sending_page = sam.get(f"{path}/sending").text
-    assert "It will be sent within a minute." in sending_page
+    assert "It will be sent once an admin sends it, because automatic sending is off." in sending_page
     assert "Sam chose to send it now, to 3 subscribers" in sending_page
     # Once is enough: the page leads on, and a second press changes nothing.
     assert sam.get(f"{path}/send-now").headers["Location"] == f"{path}/sending"
