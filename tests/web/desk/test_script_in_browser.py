@@ -534,6 +534,7 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     place = desk.evaluate(WHERE_IT_CLOSES)
     subject.fill("Radios were off")
     subject.press("Tab")
+    desk.keyboard.press("Control+A")  # a text area isn't selected by the Tab key
     desk.keyboard.type("And ports look", delay=40)
     expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
     # The page around it is up to date: the field that has the focus was not left, and is not saved half-typed.
