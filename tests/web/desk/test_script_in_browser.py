@@ -583,7 +583,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     seq = week.state.last_seq
     desk.goto(f"{address}{week.path}?open=head")
     subject, acts, stands = desk.get_by_label("Subject"), desk.locator(".head .btn"), desk.locator("#stands")
-    subject.press("End")
+    subject.press("Control+End")
     desk.keyboard.type(" (typed)")
     mark = read_edition_status(week.installation, week.name, now=later()).content_hash
     with week.installation.database.write() as session:

@@ -56,8 +56,8 @@ class PoolRow:
     fits_title: str = ""
     texts: Mapping[str, str] = field(default_factory=dict)  # editors' texts, by field
     joins: str = ""  # the headline of the story that it belongs to
-    is_removed: bool = False
-    is_kept: bool = False  # removed from this edition, and kept for the next one
+    is_removed: bool = False  # and not kept for the next edition
+    is_kept: bool = False  # for the next edition
     image: EditionImage | None = None
     when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no date of its own
 
@@ -258,7 +258,10 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
     for removed in arrangement.removed:
         removal = "kept for the next edition" if removed.is_kept else "removed"
         yield PoolRow(
-            removed.scored, reason=f"{removal} by {removed.edit.actor}", is_removed=True, is_kept=removed.is_kept
+            removed.scored,
+            reason=f"{removal} by {removed.edit.actor}",
+            is_removed=not removed.is_kept,
+            is_kept=removed.is_kept,
         )
     yield from list_late_story_rows(arrangement)
 
