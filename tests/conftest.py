@@ -268,6 +268,14 @@ def kept_log_configuration() -> Iterator[None]:
     structlog.configure(**before)
 
 
+@pytest.fixture(autouse=True)
+def kept_base_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what `digest serve` sets in the environment when a test runs it in its own process."""
+    if "DIGEST_BASE_URL" not in os.environ:
+        monkeypatch.setenv("DIGEST_BASE_URL", "")
+        monkeypatch.delenv("DIGEST_BASE_URL")
+
+
 @pytest.fixture
 def stored_as_composed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let an edition be approved that a test stored ready-made, with no proposal behind it."""

@@ -16,10 +16,8 @@ from tests.conftest import WAIT_TIMEOUT
 
 
 @pytest.fixture(autouse=True)
-def _restore_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _run_in_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DIGEST_BASE_URL", "")
-    monkeypatch.delenv("DIGEST_BASE_URL")
 
 
 @pytest.mark.parametrize(("port", "url"), [(9000, "http://localhost:9000"), (0, "http://localhost:8025")])

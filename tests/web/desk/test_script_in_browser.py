@@ -535,23 +535,26 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     subject.fill("Radios were off")
     subject.press("Tab")
     desk.keyboard.press("Control+A")  # a text area isn't selected by the Tab key
-    desk.keyboard.type("And ports look", delay=40)
+    first_words = (
+        "And ports look at every modem on their cranes within ten days, as the rule tells"  # as many lines as before
+    )
+    desk.keyboard.type(first_words, delay=40)
     expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
     # The page around it is up to date: the field that has the focus was not left, and is not saved half-typed.
     expect(unsaved).to_have_text("Not saved yet: preheader")
     expect(undo).to_be_disabled()
     assert desk.evaluate(WHERE_IT_CLOSES) == place, "nothing moves below what is not saved yet"
-    expect(notes.nth(1)).to_have_text("14 of 90 characters. Not saved yet")
-    desk.keyboard.type(" at their cranes", delay=40)
+    expect(notes.nth(1)).to_have_text("80 of 90 characters. Not saved yet")
+    desk.keyboard.type(" them", delay=40)
     desk.keyboard.press("Tab")
-    expect(notes.nth(1)).to_have_text(re.compile(r"^30 of 90 characters\. Saved "))
+    expect(notes.nth(1)).to_have_text(re.compile(r"^85 of 90 characters\. Saved "))
     expect(unsaved).to_have_text("")
     expect(undo).to_be_enabled()
     expect(undo).to_have_text("Undo: wrote the preheader")
     expect(undo).to_have_attribute("title", "Undo: wrote the preheader")
     assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
-    assert written == [("subject", "Radios were off"), ("preheader", "And ports look at their cranes")]
+    assert written == [("subject", "Radios were off"), ("preheader", f"{first_words} them")]
 
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
