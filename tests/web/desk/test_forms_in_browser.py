@@ -170,8 +170,8 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     expect(items.last).to_be_visible()
     expect(items.first).to_be_hidden()
     expect(items.nth(1)).to_be_hidden()
-    selected = fold.locator("form").evaluate("form => new FormData(form).getAll('article')")
-    assert selected == [items.nth(3).get_by_role("checkbox").get_attribute("value")], "what's hidden isn't split off"
+    (selected,) = fold.locator("form").evaluate("form => new FormData(form).getAll('article')")
+    expect(items.nth(3).get_by_role("checkbox")).to_have_value(selected)  # what's hidden isn't split off
     page.locator(".fields [name=note]").fill("Ask the port.")
     page.locator(".fields [name=note]").press("Tab")
     expect(page.locator("#unsaved")).to_have_text("")
