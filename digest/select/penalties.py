@@ -162,7 +162,7 @@ _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
     r"\bto be \w+(?:ed|en|d)\b",
-    r"\bfaces? (?:a |the )?(?:sentenc|trial|vote|hearing|deadline)",
+    r"\bfaces? (?:a |the )?(?:sentenc|trial)",
     r"\bto (?:face|appear|begin|open|start|award|visit|meet|speak|mark|tour)\b",
     r"\bgoing to\b",
     r"\b(?:could|may|might|will) (?:hit|strike|make landfall|become|bring|reach|slam|face|testify)\b",

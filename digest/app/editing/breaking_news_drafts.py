@@ -22,7 +22,7 @@ from digest.edition.drafting.composition import (
     replace_story_rows,
     save_edition_content,
 )
-from digest.edition.drafting.content_builder import EditionIdentity
+from digest.edition.drafting.content_builder import BREAKING_NEWS_SPAN, EditionIdentity
 from digest.edition.drafting.drafts import replace_fragments
 from digest.edition.editing.edit_log import append_edit, store_proposal
 from digest.edition.editing.edit_values import describe_added_article
@@ -38,7 +38,7 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, EditionS
 
 DRAFT_BREAKING_NEWS = Action("breaking news drafted")
 MAX_STORIES = 10
-SUGGESTED_FROM, MAX_SUGGESTIONS = timedelta(days=1), 20
+MAX_SUGGESTIONS = 20
 PRESSING_FOR = timedelta(days=1)  # after it's drafted
 _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
@@ -47,7 +47,7 @@ def list_suggested_articles(installation: Installation, *, now: datetime) -> Seq
     """Return the newest articles of the last day in the news section that visitors can read, newest first."""
     readable = (Article.withdrawn_at.is_(None), Article.superseded == "", Source.section == NEWS_SECTION)
     recent = (
-        select(Article, Source).join(Source).where(Article.dated_at > now - SUGGESTED_FROM, Article.dated_at <= now)
+        select(Article, Source).join(Source).where(Article.dated_at > now - BREAKING_NEWS_SPAN, Article.dated_at <= now)
     )
     newest = recent.where(*readable).order_by(Article.dated_at.desc(), Article.id).limit(MAX_SUGGESTIONS)
     with installation.read() as session:
