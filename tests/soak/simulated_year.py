@@ -310,7 +310,7 @@ class SimulatedYear:
         subscriber_actions.unsubscribe_by_admin(self._installation, ADMIN, subscriber.number, "asked", now=now)
         subscriber.left_at = now
         for owed in self.account.owed.values():
-            owed.pop(subscriber.address, None)
+            self.tally.withdrawn += owed.pop(subscriber.address, None) is not None
 
     def _change_list(self) -> None:
         """Let somebody leave, and somebody join."""

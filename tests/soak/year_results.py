@@ -25,6 +25,7 @@ class YearTally:
     longest_lateness: timedelta = timedelta()
     repeats: int = 0
     losses: int = 0
+    withdrawn: int = 0  # messages that were due to somebody who unsubscribed before their hour
     seconds: float = 0.0
     waits: list[str] = field(default_factory=list)  # what was due, had not arrived, and was waited for
 
