@@ -416,6 +416,7 @@ class AuditEntry(Base):
         Index("ix_audit_at", "at", "seq"),
         Index("ix_audit_actor", "actor", "at"),
         Index("ix_audit_subject", "subject", "at"),
+        Index("ix_audit_act", "act", "at"),
     )
 
     id: Mapped[RowId]

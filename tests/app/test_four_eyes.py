@@ -25,6 +25,7 @@ from digest.edition.approval.authors import list_parts_with_authors
 from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
+from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, terminal_actor
 from digest.installation.opened_installation import Installation
 from digest.store.account_models import SignInAttempt
@@ -51,6 +52,7 @@ from tests.app.editing.test_changes import TITLES, agreed, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.drafting.test_drafts import add, drafted
 from tests.moments import DRAFTING as NOW
+from tests.query_plans import record_plans
 from tests.row_keys import change_rows
 
 __all__ = ["install", "install_on_both"]
@@ -66,6 +68,13 @@ def only_dana(install: Installation) -> None:
     """Leave Dana the only one who can sign in."""
     with install.database.write() as session:
         change_rows(session, StaffMember, StaffMember.id > 1, proven_at=None)
+
+
+def test_setting_changes_are_found_by_an_index(install_on_both: Installation) -> None:
+    with install_on_both.read() as session, record_plans(session) as plans:
+        list_parts_with_authors(session, find_edition(session, "current"))
+    assert any("ix_audit_act" in plan for plan in plans)
+    assert [plan for plan in plans if "SCAN audit" in plan or "Seq Scan on audit" in plan] == []
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:

@@ -183,8 +183,8 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
-    statement = _state_draft(session, edition, settings)
-    return read_draft_version(session, edition, settings), compute_content_hash(statement)
+    draft, statement = _state_draft(session, edition, settings)
+    return draft, compute_content_hash(statement)
 
 
 def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
@@ -206,9 +206,9 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
     return session.scalar(select(func.max(EditionEdit.seq)).where(EditionEdit.edition_id == edition.id)) or 0
 
 
-def _state_draft(session: Session, edition: Edition, settings: Settings) -> dict[str, Any]:
+def _state_draft(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, dict[str, Any]]:
     draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
-    return build_approval_statement(draft, edition, rule)
+    return draft, build_approval_statement(draft, edition, rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def sign_approval(
             "Reload the page to see the latest state.",
         )
     check_article_window_continuity(session, edition)
-    statement = _state_draft(session, edition, settings)
+    _, statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
     if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
@@ -292,7 +292,7 @@ def check_no_open_note(session: Session, edition: Edition) -> None:
 def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
     """Return the rule for approving an edition in its current state."""
     waiting = find_waiting_approval(session, edition)
-    if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)):
+    if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)[1]):
         waiting = None
     rule = read_draft_approver_rule(session, edition, settings)
     return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule

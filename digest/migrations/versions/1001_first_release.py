@@ -1098,6 +1098,7 @@ def _create_operations() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_audit"),
         sa.UniqueConstraint("seq", name="uq_audit_seq"),
     )
+    op.create_index("ix_audit_act", "audit", ["act", "at"])
     op.create_index("ix_audit_actor", "audit", ["actor", "at"])
     op.create_index("ix_audit_at", "audit", ["at", "seq"])
     op.create_index("ix_audit_subject", "audit", ["subject", "at"])

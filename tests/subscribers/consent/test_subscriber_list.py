@@ -4,13 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert, text
 
 from digest.store.engine import Database
 from subscribers.consent import audience, subscriber_list
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.store.models import ImportBatch, Person, PersonState, table_of
 from tests.moments import DRAFTING as NOW
+from tests.query_plans import record_plans
 
 PEOPLE = 230
 # The first have preferences. Those of the second kind are paused on the day; the third's pause is over, and the fourth's ends on that day.
@@ -120,16 +121,9 @@ def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkey
 
 
 def test_the_paused_are_counted_by_an_index(listed: Database) -> None:
-    statements: list[tuple[str, Any]] = []
-    with listed.read() as session:
-        connection = session.connection()
-        event.listen(connection, "before_cursor_execute", lambda *given: statements.append((given[2], given[3])))
+    with listed.read() as session, record_plans(session) as plans:
         subscriber_list.count_paused(session, NOW.date())
-        [(statement, values)] = statements
-        if is_postgresql := connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
-        explain = "EXPLAIN" if is_postgresql else "EXPLAIN QUERY PLAN"
-        plan = "\n".join(str(row) for row in connection.exec_driver_sql(f"{explain} {statement}", values))
+    (plan,) = plans
     assert "ix_person_paused" in plan, plan
 
 

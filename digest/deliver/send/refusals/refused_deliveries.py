@@ -420,10 +420,14 @@ def name_small_providers(
     of_provider = refused.where(_unindexed_person.is_not(None), provider.in_(unknown)).group_by(provider, own)
     # The largest comes last, so its name is used.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
-    people = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
+    largest = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
+    numbers = [number for _, number in largest.values()]
+    people: dict[int | None, Person] = {
+        person.number: person for person in session.scalars(select(Person).where(Person.number.in_(numbers)))
+    }
     names: dict[str, str] = {}
-    for tag, (own_tag, number) in people.items():
-        address = read_address_matching_commitment(session, keys, session.get_one(Person, number))
+    for tag, (own_tag, number) in largest.items():
+        address = read_address_matching_commitment(session, keys, people[number])
         if tag and address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
             names[tag] = address.domain
     return names
