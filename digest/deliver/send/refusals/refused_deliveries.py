@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from typing import Any
 
@@ -137,7 +137,7 @@ def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
     return RefusalReason.AUTHENTICATION if may_be_authentication and is_unauthenticated else reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RefusalGroup:
     """The number of similar refusals by one mailbox provider.
 
@@ -152,7 +152,7 @@ class RefusalGroup:
     count: int
     recipients: int
 
-    @property
+    @cached_property
     def reason(self) -> RefusalReason:
         """The reason for the refusals."""
         return find_refusal_reason(self.cause, self.reply)
@@ -208,8 +208,9 @@ def _read_group(row: Any, count: int) -> RefusalGroup:
     status, _, reason = texts.partition(_SEPARATOR)
     reply = quote_refusal(row.reply, status, reason)
     cause = find_refusal_cause(reply, [event_cause])
-    recipients = row.may_suppress if find_refusal_reason(cause, reply).is_about_mailbox else row.may_mail
-    return RefusalGroup(row.provider_tag or "", cause, reply, count, recipients)
+    group = RefusalGroup(row.provider_tag or "", cause, reply, count, row.may_mail)
+    has_fewer = row.may_suppress != row.may_mail and group.reason.is_about_mailbox
+    return replace(group, recipients=row.may_suppress) if has_fewer else group
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
