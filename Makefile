@@ -67,7 +67,7 @@ dist: $(VENV)/.stamp  ## Build a release into ./dist: the wheel, its SBOM, manua
 look: $(VENV)/.stamp  ## Show the email in every form and in the installed email clients, and pages in other browsers, and measure them; pictures and a table go into ./look (needs Chromium)
 	@$(BIN)/python -m tests.tools.look_harness
 
-messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogues; what is new in one waits there for its translation
+messages: $(VENV)/.stamp  ## Gather the messages for readers into the catalogs; what is new in one waits there for its translation
 	@mkdir -p build
 	@$(BIN)/pybabel -q extract -F pyproject.toml --omit-header --add-location file --sort-by-file --width 120 \
 	  --add-comments "Translators:" --keywords mark_message -o build/digest.pot digest subscribers templates

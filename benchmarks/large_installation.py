@@ -63,7 +63,7 @@ LAST_SUBSCRIBER = "last.reader@domain1.example.org"
 EDITOR, ADMIN = "eve@newsroom.example", "ann@newsroom.example"
 LEFT_OUT_PER_EDITION = 300  # stories of a past edition that it did not take
 EDITS = 12  # headlines of the draft that are written anew
-# Of the draft: its stories, as many as all sections hold together where nothing is set; and its labelled blocks.
+# Of the draft: its stories, as many as all sections hold together where nothing is set; and its labeled blocks.
 STORIES, BLOCKS = 33, 3
 LATE = 10  # one of so many articles of the week comes after the draft was touched
 WEEK = timedelta(days=7)
@@ -430,7 +430,7 @@ def _draft_week(installation: Installation, staff: Actor, articles: int) -> str:
 
 
 def _work_on_draft(installation: Installation, staff: Actor, name: str) -> None:
-    """Fill a draft by hand, with labelled blocks; then write headlines."""
+    """Fill a draft by hand, with labeled blocks; then write headlines."""
     moments = (NOW + timedelta(seconds=n) for n in itertools.count())
     stories = _list_placed(installation, name)
     left_out = [

@@ -64,7 +64,7 @@ def load_language(code: str, operator_folder: Path | None = None) -> SubscriberL
         raise _unknown_language(code)
     file = find_catalog(code, operator_folder)
     if file is not None:
-        return _load_catalogue(code, file, file.stat().st_mtime_ns)
+        return _load_catalog(code, file, file.stat().st_mtime_ns)
     if base_language(code) != SOURCE_LANGUAGE:
         raise CatalogError(
             f"there's no catalog for {code!r}: use one of {', '.join(list_languages(operator_folder))}, or save a "
@@ -83,7 +83,7 @@ def _load_english(code: str) -> SubscriberLanguage:
 
 
 @lru_cache(maxsize=8)
-def _load_catalogue(code: str, file: Path, changed_ns: int) -> SubscriberLanguage:
+def _load_catalog(code: str, file: Path, changed_ns: int) -> SubscriberLanguage:
     del changed_ns  # only part of the cache key
     _check_language_tag(code)
     return SubscriberLanguage(code, compile_catalog(file))
@@ -100,9 +100,9 @@ def compile_catalog(file: Path) -> NullTranslations:
 
     try:
         with file.open("rb") as source:
-            catalogue = read_po(source, abort_invalid=True)
+            catalog = read_po(source, abort_invalid=True)
         compiled = io.BytesIO()
-        write_mo(compiled, catalogue)
+        write_mo(compiled, catalog)
         return GNUTranslations(io.BytesIO(compiled.getvalue()))
     except (OSError, ValueError, PoFileError) as exc:
         raise CatalogError(f"can't read the catalog {file}: {exc}") from exc

@@ -78,7 +78,7 @@ BRANDS = {
             "font": "tahoma",
             "headings": "sans",
             "bar": 4,
-            "bar_colour": "accent",
+            "bar_color": "accent",
             "logo": "mark.png",
             "logo_dark": "mark-dark.png",
             "logo_height": 40,

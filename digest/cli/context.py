@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -20,7 +20,6 @@ import click
 
 from digest.cli.lazy_group import RUNNING_AS, CommandRefusedError
 from digest.folder_owner import continue_as_owner
-from subscribers.callback_types import Progress
 from subscribers.errors import RefusalError
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class CommandContext:
     def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
         from digest.installation.opened_installation import open_installation
 
-        opened = open_installation(self.settings, may_migrate=may_migrate, show_progress=_show_progress)
+        opened = open_installation(self.settings, may_migrate=may_migrate)
         installation = click.get_current_context().find_root().with_resource(opened)
         return installation, self.identify_actor(installation)
 
@@ -185,12 +184,6 @@ def leave_root(folder: Path) -> None:
     if name := continue_as_owner(folder):
         click.get_current_context().meta[RUNNING_AS] = name
         click.echo(f"Running as {name}, the owner of {folder}", err=True)
-
-
-def _show_progress(label: str) -> AbstractContextManager[Progress]:
-    from digest.cli.terminal import show_progress
-
-    return show_progress(label)
 
 
 pass_command_context = click.make_pass_decorator(CommandContext)

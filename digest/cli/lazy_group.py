@@ -1,13 +1,11 @@
 """Groups that import a command's module only when the command runs, and report expected errors."""
 
-import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 import click
 
-from digest.renamed_settings_and_commands import RENAMED_COMMANDS
 from subscribers.errors import ApplicationError, RefusalError
 
 RUNNING_AS = "digest.running_as"  # key in a context's `meta` for the user as whom a root process continued
@@ -72,9 +70,6 @@ class ErrorReportingGroup(LazyGroup):
             self.before_import()
         try:
             return super().invoke(ctx)
-        except click.UsageError as exc:
-            _refuse_old_name(exc)
-            raise
         except Exception as exc:
             if unopened := _explain_unopened_file(exc, ctx.meta.get(RUNNING_AS)):
                 raise unopened from exc
@@ -86,16 +81,6 @@ class ErrorReportingGroup(LazyGroup):
             if explained is None:
                 raise
             raise _describe_error(explained) from exc
-
-
-def _refuse_old_name(error: click.UsageError) -> None:
-    """Raise an error with the new name of a renamed command or option."""
-    unknown = re.match(r"No such (?:command|option)\W+([\w-]+)", error.format_message())
-    if unknown and error.ctx:
-        name = error.option_name if isinstance(error, click.NoSuchOption) else unknown[1]
-        old = f"{error.ctx.command_path} {name}"
-        if new := RENAMED_COMMANDS.get(old):
-            raise click.UsageError(f"'{old}' is now '{new}'.", error.ctx) from error
 
 
 def _explain_unopened_file(error: Exception, user: str | None) -> click.ClickException | None:

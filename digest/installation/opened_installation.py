@@ -1,7 +1,7 @@
 """The open installation: its settings, which are reloaded if the file changes, its database, and its keys."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
 from digest.installation.storage_errors import explain_storage_error, find_damage
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
-from digest.store.audit import add_macs_to_all_rows, has_authenticated_rows, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
     MIN_POSTGRESQL_VERSION,
@@ -29,19 +28,12 @@ from digest.store.engine import (
     refuse_unsupported_schema,
 )
 from digest.store.models import Edition
-from subscribers.callback_types import Clock, Progress
-from subscribers.consent.consent_chain_backfill import (
-    add_missing_address_commitments,
-    add_missing_link_renewal_events,
-    has_unsalted_addresses,
-)
+from subscribers.callback_types import Clock
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 from subscribers.store.key_check import check_key_match, has_encrypted_data
-from subscribers.store.key_rotation import record_sealed_rows_in_key_file
-from subscribers.store.keyed_row_seals import has_genuine_rows, seal_all_rows
 
 # Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is set up at the start.
 LIVE_TABLES = tuple(name for name in SettingsFileContent.model_fields if name != "inbound")
@@ -185,10 +177,6 @@ class Installation:
         return UnsubscribeLog(self.settings.left_log, self.keys)
 
 
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Begins a progress display for a named step. Its context yields a function to call with the done and total counts."""
-
-
 @contextmanager
 def open_installation(
     settings: Settings,
@@ -196,14 +184,12 @@ def open_installation(
     may_create: bool = False,
     may_migrate: bool = True,
     clock: Clock = lambda: datetime.now(UTC),
-    show_progress: ShowProgress = lambda _: nullcontext(lambda *_: None),
 ) -> Iterator[Installation]:
     """Open an installation with its database at the newest schema, and close it at the end of the block.
 
     Nothing is created unless `may_create` is set. Read-only callers set `may_migrate` to False, so that an older schema
     is refused and left unchanged. All sending is paused in any case if the database was last opened elsewhere
-    (`digest.installation.copied_installation_guard`). After an upgrade from a version that didn't bind consents to
-    addresses, they're bound first, with `show_progress`.
+    (`digest.installation.copied_installation_guard`).
 
     Raises:
         InstallationError: there's none, its folder or database is unavailable, or its schema is older and may not be
@@ -227,8 +213,6 @@ def open_installation(
             else:
                 _refuse_other_schema(settings, database)
             installation = Installation(settings, database)
-            if may_migrate:
-                _seal_older_rows(installation, clock)  # before any row is added to the audit log
             copied_installation_guard.pause_if_copied(database, settings, now=clock())
         except OSError as exc:
             raise InstallationError(
@@ -253,8 +237,6 @@ def open_installation(
                 ),
             ) from exc
         SANDBOX.keep_closed(settings.private_places)
-        if may_migrate:
-            _bind_older_consents(installation, clock, show_progress)
         yield installation
 
 
@@ -310,54 +292,6 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
             ),
             remedy=BRING_SCHEMA_UP,
         )
-
-
-def _seal_older_rows(installation: Installation, clock: Callable[[], datetime]) -> None:
-    """Seal the rows that grant access and those of the audit log, once per key file.
-
-    Any unsealed row found later is forged. Without the database's keys, it's postponed. Rows already sealed with
-    another machine's copy of the key file are left alone.
-    """
-    settings = installation.settings
-    if not settings.key_file.exists():
-        return
-    try:
-        keys = installation.keys
-        if not (unmarked := keys.unmarked_kinds):
-            return
-        with installation.write() as session:
-            sealed = 0
-            if "audit" in unmarked and not has_authenticated_rows(session, keys):
-                sealed += add_macs_to_all_rows(session, keys)
-            if "access" in unmarked and not has_genuine_rows(session, keys):
-                sealed += seal_all_rows(session, keys)
-                add_missing_link_renewal_events(session, now=clock())
-        record_sealed_rows_in_key_file(settings.key_file, settings.key_passphrase_text)
-    except ApplicationError as exc:
-        log.warning("rows that let somebody in, and the audit log, could not be sealed yet", why=str(exc))
-    else:
-        log.info("rows that let somebody in, and the audit log, are sealed", rows=sealed)
-
-
-def _bind_older_consents(installation: Installation, clock: Clock, show_progress: ShowProgress) -> None:
-    """Bind older consents to their addresses.
-
-    Without the database's keys, it's postponed, as is any change to people.
-    """
-    with installation.read() as session:
-        if not has_unsalted_addresses(session):
-            return
-    try:
-        keys = installation.keys
-    except ApplicationError:
-        return  # the error is reported when the keys are requested
-    with show_progress("Binding consents to addresses") as progress:
-        bound = add_missing_address_commitments(installation.database, keys, now=clock(), progress=progress)
-    if bound:
-        with installation.write() as session:
-            detail = {"people": bound}
-            record_audit(session, "consents bound to addresses", "ledger", detail, actor="upgrade", now=clock())
-        log.info("consents bound to addresses", people=bound)
 
 
 def refuse_missing_files(settings: Settings) -> None:

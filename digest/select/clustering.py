@@ -227,7 +227,7 @@ class AverageLinkage:
         cluster_of = self._join_demanded()
         clusters = self._clusters.items()
         self._factors = {n: cluster.threshold_factor(limits.min_similarity) for n, cluster in clusters}
-        self._neighbours: dict[int, set[int]] = defaultdict(set)
+        self._neighbors: dict[int, set[int]] = defaultdict(set)
         self._heap: list[tuple[float, int, int]] = []
         for first, second, similarity in pairs:
             self._pair_clusters(cluster_of.get(first, first), cluster_of.get(second, second), similarity)
@@ -235,10 +235,10 @@ class AverageLinkage:
     def _pair_clusters(self, cluster_a: int, cluster_b: int, similarity: float) -> None:
         """Record two clusters as neighbors, with the similarity of one article of each."""
         first, last = sorted((cluster_a, cluster_b))
-        if first == last or last in self._neighbours[first]:
+        if first == last or last in self._neighbors[first]:
             return
-        self._neighbours[first].add(last)
-        self._neighbours[last].add(first)
+        self._neighbors[first].add(last)
+        self._neighbors[last].add(first)
         a, b = self._clusters[first], self._clusters[last]
         is_single = len(a.members) == len(b.members) == 1
         self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
@@ -324,11 +324,11 @@ class AverageLinkage:
         cluster = self._clusters.pop(first).merge_with(self._clusters.pop(other))
         self._clusters[new_number] = cluster
         self._factors[new_number] = cluster.threshold_factor(self._limits.min_similarity)
-        near = self._neighbours.pop(first) | self._neighbours.pop(other)
+        near = self._neighbors.pop(first) | self._neighbors.pop(other)
         near &= self._clusters.keys()
-        self._neighbours[new_number] = near
+        self._neighbors[new_number] = near
         for n in sorted(near):
-            self._neighbours[n].add(new_number)
+            self._neighbors[n].add(new_number)
             self._offer_join(n, new_number, self._clusters[n].mean_similarity(cluster))
 
 

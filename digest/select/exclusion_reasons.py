@@ -9,8 +9,6 @@ from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.phrases import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
-# Also in the wording of editions drafted by earlier versions.
-WITHDRAWN_REASONS = frozenset({WITHDRAWN_REASON, "its page is gone: the publisher took it down"})
 
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:

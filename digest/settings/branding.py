@@ -81,7 +81,7 @@ LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MIN_HUE_DISTANCE = 30  # degrees; a label with a closer hue looks like a link
 
 
-def _check_colour(text: str) -> str:
+def _check_color(text: str) -> str:
     if not re.fullmatch(r"#[0-9A-Fa-f]{6}", text):
         raise ValueError(f"{text!r} isn't a color; use one such as #0B4F8A")
     return text.upper()
@@ -96,7 +96,7 @@ def _check_logo_name(name: str) -> str:
 
 
 LogoName = Annotated[str, AfterValidator(_check_logo_name)]
-Colour = Annotated[str, AfterValidator(_check_colour), values.FieldInputKind.COLOR]
+Color = Annotated[str, AfterValidator(_check_color), values.FieldInputKind.COLOR]
 
 
 class LightAndDarkLogo(values.SettingsTable):
@@ -130,23 +130,23 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     # Defaults must also be readable on a tint of the publisher's background.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
-    background: Colour = setting(
+    background: Color = setting(
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
         "If it's dark, all screens use the colors for dark screens on it. If it's light, dark screens have #12161C instead.",
     )
-    tint: Colour = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
-    tint_dark: Colour = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
-    accent: Colour = setting("#0B4F8A", "Links and buttons", "Also for the lines under headlines.")
-    accent_dark: Colour = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on a dark page.")
-    label: Colour = setting(
+    tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
+    tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
+    accent: Color = setting("#0B4F8A", "Links and buttons", "Also for the lines under headlines.")
+    accent_dark: Color = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on a dark page.")
+    label: Color = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
         "Its hue must differ from that of links.",
         "It's also the color of the dot in the publication's name.",
     )
-    label_dark: Colour = setting(
+    label_dark: Color = setting(
         "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
     )
     font: Literal["system", "arial", "verdana", "tahoma", "georgia"] = setting(
@@ -176,7 +176,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         choices={"rounded": "Rounded", "square": "Square", "pill": "Round ends"},
     )
     bar: int = setting(6, "Top line", "In pixels; 0 for no line.", ge=0, le=12)
-    bar_colour: Literal["ink", "accent"] = setting(
+    bar_color: Literal["ink", "accent"] = setting(
         "ink",
         "Color of the top line",
         "The same as text, or as links.",
@@ -227,26 +227,26 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @field_validator("accent", "label", "accent_dark", "label_dark")
     @classmethod
-    def _check_readable(cls, colour: str, info: ValidationInfo) -> str:
+    def _check_readable(cls, color: str, info: ValidationInfo) -> str:
         grounds = _list_grounds(info)
         for ground_name, ground in grounds.items():
-            if contrast_ratio(colour, ground) < READABLE_CONTRAST:
-                nearest = find_nearest_readable_color(colour, grounds.values())
-                raise ValueError(_contrast_sentence(f"{colour} on the {ground_name} {ground}", colour, ground, nearest))
-        return colour
+            if contrast_ratio(color, ground) < READABLE_CONTRAST:
+                nearest = find_nearest_readable_color(color, grounds.values())
+                raise ValueError(_contrast_sentence(f"{color} on the {ground_name} {ground}", color, ground, nearest))
+        return color
 
     @field_validator("label", "label_dark")
     @classmethod
-    def _check_hue(cls, colour: str, info: ValidationInfo) -> str:
+    def _check_hue(cls, color: str, info: ValidationInfo) -> str:
         other = str(info.field_name).replace("label", "accent")
         accent = info.data.get(other)
-        apart = hue_distance(colour, accent) if accent else None
+        apart = hue_distance(color, accent) if accent else None
         if apart is not None and apart < MIN_HUE_DISTANCE:
             raise ValueError(
-                f"the hue of {colour} is only {math.floor(apart)} degrees from {other} {accent}, so labels would look "
+                f"the hue of {color} is only {math.floor(apart)} degrees from {other} {accent}, so labels would look "
                 f"like links (at least {MIN_HUE_DISTANCE} degrees are required)"
             )
-        return colour
+        return color
 
     @property
     def is_always_dark(self) -> bool:
@@ -309,10 +309,10 @@ def _is_dark(background: str) -> bool:
 
 
 def _check_texts(ground: str, palette: Palette) -> None:
-    for text_name, colour in palette.list_texts().items():
-        if contrast_ratio(colour, ground) < READABLE_CONTRAST:
+    for text_name, color in palette.list_texts().items():
+        if contrast_ratio(color, ground) < READABLE_CONTRAST:
             nearest = find_nearest_readable_color(ground, palette.list_texts().values())
-            raise ValueError(_contrast_sentence(f"{text_name} ({colour}) on it", colour, ground, nearest))
+            raise ValueError(_contrast_sentence(f"{text_name} ({color}) on it", color, ground, nearest))
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:

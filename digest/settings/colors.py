@@ -9,9 +9,9 @@ _LIGHTNESS_STEPS = 200
 _MIN_SATURATION = 0.15  # chroma below which a color is gray and its hue is meaningless
 
 
-def relative_luminance(colour: str) -> float:
+def relative_luminance(color: str) -> float:
     """Return the relative luminance of #rgb or #rrggbb, 0 to 1 (WCAG 2.2)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _channels(colour)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _channels(color)]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
@@ -24,8 +24,8 @@ def contrast_ratio(text_color: str, background_color: str) -> float:
 def hue_distance(first: str, second: str) -> float | None:
     """Return the distance between two hues, 0 to 180 degrees; None if one of the colors is gray."""
     hues = []
-    for colour in (first, second):
-        hue, _, saturation = colorsys.rgb_to_hls(*_channels(colour))
+    for color in (first, second):
+        hue, _, saturation = colorsys.rgb_to_hls(*_channels(color))
         if saturation < _MIN_SATURATION:
             return None
         hues.append(hue * 360)
@@ -33,10 +33,10 @@ def hue_distance(first: str, second: str) -> float | None:
     return min(apart, 360 - apart)
 
 
-def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | None:
+def find_nearest_readable_color(color: str, others: Iterable[str]) -> str | None:
     """Return the color of the same hue with the nearest lightness that's readable on all `others`, or None."""
     grounds = tuple(others)
-    hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(colour))
+    hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(color))
     for step in sorted(range(_LIGHTNESS_STEPS + 1), key=lambda step: abs(step / _LIGHTNESS_STEPS - lightness)):
         red, green, blue = colorsys.hls_to_rgb(hue, step / _LIGHTNESS_STEPS, saturation)
         candidate = f"#{round(red * 255):02X}{round(green * 255):02X}{round(blue * 255):02X}"
@@ -45,14 +45,14 @@ def find_nearest_readable_color(colour: str, others: Iterable[str]) -> str | Non
     return None
 
 
-def mix_colors(ground: str, colour: str, share: float) -> str:
-    """Return `ground` mixed with a share of `colour`, from 0 to 1."""
-    pairs = zip(_channels(ground), _channels(colour), strict=True)
+def mix_colors(ground: str, color: str, share: float) -> str:
+    """Return `ground` mixed with a share of `color`, from 0 to 1."""
+    pairs = zip(_channels(ground), _channels(color), strict=True)
     return "#" + "".join(f"{round(255 * (first + (second - first) * share)):02X}" for first, second in pairs)
 
 
-def _channels(colour: str) -> tuple[float, float, float]:
-    digits = colour.lstrip("#")
+def _channels(color: str) -> tuple[float, float, float]:
+    digits = color.lstrip("#")
     digits = "".join(d * 2 for d in digits) if len(digits) == 3 else digits
     red, green, blue = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
     return red, green, blue

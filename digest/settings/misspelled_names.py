@@ -5,7 +5,6 @@ from difflib import get_close_matches
 
 from pydantic import BaseModel
 
-from digest.renamed_settings_and_commands import RENAMED_SETTINGS
 from digest.settings.environment_keys import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
@@ -25,8 +24,6 @@ def suggest_name(name: str, known_names: Iterable[str], *, prefix: str = "") -> 
 
 def suggest_key(path: KeyPath) -> str:
     """Return a suggestion for an unknown path of `digest.toml`: a similar key, or the table that has it; else empty."""
-    if renamed := RENAMED_SETTINGS.get(".".join(map(str, path))):
-        return f"; it's now {renamed}"
     *above, name = path
     table = find_table(above)
     if table is None:

@@ -135,20 +135,6 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
     return redact_url(value, host_only=field is not None and SHOWN_BY_HOST in field.metadata)
 
 
-def redact_logged_change(table: str, detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Redact a logged table change for display, as older versions may have logged it in full."""
-    field = SettingsFileContent.model_fields.get(table)
-    model = field.annotation if field else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return detail
-    return {
-        name: redact_setting_values(model, value)
-        if name in {"before", "after"} and isinstance(value, Mapping)
-        else value
-        for name, value in detail.items()
-    }
-
-
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
     """Return a fingerprint of a table's values, with which forms detect changes by others."""
     rows = [values] if isinstance(values, BaseModel) else values

@@ -77,7 +77,7 @@ class FieldInputKind(StrEnum):
     RULE = "rule"
     RULES = "rules"
     AMOUNTS = "amounts"
-    COLOR = "colour"
+    COLOR = "color"
 
 
 def join_lines(text: str) -> str:

@@ -95,9 +95,7 @@ class ApprovedRenderedFragment(Base):
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str]
-    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(
-        JSON(none_as_null=True)
-    )  # as in `RenderedEditionFragment`
+    slots: Mapped[list[tuple[int, str]]] = mapped_column(JSON)  # as in `RenderedEditionFragment`
 
 
 class SentBackNote(Base):

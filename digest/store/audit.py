@@ -13,10 +13,9 @@ import hmac
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, event, inspect, select, text, update
+from sqlalchemy import event, inspect, select, text, update
 from sqlalchemy.orm import Session
 
 from digest.store.models import AuditEntry
@@ -161,11 +160,6 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
     return newest, None
 
 
-def has_authenticated_rows(session: Session, keys: KeyRing) -> bool:
-    """Return whether any row carries a valid MAC."""
-    return _read_end(session, keys)[1] is not None
-
-
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether none is missing.
 
@@ -242,28 +236,6 @@ def chain_audit_entries(session: Session) -> None:
             entry.mac = make_audit_mac(keys.current("audit"), head, access_seq)
             access_seq = seq if entry.act in ACCESS_ACTIONS else access_seq
     session.flush()
-
-
-def add_macs_to_all_rows(session: Session, keys: KeyRing) -> int:
-    """Give every row a MAC as it is, and return how many there are.
-
-    A row that was changed still fails verification, and doesn't change anyone's access.
-    """
-    key, access_seq, count = keys.current("audit"), None, 0
-    table = table_of(AuditEntry)
-    of_row = update(table).where(table.c.seq == bindparam("place"))
-    rows = stream_audit_rows(session)
-    while page := list(islice(rows, _PAGE_SIZE)):
-        values = []
-        for row in page:
-            values.append(
-                {"place": row.seq, "mac": make_audit_mac(key, row.hash, access_seq), "access_seq": access_seq}
-            )
-            if row.act in ACCESS_ACTIONS and row.is_intact:
-                access_seq = row.seq
-        session.connection().execute(of_row, values)
-        count += len(page)
-    return count
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:

@@ -72,7 +72,7 @@ class Delivery(RowCommitmentMixin, Base):
     reply: Mapped[str] = mapped_column(default="")  # scrubbed of addresses
     handed_at: Mapped[datetime | None]  # most recently
     first_handed_at: Mapped[datetime | None]  # also the Date of the message, even when it's sent again
-    # The variant of an edition that was last handed over (`VariantKey.as_text`); NULL for other emails and before 0036.
+    # The variant of an edition that was last handed over (`VariantKey.as_text`); NULL for other emails.
     variant: Mapped[str | None]
 
 

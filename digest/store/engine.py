@@ -25,8 +25,9 @@ MIGRATIONS = Path(__file__).parents[1] / "migrations"
 FIRST_REVISION = "1001"  # of the first release; see docs/decisions/0085-one-schema.md
 REPLACE_DEVELOPMENT_BUILD = (
     "Set up a new installation with 'digest init', because no release can read a development build's data. To keep the "
-    "subscribers, run 'digest subscribers export' and 'digest subscribers export-suppressions' with commit 2f39db49, then "
-    "'digest subscribers adopt-suppressions --commit' and 'digest subscribers import --commit' in the new installation."
+    "subscribers, run 'digest subscribers export' and 'digest subscribers export-suppressions' with the last development "
+    "build (0.1.0.dev2321, of December 1, 2026), then 'digest subscribers adopt-suppressions --commit' and 'digest "
+    "subscribers import --commit' in the new installation."
 )
 MIN_POSTGRESQL_VERSION = 15  # the oldest version tested
 WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite

@@ -375,8 +375,7 @@ class RenderedEditionFragment(Base):
     name: Mapped[str] = mapped_column(String(500))  # see digest.edition.content.fragment_names
     position: Mapped[int]
     body: Mapped[str]  # without the slots
-    # [offset in body, name]; NULL in one from before 0037, whose placeholders are markers in its body
-    slots: Mapped[list[tuple[int, str]] | None] = mapped_column(JSON(none_as_null=True))
+    slots: Mapped[list[tuple[int, str]]] = mapped_column(JSON)  # [offset in body, name]
     hash: Mapped[Str64]
 
 
@@ -398,7 +397,7 @@ class ScheduleSlot(Base):
     at: Mapped[Moment]
     owner: Mapped[Str80]
     lease_until: Mapped[Moment]  # after it, the process is dead, and another may take over
-    taken_at: Mapped[datetime | None]  # by the last process; unknown for slots from before schema 0082
+    taken_at: Mapped[datetime | None]  # by the last process; NULL in the row of the first look
     done_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(default="")
 

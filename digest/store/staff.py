@@ -180,7 +180,6 @@ def add_staff_member(
         StaffError: the address is already on the staff.
     """
     email = address.canonical
-    forget_removed_addresses(session)
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
     if member is not None and _find_believed(session, member) is None:
         remove_forged_member(session, member, actor=actor, now=now)
@@ -226,16 +225,6 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
     end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
     _audit_staff_change(session, STAFF_REMOVED, member, {"role": member.role}, actor=actor, now=now)
-
-
-def forget_removed_addresses(session: Session) -> int:
-    """Delete addresses of removed members that an older version kept, and return their number."""
-    conditions = (StaffMember.removed_at.is_not(None), StaffMember.email.contains("@"))
-    members = session.scalars(select(StaffMember).where(*conditions)).all()
-    for member in members:
-        member.email = staff_actor(member)
-    session.flush()
-    return len(members)
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:

@@ -196,10 +196,10 @@ def write_branding_styles(branding: BrandingSettings) -> str:
     if branding == BrandingSettings():
         return ""
     news = "var(--serif)" if branding.headings == "serif" else branding.heading_font
-    bar = "var(--link)" if branding.bar_colour == "accent" else "var(--ink)"
+    bar = "var(--link)" if branding.bar_color == "accent" else "var(--ink)"
     # When printed, public.css sets the colors.
     return (
-        f":root {{ --sans: {branding.text_font}; --news: {news}; --bar: {branding.bar}px; --bar-colour: {bar}; "
+        f":root {{ --sans: {branding.text_font}; --news: {news}; --bar: {branding.bar}px; --bar-color: {bar}; "
         f"--button: {branding.button_radius}px; --corner: {branding.panel_radius}px; }}\n"
         f"@media screen {{ :root {{ {_write_palette(branding.light)} }} }}\n"
         f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_write_palette(branding.dark)} }} }}\n"
@@ -207,7 +207,7 @@ def write_branding_styles(branding: BrandingSettings) -> str:
 
 
 def _write_palette(palette: Palette) -> str:
-    return " ".join(f"--{name}: {colour};" for name, colour in asdict(palette).items())
+    return " ".join(f"--{name}: {color};" for name, color in asdict(palette).items())
 
 
 def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:

@@ -225,7 +225,7 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     head, commitment, state = "", "", PersonState.REQUESTED
     for place, link in enumerate(links, start=1):
         fault = _find_link_fault(link, place, head)
-        if not fault and place > 1 and not _may_change_commitment(link, commitment):
+        if not fault and place > 1 and link.commitment != commitment and link.kind not in ledger.ADDRESS_KINDS:
             fault = "the event is about another address than the one before it"
         if fault:
             return BrokenLink(owner.number, place, fault)
@@ -313,13 +313,6 @@ def _hash_stored_link(link: ChainLink, moment: str) -> str:
     return ledger.hash_raw_chain_link(link.person, link.seq, link.kind, moment, **link_values)
 
 
-def _may_change_commitment(link: ChainLink, previous_commitment: str) -> bool:
-    """Return whether a link may have this commitment after a link with the previous one. Most keep it unchanged."""
-    if link.commitment == previous_commitment or link.kind in ledger.ADDRESS_KINDS:
-        return True
-    return link.kind == ConsentKind.BOUND and not previous_commitment
-
-
 @dataclass(frozen=True, slots=True)
 class StoredAddressFault:
     """A person whose stored address doesn't match their chain or can't be decrypted, and why."""
@@ -346,8 +339,6 @@ def _find_stored_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str
         return "the address can't be decrypted"
     if not isinstance(owner.salt, bytes):
         return "the address has no salt"
-    if not commitment:
-        return "no event in the record is linked to an address"
     if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
         return "the address doesn't match the record"
     is_found = matches_lookup(keys, mailbox, owner.lookup, owner.lookup_key)

@@ -33,7 +33,6 @@ KINDS_WITHOUT_WAY = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND, REASON_
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
 _COUNTED_KINDS = frozenset(ConsentKind) - {
-    ConsentKind.BOUND,
     ConsentKind.CHOICES_CHANGED,
     ConsentKind.ADDRESS_CHANGED,
     ConsentKind.LINKS_RENEWED,

@@ -35,7 +35,6 @@ UNMOVING_KINDS = frozenset(
         ConsentKind.ADDRESS_CHANGED,
         ConsentKind.CHOICES_CHANGED,
         ConsentKind.BOUNCED,
-        ConsentKind.BOUND,
         ConsentKind.LINKS_RENEWED,
         ConsentKind.WITHDRAWN_AGAIN,
     }
@@ -127,7 +126,7 @@ def append_event(
     body: dict[str, Any],
     at: datetime,
     *,
-    commitment: str | None = None,
+    commitment: str = "",
 ) -> ConsentEvent:
     """Append an event to a person's chain and update their state.
 
@@ -144,7 +143,7 @@ def append_event(
         at,
         seq=last.seq + 1 if last else 1,
         previous=person.chain_head,
-        commitment=commitment or (last.commitment if last else None),
+        commitment=commitment or (last.commitment if last else ""),
     )
     event = ConsentEvent(**link.event)
     for column, value in link.person.items():
@@ -163,7 +162,7 @@ def build_chain_link(
     *,
     seq: int,
     previous: str,
-    commitment: str | None,
+    commitment: str,
 ) -> NewChainLink:
     """Build the event that follows `previous` at position `seq` of a chain, and the person's next state.
 
@@ -251,11 +250,11 @@ def hash_chain_link(
     *,
     body: str,
     previous: str,
-    commitment: str | None,
+    commitment: str,
 ) -> str:
     """Return the hash (64 hex digits) of an event."""
     return hash_raw_chain_link(
-        person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment or ""
+        person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment
     )
 
 
@@ -282,12 +281,10 @@ def hash_raw_chain_link(
     """Return the hash of an event from its parts as text; `moment` has the form 2026-11-20T12:00:00.123+00:00.
 
     This hashes the event's canonical JSON, built here because that takes a fifth of the encoder's time. `kind` must be
-    one of ours, and `previous` and `commitment` hashes: they aren't escaped. Without a commitment (""), the JSON has no
-    such field.
+    one of ours, and `previous` and `commitment` hashes: they aren't escaped.
     """
-    bound_to = f'"commitment":"{commitment}",' if commitment else ""
     link = (
-        f'{{"at":"{moment}","body":{encode_basestring(body)},{bound_to}"kind":"{kind}",'
+        f'{{"at":"{moment}","body":{encode_basestring(body)},"commitment":"{commitment}","kind":"{kind}",'
         f'"person":{person},"previous":"{previous}","seq":{seq}}}'
     )
     return hashlib.sha256(link.encode()).hexdigest()

@@ -40,17 +40,14 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """The ledger up to event `through`: the number of people and events, and the hash over the chain heads.
-
-    `suppressions` and `wordings` are None in seals from before they were covered.
-    """
+    """The ledger up to event `through`: the number of people and events, and the hash over the chain heads."""
 
     through: int
     people: int
     links: int
     root: str
-    suppressions: TableSummary | None
-    wordings: TableSummary | None
+    suppressions: TableSummary
+    wordings: TableSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +133,8 @@ def append_seal(
     previous = last.hash if last else ""
     disclosures = LogHead(*disclosure_log.read_log_head(session))
     seal_hash = hash_seal(ledger.format_ledger_time(at), survey, previous, log_head, disclosures)
-    logs = _log_fields(log_head) | _disclosure_fields(disclosures)
-    seal = Seal(at=at, previous=previous, hash=seal_hash, **_summary_fields(survey), **logs)
+    fields = _sealed_fields(survey, log_head, disclosures)
+    seal = Seal(at=at, previous=previous, hash=seal_hash, **fields)
     session.add(seal)
     session.flush()
     return seal
@@ -147,33 +144,22 @@ def hash_seal(
     moment: str,
     survey: LedgerSummary,
     previous: str,
-    log_head: LogHead | None = None,
-    disclosures: LogHead | None = None,
+    log_head: LogHead | None,
+    disclosures: LogHead,
 ) -> str:
     """Return a seal's hash (64 hex digits); `moment` has the form 2026-11-20T08:30:00.000+00:00."""
-    fields = {"at": moment, "previous": previous, **_summary_fields(survey)}
-    fields |= _log_fields(log_head) | _disclosure_fields(disclosures)
+    fields = {"at": moment, "previous": previous, **_sealed_fields(survey, log_head, disclosures)}
     return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
 
 
-def _summary_fields(survey: LedgerSummary) -> dict[str, Any]:
-    """Return the fields of a seal for a summary, named like its columns and as they're hashed."""
+def _sealed_fields(survey: LedgerSummary, log_head: LogHead | None, disclosures: LogHead) -> dict[str, Any]:
+    """Return the fields of a seal, named like its columns and as they're hashed."""
     fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
-    return fields | _table_fields("suppressions", survey.suppressions) | _table_fields("wordings", survey.wordings)
-
-
-def _table_fields(name: str, covered: TableSummary | None) -> dict[str, Any]:
-    if covered is None:
-        return {}
-    return {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
-
-
-def _log_fields(log_head: LogHead | None) -> dict[str, Any]:
-    return {} if log_head is None else {"log_through": log_head.through, "log_head": log_head.hash}
-
-
-def _disclosure_fields(head: LogHead | None) -> dict[str, Any]:
-    return {} if head is None else {"disclosures_through": head.through, "disclosures_head": head.hash}
+    for name, covered in (("suppressions", survey.suppressions), ("wordings", survey.wordings)):
+        fields |= {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
+    if log_head is not None:
+        fields |= {"log_through": log_head.through, "log_head": log_head.hash}
+    return fields | {"disclosures_through": disclosures.through, "disclosures_head": disclosures.hash}
 
 
 def verify_ledger(
@@ -211,8 +197,8 @@ def verify_ledger(
     suppressions, barred = _summarize_table(session, "suppression", _SUPPRESSION_COLUMNS, [row for _, row, _ in points])
     _, registered = _summarize_table(session, "wording", _WORDING_COLUMNS, [version for _, _, version in points])
     pairs = zip(roots, points, strict=True)
-    surveys = [root.survey(barred.get(row), registered.get(version)) for root, (_, row, version) in pairs]
-    heads = _disclosure_heads(seals)
+    surveys = [root.survey(barred[row], registered[version]) for root, (_, row, version) in pairs]
+    heads = {seal.disclosures_through: seal.disclosures_hash for seal in seals}
     proven = verify_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(
         people=tally.people,
@@ -271,21 +257,21 @@ class _StoredSeal(NamedTuple):
     root: str
     previous: str
     hash: str
-    suppressions_through: int | None
+    suppressions_through: int
     suppressions: int
     suppressions_root: str
     log_through: int | None
     log_hash: str
-    disclosures_through: int | None
+    disclosures_through: int
     disclosures_hash: str
-    wordings_through: int | None
+    wordings_through: int
     wordings: int
     wordings_root: str
 
     @property
-    def disclosure_head(self) -> LogHead | None:
-        """The newest entry of the disclosure log that the seal covers, or None if it predates the log."""
-        return None if self.disclosures_through is None else LogHead(self.disclosures_through, self.disclosures_hash)
+    def disclosure_head(self) -> LogHead:
+        """The newest entry of the disclosure log that the seal covers."""
+        return LogHead(self.disclosures_through, self.disclosures_hash)
 
     @property
     def log_head(self) -> LogHead | None:
@@ -293,28 +279,19 @@ class _StoredSeal(NamedTuple):
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
-    def covered_suppressions(self) -> TableSummary | None:
-        """The summary of suppressions, or None if the seal doesn't cover them."""
-        if self.suppressions_through is None:
-            return None
+    def covered_suppressions(self) -> TableSummary:
+        """The summary of suppressions."""
         return TableSummary(self.suppressions_through, self.suppressions, self.suppressions_root)
 
     @property
-    def covered_consent_texts(self) -> TableSummary | None:
-        """The summary of the consent-text register, or None if the seal doesn't cover it."""
-        if self.wordings_through is None:
-            return None
+    def covered_consent_texts(self) -> TableSummary:
+        """The summary of the consent-text register."""
         return TableSummary(self.wordings_through, self.wordings, self.wordings_root)
 
 
 def _read_seals(session: Session) -> list[_StoredSeal]:
     rows = chain_verification.read_raw_rows(session, "seal", _SEAL_COLUMNS, "true ORDER BY id", {})
     return [_StoredSeal(*row) for row in rows]
-
-
-def _disclosure_heads(seals: Sequence[_StoredSeal]) -> dict[int, str]:
-    """Return the entries of the disclosure log in the seals, as number and hash."""
-    return {head.through: head.hash for seal in seals if (head := seal.disclosure_head) is not None}
 
 
 _SEAL_COLUMNS = (
@@ -324,11 +301,10 @@ _SEAL_COLUMNS = (
 )
 
 
-def _list_points(
-    seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None
-) -> list[tuple[int, int | None, int | None]]:
+def _list_points(seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None) -> list[tuple[int, int, int]]:
     """Return the last event, suppression, and consent text of each seal, and `through` for a new one."""
-    points = [(_as_number(seal.through), seal.suppressions_through, seal.wordings_through) for seal in seals]
+    stored = ((seal.through, seal.suppressions_through, seal.wordings_through) for seal in seals)
+    points = [(_as_number(link), _as_number(row), _as_number(version)) for link, row, version in stored]
     return points if through is None else [*points, (through.link, through.suppression, through.wording)]
 
 
@@ -341,7 +317,7 @@ class _RootHash:
     links: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self, suppressions: TableSummary | None, wordings: TableSummary | None) -> LedgerSummary:
+    def survey(self, suppressions: TableSummary, wordings: TableSummary) -> LedgerSummary:
         return LedgerSummary(self.through, self.people, self.links, self.digest.hexdigest(), suppressions, wordings)
 
 
@@ -385,11 +361,11 @@ def _digest_heads(heads: dict[int, str]) -> str:
 
 
 def _summarize_table(
-    session: Session, table: str, columns: Sequence[str], places: Iterable[int | None]
-) -> tuple[int, dict[int | None, TableSummary]]:
+    session: Session, table: str, columns: Sequence[str], places: Iterable[int]
+) -> tuple[int, dict[int, TableSummary]]:
     """Hash all rows of a table in order; return their number, and the summary up to each row in `places`."""
-    surveys: dict[int | None, TableSummary] = {}
-    waiting = sorted({_as_number(place) for place in places if place is not None}, reverse=True)
+    surveys: dict[int, TableSummary] = {}
+    waiting = sorted(set(places), reverse=True)
     digest, count = hashlib.sha256(), 0
     rows = chain_verification.stream_raw_rows(session, table, columns, page_size=PAGE_SIZE)
     for row in rows:

@@ -25,11 +25,6 @@ KeyKind = Literal[
     "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access", "audit"
 ]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
-# Kinds that version 0.1's key files don't have. Add new kinds here.
-LATER_KINDS: tuple[KeyKind, ...] = ("approval", "commitment", "access", "audit")
-# The file only gets the derived keys of these kinds once older access rows are sealed and older audit rows have MACs,
-# so their presence marks that. The database can't: someone who can write to it could get forged rows sealed.
-MARKING_KINDS: tuple[KeyKind, ...] = ("access", "audit")
 DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys aren't secret, because its subscribers are made up
 MAX_KEYS_PER_KIND = 255  # per kind
 RESTORE_RECOVERY_COPY = (
@@ -75,12 +70,10 @@ class _KeySnapshot:
     all: tuple[SecretKey, ...]
     by_id: dict[tuple[KeyKind, str], SecretKey]
     current: dict[KeyKind, SecretKey]
-    marks: frozenset[KeyKind]
 
     @classmethod
     def build(cls, keys: Iterable[SecretKey]) -> Self:
-        key_list = list(keys)
-        every = tuple(sorted(_add_later_kinds(key_list), key=lambda k: (k.kind, k.number)))
+        every = tuple(sorted(keys, key=lambda k: (k.kind, k.number)))
         current = {k.kind: k for k in every}  # the last key of a kind has the highest number
         missing = [kind for kind in KEY_KINDS if kind not in current]
         if missing:
@@ -91,24 +84,7 @@ class _KeySnapshot:
             raise KeyFileError(
                 "Two keys of the same kind in the key file have the same number.", remedy=RESTORE_RECOVERY_COPY
             )
-        marks = frozenset(k.kind for k in key_list if k.kind in MARKING_KINDS)
-        return cls(every, {(k.kind, k.id): k for k in every}, current, marks)
-
-
-def _add_later_kinds(keys: list[SecretKey]) -> list[SecretKey]:
-    """Add the first key of each missing later kind, derived from the oldest suppression key, which is always kept.
-
-    Keys are derived instead of random, so that older recovery copies and copies of the file on other machines get the
-    same ones. The key derivation function is HMAC-SHA-256, one block, with the kind as its label (NIST SP 800-108r1,
-    4.1).
-    """
-    roots = sorted((k for k in keys if k.kind == "suppression"), key=lambda k: k.number)
-    missing = [kind for kind in LATER_KINDS if roots and all(k.kind != kind for k in keys)]
-    derived = [
-        SecretKey(kind, 1, hmac.digest(roots[0].secret, b"first key of kind\0" + kind.encode(), "sha256"))
-        for kind in missing
-    ]
-    return [*keys, *derived]
+        return cls(every, {(k.kind, k.id): k for k in every}, current)
 
 
 class KeyRing:
@@ -138,20 +114,6 @@ class KeyRing:
         """All keys, by kind and number."""
         return self._snapshot.all
 
-    @property
-    def unmarked_kinds(self) -> frozenset[KeyKind]:
-        """The kinds whose keys the file doesn't contain yet, because older rows may lack their seals or MACs."""
-        return frozenset(MARKING_KINDS) - self._snapshot.marks
-
-    @property
-    def _stored(self) -> tuple[SecretKey, ...]:
-        """The keys to write to the file: all except derived ones of unmarked kinds."""
-        return tuple(k for k in self.all if k.kind not in self.unmarked_kinds)
-
-    def saying_sealed(self) -> Self:
-        """Return these keys, marked to say that older rows have seals and MACs."""
-        return type(self)(self.all, under_passphrase=self.under_passphrase)
-
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(f'{k.kind} {k.id}' for k in self.all)})"
 
@@ -159,13 +121,6 @@ class KeyRing:
     def has_demo_keys(self) -> bool:
         """Whether any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
-
-    @property
-    def kinds_derived_from_suppression(self) -> list[KeyKind]:
-        """The kinds whose current key is derived from the oldest suppression key, never rotated since version 0.1."""
-        derived = _add_later_kinds([k for k in self.all if k.kind == "suppression"])
-        later = [k for k in derived if k.kind != "suppression"]
-        return [k.kind for k in later if self.current(k.kind).secret == k.secret]
 
     def current(self, kind: KeyKind) -> SecretKey:
         """Return the newest key of a kind, used for new values."""
@@ -299,13 +254,12 @@ class KeyRing:
         ours, theirs = ({(k.kind, k.number): k.secret for k in ring.all} for ring in (self, other))
         if any(theirs.get(place, secret) != secret for place, secret in ours.items()):
             return self
-        return type(self)({(k.kind, k.number): k for k in (*self._stored, *other._stored)}.values())
+        return type(self)({(k.kind, k.number): k for k in (*self.all, *other.all)}.values())
 
     def to_json(self) -> str:
         """Return the text of a recovery copy: secrets in base64, without a passphrase."""
         rows = [
-            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()}
-            for k in self._stored
+            {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 

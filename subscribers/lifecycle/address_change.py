@@ -75,7 +75,7 @@ class CorrectionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChangedAddresses:
-    """Both addresses of a change; `old` is None in a change requested before schema 0076."""
+    """Both addresses of a change; `old` is None if it was encrypted for another person than the row's."""
 
     new: Address
     old: Address | None

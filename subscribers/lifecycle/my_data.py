@@ -94,9 +94,6 @@ _KIND_SENTENCES = {
     ConsentKind.SUPPRESSED: mark_message("We stopped all email to your address"),
     ConsentKind.ERASED: mark_message("Your data was erased"),
     ConsentKind.REMOVED: _UNDONE_IMPORT_SENTENCE,
-    ConsentKind.BOUND: mark_message(
-        "We linked your consent to your address, so that replacing the address would be detected"
-    ),
     ConsentKind.LINKS_RENEWED: mark_message("The links in your emails were renewed"),
     ConsentKind.EXPIRED: mark_message("A request expired without confirmation"),
 }

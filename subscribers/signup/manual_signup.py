@@ -79,7 +79,7 @@ def add_subscriber(
     evidence = _find_version(session, evidence)
     source = evidence.page[:200]
     number = people.find_person_number(session, keys, parsed)
-    person, commitment = ledger.lock_person(session, number) if number else None, None
+    person, commitment = ledger.lock_person(session, number) if number else None, ""
     if person is None:
         person = people.create_person(session, keys, parsed, asked_at=evidence.agreed_at, asked_where=source)
         commitment = people.make_person_address_commitment(keys, person, parsed)

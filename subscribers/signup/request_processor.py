@@ -240,7 +240,7 @@ class RequestProcessor:
         commitment = (
             people.make_person_address_commitment(self.keys, person, submission.address)
             if is_new or encrypt_again
-            else None
+            else ""
         )
         salt = evidence.make_evidence_salt()
         body = {

@@ -133,22 +133,6 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
     return KeyRing.load(key_file, passphrase)
 
 
-def record_sealed_rows_in_key_file(key_file: Path, passphrase: str | None = None) -> None:
-    """Record in the key file that older rows have seals and MACs. Running processes pick it up.
-
-    Raises:
-        KeyFileError: the file can't be used or written.
-    """
-    try:
-        with lock_file(key_file):
-            keys = KeyRing.load(key_file, passphrase)
-            if keys.unmarked_kinds:
-                text = keys.saying_sealed().file_text(passphrase if keys.under_passphrase else None)
-                replace_file(key_file, text)
-    except OSError as exc:
-        raise KeyFileError(f"Can't write {key_file}: {exc.strerror}. The file wasn't changed.") from exc
-
-
 @dataclass(frozen=True, slots=True)
 class _KeyedColumn:
     """A column of key IDs, with the row's number and the column of values made with the key."""

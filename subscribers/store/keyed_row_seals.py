@@ -41,7 +41,6 @@ class KeyedSealModel(Base):
 
     __abstract__ = True
     __sealed__: ClassVar[tuple[str, ...]] = ()
-    __sealed_later__: ClassVar[tuple[str, ...]] = ()  # sealed unless NULL, as in rows from before the column existed
     __unsealed__: ClassVar[tuple[str, ...]] = ()
 
     id: Mapped[RowId]
@@ -112,8 +111,7 @@ def _matches(keys: KeyRing, model: type[KeyedSealModel], values: _Values, seal: 
 
 
 def _hash_values(key: SecretKey, model: type[KeyedSealModel], values: _Values) -> str:
-    names = (*model.__sealed__, *(name for name in model.__sealed_later__ if values[name] is not None))
-    sealed_values = {name: _plain_value(values[name]) for name in names}
+    sealed_values = {name: _plain_value(values[name]) for name in model.__sealed__}
     text = json.dumps([model.__tablename__, sealed_values], sort_keys=True, ensure_ascii=False)
     return keyed_hash(key.secret, _PREFIX, text.encode("utf-8", "surrogatepass"))
 
@@ -151,14 +149,14 @@ def _seal_of(row: KeyedSealModel) -> str:
 
 
 def _values_of(row: KeyedSealModel) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in _sealed_names(type(row))}
+    return {name: getattr(row, name) for name in row.__sealed__}
 
 
 @event.listens_for(KeyedSealModel, "before_update", propagate=True)
 def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
     """Seal a changed row, from its locked database values plus the changes. A forged row stays forged."""
     state = inspect(row)
-    changed = {name for name in _sealed_names(type(row)) if state.attrs[name].history.has_changes()}
+    changed = {name for name in row.__sealed__ if state.attrs[name].history.has_changes()}
     if not changed:
         return
     table, keys = table_of(type(row)), find_keys_of_session(object_session(row))
@@ -168,13 +166,9 @@ def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSe
         row.seal = compute_row_seal(keys, type(row), {**stored_row, **{name: getattr(row, name) for name in changed}})
 
 
-def _sealed_names(model: type[KeyedSealModel]) -> tuple[str, ...]:
-    return (*model.__sealed__, *model.__sealed_later__)
-
-
 def _sealed_columns(model: type[KeyedSealModel]) -> list[ColumnElement[Any]]:
     table = table_of(model)
-    return [table.c[name] for name in dict.fromkeys(("id", *_sealed_names(model), "seal"))]
+    return [table.c[name] for name in dict.fromkeys(("id", *model.__sealed__, "seal"))]
 
 
 def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealModel], list[int]]:
@@ -193,11 +187,6 @@ def seal_row_as_is(session: Session, row: KeyedSealModel) -> None:
     row.seal = compute_row_seal(find_keys_of_session(session), type(row), _values_of(row))
 
 
-def seal_all_rows(session: Session, keys: KeyRing) -> int:
-    """Seal all rows as they are, without checking them; return their number."""
-    return _seal_rows(session, keys, lambda _model, _row: True)
-
-
 def reseal_rows_with_current_key(session: Session, keys: KeyRing) -> int:
     """Seal the genuine rows of older keys with the current key; return their number."""
     current = f"{keys.current('access').id}:"
@@ -205,15 +194,6 @@ def reseal_rows_with_current_key(session: Session, keys: KeyRing) -> int:
         session,
         keys,
         lambda model, row: not row["seal"].startswith(current) and _matches(keys, model, row, row["seal"]),
-    )
-
-
-def has_genuine_rows(session: Session, keys: KeyRing) -> bool:
-    """Return whether any row has a valid seal."""
-    return any(
-        _matches(keys, model, row, row["seal"])
-        for model in list_keyed_seal_models()
-        for row in session.execute(select(*_sealed_columns(model))).mappings()
     )
 
 

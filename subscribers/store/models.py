@@ -166,10 +166,8 @@ class ConsentKind(StrEnum):
     WITHDRAWN_AGAIN = "withdrawn again"  # by the person, after an admin had unsubscribed them
     RESTORED = "restored"  # by the admin who had unsubscribed them by mistake; it isn't the person's own consent
     LINKS_RENEWED = "links renewed"  # links in earlier emails can only unsubscribe
-    BOUND = "bound"  # a chain from before commitments existed got one
 
 
-UNSALTED_ADDRESS = "salt IS NULL AND ciphertext IS NOT NULL"
 # `subscriber_list.count_paused` must write its condition the same way, or the index isn't used.
 _PAUSED_ON_SQLITE = "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
 _PAUSED_ON_POSTGRESQL = "(choices ->> 'pause_until') IS NOT NULL"
@@ -190,9 +188,6 @@ class Person(Base):
         # subscriber_list.load_subscriber_page: people of an import, or from a sign-up source, by number
         Index("ix_person_batch", "batch", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
-        Index(  # consent_chain_backfill: addresses from before salts existed
-            "ix_person_unsalted", "number", sqlite_where=text(UNSALTED_ADDRESS), postgresql_where=text(UNSALTED_ADDRESS)
-        ),
         Index(  # subscriber_list.count_paused: people with a pause, including past ones
             "ix_person_paused",
             "state",
@@ -223,7 +218,7 @@ class ConsentEvent(Base):
     """One event in a person's consent chain: canonical JSON, hashed with the previous event.
 
     `commitment` is the keyed, salted commitment to the address that the consent is for
-    (`subscribers.crypto.stored_addresses.commit_address`), or NULL in events from before commitments existed.
+    (`subscribers.crypto.stored_addresses.commit_address`).
     """
 
     __tablename__ = "consent_event"
@@ -235,7 +230,7 @@ class ConsentEvent(Base):
     kind: Mapped[ConsentKind] = mapped_column(enum_by_value(ConsentKind))
     at: Mapped[Moment]
     body: Mapped[str]
-    commitment: Mapped[Str64 | None]
+    commitment: Mapped[Str64]
     previous: Mapped[Str64]
     hash: Mapped[Str64]
 
@@ -271,8 +266,7 @@ class Seal(Base):
     """A nightly hash over the heads of all chains, chained to the previous seal; see `subscribers.consent.seals`.
 
     `through` is the highest event that it covers, `root` the hash over the chain heads, and `hash` the seal's own hash.
-    The columns about suppressions and consent texts say the same of those tables, and are NULL in seals from before
-    they were covered.
+    The columns about suppressions and consent texts say the same of those tables.
     """
 
     __tablename__ = "seal"
@@ -284,18 +278,16 @@ class Seal(Base):
     people: Mapped[int]
     links: Mapped[int]
     root: Mapped[Str64]
-    suppressions_through: Mapped[int | None]
-    suppressions: Mapped[int | None]
-    suppressions_root: Mapped[Str64 | None]
+    suppressions_through: Mapped[int]
+    suppressions: Mapped[int]
+    suppressions_root: Mapped[Str64]
     log_through: Mapped[int | None]
     log_head: Mapped[Str64 | None]
-    disclosures_through: Mapped[
-        int | None
-    ]  # the newest entry of the disclosure log; NULL in seals from before the log existed
-    disclosures_head: Mapped[Str64 | None]
-    wordings_through: Mapped[int | None]
-    wordings: Mapped[int | None]
-    wordings_root: Mapped[Str64 | None]
+    disclosures_through: Mapped[int]  # the newest entry of the disclosure log
+    disclosures_head: Mapped[Str64]
+    wordings_through: Mapped[int]
+    wordings: Mapped[int]
+    wordings_root: Mapped[Str64]
     previous: Mapped[Str64]
     hash: Mapped[Str64]
 

@@ -97,12 +97,11 @@ class OneTimeToken(KeyedSealModel):
 
     `serial` says what it belongs to; for `confirm`, it's the request's position in the person's chain. `ended_at` is
     set when it was used (`used`), replaced, or found expired. `bound_to` binds it to an address (`one_time_tokens`);
-    it's NULL for tokens of the team, and from before schema 0067.
+    it's NULL for tokens of the team.
     """
 
     __tablename__ = "one_time"
-    __sealed__ = ("hash", "purpose", "person", "serial", "made_at", "expires_at", "ended_at", "used")
-    __sealed_later__ = ("bound_to",)
+    __sealed__ = ("hash", "purpose", "person", "serial", "made_at", "expires_at", "ended_at", "used", "bound_to")
     __unsealed__ = ("id",)
     __table_args__ = (
         UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
@@ -141,7 +140,7 @@ class StoredAddressChange(Base):
     """An address change: both addresses, encrypted, until it can no longer be confirmed or undone.
 
     `hash` is that of the one-time token emailed to the new address, and `stop_hash` that of the one emailed to the old
-    address (NULL for changes requested before schema 0076). `old_lookup` is the keyed hash of the old address.
+    address. `old_lookup` is the keyed hash of the old address.
     `changed_at` is when the new address replaced it; NULL until then. The row is deleted after `until`.
     """
 
@@ -156,6 +155,6 @@ class StoredAddressChange(Base):
     until: Mapped[Moment]
     ciphertext: Mapped[bytes]
     key_id: Mapped[Str16]
-    stop_hash: Mapped[Str64 | None]
-    old_lookup: Mapped[Str64 | None]
+    stop_hash: Mapped[Str64]
+    old_lookup: Mapped[Str64]
     changed_at: Mapped[datetime | None]

@@ -85,7 +85,7 @@ class ConsentEventSummary:
     seq: int
     kind: ConsentKind
     at: datetime
-    commitment: str | None
+    commitment: str
 
 
 @dataclass(frozen=True, slots=True)

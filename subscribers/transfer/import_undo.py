@@ -26,7 +26,7 @@ PAGE_SIZE = 500  # people per transaction
 UNDO_METHOD = "import undone"
 UNDONE_OPTION = "undone"  # among a batch's options, so that its file doesn't count as imported
 # These don't show that a person wants to be subscribed.
-_PASSIVE_KINDS = frozenset({ConsentKind.BOUND, ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
+_PASSIVE_KINDS = frozenset({ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 
 FINISHED_OPTION = "finished"  # of an undone batch: when it had finished
 ABANDONED_OPTION = "abandoned"
@@ -51,7 +51,7 @@ class ImportedLink(NamedTuple):
 
     seq: int
     kind: ConsentKind
-    commitment: str | None
+    commitment: str
     body: dict[str, Any]
 
 

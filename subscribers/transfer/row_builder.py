@@ -125,7 +125,7 @@ class ImportRowBuilder:
                     row.row,
                     seq=last.seq + 1 if last else 1,
                     previous=existing.chain_head,
-                    commitment=last.commitment if last else None,
+                    commitment=last.commitment if last else "",
                 )
             )
         if links and row.decision.adopt:
@@ -175,7 +175,7 @@ class ImportRowBuilder:
         *,
         seq: int,
         previous: str,
-        commitment: str | None,
+        commitment: str,
     ) -> ledger.NewChainLink:
         body = self._event_body(number, kind, row)
         return ledger.build_chain_link(

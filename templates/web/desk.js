@@ -884,7 +884,7 @@
     const row = currentRow(), choices = find("#own select[name=section]");
     if (!row || !choices) return;
     const dialog = openDialog("Move this story"), form = document.createElement("form");
-    const labelled = (text, control) => {
+    const labeled = (text, control) => {
       const label = document.createElement("label");
       label.append(text, " ", control);
       return label;
@@ -900,7 +900,7 @@
     cancel.addEventListener("click", () => dialog.close());
     const heading = document.createElement("h2");
     heading.textContent = find("h3, b", row).textContent;
-    form.append(labelled("Move to", section), labelled("place", number), move, cancel);
+    form.append(labeled("Move to", section), labeled("place", number), move, cancel);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       dialog.close();

@@ -452,7 +452,7 @@ def test_an_admin_who_changed_what_subscribers_see_of_the_settings_is_an_author_
     install: Installation,
 ) -> None:
     with install.database.write() as session:
-        for actor, table in ((DANA.name, "publication"), (PRIYA.name, "schedule"), ("terminal:root", "look")):
+        for actor, table in ((DANA.name, "publication"), (PRIYA.name, "schedule"), ("terminal:root", "branding")):
             record_audit(session, setting_changes.CHANGE.name, table, {}, actor=actor, now=NOW)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, DANA)
@@ -467,10 +467,8 @@ def test_an_admin_who_changed_what_subscribers_see_of_the_settings_is_an_author_
     assert edition_approval.approve_edition(install, "2026-W48", mark, actor=DANA, now=NOW + week).missing == 0
 
 
-@pytest.mark.parametrize("table", ["branding", "look", "sections", "sender"])
-def test_whoever_changed_what_every_edition_shows_is_an_author_also_under_the_tables_earlier_name(
-    install: Installation, table: str
-) -> None:
+@pytest.mark.parametrize("table", ["branding", "sections", "sender"])
+def test_whoever_changed_what_every_edition_shows_is_an_author(install: Installation, table: str) -> None:
     with install.database.write() as session:
         record_audit(session, setting_changes.CHANGE.name, table, {}, actor=DANA.name, now=NOW)
     with pytest.raises(ApprovalError, match="You wrote"):
@@ -728,7 +726,7 @@ def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(in
     url, free_text = url_of(TITLES[0]), "Win money: evil.example.net"
     with pytest.raises(EditRefusedError, match="topic isn't in the settings"):
         editing.set_story_topic(install, form(actor=DANA), url, free_text)
-    # An older version took it.
+    # An edit that was written another way.
     with install.database.write() as session:
         edition = session.scalars(select(Edition)).one()
         append_edit(session, edition, Edit(1, NOW, DANA.name, EditKind.TOPIC, url, {"topic": free_text}, None))

@@ -49,5 +49,5 @@ def test_pages_get_it_as_variables_and_nothing_where_it_is_ours() -> None:
     shapes, light, dark = write_branding_styles(SETTINGS.file.branding).split("@media")
     assert "--link: #00606B; --signal: #8A2C5E;" in light
     assert "--paper: #F8FBFB; --tint: #F1F5F5;" in light
-    assert "--bar: 4px; --bar-colour: var(--link);" in shapes
+    assert "--bar: 4px; --bar-color: var(--link);" in shapes
     assert "--link: #6FD0DB; --signal: #F09AC4;" in dark

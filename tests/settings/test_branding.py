@@ -21,7 +21,7 @@ TEAL = {
     "label_dark": "#F09AC4",
     "headings": "sans",
     "bar": 4,
-    "bar_colour": "accent",
+    "bar_color": "accent",
 }
 
 

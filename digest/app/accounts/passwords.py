@@ -17,7 +17,7 @@ MIN_STRENGTH = 3  # zxcvbn's score, 0 to 4: more than 10^8 guesses
 MIN_OWN_WORD = 3  # characters; shorter words are ignored when looking for the member's own words
 MIN_REST = 8  # letters and digits left after removing those words
 _ADVICE = "Use four or more unrelated words."
-_ANALYSED_LENGTH = 72  # characters; zxcvbn ignores the rest
+_ANALYZED_LENGTH = 72  # characters; zxcvbn ignores the rest
 _LOOKALIKES = str.maketrans("@4310$57", "aaeiosst")  # p@55w0rd is as common as password
 _SYMBOLS = string.punctuation + string.whitespace
 _MAX_YEAR_DIGITS = 4
@@ -54,7 +54,7 @@ def check_password_strength(password: str, *, own_words: list[str]) -> None:
         )
     from zxcvbn import zxcvbn  # imported here because it loads 30,000 passwords
 
-    strength = zxcvbn(password[:_ANALYSED_LENGTH], user_inputs=own_words)
+    strength = zxcvbn(password[:_ANALYZED_LENGTH], user_inputs=own_words)
     if strength["score"] < MIN_STRENGTH:
         reason = strength["feedback"]["warning"] or "This password is easy to guess."
         raise PasswordRefusedError(f"{reason} {_ADVICE}")

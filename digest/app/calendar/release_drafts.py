@@ -40,7 +40,7 @@ def compose_moved_draft(
     """Render a release's draft for another time; return None if there's no draft.
 
     Raises:
-        CalendarError: the edition is approved or further, or was drafted by an older version.
+        CalendarError: the edition is approved or further, or its draft was changed outside the program.
     """
     edition = find_movable_draft(session, release)
     if edition is None:
@@ -48,7 +48,7 @@ def compose_moved_draft(
     proposal, edits = load_proposal(session, edition), load_edits(session, edition)
     if proposal is None:
         raise CalendarError(
-            f"{edition.name} was drafted by an older version.",
+            f"{edition.name} was changed outside the program.",
             "Draft the edition again with 'digest draft', then change its send time.",
         )
     planned = PlannedRelease(at, release.regular_at)

@@ -170,7 +170,7 @@ def _carry_into_draft(
         day = draft.release_at.astimezone(file.publication.zone).date()
         language = installation.settings.subscriber_language
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
-    # A draft from before edits existed is drafted again, which includes the correction.
+    # A draft that was changed outside the program is drafted again, which includes the correction.
     with suppress(editing_state.EditRefusedError):
         editing.save_labeled_block(installation, edit_application.EditForm(draft.name, actor, now), block)
 

@@ -103,7 +103,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was drafted by a version without edits.
+        EditRefusedError: it was changed outside the program.
     """
     state = read_editing_state(installation, name)
     with installation.read() as session:
@@ -140,7 +140,7 @@ def render_past_state(installation: Installation, name: str, seq: int) -> str:
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was drafted by a version without edits.
+        EditRefusedError: it was changed outside the program.
     """
     html = join_fragments(render_edition_preview(installation, name, seq=seq).fragments, "html")
     return fill_sample_placeholders(html, installation.settings)

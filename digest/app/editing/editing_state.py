@@ -70,7 +70,7 @@ class EditingState:
 
 
 def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
-    """Return an edition's editing state; None if it was sent or canceled, or drafted by a version without edits."""
+    """Return an edition's editing state; None if it was sent or canceled, or changed outside the program."""
     if edition.state not in COMING_STATES:
         return None
     try:
@@ -93,7 +93,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was drafted by a version without edits.
+        EditRefusedError: it was changed outside the program.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -102,7 +102,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         approval = find_valid_approval(session, edition)
     if proposal is None or proposal_hash is None:
         raise EditRefusedError(
-            f"{edition.name} was drafted by an older version, so it can't be edited.",
+            f"{edition.name} was changed outside the program, so it can't be edited.",
             "Draft the edition again with 'digest draft'.",
         )
     identity = EditionIdentity.of_edition(edition)
@@ -197,7 +197,7 @@ def render_edition_preview(installation: Installation, name: str, *, seq: int | 
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was drafted by a version without edits.
+        EditRefusedError: it was changed outside the program.
     """
     state = read_editing_state(installation, name)
     past = tuple(e for e in state.edits if seq is None or e.seq <= seq)

@@ -41,7 +41,7 @@ class EditionChangeCounts:
 
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
-    """Return an edition's content without its edits; None if it's older than stored proposals."""
+    """Return an edition's content without its edits; None if its proposal isn't valid."""
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None
@@ -49,7 +49,7 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:
-    """Count the editors' changes to an edition as it is now; None if it's older than stored proposals."""
+    """Count the editors' changes to an edition as it is now; None if its proposal isn't valid."""
     proposed = read_proposed_content(session, edition, settings)
     if proposed is None:
         return None

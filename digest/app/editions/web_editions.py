@@ -56,7 +56,7 @@ class EditionListItem:
 class EditionPage:
     """The page of a public edition.
 
-    `pieces` are the web edition's fragments with corrections; empty if an older version without them approved it.
+    `pieces` are the web edition's fragments with corrections.
     `card` is the hash of the social card's image, or empty. `upcoming` is set only on the newest edition's page.
     """
 
@@ -143,7 +143,7 @@ def read_edition_page(installation: Installation, name: str, *, now: datetime) -
         if pieces is None or approved is None:
             return None
         stated, content = versions[0].stated, corrected_content.correct_content(approved, edition_corrections)
-        previous, following = _find_neighbour(session, edition, later=False), _find_neighbour(session, edition)
+        previous, following = _find_neighbor(session, edition, later=False), _find_neighbor(session, edition)
         page = EditionPage(
             line=correct_edition_list_item(make_edition_list_item(versions[0]), edition_corrections),
             content=content,
@@ -179,7 +179,7 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
     return shown_corrections
 
 
-def _find_neighbour(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
+def _find_neighbor(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
     """Return the next sent edition after this one or, if `later` is False, the last one before it."""
     query = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     if later:

@@ -271,16 +271,13 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EvaluationError: it was drafted by a version that didn't store proposals.
+        EvaluationError: its draft was changed outside the program.
     """
     with installation.read() as session:
         edition = find_edition(session, edition_name)
         proposed = read_proposed_content(session, edition, installation.settings)
         if proposed is None:
-            raise EvaluationError(
-                f"{edition.name} was drafted by an earlier version, which didn't store proposals. Choose a later "
-                "edition."
-            )
+            raise EvaluationError(f"{edition.name} was changed outside the program. Choose another edition.")
         rows = session.scalars(select(EditionStory).where(EditionStory.edition_id == edition.id)).all()
         approved = _read_approved_content(session, edition)
     members = {row.url: list(row.members) for row in rows}

@@ -25,7 +25,6 @@ from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCale
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
-from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import find_affected_area
 from digest.settings.environment_keys import SettingPath, find_key_variable
@@ -368,8 +367,7 @@ def _find_change(installation: Installation, table: str, moment: str) -> Setting
 
 
 def _select_changes(table: str) -> Select[AuditEntry]:
-    tables = (table, *EARLIER_TABLES.get(table, ()))
-    return select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject.in_(tables))
+    return select(AuditEntry).where(AuditEntry.act == CHANGE.name, AuditEntry.subject == table)
 
 
 def _read_change(row: AuditEntry) -> SettingChange | None:

@@ -19,6 +19,18 @@ from subscribers.errors import ApplicationError
 
 SET_UP = Action("set up")
 AUDIT_SUBJECT = "installation"
+EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: a documentation address, as a placeholder for this server's
+_ADDRESS_NOTE = "Web pages (enter this server's IP address, and add an AAAA record for IPv6)"
+_SPF_NOTE = "SPF (add anything else that sends for this domain)"
+_MX_NOTE = (
+    "Bounces and replies (for MAILHOST, enter the mail server of this domain; ask the provider of your mailboxes)"
+)
+_DMARC_NOTE = "DMARC (change to p=quarantine once reports show that all your email passes)"
+_REPORT_NOTE = "DMARC (agrees to receive the reports, because their address is at another domain)"
+_PTR_NOTE = (
+    "PTR record, set by your hosting provider, from this server's IP address to the mail server's name "
+    "(with Postfix, set myhostname to that name)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +84,6 @@ def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
         return load_signer(settings)
     except DkimError:
         return None
-
-
-EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: a documentation address, as a placeholder for this server's
-_ADDRESS_NOTE = "Web pages (enter this server's IP address, and add an AAAA record for IPv6)"
-_SPF_NOTE = "SPF (add anything else that sends for this domain)"
-_MX_NOTE = (
-    "Bounces and replies (for MAILHOST, enter the mail server of this domain; ask the provider of your mailboxes)"
-)
-_DMARC_NOTE = "DMARC (change to p=quarantine once reports show that all your email passes)"
-_REPORT_NOTE = "DMARC (agrees to receive the reports, because their address is at another domain)"
-_PTR_NOTE = (
-    "PTR record, set by your hosting provider, from this server's IP address to the mail server's name "
-    "(with Postfix, set myhostname to that name)"
-)
 
 
 @dataclass(frozen=True, slots=True)

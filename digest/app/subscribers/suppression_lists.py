@@ -78,7 +78,6 @@ def export_suppression_list(
         NotPermittedError: the actor isn't an admin.
         BackupError: the passphrase is too short.
         ExportFileError: the file exists or can't be created.
-        DerivedKeysError: the file would reveal keys that also sign new data.
     """
     with EXPORT.steps(installation, actor, "the suppression list", now=now) as draft:
         check_new_passphrase(passphrase)

@@ -1,4 +1,4 @@
-"""The files of uploaded lists, each in a private folder below `uploads` in the home folder.
+"""The files of uploaded lists, each in a private folder below `uploads` in the home folder, and their unpacking.
 
 A folder contains the file, its state (`upload.json`), and the results of its rows by number. Only the service's user
 can read it. As it contains addresses, it's never backed up, and it's deleted a week after its last use.
@@ -28,6 +28,9 @@ from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.packed_lists import PACKED_STARTS
 
+log = get_logger("uploads")
+
+MAX_PACKED_BYTES = 90_000_000  # limit of a message to the sandbox, with room for its header
 UPLOAD_LIFETIME = timedelta(days=7)  # since it was last changed
 EXAMPLE_ROWS = 200  # that are read for examples
 EXAMPLES_SHOWN = 3
@@ -191,10 +194,6 @@ def read_upload_state(folder: Path) -> ListUpload | None:
         return None
     note: ListUpload = _NOTE.validate_python(fields | {"file": folder / fields["file"]})
     return note
-
-
-log = get_logger("uploads")
-MAX_PACKED_BYTES = 90_000_000  # limit of a message to the sandbox, with room for its header
 
 
 def is_packed(file: Path) -> bool:

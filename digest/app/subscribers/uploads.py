@@ -423,5 +423,5 @@ def apply_column_meanings(
     upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
 ) -> ImportOptions:
     """Return options that specify column meanings only if they differ from the headings' meanings. Pure."""
-    recognised = tuple(column.meaning for column in upload.columns)
-    return replace(options, columns=() if tuple(meanings) == recognised else tuple(meanings))
+    recognized = tuple(column.meaning for column in upload.columns)
+    return replace(options, columns=() if tuple(meanings) == recognized else tuple(meanings))

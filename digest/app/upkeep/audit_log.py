@@ -13,7 +13,6 @@ from digest.app.upkeep import audit_topics
 from digest.deliver.control import installation_hold
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings.table_values import redact_logged_change
 from digest.store.audit_chain import CHECK_STATE_KEY, AuditProof, read_last_verified_log_end, verify_audit_log
 from digest.store.models import AuditEntry
 from digest.store.staff import map_staff_display_names, require_staff_member, staff_actor
@@ -102,7 +101,7 @@ def view_audit_log(
 def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
     """Return a row's details, or None if they were tampered with and can't be read."""
     detail: object = row.detail
-    return redact_logged_change(row.subject, detail) if isinstance(detail, Mapping) else None
+    return detail if isinstance(detail, Mapping) else None
 
 
 def _read_page(

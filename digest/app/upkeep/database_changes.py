@@ -1,7 +1,7 @@
 """Schema upgrades, after a backup, and moves to another database. Both are verified."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import (
     Installation,
     InstallationError,
-    ShowProgress,
     open_installation,
     refuse_missing_files,
 )
@@ -41,6 +40,8 @@ from subscribers.consent import seals
 from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+"""Begins a progress display for a named step. Its context yields a function to call with the done and total counts."""
 _COUNTED_TABLES = (
     "person",
     "suppression",
@@ -81,7 +82,7 @@ def upgrade_installation(
         is_old = before != newest_schema_revision()
         backup = _back_up(settings, database, before, now, show_progress) if is_old else None
         counts = _count_rows(database) if is_old else {}
-    with open_installation(settings, show_progress=show_progress) as installation:
+    with open_installation(settings) as installation:
         after = _count_rows(installation.database)
         if lost := [name for name, count in counts.items() if after[name] != count]:
             raise BackupError(

@@ -43,7 +43,7 @@ from digest.store.audit import read_audit_head, record_audit
 from digest.store.audit_chain import verify_audit_log
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, DailySourceVisitCounts, ScheduleSlot
-from digest.store.staff import forget_removed_addresses, list_verified_staff
+from digest.store.staff import list_verified_staff
 from subscribers.consent import daily_consent_counts, disclosure_sealing, disclosures, seals
 from subscribers.consent.daily_consent_counts import DayKey
 from subscribers.consent.seals import LedgerProof
@@ -337,16 +337,12 @@ def forget_killed_backups(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete expired staff sessions and sign-in log entries older than 90 days.
-
-    Also delete the addresses of removed staff members, which older versions kept.
-    """
+    """Delete expired staff sessions and sign-in log entries older than 90 days."""
     old = SignInAttempt.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
     with installation.write() as session:
         ended = staff_sessions.delete_old_sessions(session, now=now)
         delete_old_challenges(session, now=now)
-        forget_removed_addresses(session)
     return f"{ended:,} expired sessions and {deleted:,} old sign-ins deleted"
 
 

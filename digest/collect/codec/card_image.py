@@ -102,8 +102,8 @@ def _write_name(draw: ImageDraw.ImageDraw, words: SocialCardTexts, x: int, ancho
         draw.text((x, 98), words.name, INK, font, anchor)
         return
     for part in (before, dot, after):
-        colour = words.label if part is dot else INK
-        draw.text((x, 98), part, colour, font, anchor)
+        color = words.label if part is dot else INK
+        draw.text((x, 98), part, color, font, anchor)
         x += round(draw.textlength(part, font))
 
 

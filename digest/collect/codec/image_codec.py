@@ -42,7 +42,7 @@ _CROP_SIZES = {  # pixels; preferred bytes, for which the quality is lowered a l
 }
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (60, 50, 40, 30, 20, 10)  # only for fixed sizes, in which even noise must fit
-_MAX_DRAWING_COLOURS = 16_384  # soft-edged drawings have fewer, photographs many more
+_MAX_DRAWING_COLORS = 16_384  # soft-edged drawings have fewer, photographs many more
 _MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes per pixel: 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
@@ -80,8 +80,8 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
             f"limit of {WIDEST_LOGO}"
         )
     image.info = {}
-    colours = image.convert("RGBA")
-    return EncodedImage(_encoded_bytes(colours, "PNG", optimize=True), "image/png", *colours.size)
+    colors = image.convert("RGBA")
+    return EncodedImage(_encoded_bytes(colors, "PNG", optimize=True), "image/png", *colors.size)
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
@@ -121,10 +121,10 @@ def count_colors(body: bytes) -> LogoColors:
     """
     image = _read_image(body, max_pixels=MAX_WIDTH * MAX_HEIGHT, max_size=(MAX_WIDTH, LOGO_PIXELS)).convert("RGBA")
     counts, total = Counter[str](), image.width * image.height
-    for number, colour in image.getcolors(total) or ():
-        assert isinstance(colour, tuple), "RGBA"
-        if colour[3] >= _OPAQUE:
-            counts["#" + "".join(f"{round(channel / 17):x}" for channel in colour[:3])] += number
+    for number, color in image.getcolors(total) or ():
+        assert isinstance(color, tuple), "RGBA"
+        if color[3] >= _OPAQUE:
+            counts["#" + "".join(f"{round(channel / 17):x}" for channel in color[:3])] += number
     return LogoColors(dict(counts), is_cut_out=counts.total() < total * 0.99)
 
 
@@ -217,11 +217,11 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
     if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
-        grey = image.convert("I").point(lambda value: value * (1 / 257))
-        image = grey.convert("L")
-    colours = image if image.mode == mode else image.convert(mode)  # convert() copies even if the mode is the same
-    colours.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return colours
+        gray = image.convert("I").point(lambda value: value * (1 / 257))
+        image = gray.convert("L")
+    colors = image if image.mode == mode else image.convert(mode)  # convert() copies even if the mode is the same
+    colors.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return colors
 
 
 def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
@@ -252,10 +252,10 @@ def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...
 
 def _lossless_png(image: Image.Image) -> bytes | None:
     """Return a drawing as lossless PNG; None for a photograph, whose PNG would be slow and never smaller."""
-    colours = image.getcolors(_MAX_DRAWING_COLOURS)
-    if colours is None:
+    colors = image.getcolors(_MAX_DRAWING_COLORS)
+    if colors is None:
         return None
-    if len(colours) <= 256:
+    if len(colors) <= 256:
         palette = image.quantize(256, dither=Image.Dither.NONE)
         if palette.convert("RGB").tobytes() == image.tobytes():
             image = palette

@@ -96,7 +96,7 @@ class DateBasis(StrEnum):
 
 
 class SummaryBasis(StrEnum):
-    """The author of an article's summary; unknown if an earlier version that didn't record it stored the summary."""
+    """The author of an article's summary; unknown without one."""
 
     UNKNOWN = ""
     DESCRIPTION = "description"  # the publisher's own description of the article

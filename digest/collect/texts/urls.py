@@ -144,7 +144,7 @@ def _canonicalise_once(url: str) -> str:
         return absolute_url(inner)
     if host.startswith("amp.") and host.count(".") > 1:
         host = host.removeprefix("amp.")
-    path = _strip_amp(_normalise_encoding(_resolve_dot_segments(path)))
+    path = _strip_amp(_normalize_encoding(_resolve_dot_segments(path)))
     path = _INDEX_PAGE.sub("/", path) or "/"
     query = _canonical_query(query)
     own_port = port not in {None, 80, 443}
@@ -162,11 +162,11 @@ def _split_url(url: str) -> tuple[str, str, int | None, str, str]:
         raise ValueError(f"not an http or https URL: {_printable(url)}")
     if "@" in parts.netloc:
         raise ValueError("the URL contains a user name or password")
-    host = _normalise_host(parts.hostname or "", parts.netloc)
+    host = _normalize_host(parts.hostname or "", parts.netloc)
     return parts.scheme, host, parts.port, parts.path, parts.query
 
 
-def _normalise_host(name: str, netloc: str) -> str:
+def _normalize_host(name: str, netloc: str) -> str:
     name = f"[{name}]" if netloc.startswith("[") else name.removesuffix(".")
     if not name.isascii():
         name = ascii_host(name)
@@ -235,14 +235,14 @@ def _strip_amp(path: str) -> str:
     return re.sub(r"(?i)\.amp(\.html?)?$", r"\1", path) or "/"
 
 
-def _normalise_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
+def _normalize_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
     """Normalize percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
 
-    def normalise_escape(match: re.Match[str]) -> str:
+    def normalize_escape(match: re.Match[str]) -> str:
         character = chr(int(match[1], 16))
         return character if character in _UNRESERVED else match[0].upper()
 
-    escaped = _PERCENT_ESCAPE.sub(normalise_escape, text)
+    escaped = _PERCENT_ESCAPE.sub(normalize_escape, text)
     escaped = re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", escaped)
     return quote(escaped, safe=f"{safe}%~", errors="replace")
 
@@ -253,7 +253,7 @@ def _canonical_query(query: str) -> str:
         name, equals, value = pair.partition("=")
         if pair and not _is_tracking_parameter(unquote(name).strip().lower(), unquote(value)):
             parameters.add(
-                _normalise_encoding(name, "/:@!$'()*,;") + equals + _normalise_encoding(value, "/:@!$'()*,;=?")
+                _normalize_encoding(name, "/:@!$'()*,;") + equals + _normalize_encoding(value, "/:@!$'()*,;=?")
             )
     return "&".join(sorted(parameters))
 

@@ -77,14 +77,13 @@ class EditionVariants:
 
     @cached_property
     def words(self) -> Mapping[str, int]:
-        """The number of words of each part, by key; empty for an edition drafted by an older version."""
+        """The number of words of each part, by key."""
         return count_words_by_part(piece.name for piece in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
         """Return whether the short edition has any content left for a subscriber who left parts out.
 
-        Editions drafted by older versions have none, and some sections appear only in the full edition. Subscribers for
-        whom nothing would be left get the full edition.
+        Some sections appear only in the full edition. Subscribers for whom nothing would be left get the full edition.
         """
         return any(not are_omitted(keys, omitted, self.parts) for keys in self._short_parts)
 

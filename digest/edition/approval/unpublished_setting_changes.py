@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approvers import is_staff_name
 from digest.edition.editing.edits import EditKind
 from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
-from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings.values import redact_url
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED
@@ -18,7 +17,7 @@ from digest.store.logged_actions import LoggedAction, read_actions_since
 from digest.store.models import AuditEntry, Edition, EditionEdit, Source
 
 # Settings with texts, links, or images that subscribers see.
-_SHOWN_TABLES = ("publication", "branding", *EARLIER_TABLES["branding"], "sections", "sender")
+_SHOWN_TABLES = ("publication", "branding", "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)

@@ -334,10 +334,10 @@ def _find_obstacles(
     other_releases = [
         release for release in near if moved_release is None or release.release_at != moved_release.release_at
     ]
-    yield from _find_neighbour_obstacles(other_releases, at, moved_release)
+    yield from _find_neighbor_obstacles(other_releases, at, moved_release)
 
 
-def _find_neighbour_obstacles(
+def _find_neighbor_obstacles(
     other_releases: Iterable[PlannedRelease],
     at: datetime,
     moved_release: PlannedRelease | None,

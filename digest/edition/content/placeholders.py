@@ -77,6 +77,6 @@ def pack_slots(slots: SlotPositions) -> list[list[Any]]:
     return [[offset, slot.name] for offset, slot in slots]
 
 
-def unpack_slots(packed: Iterable[tuple[int, str]] | None) -> SlotPositions:
-    """Return slots from their stored form, or none if it was deleted."""
-    return tuple((offset, Slot(name)) for offset, name in packed or ())
+def unpack_slots(packed: Iterable[tuple[int, str]]) -> SlotPositions:
+    """Return slots from their stored form."""
+    return tuple((offset, Slot(name)) for offset, name in packed)

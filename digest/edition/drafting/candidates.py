@@ -19,7 +19,7 @@ from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.drafting.imported_editions import convert_imported_story, load_imported_editions
 from digest.edition.edition_queries import select_editions_before
 from digest.edition.kinds import SECTION_KINDS
-from digest.select.exclusion_reasons import WITHDRAWN_REASONS
+from digest.select.exclusion_reasons import WITHDRAWN_REASON
 from digest.select.selection_types import (
     CandidateArticle,
     EarlierStory,
@@ -97,7 +97,7 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
     """
     near = select_editions_before(release_at).where(Edition.cut_off > window.late_from)
     is_near = EditionStory.edition_id.in_(near.with_only_columns(Edition.id))
-    stories = select(EditionStory.members).where(is_near, EditionStory.reason.not_in(WITHDRAWN_REASONS))
+    stories = select(EditionStory.members).where(is_near, EditionStory.reason != WITHDRAWN_REASON)
     return set(chain(*session.scalars(stories)))
 
 

@@ -88,7 +88,7 @@ def read_proposal_hash(session: Session, edition: Edition) -> str | None:
 
 
 def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories | None:
-    """Return an edition's stored proposal; None if it's forged, or the edition predates stored proposals."""
+    """Return an edition's stored proposal; None if there's no genuine one."""
     row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     if row is None:
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DARK_MEDIA_BLOCK = re.compile(r"@media[^{]*prefers-color-scheme:\s*dark[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", re.DOTALL)
 _CSS_RULE = re.compile(r"([^{}]+)\{([^{}]*)\}")
-_HEX_COLOUR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
+_HEX_COLOR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _computed_style(style: dict[str, str], inherited: TextStyle) -> TextStyle:
 
 
 def _parse_color(value: str) -> str:
-    match = _HEX_COLOUR.search(value)
+    match = _HEX_COLOR.search(value)
     return match[0].lower() if match else ""
 
 

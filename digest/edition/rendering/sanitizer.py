@@ -36,20 +36,20 @@ def sanitize_content(content: "EditionContent") -> "EditionContent":
     Raises:
         RenderingError: a URL isn't a web URL.
     """
-    clean: dict[str, Any] = _sanitise_value(content.as_json())
+    clean: dict[str, Any] = _sanitize_value(content.as_json())
     paragraphs = map(sanitize_text, split_paragraphs(content.intro))
     clean["intro"] = "\n\n".join(filter(None, paragraphs))
     return type(content).from_json(clean)
 
 
-def _sanitise_value(value: Any) -> Any:
+def _sanitize_value(value: Any) -> Any:
     if isinstance(value, dict):
-        clean = {key: _sanitise_value(part) for key, part in value.items()}
+        clean = {key: _sanitize_value(part) for key, part in value.items()}
         if url := value.get("url"):  # empty without a page of its own
             clean["url"] = sanitize_url(url)
         return clean
     if isinstance(value, list | tuple):
-        return list(map(_sanitise_value, value))
+        return list(map(_sanitize_value, value))
     return sanitize_text(value) if isinstance(value, str) else value
 
 

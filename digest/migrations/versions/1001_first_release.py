@@ -135,7 +135,6 @@ def _create_subscribers() -> None:
     op.create_index("ix_person_asked_where", "person", ["asked_where", "number"])
     op.create_index("ix_person_batch", "person", ["batch", "number"])
     op.create_index("ix_person_roll", "person", ["state", "number"])
-    _create_partial_index("ix_person_unsalted", "person", ["number"], "salt IS NULL AND ciphertext IS NOT NULL")
     # After the index by state, since SQLite takes the newest of several that begin with the same columns.
     _create_partial_index(
         "ix_person_paused",
@@ -155,7 +154,7 @@ def _create_subscribers() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("previous", sa.String(64), nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("commitment", sa.String(64)),
+        sa.Column("commitment", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_consent_event"),
         sa.ForeignKeyConstraint(["person"], ["person.number"], name="fk_consent_event_person"),
         sa.UniqueConstraint("person", "seq", name="uq_consent_event_one_link_a_place"),
@@ -199,16 +198,16 @@ def _create_subscribers() -> None:
         sa.Column("root", sa.String(64), nullable=False),
         sa.Column("previous", sa.String(64), nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("suppressions_through", sa.Integer),
-        sa.Column("suppressions", sa.Integer),
-        sa.Column("suppressions_root", sa.String(64)),
+        sa.Column("suppressions_through", sa.Integer, nullable=False),
+        sa.Column("suppressions", sa.Integer, nullable=False),
+        sa.Column("suppressions_root", sa.String(64), nullable=False),
         sa.Column("log_through", sa.Integer),
         sa.Column("log_head", sa.String(64)),
-        sa.Column("disclosures_through", sa.Integer),
-        sa.Column("disclosures_head", sa.String(64)),
-        sa.Column("wordings_through", sa.Integer),
-        sa.Column("wordings", sa.Integer),
-        sa.Column("wordings_root", sa.String(64)),
+        sa.Column("disclosures_through", sa.Integer, nullable=False),
+        sa.Column("disclosures_head", sa.String(64), nullable=False),
+        sa.Column("wordings_through", sa.Integer, nullable=False),
+        sa.Column("wordings", sa.Integer, nullable=False),
+        sa.Column("wordings_root", sa.String(64), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_seal"),
         sa.UniqueConstraint("previous", name="uq_seal_follows_once"),
     )
@@ -397,8 +396,8 @@ def _create_signup() -> None:
         sa.Column("until", MOMENT, nullable=False),
         sa.Column("ciphertext", sa.LargeBinary, nullable=False),
         sa.Column("key_id", sa.String(16), nullable=False),
-        sa.Column("stop_hash", sa.String(64)),
-        sa.Column("old_lookup", sa.String(64)),
+        sa.Column("stop_hash", sa.String(64), nullable=False),
+        sa.Column("old_lookup", sa.String(64), nullable=False),
         sa.Column("changed_at", MOMENT),
         sa.PrimaryKeyConstraint("hash", name="pk_address_move"),
         sa.ForeignKeyConstraint(["person"], ["person.number"], name="fk_address_move_person"),
@@ -647,7 +646,7 @@ def _create_editions() -> None:
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("hash", sa.String(64), nullable=False),
-        sa.Column("slots", sa.JSON),
+        sa.Column("slots", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_fragment"),
         sa.ForeignKeyConstraint(["edition_id"], ["edition.id"], name="fk_fragment_edition_id"),
         sa.UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),
@@ -746,7 +745,7 @@ def _create_approvals() -> None:
         sa.Column("name", sa.String(500), nullable=False),
         sa.Column("position", sa.Integer, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
-        sa.Column("slots", sa.JSON),
+        sa.Column("slots", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_approved_fragment"),
         sa.ForeignKeyConstraint(
             ["approval_id"], ["approval.id"], name="fk_approved_fragment_approval_id", ondelete="CASCADE"

@@ -146,8 +146,6 @@ def edition(name: str) -> AnyResponse:
         # Stories continued from an edition before this installation link here.
         address = past_editions.find_past_edition_url(context.installation, name)
         return redirect(address, 302) if address else abort(404)
-    if not page.pieces:  # approved by a version without web copy
-        return edition_as_sent(name)
     meta = build_page_metadata(page, *_page_terms(context.settings))
     response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
     response.last_modified = page.changed_at
@@ -162,9 +160,7 @@ def edition_as_sent(name: str) -> AnyResponse:
         abort(404)
     response = Response(localize_image_urls(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = mail_content_policy()
-    if request.endpoint == "archive.edition_as_sent":
-        # Search engines should find the page instead.
-        response.headers["X-Robots-Tag"] = "noindex"
+    response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the page instead
     return _cacheable_response(response, seconds=300)
 
 

@@ -16,7 +16,6 @@ from subscribers.consent import suppression
 from subscribers.consent.suppression import LIFTED, SuppressionReason
 from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, make_departure_hash
-from subscribers.errors import RefusalError
 from subscribers.store import people
 from subscribers.store.adopted_keys import SuppressionKeySet, load_key_sets
 from subscribers.store.database import PeopleDatabase, count_rows
@@ -30,25 +29,6 @@ _CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left el
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
 
-class DerivedKeysError(RefusalError):
-    """Raised if the file would reveal keys that are in use for signing."""
-
-
-def check_key_independence(keys: KeyRing) -> None:
-    """Check that no current keys of other kinds are derived from an exported one.
-
-    Raises:
-        DerivedKeysError: some are.
-    """
-    if not (kinds := keys.kinds_derived_from_suppression):
-        return
-    commands = " and ".join(f"'digest keys rotate {kind}'" for kind in kinds)
-    raise DerivedKeysError(
-        "This installation began with version 0.1, so some of its current keys could be computed from a key in the file.",
-        remedy=f"Create new ones first. Run {commands}.",
-    )
-
-
 def export_suppressions(
     database: PeopleDatabase,
     keys: KeyRing,
@@ -56,12 +36,7 @@ def export_suppressions(
     *,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write everyone who must not be emailed, line by line; return the number of hashes by cause.
-
-    Raises:
-        DerivedKeysError: the file would reveal keys that are in use for signing.
-    """
-    check_key_independence(keys)
+    """Write everyone who must not be emailed, line by line; return the number of hashes by cause."""
     with database.read() as session:
         adopted = load_key_sets(session, keys)
         total = count_rows(session, Suppression) + count_rows(session, Person)

@@ -434,7 +434,7 @@ def test_an_audit_row_that_was_cut_out_or_changed_brings_nobody_back(
 def test_vouching_for_rows_without_a_mac_brings_nobody_back_and_closes_no_gap(forger: Forger, act: str) -> None:
     kim, desk = demote_kim(forger), forger.desk
     with desk.install.database.write() as session:
-        record_audit(session, "settings changed", "look", {}, actor="test", now=desk.now)
+        record_audit(session, "settings changed", "branding", {}, actor="test", now=desk.now)
     append_audit_row(forger, act, "staff 2", {"role": "admin"})
     with desk.install.database.engine.begin() as connection:
         connection.execute(delete(AuditEntry).where(AuditEntry.seq.between(kim.demoted, kim.demoted + 2)))
@@ -457,7 +457,7 @@ def test_after_a_gap_in_the_audit_log_those_who_are_added_again_work(forger: For
 def test_a_forged_newest_row_hides_no_earlier_one(forger: Forger) -> None:
     """Rows that we append after it go on from the newest genuine one."""
     desk, kim = forger.desk, demote_kim(forger)
-    append_audit_row(forger, "settings changed", "look", {})
+    append_audit_row(forger, "settings changed", "branding", {})
     staff.change_staff_role(desk.install, ADMIN, read_address(SAM), "admin", now=desk.now)
     assert list_team(forger) == [(SAM, "admin"), ("kim@newsroom.example", "editor")]
     kim.before.put_back()
@@ -491,7 +491,7 @@ def test_every_column_of_a_sealed_table_is_sealed_or_declared_to_grant_nothing()
         "correction",
     }
     for model in keyed_row_seals.list_keyed_seal_models():
-        declared = [*model.__sealed__, *model.__sealed_later__, *model.__unsealed__, "seal"]
+        declared = [*model.__sealed__, *model.__unsealed__, "seal"]
         assert sorted(declared) == sorted(table_of(model).c.keys()), model.__tablename__
 
 

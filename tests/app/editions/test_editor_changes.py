@@ -82,12 +82,12 @@ def test_an_edition_of_before_proposals_is_approved_once_it_is_drafted_again(ins
 
 
 @pytest.mark.usefixtures("stored_as_composed")
-def test_an_edition_that_was_approved_before_proposals_is_not_counted(install: Installation) -> None:
+def test_an_edition_whose_proposal_is_missing_is_not_counted(install: Installation) -> None:
     delete_proposal(install)
     approve(install, PRIYA)
     assert edition_of(install).state == EditionState.APPROVED
     assert counts_of(install) == [None]
-    with pytest.raises(EvaluationError, match="drafted by an earlier version, which didn't store proposals"):
+    with pytest.raises(EvaluationError, match="changed outside the program"):
         list_editor_picks(install, "current")
 
 

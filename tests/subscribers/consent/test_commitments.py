@@ -1,20 +1,15 @@
 """Each consent is bound to its address: what an intruder writes into `person` alone is noticed."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
-from digest.installation.opened_installation import open_installation
-from digest.settings import Settings
 from digest.store.engine import Database
-from digest.store.models import AuditEntry
 from subscribers.address import read_address
-from subscribers.consent import consent_chain_backfill, ledger, seals
+from subscribers.consent import ledger, seals
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
@@ -168,81 +163,3 @@ def test_an_erased_person_leaves_a_chain_that_verifies_and_ties_to_no_address(
         commitments = session.scalars(select(ConsentEvent.commitment)).all()
     assert len(commitments) == 2
     assert commitments[0] == commitments[1] is not None
-
-
-def _forget_commitments(database: Database) -> None:
-    """Bring chains to what they were before links carried commitments."""
-    with database.write() as session:
-        session.execute(text("UPDATE person SET salt = NULL, chain_head = ''"))
-        for event in session.scalars(select(ConsentEvent).order_by(ConsentEvent.person, ConsentEvent.seq)):
-            person = session.get_one(Person, event.person)
-            event.commitment, event.previous = None, person.chain_head
-            person.chain_head = event.hash = ledger.hash_chain_link(
-                event.person, event.seq, event.kind, event.at, body=event.body, previous=event.previous, commitment=None
-            )
-
-
-def test_chains_of_before_are_bound_once_in_steps_that_can_be_cut_short(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(consent_chain_backfill, "BATCH_SIZE", 20)
-    numbers = [_add(database, f"reader{n}") for n in range(consent_chain_backfill.BATCH_SIZE + 3)]
-    _forget_commitments(database)
-    assert _prove(database).address_fault_count == len(numbers)
-
-    def cut(bound: int, total: int) -> None:
-        assert (bound, total) == (consent_chain_backfill.BATCH_SIZE, len(numbers))
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW, progress=cut)
-    assert _prove(database).address_fault_count == 3
-    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 3
-    assert _prove(database).sound
-    with database.read() as session:
-        kinds = session.scalars(select(ConsentEvent.kind).where(ConsentEvent.person == numbers[0])).all()
-    assert kinds == [ConsentKind.CONFIRMED, ConsentKind.BOUND]
-
-
-def test_a_salt_that_was_taken_away_is_not_given_anew_by_the_next_start(database: Database) -> None:
-    ada = _add(database, "ada")
-    with database.write() as session:
-        session.execute(update(Person).values(_encrypted(ada, "mallory") | {"salt": None}))
-    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 0
-    assert _faults(database) == {ada: "the address has no salt"}
-
-
-def test_a_damaged_row_does_not_keep_the_others_from_being_bound(database: Database) -> None:
-    ada, _ = _add(database, "ada"), _add(database, "bo")
-    _forget_commitments(database)
-    with database.write() as session:
-        session.execute(update(Person).where(Person.number == ada).values(ciphertext=b"?" * 40))
-    assert consent_chain_backfill.add_missing_address_commitments(database, KEYS, now=NOW) == 1
-    assert _faults(database) == {ada: "the address can't be decrypted"}
-
-
-def test_the_first_start_binds_before_anything_else_and_without_the_keys_waits(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path)
-    labels: list[str] = []
-
-    @contextmanager
-    def show_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-        labels.append(label)
-        yield lambda done, total: labels.append(f"{done} of {total}")
-
-    with open_installation(settings, may_create=True) as installation:
-        KeyRing.create(settings.key_file)
-        keys = installation.keys
-        _add(installation.database, "ada", keys)
-        _forget_commitments(installation.database)
-    copy = settings.key_file.rename(tmp_path / "safe.json")
-    with open_installation(settings) as installation:
-        assert _prove(installation.database, keys).address_fault_count == 1
-    copy.rename(settings.key_file)
-    for _ in range(2):
-        with open_installation(settings, show_progress=show_progress) as installation:
-            assert _prove(installation.database, keys).sound
-            with installation.database.read() as session:
-                (audit,) = session.scalars(select(AuditEntry))
-    assert labels == ["Binding consents to addresses", "1 of 1"]
-    assert (audit.act, audit.actor, audit.detail) == ("consents bound to addresses", "upgrade", {"people": 1})

@@ -20,11 +20,11 @@ def _chain(database: Database, name: str, kinds: list[ConsentKind]) -> int:
     with database.write() as session:
         address = read_address(f"{name}@example.org")
         person = people.create_person(session, KEYS, address, asked_at=NOON, asked_where="hls.today")
-        commitment: str | None = people.make_person_address_commitment(KEYS, person, address)
+        commitment = people.make_person_address_commitment(KEYS, person, address)
         for place, kind in enumerate(kinds):
             at = NOON + timedelta(hours=place)
             ledger.append_event(session, person, kind, {"n": place, "text": "\u00e9 yes"}, at, commitment=commitment)
-            commitment = None
+            commitment = ""
         return person.number
 
 

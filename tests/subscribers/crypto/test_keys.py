@@ -1,6 +1,5 @@
 import hmac
 import json
-import shutil
 import stat
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from subscribers.address import Address, AddressError, read_address
 from subscribers.crypto.keyed_hashes import keyed_hash
-from subscribers.crypto.keys import KEY_KINDS, LATER_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
+from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import (
     AdoptedKey,
     decrypt_address,
@@ -20,7 +19,6 @@ from subscribers.crypto.stored_addresses import (
     make_lookup_hash,
     new_address_salts,
 )
-from subscribers.store.key_rotation import add_key
 
 KEYS = KeyRing.from_seed(b"vault tests")
 LOCAL = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,20}(\.[A-Za-z0-9]{1,8})?", fullmatch=True)
@@ -203,36 +201,3 @@ def test_the_keys_of_the_demo_are_the_same_everywhere() -> None:
     assert KeyRing.from_seed(b"demo").all == KeyRing.from_seed(b"demo").all
     assert len({k.secret for k in KeyRing.from_seed(b"demo").all}) == len(KEY_KINDS)
     assert make_lookup_hash(KeyRing.from_seed(b"demo"), "ada@example.org").startswith("7fbd4de3c1e64adb")
-
-
-def _write_file_of_version_0_1(path: Path, keys: KeyRing) -> None:
-    whole = json.loads(keys.to_json())
-    whole["keys"] = [row for row in whole["keys"] if row["kind"] not in LATER_KINDS]
-    path.write_text(json.dumps(whole))
-    path.chmod(0o600)
-
-
-def test_a_file_of_an_earlier_version_gives_the_later_kinds_wherever_it_is_read(tmp_path: Path) -> None:
-    older, copy = tmp_path / "keys.json", tmp_path / "copy.json"
-    _write_file_of_version_0_1(older, KeyRing.generate())
-    shutil.copy2(older, copy)
-    keys = KeyRing.load(older)
-    assert {key.kind for key in keys.all} == set(KEY_KINDS)
-    assert keys.all == KeyRing.load(copy).all, "its recovery copy, and the copy on another machine, are as good"
-    assert len({key.secret for key in keys.all}) == len(KEY_KINDS)
-    other = tmp_path / "other.json"
-    _write_file_of_version_0_1(other, KeyRing.generate())
-    for kind in LATER_KINDS:
-        assert KeyRing.load(other).current(kind).secret != keys.current(kind).secret
-
-
-def test_a_rotation_writes_the_later_kinds_of_an_earlier_file_down(tmp_path: Path) -> None:
-    file = tmp_path / "keys.json"
-    _write_file_of_version_0_1(file, KeyRing.generate())
-    before = KeyRing.load(file)
-    for kind in ("suppression", "commitment"):
-        add_key(file, kind)
-    after = KeyRing.load(file)
-    assert set(before.all) < set(after.all)
-    assert [key.number for key in after.of_kind("commitment")] == [1, 2]
-    assert after.of_kind("approval") == before.of_kind("approval")

@@ -11,11 +11,10 @@ from subscribers.consent import audience
 from subscribers.crypto.keys import DecryptionError
 from subscribers.crypto.stored_addresses import encrypt_address, make_lookup_hash
 from subscribers.lifecycle import my_data
-from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, Person, PersonState, table_of
+from subscribers.store.people import make_person_address_commitment
 from subscribers.store.signup_models import OneTimeToken
 from tests.moments import DRAFTING as NOW
-from tests.row_keys import change_rows
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
 from tests.subscribers.pages.test_signup import answered, form_for
@@ -167,27 +166,6 @@ def test_a_row_put_together_from_two_gets_no_link_and_no_edition(lender: Lender)
             member.decrypt_address(keys)
 
 
-def test_links_from_before_they_named_an_address_still_work(both: Any) -> None:
-    ask(both)
-    (mail,) = Inbox(both).new()
-    secret = secret_of(mail)
-    with both.database.write() as session:
-        change_rows(session, OneTimeToken, bound_to=None)
-    assert both.client.get(f"/my-data/{secret}").status_code == 200
-    with both.database.write() as session:
-        row = session.scalars(select(OneTimeToken)).one()
-        assert row.bound_to is None
-        assert one_time_tokens.is_made_for(session, secret, ADA)
-
-
-def test_a_link_cannot_be_made_one_from_before(both: Any) -> None:
-    ask(both)
-    (mail,) = Inbox(both).new()
-    with both.database.engine.begin() as connection:
-        connection.execute(update(table_of(OneTimeToken)).values(bound_to=None))
-    assert both.client.get(f"/my-data/{secret_of(mail)}").status_code == 404
-
-
 def test_an_address_that_is_typed_otherwise_keeps_its_links(both: Any) -> None:
     """Lookups don't tell Ada from ada, and neither do links."""
     preferences, keys = f"/preferences/{both.token('preferences')}", both.install.keys
@@ -195,7 +173,8 @@ def test_an_address_that_is_typed_otherwise_keeps_its_links(both: Any) -> None:
     (mail,) = Inbox(both).new()
     with both.database.write() as session:
         person = session.get_one(Person, both.ada)
-        person.ciphertext, person.key_id = encrypt_address(keys, read_address(ADA.title()), both.ada)
-        session.execute(text("UPDATE consent_event SET commitment = NULL"))
+        typed = read_address(ADA.title())
+        person.ciphertext, person.key_id = encrypt_address(keys, typed, both.ada)
+        session.execute(update(ConsentEvent).values(commitment=make_person_address_commitment(keys, person, typed)))
     assert both.client.get(preferences).status_code == 200
     assert both.client.get(f"/my-data/{secret_of(mail)}").status_code == 200

@@ -8,7 +8,6 @@ import pytest
 from digest.app.subscribers import subscriber_actions
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger
-from subscribers.consent.consent_chain_backfill import add_missing_link_renewal_events
 from subscribers.crypto.link_tokens import is_emailed_to, make_link_token, read_link_token
 from subscribers.lifecycle.my_data import list_consent_history, start_new_link_generation
 from subscribers.store.models import ConsentKind, Person, PersonState
@@ -31,24 +30,6 @@ def test_links_that_are_revived_behind_our_back_are_reported(both: Any, generati
     renew(both)
     assert find_fault(both) == ""
     set_generation(both, generation)
-    assert "other links than the last renewal" in find_fault(both)
-
-
-def test_links_renewed_before_the_chain_told_of_it_are_a_fault_until_the_upgrade_has_said_so_in_the_chain(
-    both: Any,
-) -> None:
-    set_generation(both, 5)
-    assert "other links than the last renewal" in find_fault(both)
-    for recorded in (1, 0):
-        with both.database.write() as session:
-            assert add_missing_link_renewal_events(session, now=NOW) == recorded
-        assert find_fault(both) == ""
-    set_generation(both, 0)
-    assert "other links than the last renewal" in find_fault(both)
-    set_generation(both, 5)
-    renew(both)
-    assert find_fault(both) == ""
-    set_generation(both, 5)
     assert "other links than the last renewal" in find_fault(both)
 
 

@@ -324,7 +324,7 @@ def test_an_admins_unsubscribe_is_not_restored_on_a_consent_that_was_taken_back(
 
 def _person(state: PersonState, *links: tuple[ConsentKind, int | None]) -> ImportedPerson:
     chain = [
-        ImportedLink(seq, kind, None, {} if batch is None else {"batch": batch})
+        ImportedLink(seq, kind, "", {} if batch is None else {"batch": batch})
         for seq, (kind, batch) in enumerate(links, start=1)
     ]
     return ImportedPerson(1, state, "", chain)

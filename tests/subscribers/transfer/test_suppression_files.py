@@ -13,7 +13,7 @@ from digest.store.engine import Database
 from subscribers.address import Address, read_address
 from subscribers.consent import ledger, seals, suppression
 from subscribers.consent.suppression import DEPARTURE_KINDS, SuppressionReason
-from subscribers.crypto.keys import KeyKind, KeyRing
+from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import hash_addresses, is_adopted_key_id
 from subscribers.lifecycle.expiry import ADDRESS_RETENTION, delete_expired_addresses
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
@@ -27,7 +27,6 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.suppressions import suppression_file
 from subscribers.transfer.suppressions.suppression_adoption import AdoptionReport, adopt_suppressions, rehearse_adoption
-from subscribers.transfer.suppressions.suppression_export import DerivedKeysError
 from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileError
 from tests.moments import AFTER_RELEASE as NOW
 from tests.subscribers.transfer.suppression_files import ADA, THERE, change_line, export_file, file_of, make_context
@@ -372,18 +371,6 @@ def test_a_lifted_suppression_stays_behind_under_every_key(
         people.create_person(session, newer, ADA, asked_at=NOW, asked_where="x").state = PersonState.SUBSCRIBED
     adopt_suppressions(make_context(elsewhere, THERE, tmp_path), export_file(database, newer), now=NOW)
     assert (find_reason(elsewhere, ADA, THERE), find_reason(elsewhere, BO, THERE)) == ("", "bounced")
-
-
-def test_keys_that_sign_new_things_are_never_given_away(one_database: Database) -> None:
-    later_kinds: list[KeyKind] = ["access", "approval", "audit", "commitment"]
-    keys = KeyRing(key for key in HERE.all if key.kind not in later_kinds)  # as version 0.1 made them
-    assert sorted(keys.kinds_derived_from_suppression) == later_kinds
-    for kind in later_kinds:
-        with pytest.raises(DerivedKeysError, match=f"digest keys rotate {kind}"):
-            export_file(one_database, keys)
-        keys = keys.with_new_key(kind)
-    assert export_file(one_database, keys).getvalue()
-    assert not HERE.kinds_derived_from_suppression
 
 
 def _header(**changes: Any) -> dict[str, Any]:

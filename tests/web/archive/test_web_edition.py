@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment
 from lxml import html as lxml_html
 from PIL import Image
-from sqlalchemy import delete, update
+from sqlalchemy import update
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
@@ -23,7 +23,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
-from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
+from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from digest.web.app import create_app
 from digest.web.filters import install_subscriber_filters
 from subscribers.subscriber_language import ENGLISH
@@ -171,16 +171,6 @@ def test_the_pieces_of_the_page_are_among_what_approval_signs(world: Any) -> Non
     assert [entry for entry in stated if entry[0] == "page"] == [
         ["page", name, approval.hash_fragment(body)] for name, body in pages.items()
     ]
-
-
-def test_an_edition_that_was_approved_without_a_page_is_shown_as_it_was_mailed(world: Any) -> None:
-    world.edition(state=EditionState.SENT)
-    with world.database.write() as session:
-        session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.kind == "page"))
-        sign_as_sent(session, find_edition(session, NAME), world.install)
-    answer = world.client.get(f"/editions/{NAME}")
-    assert answer.text == world.client.get(f"/editions/{NAME}/as-sent").text
-    assert "X-Robots-Tag" not in answer.headers
 
 
 def test_a_correction_stands_at_the_top_and_at_its_story_and_the_page_is_newer_for_it(world: Any) -> None:

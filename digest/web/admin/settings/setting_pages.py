@@ -20,7 +20,6 @@ from digest.app.subscribers import consent_texts
 from digest.app.subscribers.subscriber_preferences import list_offered_preferences
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
-from digest.renamed_settings_and_commands import EARLIER_TABLES
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
@@ -63,9 +62,6 @@ def show_signup_form() -> str:
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
     """Show a settings table as a form, reloaded while a backup runs."""
-    for renamed, earlier in EARLIER_TABLES.items():
-        if table in earlier:
-            return redirect(url_for("admin.show_settings", table=renamed), 301)
     _require_table(table)
     return _settings_page(table)
 
