@@ -63,7 +63,7 @@ def test_only_publishers_that_report_the_news_are_counted() -> None:
     scored = score(Story(article("Wire"), (article("Press"),), (live, article("Wire", title="A port is hit"))))
     assert explain_lead(scored, ENGLISH) == "two publishers carried it"
     earlier = article("Times", title="Alarm at a port in Texas")
-    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH).startswith("two publishers")
+    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH) == "two publishers carried it"
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:

@@ -214,16 +214,18 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
     """Return one sentence, without a capital and period, on why a story has its place.
 
-    It's based only on the score's terms: editors' choices, coverage, readership, and topic.
+    It's based only on the score's terms: editors' choices, coverage, readership, and the topic of a story that nothing
+    else explains.
     """
+    other_count = _count_other_publishers(scored.story)
     notes = {term.note for term in scored.terms if term.points > 0}
     clauses = (
         _editorial_clause(notes, language),
-        _coverage_clause(scored, language),
+        _coverage_clause(scored.story, other_count, language),
         _readership_clause(scored.story, notes, language),
     )
     parts = [clause for clause in clauses if clause]
-    if len(parts) > 1 or scored.story.also_reported:
+    if len(parts) > 1 or other_count:
         return _join_clauses(parts, language)
     return _join_clauses([*parts, *_topic_clause(scored, language)], language)
 
@@ -242,11 +244,14 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
     return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
 
-def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
-    story = scored.story
-    publisher = story.lead.publisher
+def _count_other_publishers(story: Story) -> int:
+    """Return the number of publishers besides the lead's that reported the news, at any stage of it."""
     reporting = {article.publisher for article in story.members if not find_penalties(article)}
-    other_count = len(reporting - {publisher})  # also of an earlier stage, which isn't listed
+    return len(reporting - {story.lead.publisher})
+
+
+def _coverage_clause(story: Story, other_count: int, language: SubscriberLanguage) -> str:
+    publisher = story.lead.publisher
     official = any(a.primary for a in story.members)
     if not other_count and official:
         return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)
