@@ -400,11 +400,13 @@ def _find_stuck_sends(
         moved_at = _find_standstill(edition, progress, now)
         if moved_at is None:
             continue
-        due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at < now - MAX_STANDSTILL)
+        # After a failed run, emails are due again at once.
+        overdue_from = now if progress and progress.failing_since else now - MAX_STANDSTILL
+        due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at <= overdue_from)
         purpose = Delivery.purpose == make_edition_delivery_purpose(edition.name)
         if count := session.scalar(select(func.count()).where(purpose, *due)):
             reason = progress.wait_reason if progress else ""
-            why = f" Reason: {reason}." if reason else ""
+            why = f" Reason: {end_sentence(reason)}" if reason else ""
             sentence, on_page = (
                 f"{edition.title} has made no progress since {since}. Overdue emails: {count:,}.{why}"
                 for since in (f"{moved_at:%Y-%m-%d %H:%M} UTC", _write_moment(moved_at, zone))
@@ -414,6 +416,8 @@ def _find_stuck_sends(
 
 def _find_standstill(edition: Edition, progress: SendProgress | None, now: datetime) -> datetime | None:
     """Return when an edition's sending last progressed if it's stuck; None if it's progressing or waits on purpose."""
+    if progress is not None and progress.failing_since is not None:
+        return progress.failing_since if now - progress.failing_since >= MAX_JOB_LATENESS else None
     moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
     stands_still = now - moved_at >= MAX_STANDSTILL and not _waits_on_purpose(progress, now)
     return moved_at if stands_still else None

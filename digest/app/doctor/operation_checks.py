@@ -62,7 +62,7 @@ from digest.store.staff_revocations import filter_current_members, list_members_
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun, join_words
+from subscribers.phrases import count_with_noun, join_words, sentence
 from subscribers.store import keyed_row_seals
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, ConsentEvent, Person, Seal, UtcDateTime
@@ -380,26 +380,32 @@ def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
     """Confirmations, links, and other transactional emails are sent within an hour, and the mail server can be reached."""
     is_waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
     late = Delivery.next_try_at < examined.now - MAX_WAIT
-    # Only a server that can't be reached postpones an email without counting a try.
+    # Only a server that can't be reached, or that refuses all email, postpones an email without counting a try.
     untried = and_(
         Delivery.tries == 0,
         Delivery.next_try_at > Delivery.due_at,
-        Delivery.due_at < examined.now - MAX_UNTRIED,
+        or_(Delivery.reply != "", Delivery.due_at < examined.now - MAX_UNTRIED),
     )
     counted = select(func.count(), func.min(Delivery.due_at)).where(*is_waiting)
+    reasons = select(Delivery.reply).where(*is_waiting, untried).order_by(Delivery.next_try_at.desc())
     with examined.read() as session:
         count, oldest = session.execute(counted.where(or_(late, untried))).one()
-        untried_count = session.scalar(select(func.count()).where(*is_waiting, untried))
+        reason = session.scalar(reasons.limit(1))
     if not count:
         return
     message = f"Transactional emails are overdue ({count:,}). The oldest was due {oldest:%Y-%m-%d %H:%M} UTC."
-    if untried_count:
+    if reason is None:
+        yield report_error(message)
+    elif not reason:
         yield report_error(
             f"{message} The mail server can't be reached or refuses all email.",
             "Start the mail server, and check DIGEST_MAIL_URL. For its answer, run: digest doctor --online",
         )
     else:
-        yield report_error(message)
+        yield report_error(
+            f"{message} {sentence(reason)}",
+            "They're sent within minutes once that's fixed. To try it, run: digest doctor --online",
+        )
 
 
 @doctor_check(

@@ -205,6 +205,8 @@ class HandoverRun:
         now, deferred = self.clock(), []
         for task, outcome in zip(result.handed_over, result.outcome.outcomes, strict=True):
             delivery = task.delivery
+            if outcome.result is HandoverStatus.NOT_TRIED and not outcome.reply:
+                outcome = replace(outcome, reply=result.outcome.stop_reason)  # noqa: PLW2901 - kept for the doctor
             change = self._decide_change(delivery, outcome, result.outcome.wait_seconds, now)
             self.results[outcome.result] += 1
             self.state_changes.append((delivery.delivery_id, change))

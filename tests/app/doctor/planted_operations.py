@@ -65,6 +65,7 @@ from subscribers.store.signup_models import RateLimitCount, SignupSurge
 from tests.app.doctor.remedies import follow_file_changes, list_commands, read_variable_changes, run_digest, run_shell
 from tests.conftest import ROOT, approve_as_stored
 from tests.deliver.many_subscribers import add_many_subscribers
+from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
@@ -807,6 +808,19 @@ def stop_mail_server(world: FaultyInstallation) -> None:
     world.now = NOW
 
 
+def wrong_password(world: FaultyInstallation) -> None:
+    """Queue an invitation, and sign in with a password that the server rejects."""
+    world.set_variables(DIGEST_MAIL_URL="outbox:")
+    world.run("digest staff add dana@hls.example --role editor")
+    world.change_delivery(due_at=NOW - 2 * MINUTE, next_try_at=NOW - 2 * MINUTE)
+    with ScriptedSmtpServer({"AUTH": [b"535 5.7.8 no"] * 9}, b"AUTH PLAIN") as server:
+        world.set_variables(DIGEST_MAIL_URL=f"smtp://digest:wrong@127.0.0.1:{server.port}?starttls=off")
+        for minutes in (2, 1):
+            world.now = NOW - minutes * MINUTE
+            world.serve()
+    world.now = NOW
+
+
 def start_mail_server(world: FaultyInstallation) -> None:
     world.set_variables(DIGEST_MAIL_URL="outbox:")
     world.now += 2 * MINUTE
@@ -1101,7 +1115,16 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "an old backup": Fault(leave_old_backup, "backup", "digest backup", follow(FILE="{backup}")),
     "notices do not leave": Fault(leave_invitation, "waiting-mail", "digest serve", serve()),
     "the mail server is stopped": Fault(
-        stop_mail_server, "waiting-mail", "can't be reached", by_hand(start_mail_server)
+        stop_mail_server,
+        "waiting-mail",
+        "Couldn't connect to 127.0.0.1:1: Connection refused. Start the mail server",
+        by_hand(start_mail_server),
+    ),
+    "the mail server rejects the password": Fault(
+        wrong_password,
+        "waiting-mail",
+        "rejected the sign-in: 535 5.7.8 no. Correct the user and password",
+        by_hand(start_mail_server),
     ),
     "Bounces and events haven't been processed": Fault(
         leave_events, "unapplied-events", "digest inbound", follow("digest inbound")

@@ -92,6 +92,7 @@ TESTED_NOWHERE_ELSE = {
     *OWNER_FAULTS,
     "the database may not be written",
     "the mail server is stopped",
+    "the mail server rejects the password",
     "the site's certificate is self-signed",
     "the web server is stopped",
     "the service was killed",

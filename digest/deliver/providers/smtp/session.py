@@ -31,8 +31,12 @@ from digest.deliver.providers.smtp.connection import (
     SocketWait,
     connect_smtp,
 )
+from digest.settings import is_loopback
 from subscribers.errors import ApplicationError
 
+# OpenSSL's codes for a certificate that isn't trusted (X509_V_ERR_…).
+_EXPIRED, _OTHER_NAME, _OTHER_IP_ADDRESS = 10, 62, 64
+TLS_PORT = 465  # RFC 8314, section 3.3
 QUIT_TIMEOUT = 5.0  # seconds; a reply to QUIT isn't worth waiting longer
 
 
@@ -75,6 +79,10 @@ class SmtpConnector:
         return f"{self.server.host}:{self.server.port}"
 
     @property
+    def _url_place(self) -> str:
+        return f"DIGEST_MAIL_URL ({self.server.settings_place})"
+
+    @property
     def sign_in_remedy(self) -> str:
         """The remedy for a rejected sign-in."""
         scheme = "smtps" if self.server.tls_mode == "implicit" else "smtp"
@@ -91,43 +99,66 @@ class SmtpConnector:
         """
         try:
             return connect_smtp(self.server, self._tls_context)
-        except smtplib.SMTPAuthenticationError as exc:
-            reply = f"{exc.smtp_code} {scrub_addresses(exc.smtp_error)}"
-            raise SmtpSessionError(
-                f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
-                remedy=self.sign_in_remedy,
-                this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling is ReplyConsequence.DROP_CONNECTION,
-            ) from None
-        except ssl.SSLError as exc:
-            cause = getattr(exc, "verify_message", "") or exc.reason or "no TLS"
-            raise SmtpSessionError(
-                f"couldn't establish a trusted TLS connection to {self.server.host}: {cause.rstrip('.')}.",
-                remedy=(
-                    f"In DIGEST_MAIL_URL ({self.server.settings_place}), use the name in the server's "
-                    "certificate. If you have your own certificate authority, add ca=FILE with its "
-                    "certificates: smtp://…?ca=FILE."
-                ),
-            ) from None
-        except smtplib.SMTPNotSupportedError as exc:
-            if "AUTH" in str(exc):
-                raise SmtpSessionError(
-                    f"{self._place} doesn't offer sign-in on this connection.",
-                    remedy=(
-                        f"In DIGEST_MAIL_URL ({self.server.settings_place}), remove the user and password, or use the port for "
-                        "signing in (587) with TLS."
-                    ),
-                ) from None
-            raise SmtpSessionError(f"{self._place}: {exc} Email can't be sent unencrypted.") from None
         except OSError as exc:
-            cause = getattr(exc, "strerror", None) or scrub_addresses(str(exc)) or type(exc).__name__
-            raise SmtpSessionError(
-                f"couldn't connect to {self._place}: {cause.rstrip('.')}.",
-                remedy=(
-                    "Send again when the server is back, or correct the host and port in DIGEST_MAIL_URL "
-                    f"({self.server.settings_place})."
-                ),
-                this_connection_only=True,
-            ) from None
+            raise self._explain_failure(exc) from None
+
+    def _explain_failure(self, error: OSError) -> SmtpSessionError:
+        """Return the error for a connection that failed, by its cause."""
+        match error:
+            case smtplib.SMTPAuthenticationError():
+                reply = f"{error.smtp_code} {scrub_addresses(error.smtp_error)}"
+                return SmtpSessionError(
+                    f"{self._place} rejected the sign-in: {reply.rstrip('.')}.",
+                    remedy=self.sign_in_remedy,
+                    this_connection_only=judge_reply(SmtpStage.AUTH, reply).handling
+                    is ReplyConsequence.DROP_CONNECTION,
+                )
+            case ssl.SSLError():
+                return self._explain_tls_failure(error)
+            case smtplib.SMTPNotSupportedError() if "AUTH" in str(error):
+                return SmtpSessionError(
+                    f"{self._place} doesn't offer sign-in on this connection.",
+                    remedy=f"In {self._url_place}, remove the user and password, or use the port for signing in (587) with TLS.",
+                )
+            case smtplib.SMTPNotSupportedError():
+                here = ", or add ?starttls=off for a server on this machine" if is_loopback(self.server.host) else ""
+                return SmtpSessionError(
+                    f"{self._place} doesn't offer encryption (STARTTLS).",
+                    remedy=f"In {self._url_place}, use a port that does (usually 587), or smtps:// with port 465{here}.",
+                )
+            case smtplib.SMTPException() if "authentication method" in str(error):
+                return SmtpSessionError(
+                    f"{self._place} offers no way to sign in with a user and password (CRAM-MD5, PLAIN, or LOGIN).",
+                    remedy="Ask your mail provider for a server or an app password for sending from programs.",
+                )
+        cause = getattr(error, "strerror", None) or scrub_addresses(str(error)) or type(error).__name__
+        remedy = f"Start the mail server, or correct the host and port in {self._url_place}."
+        if self.server.port == TLS_PORT and self.server.tls_mode != "implicit":
+            remedy = f"Use smtps:// in {self._url_place}, because servers expect TLS from the start on port 465."
+        return SmtpSessionError(
+            f"couldn't connect to {self._place}: {cause.rstrip('.')}.", remedy=remedy, this_connection_only=True
+        )
+
+    def _explain_tls_failure(self, error: ssl.SSLError) -> SmtpSessionError:
+        if error.reason == "WRONG_VERSION_NUMBER":
+            return SmtpSessionError(
+                f"{self._place} doesn't use TLS from the start.",
+                remedy=f"In {self._url_place}, use smtp:// instead of smtps://, or port 465.",
+            )
+        cause = getattr(error, "verify_message", "") or error.reason or "no TLS"
+        remedies = {
+            _EXPIRED: "Renew the server's certificate, or ask its operator to.",
+            _OTHER_NAME: f"In {self._url_place}, use the name in the server's certificate.",
+            _OTHER_IP_ADDRESS: f"In {self._url_place}, use the name in the server's certificate.",
+        }
+        own_authority = (
+            f"If you have your own certificate authority, add ca=FILE with its certificates to {self._url_place}: smtp://…?ca=FILE. "
+            "Otherwise, the server needs a certificate from a public one."
+        )
+        return SmtpSessionError(
+            f"couldn't establish a trusted TLS connection to {self.server.host}: {cause.rstrip('.')}.",
+            remedy=remedies.get(getattr(error, "verify_code", 0), own_authority),
+        )
 
     def connect_beside(self) -> SmtpSteps[SmtpConnection]:
         """Connect in a separate thread, since the name lookup, TLS, and the server's greeting can be slow."""

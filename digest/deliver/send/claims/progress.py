@@ -26,7 +26,7 @@ class MinuteCount:
 class SendProgress:
     """A run's last report. `wait_reason` and `resumes_at` say what it waits for, and until when.
 
-    `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
+    `failing_since` is when the first of the latest runs ended that all failed without handing anything over. `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
     """
 
     started_at: datetime
@@ -35,6 +35,7 @@ class SendProgress:
     running: bool
     wait_reason: str = ""
     resumes_at: datetime | None = None
+    failing_since: datetime | None = None
     minutes: tuple[MinuteCount, ...] = ()
 
     def starts_soon(self, now: datetime) -> bool:
@@ -102,12 +103,21 @@ class ProgressWriter:
         attempted: int,
         now: datetime,
         *,
+        in_flight: int = 0,
         running: bool = True,
+        failed: bool = False,
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Store the progress in the caller's transaction. If the commit fails, the minutes miss some messages."""
+        """Store the progress in the caller's transaction. If the commit fails, the minutes miss some messages.
+
+        `failed` says that the run ended because something is wrong.
+        """
         before = read_progress(session, self.edition)
+        failing_since = before.failing_since if before and not attempted and (running or failed) else None
+        if failed and not attempted:
+            failing_since = failing_since or now
+        attempted += in_flight
         # Messages being handed over may come back and be retried, but count once.
         minutes = add_to_minute_counts(before.minutes if before else (), max(0, attempted - self.counted), now)
         self.last_written_at, self.counted = now, max(self.counted, attempted)
@@ -118,6 +128,7 @@ class ProgressWriter:
             "running": running,
             "waits": wait_reason,
             "until": resumes_at.isoformat() if resumes_at else "",
+            "failing": failing_since.isoformat() if failing_since else "",
             "minutes": [[minute.at.isoformat(), minute.messages] for minute in minutes],
         }
         installation_hold.write_installation_state(session, _progress_key(self.edition), stored, now=now)
@@ -135,6 +146,7 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
         running=stored["running"],
         wait_reason=stored["waits"],
         resumes_at=datetime.fromisoformat(stored["until"]) if stored["until"] else None,
+        failing_since=datetime.fromisoformat(stored["failing"]) if stored.get("failing") else None,
         minutes=tuple(MinuteCount(datetime.fromisoformat(at), many) for at, many in stored.get("minutes", ())),
     )
 
@@ -144,7 +156,7 @@ def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None
     key = _progress_key(edition)
     stored = installation_hold.read_installation_state(session, key)
     if stored is not None and not stored["running"]:
-        resumed = {**stored, "waits": "", "until": "", "at": now.isoformat()}
+        resumed = {**stored, "waits": "", "until": "", "failing": "", "at": now.isoformat()}
         installation_hold.write_installation_state(session, key, resumed, now=now)
 
 

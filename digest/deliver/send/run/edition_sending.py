@@ -346,6 +346,7 @@ def _close_run(run: SendRun) -> SendReport:
             run.attempted,
             run.clock(),
             running=False,
+            failed=bool(run.stop_reason),
             wait_reason=run.stop_reason
             or run.wait_reason
             or set_aside_domains.describe_set_aside_domains(domains_aside),

@@ -156,7 +156,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
         leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.handout_size))
         begun = len(leaving) if run.mark_handing_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
-            run.progress_writer.write_progress(session, run.attempted + len(workers.tasks_in_flight), now)
+            run.progress_writer.write_progress(session, run.attempted, now, in_flight=len(workers.tasks_in_flight))
     run.note_reserved(claimed, begun)
     workers.note_commit()
     run.database_retry.commit_in_doubt = False

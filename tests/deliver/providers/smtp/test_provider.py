@@ -188,11 +188,25 @@ def test_a_sign_in_that_fails_for_now_costs_this_connection_only(certificate: Pa
     assert "rejected the sign-in: 454" in handed.stop_reason
 
 
-def test_a_server_that_offers_no_sign_in_is_named_as_such() -> None:
-    with ScriptedSmtpServer({}) as server:
+@pytest.mark.parametrize(
+    ("extensions", "cause"),
+    [
+        (b"", "doesn't offer sign-in on this connection. In DIGEST_MAIL_URL"),
+        (b"AUTH XOAUTH2", "offers no way to sign in with a user and password (CRAM-MD5, PLAIN, or LOGIN). Ask"),
+    ],
+)
+def test_a_server_that_offers_no_sign_in_is_named_as_such(extensions: bytes, cause: str) -> None:
+    with ScriptedSmtpServer({}, extensions) as server:
         handed = send_through(server, user="desk", password="secret")
     assert results_of(handed) == [UNTOUCHED]
-    assert "doesn't offer sign-in on this connection. In DIGEST_MAIL_URL" in handed.stop_reason
+    assert cause in handed.stop_reason
+
+
+def test_a_server_without_tls_from_the_start_is_named_as_such() -> None:
+    with ScriptedSmtpServer({}) as server:
+        provider = SmtpProvider(SmtpServer("127.0.0.1", server.port, "implicit"))
+        handed = provider.send_batch([outgoing_message()], MarkRecorder())
+    assert "doesn't use TLS from the start. In DIGEST_MAIL_URL (digest.env), use smtp://" in handed.stop_reason
     assert "unencrypted" not in handed.stop_reason
 
 
@@ -276,7 +290,8 @@ def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certifica
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()
         )
-    assert "Email can't be sent unencrypted" in handed.stop_reason
+    assert "doesn't offer encryption (STARTTLS). In DIGEST_MAIL_URL" in handed.stop_reason
+    assert "or add ?starttls=off for a server on this machine" in handed.stop_reason
     assert not box.messages
 
 

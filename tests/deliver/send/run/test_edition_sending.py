@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
+from digest.app.doctor.attention import find_attention
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.control import edition_control
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
@@ -520,6 +521,35 @@ def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_ou
     assert (counts[DeliveryState.UNCERTAIN], counts[DeliveryState.ACCEPTED]) == (lost, 10 - lost)
     assert (report.state, report.stop_reason) == (EditionState.SENT, "")
     assert world.clock.now == RELEASE + timedelta(seconds=seconds)
+
+
+def test_an_edition_that_the_server_rejects_again_and_again_is_reported_within_an_hour(
+    world: DeliverySetup,
+) -> None:
+    """Each try is recorded, which must not count as progress."""
+    world.add_subscribers("ada@example.org")
+    login = {"AUTH": [b"535 5.7.8 wrong password"] * 8}
+
+    def find_stuck() -> list[str]:
+        with world.database.read() as session:
+            return [f.sentence for f in find_attention(session, world.clock.now) if f.kind == "stuck-send"]
+
+    with ScriptedSmtpServer(login, b"AUTH PLAIN") as server:
+        mail_url = SecretStr(f"smtp://desk:secret@127.0.0.1:{server.port}?starttls=off")
+        settings = world.settings.model_copy(update={"mail_url": mail_url})
+        for quarter in range(3):
+            assert find_stuck() == [], quarter
+            with closing(open_provider(settings)) as provider:
+                assert not _send(world, provider).delivery_counts[DeliveryState.ACCEPTED]
+            world.clock.now += timedelta(minutes=15)
+        (sentence,) = find_stuck()
+        assert f"no progress since {RELEASE:%Y-%m-%d %H:%M} UTC. Overdue emails: 1. Reason: 127.0.0.1:" in sentence
+        assert "rejected the sign-in: 535 5.7.8 wrong password. Correct the user and password in" in sentence
+        assert ".." not in sentence
+        server.script["AUTH"] = [b"235 ok"]
+        with closing(open_provider(settings)) as provider:
+            assert _send(world, provider).state is EditionState.SENT
+    assert find_stuck() == []
 
 
 def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_again(world: DeliverySetup) -> None:
