@@ -221,12 +221,8 @@ class SectionFiller:
         return self.similarity.find_same_news(scored, self.news_stories) is not None
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a section has enough stories of a topic; those with far higher coverage are exempt."""
-        placed = self.sections[section.key]
-        publishers = [len(s.story.publishers) for s in placed if s.topic == scored.topic]
-        if len(publishers) < MAX_STORIES_PER_TOPIC:
-            return False
-        return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
+        """Return whether a section has enough stories of a story's topic."""
+        return is_topic_full(self.sections[section.key], scored)
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
         """Return the pinned stories of a pool, in the order of the pins; they're exempt from all caps."""
@@ -306,6 +302,14 @@ class SectionFiller:
         room = section.most - len(self.sections[section.key])
         for scored in unpinned[: max(room, 0)]:
             self.take_story(section, scored)
+
+
+def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
+    """Return whether there are enough placed stories of a story's topic; far higher coverage exempts it."""
+    publishers = [len(other.story.publishers) for other in placed if other.topic == scored.topic]
+    if len(publishers) < MAX_STORIES_PER_TOPIC:
+        return False
+    return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
 
 
 def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:

@@ -62,6 +62,7 @@ class VerificationLink:
     stage: VerificationLinkState
     member: StaffMember | None = None
     until: datetime | None = None
+    is_invitation: bool = False  # the member has never signed in
 
     @property
     def masked_email(self) -> str:
@@ -205,17 +206,16 @@ def remove_forged_member(session: Session, member: StaffMember, *, actor: str, n
     _audit_staff_change(session, "unsealed staff row set aside", member, {}, actor=actor, now=now)
 
 
-def queue_verification_link(
-    session: Session, member: StaffMember, queue: QueueMail, *, actor: str, now: datetime
-) -> None:
+def queue_verification_link(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
     """Queue a new verification link for a member, and end earlier ones.
+
+    It's an invitation unless the member has signed in before.
 
     Raises:
         StaffError: the address is already verified.
     """
     if member.proven_at is not None:
         raise StaffError(f"{staff_actor(member)} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
-    _audit_staff_change(session, "staff link mailed", member, {}, actor=actor, now=now)
     _queue_proof_mail(session, member, queue, now=now)
 
 
@@ -236,7 +236,8 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
     if member is None:
         return VerificationLink(VerificationLinkState.UNKNOWN)
     if token_row.state is one_time_tokens.TokenState.FRESH:
-        return VerificationLink(VerificationLinkState.OPEN, member, token_row.expires_at)
+        is_invitation = not _list_signed_in(session, [member])
+        return VerificationLink(VerificationLinkState.OPEN, member, token_row.expires_at, is_invitation)
     if token_row.state is one_time_tokens.TokenState.USED and member.proven_at is not None:
         return VerificationLink(VerificationLinkState.PROVEN, member)
     return VerificationLink(VerificationLinkState.ENDED, member, token_row.expires_at)
@@ -258,6 +259,8 @@ def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *
     ends = now + PROOF_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id))
     facts = {"to": member.email, "token": token, "expires_at": ends.isoformat(), "role": member.role}
+    if _list_signed_in(session, [member]):
+        facts["verifies"] = "yes"
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 

@@ -38,7 +38,7 @@ ACTIONS = {
     "resumed, send, send now, sent back, sent-back note done, sessions ended, sign-in link requested, settings looked at, skipped release, source added, "
     "source changed, source removed, sources looked at, staff listed, staff signed out, subscriber record opened, "
     "suppressions pulled, template copied, test, uncertain sent again, uncertain taken as accepted, uncertain taken as lost, "
-    "upload removed, uploads listed, void approval",
+    "upload removed, uploads listed, verification link requested, void approval",
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {

@@ -84,7 +84,7 @@ TAKES_ADMIN = {
     "subscribers.uploads": "ListUploads.begin ListUploads.find ListUploads.list_all ListUploads.receive ListUploads.remove ListUploads.stop stream_row_outcomes take_rejected_rows",
 }
 TAKES_EDITOR = {
-    "accounts.sign_in": "email_own_sign_in_link",
+    "accounts.sign_in": "email_own_sign_in_link email_own_verification_link",
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
     "approval.approvals": "mark_note_done reinstate_last_approval send_back_edition",
     "calendar.releases": "add_release move_release restore_release skip_release",

@@ -1,8 +1,13 @@
 """Edits that name several stories: one entry of the history that moves, removes, or puts under all of them."""
 
-from digest.edition.editing.arrangement import Arrangement
+from digest.edition.editing.arrangement import Arrangement, arrange_edition
 from digest.edition.editing.edits import EditConflict, EditDraft, EditKind, find_edit_conflict, find_hand_placed_urls
-from tests.edition.edited_weeks import arrange, grown_weeks, make_history
+from digest.edition.editing.stored_proposal import ProposalWithLateStories
+from digest.edition.kinds import SECTION_KINDS
+from digest.select.proposals import propose_edition
+from digest.select.selection_types import PreviousEditions
+from tests.edition.edited_weeks import ARTICLES, FILE, RELEASE_DAY, arrange, grown_weeks, make_history
+from tests.moments import RELEASE
 
 WEEK = grown_weeks()[-1].last
 NOWHERE = "https://nowhere.example.org/"
@@ -108,3 +113,20 @@ def test_a_later_edit_of_any_of_the_stories_is_a_conflict() -> None:
     assert conflict(FEATURED[0], EVENTS[0]) is None
     bulk = make_history(EditDraft(EditKind.PLACE, FEATURED[0], {"section": "events", "others": [EVENTS[1]]}))
     assert find_edit_conflict(EditDraft(EditKind.DROP, EVENTS[1], {}), bulk, based_on=0, resolve=names)
+
+
+def test_a_replacement_is_within_the_limit_of_stories_per_topic() -> None:
+    sections = [s.model_copy(update={"most": {"featured": 1, "topics": 3}.get(s.key, 0)}) for s in FILE.sections]
+    file = FILE.model_copy(update={"sections": sections})
+    proposal = propose_edition(
+        ARTICLES, select=file.select, sections=sections, kinds=SECTION_KINDS, now=RELEASE, previous=PreviousEditions()
+    )
+    first, second, third = proposal.sections["topics"]
+    topics = {out.scored.url: out.scored.topic for out in proposal.left_out}
+    best, next_best, *_ = proposal.reserves["topics"]
+    assert topics[best] == third.scored.topic != topics[next_best]
+    set_topic = EditDraft(EditKind.TOPIC, first.scored.url, {"topic": topics[best]})
+    for dropped, replacement in ((second, next_best), (third, best)):
+        history = make_history(set_topic, EditDraft(EditKind.DROP, dropped.scored.url, {}))
+        arrangement = arrange_edition(ProposalWithLateStories(proposal), history, file, RELEASE_DAY)
+        assert arrangement.outcomes[-1].came_up == (replacement,)

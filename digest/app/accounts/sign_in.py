@@ -27,6 +27,7 @@ LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
 MAKE_LINK = Action("sign-in link made")
 REQUEST_LINK = Action("sign-in link requested")
+REQUEST_VERIFICATION = Action("verification link requested")
 
 
 class SessionEndedError(RefusalError):
@@ -166,6 +167,20 @@ def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff,
             raise staff.StaffError("Your address isn't verified. Ask an admin to send you the invitation again.")
         attempt_limits.count_requested_link(session, installation.keys, member.id, now=now)
         _queue_link(session, installation, member, "member", now)
+
+
+def email_own_verification_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
+    """Email the signed-in member a link that verifies their own address. Earlier ones end.
+
+    Raises:
+        StaffError: the address is already verified.
+        TooManyAttemptsError: several links were just emailed.
+    """
+    name = signed_in.actor.name
+    with REQUEST_VERIFICATION.transaction(installation, signed_in.actor, name, now=now) as (session, _):
+        member = _get_member(session, signed_in.member_id)
+        attempt_limits.count_requested_link(session, installation.keys, member.id, now=now)
+        staff.queue_verification_link(session, member, make_mail_queue(installation, now), now=now)
 
 
 def _queue_link(

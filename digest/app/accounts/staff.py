@@ -86,8 +86,8 @@ def send_address_verification_link(
     """
     with MAIL_LINK.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        staff.queue_verification_link(session, member, make_mail_queue(installation, now), actor=actor.name, now=now)
-        draft.subject, draft.recorded = staff.staff_actor(member), True
+        draft.subject = staff.staff_actor(member)
+        staff.queue_verification_link(session, member, make_mail_queue(installation, now), now=now)
 
 
 def change_staff_role(

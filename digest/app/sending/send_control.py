@@ -15,7 +15,7 @@ from digest.deliver.control import article_recheck_results, edition_control, ins
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import count_recipients
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.registry import open_provider, provider_in_use
+from digest.deliver.providers.registry import open_provider, provider_in_use, writes_files
 from digest.deliver.retention.delivery_seals import seal_edition
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
@@ -152,6 +152,11 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
         if list_silent_runs(session, installation.settings, installation.database.kept_leases):
             return False
     return not list_abandoned_run_files(installation.settings.runs_folder)
+
+
+def saves_emails_to_files(installation: Installation) -> bool:
+    """Return whether emails are saved to files instead of being sent."""
+    return writes_files(installation.settings)
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:

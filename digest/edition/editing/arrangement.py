@@ -294,7 +294,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
     """Return the arranged story for one on the board, adding an image that an editor chose to `pictures`."""
-    scored = story.scored if story.topic is None else replace(story.scored, topic=story.topic)
+    scored = story.scored_by_editor
     if story.picture:
         scored = _with_image(scored, story.picture, pictures)
     written = story.current_texts()

@@ -106,6 +106,11 @@ class BoardStory:
         return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property
+    def scored_by_editor(self) -> ScoredStory:
+        """The scored story, with the topic that an editor set."""
+        return self.scored if self.topic is None else replace(self.scored, topic=self.topic)
+
+    @property
     def story(self) -> Story:
         """Its articles."""
         return self.scored.story

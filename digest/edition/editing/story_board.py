@@ -23,6 +23,7 @@ from digest.edition.editing.edit_values import read_added_article
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.kinds import SECTION_KINDS
+from digest.select.section_filler import is_topic_full
 from digest.select.selection_types import ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 from digest.select.story_links import StoryGroupingDecision
@@ -174,7 +175,7 @@ class StoryBoard:
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
         section, state, main = story.section, story.state, story.main
         position = self._position_of(story)
-        following = self.find_next(section) if section else None
+        following = self.find_next(section, story) if section else None
         unfilled = self._explain_unfilled(section) if section and not following else ""
         self._take_away(story)
         story.state = StoryState.REMOVED
@@ -267,15 +268,21 @@ class StoryBoard:
             story.main.supporting.remove(story)
         story.section, story.main, story.pinned_at = "", None, None
 
-    def find_next(self, section: str) -> BoardStory | None:
+    def find_next(self, section: str, dropped: BoardStory | None = None) -> BoardStory | None:
         """Return the replacement for a dropped story of a section: the next one that no editor has changed.
 
-        Sections in which editors placed more than the maximum don't get one.
+        It's within the section's limit of stories per topic. Sections in which editors placed more than the maximum
+        don't get one.
         """
-        if self.settings[section].refill != "next" or self._is_overfull(section):
+        settings = self.settings[section]
+        if settings.refill != "next" or self._is_overfull(section):
             return None
+        limits_topics = SECTION_KINDS[settings.kind].limits_topics
+        remaining = [story.scored_by_editor for story in self.sections[section] if story is not dropped]
         for story in map(self.find_story, self._reserves.get(section, ())):
-            if story and story.state is StoryState.LEFT_OUT and not story.edits:
+            if not story or story.state is not StoryState.LEFT_OUT or story.edits:
+                continue
+            if not (limits_topics and is_topic_full(remaining, story.scored)):
                 return story
         return None
 

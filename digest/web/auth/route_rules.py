@@ -243,6 +243,7 @@ ROUTE_RULES = {
     "desk.list_sent_editions": EDITOR,
     "desk.show_test_email_form": EDITOR,
     "desk.submit_test_mail": EDITOR,
+    "desk.email_address_verification_link": EDITOR,
     "approvals.mark_note_done": EDITOR,
     "approvals.send_back": EDITOR,
     "approvals.show_version": EDITOR,

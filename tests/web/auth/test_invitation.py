@@ -42,7 +42,7 @@ def mail_again(world: Any, now: datetime = NOW) -> None:
     with world.database.write() as session:
         member = staff.find_staff_member(session, SAM)
         assert member
-        staff.queue_verification_link(session, member, queue, actor="terminal:eve", now=now)
+        staff.queue_verification_link(session, member, queue, now=now)
 
 
 def remove(world: Any) -> None:
@@ -272,7 +272,7 @@ def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) 
     answer = client.post(path, data=hidden_fields(page) | {"to": chosen_in(page)})
     assert answer.status_code == 303
     shown = client.get(answer.location).text
-    assert "The test was sent" in shown
+    assert "The test was saved to a file" in shown
     assert re.search(rf"{SAM}</th><td><span class=\"pill ok\">Accepted", shown)
     (mail,) = in_outbox(proven)
     assert str(mail["To"]) == SAM
@@ -304,7 +304,7 @@ def test_a_test_goes_to_oneself_unless_colleagues_are_chosen(proven: Any) -> Non
     both = client.get(client.post(path, data=hidden_fields(page) | {"to": everybody}).location).text
     assert sorted(str(mail["To"]) for mail in in_outbox(proven)) == ["kim@newsroom.example", SAM, SAM]
     assert chosen_in(both) == everybody, "once more goes to the same"
-    assert "The test was sent" not in client.get(f"{path}?sent=00000000").text
+    assert "The test was saved" not in client.get(f"{path}?sent=00000000").text
 
 
 def test_a_form_from_elsewhere_sends_no_test(proven: Any) -> None:
@@ -322,9 +322,30 @@ def test_with_nobody_to_test_with_the_desk_says_how_to_come_by_somebody(world: A
     with world.database.write() as session:
         session.scalars(select(StaffMember)).one().proven_at = None
     page = client.get("/desk/editions/2026-W47/test").text
-    assert ("digest staff add" in page, "Send the test" in page) == (True, False)
+    assert ("Email me a link to verify my address" in page, "Send the test" in page) == (True, False)
     answer = client.post("/desk/editions/2026-W47/test", data=hidden_fields(page))
     assert (answer.status_code, "there aren\u2019t any yet" in answer.text) == (409, True)
+
+
+def test_an_editor_without_a_verified_address_gets_a_link_on_the_page_of_the_test(world: Any) -> None:
+    world.edition()
+    add(world)
+    client, path = signed_in(world), "/desk/editions/2026-W47/test"
+    form = {**hidden_fields(client.get(path).text)}
+    assert client.post(f"{path}/address", data=form).status_code == 303
+    assert "A link to verify your address is on its way" in client.get(path).text
+    (mail,) = mails(world)  # the invitation is withdrawn
+    assert str(mail["Subject"]) == "Verify your address for HLS.Today"
+    assert "VERIFY YOUR ADDRESS" in plain_text(mail)
+    page = client.get(link_of(mail)).text
+    assert ("<h1>Verify your address</h1>" in page, "invited" in page) == (True, False)
+    assert press(client, link_of(mail)).status_code == 303
+    again = client.post(f"{path}/address", data=hidden_fields(client.get(path).text))
+    assert (again.status_code, "verified the address on" in again.text) == (409, True)
+    sent = client.post(path, data=hidden_fields(client.get(path).text) | {"to": chosen_in(client.get(path).text)})
+    shown = client.get(sent.location).text
+    (file,) = (world.install.settings.outbox_folder / "test").iterdir()
+    assert ("The test was saved to a file" in shown, f"test/{file.name} in the outbox folder" in shown) == (True, True)
 
 
 def test_every_link_of_a_test_says_that_it_was_one_and_does_nothing(proven: Any) -> None:
@@ -358,7 +379,7 @@ def test_the_command_sends_a_test_and_says_what_came_of_it(run: Any, world: Any)
     press(world.client, link_of(mails(world)[0]))
     sent = run("--as", SAM, "send", "current", "--test", "--to", SAM)
     assert sent.exit_code == 0, sent.output
-    assert re.search(rf"^  {re.escape(SAM)} +accepted$", sent.output, re.MULTILINE)
+    assert re.search(rf"^  {re.escape(SAM)} +accepted: test/\w+\.eml in the outbox folder$", sent.output, re.MULTILINE)
     assert audits(world)[-1] == ("staff 1", "test", "2026-W47")
     unknown = run("send", "current", "--test", "--to", "ada@reader.example")
     assert (unknown.exit_code, "doesn't belong to a team member" in unknown.output) == (2, True)

@@ -37,6 +37,7 @@ _OPTIONAL_FACTS = (
     "by_you",
     "undo_url",
     "signs_in",
+    "verifies",
     "to_editor",
     "by_editor",
     "reason",

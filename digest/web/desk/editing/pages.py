@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flask import Blueprint, Response, abort, current_app, redirect, render_template, request, url_for
+from flask import Blueprint, Response, abort, current_app, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
+from digest.app.accounts.attempt_limits import TooManyAttemptsError
+from digest.app.accounts.sign_in import email_own_verification_link
 from digest.app.approval import approvals, edition_approval
 from digest.app.doctor.attention import PageNotes, write_attention_for_pages
 from digest.app.editing import edit_application, editing_state
@@ -26,6 +28,7 @@ from digest.edition.edition_queries import COMING_STATES, UnknownEditionError
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.installation.audited_actions import Role
 from digest.store.models import EditionState
+from digest.store.staff import StaffError
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
@@ -330,5 +333,24 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
     ids = {member.email: member.id for member in members}
     chosen = [ids[email] for email in tested & ids.keys()] if tested else [own]
     return render_template(
-        "web/desk/sending/test.html", edition=row, members=members, chosen=chosen, own=own, report=report, why=error
+        "web/desk/sending/test.html",
+        edition=row,
+        members=members,
+        chosen=chosen,
+        own=own,
+        report=report,
+        why=error,
+        goes_into_files=sending.saves_emails_to_files(installation),
     )
+
+
+@desk_pages.post("/editions/<name>/test/address")
+def email_address_verification_link(name: str) -> ResponseReturnValue:
+    """Email the staff member a link that verifies their own address, and return to the form for a test."""
+    context = web_context()
+    try:
+        email_own_verification_link(context.installation, current_staff(), now=context.clock())
+    except (StaffError, TooManyAttemptsError) as exc:
+        return _test_mail_page(name, error=str(exc)), 429 if isinstance(exc, TooManyAttemptsError) else 409
+    flash("sent", "link")
+    return redirect(url_for("desk.show_test_email_form", name=name), 303)
