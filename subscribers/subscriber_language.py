@@ -110,6 +110,12 @@ class SubscriberLanguage:
         """Return "November 20, 2026" for the `written` date "Friday, November 20, 2026"; `day` is the same date."""
         return written.removeprefix(self.weekday(day)).lstrip(", ")
 
+    @cached_property
+    def month_names(self) -> tuple[str, ...]:
+        """The names of the months and their abbreviations, as in dates."""
+        forms = self._locale.months["format"]
+        return tuple(forms[width][month] for width in ("wide", "abbreviated") for month in range(1, 13))
+
     def weekday(self, day: date) -> str:
         """Return a date's weekday as "Friday"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE"))

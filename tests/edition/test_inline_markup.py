@@ -55,13 +55,16 @@ def test_emphasis_and_links_are_rendered_and_nothing_else(written: str, html: st
         ),
         (
             "Hello. One sentence that is much longer than what fits into two lines.",
-            "Hello. One sentence that is much…",
+            "Hello.",
         ),
         (
             "One [single](https://a.example/) sentence that is much longer than what fits. And another.",
             "One single sentence that is much…",
         ),
         ("*Emphasis that ends. In the next* sentence, with many words more.", "Emphasis that ends. In the next…"),
+        ("Hello. This week is about *modems*, and the sirens of the coast.", "Hello. This week is about modems…"),
+        ("Ten of the ports closed: each one lists its 1,200 cranes.", "Ten of the ports closed…"),
+        ("Lists, maps, and more than 1,000 feet of wires are in it.", "Lists, maps, and more than 1,000 feet…"),
     ],
 )
 def test_the_opening_of_a_text_has_whole_sentences_and_no_half_markup(text: str, opening: str) -> None:

@@ -25,6 +25,7 @@ from digest.edition.rendering.fragments import (
     render_subject,
 )
 from digest.edition.rendering.sanitizer import RenderingError
+from digest.edition.rendering.template_filters import tie_dates
 from digest.settings import Settings
 from digest.settings.mail_frequency import MailFrequency
 
@@ -139,7 +140,7 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
 
     def spy(source: SlottedText) -> SlottedText:
         inlined = inline_css(source)
-        whole.append(inlined.text)
+        whole.append(tie_dates(inlined.text, FRAME.subscriber_language))
         return inlined
 
     monkeypatch.setattr(fragments, "inline_css", spy)

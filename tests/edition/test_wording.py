@@ -20,10 +20,12 @@ from digest.edition.rendering.template_filters import (
     minify_css,
     story_facts_line,
     text_direction,
+    tie_dates,
+    wrap_edition_text,
 )
 from digest.edition.rendering.text_lines import wrap_text
 from digest.select.selection_types import SummaryOrigin
-from subscribers.subscriber_language import ENGLISH
+from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 
 @pytest.mark.parametrize(
@@ -88,11 +90,14 @@ def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     reasoned = replace(
         e, why="three publishers carried it.", summary_origin=SummaryOrigin(SummaryBasis.OPENING, "CISA", "HLS.Today")
     )
-    assert list_lines_below_headline(reasoned, "topics", ENGLISH)[1:] == (
+    source = "HLS.Today, Nov 18 · Source: INTERPOL"
+    assert list_lines_below_headline(reasoned, "topics", ENGLISH) == (
+        f"{source} · three publishers carried it",
         "s",
         "Summary from CISA",
-        "Why it’s here: three publishers carried it.",
     )
+    written = replace(e, why="We were there.", why_is_written=True)
+    assert list_lines_below_headline(written, "topics", ENGLISH) == (source, "s", "Why it’s here: We were there.")
     assert list_lines_below_headline(e, "most-read", ENGLISH) == ("HLS.Today · Source: INTERPOL",)
     assert list_lines_below_headline(e, "opportunities", ENGLISH) == ("s",)
     assert list_lines_below_headline(
@@ -126,6 +131,23 @@ def test_an_hour_stays_on_one_line_with_its_zone() -> None:
     assert keep_hour_on_one_line("Friday, December 4, 5 p.m. ET") == "Friday, December 4, 5\xa0p.m.\xa0ET"
     assert keep_hour_on_one_line("Friday, noon CET, to December 5") == "Friday, noon\xa0CET, to December 5"
     assert keep_hour_on_one_line("Friday, 11:59 p.m. (zone not stated)") == "Friday, 11:59\xa0p.m. (zone not stated)"
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "tied"),
+    [
+        ("en", "By November 30, or Nov. 3 to Sept 4, 2026.", "By November~30, or Nov.~3 to Sept~4, 2026."),
+        ("en", "From 30 November 2026; in May 2027; 12 marches.", "From 30~November 2026; in May 2027; 12 marches."),
+        ("fr", "Le 30 novembre, le 1 févr. 2026 et en mai 2027.", "Le 30~novembre, le 1~févr. 2026 et en mai 2027."),
+    ],
+)
+def test_a_month_and_its_day_stay_on_one_line(code: str, text: str, tied: str) -> None:
+    assert tie_dates(text, SubscriberLanguage(code), "~") == tied
+
+
+def test_the_text_part_wraps_before_a_date_and_has_plain_spaces() -> None:
+    line = f"{'word ' * 12}by November 30."
+    assert wrap_edition_text(line, ENGLISH) == f"{'word ' * 12}by\nNovember 30."
 
 
 def test_the_mail_names_three_sources_or_two_and_counts_the_others() -> None:

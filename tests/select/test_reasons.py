@@ -49,8 +49,8 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: Candidat
         ),
         (article("CISA", primary=True), 4, "an official source and four others reported it"),
         (article("CISA", primary=True), 1, "an official source and one other reported it"),
-        (article("CISA", primary=True), 0, "it comes from an official source, CISA, and it is about cybersecurity"),
-        (article("Wire"), 0, "Wire reported it, and it is about cybersecurity"),
+        (article("CISA", primary=True), 0, "it comes from an official source"),
+        (article("Wire"), 0, ""),
         (article("HLS", own=True, featured=True), 2, "our editors featured it, and three publishers carried it"),
     ],
 )

@@ -14,6 +14,7 @@ from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.most_read import count_own_views, make_reading_order_key
 from digest.edition.kinds.opportunities import write_deadline
+from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline, list_headlines
 from digest.edition.rendering.variant_lines import compose_preheader, count_reading_minutes
@@ -128,7 +129,7 @@ def _write_entries(
     placed = tuple(story.placed for story in stories)
     entries = SECTION_KINDS[section.kind].write_entries(placed, page)
     for entry, story in zip(entries, stories, strict=True):
-        written = _write_over(_list_supporting(entry, story), story)
+        written = _write_over(_list_supporting(entry, story), story, SECTION_KINDS[section.kind])
         yield replace(written, due=_choose_due(written, story, page))
 
 
@@ -146,8 +147,8 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
     return replace(entry, related=tuple(related))
 
 
-def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
-    """Return an entry with editors' texts; the reason for its place applies only if the entry has one."""
+def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: SectionKind) -> content.SectionEntry:
+    """Return an entry with editors' texts; the reason for its place applies only where it's shown."""
     texts = story.texts
     is_summary_written = StoryField.SUMMARY in texts
     return replace(
@@ -157,8 +158,8 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory) -> content.Se
         summary_origin=SummaryOrigin(SummaryBasis.EDITOR) if is_summary_written else entry.summary_origin,
         kicker=texts.get(StoryField.KICKER, entry.kicker),
         note=story.note,
-        why=entry.why and texts.get(StoryField.WHY, entry.why),
-        why_is_written=bool(entry.why) and StoryField.WHY in texts,
+        why=texts.get(StoryField.WHY, entry.why) if kind.shows_reasons else "",
+        why_is_written=kind.shows_reasons and StoryField.WHY in texts,
     )
 
 

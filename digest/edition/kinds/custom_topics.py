@@ -18,7 +18,7 @@ class CustomTopicsSection(SectionKind):
     name = "stories"
     pick_order = 3
     contents = mark_message("More top stories")
-    capped = shows_images = True
+    capped = shows_images = shows_reasons = True
     takes_every_topic = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:

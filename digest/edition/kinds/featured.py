@@ -20,7 +20,7 @@ class FeaturedSection(SectionKind):
     contents = mark_message("The lead story and the top stories after it")
     look = "lead"
     order_rule = "variety, because the other story is more similar to those above"
-    capped = limits_topics = leads_edition = shows_images = True
+    capped = limits_topics = leads_edition = shows_images = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take stories until the section is full or no more are eligible."""

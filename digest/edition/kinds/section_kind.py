@@ -27,6 +27,7 @@ class SectionKind(SectionSelectionRules):
     look: ClassVar[SectionLook] = "rows"
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which every edition needs
     shows_images: ClassVar[bool] = False
+    shows_reasons: ClassVar[bool] = False  # why a story is here, which editors can write
     is_placed_by_hand: ClassVar[bool] = True  # editors can add and reorder stories
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:

@@ -80,9 +80,12 @@ def choose_sentences(text: str, max_words: int) -> str:
 
 
 def write_reason(placed: PlacedStory, page: EntryContext) -> str:
-    """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:"."""
+    """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:".
+
+    It's empty if there's no reason but the story's topic, which is next to its headline.
+    """
     reason = explain_lead(placed.scored, page.language)
-    return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason)
+    return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
 
 
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
@@ -212,26 +215,17 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
 
 
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
-    """Return one sentence, without a capital and period, on why a story has its place.
+    """Return one sentence, without a capital and period, on why a story has its place; empty for a lone report.
 
-    It's based only on the score's terms: editors' choices, coverage, readership, and the topic of a story that nothing
-    else explains.
+    It's based only on the score's terms: editors' choices, coverage, and readership.
     """
-    other_count = _count_other_publishers(scored.story)
     notes = {term.note for term in scored.terms if term.points > 0}
-    clauses = (
+    found = (
         _editorial_clause(notes, language),
-        _coverage_clause(scored.story, other_count, language),
+        _coverage_clause(scored, language),
         _readership_clause(scored.story, notes, language),
     )
-    parts = [clause for clause in clauses if clause]
-    if len(parts) > 1 or other_count:
-        return _join_clauses(parts, language)
-    return _join_clauses([*parts, *_topic_clause(scored, language)], language)
-
-
-def _join_clauses(parts: list[str], language: SubscriberLanguage) -> str:
-    head, last = parts[:-1], parts[-1]
+    *head, last = [clause for clause in found if clause] or [""]
     if not head:
         return last
     clauses = language.pgettext("between the words of a list", ", ").join(head)
@@ -244,19 +238,13 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
     return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
 
-def _count_other_publishers(story: Story) -> int:
-    """Return the number of publishers besides the lead's that reported the news, at any stage of it."""
+def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
+    story = scored.story
     reporting = {article.publisher for article in story.members if not find_penalties(article)}
-    return len(reporting - {story.lead.publisher})
-
-
-def _coverage_clause(story: Story, other_count: int, language: SubscriberLanguage) -> str:
-    publisher = story.lead.publisher
+    other_count = len(reporting - {story.lead.publisher})  # also of an earlier stage, which isn't listed
     official = any(a.primary for a in story.members)
-    if not other_count and official:
-        return language.gettext("it comes from an official source, %(publisher)s", publisher=publisher)
     if not other_count:
-        return language.gettext("%(publisher)s reported it", publisher=publisher)
+        return language.gettext("it comes from an official source") if official else ""
     if official:
         return language.ngettext(
             "an official source and %(others)s other reported it",
@@ -272,11 +260,6 @@ def _readership_clause(story: Story, notes: Collection[str], language: Subscribe
         return ""
     own = next((article for article in story.members if article.own), story.lead)
     return language.gettext("it was the most-read story on %(website)s", website=site_name(own.link))
-
-
-def _topic_clause(scored: ScoredStory, language: SubscriberLanguage) -> list[str]:
-    topic = displayed_topic(scored.topic, language)
-    return [language.gettext("it is about %(topic)s", topic=f"{topic[0].lower()}{topic[1:]}")] if topic else []
 
 
 # --- news of a continued story -----------------------------------------------------------------------------------

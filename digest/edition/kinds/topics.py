@@ -19,7 +19,7 @@ class TopicSection(SectionKind):
     pick_order = 4
     contents = mark_message("More stories, grouped by topic")
     order_rule = "stories on the same topic are grouped, with the best topic first"
-    capped = limits_topics = True
+    capped = limits_topics = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Take the pins, then the best stories with a topic; the last places are reserved for official actions."""
@@ -42,8 +42,11 @@ class TopicSection(SectionKind):
         return write_summarized(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the source with the date, the summary and its publisher, and the reason."""
-        reason = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why else ""
-        lender = write_summary_credit(entry, language)
-        lines = (*write_source_lines(entry, entry.source_and_date, language), entry.summary, lender, reason)
-        return tuple(filter(None, lines))
+        """Return the source with the date and the reason, then the summary and its publisher.
+
+        A reason that an editor wrote has its own line.
+        """
+        written = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why_is_written else ""
+        reason = "" if written else entry.why.removesuffix(".")
+        source = " · ".join((*write_source_lines(entry, entry.source_and_date, language), *filter(None, (reason,))))
+        return tuple(filter(None, (source, entry.summary, write_summary_credit(entry, language), written)))

@@ -31,7 +31,7 @@ from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
-from digest.edition.rendering.template_filters import join_address_lines, template_filters
+from digest.edition.rendering.template_filters import join_address_lines, template_filters, tie_dates
 from digest.edition.rendering.variant_lines import count_short_minutes, list_preheaders, write_word_counts
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
@@ -163,7 +163,7 @@ def render_edition(
     """
     content, marks = sanitize_content(content), SlotMarks()
     page = environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html", marks))
-    both = marks.write(inline_css(marks.split(page)))
+    both = tie_dates(marks.write(inline_css(marks.split(page))), frame.subscriber_language)
     text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text", marks))
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
     short = _cut_fragments(_keep_only("short", both), "short")
@@ -309,4 +309,5 @@ def render_page_fragments(environment: Environment, context: Mapping[str, Any]) 
     for piece in get_args(PagePiece):
         body = environment.get_template(f"web/edition/{piece}.html").render(**context, page=page)
         lines = [line for line in body.splitlines() if line.strip()]
-        yield RenderedFragment("page", piece, tie_dots("\n".join(lines) + "\n"))
+        tied = tie_dates(tie_dots("\n".join(lines) + "\n"), context["frame"].subscriber_language)
+        yield RenderedFragment("page", piece, tied)

@@ -1,5 +1,6 @@
 """The subset of Markdown in intros: *emphasis*, **strong emphasis**, and [links](https://…); the rest is text."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
@@ -12,6 +13,8 @@ from digest.edition.content.edition_content import truncate_text
 
 _LINK_STARTS = ("https://", "http://", "mailto:")
 MIN_OPENING_SHARE = 1 / 4  # share of the room that whole sentences must fill, as "Good morning." alone says nothing
+MIN_CLAUSE_SHARE = 1 / 2  # share that words up to the end of a clause must fill, so that a list isn't cut at its start
+_CLAUSE_END = re.compile(r"[,;:](?= )|[،؛、，；：]|(?: ?—| –)(?= )")  # noqa: RUF001 - of other scripts
 
 
 @lru_cache(maxsize=1)
@@ -55,22 +58,35 @@ def split_links(text: str) -> tuple[str, list[str]]:
 def shorten_markup(text: str, max_length: int) -> str:
     """Return the first whole sentences of a text with at most `max_length` characters without markup.
 
-    If the first sentence is longer, or they're as short as a greeting, the words are cut and have no markup.
+    If the first sentence is longer, or they're as short as a greeting, the words are cut at the end of a clause and
+    have no markup. They're cut elsewhere only if not even a greeting fits.
     """
     words = split_links(text)[0]
     if len(words) <= max_length:
         return text
+    sentences = _take_sentences(text, words, max_length)
+    if len(split_links(sentences)[0]) >= max_length * MIN_OPENING_SHARE:
+        return sentences
+    return _cut_at_clause(words, max_length) or sentences or truncate_text(words, max_length)
+
+
+def _take_sentences(text: str, words: str, max_length: int) -> str:
+    """Return as many of a text's first sentences as fit; `words` is the text without markup."""
     sentences = list(split_sentences(text))
     for count in range(len(sentences) - 1, 0, -1):
         opening = " ".join(sentences[:count])
         opening_words = split_links(opening)[0]
         # Otherwise, emphasis that ends in a later sentence would leave its asterisk.
-        if len(opening_words) > max_length or not words.startswith(opening_words):
-            continue
-        if len(opening_words) < max_length * MIN_OPENING_SHARE:
-            break
-        return opening
-    return truncate_text(words, max_length)
+        if len(opening_words) <= max_length and words.startswith(opening_words):
+            return opening
+    return ""
+
+
+def _cut_at_clause(words: str, max_length: int) -> str:
+    """Return the longest beginning of a text that ends with a clause; empty if none fills enough of the room."""
+    ends = (match.start() for match in _CLAUSE_END.finditer(words, 0, max_length))
+    end = max(ends, default=0)
+    return f"{words[:end]}…" if end >= max_length * MIN_CLAUSE_SHARE else ""
 
 
 def _inline_tokens(tokens: Sequence[Token]) -> Iterable[Token]:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from operator import attrgetter
 from typing import Any
 
@@ -24,6 +24,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
 NO_BREAK = "\N{NO-BREAK SPACE}"
+_TEXT_GLUE = "\x1f"  # the unit separator, which an edition's texts can't contain
 
 
 def keep_last_words_together(text: str, max_letters: int = 20) -> str:
@@ -107,6 +108,26 @@ def keep_hour_on_one_line(text: str) -> str:
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
+def tie_dates(text: str, language: SubscriberLanguage, glue: str = NO_BREAK) -> str:
+    """Return a text, or HTML, with the month and day of each date joined by `glue`: "November 30", "30 novembre"."""
+    for pattern in _compile_dates(language):
+        text = pattern.sub(rf"\1{glue}", text)
+    return text
+
+
+@lru_cache(maxsize=4)
+def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return patterns of a month before a day and of a day before a month, up to the space between them."""
+    names = sorted({name.rstrip(".") for name in (*language.month_names, "Sept")}, key=len, reverse=True)
+    months = "|".join(map(re.escape, names))
+    return re.compile(rf"((?:{months})\.?) (?=\d{{1,2}}\b)"), re.compile(rf"(\d) (?=(?:{months})\b)")
+
+
+def wrap_edition_text(text: str, language: SubscriberLanguage) -> str:
+    """Wrap a text of the text part, but not within dates."""
+    return wrap_text(tie_dates(text, language, _TEXT_GLUE)).replace(_TEXT_GLUE, " ")
+
+
 def group_by_topic(
     entries: Iterable[SectionEntry], language: SubscriberLanguage
 ) -> list[tuple[str, list[SectionEntry]]]:
@@ -158,7 +179,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "summary_note": partial(write_summary_credit, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
-        "wrap": wrap_text,
+        "wrap": partial(wrap_edition_text, language=language),
     }
 
 

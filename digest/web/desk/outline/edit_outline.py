@@ -86,6 +86,11 @@ class ArrangedSection:
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
+    def shows_reasons(self) -> bool:
+        """Whether the edition says why each of its stories is here."""
+        return SECTION_KINDS[self.settings.kind].shows_reasons
+
+    @property
     def is_placed_by_hand(self) -> bool:
         """Whether editors place and order its stories."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
