@@ -432,7 +432,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the provider of the IP address to set its PTR record to the mail server's name, which must resolve to it.",
+    "Ask the provider of the IP address to set its PTR record to the mail server's name, which must resolve to that address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
