@@ -89,9 +89,9 @@ class StorageOutage:
         with self._lock:
             before, self.reason = self.reason, reason
         if reason and not before:
-            log.warning("jobs wait until it is over", why=reason)
+            log.warning("storage is unavailable, so jobs wait", why=reason)
         elif before and not reason:
-            log.info("jobs go on", after=before)
+            log.info("storage is available again, so jobs continue", after=before)
 
 
 @dataclass(slots=True)
@@ -141,7 +141,7 @@ def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> 
     sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.take_unreported(pending.missed):
-        log.warning("release missed", edition=name, what=pending.missed[name])
+        log.warning("missed a send time", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if _is_turn_of(name, context, backoff) and not context.stopping.is_set():
             outcome = jobs.run_job(context, "send_edition", name)
@@ -295,7 +295,7 @@ def main() -> None:
             _ = installation.keys  # report a missing key file now, not at the first send
             scheduler = JobScheduler(jobs.JobContext(installation, stopping=stopping))
             scheduler.start()
-            log.info("following the timetable", **settings.file.schedule.model_dump())
+            log.info("started the schedule", **settings.file.schedule.model_dump())
             stopping.wait()
             scheduler.stop()
     except ApplicationError as exc:

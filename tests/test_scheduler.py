@@ -120,13 +120,13 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
         with capture_logs() as logs:
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
-        assert [line["event"] for line in logs] == ["jobs wait until it is over"]
+        assert [line["event"] for line in logs] == ["storage is unavailable, so jobs wait"]
         assert "The database isn't responding" in logs[0]["why"]
         outage.database = install.database
         with capture_logs() as logs:
             for _ in range(2):
                 outage.guard(scheduler.build_tick_jobs(JobContext(install))["release"])
-        assert [line["event"] for line in logs] == ["jobs go on"]
+        assert [line["event"] for line in logs] == ["storage is available again, so jobs continue"]
 
 
 def test_a_database_that_is_away_is_no_failure_of_an_edition(install: Installation) -> None:
@@ -334,7 +334,7 @@ def test_a_database_that_is_away_ends_no_tick(
         clockwork._watch = DatabaseChangeDetector(install.database)
         clockwork.tick()
     assert counted.counts == {"answer": 1}
-    assert [line["event"] for line in logs] == ["jobs wait until it is over", "jobs go on"]
+    assert [line["event"] for line in logs] == ["storage is unavailable, so jobs wait", "storage is available again, so jobs continue"]
 
 
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
@@ -422,7 +422,7 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
     sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
-    shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "collection shared"]
+    shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "shared the collection"]
     assert shared == [(NOON.isoformat(), "0 new from 1 source, 1 failed")]
     schedule_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
     assert schedule_slots.find_open_slot(one_database, "collect") is None
@@ -499,7 +499,7 @@ def test_a_missed_release_is_not_sent_and_is_logged_once_with_what_to_do(install
         scheduler.send_due_editions(JobContext(install, lambda: late), pace)
         scheduler.send_due_editions(JobContext(install, lambda: late + timedelta(seconds=1)), pace)
     (line,) = logged
-    assert (line["event"], line["log_level"], line["edition"]) == ("release missed", "warning", "2026-W47")
+    assert (line["event"], line["log_level"], line["edition"]) == ("missed a send time", "warning", "2026-W47")
     assert "digest send 2026-W47" in line["what"]
     assert "digest cancel 2026-W47" in line["what"]
 

@@ -114,7 +114,7 @@ def _redraft(context: JobContext) -> str:
     try:
         name = editions.redraft_without_withdrawn(context.installation, actor=SCHEDULER, now=context.clock())
     except (DraftError, RenderingError) as exc:
-        log.warning("not drafted again", why=str(exc))
+        log.warning("the draft wasn't updated", why=str(exc))
         return ""
     return f"; {name} drafted again without withdrawn articles" if name else ""
 
@@ -131,7 +131,7 @@ def join_running_collection(context: JobContext) -> str:
     if not reports:
         return ""
     outcome = _describe_visits(reports)
-    log.info("collection shared", at=since.isoformat(), outcome=outcome)
+    log.info("shared the collection", at=since.isoformat(), outcome=outcome)
     return outcome
 
 

@@ -74,7 +74,7 @@ def change_role(context: CommandContext, address: Address, role: StaffRole) -> N
 @email_argument
 @pass_command_context
 def print_sign_in_link(context: CommandContext, address: Address) -> None:
-    """Print a link that signs EMAIL in once, within an hour, such as for the first sign-in or if they're locked out."""
+    """Print a link that signs EMAIL in once, within an hour."""
     with prefix_refusals("No link"):
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
     click.echo(link)

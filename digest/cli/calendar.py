@@ -91,7 +91,7 @@ Exit codes: 0 moved, 1 not possible."""
 @click.argument("to")
 @pass_command_context
 def move(context: CommandContext, release: str, to: str) -> None:
-    """Move an edition to another day or time, by at most seven days and not past another edition."""
+    """Move an edition by at most seven days, and not past another edition."""
     day, clock = _read_local_moment(to)
     new_release = calendar_actions.move_release(
         context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()
@@ -128,7 +128,7 @@ Exit codes: 0 restored, 1 not skipped or moved, or another edition is in its pla
 @click.argument("release")
 @pass_command_context
 def bring_back_edition(context: CommandContext, release: str) -> None:
-    """Restore a skipped edition with its draft, or move a moved edition back to its usual time."""
+    """Restore a skipped edition with its draft, or a moved one to its usual time."""
     restored = calendar_actions.restore_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()
     )

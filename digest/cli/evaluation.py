@@ -173,7 +173,7 @@ Exit codes: 0 measured, 2 usage error, or a file can't be read.""",
 @click.argument("picks", type=EXISTING_FILE)
 @click.argument("feeds", nargs=-1, type=EXISTING_PATH, metavar="[FEED]...")
 @click.option("--edition", default="current", show_default=True, help="Edition to score, if no FEEDs are given.")
-@flag("--redraft", help="Select its stories again with the current settings.")
+@flag("--redraft", help="Select its stories again with current settings.")
 @click.option("--now", type=MOMENT, help="Draft from the FEEDs as of this time. [default: the newest article's time]")
 @json_option("Print the scores as JSON.")
 @pass_command_context

@@ -336,5 +336,5 @@ class Action:
             except SQLAlchemyError:
                 # The original failure matters more. If the database failed, the caller reports that.
                 if not explain_storage_error(exc):
-                    log.exception("a failed act could not be recorded", act=self.name, actor=actor.name)
+                    log.exception("couldn't record a failed action", act=self.name, actor=actor.name)
             raise

@@ -127,15 +127,15 @@ class Installation:
         try:
             after = reload_settings(self._settings).file
         except SettingsError as exc:
-            log.warning("the settings have changed and can't be used: going on as before", why=str(exc))
+            log.warning("the new settings are invalid, so the earlier ones stay in use", why=str(exc))
             return
         names = type(after).model_fields
         changed = {name for name in names if getattr(after, name) != getattr(before, name)}
         followed = {name: getattr(after, name) for name in LIVE_TABLES}
         self._settings = self._settings.model_copy(update={"file": before.model_copy(update=followed)})
-        log.info("the settings have changed", followed=sorted(changed.intersection(LIVE_TABLES)))
+        log.info("the settings were changed", followed=sorted(changed.intersection(LIVE_TABLES)))
         if waiting := sorted(changed.difference(LIVE_TABLES)):
-            log.warning("some settings count when this process is started again", tables=waiting)
+            log.warning("some settings take effect when this process restarts", tables=waiting)
 
     @cached_property
     def keys(self) -> KeyRing:

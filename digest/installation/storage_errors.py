@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from subscribers.errors import ApplicationError
 
-RESTORE_LOSSES = "Everything since that backup is lost, such as sign-ups, imports, and edits, except for unsubscribes."
+RESTORE_LOSSES = "Everything newer than the backup is lost, except for unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # SQLite's primary result codes (https://www.sqlite.org/rescode.html) caused by a disk, permissions, or a lock.
 _SQLITE_DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
@@ -40,7 +40,7 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
     if isinstance(error, OperationalError):
         return _explain_database_error(error)
     if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
-        place = error.filename or "A file could not be written"
+        place = error.filename or "a file"
         return StorageError(
             f"The disk is full, so {place} couldn't be written. Free up space, then run the command again."
         )

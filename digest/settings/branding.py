@@ -120,9 +120,8 @@ class HeaderImage(values.SettingsTable):
 class BrandingSettings(values.SettingsTable, title="Branding"):
     """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
-    Editors' pages keep their own design. To change layout, sizes, or order, use [custom templates](templates.md). A color is rejected if text in it would
-    have a contrast below 4.5 on the page background or in panels (WCAG 2.2, 1.4.3); the error names the nearest color that's readable. A label is rejected
-    if its hue is within 30 degrees of the accent's. With a dark page background, the colors for dark screens are used on all screens.
+    To change layout, sizes, or order, use [custom templates](templates.md). Text must have a contrast of at least 4.5 on the page background and in
+    panels (WCAG 2.2, 1.4.3). If it doesn't, the error names the nearest readable color.
     """
 
     affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
@@ -134,7 +133,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
-        "If it's dark, all screens use the colors for dark screens on it. If it's light, dark screens have #12161C instead.",
+        "If it's dark, all screens use it, with the colors for dark screens. If it's light, dark screens use #12161C.",
     )
     tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
     tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
@@ -143,8 +142,8 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     label: Color = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
-        "Its hue must differ from that of links.",
-        "It's also the color of the dot in the publication's name.",
+        "Its hue must differ from that of links by at least 30 degrees.",
+        "The dot in the publication's name has this color, too.",
     )
     label_dark: Color = setting(
         "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
@@ -153,7 +152,6 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "system",
         "Text",
         "The font of everything but headlines and the intro.",
-        "Each has substitutes with letters of the same width.",
         choices={
             "system": "The device’s own font",
             "arial": "Arial",
@@ -166,13 +164,13 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "serif",
         "Headlines",
         "The font of headlines and the intro.",
-        "Without serifs, it's the font of the text, unless that's Georgia.",
+        "`sans` is the font of the text, unless that's Georgia.",
         choices={"serif": "With serifs", "sans": "Without serifs"},
     )
     button: Literal["rounded", "square", "pill"] = setting(
         "rounded",
         "Buttons",
-        "The shape of buttons. Classic Outlook shows all of them square.",
+        "Classic Outlook shows square buttons only.",
         choices={"rounded": "Rounded", "square": "Square", "pill": "Round ends"},
     )
     bar: int = setting(6, "Top line", "In pixels; 0 for no line.", ge=0, le=12)
@@ -186,16 +184,16 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Logo",
         "The name of a stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores an image. A logo that can't be seen on its background is rejected. An older "
+        "[`digest media add`](commands.md#digest-media-add) stores an image. It must be visible on its background. An older "
         "draft shows a new logo once it's drafted again.",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
-    logo_height: int = setting(30, "Logo height", "In pixels, from 20 to 60. A logo is at most 300 wide.", ge=20, le=60)
+    logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)
     header: LogoName = setting(
         "",
         "Header image",
         "The name of a stored image, shown above the masthead. Leave empty for none.",
-        "It's decoration, so it must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores it.",
+        "It must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores it.",
     )
 
     @model_validator(mode="after")

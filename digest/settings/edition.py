@@ -17,24 +17,24 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 class SectionSettings(values.SettingsTable, title="Sections"):
     """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list.
 
-    The default list is Featured, Most read, Topics, Products, Events, and Opportunities.
+    By default, these are Featured, Most read, Topics, Products, Events, and Opportunities.
     """
 
     affected_area: ClassVar = AffectedArea.NONE
 
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_only_setting(
-        ..., "Identifies the section in edits and URLs. Use lowercase letters, digits, and hyphens."
+        ..., "Identifies the section. Use lowercase letters, digits, and hyphens."
     )
     # The email about changed preferences lists the titles.
     title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading subscribers see.")
     kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
-    most: int = file_only_setting(5, "The maximum number of entries.", ge=1, le=40)
+    most: int = file_only_setting(5, "Maximum number of entries.", ge=1, le=40)
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
         "The replacement for a story an editor drops: the next proposed story, or nothing.",
-        "`next` doesn't add a story if the section still has `most` or more.",
+        "A section with `most` stories gets none.",
     )
 
     @property
@@ -113,29 +113,23 @@ class SourceSettings(values.SettingsTable):
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
-        "Images that US agencies make are in the public domain, but agencies also use images by others. With `credited`, an "
-        "image is emailed only if its own credit names an agency or the publisher as its maker, and the credit is shown. "
-        "Seals and logos, which are protected, are never emailed.",
+        "With `credited`, the image's own credit must name an agency or the publisher as its maker, and is shown. "
+        "Seals and logos are never emailed.",
     )
-    paused: bool = file_only_setting(
-        False, "Pauses the source.", "No more articles are collected from it, and earlier ones are kept."
-    )
+    paused: bool = file_only_setting(False, "Stops collecting from this source. Its earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(
         "",
         "The topic of articles that don't match another.",
-        (
-            "It always applies for official and own sources. For others, an article must also contain one of the "
-            "topic's keywords."
-        ),
+        "Articles must also contain one of its keywords, unless their source is official or your own.",
         max_length=100,
     )
     license: values.SingleLine = file_only_setting(
-        "", "The terms for using its texts and images, as a note for editors.", max_length=200
+        "", "Terms for using its texts and images, as a note for editors.", max_length=200
     )
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
-        "The last day its URL was known to work, such as 2026-08-09.",
+        "The last day its URL worked, such as 2026-08-09.",
         "`digest doctor --online` shows it if the source no longer answers.",
     )
 
@@ -209,16 +203,14 @@ class SelectionSettings(values.SettingsTable):
     weights: RankingWeights = RankingWeights()
     same_story: float = file_only_setting(
         0.21,  # average-linkage similarity that joins two articles
-        "How similar two articles must be to share a story. A lower value groups more articles together.",
+        "How similar two articles must be to share a story. Lower values group more articles.",
         gt=0,
         lt=1,
     )
-    per_publisher: int = file_only_setting(
-        3, "The maximum number of stories in an edition with the same main publisher.", ge=1
-    )
+    per_publisher: int = file_only_setting(3, "Maximum number of stories with the same main publisher.", ge=1)
     official_places: int = file_only_setting(
         2,
-        "The number of places in each Topics section that are reserved for official actions reported by few publishers.",
+        "Places in each Topics section reserved for official actions that few publishers reported.",
         "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
         ge=0,
     )
@@ -226,12 +218,12 @@ class SelectionSettings(values.SettingsTable):
     minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_only_setting(
         4,
-        "The number of past editions checked for repeats.",
+        "Past editions checked for repeats.",
         "Their articles aren't used again, and their stories return only if there's news.",
         ge=0,
     )
     variety: float = file_only_setting(  # MMR's lambda
-        0.75, "With 1, stories rank by score only. A lower value spreads the selection over more topics.", ge=0, le=1
+        0.75, "With 1, stories rank by score only. Lower values favor more topics.", ge=0, le=1
     )
     home_country: str = file_only_setting(
         "US",
@@ -269,7 +261,7 @@ class SelectionSettings(values.SettingsTable):
 class ReadershipSettings(values.SettingsTable):
     """How often pages on your own site are read, for the Most read section.
 
-    Without either, the other terms of a score count for more.
+    Without either, the other scoring terms count for more.
     """
 
     affected_area: ClassVar = AffectedArea.NONE

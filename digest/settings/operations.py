@@ -22,10 +22,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         0.0,
         "Messages per second",
         _AS_FAST,
-        (
-            "The limit applies to editions and corrections from all processes together. Actual speed is at least "
-            "95% of it over a minute. Confirmations, links, and other transactional emails count but don't wait."
-        ),
+        "The limit applies to all processes together. Transactional emails, such as confirmations, count but don't wait.",
         ge=0,
         le=100_000,
     )
@@ -33,13 +30,13 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     warm_up: list[Annotated[int, Field(ge=1)]] = setting(
         [],
         "A new sender's first days",
-        "The maximum number of messages on its first day, its second day, and so on, such as 500, 1000, 2000.",
+        "The maximum for its first day, its second day, and so on, such as 500, 1000, 2000.",
     )
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
         "Messages per hour to one domain",
-        "The maximum number of messages to each domain, spread evenly. Domains with the same mail servers share it.",
-        'In the file, write it like this: `{ "gmail.com" = 6000 }`.',
+        "Messages are spread evenly. Domains with the same mail servers share a limit.",
+        'For example: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
         30, "Sign-ups per hour from one network", "Any over the limit are rejected. A network is a /24 or a /48.", ge=1
@@ -48,25 +45,25 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         40,
         "Sign-ups in 7 days for one domain",
         "Any over the limit are rejected. Large mailbox providers have no limit.",
-        "Subdomains of a registered domain are counted with it.",
+        "Subdomains of a registered domain count with it.",
         ge=1,
     )
     signups_first: int = setting(
         500,
         "First sign-ups from wide networks, per hour",
         _MORE_WAIT,
-        "The first form submitted in an hour from each /16 or /32 counts here.",
+        "The first form in an hour from each /16 or /32 counts here.",
         ge=1,
     )
     signups_further: int = setting(
-        200, "All other sign-ups, per hour", _MORE_WAIT, "These can also use what's left of `signups_first`.", ge=1
+        200, "All other sign-ups, per hour", _MORE_WAIT, "These can also use the rest of `signups_first`.", ge=1
     )
     signups_alert: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
     signups_waiting: int = setting(
         5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )
     signup_mails_per_address: int = file_only_setting(
-        4, "The maximum number of emails in 30 days to an address that confirms none of them.", ge=1
+        4, "Maximum number of emails in 30 days to an address that confirms none.", ge=1
     )
     contact_per_network: int = setting(
         5,
@@ -76,9 +73,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     )
     contact_first: int = file_only_setting(
         250,
-        (
-            "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any over the limit are rejected."
-        ),
+        "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any over the limit are rejected.",
         ge=1,
     )
     contact_further: int = file_only_setting(
@@ -138,24 +133,19 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
     )
     list_drift: float = file_only_setting(
-        0.25, "The maximum change in list size from one edition to the next, as a share. Use 0 for no limit.", ge=0
+        0.25, "Maximum change in list size between editions, as a share. Use 0 for no limit.", ge=0
     )
-    list_drift_people: int = file_only_setting(
-        100, "Smaller changes in the number of subscribers are always allowed.", ge=1
-    )
+    list_drift_people: int = file_only_setting(100, "Smaller changes are always allowed.", ge=1)
     canary_minutes: int = file_only_setting(
         15,
-        ("How long the first few hundred messages are watched before the rest are sent. Use 0 to send all at once."),
+        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all at once.",
         ge=0,
         le=24 * 60,
     )
     seal_mail_days: int = file_only_setting(
         7,
-        (
-            "Days between daily integrity emails to admins, with the newest seal of the consent ledger. Use 0 for "
-            "no emails."
-        ),
-        "The email goes to admins with a verified address. If a check finds a problem, it's sent immediately.",
+        "Days between integrity emails to admins, with the newest seal of the consent ledger. Use 0 for none.",
+        "If a check finds a problem, the email is sent immediately.",
         ge=0,
         le=366,
     )
@@ -177,21 +167,20 @@ Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
 
 
 class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
-    """URLs that are requested after each job, such as those of Healthchecks, so that something outside notices if this service stops.
+    """The https URLs to request after each job, so that a service such as Healthchecks notices if this one stops.
 
-    A URL is requested as it is after a success, and with `/fail` at its end after a failure. See
-    [heartbeats](maintenance.md#heartbeats).
+    After a failure, `/fail` is added to the URL. See [heartbeats](maintenance.md#heartbeats).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS
 
-    collect: Heartbeat = setting("", "Collection", "The https URL to request after sources are collected.")
-    draft: Heartbeat = setting("", "Draft", "The https URL to request after each draft.")
-    remind: Heartbeat = setting("", "Reminder", "The https URL to request after editors are reminded.")
-    deadline: Heartbeat = setting("", "Deadline", "The https URL to request after each deadline.")
-    send: Heartbeat = setting("", "Sending", "The https URL to request after an edition is sent.")
-    nightly: Heartbeat = setting("", "Nightly maintenance", "The https URL to request after nightly maintenance.")
-    backup: Heartbeat = setting("", "Backup", "The https URL to request after each scheduled backup.")
+    collect: Heartbeat = setting("", "Collection", "URL to request after sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "URL to request after each draft.")
+    remind: Heartbeat = setting("", "Reminder", "URL to request after editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "URL to request after each deadline.")
+    send: Heartbeat = setting("", "Sending", "URL to request after an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "URL to request after nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "URL to request after each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):
@@ -201,14 +190,14 @@ class RetentionSettings(values.SettingsTable):
 
     evidence_days: int = file_only_setting(
         90,
-        "Days to keep the IP address and user agent of a sign-up, which are encrypted.",
+        "Days to keep the encrypted IP address and user agent of a sign-up.",
         "The ledger keeps their hashes.",
         ge=1,
     )
     delivery_days: int = file_only_setting(  # fewer would hide strikes
         400,
         "Days to keep each delivery and its events. After that, only totals are kept.",
-        "Daily counts (visits to a source, consents by kind) are kept as long, and for at least 400 days.",
+        "Daily counts are kept as long, and for at least 400 days.",
         ge=90,
     )
 
@@ -224,21 +213,21 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     folder: str = setting(
         "",
         "Folder",
-        "An absolute path on this server, such as /backups/digest. Use another disk. Leave empty for no backups.",
+        "An absolute path, such as /backups/digest. Use another disk. Leave empty for no backups.",
     )
     copied: bool = file_only_setting(
-        False, "Another program copies the backups to another machine, so the folder may be on this server's disk."
+        False, "Another program copies the backups to another machine, so they may be on this disk."
     )
     at: list[values.RuleText] = setting(
-        ["daily 02:30"], "Back up", "The times when backups are made.", "Use the same format as in `[schedule]`."
+        ["daily 02:30"], "Back up", "When backups are made.", "Use the format of `[schedule]`."
     )
-    daily: int = setting(7, "Daily backups to keep", "The newest backup of each of this many days.", ge=1, le=366)
-    weekly: int = setting(4, "Weekly backups to keep", "The newest backup of each of this many weeks.", ge=0, le=520)
+    daily: int = setting(7, "Daily backups to keep", "The newest of each day.", ge=1, le=366)
+    weekly: int = setting(4, "Weekly backups to keep", "The newest of each week.", ge=0, le=520)
     monthly: int = setting(
         0,
         "Monthly backups to keep",
         "These backups keep addresses longer than 30 days after people unsubscribe.",
-        "The newest backup of each of this many months is kept.",
+        "The newest of each month is kept.",
         ge=0,
         le=240,
     )

@@ -18,13 +18,13 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 
     # The consent text contains the publication's name and depends on its language.
     name: Annotated[values.FilledLine, AffectedArea.CONSENT_TEXT] = setting(
-        "HLS.Today", "Name", "The newsletter's name, in emails and on pages."
+        "HLS.Today", "Name", "In emails and on pages."
     )
     tagline: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
     site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
-        "https://hls.today/", "Website", "Its http or https URL. Emails and pages link to it."
+        "https://hls.today/", "Website", "The http or https URL that emails and pages link to."
     )
     about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
@@ -38,17 +38,17 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
-        "Each new draft starts with this text. At most 60 words. Emails show its first sentences, up to 90 characters.",
+        "Starts each new draft. At most 60 words. Emails show its first sentences, up to 90 characters.",
         "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
     )
     language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
         "The language for subscribers: en, fr, or one you have a catalog for.",
-        "It applies to emails, dates, and reasons, and sets `lang` and `dir`. For other languages, [add a catalog](translating.md).",
+        "It applies to emails, dates, and reasons. You can [add a catalog](translating.md).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
-        "America/New_York", "Time zone", "Editors' pages and these settings show times in this zone."
+        "America/New_York", "Time zone", "For times in settings and on editors' pages."
     )
     first_number: Annotated[int, AffectedArea.NONE] = setting(
         1, "First number", "The number of the first edition made here.", ge=1
@@ -68,10 +68,9 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    The text is in that email, above the button, in the welcome email, and under "My data". A text gets its version when it's first shown
-    to a subscriber, and a text that returns gets its old version back. All versions are kept with their SHA-256, and every consent event has the
-    exact words. [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists the versions, and `verify` checks the ledger
-    against them. A change doesn't affect people who've already been asked: they agree to the text they were shown.
+    It's also in the welcome email and under "My data". A text gets its version when it's first shown to a subscriber, and keeps it if
+    it returns. [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists the versions with their SHA-256,
+    and every consent event has the exact words. People who've already been asked agree to the text they were shown.
     """
 
     affected_area: ClassVar = AffectedArea.CONSENT_TEXT
@@ -82,9 +81,8 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "{name} is replaced with the publication's name. Leave empty for the standard text.",
         'The standard text is "Yes, email me {name} once a week. I can unsubscribe at any time. My email address will be used '
         'only to send me this newsletter and shared with no one else.", in the language of `publication.language`. '
-        "If `schedule.send` has more than one day a week, the text says so, and it's a different version. People who "
-        "agreed to one email a week haven't agreed to more: ask them again before you send more often. "
-        "No other braces are allowed.",
+        "It's a different version if `schedule.send` has more than one day a week. Before you send more often than people "
+        "agreed to, ask them again. No other braces are allowed.",
     )
 
 
@@ -92,16 +90,16 @@ OfferRule = Literal["offer", "off"]
 
 
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
-    """Preferences that you can choose not to offer. All others are always on the preferences page.
+    """Preferences that you can turn off. All others are always on the preferences page.
 
-    If you turn one off, subscribers no longer see it, and their choices have no effect until you turn it on again.
+    Subscribers don't see a preference that's off, and their choices have no effect until you turn it on again.
     """
 
     topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
         "Topics",
         "Lets subscribers choose topics in sections that list stories by topic.",
-        "They can leave out each topic in `select.topics`, or each built-in one. An edition has at most 64 versions. Subscribers "
+        "These are the topics in `select.topics`, or the built-in ones. An edition has at most 64 versions. Subscribers "
         "with rarer combinations get the closest version that leaves out less.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
@@ -110,10 +108,9 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them, and none can be sent. "
-        "Turn it off if you'll never send any, because people agree to them when they sign up. They're also on for people who "
-        "confirm a consent text that contains the words “breaking news”, in the language of `publication.language`, unless they confirm because "
-        "an admin corrects their address. Each of these emails has a link that turns them off.",
+        "They're also on for people who confirm a consent text that contains the words “breaking news”, in the language of "
+        "`publication.language`, unless they only confirm a corrected address. Each of these emails has a link that turns them off. "
+        "If you'll never send any, turn this off, because the sign-up form and the privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -155,7 +152,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "",
         "Feedback-ID",
         "5 to 15 letters, digits, hyphens, and underscores that identify you. Leave empty for no Feedback-ID header.",
-        "Gmail's Postmaster Tools then count complaints by edition. The header says nothing about the subscriber.",
+        "Gmail's Postmaster Tools then count complaints by edition.",
     )
 
 
@@ -170,19 +167,16 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
-        "Editors skip, move, and add editions in the calendar (`/desk/calendar`, `digest calendar`).",
+        "To skip, move, or add editions, use `/desk/calendar` or `digest calendar`.",
     )
     draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
-        "thu 17:30", "Draft time", "A new edition is drafted at this time."
+        "thu 17:30", "Draft time", "When a new edition is drafted."
     )
     deadline_hours: Annotated[float, AffectedArea.NONE] = setting(
         10,
         "Approve by",
         "Hours before the usual send time.",
-        (
-            "It's counted from the usual send time on the day of the edition. For example, 10 hours before 6 a.m. "
-            "is 8 p.m. the evening before. A deadline before the draft time is moved to the send time."
-        ),
+        "For example, 10 hours before 6 a.m. is 8 p.m. the evening before. A deadline before the draft time is moved to the send time.",
         ge=0,
         le=168,
     )
@@ -190,12 +184,12 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         [11],
         "Remind editors",
         "Hours before the usual send time. Leave empty for no reminders.",
-        "Editors get an email if the edition isn't approved. Each value is more than 0 and at most 168.",
+        "Editors get an email if the edition isn't approved. Values are at most 168.",
     )
     at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
         "wait",
         "If it isn't approved by then",
-        "What happens at the deadline, and again at the send time.",
+        "Applies at the deadline, and again at the send time.",
         "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last "
         "approved version unless it was revoked.",
         choices={
@@ -208,7 +202,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         20,
         "Check every article again",
         "Minutes before the send time. Use 0 to skip the check.",
-        "Every article in the edition is opened the way a visitor would.",
+        "The check opens every article as a visitor would.",
         ge=0,
         le=24 * 60,
     )
@@ -216,14 +210,14 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "stop",
         "If visitors can't read an article then",
         "Editors are notified either way.",
-        "`stop` pauses the edition until an editor decides. `send` only notifies the editors.",
+        "`stop` also pauses the edition until an editor decides.",
         choices={
             "stop": "Pause the edition until an editor decides",
             "send": "Send the edition and notify the editors",
         },
     )
     collect: Annotated[list[values.RuleText], AffectedArea.NONE] = setting(
-        ["daily 05:00", "daily 17:00"], "Visit sources", "The times when sources are visited."
+        ["daily 05:00", "daily 17:00"], "Visit sources", "When sources are visited."
     )
 
     @property
@@ -254,6 +248,6 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
             "How many people other than its author must approve each text, link, and image. A sole editor can "
             "approve alone."
         ),
-        "With 1, a sole editor can approve their own changes. In a terminal, editors identify themselves with `--as`.",
+        "In a terminal, editors identify themselves with `--as`.",
         choices={1: "One", 2: "Two"},
     )

@@ -42,7 +42,7 @@ def read_actions_since(
     rows, is_intact = _read_rows_since(session, since)
     if not is_intact:
         log.error(
-            "the newest rows of the audit log fail verification: what's decided by them takes the stricter course"
+            "the newest rows of the audit log fail verification, so the stricter rule applies"
         )
     logged = [LoggedAction(row.moment, row.actor, row.act, row.subject, row.read_detail()) for row in rows]
     return [a for a in (*waiting, *logged) if a.act in names and (since is None or a.at > since - _MARGIN)], is_intact

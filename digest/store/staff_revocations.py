@@ -89,7 +89,7 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
     """Return the revocations, by staff ID."""
     rows, is_complete = read_staff_access_changes(session, find_keys_of_session(session))
     if not is_complete:
-        log.error("rows of the audit log about the staff are missing: only members who were added since count")
+        log.error("audit log rows about the staff are missing, so only members added since then count")
     revocations: defaultdict[int, Revocations] = defaultdict(lambda: Revocations(is_known=is_complete))
     access_rows = [(row.subject, row.act, row.moment, row.read_detail()) for row in reversed(rows)]
     waiting = [(entry.subject, entry.act, entry.at, entry.detail) for entry in list_unchained_entries(session)]
@@ -107,7 +107,7 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
     current = [member for member in members if revocations[member.id].allow_member(member)]
     for member in members:
         if member not in current:
-            log.error("a row of the staff is older than the audit log: it counts for nothing", row=member.id)
+            log.error("a staff row is older than the audit log, so it was ignored", row=member.id)
     return current
 
 

@@ -288,7 +288,7 @@ def _template_mistake_page(error: TemplateMistakeError) -> Response:
 
     Subscribers only read that something went wrong on our end.
     """
-    log.error("a template of your own has a mistake", mistake=str(error))
+    log.error("a custom template has an error", mistake=str(error))
     at_desk = _is_at_desk()
     title, advice = ("A custom template has an error", str(error)) if at_desk else ERROR_TEXTS[500]
     return _error_response(500, title, advice, at_desk=at_desk)

@@ -31,18 +31,15 @@ Where available, `--json` prints the result as JSON, and `--yes` doesn't ask for
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation for problems without changing anything. An **error** must be fixed, a **warning** should be
-checked, and **ok** is fine. Names never change, so scripts can use them (`--json`). The exit code is 0 without errors, 1 with errors,
-and 2 if the checks couldn't run.
+`digest doctor` checks an installation without changing anything. Fix each **error**, and check each **warning**. Then run it again,
+because some problems hide others. Names never change, so scripts can use them (`--json`). The exit code is 0 without errors, 1 with
+errors, and 2 if the checks couldn't run.
 
 `--online` also checks DNS, mail servers, the email provider, and your public pages. It signs in to mail servers but doesn't send
 email. To see a DNS change sooner, add `--name-server` with the zone's own name server.
 
-Problems that only follow from another aren't listed until that's fixed, so fix it and run doctor again.
-
-`digest doctor received.eml` checks an email as it was received. Send yourself a test, and save it with all headers. The checks whose
-names start with `received-` apply. Add your mailbox provider's name (`--trust mx.google.com`), because anyone can forge
-Authentication-Results headers.
+`digest doctor received.eml` checks an email that you received and saved with all headers (`received-…`). Add your mailbox
+provider's name (`--trust mx.google.com`), because anyone can forge Authentication-Results headers.
 
 Each entry says what's true if the check passes, and how to fix it if it doesn't.
 """

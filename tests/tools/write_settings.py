@@ -23,6 +23,7 @@ FIRST_SOURCE = "\n[[sources]]\n"
 SOURCES_LINE = f"# Sources {'-' * 108}\n"
 _COMMENT_COLUMN = 36
 _MAX_SHOWN = 3  # entries of a default list that the guide shows
+_MAX_LENGTH = 45  # characters of a default that the guide shows
 _SAMPLE_VALUES = {"url": "https://www.example.com/"}  # of settings without a default
 _SAMPLE_HEAD = """\
 # digest.toml: what an operator decides. `digest init` writes this file; change it as you like.
@@ -43,11 +44,10 @@ _SAMPLE_SOURCES = """\
 _GUIDE_HEAD = """\
 # Settings
 
-`digest.toml` contains an installation's settings. `digest init` writes one that shows every key with its default. A running service reads it
-again when it changes ([services](operating.md#services)). {pages} also have pages under **Admin**, **Settings**.
+`digest.toml` contains an installation's settings. `digest init` writes one with every key. A running service reads it again when it changes ([services](operating.md#services)). Most are also under **Admin**, **Settings**.
 
-A variable of the environment can set each key, too: `DIGEST_LIMITS__PROXIES` sets `proxies` in `[limits]`, and
-`DIGEST_SELECT__WEIGHTS__COVERAGE` sets `coverage` in `[select.weights]` ([environment variables](environment.md#settings)).
+An [environment variable](environment.md#settings) can set each key. `DIGEST_LIMITS__PROXIES` sets `proxies` in `[limits]`, and
+`DIGEST_SELECT__WEIGHTS__COVERAGE` sets `coverage` in `[select.weights]`. A list of tables is a TOML array.
 
 """
 
@@ -90,31 +90,28 @@ def list_choices(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
 
 
-def describe_briefly(field: FieldInfo, title_form: str) -> str:
-    """Return the title that a form has, and the description."""
-    return f"{title_form.format(field.title)} {field.description}" if field.title else str(field.description)
+def describe_briefly(name: str, field: FieldInfo, title_form: str) -> str:
+    """Return the title that a form has, unless it repeats the key, and the description."""
+    if not field.title or field.title.lower().replace("-", "_").replace(" ", "_") == name:
+        return str(field.description)
+    return f"{title_form.format(field.title)} {field.description}"
 
 
 def write_guide() -> str:
     """Return the text of `docs/settings.md`."""
-    titles = [str(table.model_config["title"]) for _, table, _ in list_tables() if table.model_config.get("title")]
-    parts = [_GUIDE_HEAD.format(pages=f"{', '.join(titles[:-1])}, and {titles[-1]}")]
+    parts = [_GUIDE_HEAD]
     for path, table, is_list in list_tables():
         heading = f"## [[{path}]]" if is_list else f"## [{path}]"
         rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
-        text += (
-            f"\n\nVariable for the whole list, as a TOML array of tables: `{name_variable((path,))}`."
-            if is_list
-            else ""
-        )
+        text += f" To set the whole list, use `{name_variable((path,))}`." if is_list else ""
         head = "| key | default | allowed | what it does |\n|---|---|---|---|\n"
         parts.append(f"{heading}\n\n{text}\n\n{head}{rows}\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 
 def _write_guide_row(name: str, field: FieldInfo) -> str:
-    parts = (describe_briefly(field, "**{}.**"), read_extra(field, "details"))
+    parts = (describe_briefly(name, field, "**{}.**"), read_extra(field, "details"))
     words = " ".join(filter(None, parts))
     return f"| `{name}` | {_write_guide_default(field)} | {describe_allowed(field)} | {words} |\n"
 
@@ -124,7 +121,8 @@ def _write_guide_default(field: FieldInfo) -> str:
         return ""
     if isinstance(field.default, list) and len(field.default) > _MAX_SHOWN:
         return f"{len(field.default)} names"
-    return f"`{write_value(field.default)}`"
+    value = write_value(field.default)
+    return f"`{value}`" if len(value) <= _MAX_LENGTH else f"`{value[: value.rindex(' ', 0, _MAX_LENGTH)]}…`"
 
 
 def write_value(value: object) -> str:
@@ -174,7 +172,7 @@ def _write_sample_table(path: str, table: type[BaseModel]) -> str:
 def _write_sample_line(start: str, name: str, field: FieldInfo) -> str:
     value = _SAMPLE_VALUES.get(name, "…") if field.is_required() else field.default
     choices = [write_value(choice) for choice in list_choices(field)]
-    comment = [_strip_markup(describe_briefly(field, "{}.")), f"One of {', '.join(choices)}." if choices else ""]
+    comment = [_strip_markup(describe_briefly(name, field, "{}.")), f"One of {', '.join(choices)}." if choices else ""]
     return f"{f'{start}{name} = {write_value(value)}':<{_COMMENT_COLUMN}}  # {' '.join(filter(None, comment))}\n"
 
 

@@ -98,7 +98,7 @@ def _record_outcome(
     if trouble:
         kinds = [post.alert.kind for post in posts]
         is_given_up = any(post.attempts >= len(RETRY_DELAYS) for post in posts)
-        log.warning("an alert wasn't told", channel=channel.name, kinds=kinds, trouble=trouble, given_up=is_given_up)
+        log.warning("couldn't send an alert", channel=channel.name, kinds=kinds, trouble=trouble, given_up=is_given_up)
 
 
 def send_test_alert(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:

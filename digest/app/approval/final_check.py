@@ -127,7 +127,7 @@ def _ask_for_pages(
         with open_fetcher(settings, fetcher) as active_fetcher:
             return fetch_page_states(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
-        log.exception("the last look failed")
+        log.exception("the pre-send check failed")
         return {url: PageCheckResult(failure="the look failed: see the log") for url in articles}
 
 

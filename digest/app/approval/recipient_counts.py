@@ -43,7 +43,7 @@ class RecipientCount:
                 self.looked_at += page.counts.looked_at
                 pause()
         except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
-            log.error("counting who got an error failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
+            log.error("couldn't count who received an error", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
             self.has_failed = True
         self.audience, self.is_done = counts, True
 

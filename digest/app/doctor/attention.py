@@ -71,35 +71,35 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused sending whether the reason is resolved, then run 'digest resume --all'.",
+        "Ask the person who paused it whether to resume, then run 'digest resume --all'.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "paused",
         "No edition is paused partway through sending",
-        "Run 'digest resume EDITION' to continue, or 'digest cancel EDITION' to cancel the rest.",
+        "Run 'digest resume EDITION', or 'digest cancel EDITION' to cancel the rest.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "set-aside",
         "No emails of an edition are set aside by a stop rule",
-        "Run 'digest set-aside EDITION' for the reasons, then add --send to send the emails or --drop to drop them.",
+        "Run 'digest set-aside EDITION' for the reasons, then with --send or --drop.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
-        "Remove or replace the article, and approve the edition again.",
+        "Remove or replace the article, then approve the edition again.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "signup-surge",
         "The number of sign-ups is normal",
-        "Wait until it's over. If the sign-ups are real, raise the limits in the finding.",
+        "Wait until it's over, or raise the limits if the sign-ups are real.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -111,14 +111,13 @@ _KINDS = (
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
-        "Check the audit log for the change, then check whether the mail server accepts email from the "
-        "sender's address.",
+        "Find the change in the audit log, and check that the mail server accepts email from the sender's address.",
         tells_remedy=True,
     ),
     AttentionKind(
         "unfinished-import",
         "Every import is finished",
-        "Import the same file again. The import continues where it stopped.",
+        "Import the same file again to continue where it stopped.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -131,7 +130,7 @@ _KINDS = (
     AttentionKind(
         "dead-source",
         "Every source works",
-        "Run 'digest sources test URL', then correct the source's URL or remove the source.",
+        "Run 'digest sources test URL', then correct or remove the source.",
     ),
     AttentionKind(
         "suppression-lists",
@@ -145,32 +144,30 @@ _KINDS = (
     AttentionKind(
         "missed-deadline",
         "Editions are approved by their deadline",
-        "Approve the edition on its page or with 'digest approve EDITION'.",
+        "Approve the edition on its page, or run 'digest approve EDITION'.",
         for_editors=True,
     ),
     AttentionKind(
         "missed-run",
         "Collection, drafts, reminders, deadlines, and nightly maintenance are on time",
-        "Start 'digest serve' or hls-scheduler. Overdue jobs then run once.",
+        "Start 'digest serve' or hls-scheduler, which runs overdue jobs once.",
     ),
     AttentionKind(
         "stuck-send",
         "No edition is stuck before or partway through sending",
-        "Check the log of 'digest serve' (journalctl -u digest), then run 'digest send EDITION' to continue.",
+        "Check the log (journalctl -u digest), then run 'digest send EDITION'.",
     ),
     AttentionKind(
         "refusals",
-        "No edition was sent with refusals that no one has acknowledged",
-        "Run 'digest refused EDITION', or open the edition under Sent. Send again what was refused for a doubtful reason, or "
-        "acknowledge the refusals.",
+        "No edition has refusals that aren't acknowledged",
+        "Run 'digest refused EDITION', or open the edition under Sent. Send the messages again, or acknowledge the refusals.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "refused-correction",
         "The mail server accepts correction emails",
-        "Check what its reply says about size, content, or links, or ask your mail provider. The correction is retried every "
-        "hour.",
+        "Check what its reply says, or ask your mail provider. The correction is retried every hour.",
         tells_remedy=True,
         for_editors=True,
     ),

@@ -60,7 +60,7 @@ class HealthReport:
 
                 self.findings += run_online_checks(ExaminedInstallation(installation, now, outside), progress=count)
         except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
-            log.error("an examination failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
+            log.error("the health check failed", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote settings
             self.stage = ExaminationStage.FAILED
         else:
             self.checks_done, self.stage = self.total, ExaminationStage.DONE

@@ -52,7 +52,7 @@ MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads
 MAX_SLOT_AGE = 1_000_000  # transactions
 
 
-@doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv), without the other package.")
+@doctor_check("import-names", "Install hls-digest in an environment without the other package (pipx or a venv).")
 def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFindings:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
@@ -64,11 +64,9 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFind
         yield report_ok(f"hls-digest {__version__} is the only owner of its import names")
 
 
-@doctor_check(
-    "home-folder", "Make the user that runs the service the owner of everything in DIGEST_HOME: chown -R USER: FOLDER"
-)
+@doctor_check("home-folder", "Make the service's user the owner of DIGEST_HOME: chown -R USER: FOLDER")
 def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
-    """The service owns the installation's files and can write to its folders and SQLite database, and other users can't open the folders."""
+    """The service owns the installation's files and can write to them, and other users can't open the folders."""
     yield from judge_file_access(examined.settings)
 
 
@@ -99,10 +97,10 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "database",
-    "Check DIGEST_DATABASE_URL, and make sure its server is running. To update the schema, run 'digest upgrade'.",
+    "Check DIGEST_DATABASE_URL and its server. To update the schema, run 'digest upgrade'.",
 )
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
-    """The database works, has this version's schema, and isn't writable by other users."""
+    """The database works, has this version's schema, and other users can't write to it."""
     installation = examined.installation
     if problem := edition_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
@@ -137,9 +135,8 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup and with your daily integrity emails, which show what the log contained. If rows were changed, "
-    f"restore a backup from before that: digest restore FILE --replace. {RESTORE_LOSSES} If rows fail only because the key file "
-    "was missing, check them, then run 'digest keys rotate audit', which vouches for them.",
+    "Compare the log with a backup and with your integrity emails. If rows were changed, "
+    f"restore a backup from before that: digest restore FILE --replace. {RESTORE_LOSSES} If rows fail only because the key file was missing, check them, then vouch for them with 'digest keys rotate audit'.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
@@ -154,7 +151,7 @@ def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
-@doctor_check("departure-log", "Restore the file from a copy of the server. Until you do, you can't restore a backup.")
+@doctor_check("departure-log", "Restore the file from a copy of the server. Without it, you can't restore a backup.")
 def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
@@ -217,9 +214,7 @@ def _name_installation(file: Path, content: Path) -> str:
 
 @doctor_check(
     "parsing-sandbox",
-    "Run digest on Linux 5.13 or later (x86_64 or aarch64) with Landlock enabled (see "
-    "/sys/kernel/security/lsm). In a service or container, allow the system calls "
-    "landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
+    "Use Linux 5.13 or later (x86_64 or aarch64) with Landlock (see /sys/kernel/security/lsm). In a service or container, allow landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
@@ -234,10 +229,10 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "disk-space",
-    "Free up space, or move DIGEST_HOME to a larger disk. When the disk is full, emails can't be sent and subscribers can't unsubscribe.",
+    "Free up space, or move DIGEST_HOME to a larger disk. On a full disk, emails can't be sent and subscribers can't unsubscribe.",
 )
 def check_disk_space(examined: ExaminedInstallation) -> DoctorFindings:
-    """There's enough free disk space for the installation's files."""
+    """There's enough disk space."""
     yield from judge_disk_space(examined.settings)
 
 
@@ -257,11 +252,10 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_a
 
 @doctor_check(
     "disk-growth",
-    "Free up space, move DIGEST_HOME to a larger disk, or store less: delete old backups and outbox files, "
-    "or shorten the periods under [retention].",
+    "Free up space (delete old backups and outbox files), shorten the periods under [retention], or move DIGEST_HOME to a larger disk.",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
-    """The disk won't fill up within weeks at its current rate."""
+    """At the current rate, the disk won't fill up within weeks."""
     installation = examined.installation
     with installation.read() as session:
         nights = read_free_space(session)
@@ -291,10 +285,10 @@ def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "heartbeats",
-    "Check the URL under [heartbeats] and the server behind it. If it's on a private network, list that network under limits.allow_networks.",
+    "Check the URL under [heartbeats] and its server. If it's on a private network, list that under limits.allow_networks.",
 )
 def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
-    """The last request to each heartbeat URL succeeded, if there are any."""
+    """The last request to each heartbeat URL succeeded."""
     with examined.read() as session:
         notes = list(heartbeats.read_job_end_notes(session, examined.settings))
     for job, url, note in notes:
@@ -307,11 +301,10 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log in digest.toml. If the service isn't allowed to read that log, give the file to the group adm, run 'digest setup' "
-    "again, and install the unit file it creates.",
+    "Check relay.log in digest.toml. If the service can't read that log, give the file to the group adm, run 'digest setup' again, and install its unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
-    """The mail server's log can be followed, if one is set."""
+    """The mail server's log can be followed."""
     source = examined.settings.file.relay.log
     if not (source and examined.settings.file.sender.bounce_domain):
         return  # `bounces` reports a log without a bounce domain
@@ -338,12 +331,10 @@ _HOLDING_SLOTS = text(
 
 @doctor_check(
     "held-rows",
-    "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot if nothing uses it anymore "
-    "(SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role "
-    "pg_read_all_stats.",
+    "End the connection (SELECT pg_terminate_backend(pid)), or drop an unused slot (SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
-    """No old transaction or unused replication slot keeps PostgreSQL from removing outdated rows."""
+    """No old transaction or unused replication slot keeps outdated rows in PostgreSQL."""
     with examined.read() as session:
         if not is_postgresql(session):
             return

@@ -54,7 +54,7 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 
 @doctor_check(
     "resolver",
-    "Check the name servers of this machine (/etc/resolv.conf) and of the domain. To ask another one, add --name-server.",
+    "Check the name servers of this machine (/etc/resolv.conf) and of the domain. To try another one, add --name-server.",
     is_online=True,
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
@@ -71,7 +71,7 @@ def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-server",
-    "Check DIGEST_MAIL_URL, whether the server is running, and whether its certificate matches its name.",
+    "Check DIGEST_MAIL_URL, the server, and whether its certificate matches its name.",
     is_online=True,
 )
 def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
@@ -87,8 +87,7 @@ def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-host",
-    "Add a DNS record with the IP address of that name, or change the server's name (in Postfix, myhostname) to one that "
-    "has an IP address.",
+    "Add a DNS record with its IP address, or change the server's name (in Postfix, myhostname).",
     is_online=True,
 )
 def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
@@ -114,7 +113,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
-    """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
+    """The account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
@@ -123,12 +122,11 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "spf",
-    "Publish one TXT record that begins with v=spf1, lists everything that sends email for the domain, "
-    "and ends in -all or ~all.",
+    "Publish one TXT record that begins with v=spf1, lists every sender for the domain, and ends in -all or ~all.",
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
-    """The SPF record (RFC 7208, section 4) of the return path's domain allows your email and rejects others'."""
+    """The SPF record of the return path's domain allows your email and rejects others' (RFC 7208)."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -211,9 +209,9 @@ def _record_line(name: str, text: str) -> str:
     return f"{name}. TXT {quote_record_text(text)}"
 
 
-@doctor_check("dkim-record", "Run 'digest doctor --online' to see the TXT record, then publish it.", is_online=True)
+@doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' shows.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS has the public key for every key that email is signed with (RFC 6376, section 3.6)."""
+    """DNS has the public key of every signing key (RFC 6376)."""
     settings = examined.settings
     signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
     if provider_in_use(settings).account is not None or not (signer or relay_record):
@@ -298,7 +296,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domain in From has a DMARC policy (RFC 9989, section 4.10.1) with a report address."""
+    """The domain in From has a DMARC policy with a report address (RFC 9989)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.names, domain)
@@ -344,11 +342,11 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain as the bounce domain.",
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain for bounces.",
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The signature or return path is aligned with the domain in From, as DMARC requires."""
+    """The signature or return path is aligned with the domain in From (DMARC)."""
     settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
         return
@@ -389,11 +387,9 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check(
-    "exchangers", "Publish an MX record that points to the server that accepts email for the domain.", is_online=True
-)
+@doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domains of the sender's address and the return path have mail servers."""
+    """The domains of sender and return path have mail servers."""
     settings, names = examined.settings, examined.outside.names
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
@@ -436,11 +432,11 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the provider that assigned the IP address to set its PTR record to the mail server's name. That name must resolve to the same IP address.",
+    "Ask the provider of the IP address to set its PTR record to the mail server's name, which must resolve to that address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
-    """A mail server on this machine has a public IP address with a matching PTR record."""
+    """A mail server on this machine has an IP address with a matching PTR record."""
     settings, names = examined.settings, examined.outside.names
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):

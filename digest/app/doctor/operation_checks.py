@@ -80,11 +80,10 @@ MAX_NAMED = 5  # findings of one check
 
 @doctor_check(
     "staff",
-    "Add an admin: digest staff add EMAIL --role admin. 'digest serve' must be running to email the link "
-    "that verifies the address.",
+    "Add an admin: digest staff add EMAIL --role admin. 'digest serve' emails the link that verifies the address.",
 )
 def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFindings:
-    """An admin with a verified address can get alerts, integrity emails, and subscribers' replies."""
+    """An admin has a verified address for alerts, integrity emails, and subscribers' replies."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.read_current_hold(session)
@@ -108,12 +107,11 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
 
 @doctor_check(
     "access-rows",
-    "Find out how the database was changed outside this program. The affected rows are ignored ('digest "
-    "staff list' shows the valid team members). To delete them, run 'digest keys rotate access'. Then "
+    "Find out how the database was changed outside this program. These rows are ignored. To delete them, run 'digest keys rotate access'. Then "
     "add any missing team members again: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
-    """Rows that give access (team, sessions, passkeys, codes, links), edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
+    """Rows that give access, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
@@ -134,11 +132,10 @@ def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "public-editions",
-    "Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore a backup "
-    f"from before the change with 'digest restore FILE --replace'. {RESTORE_LOSSES}",
+    f"Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore an older backup: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
-    """Public pages and the search show what was approved."""
+    """Public pages and the search show the approved text."""
     if _find_keys(examined) is None:
         return
     with examined.read() as session:
@@ -158,8 +155,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed outside this program. The emails weren't sent. People can ask for another link or "
-    "confirmation. An edition's emails are listed by 'digest refused EDITION', which can also acknowledge them.",
+    "Find out how the database was changed outside this program. The emails weren't sent. To list and acknowledge those of an edition, run 'digest refused EDITION'. People can ask for another link or confirmation.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Every delivery in the last 30 days matches the person and purpose it was planned for."""
@@ -184,12 +180,10 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose 'Update the draft' on the edition's review page, or run 'digest draft --update EDITION', and "
-    "redo any missing edits. If neither the settings nor the program has changed since the draft was made, "
-    "find out how the database was changed outside this program.",
+    "Choose 'Update the draft' on the review page, or run 'digest draft --update EDITION', and redo any missing edits. If the settings and the program haven't changed since, find out how the database was changed outside this program.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
-    """Each upcoming draft matches its stories, edits, and settings, so that it can be approved."""
+    """Upcoming drafts match their stories, edits, and settings, so they can be approved."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
     settings = examined.installation.settings
     if _find_keys(examined) is None:
@@ -207,9 +201,9 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFind
         yield report_ok(f"{len(drafts)} as composed")
 
 
-@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
+@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, now and at boot.")
 def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
-    """The scheduler is running (collection, drafting, sending, and nightly maintenance)."""
+    """The scheduler is running."""
     moments = select(func.max(ScheduleSlot.done_at), func.max(ScheduleSlot.taken_at))
     newest = moments.where(ScheduleSlot.job == NIGHTLY_JOB)
     first = select(func.min(ScheduleSlot.at)).where(ScheduleSlot.job == FIRST_LOOK_JOB)
@@ -242,7 +236,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "coming-steps",
-    "Check the calendar, or run 'digest calendar list'. To restore a skipped edition, run 'digest calendar restore RELEASE'.",
+    "Check the calendar ('digest calendar list'). To restore a skipped edition, run 'digest calendar restore RELEASE'.",
 )
 def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindings:
     """An edition is scheduled in the next two weeks."""
@@ -258,10 +252,10 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check(
     "stuck-job",
-    "Search the scheduler log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
+    "Search the log (journalctl -u digest) for the job's name. It's retried until it succeeds.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every scheduled job that started has finished, or a later run of it has."""
+    """Every scheduled job that started has finished, at least in a later run."""
     later = aliased(ScheduleSlot)
     is_made_up_for = exists().where(
         later.job == ScheduleSlot.job, later.at > ScheduleSlot.at, later.done_at.is_not(None)
@@ -279,9 +273,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
             yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
 
 
-@doctor_check(
-    "nightly-steps", "Find the error in last night's log (journalctl -u digest). The step runs again every night."
-)
+@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest). The step runs again every night.")
 def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
     """Every step of last night's maintenance finished."""
     query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
@@ -294,11 +286,10 @@ def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "seals",
-    "Start 'digest serve' or hls-scheduler, either of which seals the ledger nightly. To seal it now, run "
-    "'digest subscribers verify --seal-now'.",
+    "Start 'digest serve' or hls-scheduler, which seals it nightly. To seal it now, run 'digest subscribers verify --seal-now'.",
 )
 def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindings:
-    """Events in the consent ledger are sealed within two days, counted from a restore or move if that was later."""
+    """Events in the consent ledger are sealed within two days."""
     with examined.read() as session:
         last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
         unsealed = ConsentEvent.id > (last.through if last else 0)
@@ -313,7 +304,7 @@ def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
-    """There's a backup from the last week, if there are subscribers. For scheduled backups, see `missing-backup`."""
+    """If there are subscribers, there's a backup from the last week."""
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
@@ -328,9 +319,7 @@ def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check(
-    "backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the user that runs digest."
-)
+@doctor_check("backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the service.")
 def check_backup_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """Scheduled backups have a passphrase and a writable folder, and the same disk doesn't have all copies."""
     settings = examined.settings
@@ -374,10 +363,10 @@ def find_disk(path: Path) -> int:
 
 @doctor_check(
     "waiting-mail",
-    "Start 'digest serve'. If it's already running, its log (journalctl -u digest) shows why email can't be sent.",
+    "Start 'digest serve', or find the reason in its log (journalctl -u digest).",
 )
 def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
-    """Confirmations, links, and other transactional emails are sent within an hour, and the mail server can be reached."""
+    """Transactional emails are sent within an hour, and the mail server can be reached."""
     is_waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
     late = Delivery.next_try_at < examined.now - MAX_WAIT
     # Only a server that can't be reached, or that refuses all email, postpones an email without counting a try.
@@ -410,10 +399,10 @@ def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "unapplied-events",
-    "Start 'digest serve' or run 'digest inbound'. Until then, bounces and complaints have no effect.",
+    "Start 'digest serve' or run 'digest inbound'.",
 )
 def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
-    """Bounces and provider events are processed within an hour."""
+    """Bounces and provider events take effect within an hour."""
     waiting = (ReceivedEventPayload.applied_at.is_(None), ReceivedEventPayload.at < examined.now - MAX_WAIT)
     with examined.read() as session:
         count = session.scalar(select(func.count()).where(*waiting))
@@ -423,8 +412,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "To list the messages, run 'digest uncertain EDITION' or 'digest uncertain notices', or open Admin → Deliveries. To resolve "
-    "them by your mail server's log, add --from-log FILE. Otherwise, add --accept, --again, or --lost, and --because TEXT.",
+    "Open Admin → Deliveries, or run 'digest uncertain EDITION' or 'digest uncertain notices'. To resolve them, add --from-log FILE (the mail server's log), or --accept, --again, or --lost, with --because TEXT.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -445,7 +433,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
         )
 
 
-@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', either of which reads and removes the file.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which read and remove the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed run left its file behind."""
     settings = examined.settings
@@ -455,8 +443,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "choices",
-    "Ask each subscriber to choose again at /preferences (to see an address, run 'digest subscribers show NUMBER'). Don't choose "
-    "for them, because their preferences may include a pause.",
+    "Ask each subscriber to choose again at /preferences (for the address, run 'digest subscribers show NUMBER'). Their preferences may include a pause.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     """All subscribers' preferences can be read."""
@@ -471,11 +458,10 @@ def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "damaged-values",
-    "Find out how the database was changed outside this program. Damaged values are treated as 0 or January 1, 1970. "
-    "Restore the value from a backup, or delete the row.",
+    "Find out how the database was changed outside this program. Restore the value from a backup, or delete the row.",
 )
 def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every number and time in the database is valid. SQLite stores anything in their columns."""
+    """Every number and time in the SQLite database is valid."""
     with examined.read() as session:
         if is_postgresql(session):
             return

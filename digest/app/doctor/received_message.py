@@ -184,9 +184,7 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
         return [report_warning(str(exc), "Try again.")]
 
 
-@message_check(
-    "received-results", "Fix the cause of the failure. 'digest doctor --online' shows which DNS record is wrong."
-)
+@message_check("received-results", "Run 'digest doctor --online', which shows the wrong DNS record.")
 def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
     """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
@@ -234,8 +232,7 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    "Find out what changes the email after it's signed, such as a footer, click tracking, or a relay that "
-    "rewraps lines.",
+    "Find out what changes signed email, such as a footer, click tracking, or a relay that rewraps lines.",
 )
 def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     """Every DKIM signature is valid."""
@@ -259,11 +256,10 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-coverage",
-    "DKIM-sign messages on this server (set DIGEST_DKIM_DOMAIN and the key), which covers both headers, "
-    "or configure the server that signs messages to include both headers in h=.",
+    "Sign here (set DIGEST_DKIM_DOMAIN and the key), or configure the signing server to include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
-    """A signature covers both one-click unsubscribe headers, as RFC 8058, section 4, requires."""
+    """A signature covers both one-click unsubscribe headers (RFC 8058)."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_ok("List-Unsubscribe and List-Unsubscribe-Post are signed")
@@ -274,11 +270,9 @@ def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
         )
 
 
-@message_check(
-    "received-alignment", "Sign with the domain of sender.address or with a domain of the same organization."
-)
+@message_check("received-alignment", "Sign with the domain of sender.address, or one of the same organization.")
 def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
-    """A signature is aligned with the domain in From, as DMARC requires."""
+    """A signature is aligned with the domain in From (DMARC)."""
     domains = [signature.domain for signature in received.signatures if signature.holds is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_ok(f"signature of {aligned[0]} is aligned with {received.author_domain}")
@@ -294,11 +288,10 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-forwarding",
-    "To see the first mailbox provider's results, save a copy of the message from an address that doesn't "
-    "forward its email.",
+    "For the first mailbox provider's results, save a message from an address that doesn't forward.",
 )
 def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
-    """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
+    """Forwarders' ARC seals are valid (RFC 8617)."""
     seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
         yield report_warning("The message was forwarded, and a forwarder's ARC seal is invalid.")
@@ -310,11 +303,10 @@ def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-one-click",
-    "Compare the message with the one that was sent ('digest check'). Any differences were introduced in transit. "
-    + write_provider_remedy("received-one-click"),
+    "Compare the message with the one that was sent ('digest check'). " + write_provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
-    """The one-click unsubscribe headers comply with RFC 8058, section 3.1."""
+    """The one-click unsubscribe headers are correct (RFC 8058)."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
         yield report_error(
@@ -353,9 +345,9 @@ def check_links(received: ReceivedMessage) -> DoctorFindings:
         yield report_ok("links are unchanged")
 
 
-@message_check("received-size", "Remove stories or lower a section's maximum. Make sure relays don't add to the email.")
+@message_check("received-size", "Remove stories or lower a section's maximum. Relays must not add to the email.")
 def check_size(received: ReceivedMessage) -> DoctorFindings:
-    """The HTML part is small enough for Gmail, which cuts it off at 102 KB."""
+    """Gmail shows all of the HTML part, up to 102 KB."""
     size = len(received.html)
     message = f"The HTML part is {size / 1024:,.0f} KB"
     if size >= MAX_HTML_BYTES:

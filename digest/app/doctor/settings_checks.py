@@ -69,17 +69,16 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"all settings in {file} are valid")
 
 
-@doctor_check("sources", "Add a source with 'digest sources add URL' or on the Sources page.")
+@doctor_check("sources", "Run 'digest sources add URL', or open the Sources page.")
 def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
-    """The settings have at least one source."""
+    """The settings list a source."""
     count = len(examined.settings.file.sources)
     yield report_ok(f"{count} in the settings") if count else report_error("The settings have no sources.")
 
 
 @doctor_check(
     "source-answers",
-    "Test the source with 'digest sources test URL'. If its URL changed, correct it in the settings. If it refuses this "
-    "server, ask its publisher to allow it.",
+    "Run 'digest sources test URL'. Correct an outdated URL. If the source refuses this server, ask its publisher to allow it.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
@@ -114,11 +113,11 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
 
 @doctor_check(
     "templates",
-    "Correct the line shown in the message, or remove the template from the DIGEST_TEMPLATES folder.",
+    "Correct the line in the message, or remove the template from DIGEST_TEMPLATES.",
     tells_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
-    """Custom templates can be read and work for every email, and their HTML tags are closed."""
+    """Custom templates work for every email, and their HTML tags are closed."""
     settings = examined.settings
     folder = settings.templates
     if folder is None:
@@ -134,7 +133,7 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
 def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
-    """The logo and header image in the settings are stored, and the logo can be seen on light and dark backgrounds."""
+    """The logo and header image are stored, and the logo is visible on light and dark backgrounds."""
     settings = examined.settings
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
@@ -158,7 +157,7 @@ def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
 def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
-    """A publication with its own name doesn't still use the texts, addresses, or sources of HLS.Today or the sample."""
+    """A publication with another name doesn't use texts, addresses, or sources of HLS.Today or the sample."""
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
@@ -180,7 +179,7 @@ def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("consent-wording", "Add {name} to consent.text where the publication's name belongs.")
+@doctor_check("consent-wording", "Add {name} to consent.text.")
 def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     """The consent text includes the publication's name."""
     settings = examined.settings
@@ -198,7 +197,7 @@ def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     "postal-address", "Set sender.postal_address to a street address, a registered PO box, or a commercial mailbox."
 )
 def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
-    """There's a postal address, which every email must include (CAN-SPAM, 15 USC 7704)."""
+    """There's a postal address, as CAN-SPAM requires (15 USC 7704)."""
     settings = examined.settings
     if not settings.file.sender.postal_address.strip():
         yield report_error(
@@ -208,9 +207,9 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("base-url", "Set DIGEST_BASE_URL to the public https URL of these pages.")
+@doctor_check("base-url", "Set DIGEST_BASE_URL to the pages' public https URL.")
 def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
-    """Links use https, as one-click unsubscribing requires (RFC 8058, section 3.1)."""
+    """Links use https, as one-click unsubscribing requires (RFC 8058)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
@@ -293,7 +292,7 @@ def _has_subscribers(examined: ExaminedInstallation) -> bool:
 for name, meaning, remedy in (
     (
         "signing",
-        "Email is signed (DKIM) with a usable key",
+        "Email is signed (DKIM)",
         (
             "Set DIGEST_DKIM_DOMAIN, DIGEST_DKIM_SELECTOR, and DIGEST_DKIM_KEY_FILE, or configure your mail "
             "server to sign."
@@ -305,7 +304,7 @@ for name, meaning, remedy in (
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))
 
 
-@doctor_check("bounce-mailbox", "Check [inbound] and the mail server. To read the mailbox now, run 'digest inbound'.")
+@doctor_check("bounce-mailbox", "Check [inbound] and the mail server, then run 'digest inbound'.")
 def check_bounce_mailbox(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox was read successfully last time."""
     installation = examined.installation

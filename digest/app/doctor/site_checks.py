@@ -147,7 +147,7 @@ def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[Ex
 
 @doctor_check(
     "site-address",
-    "Point DIGEST_BASE_URL's host to this server or its proxy, and configure the proxy to pass on all its paths.",
+    "Point the host to this server or its proxy, and configure the proxy to pass on all paths.",
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
@@ -175,7 +175,7 @@ def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-certificate",
-    "Renew the certificate for the base URL's host, and set up automatic renewal (such as certbot renew).",
+    "Renew the certificate, and set up automatic renewal (such as certbot renew).",
     is_online=True,
 )
 @_if_public
@@ -193,12 +193,12 @@ def check_site_certificate(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-sign-in",
-    "Configure the proxy to forward requests for /desk/, /admin/, and /metrics without handling sign-in itself.",
+    "Configure the proxy to pass on /desk/, /admin/, and /metrics, without its own sign-in.",
     is_online=True,
 )
 @_if_public
 def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
-    """Editors' pages, admin pages, and metrics require visitors to sign in."""
+    """Editors' pages, admin pages, and metrics require signing in."""
     home = _visit(examined, "/")
     for path in PRIVATE_PAGES:
         answer = _visit(examined, path)
@@ -212,8 +212,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-https",
-    "Configure the proxy to pass the header on and redirect http to https. 'digest setup' creates "
-    "configurations that do this for nginx and Caddy.",
+    "Configure the proxy to pass on the header and redirect http, as the configurations that 'digest setup' creates do (nginx, Caddy).",
     is_online=True,
 )
 @_if_public
@@ -243,12 +242,12 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindin
 
 @doctor_check(
     "site-one-click",
-    "Configure the proxy to pass POST requests to /u/… through without redirects, challenges, or sign-in.",
+    "Configure the proxy to pass on POST requests to /u/… without redirects, challenges, or sign-in.",
     is_online=True,
 )
 @_if_public
 def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
-    """One-click unsubscribing (RFC 8058, section 3.2) works, tested with a POST to a made-up link."""
+    """One-click unsubscribing (RFC 8058) works, tested with a made-up link."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
@@ -266,8 +265,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-visitors",
-    "Configure each proxy to add the client's IP address to X-Forwarded-For. 'digest setup' creates configurations that do "
-    "this for nginx and Caddy.",
+    "Configure each proxy to add the client's IP address to X-Forwarded-For, as the configurations that 'digest setup' creates do (nginx, Caddy).",
     is_online=True,
 )
 @_if_public

@@ -128,7 +128,7 @@ def _log_failure(count_anew: Callable[[], object], cached: _KeptCount) -> None:
     try:
         count_anew()
     except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
-        log.warning("counting in the background failed", error=type(exc).__name__)
+        log.warning("a background count failed", error=type(exc).__name__)
         cached.is_recounting = False
 
 

@@ -220,7 +220,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
     try:
         card = _draw_card(body, request.words, request.focus)
     except ImageError as exc:
-        log.warning("no card", edition=name, reason=str(exc))
+        log.warning("couldn't make a card", edition=name, reason=str(exc))
         return
     with installation.write() as session:
         store_image(session, replace(card, source_url=request.address), now)

@@ -107,7 +107,7 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
     try:
         seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
     except SQLAlchemyError:
-        log.exception("the deliveries of an edition were not sealed", edition=name)
+        log.exception("the deliveries of an edition weren't sealed", edition=name)
 
 
 def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:

@@ -91,7 +91,7 @@ class AddressSearch:
         except WorkStoppedError:
             self.stage = SearchStage.REPLACED if self.is_replaced else SearchStage.STOPPED
         except Exception as exc:  # noqa: BLE001 - no caller handles it; the page shows the failure
-            log.error("a search of addresses failed", error=type(exc).__name__)  # noqa: TRY400 - the child logged why
+            log.error("an address search failed", error=type(exc).__name__)  # noqa: TRY400 - the child logged why
             self.stage = SearchStage.FAILED
         else:
             if is_full:
@@ -240,5 +240,5 @@ def _holds_part(keys: KeyRing, number: int, encrypted: tuple[bytes, str], part: 
     try:
         return part in decrypt_address(keys, encrypted, number).lower()
     except DecryptionError:
-        log.error("address does not open", person=number)  # noqa: TRY400 - no trace needed
+        log.error("an address can't be decrypted", person=number)  # noqa: TRY400 - no trace needed
         return False

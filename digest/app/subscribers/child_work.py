@@ -105,7 +105,7 @@ def _run_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any,
     except ApplicationError as exc:
         message = ("failed", str(exc))
     except Exception:  # the parent is told, whatever the error
-        log.exception("work in a child failed", work=work.__name__)
+        log.exception("a child process failed", work=work.__name__)
         message = ("failed", BROKE_OFF)
     with suppress(OSError):
         pipe.send(message)

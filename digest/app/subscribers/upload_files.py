@@ -226,7 +226,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
     except DocumentRefusedError as exc:
         raise ListFileError(str(exc)) from None
     except SandboxError as exc:
-        log.error("unpacking a list failed", error=type(exc).__name__)  # noqa: TRY400 - its text may quote the file
+        log.error("couldn't unpack a list", error=type(exc).__name__)  # noqa: TRY400 - its text may quote the file
         raise ListFileError(
             "The file can't be opened, because the process that unpacks files failed. Try again, or save the list as CSV."
         ) from None

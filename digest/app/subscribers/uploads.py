@@ -207,7 +207,7 @@ class ListUploads:
             stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
             ended = replace(upload, stage=stage, reached=work.reached)
         except Exception as exc:  # no caller handles this thread's exceptions; the page shows the failure
-            log.exception("work on an upload failed", error=type(exc).__name__)
+            log.exception("couldn't process an upload", error=type(exc).__name__)
             problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
             ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
         with self._lock:

@@ -88,5 +88,5 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
             outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})
             installation_hold.write_installation_state(session, _state_key(job), outcome, now=now)
     if trouble:
-        log.warning("a heartbeat wasn't taken", job=job, trouble=trouble)
+        log.warning("a heartbeat failed", job=job, trouble=trouble)
     return not trouble

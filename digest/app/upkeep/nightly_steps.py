@@ -149,7 +149,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
         if not proof.sound:
             wrong = _describe_faults(proof)
             record_audit(session, "ledger broken", "ledger", wrong, actor=actor, now=now)
-            log.error("the ledger is broken", **wrong)
+            log.error("the ledger failed verification", **wrong)
     return sealed, proof
 
 

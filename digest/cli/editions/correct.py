@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage e
     "--mail",
     type=int,
     metavar="NUMBER",
-    help="Request or approve emailing this correction to subscribers who received the error.",
+    help="Request or approve emailing this correction to its recipients.",
 )
 @yes_option()
 @pass_command_context

@@ -39,7 +39,7 @@ sent, but at least 5 messages and 2% were refused (not counting addresses that d
 @click.argument("edition")
 @flag(
     "--wait",
-    help="Wait until everything is sent, including pauses, limits, retries, and subscribers with a later hour.",
+    help="Wait until everything is sent, even through pauses, limits, retries, and later hours.",
 )
 @flag("--test", help="Send a test of the edition in its current state to the team.")
 @click.option("--to", multiple=True, metavar="EMAIL", help="Team member to send the test to (with --test). Repeatable.")

@@ -39,7 +39,7 @@ Exit codes:
 )
 @click.argument("names", nargs=-1, metavar="[SOURCE|FILE]...")
 @click.option("--now", type=MOMENT, help="Collect as of this time.")
-@flag("--force", help="Also visit sources that aren't due or are gone, and fetch everything again.")
+@flag("--force", help="Visit all sources, and fetch everything again.")
 @json_option("Print each source's result as JSON.")
 @pass_command_context
 def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:

@@ -286,7 +286,7 @@ Exit codes:
     default="record viewed",
     show_default=True,
     callback=check_reason,
-    help="Reason for viewing the record, shown to the subscriber in the list of who has received their address.",
+    help="Reason for viewing the record, shown to the subscriber.",
 )
 @click.option(
     "--form",

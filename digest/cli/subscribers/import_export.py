@@ -115,7 +115,7 @@ Exit codes:
     "--attest",
     metavar="REASON",
     callback=check_reason,
-    help="Reason for vouching for rows without evidence, recorded with your name and shown to the subscribers in those rows.",
+    help="Reason for vouching for rows without evidence, recorded with your name and shown to those subscribers.",
 )
 @click.option(
     "--these-are",

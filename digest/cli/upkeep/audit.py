@@ -40,7 +40,7 @@ Exit codes:
 @click.option(
     "--who",
     default="",
-    help="Person or process, as shown in the log ('staff 3', 'scheduler', 'terminal:'), or a team member's EMAIL.",
+    help="Person or process, as shown in the log, or a team member's EMAIL.",
 )
 @click.option("--what", default="", help=f"Action, as shown in the log, or one of {', '.join(audit_topics.TOPICS)}.")
 @click.option("--about", default="", help="Subject, such as 'subscriber 8214', '2026-W47', or 'staff 3'.")

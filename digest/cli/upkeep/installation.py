@@ -105,7 +105,7 @@ For details of each check, see docs/doctor.md. Exit codes: 0 no errors, 1 errors
 @click.option(
     "--name-server",
     metavar="ADDRESS[:PORT]",
-    help="Use this name server instead of the system's (for example, to see DNS changes sooner).",
+    help="Use this name server instead of the system's.",
 )
 @json_option("Print the findings as JSON.")
 @pass_command_context

@@ -167,7 +167,7 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
         return picture
-    log.error("picture changed in the database", picture=content_hash)
+    log.error("an image was changed in the database", picture=content_hash)
     return None
 
 

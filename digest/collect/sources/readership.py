@@ -86,7 +86,7 @@ def import_readership(
     imported = [_import_result(origin, report, article_urls) for origin, report in reports.items()]
     for result in imported:
         event = {"origin": result.origin, "matched": result.matched, "error": result.error}
-        log.info("readership.imported", **event, at=now.isoformat())
+        log.info("imported page views", **event, at=now.isoformat())
     return imported
 
 

@@ -343,7 +343,7 @@ def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitRe
     try:
         report = _store_result(run, job, future.result())
     except Exception as surprise:
-        log.exception("collect.surprise", source=job.empty_report.url)
+        log.exception("a source's visit failed unexpectedly", source=job.empty_report.url)
         message = f"internal error (please report it): {type(surprise).__name__}: {surprise}"[:500]
         report = replace(job.empty_report, error=message)
         _try_record_failure(run, job, message)
@@ -356,7 +356,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
     try:
         _record_failure(run, job.target, sources.VisitFailure(SourceHealth.FAILING, message))
     except Exception:  # the database itself may have failed; the report still has the error
-        log.exception("collect.unnoted", source=job.target.url)
+        log.exception("couldn't record a source's visit", source=job.target.url)
 
 
 def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult) -> SourceReport:

@@ -235,7 +235,7 @@ def _fetch_host_pages(
         except FetchError as error:
             looks[link] = _judge_failure(error)
         except Exception:  # one page's unexpected error mustn't prevent an edition's draft
-            log.exception("recheck.surprise", page=link)
+            log.exception("a page's check failed unexpectedly", page=link)
             looks[link] = PageCheckResult(failure="internal error (see the log)")
     return looks
 

@@ -32,7 +32,7 @@ def receive_events(provider_name: str) -> Response:
         context.installation, provider_name, request.headers.get, body, now=context.clock()
     )
     if reason:
-        log.warning("a post of events is refused", why=reason)
+        log.warning("refused a post of events", why=reason)
         return _webhook_response("refused", 403)
     return _webhook_response("taken", 200)
 

@@ -929,8 +929,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
-    "the database is damaged": Fault(overwrite_database_pages, "database", "since that backup is lost", restore_backup),
-    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "since that backup is lost", restore_backup),
+    "the database is damaged": Fault(overwrite_database_pages, "database", "newer than the backup is lost", restore_backup),
+    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "newer than the backup is lost", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
@@ -1056,7 +1056,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
-        back_up_first(publish_unapproved), "public-editions", "since that backup is lost", restore_backup
+        back_up_first(publish_unapproved), "public-editions", "newer than the backup is lost", restore_backup
     ),
     "a draft was changed in the database": Fault(
         change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft
@@ -1145,7 +1145,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "choices cannot be read": Fault(
         lambda w: w.add_subscriber(choices={"hour": "noon"}),
         "choices",
-        "Don't choose for them",
+        "choose again at /preferences",
         outside(choose_again),
     ),
     "the installation is held": Fault(hold, "held", '("a wrong date"). Ask whether'),
@@ -1258,11 +1258,11 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the mail server's log can't be read": Fault(
         lose_mail_log,
         "mail-log",
-        "install the unit file it creates",
+        "install its unit file",
         outside(overwrite(LOG_STATE_KEY, {"trouble": ""})),
     ),
     "a heartbeat isn't taken": Fault(
-        lose_heartbeat, "heartbeats", "the server behind it", outside(forget("heartbeat nightly"))
+        lose_heartbeat, "heartbeats", "and its server", outside(forget("heartbeat nightly"))
     ),
     "backups without a passphrase": Fault(
         lock_backups, "backup-folder", "digest.env, add: DIGEST_BACKUP_PASSPHRASE", follow(value=PASSPHRASE)

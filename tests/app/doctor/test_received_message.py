@@ -145,12 +145,12 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a second subject was added": (
         lambda raw: b"Subject: Buy\r\n" + raw,
         {"received-signature", "received-coverage", "received-alignment"},
-        "after it's signed",
+        "changes signed email",
     ),
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,
         {"received-forwarding"},
-        "doesn't forward its email",
+        "that doesn't forward",
     ),
     "no DKIM signature": (
         lambda raw: raw[raw.index(b'From: "') :],

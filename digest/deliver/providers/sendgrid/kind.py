@@ -109,7 +109,7 @@ class SendGridSetupAnswers(ProviderSetupAnswers):
 
 REMEDIES = {
     "provider-account": "Check DIGEST_SENDGRID_API_KEY and the account's settings.",
-    "provider-events": "Set DIGEST_SENDGRID_WEBHOOK_KEY to the verification key of the signed Event Webhook.",
+    "provider-events": "Set DIGEST_SENDGRID_WEBHOOK_KEY to the Event Webhook's verification key.",
     "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "received-one-click": "SendGrid garbles values of more than 77 bytes.",

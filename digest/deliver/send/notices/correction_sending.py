@@ -94,7 +94,7 @@ class _CorrectionRun(NoticeRun):
             is_first = note_correction_wait(session, self.correction, reply, now=self.clock())
         if is_first:
             log.error(
-                "a correction waits: the mail server refuses its message", correction=self.correction, reply=reply
+                "the mail server refuses a correction, so it waits", correction=self.correction, reply=reply
             )
 
 

@@ -173,7 +173,7 @@ def open_notice_run(
         )
         yield run
     if run.stop_reason:
-        log.warning("notices wait", why=scrub_addresses(run.stop_reason))
+        log.warning("transactional emails wait", why=scrub_addresses(run.stop_reason))
 
 
 def _claim_notices(
