@@ -65,6 +65,12 @@ def at(request: pytest.FixtureRequest, crowd: PreparedDatabase, tmp_path: Path) 
         yield laid
 
 
+@pytest.mark.parametrize(
+    ("crowd", "at"),
+    [("sqlite", sendgrid_route(50)), ("postgresql", smtp_route(8))],
+    indirect=True,
+    ids=["sqlite-sendgrid", "postgresql-smtp"],
+)
 def test_killed_at_every_write_boundary_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
     """At each kind of transaction that a send writes: before its commit and after it, the first time and again."""
     boundaries = kill_at_boundaries(at)
@@ -81,7 +87,10 @@ def test_killed_between_handing_over_and_the_answer_it_leaves_a_doubt_and_repeat
 
 
 @pytest.mark.parametrize(
-    "at", [smtp_route(1), smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda way: way.name
+    ("crowd", "at"),
+    [("sqlite", smtp_route(8)), ("postgresql", smtp_route(1)), ("postgresql", sendgrid_route(50))],
+    indirect=True,
+    ids=["sqlite-smtp-8", "postgresql-smtp-1", "postgresql-sendgrid"],
 )
 def test_killed_at_random_moments_it_loses_nobody_and_repeats_nothing(at: KillableSend) -> None:
     seed = 47

@@ -201,7 +201,7 @@ def leave_out_by_buttons(topic: Locator, *, by_keyboard: bool) -> None:
 
 
 @pytest.mark.chromium
-@pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True), (390, True), (1440, False)])
+@pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True)])
 def test_a_new_subscriber_chooses_topics_and_breaking_news(
     browser: Browser, one_database: Any, tmp_path: Path, build_world: Any, width: int, *, by_keyboard: bool
 ) -> None:

@@ -21,6 +21,7 @@ from tests.browser import (
     write_by_keyboard,
 )
 from tests.packed_lists import write_workbook
+from tests.run_database import PARAMETER_KINDS
 from tests.web.admin.subscribers.test_import_pages import post_step, upload
 
 pytestmark = pytest.mark.chromium
@@ -96,7 +97,9 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
     assert "bo@county.example" not in skipped
 
 
-@pytest.mark.parametrize("way", ["pointer", "keyboard"])
+@pytest.mark.parametrize(
+    ("database", "way"), [*zip(PARAMETER_KINDS, ("pointer", "keyboard"), strict=False)], indirect=["database"]
+)
 def test_a_finished_import_is_undone(browser: Browser, both: Any, way: str) -> None:
     client = both.signed_in_client("admin")
     path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\n")
