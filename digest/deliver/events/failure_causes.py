@@ -7,6 +7,7 @@ registry of enhanced status codes. Free text is never parsed.
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 
 class FailureCause(StrEnum):
@@ -42,9 +43,12 @@ def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
 
     Only codes at the very beginning of a reply count. The codes x.0.0 say nothing and are left out.
     """
-    status = status.strip()
     match = _LEADING_CODES.match(reply)
-    code, leading_status = (match["code"] or "", match["status"] or "") if match else ("", "")
+    return _read_codes(status.strip(), *(match.groups("") if match else ("", "")))
+
+
+@lru_cache(maxsize=1024)
+def _read_codes(status: str, code: str, leading_status: str) -> tuple[str, frozenset[str]]:
     if not code and re.fullmatch(r"[245]\d\d", status):
         code = status
     return code, frozenset(
