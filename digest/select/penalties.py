@@ -1,6 +1,7 @@
 """Kinds of articles recognized by their words: round-ups, advertisements, and articles that aren't news."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -8,6 +9,7 @@ from digest.select.selection_types import CandidateArticle
 from digest.select.text_similarity import significant_words
 
 MAX_TITLE_WORDS = 20  # words of a headline
+MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # in common with a title that says the same
 _STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
 _ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # storm category, as in forecasts and reports
 _CACHED_TITLES = 10_000  # more titles than most weeks have; grouping, ranking, and related articles all check them
@@ -134,6 +136,21 @@ _STATEMENT_TITLE = TitlePattern(
     r"\b(?:says?|said|tells?|told(?! to\b)|urges?|urged|calls? (?:for|on)|demands?|insists?|welcomes?|hopes?|vows?|pledges?|directs?|thinks?)\b"
 )
 
+_NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_NUMBERS = {word: number for number, word in enumerate(_NUMBER_WORDS, 1)} | {"dozens": 24}
+# Not an age ("11-year-old"), a duration, or a year.
+_NUMBER = (
+    rf"\b((?:\d{{1,3}}(?:,\d{{3}})+|(?!(?:19|20)\d\d\b)\d{{1,5}}|{'|'.join(_NUMBERS)}))\b"
+    r"(?!-| (?:years?|months?|weeks?|days?|hours?)\b)"
+)
+_WORDS = r"(?: [a-z'\u2019]+){0,2}?"
+_PEOPLE = rf"{_NUMBER}(?:{_WORDS} and {_NUMBER})?"  # "two adults and six children"
+_TOLL = re.compile(
+    rf"{_PEOPLE}{_WORDS} (?:are |were )?(?:dead|die[sd]?|killed|slain|deaths)\b"
+    rf"|\bkill(?:s|ed|ing)? (?:(?:at least|more than|over|nearly|as many as) )?{_PEOPLE}"
+    rf"|\btoll\b[^,;:]{{0,30}}? {_NUMBER}"
+)
+
 _ATTRIBUTION = re.compile(r"[,:;-] [^,:;]{0,40}\b(?:say|says|said|tells|told)\b[^,:;]{0,20}$", re.IGNORECASE)
 
 # A case that matters beyond its town: several deaths, a suspect at large, federal charges.
@@ -245,6 +262,23 @@ def reports_outcome(title: str, forecast: str) -> bool:
     ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
     ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
     return bool(ahead) and not is_forecast_title(title) and not ahead.isdisjoint(_list_stems(title))
+
+
+@lru_cache(maxsize=_CACHED_TITLES)
+def find_toll(title: str) -> int:
+    """Return the number of deaths that a title states; 0 if it states none."""
+    tolls = (filter(None, found.groups()) for found in _TOLL.finditer(title.lower()))
+    return max((sum(map(_read_number, numbers)) for numbers in tolls), default=0)
+
+
+def _read_number(text: str) -> int:
+    return _NUMBERS.get(text) or int(text.replace(",", ""))
+
+
+def is_title_told(title: str, others: Iterable[str]) -> bool:
+    """Return whether a title only repeats another one: it has several words of it, and not just names."""
+    agreements = (measure_title_agreement(title, other) for other in others)
+    return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)
 
 
 def measure_title_agreement(title: str, other: str) -> tuple[int, float]:

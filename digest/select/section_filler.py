@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties, is_agency_action, is_case_title, measure_title_agreement
+from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_told
 from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
@@ -23,7 +23,6 @@ FAR_HIGHER_COVERAGE = 2.0  # a story with this many times the publishers of a pl
 MIN_FAR_COVERAGE = 5  # publishers that such a story must have
 MAX_SUPPORTING = 2  # stories under another one
 MIN_SUPPORTING_SHARE = 0.5  # share of the main story's score that a supporting story must have
-MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # in common with a title that says the same
 MAX_ACTION_PUBLISHERS = 3  # of an official action that needs a reserved place; others have enough coverage
 MAX_COMPARED = 100  # best news stories that are compared with those in the edition, to find the same matter
 MAX_RESERVE = 20  # replacements kept for a section's dropped stories
@@ -127,7 +126,8 @@ class SectionFiller:
             if main is None:
                 continue
             under = self.supporting.setdefault(main.url, [])
-            if len(under) < MAX_SUPPORTING and not _is_title_told(scored, (main, *under)):
+            told = (article.title for other in (main, *under) for article in other.story.members)
+            if len(under) < MAX_SUPPORTING and not is_title_told(scored.lead.title, told):
                 under.append(scored)
                 self._taken_urls.add(scored.url)
 
@@ -316,9 +316,3 @@ def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:
     """Return the sort key of a story by its points without coverage, best first."""
     uncovered = round(scored.score - scored.points(COVERAGE_TERM), 2)
     return (-uncovered, scored.lead.dated_at, scored.url)
-
-
-def _is_title_told(scored: ScoredStory, others: Iterable[ScoredStory]) -> bool:
-    """Return whether a title only repeats another one: it has several words of it, and not just names."""
-    agreements = (measure_title_agreement(scored.lead.title, other.lead.title) for other in others)
-    return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)

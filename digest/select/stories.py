@@ -13,6 +13,7 @@ from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import (
     find_penalties,
+    find_toll,
     is_forecast_title,
     is_round_up_title,
     is_statement_title,
@@ -276,11 +277,16 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or announces what the later lead reports."""
+    """Return whether a page isn't news while the lead is, or tells less than the later lead.
+
+    It announces what the lead reports, or gives a lower death toll.
+    """
     if find_penalties(article):
         return not find_penalties(lead)
-    is_earlier = article.dated_at <= lead.dated_at
-    return is_earlier and is_forecast_title(article.title) and not is_forecast_title(lead.title)
+    if article.dated_at > lead.dated_at:
+        return False
+    is_ahead = is_forecast_title(article.title) and not is_forecast_title(lead.title)
+    return is_ahead or 0 < find_toll(article.title) < find_toll(lead.title)
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
@@ -301,6 +307,12 @@ def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) 
     """Return whether an article announces an event that another article of its story, not earlier, reports."""
     later = (a for a in others if a is not article and a.dated_at >= article.dated_at)
     return is_forecast_title(article.title) and any(reports_outcome(a.title, article.title) for a in later)
+
+
+def _has_outdated_toll(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
+    """Return whether another article of its story, not earlier, gives a higher death toll."""
+    toll = find_toll(article.title)
+    return toll > 0 and any(find_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
 
 
 # --- choosing the lead ------------------------------------------------------------------------------------------
@@ -327,8 +339,9 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
         later = LATER_HALF_BONUS if article.has_date and article.dated_at >= middle else 0.0
         summary_bonus = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
         statement_malus = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
+        is_outdated = is_overtaken(article, articles) or _has_outdated_toll(article, articles)
         return (
-            bool(find_penalties(article)) or is_overtaken(article, articles),
+            bool(find_penalties(article)) or is_outdated,
             not article.own,
             not article.primary,
             -round(centrality[article.url] + later + summary_bonus - statement_malus, 6),

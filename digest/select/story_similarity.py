@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from digest.select import text_similarity
-from digest.select.penalties import find_penalties, is_sentence_title
+from digest.select.penalties import find_penalties, is_sentence_title, is_title_told
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
 
@@ -159,6 +159,12 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
     return max(repeated, key=lambda a: (a.dated_at, repr(a)))
 
 
+def _repeats_news(article: CandidateArticle, story: Story) -> bool:
+    """Return whether an article from a story's own days says the same as one of its articles; older ones are background."""
+    first = min(member.dated_at for member in story.members)
+    return article.dated_at >= first and is_title_told(article.title, (member.title for member in story.members))
+
+
 class _RelatedPool:
     """The earlier articles, indexed by the distinctive words of the edition's stories."""
 
@@ -190,8 +196,9 @@ class _RelatedPool:
         earlier = [n for n in sorted(near) if self._articles[n].dated_at < latest]
         alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in earlier]
         best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
-        told = [n for _, n in best if self._similarity.share_rarities(story, Story(self._articles[n]))]
-        chosen = self._skip_similar_titles(told, story)
+        shared = [n for _, n in best if self._similarity.share_rarities(story, Story(self._articles[n]))]
+        new = [n for n in shared if not _repeats_news(self._articles[n], story)]
+        chosen = self._skip_similar_titles(new, story)
         self._offered.update(chosen)
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 

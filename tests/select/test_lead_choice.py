@@ -61,6 +61,15 @@ def test_a_forecast_leads_until_its_story_reports_the_outcome() -> None:
     assert lead(ahead, outcome, near={ahead.title: 1.0}) is outcome
 
 
+def test_a_lower_death_toll_never_leads_over_a_later_higher_one() -> None:
+    early = article("Fire in Harlow kills three", hours=9)
+    later = article("Harlow fire: two firefighters and five residents dead", hours=4)
+    assert lead(early, later, near={early.title: 1.0}) is later
+    earlier = replace(later, dated_at=early.dated_at - timedelta(hours=1))
+    assert lead(early, earlier, near={early.title: 1.0}) is early
+    assert build_story_with_lead(later, [early]).also_reported == ()
+
+
 def test_a_page_of_videos_never_leads() -> None:
     video = article("Hurricane Nadia ashore", url="https://a.example.org/video/nadia")
     report = article("Hurricane Nadia comes ashore in Florida")

@@ -1,5 +1,6 @@
 """Which stories are pieces of one matter, so that one stands under the other."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from digest.select.places import compile_place_rules
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, PreviousEditions, ScoredStory, Story
 from digest.select.story_links import StoryGroupingDecision
-from digest.select.story_similarity import StorySimilarity
+from digest.select.story_similarity import StorySimilarity, find_related_articles
 from digest.select.text_similarity import TextVectorizer, cosine_similarity
 from digest.settings import SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
@@ -70,6 +71,19 @@ def test_a_rare_name_makes_one_matter_of_stories_that_are_alike() -> None:
     assert not are_one_matter(
         DERAILMENT, story("Ohio adopts rail safety law after derailment", told.format("the spill"))
     )
+
+
+@pytest.mark.parametrize(("days", "is_offered"), [(1, False), (4, True)])
+def test_an_article_of_a_storys_own_days_that_repeats_its_news_is_not_related(days: int, *, is_offered: bool) -> None:
+    summary = DERAILMENT.lead.summary
+    page = article("River closed after freight train derails near Brockway", summary, "Beta")
+    repeat = article("Freight train derails near Brockway, closing the river", summary, "Gamma")
+    repeat = replace(repeat, dated_at=NOW - timedelta(days=days, minutes=-1))
+    told = replace(
+        DERAILMENT, story=replace(DERAILMENT.story, lead=replace(DERAILMENT.lead, dated_at=NOW), also_reported=(page,))
+    )
+    (related,) = find_related_articles([told], [repeat], SIMILARITY).values()
+    assert related == ((repeat,) if is_offered else ())
 
 
 def test_one_action_that_three_agencies_report_is_one_matter() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.select.penalties import TitlePattern, is_forecast_title, is_round_up_title, is_statement_title
+from digest.select.penalties import TitlePattern, find_toll, is_forecast_title, is_round_up_title, is_statement_title
 
 PATTERN = TitlePattern(r"^live\b ?:", r"\bround-?up\b", r"\bdeals?:", r"\| opinion$")
 
@@ -31,3 +31,24 @@ def test_a_title_may_be_of_several_kinds() -> None:
     assert not is_round_up_title("Governor says storm is expected to make landfall")
     assert is_round_up_title("Your Tuesday Briefing")
     assert is_round_up_title("Harbor security newsletter")
+
+
+@pytest.mark.parametrize(
+    ("title", "toll"),
+    [
+        ("Two dead after strong storms", 2),
+        ("39 men killed in fire", 39),
+        ("Fire kills dozens", 24),
+        ("Gunman kills three children and three adults", 6),
+        ("Tornado strikes town, killing one and injuring 75", 1),
+        ("Three dead, more than 75 injured", 3),
+        ("2 shootings leave 3 dead", 3),
+        ("Death toll of quake rises to 1,297", 1297),
+        ("Boy, 13, killed", 0),
+        ("Deputy kills 11-year-old", 0),
+        ("In 2022, storms killed more", 0),
+        ("Man killed 6 months ago", 0),
+    ],
+)
+def test_a_toll_is_read_from_a_title_and_is_no_age_or_year(title: str, toll: int) -> None:
+    assert find_toll(title) == toll

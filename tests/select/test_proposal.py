@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from digest.collect.documents.deadlines import Deadline
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, PreviousEditions, PreviouslyUsedArticle, Proposal
+from digest.select.story_links import StoryGroupingDecision
 from digest.settings import DEFAULT_SECTIONS, RankingWeights, SectionSettings, SelectionSettings
 from tests.moments import DRAFTING as NOW
 
@@ -62,7 +64,7 @@ def propose(
         kinds=SECTION_KINDS,
         now=NOW,
         previous=previous or PreviousEditions(),
-        **{k: more[k] for k in ("topic_overrides",) if k in more},  # type: ignore[arg-type]  # by name, as the test says
+        **{k: more[k] for k in ("topic_overrides", "links") if k in more},  # type: ignore[arg-type]  # by name, as the test says
     )
 
 
@@ -417,14 +419,22 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
     assert placed.supporting[0].story.lead in proposal.lead_articles
 
 
-def test_a_story_whose_title_only_repeats_the_first_does_not_stand_under_it() -> None:
+@pytest.mark.parametrize(
+    "title",
+    ["Oakdale shelters full as Hurricane Nadia is ashore", "Oakdale schools shelter 900 people after Hurricane Nadia"],
+)
+def test_a_story_that_only_repeats_a_title_of_the_first_does_not_stand_under_it(title: str) -> None:
     told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
     saga = [
         article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),
-        article("Oakdale shelters full as Hurricane Nadia is ashore", "Wire", days=6.5, summary=told),
+        article("Schools in Oakdale shelter 900 people, county says", "Herald", days=1.5, summary=told),
+        article(title, "Wire", days=6.5, summary=told),
     ]
-    proposal = propose([*week()[:4], *week()[5:], *saga])
-    assert not [p for key in ("featured", "topics") for p in proposal.sections[key] if p.supporting]
+    apart = StoryGroupingDecision(frozenset({saga[0].url, saga[1].url}), frozenset({saga[2].url}))
+    proposal = propose([*week()[:4], *week()[5:], *saga], links=[apart])
+    placed = [p for key in ("featured", "topics") for p in proposal.sections[key]]
+    assert saga[0] in [p.scored.lead for p in placed]
+    assert not [p for p in placed if p.supporting]
 
 
 def test_another_advisory_of_one_series_does_not_stand_under_the_first() -> None:

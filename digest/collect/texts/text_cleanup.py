@@ -133,6 +133,11 @@ _READ_MORE_LINK = re.compile(
     rf"|\s+(?:{_READ_MORE_WORDS})\s*(?:\.\.\.|[…→»›>\])]+)\s*$",  # noqa: RUF001  as above
     re.IGNORECASE,
 )
+_POINTER = re.compile(
+    r"(?:^|(?<=[.!?…]))\s*For\s+(?:more|further)\s+(?:information|details),?\s+(?:please\s+)?(?:visit|see|go\s+to)\s+"
+    r"(?:https?://|www\.)\S{1,300}\s*$",
+    re.IGNORECASE,
+)
 _MAX_FOOTER_CHARACTERS = 700  # longer than all patterns, which take quadratic time over a whole text
 _MAX_FOOTERS = 10
 _CUT_MARKUP = re.compile(r"\[\s*(?:…|\.\.\.|&(?:amp;)?(?:hellip|#8230|#x2026);)\s*\]", re.IGNORECASE)
@@ -142,12 +147,12 @@ _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*
 def strip_boilerplate(text: str) -> str:
     """Return a summary without boilerplate at its end.
 
-    That's "The post X appeared first on Y.", "Continue reading", "Read more", and "[...]", which becomes "…" if it cuts
-    off a sentence.
+    That's "The post X appeared first on Y.", "Continue reading", "Read more", "For more information, visit" with a URL,
+    and "[...]", which becomes "…" if it cuts off a sentence.
     """
     for _ in range(_MAX_FOOTERS):
         before = text
-        for footer in (_SYNDICATION_FOOTER, _READ_MORE_LINK):
+        for footer in (_SYNDICATION_FOOTER, _READ_MORE_LINK, _POINTER):
             if match := footer.search(text, max(0, len(text) - _MAX_FOOTER_CHARACTERS)):
                 text = text[: match.start()]
         text = text.rstrip()

@@ -115,6 +115,8 @@ def test_tidying_twice_changes_nothing(given_text: str) -> None:
         ("Officials asked people to read more books.", "Officials asked people to read more books."),
         ("He was the first to appear. Read the full report here.", "He was the first to appear."),
         ("The post office closed.", "The post office closed."),
+        ("Crews arrived. For more information, please visit https://quakes.example.org/", "Crews arrived."),
+        ("For more information, visit the county.", "For more information, visit the county."),
     ],
 )
 def test_boilerplate_at_the_end_goes(said: str, left: str) -> None:
