@@ -41,9 +41,7 @@ def read_actions_since(
     waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session)]
     rows, is_intact = _read_rows_since(session, since)
     if not is_intact:
-        log.error(
-            "the newest rows of the audit log fail verification, so the stricter rule applies"
-        )
+        log.error("the newest rows of the audit log fail verification, so the stricter rule applies")
     logged = [LoggedAction(row.moment, row.actor, row.act, row.subject, row.read_detail()) for row in rows]
     return [a for a in (*waiting, *logged) if a.act in names and (since is None or a.at > since - _MARGIN)], is_intact
 

@@ -93,9 +93,7 @@ class _CorrectionRun(NoticeRun):
         with self.database.write() as session:
             is_first = note_correction_wait(session, self.correction, reply, now=self.clock())
         if is_first:
-            log.error(
-                "the mail server refuses a correction, so it waits", correction=self.correction, reply=reply
-            )
+            log.error("the mail server refuses a correction, so it waits", correction=self.correction, reply=reply)
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:

@@ -350,7 +350,9 @@ def _note_result(run: SendRun, result: WorkerResult) -> None:
     for delivery, outcome in run.note_result(judged):
         if outcome.slows_domain and domain_limits.slow_down_domain(delivery.domain_tag, now):
             log.warning(
-                "a domain asks for fewer messages, so its rate was halved", delivery=delivery.delivery_id, said=outcome.reply
+                "a domain asks for fewer messages, so its rate was halved",
+                delivery=delivery.delivery_id,
+                said=outcome.reply,
             )
 
 
