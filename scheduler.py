@@ -46,7 +46,7 @@ log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the rules by which each slot job is due, besides the calendar of editions."""
+    """Return the schedule rules of each slot job, in addition to the release calendar."""
     return list_schedule_rules(installation.settings.file)
 
 

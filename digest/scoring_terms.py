@@ -100,7 +100,7 @@ def scoring_term(
     return register
 
 
-@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="How many publishers carried it.")
+@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="The number of publishers that carried it.")
 def score_coverage(story: StoryMeasures) -> TermShare:
     """Return a share that grows with the logarithm of the publishers: 0 for one, 1 for all of the week's."""
     copied = story.publishers - story.independent_publishers
@@ -112,7 +112,7 @@ def score_coverage(story: StoryMeasures) -> TermShare:
     return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
 
 
-@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="How often your site's page about it was read.")
+@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about it.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
     """Return the logarithm of the story's daily reads as a share of that of the week's highest."""
     best, highest = story.daily_reads, story.week_daily_reads

@@ -159,16 +159,18 @@ def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
 
 def list_markup_mistakes(operator_folder: Path) -> list[str]:
     """Describe the unmatched tags in the operator's HTML templates that the built-in ones don't have."""
-    environment, said = create_jinja_environment(), []
+    environment, descriptions = create_jinja_environment(), []
     for file in sorted(operator_folder.rglob("*.html")):
         shipped = find_template_folder() / file.relative_to(operator_folder)
         expected = Counter(each.mistake for each in _read_markup(environment, shipped))
-        for found in _read_markup(environment, file):
-            if expected[found.mistake]:
-                expected[found.mistake] -= 1
+        for markup_mistake in _read_markup(environment, file):
+            if expected[markup_mistake.mistake]:
+                expected[markup_mistake.mistake] -= 1
             else:
-                said.append(describe_template_mistake(f"{file}, line {found.line}", found.mistake))
-    return said
+                descriptions.append(
+                    describe_template_mistake(f"{file}, line {markup_mistake.line}", markup_mistake.mistake)
+                )
+    return descriptions
 
 
 def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:

@@ -75,11 +75,11 @@ def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator
         if visibility is None or not visibility.is_faint:
             continue
         level: Literal["error", "warning"] = "error" if visibility.is_invisible else "warning"
-        where = f"on the page background {paper}"
+        place = f"on the page background {paper}"
         message = (
-            f"Almost none of the logo in branding.{setting} can be seen {where}."
+            f"Almost none of the logo in branding.{setting} can be seen {place}."
             if visibility.is_invisible
-            else f"Most of the logo in branding.{setting} is hard to see {where} (contrast ratio below {VISIBLE_CONTRAST:g})."
+            else f"Most of the logo in branding.{setting} is hard to see {place} (contrast ratio below {VISIBLE_CONTRAST:g})."
         )
         other = "darker" if paper == light and setting == "logo" else "lighter"
         yield LogoProblem(setting, level, message, f"Use a {other} version of the logo.")
@@ -120,7 +120,7 @@ def _measure_visibility(session: Session, name: str, paper: str) -> _Visibility 
         return None
     try:
         colors = _count_colors(session.get_one(MediaFile, row.hash, options=[undefer(MediaFile.body)]).body)
-    except ImageError:  # it's missed where it's shown
+    except ImageError:  # the problem is noticed where the image is shown
         return None
     total = max(1, sum(colors.counts.values()))
     contrasts = [(contrast_ratio(color, paper), count) for color, count in colors.counts.items()]

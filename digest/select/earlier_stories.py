@@ -33,7 +33,7 @@ from digest.select.text_similarity import (
 
 CONTINUATION_FACTOR = 2.6  # factor of `same_story`: similarity of both stories' centroids
 NAMED_CONTINUATION_FACTOR = 2.0  # the same if both contain a rare name that no other large story of the week has
-MIN_NAMED_PUBLISHERS = 3  # articles of a large story
+MIN_NAMED_PUBLISHERS = 3  # publishers of a large story
 MAX_THRESHOLD = 0.95
 MIN_SHARED_TITLE_WORDS = 2  # shared title words from which stories are compared in detail
 MIN_SHARED_WORDS = 3  # distinctive words in both stories' texts; a two-word town alone isn't enough

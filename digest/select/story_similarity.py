@@ -14,8 +14,8 @@ SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity
 SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
 MIN_RARE_WORDS = 2  # that two stories must share if they share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
-MIN_NAME_ARTICLES = 2  # of a story, and
-MIN_NAME_SHARE = 0.15  # share of its articles that must contain a rare name for the story to be about it
+MIN_NAME_ARTICLES = 2  # articles of a story that must contain a rare name for the story to be about it
+MIN_NAME_SHARE = 0.15  # the same as a share of its articles
 SAME_TOPIC_SIMILARITY = 0.3  # least similarity of two stories of one topic, for variety
 MAX_RELATED = 3
 # Of an earlier article to a story's centroid; lower ones were noise in the measured week.
@@ -110,7 +110,7 @@ class StorySimilarity:
         return self._rare_names[story.lead.url]
 
     def telling_names(self, story: Story) -> frozenset[str]:
-        """Return the rare names in several of a story's articles; one that's mentioned in passing says nothing."""
+        """Return the rare names in several of a story's articles. Names that are only mentioned in passing don't count."""
         vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
         least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
         return frozenset(n for n in self.rare_names(story) if sum(n in vector for vector in vectors) >= least)

@@ -44,7 +44,7 @@ class TopicPhrase:
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
     def stands_at(self, text: "PlacedText", start: int) -> bool:
-        """Return whether the phrase begins at a given word of a text."""
+        """Return whether the phrase begins at a word of a text."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_fold_word, written))
         *begin, own_last = self.tokens

@@ -75,7 +75,7 @@ class TopicMatch:
 class _EntryMatch:
     entry: TopicEntry
     points: float
-    key: tuple[str, ...]  # the word or phrase, for counting contained ones once
+    key: tuple[str, ...]  # the word or phrase; those that it contains don't count again
     words: str
 
 

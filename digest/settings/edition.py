@@ -34,7 +34,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     refill: Literal["next", "none"] = file_only_setting(
         "next",
         "The replacement for a story an editor drops: the next proposed story, or nothing.",
-        "A section with `most` stories gets none.",
+        "A section that still has `most` stories isn't refilled.",
     )
 
     @property
@@ -91,7 +91,7 @@ def find_source_section(kind: str) -> str:
 
 
 class SourceSettings(values.SettingsTable):
-    """Where articles come from. `digest sources add` adds sources to the file."""
+    """The sources of articles. `digest sources add` adds sources to the file."""
 
     affected_area: ClassVar = AffectedArea.NONE
 
@@ -196,14 +196,14 @@ Capitol Police
 
 
 class SelectionSettings(values.SettingsTable):
-    """How stories are grouped, ranked, and selected. `digest draft --explain` shows the effect of each value."""
+    """Rules for grouping, ranking, and selecting stories. `digest draft --explain` shows the effect of each value."""
 
     affected_area: ClassVar = AffectedArea.NONE
 
     weights: RankingWeights = RankingWeights()
     same_story: float = file_only_setting(
         0.21,  # average-linkage similarity that joins two articles
-        "How similar two articles must be to share a story. Lower values group more articles.",
+        "The minimum similarity of two articles in one story. Lower values group more articles.",
         gt=0,
         lt=1,
     )
@@ -259,9 +259,9 @@ class SelectionSettings(values.SettingsTable):
 
 
 class ReadershipSettings(values.SettingsTable):
-    """How often pages on your own site are read, for the Most read section.
+    """Page views on your own site, for the Most read section.
 
-    Without either, the other scoring terms count for more.
+    If neither is set, the other scoring terms count for more.
     """
 
     affected_area: ClassVar = AffectedArea.NONE

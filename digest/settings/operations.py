@@ -63,7 +63,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )
     signup_mails_per_address: int = file_only_setting(
-        4, "Maximum number of emails in 30 days to an address that confirms none.", ge=1
+        4, "Maximum number of emails in 30 days to an address that doesn't confirm.", ge=1
     )
     contact_per_network: int = setting(
         5,
@@ -184,7 +184,7 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 
 
 class RetentionSettings(values.SettingsTable):
-    """How long records are kept."""
+    """Retention periods."""
 
     affected_area: ClassVar = AffectedArea.RETENTION
 
@@ -205,7 +205,7 @@ class RetentionSettings(values.SettingsTable):
 class BackupSettings(values.SettingsTable, title="Backups"):
     """Scheduled backups, encrypted to `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
 
-    See [how to back up](maintenance.md#backups). Without the passphrase, backups aren't made, and an alert says so.
+    See [how to back up](maintenance.md#backups). If the passphrase is missing, an alert says that backups aren't made.
     """
 
     affected_area: ClassVar = AffectedArea.BACKUPS

@@ -245,8 +245,7 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
         1,
         "Approvers needed",
         (
-            "How many people other than its author must approve each text, link, and image. A sole editor can "
-            "approve alone."
+            "The number of people other than its author who must approve each text, link, and image. With 1, a sole editor can approve alone."
         ),
         "In a terminal, editors identify themselves with `--as`.",
         choices={1: "One", 2: "Two"},

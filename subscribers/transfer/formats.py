@@ -264,7 +264,7 @@ def _find_columns(
 
 
 class ColumnMappingError(RefusalError):
-    """Raised if the meanings of columns don't make a list because a required one is missing or one is used twice."""
+    """Raised if a required column meaning is missing, or one is used twice."""
 
 
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:

@@ -26,7 +26,7 @@ For examples and exit codes, run `digest COMMAND --help`. `digest` itself has tw
 (default: `DIGEST_SETTINGS`, then `./digest.toml`). `--as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for
 refused or a negative result, and 2 for usage errors. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
 
-Where available, `--json` prints the result as JSON, and `--yes` doesn't ask for confirmation.
+Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation.
 """
 _DOCTOR_HEAD = """\
 # Doctor checks

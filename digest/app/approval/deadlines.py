@@ -50,7 +50,7 @@ class _DueStep:
 
 
 def read_deadline(installation: Installation, name: str) -> datetime | None:
-    """Return the approval deadline of a coming edition; None if it isn't a draft or isn't in the calendar anymore.
+    """Return the approval deadline of an upcoming edition; None if it isn't a draft or isn't in the calendar anymore.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

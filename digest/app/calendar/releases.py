@@ -156,7 +156,7 @@ def preview_move(
 
 
 def find_release(installation: Installation, text: str, *, now: datetime) -> PlannedRelease:
-    """Return the coming release meant by `next`, a day such as 2026-11-27, a day and time, or an edition's name.
+    """Return the upcoming release meant by `next`, a day such as 2026-11-27, a day and time, or an edition's name.
 
     Raises:
         CalendarError: no release matches, or several do.

@@ -111,11 +111,13 @@ def drop_consequences(findings: Sequence[DoctorFinding]) -> list[DoctorFinding]:
 
     A dropped finding has no consequences. Exposures are always kept, and have no consequences either.
     """
-    left = list(findings)
+    remaining = list(findings)
     for cause, consequences in CONSEQUENCES.items():
-        if any(finding.check == cause and finding.level == "error" and not finding.is_exposure for finding in left):
-            left = [finding for finding in left if not _follows(finding, consequences)]
-    return left
+        if any(
+            finding.check == cause and finding.level == "error" and not finding.is_exposure for finding in remaining
+        ):
+            remaining = [finding for finding in remaining if not _follows(finding, consequences)]
+    return remaining
 
 
 def _follows(finding: DoctorFinding, consequences: Consequences) -> bool:

@@ -50,7 +50,7 @@ MAX_TESTS = 10
 MAX_RECIPIENTS = 50  # on one page
 MAX_SORTED = 20_000  # deliveries; for a state with more, the page walks through the edition's deliveries
 _OTHER_STATES = (DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
-# The delivery states that each count stands for, by its name in a URL.
+# The delivery states in each count, by its name in a URL.
 RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
     **{state.value: (state,) for state in DeliveryState},
     "planned": tuple(DeliveryState),
@@ -335,8 +335,8 @@ def view_delivery_recipients(
         if view is not None:
             groups = [each for each in view.refusals if each.is_chosen([group])]
             count = sum(each.count for each in groups)
-            found = find_refused_page(session, name, group, below=below, limit=MAX_RECIPIENTS + 1)
-            words = {one.person: one.group.reply for one in found if one.person is not None}
+            refused = find_refused_page(session, name, group, below=below, limit=MAX_RECIPIENTS + 1)
+            words = {delivery.person: delivery.group.reply for delivery in refused if delivery.person is not None}
             numbers = list(words)
         elif states := RESULT_STATES[result]:
             counts = load_stored_delivery_counts(session).get(name)
@@ -389,8 +389,8 @@ def _load_recipients(
     theirs = select(Delivery).where(Delivery.purpose == purpose, Delivery.person.in_(numbers))
     deliveries = {row.person: row for row in session.scalars(theirs)}
     recipients = []
-    for one in load_subscribers(session, numbers):
-        row = deliveries[one.number]
-        reply = words.get(one.number) or quote_refusal(row.reply)
-        recipients.append(DeliveryRecipient(one, row.state, row.handed_at, reply))
+    for subscriber in load_subscribers(session, numbers):
+        row = deliveries[subscriber.number]
+        reply = words.get(subscriber.number) or quote_refusal(row.reply)
+        recipients.append(DeliveryRecipient(subscriber, row.state, row.handed_at, reply))
     return tuple(recipients)

@@ -159,7 +159,9 @@ def send_refused_again(
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         with installation.read() as session:
-            ids = [one.id for one in _iterate_to_mailable(session, name) if one.group.is_resendable(chosen)]
+            ids = [
+                delivery.id for delivery in _iterate_to_mailable(session, name) if delivery.group.is_resendable(chosen)
+            ]
         _check_number(len(ids), confirmed, "No emails were sent again.")
         remaining = iter(ids)
         while page := list(islice(remaining, BATCH_SIZE)):
@@ -217,16 +219,18 @@ def _iterate_to_mailable(
     session: Session, name: str, people: Collection[int] | None = None
 ) -> Iterator[RefusedDelivery]:
     """Yield an edition's refused deliveries, to all or some people, that their group counts as recipients."""
-    return (one for one in refused_deliveries.iterate_refused(session, name, people) if one.group.recipients)
+    return (
+        delivery for delivery in refused_deliveries.iterate_refused(session, name, people) if delivery.group.recipients
+    )
 
 
 def _iterate_suppressible(
     session: Session, name: str, chosen: Collection[str], people: Collection[int] | None = None
 ) -> Iterator[int]:
     """Yield the people, among all or some, whose mailboxes were full or missing and whose refusal still counts."""
-    for one in _iterate_to_mailable(session, name, people):
-        if one.person is not None and one.group.is_suppressible(chosen):
-            yield one.person
+    for delivery in _iterate_to_mailable(session, name, people):
+        if delivery.person is not None and delivery.group.is_suppressible(chosen):
+            yield delivery.person
 
 
 def _lock_people(session: Session, numbers: Collection[int]) -> Sequence[Person]:

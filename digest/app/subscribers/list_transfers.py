@@ -152,10 +152,10 @@ def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
     """Survey a list, which is first unpacked if it's in a ZIP file or a spreadsheet."""
     with lend_readable_list(file, installation.settings.uploads_folder) as table:
-        yield survey_file(table, options, part_keys=_map_tags_to_parts(list_parts(installation), options))
+        yield survey_file(table, options, part_keys=_map_tags_to_parts(list_sections_and_topics(installation), options))
 
 
-def list_parts(installation: Installation) -> tuple[tuple[str, str], ...]:
+def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str], ...]:
     """Return the key and title of each section and topic that subscribers can choose, to which tags can be mapped."""
     return list_part_titles(installation.settings, installation.settings.subscriber_language)
 

@@ -13,7 +13,7 @@ _YES_OR_NO = click.Choice(["yes", "no"])
 _LIST = "Keys of the {} to include, separated by commas. All others are left out."
 _OPTIONS: dict[str, tuple[str, Any]] = {
     "pause-until": ("First day on which emails are sent again, such as 2026-12-31, or 'none' to end a pause.", str),
-    "frequency": ("How often editions are sent.", click.Choice(["weekly", "fortnightly", "monthly"])),
+    "frequency": ("Frequency of editions.", click.Choice(["weekly", "fortnightly", "monthly"])),
     "hour": ("Send hour, from 0 to 23, or 'none' for as soon as an edition is out.", str),
     "zone": ("Time zone of the hour, such as America/New_York.", str),
     "sections": (_LIST.format("sections"), str),

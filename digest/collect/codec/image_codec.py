@@ -85,7 +85,7 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Make an image fit to be shown above the masthead: at most 1120 pixels wide and 60 KB, with white for what's transparent.
+    """Fit an image for the space above the masthead: at most 1120 pixels wide and 60 KB, with transparent parts in white.
 
     Raises:
         ImageError: it is no usable picture, too narrow to be sharp, too tall, or not tall enough.

@@ -131,10 +131,10 @@ def _match_signatures(
         signature = _list_signatures(row, row.dated_at, crowded)[rank]
         waiting[signature] = row
     matched = {}
-    for one in items:
-        signature = _list_signatures(one.item, one.item.published, crowded)[rank]
+    for identified in items:
+        signature = _list_signatures(identified.item, identified.item.published, crowded)[rank]
         if signature is not None and signature in waiting:
-            matched[one.key] = waiting.pop(signature)
+            matched[identified.key] = waiting.pop(signature)
     return matched
 
 

@@ -1,4 +1,4 @@
-"""RSS 0.9x and 2.0, RDF, and Atom, parsed with feedparser; cleaning and resolving are ours, its own are off."""
+"""RSS 0.9x and 2.0, RDF, and Atom, parsed with feedparser, whose own cleaning and resolving are turned off."""
 
 import io
 import re

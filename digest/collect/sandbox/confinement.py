@@ -144,7 +144,7 @@ ARCHITECTURES = {
 }
 _CLONE_THREAD = 0x0001_0000
 _CLONE_NEW_NAMESPACES = 0x7E02_0080  # all of them: new user, mount, network … namespaces
-_OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # and only its own limits
+_OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # each process may set only its own limits
 _BROKER_ONLY = ("wait4", "kill", "pipe2", "dup2", "dup3", "close_range", "prctl")
 _NOT_FOR_CHILDREN = {*_BROKER_ONLY, *_OWN_LIMITS, "clone"}
 _CHILD_NAMES = tuple(name for name, *_ in _CALLS if name not in _NOT_FOR_CHILDREN)

@@ -253,13 +253,13 @@ def _load_queue(
     queue_ids: Collection[str],
     host: str,
 ) -> dict[str, str]:
-    found = dict[str, str]()
+    deliveries_by_id = dict[str, str]()
     for some in _cut(sorted(queue_ids)):
         query = select(QueuedMail.id, QueuedMail.delivery).where(
             QueuedMail.id.in_([_row_id(host, each) for each in some])
         )
-        found |= {row.id.partition(" ")[0]: row.delivery for row in session.execute(query)}
-    return found
+        deliveries_by_id |= {row.id.partition(" ")[0]: row.delivery for row in session.execute(query)}
+    return deliveries_by_id
 
 
 def _store_queue(session: Session, walk: _QueueWalk, host: str) -> None:

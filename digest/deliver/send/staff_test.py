@@ -143,7 +143,7 @@ def hand_over_staff_test(
     *,
     clock: Callable[[], datetime],
 ) -> StaffTestReport:
-    """Hand over a composed test, each email once."""
+    """Hand over the emails of a composed test."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     run_file = RunFile.in_memory(BATCH_SIZE)  # no retries, so what's uncertain stays so
     with keep_lease(database, run_file.owner, settings) as run_lease:

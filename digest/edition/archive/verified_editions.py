@@ -79,8 +79,8 @@ def _verify_statements(
     for approval in session.scalars(select(Approval).where(Approval.id.in_(unknown))) if unknown else ():
         if is_signed(approval, keys):
             _statements[keys, approval.content_hash] = approval.statement
-    found = {approval_id: _statements.get((keys, content_hash)) for approval_id, content_hash in hashes.items()}
-    return {approval_id: stated for approval_id, stated in found.items() if stated is not None}
+    statements = {approval_id: _statements.get((keys, content_hash)) for approval_id, content_hash in hashes.items()}
+    return {approval_id: stated for approval_id, stated in statements.items() if stated is not None}
 
 
 def read_verified_fragments(
@@ -95,9 +95,9 @@ def read_verified_fragments(
         pieces.setdefault(row.approval_id, []).append(piece)
     proven = {}
     for version in versions:
-        found = tuple(pieces.get(version.approval_id, ()))
-        if list_fragment_hashes(found) == [each for each in version.stated["fragments"] if each[0] in kinds]:
-            proven[version.edition.id] = found
+        fragments = tuple(pieces.get(version.approval_id, ()))
+        if list_fragment_hashes(fragments) == [each for each in version.stated["fragments"] if each[0] in kinds]:
+            proven[version.edition.id] = fragments
         else:
             log.error("an edition's page isn't what was approved, so it isn't shown", edition=version.edition.name)
     return proven

@@ -136,7 +136,7 @@ class BoardStory:
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
-        """Remove the texts of some articles, and return them as another story's own."""
+        """Remove the texts of some articles, and return them for another story."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
         self.texts = [text for text in self.texts if text.url not in urls]

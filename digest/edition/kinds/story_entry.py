@@ -16,7 +16,7 @@ from digest.select.text_similarity import jaccard_overlap, title_words
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # words of a summary with two sentences
-MAX_CHARACTERS = 300  # words of a summary
+MAX_CHARACTERS = 300  # characters of a summary
 MAX_NEWS_WORDS = 14  # words of the headline in a continued story's news
 SAME_HEADLINE_OVERLAP = 0.5  # word overlap of two headlines that say nearly the same
 NOTHING_MORE = mark_message("this report is new.")

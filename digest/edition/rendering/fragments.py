@@ -290,7 +290,7 @@ class TableOfContents:
     """The table of contents below the lead: the headlines of its section, including the dates, then other sections."""
 
     headlines: tuple[SectionEntry, ...]
-    dates_after: int  # the fragment of the headlines
+    dates_after: int  # the number of the headlines' fragment
     sections: tuple[RemainingSection, ...]
 
 

@@ -258,7 +258,7 @@ def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
 
 
 def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -> MailLayout:
-    """Arrange an edition for the email; every entry is in it once, except for its line on the first screen."""
+    """Arrange an edition for the email. Every entry appears once, apart from its line on the first screen."""
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)

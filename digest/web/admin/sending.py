@@ -66,7 +66,7 @@ def show_recipient_addresses(name: str) -> ResponseReturnValue:
     context = web_context()
     try:
         reason = read_address_access_reason()
-        numbers = [one.subscriber.number for one in _read_recipients(name).recipients]
+        numbers = [recipient.subscriber.number for recipient in _read_recipients(name).recipients]
         if numbers:
             subscriber_records.reveal_addresses(
                 context.installation, current_staff(), numbers, reason, now=context.clock()
@@ -98,7 +98,7 @@ def _read_recipients(name: str) -> DeliveryRecipients:
 def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> str:
     context, now = web_context(), web_context().clock()
     view = _read_recipients(name)
-    numbers = [one.subscriber.number for one in view.recipients]
+    numbers = [recipient.subscriber.number for recipient in view.recipients]
     shown = subscriber_records.find_revealed_addresses(context.installation, current_staff(), numbers, now=now)
     return render_template(
         "web/admin/sending/recipients.html",

@@ -79,10 +79,10 @@ def _own_emails(
     deadline = find_deadline(session, settings.file, edition)
     if kind == "missed-deadline" and deadline is not None:
         yield "deadline", make_deadline_email_key(edition.slot, DeadlineDecision.WAIT, deadline)
-    look = article_recheck_results.read_article_check(session, edition.name)
-    is_by_look = look is not None and article_recheck_results.is_paused_by_check(edition, look)
-    if look is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and look.gone):
-        yield "gone", look.occasion
+    check = article_recheck_results.read_article_check(session, edition.name)
+    is_by_look = check is not None and article_recheck_results.is_paused_by_check(edition, check)
+    if check is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and check.gone):
+        yield "gone", check.occasion
     if kind == "paused" and edition.paused_at is not None:
         yield "alarm", make_pause_email_key(edition.name, edition.paused_at)
 

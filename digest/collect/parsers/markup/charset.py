@@ -8,7 +8,6 @@ from charset_normalizer import from_bytes
 
 # Byte-order marks, longer ones first because UTF-32's begins with UTF-16's. UTF-16 without one has zero bytes next to
 # its first characters, which are ASCII in all our kinds.
-# characters, which are ASCII in all our kinds.
 _MARKS = {
     "utf-8": re.compile(rb"\xef\xbb\xbf"),
     "utf-32-le": re.compile(rb"\xff\xfe\0\0"),

@@ -211,7 +211,7 @@ class TokenOwner:
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """The event that a message reports. Where it names no delivery, it is about `subscriber`."""
+    """The event that a message reports. If it doesn't identify a delivery, it's about `subscriber`."""
 
     event: DeliveryEvent
     subscriber: TokenOwner | None = None

@@ -242,7 +242,7 @@ class SmtpSession:
         return self._connection is not None
 
     def send_message(self, message: OutgoingMessage, marks: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
-        """Hand over a message, yielding when the server has to reply so that others can go on.
+        """Hand over a message, yielding while the server prepares a reply so that others can continue.
 
         The server may have closed a connection after earlier messages, or close it now (421). A failure before the data
         is sent is therefore retried once over a new connection: nothing can have been accepted.

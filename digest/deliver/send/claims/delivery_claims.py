@@ -146,7 +146,7 @@ def claim_deliveries(
     avoided_domains: Collection[str | None] | None = None,
     aside: Mapping[str, SetAsideDomain],
 ) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
-    """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those no longer owed.
+    """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those that are no longer needed.
 
     Return them, and whether the transaction reached its maximum size, so that more may be due.
 

@@ -134,16 +134,16 @@ class MessageSuspicion:
         for tag, window in self._accepted_by_domain.items():
             if why := self._explain_refusals(window.count(False), len(window)):
                 self.domains_at_fault.setdefault(tag, why)
-        found = find_domains_at_fault(
+        attribution = find_domains_at_fault(
             Counter(tag for tag, is_accepted in self._latest if not is_accepted),
             Counter(tag for tag, _ in self._latest),
             len(self._latest),
             self._explain_refusals,
             self.domains_at_fault,
         )
-        self.domains_at_fault = found.domains
-        if found.pause_reason:
-            self.pause_reason = f"{found.pause_reason} Their subscribers wait. Check the replies, then resume."
+        self.domains_at_fault = attribution.domains
+        if attribution.pause_reason:
+            self.pause_reason = f"{attribution.pause_reason} Their subscribers wait. Check the replies, then resume."
 
     def _explain_refusals(self, refused: int, messages: int) -> str:
         if refused < MIN_REFUSALS or refused < MIN_REFUSED_SHARE * messages:

@@ -358,11 +358,13 @@ def find_refused_page(
     if below is not None:
         people = people.where(_unindexed_person < below)
     numbers = iter(session.scalars(people.order_by(_unindexed_person.desc())).all())
-    found: list[RefusedDelivery] = []
-    while len(found) < limit and (batch := [*filter(None, islice(numbers, BATCH_SIZE))]):
-        refused = [one for one in iterate_refused(session, edition, batch) if one.group.is_chosen([chosen])]
-        found += sorted(refused, key=lambda one: -(one.person or 0))
-    return found[:limit]
+    page: list[RefusedDelivery] = []
+    while len(page) < limit and (batch := [*filter(None, islice(numbers, BATCH_SIZE))]):
+        refused = [
+            delivery for delivery in iterate_refused(session, edition, batch) if delivery.group.is_chosen([chosen])
+        ]
+        page += sorted(refused, key=lambda delivery: -(delivery.person or 0))
+    return page[:limit]
 
 
 def send_again(

@@ -140,7 +140,7 @@ def find_stop(
         groups = load_domain_group_tags(session, domains)
         domains = {groups[tag]: domain for tag, domain in domains.items()}
     # Exclude what someone has decided on, or saw when they resumed.
-    at_fault = {tag: one.reason for tag, one in domains.items() if one.at > since and not one.decision}
+    at_fault = {tag: domain.reason for tag, domain in domains.items() if domain.at > since and not domain.decision}
     failures = {
         tag: counts
         for tag, counts in count_failures_by_domain(session, purpose, since).items()
@@ -155,11 +155,11 @@ def find_stop(
     if decide() == FailureAttribution(at_fault):
         return FailureAttribution()
     _count_exactly(session, purpose, failures, handed_over)
-    found = decide()
-    new = {tag: why for tag, why in found.domains.items() if tag not in domains}
-    if new and not found.pause_reason and not _others_get_it(session, purpose, found.domains, handed_over):
+    attribution = decide()
+    new = {tag: why for tag, why in attribution.domains.items() if tag not in domains}
+    if new and not attribution.pause_reason and not _others_get_it(session, purpose, attribution.domains, handed_over):
         return FailureAttribution(pause_reason=next(iter(new.values())))
-    return FailureAttribution(new, found.pause_reason)
+    return FailureAttribution(new, attribution.pause_reason)
 
 
 def _count_exactly(
@@ -170,9 +170,9 @@ def _count_exactly(
 ) -> None:
     """Raise the counts to what all processes handed over, in total and to these domains."""
     tag = select_domain_group_tag(Delivery.domain_tag)
-    left = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
+    handed_over_deliveries = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
     counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
-    counted = counted.where(*left, tag.in_([tag for tag in tags if tag]))
+    counted = counted.where(*handed_over_deliveries, tag.in_([tag for tag in tags if tag]))
     handed_over.by_domain |= Counter({row.tag: row.many for row in session.execute(counted)})
     handed_over.total = max(handed_over.total, count_deliveries(session, purpose).handed_over)
 

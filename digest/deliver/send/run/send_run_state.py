@@ -63,7 +63,7 @@ class SendRun(HandoverRun):
 
     @property
     def is_over(self) -> bool:
-        """Whether this run no longer hands anything over."""
+        """Whether this run has stopped handing over messages."""
         return bool(self.stop_reason or self.wait_reason)
 
     @property

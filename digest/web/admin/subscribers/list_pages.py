@@ -128,7 +128,7 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         query=query,
         count=subscriber_views.count_exportable(installation, actor, list_filter, now=now),
         domain_name=list_transfers.name_domain(installation, list_filter),
-        parts=dict(list_transfers.list_parts(installation)),
+        parts=dict(list_transfers.list_sections_and_topics(installation)),
         refusal=refusal,
         own_people=OWN_PEOPLE,
     )

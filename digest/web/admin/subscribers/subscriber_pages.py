@@ -79,7 +79,7 @@ class SubscriberQuery(FormOrQueryModel):
 
 
 class FilterForm(SubscriberQuery):
-    """The filter form. Its domain is plain text, and `tag` is the hash of the previous one."""
+    """The filter form. `domain` is plain text, and `tag` is the hash of the previous domain."""
 
     domain: str = ""
     tag: DomainTag | None = None

@@ -218,7 +218,7 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
-    """Return the state after an edit by its number, 0 for the first draft, or None."""
+    """Return the state after the edit with a number, or for 0, the first draft; None if there's no such edit."""
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):

@@ -68,7 +68,7 @@ class PoolRow:
 
     @property
     def belongs(self) -> bool:
-        """Whether it's worth suggesting. News without any of our topics is only found by searching or under All."""
+        """Whether it's worth suggesting. News that matches none of our topics is found only by searching or under All."""
         is_chosen = bool(self.next_in or self.scored.story.kept_from)
         return self.scored.is_ours or self.scored.lead.section != NEWS_SECTION or is_chosen
 

@@ -230,7 +230,7 @@ def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
         assert (refused.status_code, words in unescape(refused.text)) == (400, True)
         assert NEW not in refused.text
     answer = post_form(admin, f"{record}/correct", address=NEW, reason="new job")
-    assert "We’re emailing the new address." in admin.get(answer.headers["Location"]).text
+    assert "The new address will get an email." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "address correction requested")).all()
         assert [(row.subject, "new job" in str(row.detail)) for row in rows] == [(f"person {both.ada}", True)]

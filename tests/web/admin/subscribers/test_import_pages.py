@@ -425,7 +425,7 @@ def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypat
         with pytest.raises(OSError, match="full"):
             begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
     listed = client.get("/admin/import").text
-    assert "People left in it: 1. They don’t get email." in listed
+    assert "1 of its people are left, and don’t get email." in listed
     assert "Undoing it was interrupted" in client.get(page).text
     assert "Import 1 was undone." in client.post(page, data=form, follow_redirects=True).text
 
