@@ -5,9 +5,8 @@ bytes of an HMAC over the purpose and all of these, and four bytes of an HMAC th
 only valid for its purpose, and is checked before any lookup. Only the last four bytes need the person's row
 (`is_emailed_to`): rows decide whose number it is, but not what was emailed to whom.
 
-The generation is 0 until a person's links are renewed, and in emails from before generations existed. It isn't compared
-with the person's current one here, because a token to unsubscribe never expires. Earlier tokens have ten bytes of the
-first HMAC and no address. They're still accepted but no longer created.
+The generation is 0 until a person's links are renewed. It isn't compared with the person's current one here, because a
+token to unsubscribe never expires.
 """
 
 import hmac
@@ -67,17 +66,16 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
     if key is None:
         return None
     person_mac = _mac(key, f"{purpose} by person", numbers)[:_PERSON_MAC_LENGTH]
-    is_ours = hmac.compare_digest(person_mac, mac[:_PERSON_MAC_LENGTH]) or _is_earlier(key, purpose, numbers, mac)
+    is_ours = hmac.compare_digest(person_mac, mac[:_PERSON_MAC_LENGTH])
     return LinkOwner(int.from_bytes(numbers[1:5]), numbers[0]) if is_ours else None
 
 
 def is_emailed_to(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
-    """Return whether a token was made for emails to `address`. Earlier tokens don't say, so they count as such."""
+    """Return whether a token was made for emails to `address`."""
     key, numbers, mac = _split_token(keys, token)
     if key is None:
         return False
-    address_mac = _address_mac(key, purpose, numbers, address)
-    return hmac.compare_digest(address_mac, mac[_PERSON_MAC_LENGTH:]) or _is_earlier(key, purpose, numbers, mac)
+    return hmac.compare_digest(_address_mac(key, purpose, numbers, address), mac[_PERSON_MAC_LENGTH:])
 
 
 def convert_to_base32(token: str) -> str:
@@ -101,10 +99,6 @@ def _split_token(keys: KeyRing, token: str) -> tuple[SecretKey | None, bytes, by
     raw = _decode_token(token) or bytes(_NUMBERS_LENGTH)
     numbers, mac = raw[:_NUMBERS_LENGTH], raw[_NUMBERS_LENGTH:]
     return next((key for key in keys.of_kind("token") if key.number == numbers[5]), None), numbers, mac
-
-
-def _is_earlier(key: SecretKey, purpose: LinkPurpose, numbers: bytes, mac: bytes) -> bool:
-    return hmac.compare_digest(_mac(key, purpose, numbers), mac)
 
 
 def _address_mac(key: SecretKey, purpose: LinkPurpose, numbers: bytes, address: str) -> bytes:

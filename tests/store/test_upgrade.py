@@ -1,13 +1,12 @@
 """A populated database goes through every later migration and is whole afterwards, including two that only tests have.
 
-`tests/fixtures/revision_1001` was made by a development build through the product's own actions, with the clock set by
-time-machine: `digest init`, an admin added to the staff, four people added by hand, a list of 15 of them imported (three
+`tests/fixtures/revision_1001` was made at schema 1001 through the product's own actions, with the clock set by
+time-machine: a new installation, an admin added to the staff, four people added by hand, a list of 15 of them imported (three
 without evidence), four sign-ups by the form of which three were confirmed, the nightly run; then the bundled sample
 collected without its pictures, drafted, approved, and sent to an outbox; a complaint and a bounce of delivered messages,
 one reader leaving by the link of a mail, one withdrawn, one erased, one address barred, the nightly run again (the second
-seal); a week later a second edition, incomplete, and `digest backup`. Development builds upgraded it up to commit
-2f39db49, whose schema is that of revision 1001. Beside the backup stand its throw-away keys, its departure log, and its
-settings. Every address is invented.
+seal); a week later a second edition, incomplete, and a backup. Beside the backup stand its throw-away keys, its departure
+log, and its settings. Every address is invented.
 
 When a later migration renames a table, moves rows, or adds some, say so here.
 """
@@ -16,7 +15,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,14 +23,9 @@ from sqlalchemy import func, inspect, select, table, text
 from digest.backups.archive import ArchiveReader
 from digest.backups.loader import restore_rows
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
-from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
+from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.approval.approval_check import verify_approval
-from digest.edition.approval.approved_versions import (
-    ApprovalError,
-    list_approvals,
-    read_approved_version,
-    read_draft_version,
-)
+from digest.edition.approval.approved_versions import list_approvals, read_approved_version, read_draft_version
 from digest.edition.edition_queries import find_edition
 from digest.settings import load_settings
 from digest.store.approval_models import ApprovalState
@@ -42,7 +35,6 @@ from digest.store.models import EditionState
 from subscribers.address import read_address
 from subscribers.consent.audience import count_people_by_state, load_audience_page
 from subscribers.consent.consent_texts import list_consent_texts
-from subscribers.consent.disclosure_sealing import seal_disclosures
 from subscribers.consent.seals import verify_ledger
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
@@ -54,13 +46,11 @@ from tests.run_database import run_on_server, sibling_database_url
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 MOVED_ROWS = Counter(memo=1)  # by `LATER_REVISION`
-UPGRADED_AT = datetime(2026, 12, 1, tzinfo=UTC)
 FIXTURE = Path(__file__).parent.parent / "fixtures" / "revision_1001"
 AUDIENCE = {
     1: "hand1@county.example",
     3: "hand3@county.example",
-    4: "hand4@county.example",
-    **{number: f"listed{number - 4}@okapi.example.org" for number in (5, 8, 9, 10, 12, 13, 14, 15, 16)},
+    **{number: f"listed{number - 4}@okapi.example.org" for number in (8, *range(12, 20))},
     20: "form1@county.example",
     22: "form3@county.example",
     23: "form4@county.example",
@@ -113,16 +103,9 @@ def test_a_populated_database_is_whole_after_every_later_migration(empty_databas
         assert count == {name: archived.rows + MOVED_ROWS[name] for name, archived in reader.manifest.tables.items()}
         assert set(reader.manifest.tables) < set(inspect(database.engine).get_table_names())
 
-        proof = verify_ledger(session, keys, kept_hashes=["86b0c0f", "841f36"])
+        proof = verify_ledger(session, keys, tables=SEALED_TABLES, kept_hashes=["587c662", "951d4d"])
         assert proof.sound, proof
-        assert (proof.people, proof.links, proof.seals, proof.suppressions) == (23, 54, 2, 3)
-        session.rollback()
-        # What was there is sealed from here on.
-        sealed = seal_deliveries(database, keys, now=UPGRADED_AT)
-        sealed += seal_disclosures(database, keys, now=UPGRADED_AT)
-        proof = verify_ledger(session, keys, tables=SEALED_TABLES)
-        assert (proof.sound, proof.disclosures) == (True, sealed), proof
-        assert sealed > 0
+        assert (proof.people, proof.links, proof.seals, proof.suppressions, proof.disclosures) == (23, 33, 2, 4, 27)
         (wording,) = list_consent_texts(session)
         assert (wording.version, wording.text.startswith("Yes, send me HLS.Today by mail")) == ("1", True)
         assert list(find_ledger_differences(session)) == []
@@ -131,17 +114,16 @@ def test_a_populated_database_is_whole_after_every_later_migration(empty_databas
         assert audience == AUDIENCE
         states = Counter({state: people for state, people in count_people_by_state(session).items() if people})
         assert states == {
-            PersonState.SUBSCRIBED: 15,
+            PersonState.SUBSCRIBED: 14,
             PersonState.UNVERIFIED: 3,
             PersonState.WITHDRAWN: 3,
-            PersonState.SUPPRESSED: 1,
+            PersonState.SUPPRESSED: 2,
             PersonState.ERASED: 1,
         }
 
         sent, draft = find_edition(session, "2026-W47"), find_edition(session, "2026-W48")
         assert (sent.state, draft.state) == (EditionState.SENT, EditionState.INCOMPLETE)
-        with pytest.raises(ApprovalError, match="doesn't contain the key that signed the approval"):
-            verify_approval(session, sent, settings=settings, keys=keys)
+        verify_approval(session, sent, settings=settings, keys=keys)
         (version,) = list_approvals(session, sent)
         assert read_approved_version(session, version) == read_draft_version(session, sent, settings), (
             "what was approved, byte for byte"

@@ -11,7 +11,6 @@ from subscribers.crypto.link_tokens import LinkPurpose
 KEYS = KeyRing.from_seed(b"token tests")
 PURPOSES: tuple[LinkPurpose, ...] = get_args(LinkPurpose)
 NUMBERS, GENERATIONS = st.integers(1, 2**32 - 1), st.integers(0, 255)
-OLD_TOKEN = "AAAAAAwBZez0zq3L8-0SLQ"
 ADA = "ada@county.example"
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
@@ -69,13 +68,6 @@ def test_last_years_token_works_after_the_key_was_succeeded() -> None:
         == link_tokens.read_link_token(both, link_tokens.make_link_token(both, 12, "leave", address=ADA), "leave")
         == (12, 0)
     )
-
-
-def test_the_tokens_of_mails_from_before_there_were_generations_are_of_generation_0() -> None:
-    keys = KeyRing.from_seed(b"tokens")
-    assert link_tokens.read_link_token(keys, OLD_TOKEN, "leave") == (12, 0)
-    assert link_tokens.is_emailed_to(keys, OLD_TOKEN, "leave", ADA), "it named no address"
-    assert link_tokens.make_link_token(keys, 12, "leave", address=ADA) != OLD_TOKEN
 
 
 @given(NUMBERS, st.sampled_from(PURPOSES), st.sampled_from(["bo@county.example", "ada@okapi.example", ""]))

@@ -253,8 +253,8 @@ def test_everything_that_leads_to_a_removed_person_goes_as_in_an_erasure(
         number = number_of(session, "ada")
         until = LATER + timedelta(days=30)
         token = one_time_tokens.issue_token(session, "my data", number, now=NOW, expires_at=until)
-        change = {"hash": "0" * 64, "person": number, "until": until, "ciphertext": b"x", "key_id": "1"}
-        session.add(StoredAddressChange(**change))
+        hashes = dict.fromkeys(("hash", "stop_hash", "old_lookup"), "0" * 64)
+        session.add(StoredAddressChange(**hashes, person=number, until=until, ciphertext=b"x", key_id="1"))
         first = session.scalars(select(ConsentEvent.id).where(ConsentEvent.person == number)).one()
         origin = evidence.RequestOrigin("203.0.113.9", "Browser")
         evidence.store_evidence(session, KEYS, session.get_one(ConsentEvent, first), origin, salt=b"s", until=until)
