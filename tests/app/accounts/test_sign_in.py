@@ -168,7 +168,7 @@ def test_what_is_no_code_is_refused(desk: Desk, code: str) -> None:
         desk.sign_in(code=code)
 
 
-def test_a_code_of_a_neighbouring_step_works_and_of_a_farther_one_does_not(desk: Desk) -> None:
+def test_a_code_of_a_neighboring_step_works_and_of_a_farther_one_does_not(desk: Desk) -> None:
     app = pyotp.TOTP(desk.secret)
     for offset, works in ((-60, False), (60, False), (30, True)):
         desk.steps += 10
