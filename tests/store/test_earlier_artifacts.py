@@ -3,7 +3,7 @@
 `tests/fixtures/earlier_artifacts` was made at commit a504bac7 through the product's own actions: the bundled sample collected and
 drafted; four people added by hand, of whom one was unsubscribed, one erased, and one suppressed; the draft approved by an editor; the nightly
 seal; a backup without media, articles, and proposals. Commit 2f39db49 upgraded it to the first release's schema. Beside the backup are its throw-away keys, its unsubscribe log, and two links of
-person 1, made by the first release. Every address is invented. Names in code may change; the values that these files contain may not.
+person 1, in the first release's form. Every address is invented. Names in code may change; the values that these files contain may not.
 """
 
 import json
