@@ -528,7 +528,7 @@ def test_an_edition_that_the_server_rejects_again_and_again_is_reported_within_a
 ) -> None:
     """Each try is recorded, which must not count as progress."""
     world.add_subscribers("ada@example.org")
-    login = {"AUTH": [b"535 5.7.8 wrong password"] * 8}
+    login: dict[str, list[bytes | None]] = {"AUTH": [b"535 5.7.8 wrong password"] * 8}
 
     def find_stuck() -> list[str]:
         with world.database.read() as session:
