@@ -8,7 +8,7 @@ help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
 $(VENV)/.stamp: requirements-dev.txt pyproject.toml build_version.py
-	@echo "Setting up $(VENV) (once; a minute or two)"
+	@echo "Setting up $(VENV) (once; a few minutes, or more on a slow machine)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip --disable-pip-version-check --quiet --quiet install --require-hashes -r requirements-dev.txt

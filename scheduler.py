@@ -38,7 +38,7 @@ TICK_SECONDS = 1  # between two checks for writes to the database, each a small 
 # Seconds after which a job runs even if nothing was written, aligned to the minute.
 LOOK_SECONDS = 15
 # Jobs that ignore writes to the database, as each run writes or is expensive: alerts take about 20 queries.
-SLOW_LOOK_SECONDS = {"seen": 60, "alerts": 60, "mail_servers": 600}
+SLOW_LOOK_SECONDS = {"seen": 60, "pages": 60, "alerts": 60, "mail_servers": 600}
 QUICK_SECONDS = 0.05  # jobs that finish sooner leave their connection to the next one; others run beside it
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after a failed send
 
@@ -220,7 +220,9 @@ class JobScheduler:
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
         """Return the scheduler of a process that serves pages while another follows the schedule."""
-        return cls(context, ("answer",))
+        scheduler, since = cls(context, ("answer",)), context.clock().isoformat()
+        scheduler._actions["pages"] = lambda: jobs.run_job(context, "record_unscheduled_pages_seen", since)
+        return scheduler
 
     @classmethod
     def for_worker(cls, context: jobs.JobContext, only: Iterable[str]) -> "JobScheduler":

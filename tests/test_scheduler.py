@@ -199,6 +199,16 @@ def make_scheduler(install: Installation) -> Iterator[MakeScheduler]:
         clockwork._watch.close()
 
 
+def test_pages_without_the_schedule_record_that_it_is_off_by_choice(install: Installation) -> None:
+    pages = scheduler.JobScheduler.for_pages(JobContext(install))
+    pages.tick()
+    pages._threads.shutdown(wait=True)
+    pages._watch.close()
+    with install.read() as session:
+        assert schedule_slots.is_schedule_off_by_choice(session, since=NOON)
+        assert schedule_slots.find_schedule_start(session) is None
+
+
 def write_something(database: Database) -> None:
     with database.write() as session:
         session.add(AuditEntry(at=NOON, actor="eve", act="wrote", subject="x", detail={}))

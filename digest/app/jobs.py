@@ -278,6 +278,13 @@ def record_scheduler_seen(context: JobContext) -> str:
     return ""
 
 
+def record_unscheduled_pages_seen(context: JobContext, since: str) -> str:
+    """Record that this process serves pages without the schedule, which is a choice and not a stopped scheduler."""
+    database, now = context.installation.database, context.clock()
+    schedule_slots.record_unscheduled_pages_seen(database, datetime.fromisoformat(since), now)
+    return ""
+
+
 def send_heartbeats(context: JobContext) -> str:
     """Request the heartbeat URLs of completed jobs."""
     return heartbeats.send_heartbeats(context.installation, now=context.clock())
@@ -335,6 +342,7 @@ _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     look_for_alerts,
     send_alert_notifications,
     record_scheduler_seen,
+    record_unscheduled_pages_seen,
     send_heartbeats,
     plan_corrections,
     send_edition,

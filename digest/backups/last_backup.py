@@ -18,9 +18,17 @@ BACKUP_STATE_KEY = "backup"
 def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
     """Store the result of a backup in the folder, keeping what is known about the last verified one."""
     with database.write() as session:
-        before = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
-        stored = {**before, **outcome, "tried_at": now.isoformat()}
-        installation_hold.write_installation_state(session, BACKUP_STATE_KEY, stored, now=now)
+        _save_outcome(session, {**outcome, "tried_at": now.isoformat()}, now)
+
+
+def save_restored_backup(session: Session, file: str, made_at: datetime, *, now: datetime) -> None:
+    """Store in a restored database that the backup it comes from was made and verified."""
+    _save_outcome(session, {"trouble": "", "proved_at": made_at.isoformat(), "file": file}, now)
+
+
+def _save_outcome(session: Session, outcome: Mapping[str, Any], now: datetime) -> None:
+    before = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
+    installation_hold.write_installation_state(session, BACKUP_STATE_KEY, {**before, **outcome}, now=now)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,14 @@ class CommandContext:
         leave_root(settings.home)
         return settings
 
+    def load_exposed_settings(self) -> None:
+        """Load settings whose `digest.env` other users can read, for a command that reports it."""
+        from digest.settings import load_settings
+
+        settings = load_settings(self.settings_file, may_be_exposed=True)
+        leave_root(settings.home)
+        vars(self)["settings"] = settings
+
     @property
     def installation(self) -> "Installation":
         """The installation, with its database at the newest schema. It's closed when the command ends.

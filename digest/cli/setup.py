@@ -4,6 +4,8 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +118,20 @@ def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
     if chosen_file and folder and chosen_file.resolve().parent != folder.resolve():
         raise SetupError(f"{chosen_file} isn't in {folder}. Leave out --folder or --settings.")
     file = (chosen_file or (folder or Path.cwd()) / SETTINGS_FILE_NAME).resolve()
+    is_new = not file.parent.exists()
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     except OSError as exc:
         raise SetupError(f"Can't create {file.parent}: {exc.strerror}. Choose another folder with --folder.") from exc
+    if is_new:
+        click.get_current_context().call_on_close(partial(_remove_if_empty, file.parent))
     return file
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a folder that was created for a setup that then wrote nothing."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _complete_answers(

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
-from digest.installation.storage_errors import explain_storage_error, find_damage
+from digest.installation.storage_errors import explain_storage_error, find_damage, is_sqlite_disk_error
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
@@ -224,6 +224,11 @@ def open_installation(
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may contain a password, so only the driver's message is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
+            if is_sqlite_disk_error(exc):
+                raise InstallationError(
+                    f"Can't open the database: {reason}. The disk is full or failing.",
+                    remedy=f"Free up space on the disk of {settings.home}. If it has space, check the kernel's log for disk errors.",
+                ) from exc
             is_file = settings.effective_database_url.startswith("sqlite")
             condition = (
                 "the service owns the database's file and folder and the disk has free space"

@@ -66,6 +66,12 @@ def find_damage(error: BaseException) -> ApplicationError | None:
     return explain_damage(str(driver_error).strip().partition("\n")[0]) if is_damaged else None
 
 
+def is_sqlite_disk_error(error: BaseException) -> bool:
+    """Return whether SQLite failed because its disk is full or broken."""
+    driver_error = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DISK_CODES
+
+
 def _explain_database_error(error: DBAPIError) -> StorageError | None:
     driver_error = error.orig
     reason = str(driver_error).strip().partition("\n")[0]

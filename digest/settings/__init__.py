@@ -17,6 +17,7 @@ from digest.settings.edition import SectionSettings as SectionSettings
 from digest.settings.edition import SelectionSettings as SelectionSettings
 from digest.settings.edition import SourceSettings as SourceSettings
 from digest.settings.edition import SponsorSettings as SponsorSettings
+from digest.settings.loader import ExposedSettingsError as ExposedSettingsError
 from digest.settings.loader import SettingsError as SettingsError
 from digest.settings.loader import load_settings as load_settings
 from digest.settings.loader import reload_settings as reload_settings

@@ -20,18 +20,30 @@ class EnvironmentFileError(ApplicationError):
     """Raised when the file can't be used; the message has the line number, and never the value."""
 
 
-def read_environment_file(file: Path) -> dict[str, str]:
+class ExposedEnvironmentFileError(EnvironmentFileError):
+    """Raised when other users can read the file."""
+
+
+def find_exposure(file: Path) -> ExposedEnvironmentFileError | None:
+    """Return the error if other users can read a file."""
+    if not stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return None
+    return ExposedEnvironmentFileError(
+        f"Other users can read {file}, which contains secrets.", remedy=f"Run: chmod 600 {file}"
+    )
+
+
+def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[str, str]:
     """Return the variables of a file; empty if the file doesn't exist.
 
     Raises:
-        EnvironmentFileError: others can read it, it can't be read, or a line isn't `NAME=value`.
+        ExposedEnvironmentFileError: others can read it, unless `may_be_exposed`.
+        EnvironmentFileError: it can't be read, or a line isn't `NAME=value`.
     """
     try:
         with file.open("rb") as opened:
-            if stat.S_IMODE(file.stat().st_mode) & 0o077:
-                raise EnvironmentFileError(
-                    f"Other users can read {file}, which contains secrets.", remedy=f"Run: chmod 600 {file}"
-                )
+            if not may_be_exposed and (exposure := find_exposure(file)):
+                raise exposure
             return parse_variables(opened.read().decode("utf-8"), str(file))
     except FileNotFoundError:
         return {}

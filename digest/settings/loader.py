@@ -9,7 +9,12 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
-from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, EnvironmentFileError, read_environment_file
+from digest.settings.environment_file import (
+    ENVIRONMENT_FILE_NAME,
+    EnvironmentFileError,
+    ExposedEnvironmentFileError,
+    read_environment_file,
+)
 from digest.settings.environment_keys import PREFIX, list_key_variables, set_keys
 from digest.settings.misspelled_names import suggest_key, suggest_name
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
@@ -30,6 +35,10 @@ class SettingsError(ApplicationError):
     """Raised when the settings can't be used; the message lists every problem, one per line."""
 
 
+class ExposedSettingsError(SettingsError):
+    """Raised when other users can read `digest.env`."""
+
+
 # Fields of `Settings` by the variable that sets them. `file` and `origin` come from the settings file, `logo` and
 # `header` from the database.
 _OTHER_FIELDS = {"file", "origin", "logo", "header", "key_variables"}
@@ -43,7 +52,11 @@ _CREDENTIALS = {f"digest.{name.replace('_', '-')}": name for name in SECRET_FIEL
 
 
 def load_settings(
-    path: Path | None = None, environ: Mapping[str, str] = os.environ, *, may_be_missing: bool = False
+    path: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    may_be_missing: bool = False,
+    may_be_exposed: bool = False,
 ) -> Settings:
     """Read `digest.toml`, the `digest.env` next to it, and the environment, which overrides both.
 
@@ -51,8 +64,10 @@ def load_settings(
         path: the file; by default `DIGEST_SETTINGS`, then `./digest.toml` if it exists.
         environ: the environment to read, for tests.
         may_be_missing: whether a named file may be absent.
+        may_be_exposed: whether other users may be able to read `digest.env`, as for the doctor, which reports that.
 
     Raises:
+        ExposedSettingsError: other users can read `digest.env`.
         SettingsError: a key is unknown or has a wrong value; the message lists all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
@@ -62,7 +77,7 @@ def load_settings(
             f"There's no settings file {file}.", remedy="Create the file with 'digest init', or leave out the option."
         )
     environment_file = file.parent / ENVIRONMENT_FILE_NAME
-    variables = _add_environment_file(environment_file, environ)
+    variables = _add_environment_file(environment_file, environ, may_be_exposed=may_be_exposed)
     values = _read_file_values(file)
     values |= _read_credentials(variables)
     values |= {field: variables[key] for key, field in ENVIRONMENT_FIELDS.items() if variables.get(key)}
@@ -89,10 +104,13 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
     return f"{name} isn't a setting{suggested} ({place})"
 
 
-def _add_environment_file(file: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
+def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_exposed: bool) -> Mapping[str, str]:
     """Return the environment, plus the variables of a file that it doesn't set."""
     try:
-        return read_environment_file(file) | {name: value for name, value in environ.items() if value}
+        variables = read_environment_file(file, may_be_exposed=may_be_exposed)
+        return variables | {name: value for name, value in environ.items() if value}
+    except ExposedEnvironmentFileError as exc:
+        raise ExposedSettingsError(exc.message, remedy=exc.remedy) from exc
     except EnvironmentFileError as exc:
         raise SettingsError(exc.message, remedy=exc.remedy) from exc
 

@@ -133,13 +133,23 @@ def find_or_record_schedule_start(database: Database, now: datetime) -> datetime
 
 
 SCHEDULER_STATE_KEY = "scheduler"
+PAGES_STATE_KEY = "pages without schedule"
 
 
 def record_scheduler_seen(database: Database, now: datetime) -> None:
     """Record that the scheduler is running, replacing the previous time."""
-    values = {"value": {}, "at": now}
+    _record_seen(database, SCHEDULER_STATE_KEY, {}, now)
+
+
+def record_unscheduled_pages_seen(database: Database, since: datetime, now: datetime) -> None:
+    """Record that a process has been serving pages since then that was told to leave the schedule alone."""
+    _record_seen(database, PAGES_STATE_KEY, {"since": since.isoformat()}, now)
+
+
+def _record_seen(database: Database, name: str, value: dict[str, str], now: datetime) -> None:
+    values = {"value": value, "at": now}
     with database.write() as session:
-        statement = upsert(session, StoredInstallationValue).values(name=SCHEDULER_STATE_KEY, **values)
+        statement = upsert(session, StoredInstallationValue).values(name=name, **values)
         session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
@@ -147,6 +157,18 @@ def find_scheduler_seen(session: Session) -> datetime | None:
     """Return when the scheduler was last known to be running, or None if it was never recorded."""
     of_scheduler = StoredInstallationValue.name == SCHEDULER_STATE_KEY
     return session.scalar(select(StoredInstallationValue.at).where(of_scheduler))
+
+
+def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
+    """Return whether pages without the schedule were seen `since`, and no scheduler after they started.
+
+    A scheduler that was seen after that has stopped by itself.
+    """
+    pages = session.get(StoredInstallationValue, PAGES_STATE_KEY)
+    if pages is None or pages.at < since:
+        return False
+    scheduler_seen_at = find_scheduler_seen(session)
+    return scheduler_seen_at is None or scheduler_seen_at < datetime.fromisoformat(pages.value["since"])
 
 
 def _is_slot(slot: DueJob) -> tuple[ColumnElement[bool], ...]:

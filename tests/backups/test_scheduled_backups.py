@@ -3,7 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,10 +17,11 @@ from digest.app.doctor.attention import write_attention_for_pages, write_attenti
 from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
 from digest.backups.archive import BackupError
+from digest.backups.last_backup import find_last_verified_backup
 from digest.cli import digest
 from digest.installation.opened_installation import Installation
 from digest.settings import BackupSettings, Settings, load_settings
-from digest.store.engine import Database
+from digest.store.engine import Database, open_database
 from digest.store.models import AuditEntry, MediaFile, ScheduleSlot
 from tests.actors import ADMIN, EDITOR
 from tests.moments import DRAFTING as NOW
@@ -206,6 +207,8 @@ def test_an_encrypted_backup_is_restored_with_its_passphrase_alone(
     )
     assert not (home / "digest.db").exists()
     assert "All rows, records, and seals passed verification" in restore(done.file, PASSPHRASE)
+    with closing(open_database(url)) as restored, restored.read() as session:
+        assert find_last_verified_backup(session) == NOW, "the backup it comes from isn't missing"
 
 
 def test_the_passphrase_comes_from_a_file_or_a_credential_too(tmp_path: Path) -> None:

@@ -257,8 +257,8 @@ class SetupWalk:
 
     def sign_in_as_admin(self) -> None:
         """Take the operator on, prove the address by the invitation, and sign in by the printed link."""
-        assert f"staff add {ADMIN} --role admin" in self.steps
-        self.run("staff", "add", ADMIN, "--role", "admin")
+        assert f'staff add {ADMIN} --role admin --name "YOUR NAME"' in self.steps
+        self.run("staff", "add", ADMIN, "--role", "admin", "--name", "Sam Reyes")
         self.press_button(self.find_link(ADMIN, r"/staff/[\w-]+"))
         (link,) = re.findall(r"https://\S+/desk/link/\S+", self.run("staff", "link", ADMIN))
         self.press_button(link)

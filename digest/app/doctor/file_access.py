@@ -11,7 +11,7 @@ from digest.app.doctor.check_registry import report_error, report_exposure, repo
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
 from digest.settings import Settings
-from digest.settings.environment_file import ENVIRONMENT_FILE_NAME
+from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, find_exposure
 from subscribers.phrases import join_words
 
 OTHERS = 0o077  # the mode bits of all users but the owner
@@ -74,7 +74,9 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
         is_usable = is_writable(path) and os.access(path, os.X_OK)
     else:
         is_usable = not is_database or is_writable(path)  # the other files have checks of their own
-    if not is_usable and os.geteuid() not in {0, user}:
+    if path.name == ENVIRONMENT_FILE_NAME and (exposure := find_exposure(path)):
+        yield report_exposure(exposure.message, exposure.remedy)
+    elif not is_usable and os.geteuid() not in {0, user}:
         owner = name_user(user)
         yield report_error(
             f"{path} belongs to {owner}, so you can't write to it.", f"Run doctor as root or as {owner}."

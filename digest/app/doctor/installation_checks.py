@@ -241,7 +241,7 @@ def judge_disk_space(settings: Settings) -> DoctorFindings:
     free = shutil.disk_usage(settings.home).free
     message = f"{settings.home}: {free // 1_000_000} MB free"
     if free < FULL_DISK_BYTES:
-        yield report_error(f"The disk is full ({message}).")
+        yield report_error(f"The disk is {'full' if free < 1_000_000 else 'almost full'} ({message}).")
     else:
         yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
 

@@ -56,7 +56,7 @@ from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
-from digest.store.schedule_slots import find_scheduler_seen
+from digest.store.schedule_slots import find_scheduler_seen, is_schedule_off_by_choice
 from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
@@ -211,8 +211,15 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
         since = session.scalar(first)
         last, started = session.execute(newest).one()
         seen_at = find_scheduler_seen(session)
+        is_off_by_choice = is_schedule_off_by_choice(session, since=examined.now - MAX_UNSEEN)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
-    if since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
+    if is_off_by_choice:
+        yield report_warning(
+            "Scheduled jobs are off, because only 'digest serve --no-schedule' is running. Nothing is collected, drafted, or "
+            "sent automatically, and there's no nightly maintenance.",
+            "To turn them on, start hls-scheduler, or restart 'digest serve' without --no-schedule.",
+        )
+    elif since is None and set_up_at is not None and examined.now - set_up_at > MAX_SILENCE:
         yield report_error(
             f"The scheduler hasn't run since this installation was set up ({set_up_at:%Y-%m-%d %H:%M} UTC), so "
             "scheduled jobs haven't run."

@@ -313,7 +313,7 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
     if question.provider:
         return question.provider.setup_form.propose(key, answers)
     host = urlsplit(str(answers.get("site", ""))).hostname or ""
-    domain = host.removeprefix("www.")
+    domain = "" if host.endswith(_EXAMPLE_DOMAIN) else host.removeprefix("www.")
     sender_domain = str(answers.get("sender_address", "")).rpartition("@")[2]
     proposals: dict[str, Any] = {
         "base_url": f"https://news.{domain}" if domain else None,

@@ -39,7 +39,14 @@ from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import InstallationError, create_key_file, open_installation
 from digest.installation.storage_errors import StorageError
-from digest.settings import SETTINGS_FILE_NAME, Settings, SettingsError, is_loopback, load_settings
+from digest.settings import (
+    SETTINGS_FILE_NAME,
+    ExposedSettingsError,
+    Settings,
+    SettingsError,
+    is_loopback,
+    load_settings,
+)
 from digest.stop_signals import stop_on_signal
 from digest.store.engine import UnsupportedSchemaError
 from digest.web.app import create_app
@@ -147,6 +154,9 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
     """Check the installation, or why it can't be opened; with `world`, also run online checks, showing progress."""
     try:
         installation = context.installation_as_it_is
+    except ExposedSettingsError:  # reported by one of the checks
+        context.load_exposed_settings()
+        return _examine_installation(context, world)
     except SettingsError as exc:
         return explain_installation_open_failure(exc, None)
     except (InstallationError, UnsupportedSchemaError, StorageError) as exc:

@@ -55,7 +55,7 @@ from digest.store.models import (
     SourceHealth,
 )
 from digest.store.process_identity import identify_current_process
-from digest.store.schedule_slots import SCHEDULER_STATE_KEY
+from digest.store.schedule_slots import SCHEDULER_STATE_KEY, record_scheduler_seen, record_unscheduled_pages_seen
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence
@@ -808,6 +808,18 @@ def stop_mail_server(world: FaultyInstallation) -> None:
     world.now = NOW
 
 
+def serve_pages_only(world: FaultyInstallation) -> None:
+    """Run the service, then restart it for the pages alone."""
+    world.add(slot(FIRST_LOOK_JOB, NOW - HOUR))
+    record_scheduler_seen(world.database, NOW - HOUR)
+    record_unscheduled_pages_seen(world.database, NOW - HOUR / 2, NOW)
+
+
+def start_scheduler_too(world: FaultyInstallation) -> None:
+    world.now += MINUTE
+    world.serve()
+
+
 def wrong_password(world: FaultyInstallation) -> None:
     """Queue an invitation, and sign in with a password that the server rejects."""
     world.set_variables(DIGEST_MAIL_URL="outbox:")
@@ -1083,6 +1095,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "timetable",
         "isn't running. It was last seen 2026-11-20 11:54 UTC",
         serve(),
+    ),
+    "pages are served without the schedule": Fault(
+        serve_pages_only,
+        "timetable",
+        "To turn them on, start hls-scheduler, or restart 'digest serve'",
+        by_hand(start_scheduler_too),
     ),
     "nothing follows the timetable": Fault(act_long_ago, "timetable", "Start 'digest serve'", serve()),
     "a job hangs": Fault(

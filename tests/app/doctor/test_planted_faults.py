@@ -33,16 +33,21 @@ from digest.installation.opened_installation import Installation, InstallationEr
 from digest.settings import Settings
 from digest.store import engine
 from digest.store.engine import Database, has_schema, open_database
+from digest.store.models import FIRST_LOOK_JOB
+from digest.store.schedule_slots import record_scheduler_seen, record_unscheduled_pages_seen
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import ApplicationError
 from tests.app.doctor.outside import OutsideSetup, run_outside
 from tests.app.doctor.planted_operations import (
+    HOUR,
+    MINUTE,
     OPERATIONS_FAULTS,
     FaultyInstallation,
     append_to_unsubscribe_log,
     back_up_to_safe,
     follow,
     keep_unsubscribe_log,
+    slot,
 )
 from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
 from tests.conftest import has_tool
@@ -96,6 +101,7 @@ TESTED_NOWHERE_ELSE = {
     "the site's certificate is self-signed",
     "the web server is stopped",
     "the service was killed",
+    "pages are served without the schedule",
     "the log is followed without a bounce domain",
     "the departure log is lost, and there's a copy",
     "the departure log began anew, and there's a copy",
@@ -133,6 +139,17 @@ def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     assert stands_alone(finding.sentence)
     planted.repair(world, finding)
     assert planted.check not in {problem.check for problem in find_problems(world)}
+
+
+def test_a_scheduler_that_stopped_beside_pages_without_one_is_an_error(world: FaultyInstallation) -> None:
+    """A schedule that's off by choice is only a warning, and the choice is younger than the scheduler's last sign."""
+    world.add(slot(FIRST_LOOK_JOB, NOW - 9 * HOUR))
+    record_scheduler_seen(world.database, NOW - 6 * MINUTE)
+    levels = []
+    for started_at in (NOW - HOUR, NOW - 5 * MINUTE):
+        record_unscheduled_pages_seen(world.database, started_at, NOW - MINUTE)
+        levels += [level for _, level, _ in examine(world, "timetable")]
+    assert levels == ["error", "warning"]
 
 
 def test_an_older_schema_is_found_and_gone_after_an_upgrade(
@@ -206,7 +223,7 @@ def test_a_full_disk_and_a_locked_folder_come_before_the_database(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy._replace(free=10**7))
     (finding,) = explain_installation_open_failure(error, settings)
     assert finding.check == "disk-space"
-    assert "The disk is full" in finding.message
+    assert "The disk is almost full" in finding.message
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
     assert [f.check for f in explain_installation_open_failure(error, settings)] == ["database"]
 
@@ -283,6 +300,20 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
         finding["message"] == f"{Path('digest.toml').absolute()} isn't valid TOML, at line 2, column 8: Invalid value."
     )
     assert finding["remedy"].startswith("Correct it there. Then run doctor again")
+
+
+def test_settings_that_others_can_read_hinder_no_other_check(initialised_home: Path) -> None:
+    """Two wrong modes are named in one run."""
+    environment_file = Path("digest.env")
+    environment_file.write_text("DIGEST_BASE_URL=https://news.hls.test\n")
+    environment_file.chmod(0o644)
+    (initialised_home / "keys.json").chmod(0o644)
+    found = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
+    messages = {finding["check"]: finding["message"] for finding in found}
+    assert messages["home-folder"] == f"Other users can read {environment_file.absolute()}, which contains secrets."
+    assert "Other users can read" in messages["key-file"]
+    assert messages["base-url"] == "links start with https://news.hls.test"
+    assert "Run: chmod 600" in CliRunner().invoke(digest, ["status"]).output, "nothing else reads them"
 
 
 @pytest.mark.parametrize(

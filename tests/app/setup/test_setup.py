@@ -299,7 +299,14 @@ def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -
     for question in QUESTIONS:
         times = (question.key == "timezone") + 1 if question in asked else 0
         assert done.output.count(question.text) == times, question.key
-    assert list((tmp_path / "srv").iterdir()) == []
+    assert not (tmp_path / "srv").exists()
+
+
+def test_an_example_domain_is_never_proposed_and_a_canceled_setup_leaves_nothing(tmp_path: Path) -> None:
+    assert propose_answer("sender_address", {"site": "https://news.example.org/"}) is None
+    assert propose_answer("sender_address", {"site": "https://www.harbor.example/"}) == "digest@news.harbor.example"
+    canceled = run(tmp_path / "srv")
+    assert (canceled.exit_code, list(tmp_path.iterdir())) == (1, [])
 
 
 def test_what_an_option_says_is_not_asked(tmp_path: Path) -> None:

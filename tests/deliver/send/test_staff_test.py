@@ -219,6 +219,8 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     with pytest.raises(SendError, match="No one on the team has verified their address yet"):
         sent(world, scripted())
     hire(world, EVE, proven=False)
+    with pytest.raises(SendError, match="Open the link in the invitation email"):
+        sent(world, scripted())
     hire(world, SAM, "kim@newsroom.example")
     for to, why in (
         ([ADA], "Test address 1 doesn't belong to a team member"),
