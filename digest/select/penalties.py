@@ -137,7 +137,7 @@ _STATEMENT_TITLE = TitlePattern(
 )
 
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-_NUMBERS = {word: number for number, word in enumerate(_NUMBER_WORDS, 1)} | {"dozens": 24}
+_NUMBERS = {word: number for number, word in enumerate(_NUMBER_WORDS, 1)} | {"dozens": 24, "several": 1, "multiple": 1}
 # Not an age ("11-year-old"), a duration, or a year.
 _NUMBER = (
     rf"\b((?:\d{{1,3}}(?:,\d{{3}})+|(?!(?:19|20)\d\d\b)\d{{1,5}}|{'|'.join(_NUMBERS)}))\b"
@@ -148,6 +148,7 @@ _PEOPLE = rf"{_NUMBER}(?:{_WORDS} and {_NUMBER})?"  # "two adults and six childr
 _TOLL = re.compile(
     rf"{_PEOPLE}{_WORDS} (?:are |were )?(?:dead|die[sd]?|killed|slain|deaths)\b"
     rf"|\bkill(?:s|ed|ing)? (?:(?:at least|more than|over|nearly|as many as) )?{_PEOPLE}"
+    r"|\b(several|multiple) (?:people )?(?:victims|patients|casualties|injured|hurt|wounded|shot)\b"
     rf"|\btoll\b[^,;:]{{0,30}}? {_NUMBER}"
 )
 
@@ -266,7 +267,7 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def find_toll(title: str) -> int:
-    """Return the number of deaths that a title states; 0 if it states none."""
+    """Return the number of deaths that a title states: 1 for "several" victims, and 0 if it states none."""
     tolls = (filter(None, found.groups()) for found in _TOLL.finditer(title.lower()))
     return max((sum(map(_read_number, numbers)) for numbers in tolls), default=0)
 

@@ -17,6 +17,8 @@ MAX_SUMMARY_WORDS = 120  # a source whose summary is the whole text has no more 
 # Added to each text's sum of squared weights for what it leaves out: about four words unique to it.
 UNSAID_WEIGHT = 400.0
 RARE_WORD_WEIGHT = 9.5  # the weight of a word in one of 5,000 articles
+# A headline with this many words of this length, all of them capitalized, capitalizes every word.
+MIN_TITLE_CASE_WORDS, MIN_TITLE_CASE_LENGTH = 4, 4
 MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the article is a bare headline
 
 WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
@@ -78,11 +80,20 @@ def fold_plural(word: str) -> str:
 
 
 def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
-    """Return the significant words that no text has in lower case; given enough text, they're names."""
+    """Return the significant words that no text has in lower case; given enough text, they're names.
+
+    In a headline that capitalizes every word, only those with another capital or a digit are.
+    """
     names: set[str] = set()
     common: set[str] = set()
-    for word in chain.from_iterable(map(_SPELLED_WORD.findall, texts)):
-        (names if word[0].isupper() else common).update(significant_words(word))
+    for words in map(_SPELLED_WORD.findall, texts):
+        long_words = [word for word in words if len(word) >= MIN_TITLE_CASE_LENGTH]
+        is_title_case = len(long_words) >= MIN_TITLE_CASE_WORDS and all(word[0].isupper() for word in long_words)
+        for word in words:
+            if not word[0].isupper():
+                common.update(significant_words(word))
+            elif not is_title_case or not word[1:].islower():
+                names.update(significant_words(word))
     return frozenset(names - common)
 
 

@@ -44,6 +44,8 @@ def test_a_title_may_be_of_several_kinds() -> None:
         ("Three dead, more than 75 injured", 3),
         ("2 shootings leave 3 dead", 3),
         ("Death toll of quake rises to 1,297", 1297),
+        ("Multiple people injured in shooting; gunman dead", 1),
+        ("Several dead in crash", 1),
         ("Boy, 13, killed", 0),
         ("Deputy kills 11-year-old", 0),
         ("In 2022, storms killed more", 0),

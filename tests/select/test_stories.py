@@ -340,6 +340,7 @@ def group_by_place(*articles: CandidateArticle) -> list[set[str]]:
     ("title", "summary", "first", "other"),
     [
         ("Freight train derailment in {} spills fuel near river", "Crews cleaned up fuel that a freight train spilled, officials said.", "Ohio", "Montana"),
+        ("Train Hauling Ethanol Derails in {}, Closing River", "Crews cleaned up, officials said.", "Ohio", "Montana"),
         ("Gunman kills five at shopping mall in {}, police say", "Five people were killed at a shopping mall, police said.", "Texas", "Oregon"),
         ("Storm floods streets and cuts power in {}", "A storm flooded streets and cut power in {}.", "Italy", "Greece"),
         ("Antisemitic graffiti sprayed on synagogue walls in {}", "Police in {} asked for witnesses.", "France", "Canada"),
