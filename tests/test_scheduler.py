@@ -334,7 +334,10 @@ def test_a_database_that_is_away_ends_no_tick(
         clockwork._watch = DatabaseChangeDetector(install.database)
         clockwork.tick()
     assert counted.counts == {"answer": 1}
-    assert [line["event"] for line in logs] == ["storage is unavailable, so jobs wait", "storage is available again, so jobs continue"]
+    assert [line["event"] for line in logs] == [
+        "storage is unavailable, so jobs wait",
+        "storage is available again, so jobs continue",
+    ]
 
 
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:

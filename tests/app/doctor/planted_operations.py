@@ -915,8 +915,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
-    "the database is damaged": Fault(overwrite_database_pages, "database", "newer than the backup is lost", restore_backup),
-    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "newer than the backup is lost", restore_backup),
+    "the database is damaged": Fault(
+        overwrite_database_pages, "database", "newer than the backup is lost", restore_backup
+    ),
+    "a row of the audit log was changed": Fault(
+        forge_audit, "audit-log", "newer than the backup is lost", restore_backup
+    ),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,

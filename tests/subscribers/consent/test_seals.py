@@ -376,7 +376,9 @@ def test_a_night_that_finds_the_ledger_broken_says_so_and_seals_what_is_there(on
     ada = _person(one_database, "ada", ConsentKind.CONFIRMED)
     with one_database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
-    assert "the ledger failed verification" in nightly_steps.seal_ledger_and_email_admins(_installation(one_database), NOON)
+    assert "the ledger failed verification" in nightly_steps.seal_ledger_and_email_admins(
+        _installation(one_database), NOON
+    )
     with one_database.read() as session:
         broken = session.scalars(select(AuditEntry).where(AuditEntry.act == "ledger broken")).one()
     assert broken.detail == {"person": ada, "link": 1, "fault": "the event's content doesn't match its hash"}
