@@ -117,7 +117,7 @@ def _check_webhook(text: str) -> str:
 class AlertSettings(values.SettingsTable, title="Alerts"):
     """Limits that pause an edition or set a mailbox provider's emails aside. A share counts once the number is reached.
 
-    See [how alerts are sent](maintenance.md#alerts). The page of these settings sends a test to the webhook.
+    See [how alerts are sent](maintenance.md#alerts).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS

@@ -45,7 +45,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "en",
         "Language",
         "The language for subscribers: en, fr, or one you have a catalog for.",
-        "It applies to emails, dates, and reasons. You can [add a catalog](translating.md).",
+        "To add one, see [Translate](translating.md#add-a-language).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
         "America/New_York", "Time zone", "For times in settings and on editors' pages."

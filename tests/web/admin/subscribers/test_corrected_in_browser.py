@@ -38,7 +38,7 @@ def test_an_admin_asks_and_the_new_owner_agrees(
         write(page.get_by_label("New address"), NEW)
         write(page.get_by_label("Reason"), "new job")
         press(page.get_by_role("button", name="Email the new address"))
-        expect(page.get_by_role("status")).to_contain_text("It takes effect once its owner confirms it.")
+        expect(page.get_by_role("status")).to_contain_text("The correction takes effect once its owner confirms it.")
         (link,) = [read_link(mail) for mail in Inbox(world).new() if mail["To"] == NEW]
         page.goto(base + link)
         expect(page.get_by_role("blockquote")).to_be_visible()
