@@ -101,7 +101,9 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
     addressed = f", mailed to admins: {mailed:,}" if mailed else ""
     if proof.sound:
         return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}{addressed}"
-    return f"sealed as {sealed.hash[:12]}{addressed}, but the ledger failed verification: run 'digest subscribers verify'"
+    return (
+        f"sealed as {sealed.hash[:12]}{addressed}, but the ledger failed verification: run 'digest subscribers verify'"
+    )
 
 
 SEAL = Action("ledger sealed")
