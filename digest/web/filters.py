@@ -186,8 +186,10 @@ def make_link_start_tag(url: str) -> Markup:
 def apply_branding(css: str, branding: BrandingSettings) -> str:
     """Return the style sheet of subscriber pages with the publisher's colors, fonts, and shapes."""
     if branding.is_always_dark:
-        css = css.replace("@media (prefers-color-scheme: dark)", "@media screen", 1)
+        css = css.replace("@media screen and (prefers-color-scheme: dark)", "@media screen", 1)
         css = css.replace("color-scheme: light dark", "color-scheme: dark", 1)
+        # Paper is white, and the logo is made for a dark page.
+        css += "@media print { .top .mark img { filter: invert(1) hue-rotate(180deg); } }\n"
     return css + write_branding_styles(branding)
 
 
@@ -215,7 +217,7 @@ def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path:
     if logo is None:
         return word_mark(name)
     return Markup(
-        '<picture><source media="(prefers-color-scheme: dark)" srcset="{path}{dark}" width="{dark_width}" height="{dark_height}">'
+        '<picture><source media="screen and (prefers-color-scheme: dark)" srcset="{path}{dark}" width="{dark_width}" height="{dark_height}">'
         '<img src="{path}{light}" width="{light_width}" height="{light_height}" alt="{name}"></picture>'
     ).format(path=media_path, name=name, **logo.model_dump())
 

@@ -146,18 +146,13 @@ def test_an_event_in_the_list_is_not_listed_again_for_its_registration() -> None
 def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() -> None:
     short, long = "Ports get ten days to list every modem on their cranes", "word " * 20
 
-    def layout_of(*headlines: str, calls: tuple[int | None, ...] = (), intro: str = "Good morning.") -> MailLayout:
+    def layout_of(*headlines: str, calls: tuple[int | None, ...] = ()) -> MailLayout:
         featured, *others = edition(1, calls=calls).sections
         entries = tuple(SectionEntry(headline, "https://example.org/") for headline in headlines)
-        sections = (replace(featured, entries=entries), *others)
-        return arrange_email(replace(edition(), intro=intro, sections=sections))
+        return arrange_email(replace(edition(), sections=(replace(featured, entries=entries), *others)))
 
     contents = [layout_of(short, *others).contents for others in ((short, short), (long, short), (long, long))]
     assert [len(listed.entries) for listed in contents if listed] == [2, 2, 1]
-    without_intro = layout_of(short, long, long, intro="")
-    assert without_intro.contents is not None
-    assert len(without_intro.contents.entries) == 2
-    assert not without_intro.has_late_intro
     assert not layout_of(short, long, short).has_late_intro
     assert not layout_of(short, short, short, calls=(30,)).has_late_intro
     assert layout_of(short, long * 2, short).has_late_intro

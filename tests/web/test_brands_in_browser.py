@@ -146,6 +146,36 @@ def test_no_text_of_a_page_is_illegible(site: BrandedSite, browser: Browser) -> 
         for view in show_views(page, WIDTHS):
             assert find_illegible(page) == [], (path, view)
         assert page_faults(page, widths=WIDTHS) == "", path
+        page.emulate_media(media="print")
+        assert find_illegible(page) == [], (path, "print")
+        page.emulate_media(media="screen")
+    page.close()
+
+
+def test_a_logo_made_for_a_dark_page_is_printed_dark(site: BrandedSite, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{site.address}/privacy")
+    page.emulate_media(media="print")
+    logo = page.locator(f'.top img[alt="{site.brand.name}"]')
+    inverted = "invert(1) hue-rotate(180deg)" if site.world.install.settings.file.branding.is_always_dark else "none"
+    expect(logo).to_have_css("filter", inverted)
+    page.close()
+
+
+def test_the_name_fits_in_a_logos_place_without_images(site: BrandedSite, browser: Browser) -> None:
+    page = browser.new_page(viewport={"width": WIDTHS[0], "height": 900})
+    page.route("**/media/**", lambda route: route.abort())
+    page.set_content(site.emails["edition"], wait_until="load")
+    name = page.locator(f'img[alt="{site.brand.name}"] >> visible=true')
+    assert name.evaluate(
+        """(image) => {
+          const words = document.createElement("span"), {fontWeight, fontSize, fontFamily} = getComputedStyle(image);
+          Object.assign(words.style, {fontWeight, fontSize, fontFamily, position: "absolute"});
+          words.textContent = image.alt;
+          document.body.append(words);
+          return words.offsetWidth <= image.offsetWidth - 16;
+        }"""
+    )
     page.close()
 
 

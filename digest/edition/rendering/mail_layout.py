@@ -22,7 +22,6 @@ SOON = timedelta(days=14)  # after the release; later dates stay in their sectio
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 2  # in addition to the lead's, which is directly below
 MAX_EARLY_LINES = 8  # lines of the headlines before the lead's first sentence, 390 px wide, with an intro among them
-_INTRO_LINES = 2  # room for headlines if there's no intro
 _CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line there
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 BEST_FACTS = (
@@ -213,7 +212,6 @@ class MailLayout:
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
     has_tall_masthead: bool = False
-    early_lines: int = MAX_EARLY_LINES
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return whether a date is that of the lead story."""
@@ -227,7 +225,7 @@ class MailLayout:
         if self.has_tall_masthead:
             return True
         listed = self.contents.entries if self.contents else ()
-        return _count_early_lines(self.lead.entry, listed, self.next_deadline) > self.early_lines
+        return _count_early_lines(self.lead.entry, listed, self.next_deadline) > MAX_EARLY_LINES
 
     @property
     def next_deadline(self) -> DatedEntry | None:
@@ -264,17 +262,14 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     deadlines = _list_next_deadlines(dated)
-    # A tall masthead takes as much room as an intro.
-    early_lines = MAX_EARLY_LINES + (0 if content.intro or has_tall_masthead else _INTRO_LINES)
     return MailLayout(
-        contents=_list_contents(leading, next(iter(deadlines), None), early_lines),
+        contents=_list_contents(leading, next(iter(deadlines), None)),
         next_deadlines=deadlines,
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
         sections=sections,
         short=_choose_short_rest(sections),
         has_tall_masthead=has_tall_masthead,
-        early_lines=early_lines,
     )
 
 
@@ -371,9 +366,7 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     return UpcomingDates(start, end, last_day, tuple(soon))
 
 
-def _list_contents(
-    leading: EditionSection | None, due: DatedEntry | None, early_lines: int
-) -> FirstScreenHeadlines | None:
+def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
     """Return the headlines after the lead's in the leading section: two, or one if the first screen is full.
 
     The intro comes before the second one; it's below the lead only if a single headline leaves no room for it.
@@ -381,7 +374,7 @@ def _list_contents(
     if leading is None or len(leading.entries) < 2:
         return None
     lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
-    has_room = _count_early_lines(lead, others, due) <= early_lines
+    has_room = _count_early_lines(lead, others, due) <= MAX_EARLY_LINES
     entries = tuple(others if has_room else others[:1])
     return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), entries)
 
