@@ -1,5 +1,6 @@
 """Subscribers' preferences, declared once. The form, stored JSON, export, and privacy page follow `Preferences`."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
@@ -27,7 +28,7 @@ from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.part_keys import split_part_key
 from subscribers.phrases import sentence
-from subscribers.store.models import ConsentKind, Person
+from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
 Frequency = Literal["weekly", "fortnightly", "monthly"]
@@ -316,3 +317,25 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
         hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
         send_time = language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
     return rhythm, send_time
+
+
+def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
+    """Return people's (at most 1,000) preferences at a given moment each, by number, except those without a row."""
+    if not moments:
+        return {}
+    people = select(Person.number, Person.choices).where(Person.number.in_(moments))
+    choices = {number: Preferences.from_stored(stored) for number, stored in session.execute(people)}
+    changes = (
+        select(ConsentEvent.person, ConsentEvent.at, ConsentEvent.body)
+        .where(
+            ConsentEvent.person.in_(moments),
+            ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
+            ConsentEvent.at > min(moments.values()),
+        )
+        .order_by(ConsentEvent.seq.desc())
+    )
+    # Go back from the last change to the first one after the moment, and use the values before it.
+    for person, at, body in session.execute(changes):
+        if at > moments[person]:
+            choices[person] = Preferences.from_json(json.loads(body)["before"])
+    return {number: choices.get(number, Preferences()) for number in moments}

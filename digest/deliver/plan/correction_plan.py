@@ -5,16 +5,22 @@ The error can be in the subject, the preheader, and the fragments of the body.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from html import unescape
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.variant_limit import VariantKey
+from digest.deliver.compose.variant_limit import (
+    FULLEST_VARIANTS,
+    MAX_VARIANTS,
+    VariantKey,
+    choose_variants_within_limit,
+)
+from digest.deliver.compose.variants import EditionVariants, count_variant_subscribers, create_variants
 from digest.deliver.plan.delivery_plan import is_delivery_of_edition
 from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.archive.corrections import find_sent_text
@@ -29,6 +35,7 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from digest.store.models import Edition
 from subscribers.consent import audience
+from subscribers.consent.preferences import Preferences, find_preferences_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 _TAG = re.compile(r"<[^>]*>")
@@ -152,18 +159,59 @@ def read_recipient_batches(
 ) -> Iterator[RecipientBatch]:
     """Yield the subscribers who got the error, in pages of at most 1,000, each read in a separate transaction."""
     with database.read() as session:
-        mailable = read_mailable_edition(session, edition, settings)
-        sent_text = find_sent_text(session, correction)
-    places = CorrectedTextLocations(mailable, correction.url, sent_text, correction.becomes)
-    contains_error = cache(places.stand_in)
+        spread = _read_error_spread(session, correction, edition, settings)
     after = 0
     while True:
         with database.read() as session:
             rows = _read_deliveries(session, edition, after)
             if not rows:
                 return
-            yield _sort_page(session, contains_error, rows)
+            yield _sort_page(session, spread, rows)
         after = rows[-1].person
+
+
+@dataclass(frozen=True)
+class _ErrorSpread:
+    """The variants of an edition that contain the error, or probably do if the variant wasn't recorded."""
+
+    places: CorrectedTextLocations
+    variants: EditionVariants
+    # The variants that the edition probably had, by today's preferences; None: any.
+    likely_kept: frozenset[VariantKey] | None
+    _decided: dict[VariantKey, bool] = field(default_factory=dict)
+
+    def reaches_variant(self, variant: VariantKey) -> bool:
+        """Return whether a variant's message contained the error."""
+        if variant not in self._decided:
+            self._decided[variant] = self.places.stand_in(variant)
+        return self._decided[variant]
+
+    def reaches_chooser(self, preferences: Preferences) -> bool:
+        """Return whether a subscriber with these preferences probably got the error, if the variant wasn't recorded."""
+        wanted_variant = self.variants.find_wanted_variant(preferences)
+        full = VariantKey(frozenset(), wanted_variant.text_only, is_short=False)
+        return self.reaches_variant(
+            wanted_variant if self.likely_kept is None or wanted_variant in self.likely_kept else full
+        )
+
+
+def _read_error_spread(session: Session, correction: Correction, edition: Edition, settings: Settings) -> _ErrorSpread:
+    mailable = read_mailable_edition(session, edition, settings)
+    variants = create_variants(mailable, settings)
+    subscribers_by_variant = count_variant_subscribers(session, variants)
+    # With fewer combinations than the limit, the edition had every variant that was requested.
+    chosen_variants = (
+        choose_variants_within_limit(subscribers_by_variant)
+        if len(subscribers_by_variant) > MAX_VARIANTS - len(FULLEST_VARIANTS)
+        else None
+    )
+    return _ErrorSpread(
+        places=CorrectedTextLocations(
+            mailable, correction.url, find_sent_text(session, correction), correction.becomes
+        ),
+        variants=variants,
+        likely_kept=chosen_variants,
+    )
 
 
 def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence[Any]:
@@ -176,8 +224,17 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
     return session.execute(query).all()
 
 
-def _sort_page(session: Session, contains_error: Callable[[VariantKey], bool], rows: Sequence[Any]) -> RecipientBatch:
-    received_rows = [row for row in rows if contains_error(VariantKey.from_text(row.variant))]
+def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientBatch:
+    # A restored backup may be from before the messages were claimed, and knows no variants of them.
+    unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
+    choices = find_preferences_at(session, unnoted)
+
+    def got_error(row: Any) -> bool:
+        if row.variant is None:
+            return spread.reaches_chooser(choices[row.person])
+        return spread.reaches_variant(VariantKey.from_text(row.variant))
+
+    received_rows = list(filter(got_error, rows))
     mailable = audience.filter_mailable(session, [row.person for row in received_rows])
     states = Counter(row.state for row in received_rows)
     counts = CorrectionAudience(
