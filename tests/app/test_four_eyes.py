@@ -439,7 +439,7 @@ def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(instal
     editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=None))
-    with pytest.raises(ApprovalError, match="Choose 'Update the draft' on the review page"):
+    with pytest.raises(ApprovalError, match="Choose 'Update the draft' on the edition's review page"):
         approve(install, SAM)
     drafted(install)
     approve(install, DANA)
@@ -484,7 +484,7 @@ def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
     with pytest.raises(
-        ApprovalError, match=r"doesn't match its stories, edits.*Choose 'Update the draft' on the review page"
+        ApprovalError, match=r"doesn't match its stories, edits.*Choose 'Update the draft' on the edition's review page"
     ):
         approve(install, DANA)
     drafted(install)

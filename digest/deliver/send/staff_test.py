@@ -195,11 +195,10 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
     if not to:
         proven = staff.list_verified_staff(session)
         if not proven:
-            is_invited = session.scalar(select(StaffMember.id).limit(1)) is not None
             raise SendError(
                 "No one on the team has verified their address yet.",
                 "Open the link in the invitation email, or get another one with 'digest staff verify EMAIL'."
-                if is_invited
+                if staff.list_staff_members(session)
                 else "Invite someone with 'digest staff add EMAIL --role editor'.",
             )
         return proven
