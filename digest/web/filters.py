@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
+from digest.app.editions.drafting import describe_story_origin
 from digest.app.site.page_metadata import name_edition
 from digest.collect.codec.encoded_image import HEADER_WIDTH
 from digest.collect.texts.urls import site_name
@@ -140,6 +141,7 @@ PLAIN_FILTERS = (
     state_name,
     count_with_noun,
     day_without_current_year,
+    describe_story_origin,
     format_block_dates,
     end_sentence,
     groups_of_four,

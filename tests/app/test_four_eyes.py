@@ -271,6 +271,10 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
 def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     only_dana(install)
+    invited = "You can approve, because priya and sam haven't accepted the invitation yet."
+    assert sentences(install, DANA.name)[-1] == invited
+    with install.database.write() as session:
+        change_rows(session, StaffMember, StaffMember.id > 1, removed_at=NOW - timedelta(days=30))
     assert sentences(install, DANA.name)[0].startswith("You're the only editor, so you can approve your own text")
     approve(install, DANA)
     assert edition_of(install).state == EditionState.APPROVED

@@ -31,6 +31,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
+from digest.store.staff import list_staff_members, staff_actor
 from subscribers.phrases import join_words
 
 SEND_BACK = Action(SENT_BACK)
@@ -125,12 +126,14 @@ def _bring_back_draft(
 class ApproverRuleOverview:
     """An approver rule with display names and authors.
 
-    `parts` is what editors wrote, once per author; `names` maps actors to the names that colleagues see.
+    `parts` is what editors wrote, once per author; `names` maps actors to the names that colleagues see. `invited` are
+    the members who can't approve yet because they haven't signed in.
     """
 
     rule: ApproverRule
     names: Mapping[str, str]
     parts: tuple[WrittenPart, ...]
+    invited: tuple[str, ...] = ()
 
     def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
         """Return an actor's display name, or `you` if the actor is the viewer."""
@@ -177,13 +180,14 @@ class ApprovalOverview(ApproverRuleOverview):
             return None
         return self.versions[0]
 
-    def compare(self, content: EditionContent) -> ContentComparison | None:
-        """Compare the last approved content with `content`; None if nothing was approved or that version is current."""
-        if self.compared is None or self.compared_content is None:
-            return None
-        if self.current and self.current.id == self.compared.id:
-            return None
-        return compare_contents(self.compared_content, content)
+    def compare(self, content: EditionContent, first_draft: EditionContent | None = None) -> ContentComparison | None:
+        """Compare the last approved content, or else the first draft if given, with `content`.
+
+        Return None if there's neither, or if the last approved version is current.
+        """
+        before = self.compared_content or first_draft
+        is_current = self.current is not None and self.compared is not None and self.current.id == self.compared.id
+        return None if before is None or is_current else compare_contents(before, content)
 
     def find_version(self, number: int) -> Approval | None:
         """Return the version with this number, else None."""
@@ -203,11 +207,14 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
         newest_first = stood.order_by(Approval.version.desc())
         last = newest_first.limit(1).options(undefer(Approval.content))
         compared = session.scalar(last)
+        rule = approval.read_approver_rule(session, edition, installation.settings)
+        members = map(staff_actor, list_staff_members(session)) if rule.is_alone else ()
         return ApprovalOverview(
             edition=edition,
             versions=approval.list_approvals(session, edition),
             notes=sent_back_notes.list_notes(session, edition),
-            rule=approval.read_approver_rule(session, edition, installation.settings),
+            rule=rule,
+            invited=tuple(member for member in members if member not in rule.staff),
             compared=compared,
             compared_content=EditionContent.from_json(compared.content) if compared else None,
             names=staff.read_display_names(installation),
@@ -294,9 +301,13 @@ def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = 
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
         sentences.append(f"{len(rule.signed)} of {total} approvals{f' (by {signed})' if signed else ''}.")
     sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
-    if rule.is_alone:
+    if rule.is_alone and not (overview.invited and viewer in rule.staff):
         sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
-    if eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
+    if rule.is_alone and overview.invited and viewer in rule.staff:
+        invited = [overview.name_actor(actor) for actor in overview.invited]
+        have = "hasn't" if len(invited) == 1 else "haven't"
+        sentences.append(f"You can approve, because {join_words(invited)} {have} accepted the invitation yet.")
+    elif eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
         sentences.append(
             f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve."
         )

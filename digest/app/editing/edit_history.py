@@ -98,6 +98,11 @@ class EditionHistory:
         return self.written_heads[last]
 
 
+def write_first_draft(state: EditingState, settings: Settings) -> EditionContent:
+    """Return the content of an edition without editors' changes."""
+    return build_edited_content(state.proposal, (), state.identity, settings)
+
+
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
     """Return the history of an edition.
 

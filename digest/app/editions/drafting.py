@@ -7,7 +7,7 @@ Each is safe to repeat.
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,9 +36,10 @@ from digest.edition.drafting import drafts as drafting
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.edition_queries import DRAFT_ACT, UNAPPROVED_STATES, find_edition
 from digest.edition.rendering import mail_layout
+from digest.edition.rendering.template_filters import intro_opening
 from digest.installation.audited_actions import Action, ActionEntryPoint, Actor
 from digest.installation.opened_installation import Installation
-from digest.select.selection_types import Story
+from digest.select.selection_types import ScoredStory, Story
 from digest.select.summary_choice import choose_summary
 from digest.store.models import Edition
 from subscribers.part_keys import split_part_key
@@ -202,10 +203,25 @@ def redraft_without_withdrawn(
     return draft_next_edition(installation, actor=actor, now=now, fetcher=fetcher).name
 
 
+def describe_story_origin(scored: ScoredStory) -> Iterator[str]:
+    """Yield lines with a story's publishers and the places that it's about."""
+    lead_publisher, publishers = scored.lead.publisher, scored.story.publishers
+    others = sorted(publishers - {lead_publisher})
+    yield lead_publisher + (f"; also {', '.join(others)}" if others else "")
+    if places := [*scored.places.states, *scored.places.countries]:
+        yield f"about {', '.join(places)}"
+
+
 def explain_summary_source(story: Story) -> str:
     """Describe where a story's default summary comes from."""
     origin = choose_summary(story).origin
     return origin.words if origin else "none of its articles has one"
+
+
+def find_shortened_intro(content: EditionContent) -> str:
+    """Return the part of an intro that the email shows; empty if it shows all of it."""
+    opening = intro_opening(content.intro)
+    return "" if opening == content.intro.strip() else opening
 
 
 EditionFormat = Literal["html", "text", "eml", "json", "web"]

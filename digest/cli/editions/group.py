@@ -64,12 +64,8 @@ def explain_proposal(proposal: Proposal) -> Iterator[str]:
 
 
 def _story_lines(scored: ScoredStory) -> Iterator[str]:
-    story = scored.story
-    other_publishers = sorted(story.publishers - {story.lead.publisher})
-    yield f"     {story.lead.publisher}" + (f"; also {', '.join(other_publishers)}" if other_publishers else "")
-    if places := [*scored.places.states, *scored.places.countries]:
-        yield f"     about {', '.join(places)}"
-    yield f"     summary: {editions.explain_summary_source(story)}"
+    yield from (f"     {line}" for line in editions.describe_story_origin(scored))
+    yield f"     summary: {editions.explain_summary_source(scored.story)}"
     yield from (f"     {term.points:+8.2f}  {term.name}: {term.note}" for term in scored.terms)
     yield f"     {scored.score:8.2f}  sum"
 

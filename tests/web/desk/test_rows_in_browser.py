@@ -145,13 +145,13 @@ def test_a_phone_shows_four_stories_also_where_something_must_be_fixed(served: S
 def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWeek) -> None:
     page = served.open(WIDE)
     before = places(page, ROWS)
-    reasons = row(page, 1).locator(".why > p")
+    reasons = row(page, 1).locator(".why > .points")
     expect(reasons).to_be_hidden()
     # By pointer: what a row can do comes with the pointer, and moves nothing.
     row(page, 1).hover()
     assert places(page, ROWS) == before
     row(page, 1).locator(".why > summary").click()
-    expect(reasons).to_contain_text(re.compile(r"Score \d+\.\d: coverage \d"))
+    expect(reasons).to_contain_text(re.compile(r"\d+\.\d\s*coverage: \d+ publisher"))
     assert places(page, ROWS)[:2] == before[:2]
     # It stays open while the page around it is brought up to date.
     row(page, 2).get_by_role("button", name="Down").click()
@@ -166,7 +166,7 @@ def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWe
     page.keyboard.press("/")
     tab_to(candidate.locator(".why > summary"))
     page.keyboard.press("Enter")
-    expect(candidate.locator(".why > p")).to_contain_text(re.compile(r"Score \d+\.\d: "))
+    expect(candidate.locator(".why > .points")).to_contain_text(re.compile(r"\d+\.\d\s*coverage: \d+ publisher"))
     keep_first_rows(page, LIKE_ROWS)
     assert axe_report(page) == ""
     page.emulate_media(color_scheme="dark")

@@ -74,12 +74,13 @@ def describe_approval_status(
     sentences: tuple[str, ...],
     approvers: str,
     actor: str,
+    first_draft: EditionContent | None = None,
 ) -> ApprovalStatusView:
     """Describe the approval status of an edition for an editor.
 
-    `state` is None if it was drafted before edits were stored.
+    `state` is None if it was drafted before edits were stored. `first_draft` is compared if nothing was approved yet.
     """
-    ended, comparison = overview.ended, overview.compare(content)
+    ended, comparison = overview.ended, overview.compare(content, first_draft)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
     return ApprovalStatusView(

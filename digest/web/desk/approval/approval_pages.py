@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
 from digest.app.approval import approvals
-from digest.app.editing import edit_application, editing_state
+from digest.app.editing import edit_application, edit_history, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
@@ -52,8 +52,12 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
     return {"open_notes": open_notes}
 
 
-def read_approval_status(name: str, state: EditingState | None = None) -> ApprovalStatusView:
+def read_approval_status(
+    name: str, state: EditingState | None = None, *, compares_first_draft: bool = False
+) -> ApprovalStatusView:
     """Return an edition's approval status for the signed-in user. `state` is the edition if already loaded.
+
+    If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
 
     Raises:
         UnknownEditionError: there's no edition with that name.
@@ -62,6 +66,7 @@ def read_approval_status(name: str, state: EditingState | None = None) -> Approv
     overview = approvals.read_approval_overview(context.installation, name)
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
+    is_first = compares_first_draft and state is not None and overview.compared is None
     return describe_approval_status(
         overview,
         state,
@@ -72,6 +77,7 @@ def read_approval_status(name: str, state: EditingState | None = None) -> Approv
             approvals.write_approver_sentences(overview, viewer)[-1:]
         ),  # who can approve; the review page has the rest
         actor=viewer,
+        first_draft=edit_history.write_first_draft(state, context.settings) if state and is_first else None,
     )
 
 

@@ -224,7 +224,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         is_admin=is_admin(),
         checks=summarize_checks(mail.findings if visited is None else visited, outline),
         visited=visited is not None,
-        standing=read_approval_status(view.edition.name),
+        standing=read_approval_status(view.edition.name, compares_first_draft=True),
         hosts=approvals.list_edition_link_hosts(installation, view.edition.name),
         outdated=edit_application.is_draft_outdated(installation, view.edition.name),
     )
@@ -240,8 +240,6 @@ def submit_approval(name: str) -> ResponseReturnValue:
     )
     if result.unchecked:
         return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
-    if edition_views.read_edition(web_context().installation, name).is_breaking_news:
-        return redirect(url_for("breaking_news.ask_before_sending_now", name=name), 303)
     return _edition_redirect(name)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from digest.app.editions.drafting import find_shortened_intro
 from digest.edition.content.edition_content import (
     MAX_OPENING_LENGTH,
     MAX_PREHEADER_LENGTH,
@@ -65,11 +66,15 @@ class LengthCounter:
 
 @dataclass(frozen=True, slots=True)
 class OpeningTextLengths:
-    """The lengths of an edition's opening texts, with limits based on inboxes and readers."""
+    """The lengths of an edition's opening texts, with limits based on inboxes and readers.
+
+    `email_intro` is the part of the intro that the email shows if it doesn't show all of it, else empty.
+    """
 
     subject: LengthCounter
     preheader: LengthCounter
     intro: LengthCounter
+    email_intro: str
     email_intro_limit: int = MAX_OPENING_LENGTH
 
 
@@ -79,6 +84,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
         subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
         intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
+        email_intro=find_shortened_intro(content),
     )
 
 

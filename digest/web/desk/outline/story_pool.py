@@ -80,11 +80,6 @@ class PoolRow:
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
-    def terms(self) -> str:
-        """The terms of its score: "coverage 12.0, freshness 8.2". Those without effect are left out."""
-        return ", ".join(f"{term.name} {term.points:.1f}" for term in self.scored.terms if term.points)
-
-    @property
     def reads(self) -> int | None:
         """The highest number of reads among its articles, or None if unknown."""
         views = (article.views for article in self.scored.story.members)

@@ -93,9 +93,15 @@ def with_two_approvers(week: SampleWeek) -> SampleWeek:
 
 
 def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: SampleWeek) -> None:
+    assert "changes to the first draft" not in page(week, "dana")
+    drafted = week.headlines("featured")[0]
     write_head(week, subject="Cranes first")
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
+    assert "Editors’ changes to the first draft 1 change." in words
+    assert re.search(rf"Subject Dana, Nov 19, 5:35 p.m. Was {drafted} Is Cranes first", words)
+    assert re.search(r">Review</a>.*>Review</a>", week.client("dana").get(week.path).text, re.DOTALL)
+    assert "Review and approve" in page(week, "sam", "")
     assert "You wrote what still needs approval. Someone else has to approve it." in words
     who_can = "You wrote the subject, which someone else needs to approve. Sam can approve."
     assert who_can in words
@@ -300,7 +306,7 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     write_head(week, "dana", subject="Cranes first")
     with week.installation.database.write() as session:
         staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
-    assert "You're the only editor, so you can approve your own text." in page(week, "dana")
+    assert "You can approve, because Sam hasn't accepted the invitation yet." in page(week, "dana")
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved

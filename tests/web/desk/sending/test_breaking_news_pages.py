@@ -104,7 +104,9 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     assert '<button class="btn go" type="submit" disabled aria-describedby="needs">Send now to 3 subscribers' in waiting
     assert "Extra 2026-W47-2 is a draft. It can be sent once it's approved." in unescape(waiting)
     assert dana.post(f"{path}/send-now").status_code == 409
-    assert approve(sam, path) == f"{path}/send-now"
+    # One press after approving sends nothing: the edition leads to the page that asks.
+    assert approve(sam, path) == path
+    assert f'href="{path}/send-now">Send now…</a>' in sam.get(path).text
     ready = sam.get(f"{path}/send-now").text
     recalled, button = ready.index("It can\u2019t be recalled."), ready.index("Send now to 3 subscribers</button>")
     assert recalled < button
