@@ -112,7 +112,7 @@ def create_large_installation(settings: Settings, size: InstallationSize) -> Lar
 
 
 def open_large_installation(settings: Settings, database: Database) -> LargeInstallation:
-    """Return a home that was made before, by an older version perhaps."""
+    """Return a home that was made before."""
     migrate_schema(database)
     with database.read() as session:
         names = session.scalars(select(Edition.name).order_by(Edition.release_at.desc()).limit(2)).all()
@@ -293,12 +293,12 @@ _EVENTS = """
     SELECT id, 'bounced', CASE WHEN person % 500 = 0 THEN 'policy' ELSE 'no mailbox' END, :handed, :handed, id, '{{}}'
     FROM delivery WHERE purpose = :purpose AND state = 'refused'"""
 _CONSENTS = """
-    INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
-    SELECT number, 1, 'imported', asked_at, '{{}}', '', {random} FROM person WHERE number <= :last"""
+    INSERT INTO consent_event (person, seq, kind, at, body, commitment, previous, hash)
+    SELECT number, 1, 'imported', asked_at, '{{}}', '', '', {random} FROM person WHERE number <= :last"""
 # One in twenty has changed their choices since the last edition.
 _CHOICES = """
-    INSERT INTO consent_event (person, seq, kind, at, body, previous, hash)
-    SELECT number, 2, 'choices changed', :changed, '{{"before": {{}}}}', '', {random} FROM person
+    INSERT INTO consent_event (person, seq, kind, at, body, commitment, previous, hash)
+    SELECT number, 2, 'choices changed', :changed, '{{"before": {{}}}}', '', '', {random} FROM person
     WHERE number <= :last AND number % 20 = 3"""
 # One in ten has preferences, half of them a pause.
 _PREFERENCES = """

@@ -38,12 +38,8 @@ class Address:
         return "Address(…)"
 
 
-def read_address(text: str, *, label: str = "") -> Address:
-    """Parse an address that a person typed.
-
-    Args:
-        text: the address alone, without a display name.
-        label: a prefix for the error message, such as "row 3".
+def read_address(text: str) -> Address:
+    """Parse an address that a person typed, without a display name.
 
     Raises:
         AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section 3.3: too many servers
@@ -52,8 +48,7 @@ def read_address(text: str, *, label: str = "") -> Address:
     typed = text.strip()
     address = _parse_address(typed)
     if address is None:
-        prefix = f"{label}: " if label else ""
-        raise AddressError(prefix + _describe_problem(typed))
+        raise AddressError(_describe_problem(typed))
     return address
 
 

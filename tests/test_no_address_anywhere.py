@@ -476,7 +476,7 @@ def _stumble(install: Installation, left: Left, added: list[str]) -> None:
     """Raise what our own code raises about addresses, and what the database does."""
     local, domain = added[0].split("@")
     for odd in (f"{local}@", f"{local}@@{domain}", f"{local}é@{domain}", f"{local}@{domain.split('.')[0]}"):
-        left.caught("no address", lambda odd=odd: read_address(odd, label="row 3"), AddressError)  # type: ignore[misc]
+        left.caught("no address", lambda odd=odd: read_address(odd), AddressError)  # type: ignore[misc]
 
     def twice() -> None:
         with install.database.write() as session:

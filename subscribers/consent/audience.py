@@ -101,20 +101,16 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
 
 
 def load_people_page(
-    session: Session,
-    conditions: Sequence[ColumnElement[bool]],
-    *,
-    after_number: int = 0,
-    page_size: int = 1000,
+    session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int
 ) -> list[AudienceMember]:
-    """Return the next page of people who meet all conditions, by number, including people who may not be emailed.
+    """Return the next 1,000 people who meet all conditions, by number, including people who may not be emailed.
 
     People of unfinished imports are left out.
     """
     query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
         *conditions, exclude_unfinished_imports(), Person.number > after_number
     )
-    return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(page_size))]
+    return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(1000))]
 
 
 def audience_columns() -> tuple[ColumnElement[Any], ...]:

@@ -127,7 +127,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
     last = select(ConsentEvent.commitment).where(ConsentEvent.person == person.number)
     commitment = session.scalar(last.order_by(ConsentEvent.seq.desc()).limit(1))
     salt = person.salt or b""
-    if commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
+    if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
         log.error("an address doesn't match the record", person=person.number)
         return None
     return address

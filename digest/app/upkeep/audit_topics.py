@@ -90,7 +90,7 @@ def describe_actor(actor: str, names: Mapping[str, str]) -> str:
         return names[actor]
     if actor.startswith("terminal:"):
         return f"{actor.removeprefix('terminal:')} in a terminal"
-    return {"scheduler": "The scheduler", "digest": "A stop rule", "upgrade": "An upgrade"}.get(actor, actor)
+    return {"scheduler": "The scheduler", "digest": "A stop rule"}.get(actor, actor)
 
 
 def describe_subject(subject: str, names: Mapping[str, str]) -> str:

@@ -321,7 +321,7 @@ def test_a_damaged_event_has_no_reason(database: Database) -> None:
     with database.write() as session:
         person = add_subscriber(session, KEYS, "ada@example.org", evidence=sample_evidence(), now=NOW).number
         for seq, body in enumerate(["{", "[]", '{"reason": ["never"]}', '{"reason": "often"}'], 90):
-            event = ConsentEvent(person=person, seq=seq, kind=ConsentKind.WITHDRAWN, at=NOW, body=body)
+            event = ConsentEvent(person=person, seq=seq, kind=ConsentKind.WITHDRAWN, at=NOW, body=body, commitment="")
             event.previous = event.hash = f"{seq}"
             session.add(event)
     with database.read() as session:
