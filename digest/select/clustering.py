@@ -35,6 +35,10 @@ MAX_CLUSTER_SIZE = 400  # articles in one cluster
 SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher with at least this overlap are a series, not one story
 MAX_SERIES_SHARE = 0.2  # share of a publisher's title pairs that may overlap; large stories repeat some titles
 MAX_SERIES_TITLES = 20  # titles of each publisher and cluster that are compared
+CASE_WORDS = frozenset(
+    """accused alleged allegedly arrest arrested charge charged convicted court guilty indicted jailed judge man murder plead
+    pleaded pleading police prison sentence sentenced suspect trial woman""".split()  # noqa: SIM905 - as for stop words
+)
 BARE_FACTOR = 0.8  # factor of the threshold between two articles without a real summary
 MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
 TIGHT_FACTOR = 2.5  # a cluster is tight if its mean similarity is this many times the threshold
@@ -120,10 +124,11 @@ def _most_similar(
 def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
     """Return the similarity of two texts if they share several words or a rare one, else None.
 
-    One common word doesn't make two headlines alike.
+    One common word doesn't make two headlines alike, and neither do the words of all court cases.
     """
     shared = first.vector.keys() & other.vector.keys()
-    if len(shared) < 2 and first.rare_words.isdisjoint(shared):
+    telling = shared - CASE_WORDS
+    if len(telling) < 2 and first.rare_words.isdisjoint(telling):
         return None
     return math.fsum([first.vector[word] * other.vector[word] for word in shared])
 

@@ -235,6 +235,13 @@ def test_one_common_word_joins_no_headlines_and_a_rare_one_does() -> None:
     assert len(group_into_stories(rare, THRESHOLD)) == 1
 
 
+def test_the_words_of_all_court_cases_join_none() -> None:
+    soldier, broker = article("A", "Soldier pleads guilty to spying"), article("B", "Broker pleads guilty to fraud")
+    again = article("C", "Soldier pleads guilty to spying for money")
+    stories = group_into_stories([soldier, broker, again, *fillers()], THRESHOLD)
+    assert story_of(soldier, stories).publishers == {"A", "C"}
+
+
 def test_in_a_language_that_the_shipped_table_does_not_know_the_week_says_how_rare_its_words_are() -> None:
     towns = ("Auenfeld", "Birkach", "Calden", "Dornau", "Erlbach", "Fichtau", "Gronau", "Hainfeld")
     plain = [
