@@ -7,7 +7,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.unpublished_setting_changes import find_unpublished_setting_changes, name_changed_table
+from digest.edition.approval.unpublished_setting_changes import (
+    find_changed_settings_table,
+    find_unpublished_setting_changes,
+)
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID
 from digest.edition.editing.authorship import SETTINGS_PART, WrittenPart, read_written_parts
 from digest.edition.editing.edits import BLOCK_PREFIX, EditKind
@@ -78,7 +81,9 @@ def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[Writt
 
     Changes from a terminal aren't listed, because the settings file can be changed there without a trace.
     """
-    settings = sorted({WrittenPart(change.actor, SETTINGS_PART, name_changed_table(change)) for change in unseen})
+    settings = sorted(
+        {WrittenPart(change.actor, SETTINGS_PART, find_changed_settings_table(change)) for change in unseen}
+    )
     return (*read_written_parts(edition.written_parts or ()), *settings)
 
 

@@ -161,10 +161,10 @@ def _list_section_words(
 
 
 def _is_by_staff(change: LoggedAction) -> bool:
-    return is_staff_name(change.actor) and bool(name_changed_table(change))
+    return is_staff_name(change.actor) and bool(find_changed_settings_table(change))
 
 
-def name_changed_table(change: LoggedAction) -> str:
+def find_changed_settings_table(change: LoggedAction) -> str:
     """Return the name of the changed table if subscribers see it; otherwise, an empty text."""
     if change.act == LOGO_KEPT:
         return "branding"

@@ -150,15 +150,15 @@ class StoryRow:
         }
 
 
-def list_story_rows(arrangement: Arrangement, *, unlike: Arrangement | None = None) -> dict[str, StoryRow]:
+def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | None = None) -> dict[str, StoryRow]:
     """Return the values of an edition's `story` rows, by the URL of each story's lead.
 
     Supporting stories are among a story's articles because readers were sent to them. Stories in the tray have no row,
-    as the edition hasn't considered them: they belong to the next one unless they're placed. Stories that `unlike` also
+    as the edition hasn't considered them: they belong to the next one unless they're placed. Stories that `compared_with` also
     leaves out have the same row there and are skipped; they're most of a week's.
     """
     left_out = {id(out): out for out in arrangement.left_out}
-    listed = left_out.keys() - set(map(id, unlike.left_out)) if unlike else left_out
+    listed = left_out.keys() - set(map(id, compared_with.left_out)) if compared_with else left_out
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
@@ -180,7 +180,7 @@ def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangem
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
     """Update an edition's stored stories to another arrangement, keeping the rows of unchanged ones."""
-    old, new = list_story_rows(before, unlike=after), list_story_rows(after, unlike=before)
+    old, new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
     if removed_urls := changed & old.keys():

@@ -52,7 +52,7 @@ class SourceForm(FormOrQueryModel):
         return values_given | marks | {"name": name, "publisher": self.publisher or name}
 
 
-class SourceAddressForm(FormOrQueryModel):
+class SourceUrlForm(FormOrQueryModel):
     """The URL of a site or feed, and the fingerprint of the preview."""
 
     address: str = ""
@@ -102,7 +102,7 @@ def confirm_moved_source(number: int) -> ResponseReturnValue:
 def follow_moved_source(number: int) -> ResponseReturnValue:
     """Change a source's URL to the one it has moved to."""
     installation, actor, now = get_installation_actor_and_time()
-    view, form = _view(number), read_form(SourceAddressForm)
+    view, form = _view(number), read_form(SourceUrlForm)
     try:
         _require_file()
         url, fingerprint = view.row.url, form.fingerprint
@@ -116,7 +116,7 @@ def follow_moved_source(number: int) -> ResponseReturnValue:
 def undo_source_move(number: int) -> ResponseReturnValue:
     """Restore a source's earlier URL."""
     installation, actor, now = get_installation_actor_and_time()
-    fingerprint = read_query(SourceAddressForm, request.form).fingerprint
+    fingerprint = read_query(SourceUrlForm, request.form).fingerprint
     try:
         _require_file()
         sources.undo_url_change(installation, actor, number, fingerprint=fingerprint, now=now)
@@ -169,7 +169,7 @@ def show_add_source_form() -> ResponseReturnValue:
 def preview_new_source() -> ResponseReturnValue:
     """Fetch a URL and show what it contains, before anything is added."""
     installation, _, now = get_installation_actor_and_time()
-    typed = read_form(SourceAddressForm).address
+    typed = read_form(SourceUrlForm).address
     try:
         address = sources.parse_web_address(typed)
     except ValueError:
