@@ -204,7 +204,7 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFind
     for name in changed:
         yield report_warning(f"{name} {NOT_AS_COMPOSED}")
     if not changed:
-        yield report_ok(f"{len(drafts)} as composed")
+        yield report_ok(f"upcoming drafts that match their stories and settings: {len(drafts)}")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and configure systemd to start it at boot.")
@@ -482,7 +482,7 @@ def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     "Restore the value from a backup, or delete the row.",
 )
 def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every number and time in the database is valid. SQLite stores anything in their columns."""
+    """Every number and time in the database is valid, which SQLite itself doesn't check."""
     with examined.read() as session:
         if is_postgresql(session):
             return

@@ -78,8 +78,8 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Test the source with 'digest sources test URL'. If its URL changed, correct it in the settings. If it refuses this "
-    "server, ask its publisher to allow it.",
+    "Test the source with 'digest sources test URL'. If its URL changed, correct it in the settings. If the "
+    "publisher blocks this server, ask them to allow it. If their server has an error, wait.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
