@@ -198,7 +198,7 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFind
     for name in changed:
         yield report_warning(f"{name} {NOT_AS_COMPOSED}")
     if not changed:
-        yield report_ok(f"{len(drafts)} as composed")
+        yield report_ok(f"upcoming drafts that match their stories and settings: {len(drafts)}")
 
 
 @doctor_check("timetable", "Start 'digest serve' or hls-scheduler, now and at boot.")
@@ -468,7 +468,7 @@ def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     "Find out how the database was changed outside this program. Restore the value from a backup, or delete the row.",
 )
 def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every number and time in the SQLite database is valid."""
+    """Every number and time in a SQLite database is valid, which SQLite itself doesn't check."""
     with examined.read() as session:
         if is_postgresql(session):
             return

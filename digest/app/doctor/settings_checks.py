@@ -78,7 +78,8 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct an outdated URL. If the source refuses this server, ask its publisher to allow it.",
+    "Run 'digest sources test URL'. Correct an outdated URL. If the publisher blocks this server, ask them to allow it. If "
+    "their server has an error, wait.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:

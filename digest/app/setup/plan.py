@@ -62,7 +62,7 @@ class PlannedFile:
             return
         name = self.path.name
         lines = difflib.unified_diff(
-            self.before.splitlines(), self.after.splitlines(), f"{name} (now)", f"{name} (then)", lineterm="", n=1
+            self.before.splitlines(), self.after.splitlines(), f"{name} (before)", f"{name} (after)", lineterm="", n=1
         )
         yield from (_SECRET_LINE.sub(_mask_secret, line) for line in lines)
 
