@@ -306,5 +306,5 @@ def test_rows_that_are_skipped_as_unchanged_are_unchanged(week: GrowingWeek, edi
     before, after = arrange(week.last, edits[:-1]), arrange(week.last, edits)
     old, new = list_story_rows(before), list_story_rows(after)
     changed = {url for url in old.keys() | new.keys() if old.get(url) != new.get(url)}
-    few_old, few_new = list_story_rows(before, compared_with=after), list_story_rows(after, unlike=before)
+    few_old, few_new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     assert {url for url in few_old.keys() | few_new.keys() if few_old.get(url) != few_new.get(url)} == changed
