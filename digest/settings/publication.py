@@ -112,8 +112,9 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "Lets subscribers choose emails about breaking news, which are off until they do.",
         "If it's off, the sign-up form, the preferences page, and the privacy page don't mention them, and none can be sent. "
         "Turn it off if you'll never send any, because people agree to them when they sign up. They're also on for people who "
-        "confirm a consent text that contains the words “breaking news”, in the language of `publication.language`, unless they confirm because "
-        "an admin corrects their address. Each of these emails has a link that turns them off.",
+        "confirm a consent text that contains the words “breaking news”, in the language of `publication.language`, with the link "
+        "in our email, unless it corrects their address. People you add or import choose them in their preferences, whatever "
+        "their consent text says. Each of these emails has a link that turns them off.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
