@@ -109,7 +109,8 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
         "They're also on for people who confirm a consent text that contains the words “breaking news”, in the language of "
-        "`publication.language`, unless they only confirm a corrected address. Each of these emails has a link that turns them off. "
+        "`publication.language`, unless they only confirm a corrected address. People you add or import choose them in their "
+        "preferences, whatever their consent text says. Each of these emails has a link that turns them off. "
         "If you'll never send any, turn this off, because the sign-up form and the privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )

@@ -272,7 +272,7 @@ def _find_passed_deadlines(
             by = f"{weekday_month_day(local)}, {clock_hour(local)}"
             goes = "" if edition.release_at <= now else ", and it will be sent at its send time"
             deadline_sentence = (
-                f"{edition.title} wasn't approved by its deadline ({by}). You can still approve it{goes}."
+                f"{edition.title} wasn't approved by its deadline ({by}). It can still be approved{goes}."
             )
             yield AttentionFinding("missed-deadline", deadline_sentence, edition.name)
 

@@ -90,7 +90,10 @@ Exit codes:
 @flag("--confirmed", help="The person confirmed by email. Without this option, you vouch for their consent.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
-    """Add a person with evidence of their consent. No email is sent."""
+    """Add a person with evidence of their consent. No email is sent.
+
+    They choose breaking news in their preferences, even if the consent text mentions it.
+    """
     evidence = ConsentEvidence(
         **evidence_fields,
         actor=context.actor.name,

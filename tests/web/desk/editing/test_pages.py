@@ -133,7 +133,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
             assert re.search(rf"subscribers?(</b>,)? {words}\.", shown)
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
-    assert_says(f"once it\u2019s approved and you run 'digest send {name}'", world.signed_in_client("admin"))
+    assert_says(f"once it\u2019s approved and you run \u2018digest send {name}\u2019", world.signed_in_client("admin"))
     schedule_slots.find_or_record_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
