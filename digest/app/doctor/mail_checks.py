@@ -126,7 +126,7 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
-    """The SPF record of the return path's domain allows your email and rejects others' (RFC 7208)."""
+    """The SPF record of the return path's domain allows your email and rejects others' (RFC 7208, section 4)."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -211,7 +211,7 @@ def _record_line(name: str, text: str) -> str:
 
 @doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' shows.", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS has the public key of every signing key (RFC 6376)."""
+    """DNS has the public key of every signing key (RFC 6376, section 3.6)."""
     settings = examined.settings
     signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
     if provider_in_use(settings).account is not None or not (signer or relay_record):
@@ -296,7 +296,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domain in From has a DMARC policy with a report address (RFC 9989)."""
+    """The domain in From has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.names, domain)

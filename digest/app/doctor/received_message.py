@@ -259,7 +259,7 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     "Sign here (set DIGEST_DKIM_DOMAIN and the key), or configure the signing server to include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
-    """A signature covers both one-click unsubscribe headers (RFC 8058)."""
+    """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""
     sound = [signature for signature in received.signatures if signature.holds is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_ok("List-Unsubscribe and List-Unsubscribe-Post are signed")
@@ -291,7 +291,7 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
     "For the first mailbox provider's results, save a message from an address that doesn't forward.",
 )
 def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
-    """Forwarders' ARC seals are valid (RFC 8617)."""
+    """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
     seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
         yield report_warning("The message was forwarded, and a forwarder's ARC seal is invalid.")
@@ -306,7 +306,7 @@ def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
     "Compare the message with the one that was sent ('digest check'). " + write_provider_remedy("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
-    """The one-click unsubscribe headers are correct (RFC 8058)."""
+    """The one-click unsubscribe headers are correct (RFC 8058, section 3.1)."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
         yield report_error(

@@ -209,7 +209,7 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the pages' public https URL.")
 def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
-    """Links use https, as one-click unsubscribing requires (RFC 8058)."""
+    """Links use https, as one-click unsubscribing requires (RFC 8058, section 3.1)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
