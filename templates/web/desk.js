@@ -928,11 +928,11 @@
     if (link) link.click();
   };
   const goTo = {
-    e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review and approve", h: "History",
+    e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review", h: "History",
   };
   let going = 0;
   const go = (key) => {
-    const link = findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim() === goTo[key]);
+    const link = findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(goTo[key]));
     if (link) link.click();
   };
   const view = (number) => { const link = findAll(".seg a")[number - 1]; if (link) link.click(); };

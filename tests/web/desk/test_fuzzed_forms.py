@@ -211,6 +211,7 @@ def paths_without_form(run: FormRun, forms: FormWorld) -> list[str]:
         *(draft + act for act in acts),
         *(
             f"{sent}/corrections/1",
+            f"{draft}/test/address",
             f"/admin/deliveries/{SENT}/silence",
             "/admin/sources",
             "/admin/readers/ask",
