@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RestoredFolder:
-    """A prepared folder, a second one with hard links to its files, and what stood in them.
+    """A prepared folder, a second one with hard links to its files, and what stood in them, with their modes.
 
     A restored file is the same file by its number as well: a database in another file or at another path would be held as
     a copy (`digest.installation.copied_installation_guard`).
@@ -16,11 +16,12 @@ class RestoredFolder:
 
     folder: Path
     links: Path
-    contents: dict[Path, bytes]
+    contents: dict[Path, tuple[int, bytes]]
 
     def restore(self) -> None:
-        """Give the files what stood in them, and the folder only these files."""
-        for path, content in self.contents.items():
+        """Give the files their modes and what stood in them, and the folder only these files."""
+        for path, (mode, content) in self.contents.items():
+            (self.links / path).chmod(mode)
             (self.links / path).write_bytes(content)
         shutil.rmtree(self.folder)
         shutil.copytree(self.links, self.folder, copy_function=os.link)
@@ -31,4 +32,5 @@ def keep_folder(folder: Path) -> RestoredFolder:
     links = folder.with_name(f"{folder.name}-links")
     shutil.copytree(folder, links, copy_function=os.link)
     files = (path for path in links.rglob("*") if path.is_file())
-    return RestoredFolder(folder, links, {path.relative_to(links): path.read_bytes() for path in files})
+    contents = {path.relative_to(links): (path.stat().st_mode & 0o777, path.read_bytes()) for path in files}
+    return RestoredFolder(folder, links, contents)

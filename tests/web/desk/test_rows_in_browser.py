@@ -151,7 +151,7 @@ def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWe
     row(page, 1).hover()
     assert places(page, ROWS) == before
     row(page, 1).locator(".why > summary").click()
-    expect(reasons).to_contain_text(re.compile(r"\d+\.\d\s*coverage: \d+ publisher"))
+    expect(reasons).to_contain_text(re.compile(r"\d+\.\d\s*topic: \w+"))
     assert places(page, ROWS)[:2] == before[:2]
     # It stays open while the page around it is brought up to date.
     row(page, 2).get_by_role("button", name="Down").click()
@@ -166,7 +166,7 @@ def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWe
     page.keyboard.press("/")
     tab_to(candidate.locator(".why > summary"))
     page.keyboard.press("Enter")
-    expect(candidate.locator(".why > .points")).to_contain_text(re.compile(r"\d+\.\d\s*coverage: \d+ publisher"))
+    expect(candidate.locator(".why > .points")).to_contain_text(re.compile(r"\d+\.\d\s*topic: \w+"))
     keep_first_rows(page, LIKE_ROWS)
     assert axe_report(page) == ""
     page.emulate_media(color_scheme="dark")
