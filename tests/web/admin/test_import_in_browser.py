@@ -48,7 +48,9 @@ def test_no_name_heading_or_value_of_a_file_widens_the_pages(browser: Browser, w
     assert {view: wide for view, wide in found.items() if wide} == {}
 
 
-@pytest.mark.parametrize("by_keyboard", [False, True], ids=["pointer", "keyboard"])
+@pytest.mark.parametrize(
+    ("database", "by_keyboard"), [*zip(PARAMETER_KINDS, (False, True), strict=False)], indirect=["database"]
+)
 def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_come_back(
     browser: Browser,
     both: Any,

@@ -27,7 +27,9 @@ WHOLE_ROWS = """([rows, pane]) => {
   const boxes = [...document.querySelectorAll(rows)].map((row) => row.getBoundingClientRect());
   return boxes.filter((box) => box.height && box.top >= top && box.bottom <= bottom).length;
 }"""
-PLACES = "selector => [...document.querySelectorAll(selector)].map((one) => [one.id || one.name, one.getBoundingClientRect().top])"
+# Of what is folded away, browsers measure nothing, or where it was last.
+PLACES = """selector => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility())
+    .map((one) => [one.id || one.name, one.getBoundingClientRect().top])"""
 ROWS, FIELDS = "#edition li.st", ".fields :is(input, textarea, select)[name]:not([type=hidden])"
 
 
