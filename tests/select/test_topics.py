@@ -43,7 +43,7 @@ def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> Candi
         ("Deportation flights resume as immigration courts reopen", "Immigration"),
         ("Counter-UAS test at stadium finds rogue drones", "Counter-drone"),
         ("Counties move to next generation 911", "Emergency communications"),
-        ("IAEA inspectors find nuclear material", "Chemical, biological, radiological and nuclear"),
+        ("IAEA inspectors find nuclear material", "Chemical, biological, radiological, and nuclear"),
         ("Mourners gather after racist shooting at grocery", "Counterterrorism"),
         ("Gunman fired on worshippers at synagogue", "Counterterrorism"),
         ("Credential stuffing wave hits grocer's loyalty cards", "Cybersecurity"),
@@ -60,7 +60,7 @@ def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> Candi
         ("Shooting at block party wounds seven", "Law enforcement"),
         ("Container ship seized in strait by armed crew", "Maritime security"),
         ("Sabotage cuts undersea cable to island", "Critical infrastructure"),
-        ("White powder sent in letters to clerks", "Chemical, biological, radiological and nuclear"),
+        ("White powder sent in letters to clerks", "Chemical, biological, radiological, and nuclear"),
     ],
 )
 def test_the_built_in_list_knows_the_field(title: str, topic: str) -> None:

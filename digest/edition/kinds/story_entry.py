@@ -174,7 +174,7 @@ BUILT_IN_TOPICS = (
     mark_message("Intelligence"),
     mark_message("Counter-drone"),
     mark_message("Emergency communications"),
-    mark_message("Chemical, biological, radiological and nuclear"),
+    mark_message("Chemical, biological, radiological, and nuclear"),
     mark_message("Homeland security policy"),
 )
 
