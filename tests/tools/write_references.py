@@ -35,13 +35,13 @@ _DOCTOR_HEAD = """\
 because some problems hide others. Names never change, so scripts can use them (`--json`). The exit code is 0 without errors, 1 with
 errors, and 2 if the checks couldn't run.
 
-`--online` also checks DNS, mail servers, the email provider, and your public pages. It signs in to mail servers but doesn't send
-email. To see a DNS change sooner, add `--name-server` with the zone's own name server.
+`--online` also checks DNS, mail servers (without sending email), the email provider, and your public pages. To see a DNS change
+sooner, add `--name-server` with the zone's own name server.
 
 `digest doctor received.eml` checks an email that you received and saved with all headers (`received-…`). Add your mailbox
 provider's name (`--trust mx.google.com`), because anyone can forge Authentication-Results headers.
 
-Each entry says what's true if the check passes, and how to fix it if it doesn't.
+Each entry says what's true if the check passes, then how to fix it if it doesn't.
 """
 
 
@@ -75,7 +75,7 @@ def write_doctor() -> str:
     # Registration follows the order of imports, so it isn't the same in each process.
     checks = [check for registry in by_name for _, check in sorted(registry.items())]
     entries = (
-        f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}. *Fix:* {mark_code(check.remedy)}')}\n"
+        f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}.')}\n\n{_wrap(mark_code(check.remedy))}\n"
         for check in checks
     )
     return "\n".join([_DOCTOR_HEAD, *entries])

@@ -84,7 +84,7 @@ _KINDS = (
     ),
     AttentionKind(
         "set-aside",
-        "No emails of an edition are set aside by a stop rule",
+        "No emails are set aside by a stop rule",
         "Run 'digest set-aside EDITION' for the reasons, then with --send or --drop.",
         tells_remedy=True,
         for_editors=True,
@@ -92,14 +92,14 @@ _KINDS = (
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
-        "Remove or replace the article, then approve the edition again.",
+        "Remove or replace the article, then approve again.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "signup-surge",
         "The number of sign-ups is normal",
-        "Wait until it's over, or raise the limits if the sign-ups are real.",
+        "Wait, or raise the limits if the sign-ups are real.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -111,7 +111,7 @@ _KINDS = (
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
-        "Find the change in the audit log, and check that the mail server accepts email from the sender's address.",
+        "Check the change in the audit log, and whether the mail server accepts email from the sender's address.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -149,7 +149,7 @@ _KINDS = (
     ),
     AttentionKind(
         "missed-run",
-        "Collection, drafts, reminders, deadlines, and nightly maintenance are on time",
+        "Scheduled jobs are on time",
         "Start 'digest serve' or hls-scheduler, which runs overdue jobs once.",
     ),
     AttentionKind(
@@ -159,15 +159,15 @@ _KINDS = (
     ),
     AttentionKind(
         "refusals",
-        "No edition has refusals that aren't acknowledged",
-        "Run 'digest refused EDITION', or open the edition under Sent. Send the messages again, or acknowledge the refusals.",
+        "All refusals are acknowledged",
+        "Send the messages again or acknowledge the refusals, under Sent or with 'digest refused EDITION'.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "refused-correction",
         "The mail server accepts correction emails",
-        "Check what its reply says, or ask your mail provider. The correction is retried every hour.",
+        "Check its reply, or ask your mail provider. The correction is retried hourly.",
         tells_remedy=True,
         for_editors=True,
     ),

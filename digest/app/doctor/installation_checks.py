@@ -52,7 +52,7 @@ MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads
 MAX_SLOT_AGE = 1_000_000  # transactions
 
 
-@doctor_check("import-names", "Install hls-digest in an environment without the other package (pipx or a venv).")
+@doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv).")
 def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFindings:
     """Other packages don't own our import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
@@ -64,13 +64,13 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFind
         yield report_ok(f"hls-digest {__version__} is the only owner of its import names")
 
 
-@doctor_check("home-folder", "Make the service's user the owner of DIGEST_HOME: chown -R USER: FOLDER")
+@doctor_check("home-folder", "Make the service's user own DIGEST_HOME: chown -R USER: FOLDER")
 def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """The service owns the installation's files and can write to them, and other users can't open the folders."""
     yield from judge_file_access(examined.settings)
 
 
-@doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
+@doctor_check("key-file", "Restore its recovery copy: digest keys restore FILE")
 def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     """The key file exists, belongs to the database, and is readable only by its owner."""
     installation = examined.installation
@@ -135,8 +135,9 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup and with your integrity emails. If rows were changed, "
-    f"restore a backup from before that: digest restore FILE --replace. {RESTORE_LOSSES} If rows fail only because the key file was missing, check them, then vouch for them with 'digest keys rotate audit'.",
+    "Compare the log with a backup and your integrity emails. If rows were changed, restore an earlier backup: "
+    f"digest restore FILE --replace. {RESTORE_LOSSES} If the key file was only missing, check the rows, then vouch for "
+    "them with 'digest keys rotate audit'.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
@@ -151,7 +152,7 @@ def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
-@doctor_check("departure-log", "Restore the file from a copy of the server. Without it, you can't restore a backup.")
+@doctor_check("departure-log", "Restore it from a copy of the server. Backups can't be restored without it.")
 def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
@@ -229,7 +230,7 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "disk-space",
-    "Free up space, or move DIGEST_HOME to a larger disk. On a full disk, emails can't be sent and subscribers can't unsubscribe.",
+    "Free up space, or move DIGEST_HOME to a larger disk. A full disk stops sending and unsubscribing.",
 )
 def check_disk_space(examined: ExaminedInstallation) -> DoctorFindings:
     """There's enough disk space."""
@@ -252,10 +253,10 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_a
 
 @doctor_check(
     "disk-growth",
-    "Free up space (delete old backups and outbox files), shorten the periods under [retention], or move DIGEST_HOME to a larger disk.",
+    "Delete old backups and outbox files, shorten the periods under [retention], or move DIGEST_HOME to a larger disk.",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
-    """At the current rate, the disk won't fill up within weeks."""
+    """The disk won't fill up within weeks."""
     installation = examined.installation
     with installation.read() as session:
         nights = read_free_space(session)
@@ -269,9 +270,9 @@ def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("clock", "Set the clock and synchronize it: timedatectl set-ntp true")
+@doctor_check("clock", "Synchronize the clock: timedatectl set-ntp true")
 def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
-    """The system clock isn't earlier than the newest recorded action."""
+    """The clock isn't behind the newest recorded action."""
     with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
     if latest is not None and (latest - examined.now).total_seconds() > MAX_CLOCK_STEP:
@@ -285,7 +286,7 @@ def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "heartbeats",
-    "Check the URL under [heartbeats] and its server. If it's on a private network, list that under limits.allow_networks.",
+    "Check the URL under [heartbeats] and its server. For a private network, set limits.allow_networks.",
 )
 def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
     """The last request to each heartbeat URL succeeded."""
@@ -301,7 +302,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log in digest.toml. If the service can't read that log, give the file to the group adm, run 'digest setup' again, and install its unit file.",
+    "Check relay.log. If the service can't read the log, give the file to the group adm, run 'digest setup' again, and install its unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed."""
@@ -331,7 +332,7 @@ _HOLDING_SLOTS = text(
 
 @doctor_check(
     "held-rows",
-    "End the connection (SELECT pg_terminate_backend(pid)), or drop an unused slot (SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role pg_read_all_stats.",
+    "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot (SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
     """No old transaction or unused replication slot keeps outdated rows in PostgreSQL."""

@@ -54,11 +54,11 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 
 @doctor_check(
     "resolver",
-    "Check the name servers of this machine (/etc/resolv.conf) and of the domain. To try another one, add --name-server.",
+    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try another, add --name-server.",
     is_online=True,
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS answers for the domains of the sender, the return path, and the pages."""
+    """DNS answers for the domains of the sender, return path, and pages."""
     settings, names = examined.settings, examined.outside.names
     host = urlsplit(settings.link_base).hostname or ""
     lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), names.find_texts)
@@ -71,7 +71,7 @@ def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-server",
-    "Check DIGEST_MAIL_URL, the server, and whether its certificate matches its name.",
+    "Check DIGEST_MAIL_URL, the server, and its certificate's name.",
     is_online=True,
 )
 def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
@@ -346,7 +346,7 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The signature or return path is aligned with the domain in From (DMARC)."""
+    """The signature or return path is aligned with From's domain (DMARC)."""
     settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
         return
@@ -432,11 +432,11 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the provider of the IP address to set its PTR record to the mail server's name, which must resolve to that address.",
+    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to that address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
-    """A mail server on this machine has an IP address with a matching PTR record."""
+    """A mail server on this machine has a matching PTR record."""
     settings, names = examined.settings, examined.outside.names
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):

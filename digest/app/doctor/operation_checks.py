@@ -107,11 +107,10 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
 
 @doctor_check(
     "access-rows",
-    "Find out how the database was changed outside this program. These rows are ignored. To delete them, run 'digest keys rotate access'. Then "
-    "add any missing team members again: digest staff add EMAIL",
+    "Find out what changed the database. These rows are ignored. Delete them ('digest keys rotate access'), then add missing team members again: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
-    """Rows that give access, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
+    """Access rows, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
@@ -132,7 +131,7 @@ def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "public-editions",
-    f"Find out how the database was changed outside this program. Changed pages aren't shown. To show them again, restore an older backup: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
+    f"Find out what changed the database. To show changed pages again, restore an older backup: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
     """Public pages and the search show the approved text."""
@@ -155,10 +154,10 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out how the database was changed outside this program. The emails weren't sent. To list and acknowledge those of an edition, run 'digest refused EDITION'. People can ask for another link or confirmation.",
+    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can ask for another link or confirmation.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every delivery in the last 30 days matches the person and purpose it was planned for."""
+    """Deliveries in the last 30 days match the people and purposes they were planned for."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
     with examined.read() as session:
@@ -180,10 +179,10 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose 'Update the draft' on the review page, or run 'digest draft --update EDITION', and redo any missing edits. If the settings and the program haven't changed since, find out how the database was changed outside this program.",
+    "Choose 'Update the draft' on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since, find out what changed the database.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
-    """Upcoming drafts match their stories, edits, and settings, so they can be approved."""
+    """Upcoming drafts match their stories, edits, and settings."""
     coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > examined.now)
     settings = examined.installation.settings
     if _find_keys(examined) is None:
@@ -243,7 +242,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "coming-steps",
-    "Check the calendar ('digest calendar list'). To restore a skipped edition, run 'digest calendar restore RELEASE'.",
+    "Check the calendar ('digest calendar list'), and restore skipped editions ('digest calendar restore RELEASE').",
 )
 def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindings:
     """An edition is scheduled in the next two weeks."""
@@ -262,7 +261,7 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindin
     "Search the log (journalctl -u digest) for the job's name. It's retried until it succeeds.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every scheduled job that started has finished, at least in a later run."""
+    """Every job that started has finished, at least in a later run."""
     later = aliased(ScheduleSlot)
     is_made_up_for = exists().where(
         later.job == ScheduleSlot.job, later.at > ScheduleSlot.at, later.done_at.is_not(None)
@@ -280,7 +279,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
             yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
 
 
-@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest). The step runs again every night.")
+@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest). The step is retried every night.")
 def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
     """Every step of last night's maintenance finished."""
     query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
@@ -328,7 +327,7 @@ def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the service.")
 def check_backup_folder(examined: ExaminedInstallation) -> DoctorFindings:
-    """Scheduled backups have a passphrase and a writable folder, and the same disk doesn't have all copies."""
+    """Scheduled backups have a passphrase, a writable folder, and a copy on another disk."""
     settings = examined.settings
     if not settings.file.backup.folder:
         return
@@ -419,7 +418,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Open Admin → Deliveries, or run 'digest uncertain EDITION' or 'digest uncertain notices'. To resolve them, add --from-log FILE (the mail server's log), or --accept, --again, or --lost, with --because TEXT.",
+    "Resolve them under Admin → Deliveries, or run 'digest uncertain EDITION' or 'digest uncertain notices' with --from-log FILE (the mail server's log), or with --accept, --again, or --lost, and --because TEXT.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -450,7 +449,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "choices",
-    "Ask each subscriber to choose again at /preferences (for the address, run 'digest subscribers show NUMBER'). Their preferences may include a pause.",
+    "Ask each subscriber ('digest subscribers show NUMBER') to choose again at /preferences, including any pause.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     """All subscribers' preferences can be read."""
@@ -465,10 +464,10 @@ def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "damaged-values",
-    "Find out how the database was changed outside this program. Restore the value from a backup, or delete the row.",
+    "Find out what changed the database. Restore the value from a backup, or delete the row.",
 )
 def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every number and time in a SQLite database is valid, which SQLite itself doesn't check."""
+    """Numbers and times in a SQLite database are valid."""
     with examined.read() as session:
         if is_postgresql(session):
             return

@@ -256,7 +256,7 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-coverage",
-    "Sign here (set DIGEST_DKIM_DOMAIN and the key), or configure the signing server to include both headers in h=.",
+    "Sign here (DIGEST_DKIM_DOMAIN), or configure the signing server to include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
     """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""

@@ -78,8 +78,7 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct an outdated URL. If the publisher blocks this server, ask them to allow it. If "
-    "their server has an error, wait.",
+    "Run 'digest sources test URL'. Correct an outdated URL, ask a publisher who blocks this server to allow it, or wait if their server fails.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
@@ -158,7 +157,7 @@ def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
 def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
-    """A publication with another name doesn't use texts, addresses, or sources of HLS.Today or the sample."""
+    """Your publication doesn't use HLS.Today's or the sample's texts, addresses, or sources."""
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
@@ -307,7 +306,7 @@ for name, meaning, remedy in (
 
 @doctor_check("bounce-mailbox", "Check [inbound] and the mail server, then run 'digest inbound'.")
 def check_bounce_mailbox(examined: ExaminedInstallation) -> DoctorFindings:
-    """The bounce mailbox was read successfully last time."""
+    """The bounce mailbox can be read."""
     installation = examined.installation
     place = installation.settings.file.inbound
     if not place.host:

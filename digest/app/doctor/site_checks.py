@@ -147,7 +147,7 @@ def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[Ex
 
 @doctor_check(
     "site-address",
-    "Point the host to this server or its proxy, and configure the proxy to pass on all paths.",
+    "Point the host to this server or its proxy, which must pass on all paths.",
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
@@ -175,7 +175,7 @@ def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-certificate",
-    "Renew the certificate, and set up automatic renewal (such as certbot renew).",
+    "Renew the certificate, and automate renewal (such as certbot renew).",
     is_online=True,
 )
 @_if_public
@@ -212,7 +212,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-https",
-    "Configure the proxy to pass on the header and redirect http, as the configurations that 'digest setup' creates do (nginx, Caddy).",
+    "Configure the proxy to pass on the header and redirect http, as in the configurations from 'digest setup'.",
     is_online=True,
 )
 @_if_public
@@ -265,7 +265,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-visitors",
-    "Configure each proxy to add the client's IP address to X-Forwarded-For, as the configurations that 'digest setup' creates do (nginx, Caddy).",
+    "Configure each proxy to add the client's IP address to X-Forwarded-For, as in the configurations from 'digest setup'.",
     is_online=True,
 )
 @_if_public
@@ -291,7 +291,7 @@ def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")
 
 
-@doctor_check("site-clock", "Set the clock and synchronize it (timedatectl set-ntp true).", is_online=True)
+@doctor_check("site-clock", "Synchronize the clock (timedatectl set-ntp true).", is_online=True)
 @_if_public
 def check_site_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """This server's clock matches the clock behind the base URL."""

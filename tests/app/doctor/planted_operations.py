@@ -1061,7 +1061,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         outside(forget(poll.LAST_POLL_STATE_KEY)),
     ),
     "somebody made himself an admin in the database": Fault(
-        forge_admin, "access-rows", "Find out how", follow("digest keys rotate access")
+        forge_admin, "access-rows", "Find out what changed", follow("digest keys rotate access")
     ),
     "an email is for someone else than when it was queued": Fault(
         add_rows(
@@ -1127,7 +1127,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
         "nightly-steps",
-        "runs again every night",
+        "retried every night",
         outside(lambda w: w.add(slot("nightly", NOW - HOUR, outcome="sealed; pruned"))),
     ),
     "the ledger is not sealed": Fault(leave_unsealed, "seals", "digest serve", follow("--seal-now")),

@@ -266,7 +266,7 @@ def test_a_disk_that_fills_is_forecast_from_its_nights(
         record_free_space(world.open(), NOW - timedelta(days=9 - night))
     (finding,) = run_checks(ExaminedInstallation(world.open(), NOW), ["disk-growth"])
     assert (finding.check, finding.level) == ("disk-growth", level)
-    assert ("Free up space" in finding.sentence) is (level != "ok")
+    assert ("Delete old backups" in finding.sentence) is (level != "ok")
     assert forecast_days_left({NOW.date(): 1}, 1) is None, "one night tells nothing"
 
 
