@@ -120,8 +120,8 @@ class HeaderImage(values.SettingsTable):
 class BrandingSettings(values.SettingsTable, title="Branding"):
     """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
 
-    To change layout, sizes, or order, use [custom templates](templates.md). Text must have a contrast of at least 4.5 on the page background and in
-    panels (WCAG 2.2, 1.4.3). If it doesn't, the error names the nearest readable color.
+    For layout, sizes, or order, use [custom templates](templates.md). Text needs a contrast of 4.5 on the page and in
+    panels (WCAG 2.2, 1.4.3). Errors name the nearest readable color.
     """
 
     affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
@@ -143,7 +143,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#B0390C",
         "Topics, ranks, and deadlines",
         "Its hue must differ from that of links by at least 30 degrees.",
-        "The dot in the publication's name has this color, too.",
+        "The dot in the publication's name has it, too.",
     )
     label_dark: Color = setting(
         "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
@@ -151,7 +151,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     font: Literal["system", "arial", "verdana", "tahoma", "georgia"] = setting(
         "system",
         "Text",
-        "The font of everything but headlines and the intro.",
+        "Everything but headlines and the intro.",
         choices={
             "system": "The device’s own font",
             "arial": "Arial",
@@ -163,7 +163,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     headings: Literal["serif", "sans"] = setting(
         "serif",
         "Headlines",
-        "The font of headlines and the intro.",
+        "Also for the intro.",
         "`sans` is the font of the text, unless that's Georgia.",
         choices={"serif": "With serifs", "sans": "Without serifs"},
     )
@@ -184,8 +184,8 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Logo",
         "The name of a stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores an image. It must be visible on its background. An older "
-        "draft shows a new logo once it's drafted again.",
+        "[`digest media add`](commands.md#digest-media-add) stores one. It must be visible on its background. Older drafts "
+        "show it once they're drafted again.",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
     logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)

@@ -29,7 +29,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading subscribers see.")
     kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
-    most: int = file_only_setting(5, "Maximum number of entries.", ge=1, le=40)
+    most: int = file_only_setting(5, "Maximum entries.", ge=1, le=40)
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
@@ -207,7 +207,7 @@ class SelectionSettings(values.SettingsTable):
         gt=0,
         lt=1,
     )
-    per_publisher: int = file_only_setting(3, "Maximum number of stories with the same main publisher.", ge=1)
+    per_publisher: int = file_only_setting(3, "Maximum stories with the same main publisher.", ge=1)
     official_places: int = file_only_setting(
         2,
         "Places in each Topics section reserved for official actions that few publishers reported.",

@@ -9,8 +9,8 @@ from digest.settings.affected_areas import AffectedArea
 from digest.settings.values import file_only_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
-_MORE_WAIT = "Any over the limit wait for up to 24 hours."
-_AS_FAST = "Use 0 to send as fast as the server accepts email."
+_MORE_WAIT = "Any more wait for up to 24 hours."
+_NO_LIMIT = "Use 0 for no limit."
 
 
 class UsageLimitSettings(values.SettingsTable, title="Limits"):
@@ -21,16 +21,16 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     send_per_second: float = setting(
         0.0,
         "Messages per second",
-        _AS_FAST,
-        "The limit applies to all processes together. Transactional emails, such as confirmations, count but don't wait.",
+        _NO_LIMIT,
+        "All processes share it. Transactional emails, such as confirmations, count but don't wait.",
         ge=0,
         le=100_000,
     )
-    send_per_hour: int = setting(0, "Messages in any 60 minutes", _AS_FAST, ge=0)
+    send_per_hour: int = setting(0, "Messages in any 60 minutes", _NO_LIMIT, ge=0)
     warm_up: list[Annotated[int, Field(ge=1)]] = setting(
         [],
         "A new sender's first days",
-        "The maximum for its first day, its second day, and so on, such as 500, 1000, 2000.",
+        "The maximum for each day, such as 500, 1000, 2000.",
     )
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
@@ -39,13 +39,13 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         'For example: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
-        30, "Sign-ups per hour from one network", "Any over the limit are rejected. A network is a /24 or a /48.", ge=1
+        30, "Sign-ups per hour from one network", "Any more are rejected. A network is a /24 or a /48.", ge=1
     )
     signups_per_domain: int = setting(
         40,
         "Sign-ups in 7 days for one domain",
-        "Any over the limit are rejected. Large mailbox providers have no limit.",
-        "Subdomains of a registered domain count with it.",
+        "Any more are rejected. Large mailbox providers have no limit.",
+        "Subdomains count with their registered domain.",
         ge=1,
     )
     signups_first: int = setting(
@@ -63,21 +63,21 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
     )
     signup_mails_per_address: int = file_only_setting(
-        4, "Maximum number of emails in 30 days to an address that doesn't confirm.", ge=1
+        4, "Maximum emails in 30 days to an address that doesn't confirm.", ge=1
     )
     contact_per_network: int = setting(
         5,
         "Messages to the editors per hour from one network",
-        "Any over the limit are rejected. A network is a /24 or a /48.",
+        "Any more are rejected. A network is a /24 or a /48.",
         ge=1,
     )
     contact_first: int = file_only_setting(
         250,
-        "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any over the limit are rejected.",
+        "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any more are rejected.",
         ge=1,
     )
     contact_further: int = file_only_setting(
-        50, "All other messages to the editors per hour. Any over the limit are rejected.", ge=1
+        50, "All other messages to the editors per hour. Any more are rejected.", ge=1
     )
     proxies: Annotated[int, AffectedArea.NETWORK] = setting(
         0,
@@ -90,15 +90,13 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     allow_networks: Annotated[list[values.NetworkText], AffectedArea.NETWORK] = file_only_setting(
         [], 'Private networks that may contain sources, such as "10.1.0.0/16".'
     )
-    fetch_timeout: float = file_only_setting(20.0, "Time limit for one fetch, in seconds.", gt=0, le=300)
-    fetch_bytes: int = file_only_setting(
-        10_000_000, "Maximum size of a document after decompression, in bytes.", ge=1000
-    )
-    fetch_redirects: int = file_only_setting(5, "Maximum number of redirects.", ge=0, le=20)
-    fetch_workers: int = file_only_setting(8, "Maximum number of sources visited at the same time.", ge=1, le=64)
-    items_per_source: int = file_only_setting(20_000, "Maximum number of items read from one document.", ge=1)
-    image_bytes: int = file_only_setting(8_000_000, "Maximum size of a downloaded image, in bytes.", ge=1000)
-    image_pixels: int = file_only_setting(40_000_000, "Maximum number of pixels in a downloaded image.", ge=1000)
+    fetch_timeout: float = file_only_setting(20.0, "Maximum seconds for one fetch.", gt=0, le=300)
+    fetch_bytes: int = file_only_setting(10_000_000, "Maximum bytes of a decompressed document.", ge=1000)
+    fetch_redirects: int = file_only_setting(5, "Maximum redirects.", ge=0, le=20)
+    fetch_workers: int = file_only_setting(8, "Maximum sources visited at the same time.", ge=1, le=64)
+    items_per_source: int = file_only_setting(20_000, "Maximum items read from one document.", ge=1)
+    image_bytes: int = file_only_setting(8_000_000, "Maximum bytes of a downloaded image.", ge=1000)
+    image_pixels: int = file_only_setting(40_000_000, "Maximum pixels of a downloaded image.", ge=1000)
 
 
 def _check_webhook(text: str) -> str:
@@ -124,14 +122,12 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
     complaints_share: float = file_only_setting(  # Gmail asks senders to stay below it
-        0.001, "Complaints as a share of accepted messages.", ge=0, le=1
+        0.001, "Share of accepted messages with complaints.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Share of attempted messages.", ge=0, le=1)
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_only_setting(
-        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
-    )
+    policy_refusals_share: float = file_only_setting(0.01, "Share of attempted messages.", ge=0, le=1)
     list_drift: float = file_only_setting(
         0.25, "Maximum change in list size between editions, as a share. Use 0 for no limit.", ge=0
     )
@@ -145,7 +141,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     seal_mail_days: int = file_only_setting(
         7,
         "Days between integrity emails to admins, with the newest seal of the consent ledger. Use 0 for none.",
-        "If a check finds a problem, the email is sent immediately.",
+        "Problems are emailed immediately.",
         ge=0,
         le=366,
     )
@@ -174,13 +170,13 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 
     affected_area: ClassVar = AffectedArea.ALERTS
 
-    collect: Heartbeat = setting("", "Collection", "URL to request after sources are collected.")
-    draft: Heartbeat = setting("", "Draft", "URL to request after each draft.")
-    remind: Heartbeat = setting("", "Reminder", "URL to request after editors are reminded.")
-    deadline: Heartbeat = setting("", "Deadline", "URL to request after each deadline.")
-    send: Heartbeat = setting("", "Sending", "URL to request after an edition is sent.")
-    nightly: Heartbeat = setting("", "Nightly maintenance", "URL to request after nightly maintenance.")
-    backup: Heartbeat = setting("", "Backup", "URL to request after each scheduled backup.")
+    collect: Heartbeat = setting("", "Collection", "After sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "After each draft.")
+    remind: Heartbeat = setting("", "Reminder", "After editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "After each deadline.")
+    send: Heartbeat = setting("", "Sending", "After an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "After nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "After each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):
@@ -226,7 +222,7 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     monthly: int = setting(
         0,
         "Monthly backups to keep",
-        "These backups keep addresses longer than 30 days after people unsubscribe.",
+        "They keep addresses longer than 30 days after people unsubscribe.",
         "The newest of each month is kept.",
         ge=0,
         le=240,

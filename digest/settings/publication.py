@@ -68,9 +68,10 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    It's also in the welcome email and under "My data". A text gets its version when it's first shown to a subscriber, and keeps it if
-    it returns. [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists the versions with their SHA-256,
-    and every consent event has the exact words. People who've already been asked agree to the text they were shown.
+    It's also in the welcome email and under "My data". People who've already been asked agree to the text they were
+    shown, and every consent event has its exact words.
+    [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions with their
+    SHA-256. A text that returns keeps its version.
     """
 
     affected_area: ClassVar = AffectedArea.CONSENT_TEXT
@@ -79,10 +80,8 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} is replaced with the publication's name. Leave empty for the standard text.",
-        'The standard text is "Yes, email me {name} once a week. I can unsubscribe at any time. My email address will be used '
-        'only to send me this newsletter and shared with no one else.", in the language of `publication.language`. '
-        "It's a different version if `schedule.send` has more than one day a week. Before you send more often than people "
-        "agreed to, ask them again. No other braces are allowed.",
+        "It depends on `publication.language`, and on whether `schedule.send` has more than one day a week. "
+        "Before you send more often than people agreed to, ask them again. No other braces are allowed.",
     )
 
 
@@ -99,8 +98,8 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Topics",
         "Lets subscribers choose topics in sections that list stories by topic.",
-        "These are the topics in `select.topics`, or the built-in ones. An edition has at most 64 versions. Subscribers "
-        "with rarer combinations get the closest version that leaves out less.",
+        "An edition has at most 64 versions. Subscribers with rarer combinations get the closest version that leaves out "
+        "less.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
@@ -108,10 +107,10 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who confirm a consent text that contains the words “breaking news”, in the language of "
-        "`publication.language`, unless they only confirm a corrected address. People you add or import choose them in their "
-        "preferences, whatever their consent text says. Each of these emails has a link that turns them off. "
-        "If you'll never send any, turn this off, because the sign-up form and the privacy page mention them.",
+        "They're also on for people who confirm a consent text that contains “breaking news”, in the language of "
+        "`publication.language`, unless they only confirm a corrected address. People you add or import must choose them, "
+        "whatever their consent text says. Each of these emails has a link that turns them off. If you'll never send any, "
+        "turn this off, because the sign-up form and the privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -170,14 +169,12 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "Only approved editions are sent.",
         "To skip, move, or add editions, use `/desk/calendar` or `digest calendar`.",
     )
-    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
-        "thu 17:30", "Draft time", "When a new edition is drafted."
-    )
+    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting("thu 17:30", "Draft time", "For the next edition.")
     deadline_hours: Annotated[float, AffectedArea.NONE] = setting(
         10,
         "Approve by",
         "Hours before the usual send time.",
-        "For example, 10 hours before 6 a.m. is 8 p.m. the evening before. A deadline before the draft time is moved to the send time.",
+        "A deadline before the draft time is moved to the send time.",
         ge=0,
         le=168,
     )

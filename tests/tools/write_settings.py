@@ -105,7 +105,7 @@ def write_guide() -> str:
         rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
         text += f" To set the whole list, use `{name_variable((path,))}`." if is_list else ""
-        head = "| key | default | allowed | what it does |\n|---|---|---|---|\n"
+        head = "| key | default | allowed | description |\n|---|---|---|---|\n"
         parts.append(f"{heading}\n\n{text}\n\n{head}{rows}\n")
     return "".join(parts).rstrip("\n") + "\n"
 
@@ -140,8 +140,8 @@ def describe_allowed(field: FieldInfo) -> str:
     written = {name: f"{value:,}" for name, value in bounds.items()}
     if {"ge", "le"} <= written.keys():
         return f"{written['ge']} to {written['le']}"
-    words = {"ge": "{} or more", "gt": "more than {}", "le": "at most {}", "lt": "less than {}"}
-    return ", ".join(words[name].format(text) for name, text in written.items())
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    return ", ".join(f"{signs[name]} {text}" for name, text in written.items())
 
 
 def write_sample(sample: str) -> str:
