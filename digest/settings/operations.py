@@ -170,13 +170,13 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 
     affected_area: ClassVar = AffectedArea.ALERTS
 
-    collect: Heartbeat = setting("", "Collection", "After sources are collected.")
-    draft: Heartbeat = setting("", "Draft", "After each draft.")
-    remind: Heartbeat = setting("", "Reminder", "After editors are reminded.")
-    deadline: Heartbeat = setting("", "Deadline", "After each deadline.")
-    send: Heartbeat = setting("", "Sending", "After an edition is sent.")
-    nightly: Heartbeat = setting("", "Nightly maintenance", "After nightly maintenance.")
-    backup: Heartbeat = setting("", "Backup", "After each scheduled backup.")
+    collect: Heartbeat = setting("", "Collection", "URL to request after sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "URL to request after each draft.")
+    remind: Heartbeat = setting("", "Reminder", "URL to request after editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "URL to request after each deadline.")
+    send: Heartbeat = setting("", "Sending", "URL to request after an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "URL to request after nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "URL to request after each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):

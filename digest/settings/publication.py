@@ -169,7 +169,9 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "Only approved editions are sent.",
         "To skip, move, or add editions, use `/desk/calendar` or `digest calendar`.",
     )
-    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting("thu 17:30", "Draft time", "For the next edition.")
+    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
+        "thu 17:30", "Draft time", "When a new edition is drafted."
+    )
     deadline_hours: Annotated[float, AffectedArea.NONE] = setting(
         10,
         "Approve by",
