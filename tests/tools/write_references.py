@@ -18,7 +18,10 @@ _CODE = re.compile(
     r"""`[^`]+`|'(?P<quoted>(?:digest|staff|terminal:)[^']*)'"""
     r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|timedatectl)\ [\w -]+(?=\.|$))"""
 )
-_COMMON = re.compile(r"Don't ask for confirmation\.|Print [^.]* as JSON\.")  # described once, in the head
+# Described once, in the head.
+_COMMON = re.compile(
+    r"Don't ask for confirmation\.|Print [^.]* as JSON\.|Reason, recorded in the [a-z ]+\. No names or email addresses\."
+)
 _COMMANDS_HEAD = """\
 # Commands
 
@@ -26,7 +29,8 @@ For examples and exit codes, run `digest COMMAND --help`. `digest` itself has tw
 (default: `DIGEST_SETTINGS`, then `./digest.toml`). `--as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for
 refused or a negative result, and 2 for usage errors. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
 
-Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation.
+Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require
+`--reason TEXT` for the ledger or the audit log. Don't include names or email addresses.
 """
 _DOCTOR_HEAD = """\
 # Doctor checks
@@ -87,11 +91,11 @@ def _write_command(words: str, command: click.Command) -> str:
     summary = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     common = [f"`{option.opts[0]}`" for option in options if _COMMON.fullmatch(option.help or "")]
-    rows = "".join(_write_option(option, command) for option in options if not _COMMON.fullmatch(option.help or ""))
+    own = "".join(_write_option(option, command) for option in options if not _COMMON.fullmatch(option.help or ""))
     parts = (
         f"{'#' * len(words.split())} {words}\n",
         f"{_wrap(usage + mark_code(summary))}\n",
-        f"| option | description |\n|---|---|\n{rows}" if rows else "",
+        own,
         f"Also {' and '.join(common)}.\n" if common else "",
     )
     return "\n".join(filter(None, parts))
@@ -99,13 +103,13 @@ def _write_command(words: str, command: click.Command) -> str:
 
 def _write_option(option: click.Option, command: click.Command) -> str:
     names, description = option.get_help_record(click.Context(command)) or ("", "")
-    names = names.replace(" RANGE", "").replace("|", "\\|").replace(", ", "`, `")
+    names = names.replace(" RANGE", "").replace(", ", "`, `")
     description = re.sub(r"\[(default: .+); .*<?=?x<?=?.*\]", r"[\1]", " ".join(description.split()))
-    return f"| `{names}` | {mark_code(description)} |\n"
+    return f"{_wrap(f'- `{names}`: {mark_code(description)}', indent='  ')}\n"
 
 
-def _wrap(text: str) -> str:
-    return textwrap.fill(text, 120, break_on_hyphens=False, break_long_words=False)
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 if __name__ == "__main__":
