@@ -46,8 +46,7 @@ _GUIDE_HEAD = """\
 
 `digest.toml` contains an installation's settings. `digest init` writes one with every key. A running service reads it again when it changes ([services](operating.md#services)). Most are also under **Admin**, **Settings**.
 
-An [environment variable](environment.md#settings) can set each key. `DIGEST_LIMITS__PROXIES` sets `proxies` in `[limits]`, and
-`DIGEST_SELECT__WEIGHTS__COVERAGE` sets `coverage` in `[select.weights]`. A list of tables is a TOML array.
+An [environment variable](environment.md#settings) can set each key. A list of tables is a TOML array.
 
 """
 

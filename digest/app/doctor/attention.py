@@ -123,7 +123,7 @@ _KINDS = (
     AttentionKind(
         "missed-release",
         "Approved editions are sent at their send time",
-        "Decide whether the edition is still worth sending.",
+        "Run 'digest send EDITION' if it's still worth sending, or 'digest cancel EDITION'.",
         tells_remedy=True,
         for_editors=True,
     ),

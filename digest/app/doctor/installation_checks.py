@@ -233,7 +233,7 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     "Free up space, or move DIGEST_HOME to a larger disk. A full disk stops sending and unsubscribing.",
 )
 def check_disk_space(examined: ExaminedInstallation) -> DoctorFindings:
-    """There's enough disk space."""
+    """At least 1 GB of disk space is free."""
     yield from judge_disk_space(examined.settings)
 
 
