@@ -259,10 +259,7 @@ class SelectionSettings(values.SettingsTable):
 
 
 class ReadershipSettings(values.SettingsTable):
-    """Page views on your own site, for the Most read section.
-
-    If neither is set, the other scoring terms count for more.
-    """
+    """Page views on your own site, for the Most read section."""
 
     affected_area: ClassVar = AffectedArea.NONE
 

@@ -165,7 +165,7 @@ Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
 class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
     """The https URLs to request after each job, so that a service such as Healthchecks notices if this one stops.
 
-    After a failure, `/fail` is added to the URL. See [heartbeats](maintenance.md#heartbeats).
+    See [heartbeats](maintenance.md#heartbeats).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS
@@ -201,7 +201,7 @@ class RetentionSettings(values.SettingsTable):
 class BackupSettings(values.SettingsTable, title="Backups"):
     """Scheduled backups, encrypted to `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
 
-    See [how to back up](maintenance.md#backups). If the passphrase is missing, an alert says that backups aren't made.
+    See [how to back up](maintenance.md#backups).
     """
 
     affected_area: ClassVar = AffectedArea.BACKUPS

@@ -71,7 +71,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused it whether to resume, then run 'digest resume --all'.",
+        "Ask the person who paused it, then run 'digest resume --all'.",
         tells_remedy=True,
         for_editors=True,
     ),
@@ -105,7 +105,7 @@ _KINDS = (
     AttentionKind(
         "refused-sign-ins",
         "Fewer than 30 sign-ins were rejected in the last hour",
-        "Ask your team whether they tried to sign in. The log (journalctl -u digest) lists the accounts.",
+        "Ask your team whether they tried. The log (journalctl -u digest) lists the accounts.",
         tells_remedy=True,
     ),
     AttentionKind(

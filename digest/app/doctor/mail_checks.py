@@ -122,11 +122,11 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "spf",
-    "Publish one TXT record that begins with v=spf1, lists every sender for the domain, and ends in -all or ~all.",
+    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at its end.",
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
-    """The SPF record of the return path's domain allows your email and rejects others' (RFC 7208, section 4)."""
+    """The return path's SPF record allows only your email (RFC 7208, section 4)."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:

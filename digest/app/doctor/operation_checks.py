@@ -83,7 +83,7 @@ MAX_NAMED = 5  # findings of one check
     "Add an admin: digest staff add EMAIL --role admin. 'digest serve' emails the link that verifies the address.",
 )
 def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFindings:
-    """An admin has a verified address for alerts, integrity emails, and subscribers' replies."""
+    """An admin has a verified address for alerts."""
     with examined.read() as session:
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.read_current_hold(session)

@@ -39,7 +39,7 @@ def passphrase_option() -> Callable[..., Any]:
         "passphrase",
         type=EXISTING_FILE,
         callback=_read_passphrase,
-        help="Read the passphrase from the first line of this file. Without it, the command asks for one.",
+        help="Read the passphrase from this file's first line instead of asking for it.",
     )
 
 
@@ -56,7 +56,10 @@ Exit codes:
 )
 @click.argument("file", type=FILE_PATH)
 @click.option(
-    "--reason", required=True, callback=check_reason, help="Reason, recorded in the audit log. Don't include addresses."
+    "--reason",
+    required=True,
+    callback=check_reason,
+    help="Reason, recorded in the audit log. No names or email addresses.",
 )
 @click.option(
     "--to", "to_whom", required=True, callback=check_reason, help="Recipient of the file, recorded in the audit log."
