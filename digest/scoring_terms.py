@@ -143,7 +143,7 @@ def score_editorial_choice(story: StoryMeasures) -> TermShare:
     return TermShare(0.0, "neither featured nor from an official source")
 
 
-@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="How clearly it's about homeland security.")
+@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="The words that match its topic.")
 def score_topic_match(story: StoryMeasures) -> TermShare:
     """Return how strongly the story matches its topic."""
     if not story.topic:
@@ -151,7 +151,7 @@ def score_topic_match(story: StoryMeasures) -> TermShare:
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
 
 
-@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="How new it is.")
+@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="The age of its leading article.")
 def score_freshness(story: StoryMeasures) -> TermShare:
     """Return a share that halves with every half-life of the lead article's age."""
     days = int(story.age_days)
@@ -163,7 +163,7 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     "proximity",
     weight=0.15,
     bounds=NOT_NEGATIVE,
-    words="How many of its articles name the home country or one of its agencies; a place there counts half.",
+    words="The share of its articles that name the home country or one of its agencies; a place there counts half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
     """Return the share of its articles about the home country, raised for a topic that matters everywhere."""

@@ -126,7 +126,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
 
 
 class SenderSettings(values.SettingsTable, title="Sender"):
-    """The sender of all emails. Without a postal address, emails don't leave this machine."""
+    """The sender of all emails. They don't leave this machine until there's a postal address."""
 
     affected_area: ClassVar = AffectedArea.SENDER
 

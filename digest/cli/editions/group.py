@@ -241,7 +241,7 @@ def approve(
     done: bool,
     confirm: tuple[str, ...],
 ) -> None:
-    """Approve an EDITION. Without MARK, show what would be approved and its MARK."""
+    """Approve an EDITION, or show what would be approved and its MARK."""
     installation, now = context.installation, context.now()
     if sum((bool(mark), revoke, note is not None, done)) > 1:
         raise click.UsageError("Use only one of MARK, --revoke, --send-back, and --done.")

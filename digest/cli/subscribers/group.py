@@ -87,7 +87,7 @@ Exit codes:
     "--method", "--evidence", required=True, help="Evidence, such as 'paper sign-up sheet' or 'double opt-in'."
 )
 @click.option("--on", "agreed", type=MOMENT, required=True, help="Time the person agreed.")
-@flag("--confirmed", help="The person confirmed by email. Without this option, you vouch for their consent.")
+@flag("--confirmed", help="The person confirmed by email. Otherwise, you vouch for their consent.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
     """Add a person with evidence of their consent. No email is sent.

@@ -110,7 +110,7 @@ Exit codes:
   2  usage error""",
 )
 @click.argument("file", required=False, type=EXISTING_FILE)
-@flag("--commit", help="Import the file. Without this option, it's a dry run.")
+@flag("--commit", help="Import the file. Otherwise, it's a dry run.")
 @click.option(
     "--attest",
     metavar="REASON",

@@ -105,7 +105,7 @@ Exit codes:
   2  usage error"""
 )
 @click.argument("file", type=EXISTING_FILE)
-@flag("--commit", help="Adopt the file. Without this option, it's a dry run.")
+@flag("--commit", help="Adopt the file. Otherwise, it's a dry run.")
 @click.option("--reason", callback=check_reason, help="Reason, recorded in the audit log. Don't include addresses.")
 @passphrase_option()
 @json_option("Print the counts as JSON.")
