@@ -241,7 +241,7 @@ def approve(
     done: bool,
     confirm: tuple[str, ...],
 ) -> None:
-    """Approve an EDITION, or show what would be approved and its MARK."""
+    """Approve an EDITION with its MARK, or show the MARK and what would be approved."""
     installation, now = context.installation, context.now()
     if sum((bool(mark), revoke, note is not None, done)) > 1:
         raise click.UsageError("Use only one of MARK, --revoke, --send-back, and --done.")
