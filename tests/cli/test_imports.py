@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from digest import __version__
+from digest.cli import digest
 from digest.installation.opened_installation import create_key_file, open_installation
 from digest.settings import load_settings
 from digest.store.models import EditionState
@@ -56,6 +59,7 @@ def _run_commands(*commands: str, exit_code: int = 0) -> list[dict[str, Any]]:
 def test_the_version_needs_neither_database_nor_settings() -> None:
     (ended,) = _run_commands("--version")
     assert set(ended["modules"]) & (HEAVY | {"sqlalchemy", "pydantic", "structlog", "rich"}) == set()
+    assert CliRunner().invoke(digest, ["--version"]).output == f"digest, version {__version__}\n"
 
 
 def test_what_is_needed_at_once_imports_nothing_heavy(new_home: Path) -> None:

@@ -1,8 +1,8 @@
-"""A year in which the service is down at a step of each week: `python -m tests.soak.outages [--weeks 52] [--seed N] [--no-page]`.
+"""A year with an outage at a step of each week: `python -m tests.soak.outages [--weeks 52] [--seed N] [--no-page]`.
 
-It stops a minute before the step and stays away for more than an hour. Within an hour of the step, two things must have noticed: inside,
-what a doctor, the desk of another process, and the alerts share; outside, a watch that expects the step's heartbeat. Back again, the
-service makes up for the step, the heartbeat comes, and nothing is reported anymore.
+The service stops a minute before the step and stays away for more than an hour, or its mail server rejects everything for as long. Within
+an hour of the step, two things must have noticed: inside, what a doctor, the desk of another process, and the alerts share; outside, a watch
+that expects the step's heartbeat. After the outage, the service makes up for the step, the heartbeat comes, and nothing is reported anymore.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
@@ -28,7 +29,10 @@ from digest.collect.fetch import guarded_request
 from digest.installation.opened_installation import open_installation
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState
+from subscribers.signup.manual_signup import ConsentEvidence
 from tests.actors import EDITOR
+from tests.cheap_hashing import make_hashing_cheap
+from tests.deliver.many_subscribers import add_many_subscribers
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.migrated_databases import write_migrated_file
 from tests.soak.result_page import describe_origin, write_section
@@ -51,12 +55,15 @@ STEPS = {
     "reminder": ("remind", 5, time(19)),  # 11 and 10 hours before the send time, as the settings have it by default
     "deadline": ("deadline", 5, time(20)),
     "send": ("send", 6, time.fromisoformat(PLAN.release)),
+    "send, rejected by the mail server": ("send", 6, time.fromisoformat(PLAN.release)),
 }
+MAIL_SERVER_OUTAGES = {"send, rejected by the mail server"}
+READERS = ["ada@example.org", "ben@example.org"]
 SECTION = """\
-A year of a weekly publication on SQLite, under a clock that the simulation moves. In each week, the service stops a minute before one of its steps and
-stays away for one to three hours. "Inside" is how long after the step doctor, the desk, and the alerts of another process report it; "outside" is
-when a watch with a grace period of an hour reports that the heartbeat didn't come. After the service is back, the step is made up for, and nothing
-is reported anymore. `python -m tests.soak.outages` does it again.
+A year of a weekly publication on SQLite, under a clock that the simulation moves. In each week, the service stops a minute before one of its steps
+and stays away for one to three hours, or its mail server rejects everything for as long. "Inside" is how long after the step doctor, the desk, and the
+alerts of another process report it; "outside" is when a watch with a grace period of an hour reports that the heartbeat didn't come. After the outage,
+the step is made up for, nothing is reported anymore, and both readers got every edition once. `python -m tests.soak.outages` does it again.
 
 | step | outages | reported inside within, minutes | missed outside | made up for | ended inside |
 |---|---|---|---|---|---|
@@ -80,12 +87,15 @@ class StepResult:
 class OutageYear:
     """The publication, its machine, and the watch outside."""
 
-    def __init__(self, place: MachinePlace, clock: SimulatedClock, seed: int) -> None:
-        self.place, self.clock, self.rng = place, clock, random.Random(seed)
+    def __init__(self, place: MachinePlace, clock: SimulatedClock, mailbox: YearlongMailbox, seed: int) -> None:
+        self.place, self.clock, self.mailbox, self.rng = place, clock, mailbox, random.Random(seed)
         self.zone = ZoneInfo(PLAN.zone)
         self.pings: defaultdict[str, list[datetime]] = defaultdict(list)
         self.results = {step: StepResult() for step in STEPS}
         self.process = self._start()
+        evidence = ConsentEvidence("Yes.", "1", "en", "example.org", "form", "test", agreed_at=clock())
+        with self.process.installation.write() as session:
+            add_many_subscribers(session, self.process.installation.keys, READERS, evidence=evidence, now=clock())
 
     def _start(self) -> SchedulerProcess:
         return SchedulerProcess(self.place, HOSTS[0], self.clock)
@@ -134,21 +144,27 @@ class OutageYear:
         self.live_until(sorted({back_at, back_at + 15 * MINUTE, *(step for step in steps if step > moment)}))
 
     def _stay_away(self, outage: str, job: str, moment: datetime) -> datetime:
-        """Be down at a moment; count what's reported, and return when the service is back."""
-        result = self.results[outage]
+        """Have an outage at a moment; count what's reported, and return when the service works again."""
+        result, is_up = self.results[outage], outage in MAIL_SERVER_OUTAGES
         self.clock.move_to(max(moment - MINUTE, self.clock()))
         before = self.find_reports()
-        self.process.throw_away()
+        self.mailbox.rejects_all = is_up
+        if not is_up:
+            self.process.throw_away()
         result.outages += 1
         for minutes in range(5, 61, 5):
             self.clock.move_to(moment + minutes * MINUTE)
+            if is_up:
+                self.process.tick_all()
             if self.find_reports() - before:
                 result.inside.append(minutes)
                 break
         result.missed_outside += not any(moment <= ping <= moment + HOUR for ping in self.pings[job])
         back_at = moment + HOUR + self.rng.randrange(5, 120) * MINUTE
         self.clock.move_to(back_at)
-        self.process = self._start()
+        self.mailbox.rejects_all = False
+        if not is_up:
+            self.process = self._start()
         self.live_until([back_at, back_at + 15 * MINUTE])
         result.made_up_for += any(ping >= back_at for ping in self.pings[job])
         result.ended += not self.find_reports() - before
@@ -170,6 +186,7 @@ def run_outage_year(seed: int) -> Iterator[OutageYear]:
         folder = Path(name)
         (folder / "data").mkdir(mode=0o700)
         write_migrated_file(folder / "empty.db")
+        make_hashing_cheap()  # a third of the time went into the backups' passphrase
         shutil.copy(folder / "empty.db", folder / "data" / "digest.db")
         place = set_up_machine(
             *(folder, PLAN, clock),
@@ -183,7 +200,7 @@ def run_outage_year(seed: int) -> Iterator[OutageYear]:
         )
         settings = PLAN.write_settings(site.base, folder / "backups")
         place.settings_file.write_text(f"{settings}\n[heartbeats]\n{heartbeats}", "utf-8")
-        year = OutageYear(place, clock, seed)
+        year = OutageYear(place, clock, mailbox, seed)
         stack.enter_context(patch.object(guarded_request, "request_guarded", year.take_heartbeat))
         yield year
 
@@ -215,10 +232,13 @@ def find_problems(results: dict[str, StepResult]) -> list[str]:
 
 
 def simulate_outages(weeks: int, seed: int) -> dict[str, StepResult]:
-    """Live through so many weeks, after one without an outage."""
+    """Live through so many weeks, after one without an outage; every reader gets every edition once."""
     with run_outage_year(seed) as year:
         for number in range(weeks):
             year.live_week(FIRST_MONDAY + timedelta(weeks=number + 1), list(STEPS)[number % len(STEPS)])
+        editions = {edition for _, edition, _ in year.mailbox.arrived}
+        assert len(editions) >= weeks
+        assert sorted(got[:2] for got in year.mailbox.arrived) == sorted(product(READERS, editions))
         return year.results
 
 

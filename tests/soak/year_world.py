@@ -88,6 +88,7 @@ class YearlongMailbox:
         self._clock = clock
         self.arrived: list[ArrivedEdition] = []
         self.other_mails = 0
+        self.rejects_all = False
         self._countdown = 0
         self._interrupt: Callable[[], object] = lambda: None
         self._loses_message = False
@@ -106,6 +107,16 @@ class YearlongMailbox:
         assert self._is_settled.wait(SETTLE_TIMEOUT), "an interrupted message was neither taken nor lost"
         had_come, self._countdown = self._countdown == 0, 0
         return had_come
+
+    async def handle_MAIL(  # noqa: N802 - its name
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Accept a sender, unless everything is rejected."""
+        if self.rejects_all:
+            return "530 5.7.0 sign in first"
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
         """Take a message."""

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr, ValidationError
 
+from digest import __version__
 from digest.app.accounts.sign_in_log import SCOPE
 from digest.app.jobs import SLOT_JOBS
 from digest.deliver.control import installation_hold
@@ -68,6 +69,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
     assert answer.headers["Cache-Control"] == "no-store"
     samples = read_samples(answer.text)
     expected = {
+        ("digest_info", __version__): 1,
         ("digest_people", "subscribed"): 1,
         ("digest_people", "requested"): 0,
         ("digest_deliveries", "2026-W47", "accepted"): 1,

@@ -24,6 +24,7 @@ from digest.app.doctor.examination import (
     run_local_checks,
     run_online_checks,
 )
+from digest.app.upkeep.backups import RESTORE
 from digest.app.upkeep.disk_growth import forecast_days_left, record_free_space
 from digest.cli import digest
 from digest.collect.sandbox import client
@@ -32,6 +33,7 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
 from digest.settings import Settings
 from digest.store import engine
+from digest.store.audit import record_audit
 from digest.store.engine import Database, has_schema, open_database
 from digest.store.models import FIRST_LOOK_JOB
 from digest.store.schedule_slots import record_scheduler_seen, record_unscheduled_pages_seen
@@ -226,6 +228,16 @@ def test_a_full_disk_and_a_locked_folder_come_before_the_database(
     assert "The disk is almost full" in finding.message
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
     assert [f.check for f in explain_installation_open_failure(error, settings)] == ["database"]
+
+
+def test_unsealed_events_have_two_days_from_a_restore(world: FaultyInstallation) -> None:
+    world.add_subscriber(NOW - timedelta(days=9))
+    (unsealed,) = examine(world, "seals")
+    with world.database.write() as session:
+        record_audit(session, RESTORE.name, "installation", {}, actor="eve", now=NOW - timedelta(days=2) + MINUTE)
+    assert examine(world, "seals") == []
+    (later,) = run_checks(ExaminedInstallation(world.open(), NOW + HOUR), ["seals"])
+    assert (later.check, later.level, later.sentence) == unsealed
 
 
 def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:

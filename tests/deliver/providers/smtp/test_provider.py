@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from threading import Barrier
@@ -16,13 +17,14 @@ from sqlalchemy import select
 from digest.deliver.compose.dkim import DkimSigner
 from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.providers.registry import open_provider
+from digest.deliver.providers.smtp import session as smtp_session
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.content.placeholders import SlottedText
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
-from tests.deliver.conftest import EDITION_NAME, DeliverySetup
+from tests.deliver.conftest import EDITION_NAME, DeliverySetup, write_certificate
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.deliver.smtp_servers import (
     ACCEPTED,
@@ -286,12 +288,44 @@ def test_an_untrusted_certificate_and_a_server_without_tls_get_nothing(certifica
             [outgoing_message()], MarkRecorder()
         )
     assert "couldn't establish a trusted TLS connection to 127.0.0.1: self-signed certificate" in handed.stop_reason
+    assert "If you have your own certificate authority, add ca=FILE" in handed.stop_reason
     with run_smtp_server(box) as port:
         handed = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls")).send_batch(
             [outgoing_message()], MarkRecorder()
         )
     assert "doesn't offer encryption (STARTTLS). In DIGEST_MAIL_URL" in handed.stop_reason
     assert "or add ?starttls=off for a server on this machine" in handed.stop_reason
+    assert not box.messages
+
+
+@pytest.mark.parametrize(
+    ("host", "valid_for", "cause", "remedy"),
+    [
+        ("localhost", timedelta(days=1), "Hostname mismatch", "use the name in the server's certificate"),
+        ("127.0.0.1", timedelta(hours=-1), "certificate has expired", "Renew the server's certificate"),
+    ],
+)
+def test_each_fault_of_a_certificate_has_its_own_remedy(
+    host: str, valid_for: timedelta, cause: str, remedy: str, tmp_path: Path
+) -> None:
+    certificate, box = write_certificate(tmp_path / "both.pem", valid_for=valid_for), RecordingHandler()
+    with run_smtp_server(box, tls_context=server_tls_context(certificate)) as port:
+        provider = SmtpProvider(SmtpServer(host, port, "starttls", ca_file=certificate))
+        handed = provider.send_batch([outgoing_message()], MarkRecorder())
+    assert cause in handed.stop_reason
+    assert remedy in handed.stop_reason
+    assert not box.messages
+
+
+def test_a_server_that_says_nothing_on_port_465_wants_tls_from_the_start(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = RecordingHandler()
+    with run_smtp_server(box, ssl_context=server_tls_context(certificate)) as port:
+        monkeypatch.setattr(smtp_session, "TLS_PORT", port)  # only root may listen on 465
+        provider = SmtpProvider(SmtpServer("127.0.0.1", port, "starttls", timeouts=quick_timeouts("GREETING")))
+        handed = provider.send_batch([outgoing_message()], MarkRecorder())
+    assert "Use smtps:// in DIGEST_MAIL_URL (digest.env), because servers expect TLS" in handed.stop_reason
     assert not box.messages
 
 
