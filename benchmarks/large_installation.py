@@ -300,11 +300,13 @@ _CHOICES = """
     INSERT INTO consent_event (person, seq, kind, at, body, commitment, previous, hash)
     SELECT number, 2, 'choices changed', :changed, '{{"before": {{}}}}', '', '', {random} FROM person
     WHERE number <= :last AND number % 20 = 3"""
-# One in ten has preferences, half of them a pause.
+# One in five has preferences: a pause, fewer parts, or breaking news, which half of those who chose it have paused.
 _PREFERENCES = """
     UPDATE person SET choices = CASE WHEN number % 20 = 3 THEN '{{"pause_until": "2026-12-31"}}'
+        WHEN number % 20 = 4 THEN '{{"breaking_news": true, "pause_until": "2026-12-31"}}'
+        WHEN number % 20 = 14 THEN '{{"breaking_news": true}}'
         ELSE '{{"frequency": "monthly", "omit": ["most-read"], "omit_topics": ["cybersecurity"]}}' END
-    WHERE number <= :last AND number % 10 = 3"""
+    WHERE number <= :last AND number % 10 IN (3, 4)"""
 # Half of the list came with a finished import, a hundredth with one that broke off.
 _IMPORTS = """
     INSERT INTO import_batch (id, origin, file_hash, options, reached, actor, started_at, done_at, counts)

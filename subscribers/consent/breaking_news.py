@@ -5,7 +5,10 @@ from datetime import date
 
 from sqlalchemy.orm import Session
 
-from subscribers.consent.audience import count_preferences
+from subscribers.consent.audience import build_mailable_person_condition, count_audience
+from subscribers.store.database import count_rows
+from subscribers.store.models import Person
+from subscribers.store.stored_preferences import build_preference_column
 from subscribers.subscriber_language import SubscriberLanguage
 
 
@@ -24,13 +27,13 @@ class BreakingNewsAudience:
 
 
 def count_breaking_news_audience(session: Session, today: date) -> BreakingNewsAudience:
-    """Count the subscribers who may be emailed breaking news on `today`, a day in the publication's time zone."""
-    recipients = not_chosen = paused = 0
-    for preferences, subscribers in count_preferences(session):
-        if preferences.gets_breaking_news(today):
-            recipients += subscribers
-        elif preferences.breaking_news:
-            paused += subscribers
-        else:
-            not_chosen += subscribers
-    return BreakingNewsAudience(recipients, not_chosen, paused)
+    """Count the subscribers who may be emailed breaking news on `today`, a day in the publication's time zone.
+
+    Indexes of the people who chose breaking news and of those with a pause answer this, however long the list is.
+    """
+    has_chosen = (build_preference_column("breaking_news").is_not(None), build_mailable_person_condition())
+    paused_until = build_preference_column("pause_until")
+    is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
+    chosen = count_rows(session, Person, *has_chosen)
+    paused = count_rows(session, Person, *has_chosen, *is_paused)
+    return BreakingNewsAudience(chosen - paused, count_audience(session) - chosen, paused)

@@ -8,13 +8,9 @@ no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers ar
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, String, func, literal_column, select
-from sqlalchemy.ext.compiler import compiles
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from subscribers.consent import ledger
 from subscribers.consent.audience import build_mailable_person_condition
@@ -22,6 +18,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
 from subscribers.store.database import count_rows
 from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
 SCAN_WINDOW = 10_000  # people checked per page, at most, if an index finds them
@@ -150,7 +147,7 @@ def count_matching_people(session: Session, list_filter: SubscriberFilter) -> Ma
 
 def count_paused(session: Session, today: date) -> int:
     """Count all subscribers whose emails are paused on a day, using the index of people with a pause."""
-    paused_until = _get_preference("pause_until")
+    paused_until = build_preference_column("pause_until")
     is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
     return count_rows(session, Person, *is_paused, build_mailable_person_condition())
 
@@ -184,37 +181,13 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
     if list_filter.domain_tag:
         yield Person.domain_tag == list_filter.domain_tag
     if list_filter.paused_on is not None:
-        yield _get_preference("pause_until") > list_filter.paused_on.isoformat()
+        yield build_preference_column("pause_until") > list_filter.paused_on.isoformat()
     if list_filter.frequency:
-        yield func.coalesce(_get_preference("frequency"), Preferences().frequency) == list_filter.frequency
+        yield func.coalesce(build_preference_column("frequency"), Preferences().frequency) == list_filter.frequency
     section_key, topic_key = split_part_key(list_filter.part)
     for name, key in (("omit", section_key), ("omit_topics", topic_key)):
         if key:
-            yield func.coalesce(_get_preference(name), "").not_like(f'%"{key}"%')
-
-
-class _StoredPreference(FunctionElement[str]):
-    """A value of stored preferences as text (lists as JSON), or NULL. In SQLite, the JSON may be damaged."""
-
-    name = "stored_preference"
-    type = String()
-    inherit_cache = True
-
-
-def _get_preference(name: str) -> _StoredPreference:
-    return _StoredPreference(Person.choices, literal_column(f"'{name}'"))
-
-
-@compiles(_StoredPreference, "sqlite")
-def _compile_for_sqlite(element: _StoredPreference, compiler: SQLCompiler, **options: Any) -> str:
-    choices, name = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"CASE WHEN json_valid({choices}) THEN json_extract({choices}, '$.' || {name}) END"
-
-
-@compiles(_StoredPreference, "postgresql")
-def _compile_for_postgresql(element: _StoredPreference, compiler: SQLCompiler, **options: Any) -> str:
-    choices, name = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"({choices} ->> {name})"
+            yield func.coalesce(build_preference_column(name), "").not_like(f'%"{key}"%')
 
 
 def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:

@@ -168,9 +168,14 @@ class ConsentKind(StrEnum):
     LINKS_RENEWED = "links renewed"  # links in earlier emails can only unsubscribe
 
 
-# `subscriber_list.count_paused` must write its condition the same way, or the index isn't used.
-_PAUSED_ON_SQLITE = "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
-_PAUSED_ON_POSTGRESQL = "(choices ->> 'pause_until') IS NOT NULL"
+def _index_preference(index: str, preference: str, *columns: str) -> Index:
+    """Declare an index of the people with a preference.
+
+    `stored_preferences.build_preference_column` must write the condition the same way, or the index isn't used.
+    """
+    on_sqlite = f"CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || '{preference}') END IS NOT NULL"
+    on_postgresql = f"(choices ->> '{preference}') IS NOT NULL"
+    return Index(index, *columns, sqlite_where=text(on_sqlite), postgresql_where=text(on_postgresql))
 
 
 class Person(Base):
@@ -188,13 +193,10 @@ class Person(Base):
         # subscriber_list.load_subscriber_page: people of an import, or from a sign-up source, by number
         Index("ix_person_batch", "batch", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
-        Index(  # subscriber_list.count_paused: people with a pause, including past ones
-            "ix_person_paused",
-            "state",
-            "number",
-            sqlite_where=text(_PAUSED_ON_SQLITE),
-            postgresql_where=text(_PAUSED_ON_POSTGRESQL),
-        ),
+        # breaking_news.count_breaking_news_audience: people who chose breaking news
+        _index_preference("ix_person_breaking_news", "breaking_news", "state", "batch"),
+        # subscriber_list.count_paused: people with a pause, including past ones
+        _index_preference("ix_person_paused", "pause_until", "state", "number"),
         {"sqlite_autoincrement": True},
     )
 

@@ -136,14 +136,8 @@ def _create_subscribers() -> None:
     op.create_index("ix_person_batch", "person", ["batch", "number"])
     op.create_index("ix_person_roll", "person", ["state", "number"])
     # After the index by state, since SQLite takes the newest of several that begin with the same columns.
-    _create_partial_index(
-        "ix_person_paused",
-        "person",
-        ["state", "number"],
-        "CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || 'pause_until') END IS NOT NULL"
-        if _is_sqlite()
-        else "(choices ->> 'pause_until') IS NOT NULL",
-    )
+    _create_preference_index("ix_person_breaking_news", "breaking_news", ["state", "batch"])
+    _create_preference_index("ix_person_paused", "pause_until", ["state", "number"])
     op.create_table(
         "consent_event",
         sa.Column("id", sa.Integer, nullable=False),
@@ -1193,6 +1187,13 @@ def _tune_delivery_storage() -> None:
 def _create_partial_index(name: str, table: str, columns: list[str], condition: str, *, unique: bool = False) -> None:
     where = sa.text(condition)
     op.create_index(name, table, columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def _create_preference_index(name: str, preference: str, columns: list[str]) -> None:
+    value = f"(choices ->> '{preference}')"
+    if _is_sqlite():
+        value = f"CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || '{preference}') END"
+    _create_partial_index(name, "person", columns, f"{value} IS NOT NULL")
 
 
 def _is_sqlite() -> bool:

@@ -13,6 +13,7 @@ from subscribers.consent.preferences import Preferences
 from subscribers.store.models import ImportBatch, Person, PersonState, table_of
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
+from tests.query_plans import record_plans
 
 TODAY = date(2026, 11, 19)
 CHOSEN = Preferences(breaking_news=True)
@@ -67,6 +68,11 @@ def test_the_audience_is_counted_with_those_who_are_left_out(database: Database)
             for state, chosen, number in people
         ]
         session.execute(insert(table_of(Person)), rows)
-    with database.read() as session:
+    with database.read() as session, record_plans(session) as plans:
         assert count_breaking_news_audience(session, TODAY) == BreakingNewsAudience(3, not_chosen=1, paused=1)
+    of_chosen, of_paused, of_everybody = plans
+    assert "ix_person_breaking_news" in of_chosen, of_chosen
+    assert "ix_person_paused" in of_paused, of_paused
+    assert "ix_person_roll" in of_everybody, of_everybody
+    with database.read() as session:
         assert sum(subscribers for _, subscribers in count_preferences(session)) == len(listed)
