@@ -77,6 +77,7 @@ MEMORY_FOLDER = Path("/dev/shm")  # of Linux
 SCRATCH_BYTES = 4 * 1024**3  # free in there: several times what the tests put there at a time
 _left_out_tests: set[str] = set()
 TURNS = pytest.StashKey[list[Turn]]()  # of the collected tests, on either database
+TAKEN = pytest.StashKey[list[pytest.Item]]()  # the tests whose turn it is, and those without turns
 
 # How long an example takes says how busy the machine is. Examples, too, are the same in each run.
 hypothesis.settings.register_profile(
@@ -201,9 +202,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     turns = find_turns(items)
     config.stash[TURNS] = list(turns.values())
     if TAKES_TURNS:
-        others = [item for item, turn in turns.items() if not turn.is_chosen]
+        others = {item for item, turn in turns.items() if not turn.is_chosen}
         items[:] = [item for item in items if item not in others]
-        config.hook.pytest_deselected(items=others)
+        config.hook.pytest_deselected(items=list(others))
+    config.stash[TAKEN] = list(items)
     if RUN_KIND == "postgresql":
         about_sqlite = [item for item in items if is_about_sqlite(item)]
         _left_out_tests.add(f"{len(about_sqlite)} about SQLite")

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from tests.conftest import ROOT, TURNS
+from tests.conftest import ROOT, TAKEN, TURNS
 from tests.databases_in_turn import Turn, find_turns
 from tests.run_database import RUN_KIND, RUN_KINDS, TAKES_TURNS
 
@@ -48,7 +48,7 @@ def test_each_variant_of_this_run_has_one_turn_and_each_database_about_half_of_t
 def test_a_test_whose_turn_is_on_the_other_database_is_left_out_unless_both_are_wanted(
     request: pytest.FixtureRequest, turns: list[Turn]
 ) -> None:
-    assert not (TAKES_TURNS and find_turns(request.session.items))
+    assert not (TAKES_TURNS and find_turns(request.config.stash[TAKEN]))
     if RUN_KIND == "postgresql":
         assert turns == [], "there is but one database"
 
@@ -57,7 +57,7 @@ def test_the_walks_of_every_room_in_a_browser_are_on_both_databases(
     request: pytest.FixtureRequest, turns: list[Turn]
 ) -> None:
     kinds = defaultdict(set)
-    for item in request.session.items:
+    for item in request.config.stash[TAKEN]:
         if item.path.name.endswith("_in_browser.py"):
             parameters = getattr(item, "callspec", None)
             is_on_server = "postgresql" in map(str, parameters.params.values() if parameters else ())
