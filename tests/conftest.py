@@ -28,6 +28,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
 from tests import cheap_hashing, parsed_routes, seeded_randomness
 from tests.databases_in_turn import Turn, find_turns
+from tests.fork_server import share_fork_server
 from tests.later_revisions import copy_migrations, use_migrations, write_later_revisions
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
@@ -157,6 +158,7 @@ def pytest_configure(config: pytest.Config) -> None:
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
     cheap_hashing.make_hashing_cheap()
+    share_fork_server()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
     gc.set_threshold(35_000, 20, 20)
