@@ -60,6 +60,19 @@ SHOW_IN_PLACE = """text => {
   document.documentElement.lang = shown.documentElement.lang;
   document.body.replaceWith(document.adoptNode(shown.body));
 }"""
+# The kinds of a page's elements, each with its parent's and the style sheets: what attributes and styles there are, not which words.
+LIST_KINDS = """() => {
+  const sheets = [...document.querySelectorAll('link[rel=stylesheet], style')].map(
+    (sheet) => (sheet.href ? new URL(sheet.href).pathname : sheet.textContent));
+  let hash = 0;
+  for (const letter of sheets.join()) hash = (Math.imul(hash, 31) + letter.codePointAt(0)) | 0;
+  const name = (element) => [element.localName, ...[...element.attributes].map(
+    ({name, value}) => (['class', 'dir', 'role', 'style', 'type'].includes(name) ? `${name}=${value}` : name)).sort()].join();
+  const unseen = '[hidden], template, script, style, details:not([open]) > :not(summary)';
+  const seen = [...document.querySelectorAll('body, body *')].filter((element) => !element.closest(unseen));
+  return [...new Set(seen.map((element) => `${hash}: ${name(element.parentElement)} > ${name(element)}`))];
+}"""
+_known_kinds: set[tuple[int, int, str]] = set()
 # A mail is shown inside a page that has the landmarks.
 AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}
 
@@ -124,10 +137,12 @@ def tab_to(target: Locator, within: int = TABS_AT_MOST, *, takes_focus: str = TA
     element = target.element_handle()
     for _ in range(within):
         page.keyboard.press("Tab")
+        has_focus = element.evaluate(f"element => element.isConnected ? ({takes_focus})(element) : null")
         # The page's script may put a new element in its place meanwhile, as it does when the list comes to its end.
-        if not element.evaluate("element => element.isConnected"):
+        if has_focus is None:
             element = target.element_handle()
-        if element.evaluate(takes_focus):
+            has_focus = element.evaluate(takes_focus)
+        if has_focus:
             return target
     raise AssertionError(f"{within} tabs do not lead to {target}")
 
@@ -215,13 +230,15 @@ def page_faults(
 
     With `widths` it is looked at in each of them, light and dark; without, as it stands. Axe tries all its rules in the
     narrowest and in the widest, and those that look at colours in both schemes: a scheme changes nothing else. What a width in
-    between shows, one of these shows too, but it may be too narrow for it. Another state of a page that was looked at like that
-    is tried by all rules once: in the narrowest in light, or in the widest in dark where the page before it ended there.
+    between shows, one of these shows too, but it may be too narrow for it. Another state of a page that was looked at like that,
+    and a page with no kind of element that wasn't, is tried by all rules once: in the narrowest in light, or in the widest in dark
+    where the page before it ended there.
     """
     if not widths:
         return axe_report(page, options) + excess_width(page)
     outermost = (min(widths), max(widths))
-    if in_another_state:
+    kinds = {(*outermost, kind) for kind in page.evaluate(LIST_KINDS)}
+    if in_another_state or kinds <= _known_kinds:
         is_back = page.viewport_size is not None and page.viewport_size["width"] == outermost[1]
         tried, scheme = outermost[is_back], SCHEMES[is_back]
         views = [(width, scheme) for width in sorted(widths, key=lambda width: abs(width - tried))]
@@ -231,6 +248,8 @@ def page_faults(
         ]
     else:
         looks = [(view, _view_faults(page, options, view, outermost)) for view in show_views(page, widths)]
+        if not any(faults for _, faults in looks):
+            _known_kinds.update(kinds)
     return "\n".join(f"{width} pixels, {scheme}: {faults}" for (width, scheme), faults in looks if faults)
 
 

@@ -27,12 +27,22 @@ from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
 from tests import cheap_hashing, parsed_routes, seeded_randomness
+from tests.databases_in_turn import Turn, find_turns
+from tests.fork_server import share_fork_server
 from tests.later_revisions import copy_migrations, use_migrations, write_later_revisions
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
 from tests.restored_folder import RestoredFolder, keep_folder
 from tests.row_keys import lend_row_keys
-from tests.run_database import PARAMETER_KINDS, RUN_KIND, RUN_KINDS, HomeDatabases, run_on_server, sibling_database_url
+from tests.run_database import (
+    PARAMETER_KINDS,
+    RUN_KIND,
+    RUN_KINDS,
+    TAKES_TURNS,
+    HomeDatabases,
+    run_on_server,
+    sibling_database_url,
+)
 from tests.shared_statements import share_compiled_statements
 
 if TYPE_CHECKING:
@@ -67,6 +77,8 @@ LONG_TEST_FILES = (
 MEMORY_FOLDER = Path("/dev/shm")  # of Linux
 SCRATCH_BYTES = 4 * 1024**3  # free in there: several times what the tests put there at a time
 _left_out_tests: set[str] = set()
+TURNS = pytest.StashKey[list[Turn]]()  # of the collected tests, on either database
+TAKEN = pytest.StashKey[list[pytest.Item]]()  # the tests whose turn it is, and those without turns
 
 # How long an example takes says how busy the machine is. Examples, too, are the same in each run.
 hypothesis.settings.register_profile(
@@ -146,12 +158,13 @@ def pytest_configure(config: pytest.Config) -> None:
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
     cheap_hashing.make_hashing_cheap()
+    share_fork_server()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
     gc.set_threshold(35_000, 20, 20)
     gc.disable()
     if RUN_KIND not in RUN_KINDS:
-        pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite or postgresql", 3)
+        pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite, postgresql, or both", 3)
     missing = [name for name in TOOL_COMMANDS if not has_tool(name) and name not in OPTIONAL_TOOLS]
     if missing and os.environ.get("DIGEST_TEST_REQUIRE") == "all":
         pytest.exit(f"DIGEST_TEST_REQUIRE=all, but not installed (with their packages): {', '.join(missing)}", 3)
@@ -183,11 +196,18 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests of `make soak`, those whose tool is missing, and those about SQLite where the run is on PostgreSQL."""
+    """Leave out the tests of `make soak`, the other turns on a database, those about SQLite on PostgreSQL, and those whose tool is missing."""
     if config.option.markexpr != "soak":
         for_soak = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in for_soak]
         config.hook.pytest_deselected(items=for_soak)
+    turns = find_turns(items)
+    config.stash[TURNS] = list(turns.values())
+    if TAKES_TURNS:
+        others = {item for item, turn in turns.items() if not turn.is_chosen}
+        items[:] = [item for item in items if item not in others]
+        config.hook.pytest_deselected(items=list(others))
+    config.stash[TAKEN] = list(items)
     if RUN_KIND == "postgresql":
         about_sqlite = [item for item in items if is_about_sqlite(item)]
         _left_out_tests.add(f"{len(about_sqlite)} about SQLite")

@@ -1,4 +1,7 @@
-"""The database that a run of the tests is on: SQLite, or PostgreSQL where `DIGEST_TEST_DATABASE` says so."""
+"""The database that a run of the tests is on: SQLite, or PostgreSQL where `DIGEST_TEST_DATABASE` says so.
+
+By `DIGEST_TEST_DATABASE=both` the tests of pages and commands run on both, too, instead of in turn (`tests/databases_in_turn.py`).
+"""
 
 import hashlib
 import os
@@ -14,8 +17,10 @@ from digest.settings import Settings
 from digest.store.delivery_models import StoredInstallationValue
 from digest.store.engine import open_database
 
-RUN_KIND = os.environ.get("DIGEST_TEST_DATABASE") or "sqlite"
 RUN_KINDS = ("sqlite", "postgresql")
+_WANTED = os.environ.get("DIGEST_TEST_DATABASE") or "sqlite"
+TAKES_TURNS = _WANTED != "both"
+RUN_KIND = _WANTED if TAKES_TURNS else "sqlite"
 # `tests.conftest.database` gives both kinds; where all tests are to be on PostgreSQL, SQLite has had its turn.
 PARAMETER_KINDS = RUN_KINDS if RUN_KIND == "sqlite" else (RUN_KIND,)
 

@@ -40,6 +40,7 @@ def _run_cli(home: Path, *arguments: str, largest_file: int) -> subprocess.Compl
     )
 
 
+@pytest.mark.both_databases  # whose errors differ
 def test_a_database_of_a_newer_version_is_one_sentence(database: Database, tmp_path: Path) -> None:
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -154,6 +155,7 @@ def test_a_server_that_is_away_may_be_tried_again_and_no_password_is_shown() -> 
     assert "\n" not in str(explained)
 
 
+@pytest.mark.both_databases  # whose errors differ
 def test_a_mistake_of_ours_is_not_explained_away(database: Database) -> None:
     for statement in ("SELECT * FROM nowhere", "SELEKT", "INSERT INTO alembic_version VALUES (NULL)"):
         assert explain_storage_error(_failure(database, statement)) is None

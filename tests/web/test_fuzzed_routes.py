@@ -186,6 +186,7 @@ def test_every_form_of_a_subscriber_posts_to_a_route_of_ours(
     assert len(seen) >= 9
 
 
+@pytest.mark.both_databases  # each has limits of its own
 @pytest.mark.parametrize("number", [2**31, 2**63, 10**40])
 def test_a_number_that_no_row_can_have_has_no_page(both: Any, number: int) -> None:
     admin = both.signed_in_client("admin")

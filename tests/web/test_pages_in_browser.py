@@ -1,6 +1,7 @@
 """The pages in a real browser: seen by axe, without scripts, on a phone, and by an editor's clicks."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -28,7 +29,8 @@ from subscribers.signup.rate_limits import SignupLimits
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person, PersonState
 from subscribers.store.signup_models import OneTimeToken, SignupMail
-from tests.browser import axe_report, excess_width, faulty_pages, follow, page_faults, show_views, sign_in
+from tests import browser as browser_helpers
+from tests.browser import SCHEMES, axe_report, excess_width, faulty_pages, follow, page_faults, show_views, sign_in
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.run_database import HomeDatabases
@@ -284,6 +286,37 @@ def test_axe_finds_a_planted_fault(browser: Browser, served: tuple[Any, str]) ->
     page.evaluate("document.querySelector('h1').style.color = '#eee'")
     assert "color-contrast" in axe_report(page)
     context.close()
+
+
+KNOWN_PAGE = """<!doctype html><html lang="en"><title>Views</title><style>
+@media (prefers-color-scheme: dark) and (max-width: 500px) { .late { color: #777; background: #888 } }
+</style><main><h1>Views</h1><p>Words</p>"""
+
+
+@pytest.mark.parametrize(
+    ("change", "looks", "faults"),
+    [
+        ("<p>Other words</p><p>And more", 1, []),
+        ("<p class='late'>Words", 4, ["390 pixels, dark"]),
+        (
+            "<p style='color: #eee'>Words",
+            4,
+            [f"{width} pixels, {scheme}" for width in (390, 1440) for scheme in SCHEMES],
+        ),
+    ],
+)
+def test_a_page_is_looked_at_in_every_view_if_it_has_a_new_kind_of_element(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch, change: str, looks: int, faults: list[str]
+) -> None:
+    page, looked = browser.new_page(), Counter[str]()
+    page.set_content(KNOWN_PAGE)
+    assert page_faults(page, widths=(390, 1440)) == ""
+    page.set_content(KNOWN_PAGE.replace("<p>Words", change))
+    monkeypatch.setattr(browser_helpers, "axe_report", lambda *given: looked.update(["look"]) or axe_report(*given))
+    found = page_faults(page, widths=(390, 1440))
+    page.close()
+    assert looked.total() == looks
+    assert re.findall(r"^\d+ pixels, \w+", found, flags=re.MULTILINE) == faults
 
 
 def test_a_planted_fault_is_found_in_the_only_view_that_has_it(browser: Browser) -> None:

@@ -44,7 +44,7 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
         press(page.get_by_role("button", name="Filter"))
         press(page.get_by_role("link", name="Export these subscribers…"))
         expect(page.locator("dl")).to_contain_text("Expo")
-        faults = page_faults(page, widths=(390, 1440))
+        faults = page_faults(page, widths=(390, 1440)) if press is follow else ""
         page.set_viewport_size({"width": width, "height": 900})
         button = page.get_by_role("button", name="Download CSV")
         if way == "keyboard":
@@ -64,7 +64,7 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
         press(page.get_by_role("button", name="Filter", exact=True))
         expect(page.locator("tbody tr")).to_contain_text(["exported the subscriber list"])
         expect(group.locator("option:checked")).to_have_text("Access to addresses: all")
-        faults += page_faults(page, widths=(390, 1440))
+        faults += page_faults(page, widths=(390, 1440)) if press is follow else ""
         context.close()
     assert faults == ""
     (row,) = csv.DictReader(io.StringIO(text))

@@ -73,7 +73,7 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
         press(page.get_by_role("button", name="Upload file"))
         expect(page.locator(".note")).to_contain_text("The addresses are in the column “Mitglied”.")
         expect(page.get_by_label("Import Mitglied as")).to_have_value("address")
-        faults = [page_faults(page, widths=(390, 1440))]
+        faults = [] if by_keyboard else [page_faults(page, widths=(390, 1440))]
         for heading, meaning in (("Eingewilligt am", "Confirmation time (UTC)"), ("Rhythmus", "How often")):
             select = page.get_by_label(f"Import {heading} as")
             if by_keyboard:
@@ -83,7 +83,8 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
         press(page.get_by_role("button", name="Start dry run"))
         expect(page.get_by_role("row", name="Consent with evidence")).to_contain_text("1")
         expect(page.get_by_role("row", name="Invalid")).to_contain_text("1")
-        faults.append(page_faults(page, widths=(390, 1440), in_another_state=True))
+        if not by_keyboard:
+            faults.append(page_faults(page, widths=(390, 1440), in_another_state=True))
         button = page.get_by_role("button", name="Download skipped rows")
         if by_keyboard:
             skipped = download_by_keyboard(button)
@@ -94,7 +95,7 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
         press(page.get_by_role("button", name="Import subscribers"))
         expect(page.locator(".note.ok")).to_contain_text("Import 1 is finished. 1 subscriber")
         context.close()
-    assert faults == ["", ""]
+    assert "".join(faults) == ""
     assert "cy@county.example" in skipped
     assert "bo@county.example" not in skipped
 
@@ -114,10 +115,10 @@ def test_a_finished_import_is_undone(browser: Browser, both: Any, way: str) -> N
         page = context.new_page()
         page.goto(f"{address}/admin/import")
         press = press_by_keyboard if way == "keyboard" else follow
-        faults = [page_faults(page, widths=(390, 1440))]
+        faults = [page_faults(page, widths=(390, 1440))] if press is follow else []
         press(page.get_by_role("link", name="Undo import 1…"))
         expect(page.get_by_role("row", name="Added by this import")).to_contain_text("1")
-        faults.append(page_faults(page, widths=(390, 1440)))
+        faults += [page_faults(page, widths=(390, 1440))] if press is follow else []
         for label, text in (("Reason", "wrong file"), ("Type 1", "1")):
             if way == "keyboard":
                 write_by_keyboard(page.get_by_label(label), text)
@@ -127,6 +128,6 @@ def test_a_finished_import_is_undone(browser: Browser, both: Any, way: str) -> N
         expect(page.get_by_role("status")).to_have_text("Import 1 was undone.")
         expect(page.get_by_role("cell", name=re.compile("^Undone "))).to_have_count(1)
         context.close()
-    assert faults == ["", ""]
+    assert "".join(faults) == ""
     with both.database.read() as session:
         assert count_audience(session) == 1

@@ -161,8 +161,7 @@ def test_a_form_of_ones_own_account_is_not_kept(world: Any) -> None:
 
 
 @pytest.mark.chromium
-@pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("way", ["pointer", "keyboard"])
+@pytest.mark.parametrize(("width", "way"), [(390, "pointer"), (1440, "keyboard")])
 def test_someone_signs_in_again_and_goes_on_with_their_form(
     browser: Browser, filed: Any, tmp_path: Path, width: int, way: str
 ) -> None:

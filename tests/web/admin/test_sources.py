@@ -340,6 +340,7 @@ def test_without_a_settings_file_sources_are_shown_and_not_changed(world: Any) -
     assert (answer.status_code, "runs without a settings file" in answer.text) == (409, True)
 
 
+@pytest.mark.both_databases
 def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
     with both.database.write() as session:
         row = Source(url="https://alpha.example/", name="Alpha", publisher="Alpha", topics={})

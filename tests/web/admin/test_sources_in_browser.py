@@ -27,8 +27,7 @@ __all__ = ["filed", "site_with_feeds"]
 pytestmark = pytest.mark.chromium
 
 
-@pytest.mark.parametrize("way", ["pointer", "keyboard"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "way"), [(390, "pointer"), (1440, "keyboard")])
 def test_an_admin_chooses_another_feed_and_pauses_the_source(
     browser: Browser, filed: Any, site_with_feeds: str, httpserver: HTTPServer, tmp_path: Path, width: int, way: str
 ) -> None:
@@ -63,8 +62,7 @@ def test_an_admin_chooses_another_feed_and_pauses_the_source(
     assert (source.url, source.name, source.paused) == (f"{site_with_feeds}ships/feed", "Alpha", True)
 
 
-@pytest.mark.parametrize("press", [follow, press_by_keyboard])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "press"), [(390, follow), (1440, press_by_keyboard)])
 def test_an_admin_updates_the_url_of_a_moved_source_and_undoes_it(
     browser: Browser, filed: Any, tmp_path: Path, width: int, press: Callable[[Locator], None]
 ) -> None:

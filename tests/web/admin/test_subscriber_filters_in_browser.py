@@ -24,8 +24,7 @@ from tests.web.conftest import sample_evidence
 pytestmark = pytest.mark.chromium
 
 
-@pytest.mark.parametrize("way", ["pointer", "keyboard"])
-@pytest.mark.parametrize("width", [390, 1440])
+@pytest.mark.parametrize(("width", "way"), [(390, "pointer"), (1440, "keyboard")])
 def test_paused_subscribers_are_found_and_opened_by_number(browser: Browser, both: Any, width: int, way: str) -> None:
     with both.database.write() as session:
         paused = add_subscriber(session, both.install.keys, "bo@county.example", evidence=sample_evidence(), now=NOW)

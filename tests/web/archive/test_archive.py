@@ -23,6 +23,8 @@ from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
 from tests.web.conftest import BASE_URL, sign_as_sent
 
+pytestmark = pytest.mark.both_databases  # each searches words by functions of its own
+
 NAME = "2026-W47"
 ATOM = "{http://www.w3.org/2005/Atom}"
 

@@ -103,8 +103,7 @@ def expect_saved(page: Page) -> None:
     expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
 
 
-@pytest.mark.parametrize("kind", ["drop", "paste"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(("viewport", "kind"), [(WIDE, "drop"), (PHONE, "paste")], ids=["wide", "phone"])
 def test_an_image_is_given_seen_at_once_described_and_saved(
     served: ServedWeek, viewport: dict[str, int], kind: str
 ) -> None:

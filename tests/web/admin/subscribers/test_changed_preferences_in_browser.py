@@ -19,8 +19,7 @@ WIDTHS = (390, 1440)
 UNTIL = date(2026, 12, 31)
 
 
-@pytest.mark.parametrize("press", [follow, press_by_keyboard])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "press"), [(390, follow), (1440, press_by_keyboard)])
 def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
     browser: Browser, world: WebSetup, press: Callable[[Locator], None], width: int
 ) -> None:
@@ -32,8 +31,9 @@ def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
         page.goto(f"{address}/admin/readers/{world.ada}")
         press(page.get_by_role("link", name="Pause emails…"))
         expect(page.get_by_text("restores their earlier preferences for seven days")).to_be_visible()
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         day, reason = page.get_by_label("Pause emails until"), page.get_by_label("Reason")
         if press is follow:
             day.fill(str(UNTIL))
@@ -47,8 +47,9 @@ def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
         (mail,) = Inbox(world).new()
         page.goto(address + restore_path_of(mail))
         expect(page.get_by_text("An editor changed your preferences.")).to_be_visible()
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         press(page.get_by_role("button", name="Restore my preferences"))
         expect(page.get_by_role("status")).to_contain_text("We’ve restored your preferences.")
     context.close()
@@ -70,8 +71,9 @@ def test_an_admin_leaves_out_a_topic(browser: Browser, both: WebSetup, width: in
             reason.fill("asked by phone")
         leave_out_by_buttons(page.get_by_role("checkbox", name="Public health"), by_keyboard=by_keyboard)
         expect(reason).to_have_value("asked by phone")
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if not by_keyboard:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         (press_by_keyboard if by_keyboard else follow)(page.get_by_role("button", name="Change preferences"))
         expect(page.get_by_role("status")).to_contain_text("The preferences were changed.")
         context.close()

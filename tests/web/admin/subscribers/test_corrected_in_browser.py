@@ -16,8 +16,9 @@ pytestmark = pytest.mark.chromium
 WIDTHS = (390, 1440)
 
 
-@pytest.mark.parametrize(("press", "write"), [(follow, Locator.fill), (press_by_keyboard, write_by_keyboard)])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "press", "write"), [(390, follow, Locator.fill), (1440, press_by_keyboard, write_by_keyboard)]
+)
 def test_an_admin_asks_and_the_new_owner_agrees(
     browser: Browser,
     world: WebSetup,
@@ -33,8 +34,9 @@ def test_an_admin_asks_and_the_new_owner_agrees(
         page.goto(f"{base}/admin/readers/{world.ada}")
         press(page.get_by_role("link", name="Correct the address…"))
         expect(page.get_by_role("heading", name="Correct the address of subscriber 1")).to_be_visible()
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         write(page.get_by_label("New address"), NEW)
         write(page.get_by_label("Reason"), "new job")
         press(page.get_by_role("button", name="Email the new address"))
@@ -42,8 +44,9 @@ def test_an_admin_asks_and_the_new_owner_agrees(
         (link,) = [read_link(mail) for mail in Inbox(world).new() if mail["To"] == NEW]
         page.goto(base + link)
         expect(page.get_by_role("blockquote")).to_be_visible()
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         press(page.get_by_role("button", name="Use this address"))
         expect(page.get_by_role("heading", name="Your address has changed")).to_be_visible()
     context.close()

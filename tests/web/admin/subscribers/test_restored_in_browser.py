@@ -15,8 +15,9 @@ pytestmark = pytest.mark.chromium
 WIDTHS = (390, 1440)
 
 
-@pytest.mark.parametrize(("press", "write"), [(follow, Locator.fill), (press_by_keyboard, write_by_keyboard)])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "press", "write"), [(390, follow, Locator.fill), (1440, press_by_keyboard, write_by_keyboard)]
+)
 def test_unsubscribing_the_wrong_person_and_restoring_them(
     browser: Browser,
     world: WebSetup,
@@ -35,15 +36,18 @@ def test_unsubscribing_the_wrong_person_and_restoring_them(
         write(page.get_by_label("Reason"), "asked by phone")
         press(page.get_by_role("button", name="Unsubscribe"))
         expect(page.locator(".note.warn")).to_contain_text("Wrong person?")
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         press(page.get_by_role("link", name="Restore subscriber…"))
         expect(page.get_by_role("heading", name="Restore subscriber 1")).to_be_visible()
-        assert page_faults(page, widths=WIDTHS) == ""
-        page.set_viewport_size({"width": width, "height": 900})
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
+            page.set_viewport_size({"width": width, "height": 900})
         write(page.get_by_label("Reason"), "wrong person")
         press(page.get_by_role("button", name="Restore subscriber"))
         expect(page.get_by_role("status")).to_contain_text("This person is subscribed again")
-        assert page_faults(page, widths=WIDTHS) == ""
+        if press is follow:
+            assert page_faults(page, widths=WIDTHS) == ""
     context.close()
     assert person_of(world).state is PersonState.SUBSCRIBED

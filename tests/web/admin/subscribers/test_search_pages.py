@@ -17,15 +17,13 @@ from digest.app.subscribers.address_searches import (
     SearchStage,
     SearchTextError,
     parse_search_text,
-    search_addresses_in_child,
 )
-from digest.app.subscribers.child_work import Report
 from digest.installation.audited_actions import Role
-from digest.settings import Settings
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
 from tests.moments import DRAFTING as NOW
+from tests.web.admin.subscribers.waiting_search import wait_for_go_on
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 from tests.web.forms import post_form
 
@@ -154,15 +152,6 @@ def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any) -> None:
     page = admin.get(begin(world, admin, "many.example")).text
     assert "There are more matches. Enter more of the address." in page
     assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == MAX_FOUND
-
-
-def wait_for_go_on(settings: Settings, part: str, report: Report) -> bool:
-    """Look at one reader, as a search does it in its child; go on when the test says so."""
-    report(1, ())
-    while not (settings.home / "go-on").exists():
-        time.sleep(0.01)
-        report(0, ())  # where it hears that it is to stop
-    return search_addresses_in_child(settings, part, lambda *_: None)
 
 
 def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> None:
