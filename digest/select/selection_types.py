@@ -103,7 +103,7 @@ class SummaryOrigin:
         if self.basis is SummaryBasis.EDITOR:
             return "written by an editor"
         whose = {
-            SummaryBasis.DESCRIPTION: f"as {self.publisher} describes it",
+            SummaryBasis.DESCRIPTION: f"from {self.publisher}'s description of the article",
             SummaryBasis.OPENING: f"from the beginning of {self.publisher}'s article",
         }.get(self.basis, f"from {self.publisher}")
         return f"{whose}, because {self.lent_to} doesn't have one" if self.lent_to else whose

@@ -10,8 +10,9 @@
   const token = () => find("input[name=csrf_token]", actForm()).value;
   const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
-  // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
-  if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
+  // A refusal answers a form with the page, and /desk/ is the next edition's: the address becomes the page's own, so that it can be
+  // loaded again, and links change the page in place.
+  if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page + location.hash);
   const ROWS = "li[data-story]";
 
   // --- sending a form, and showing what came of it ---------------------------------------------------------
@@ -24,6 +25,7 @@
     waiting += 1;
     const fail = () => {
       putBack();
+      delete desk.dataset.opening;
       say("Not saved because the server doesn’t respond. Your text stays here.");
     };
     queue = queue.then(() => work()).catch(fail).then(() => {
@@ -363,11 +365,12 @@
     // It goes out: its page is another one.
     return fresh && find("#desk[data-presence]", fresh) ? fresh : null;
   };
-  const refresh = async (href = location.href) => {
+  const refresh = async (href = location.href, isLeft = () => false) => {
     const isOther = new URL(href).search !== location.search, known = waiting, fresh = await load(href);
     if (!fresh) return location.assign(href);
     const saved = find("#saved", fresh).textContent;
     await untilStill();
+    if (isLeft()) return saved;
     if (!isOther && waiting > known) {
       isBehind = true;
       return saved;
@@ -378,17 +381,27 @@
   };
 
   // A link to another state of this page changes the page in place: what is in sight stays where it is, and the way back leads back.
-  const visit = (href) => inTurn(async () => {
-    if ([...unsaved].some((control) => control.isConnected && control.form.dataset.saves !== "own")) return location.assign(href);
-    if (await refresh(href) === undefined) return;
+  // While a panel or form is on its way, search.js holds letters back. Esc, or a press of the pointer, gives it up.
+  const visit = (href) => {
+    const opens = /#(asked|head)/.test(href), isLeft = () => opens && desk.dataset.opening !== href;
+    if (opens) desk.dataset.opening = href;
+    return inTurn(() => isLeft() || openPage(href, isLeft));
+  };
+  const openPage = async (href, isLeft) => {
+    if ([...unsaved].some((control) => control.isConnected && !/^(own|block)$/.test(control.form.dataset.saves))) return location.assign(href);
+    if (await refresh(href, isLeft) === undefined || isLeft()) return;
+    delete desk.dataset.opening;
     const target = document.getElementById(new URL(href).hash.slice(1));
     if (target?.id === "found") find("#stories").scrollTop = 0;
-    if (target?.matches(ROWS)) focusRow(target); else target?.focus({ preventScroll: Boolean(target.closest(".fields")) });
+    // Whoever writes in another form by now goes on there.
+    const isWriting = document.activeElement.closest("form[data-saves]");
+    if (target?.matches(ROWS) && !isWriting) focusRow(target);
+    else if (!isWriting) target?.focus({ preventScroll: Boolean(target.closest(".fields")) });
     showOpen();
     // Colleagues see at once what is open now.
     lastBeat = 0;
     beat();
-  });
+  };
   const showOpen = () => {
     const row = find(".st.sel");
     row?.scrollIntoView({ block: "nearest" });
@@ -534,8 +547,8 @@
       showInbox(mine);
       theirs.replaceWith(mine);
     }
-    // A list of the same articles stays as it is looked through, searched, and ticked.
-    for (const mine of findAll("[data-articles]", old)) find(`[data-articles="${mine.dataset.articles}"]`, fresh)?.replaceWith(mine);
+    // A list of the same articles, and the panel of a merge, stay as they are looked through, searched, and ticked.
+    for (const mine of findAll("[data-kept]", old)) find(`[data-kept="${mine.dataset.kept}"]`, fresh)?.replaceWith(mine);
   };
 
   // An open menu stays open. What no longer fits its row goes.
@@ -635,7 +648,7 @@
   const labelOf = (control) => {
     const name = nameOf(control).toLowerCase();
     const row = control.closest(ROWS), block = control.closest("details.block");
-    if (block) return `${name} of ${find("summary b", block)?.textContent || "another block"}`;
+    if (block) return find("summary b", block) ? `${name} of ${find("summary b", block).textContent}` : "the new block";
     if (control.form.dataset.saves === "own") return `${name} of the added story`;
     return row ? `${name} of ${placeOf(row)}` : name;
   };
@@ -787,8 +800,18 @@
     // Once that's answered, whoever was on the way to another field is in it.
     if (asking && next?.matches(TYPED)) find("dialog.asked").addEventListener("close", () => next.focus());
   });
+  // Texts alone are saved here, too, by a form's buttons: another form that was opened meanwhile stays open.
   document.addEventListener("submit", (event) => {
-    if (event.target.dataset.saves) leaving = true;
+    const form = event.target, button = event.submitter, isClosed = button?.name === "close";
+    if (event.defaultPrevented || !form.dataset.saves) return;
+    const left = [...unsaved].filter((one) => one.form === form);
+    if (!left.every(savesItself) || form.matches("[data-saves=own], [data-saves=block], [data-plain]") || button?.name && !isClosed) {
+      leaving = true;
+      return;
+    }
+    event.preventDefault();
+    if (left.length) saveLeft(left[0]);
+    queue.then(() => { if (isClosed && ![...unsaved].some((one) => one.form === form)) visit(find("a[data-close]", form).href); });
   });
   // A menu opens above its button where there is no room below it; without any, it is scrolled to.
   document.addEventListener("toggle", (event) => {
@@ -839,14 +862,20 @@
     fillMenu(row);
     const button = findAll("button[name=act]", row).find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
     if (button && !button.disabled) button.click();
+    if (!button) explainList(row);
+  };
+  // What doesn't work there doesn't fail without a word.
+  const explainList = (row) => {
+    if (row.closest("#stories")) say("This key works on stories in the edition. Press Esc to go there.");
   };
   // Once a story is dropped, the keyboard is on the next one: the key pressed twice drops one.
   const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
   const followInMenu = (selector) => {
     const row = currentRow();
-    if (row) fillMenu(row);
-    follow(selector, row);
+    if (!row) return;
+    fillMenu(row);
+    if (find(selector, row)) follow(selector, row); else explainList(row);
   };
   // The keyboard goes to a part of the page, out of whatever is folded; where that lies behind a tab, with the page that shows it.
   const reach = (selector, tab) => {
@@ -880,36 +909,6 @@
     leave.focus();
     return dialog;
   };
-  const askWhere = () => {
-    const row = currentRow(), choices = find("#own select[name=section]");
-    if (!row || !choices) return;
-    const dialog = openDialog("Move this story"), form = document.createElement("form");
-    const labeled = (text, control) => {
-      const label = document.createElement("label");
-      label.append(text, " ", control);
-      return label;
-    };
-    const section = choices.cloneNode(true), number = document.createElement("input");
-    Object.assign(number, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
-    section.className = "in auto";
-    const list = row.parentElement.dataset.section;
-    if (list) { section.value = list; if (section.selectedIndex < 0) section.selectedIndex = 0; number.value = find(".n", row).textContent.trim(); }
-    const move = document.createElement("button"), cancel = document.createElement("button");
-    Object.assign(move, { className: "btn", textContent: "Move" });
-    Object.assign(cancel, { className: "btn quiet", type: "button", textContent: "Cancel" });
-    cancel.addEventListener("click", () => dialog.close());
-    const heading = document.createElement("h2");
-    heading.textContent = find("h3, b", row).textContent;
-    form.append(labeled("Move to", section), labeled("place", number), move, cancel);
-    form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      dialog.close();
-      focusRow(row);
-      act(`move ${row.dataset.story}`, { section: section.value, position: number.value });
-    });
-    dialog.append(heading, form);
-    section.focus();
-  };
   const showKeys = async () => {
     const answer = await fetch(desk.dataset.keys);
     if (!answer.ok) return;
@@ -924,8 +923,11 @@
     if (menu) { menu.focus(); return menu.click(); }
     const row = currentRow(), field = document.activeElement.form;
     const near = (row && find(".form, .move", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition");
-    const link = find(".move a.quiet, .form a.quiet", near);
-    if (link) link.click();
+    const link = find(".move a.quiet, .form a.quiet", near), held = document.activeElement;
+    if (link) return link.click();
+    // From the list to the edition, once a search is cleared.
+    const rows = held.closest("#stories") && !(field && held.value) ? findAll("#edition li.st") : [];
+    if (rows.length) focusRow(rows.find((one) => one.dataset.place === place) || rows[0]);
   };
   const goTo = {
     e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review", h: "History",
@@ -938,9 +940,9 @@
   const view = (number) => { const link = findAll(".seg a")[number - 1]; if (link) link.click(); };
 
   const KEYS = {
-    j: () => step(1), k: () => step(-1), m: askWhere, A: askWhere, l: () => press("lead"), p: () => press("pin", "unpin"),
+    j: () => step(1), k: () => step(-1), l: () => press("lead"), p: () => press("pin", "unpin"),
     x: () => pressOnce("drop"), X: () => pressOnce("keep"),
-    c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => follow(".acts a", currentRow()),
+    c: () => followInMenu("button[name=keep]"), a: () => press("add"), e: () => followInMenu(".acts a"),
     w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),

@@ -1,5 +1,5 @@
 // Searching the week's stories as you type: the list alone is renewed, and the browser's Back button restores the list before it.
-// An open story's articles are searched on the page itself.
+// An open story's articles are searched on the page itself; the stories to merge with, by the panel's own form.
 "use strict";
 (() => {
   const TYPING = 150; // milliseconds between two letters
@@ -43,16 +43,70 @@
       find("input", item).disabled = item.hidden;
     }
   };
+  // Searched for words, the first story is chosen. Returns false if the server doesn't answer.
+  const searchMatches = async (field) => {
+    clearTimeout(typing);
+    asking.abort();
+    asking = new AbortController();
+    const { signal } = asking, url = new URL(field.form.action), list = find("#matches");
+    url.search = new URLSearchParams([...new FormData(field.form), ["part", "merge"]]);
+    const answer = await fetch(url, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
+    if (signal.aborted) return true;
+    if (!text) return false;
+    // In a list of one line, which is what a select without a size is, an option would come selected.
+    list.replaceChildren(...new DOMParser().parseFromString(`<select size="2">${text}</select>`, "text/html").querySelectorAll("option"));
+    if (field.value.trim() && !list[0].disabled) list.selectedIndex = 0;
+    return true;
+  };
+  const enterMatches = () => {
+    const list = find("#matches");
+    if (list.selectedIndex < 0 && !list[0].disabled) list.selectedIndex = 0;
+    list.focus();
+  };
+  document.addEventListener("keydown", (event) => {
+    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "matches";
+    if (event.isComposing || !(isField && event.key === "ArrowDown" || isList && event.key === "Enter")) return;
+    event.preventDefault();
+    if (isField) enterMatches(); else find("button", event.target.form).click();
+  });
+  // What's typed while a panel or form is on its way is no shortcut: in a panel that searches, it's what to search for.
+  let typed = "";
+  window.addEventListener("keydown", (event) => {
+    const { dataset } = document.getElementById("desk") || {}, isField = event.target.matches("input:not(.tick), textarea, select");
+    if (!dataset?.opening || isField || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") delete dataset.opening;
+    else if (event.key.length === 1) typed += event.key;
+    else if (event.key !== "Enter") return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }, true);
+  window.addEventListener("pointerdown", () => { delete document.getElementById("desk")?.dataset.opening; }, true);
+  document.addEventListener("focusin", ({ target }) => {
+    if (document.getElementById("desk")?.dataset.opening) return;
+    if (typed && target.matches(".match [type=search]")) {
+      target.value = typed;
+      searchMatches(target);
+    }
+    typed = "";
+  });
   document.addEventListener("input", (event) => {
     if (event.target.matches(".arts [type=search]")) searchArticles(event.target);
+    if (event.target.matches(".match [type=search]")) {
+      clearTimeout(typing);
+      typing = setTimeout(searchMatches, TYPING, event.target);
+    }
     if (!event.target.closest(".find")) return;
     clearTimeout(typing);
     typing = setTimeout(search, TYPING);
   });
   document.addEventListener("submit", async (event) => {
     const form = event.target;
-    if (!form.matches(".find")) return;
+    if (!form.matches(".find, .match")) return;
     event.preventDefault();
+    if (form.matches(".match")) {
+      if (await searchMatches(find("[type=search]", form))) enterMatches(); else HTMLFormElement.prototype.submit.call(form);
+      return;
+    }
     if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);
   });
   document.addEventListener("click", (event) => {

@@ -121,11 +121,55 @@
       menu.open = false;
       return find("summary", menu).focus();
     }
-    if (!listPicked().length || at.matches("textarea, select, input:not(.tick)")) return;
+    if (at.matches("textarea, select, input:not(.tick)")) return;
+    const own = at.closest("li[data-story]"), isMove = event.key === "m" || event.key === "A";
+    if (letters && own && isMove && !(listPicked().length && event.key === "m")) { done(); return event.repeat || askWhere(own); }
+    if (!listPicked().length) return;
     if (event.key === "Enter" && isBox) { done(); return find("summary", bar).focus(); }
     if (event.key === "Escape" && !find(".more[open]")) { done(); return clear(); }
     if (letters && KEYS[event.key]) { done(); KEYS[event.key](); }
   }, true);
+
+  const openDialog = (title, kind = "asked") => {
+    const dialog = document.createElement("dialog");
+    dialog.className = kind;
+    dialog.setAttribute("aria-label", title);
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+    return dialog;
+  };
+  const askWhere = (row) => {
+    const choices = find("#own select[name=section]");
+    if (!choices) return;
+    const dialog = openDialog("Move this story"), form = document.createElement("form");
+    const labeled = (text, control) => {
+      const label = document.createElement("label");
+      label.append(text, " ", control);
+      return label;
+    };
+    const section = choices.cloneNode(true), number = document.createElement("input");
+    Object.assign(number, { type: "number", min: "1", max: "99", name: "position", className: "in auto" });
+    section.className = "in auto";
+    const list = row.parentElement.dataset.section;
+    if (list) { section.value = list; if (section.selectedIndex < 0) section.selectedIndex = 0; number.value = find(".n", row).textContent.trim(); }
+    const move = document.createElement("button"), cancel = document.createElement("button");
+    Object.assign(move, { className: "btn", textContent: "Move" });
+    Object.assign(cancel, { className: "btn quiet", type: "button", textContent: "Cancel" });
+    cancel.addEventListener("click", () => dialog.close());
+    const heading = document.createElement("h2");
+    heading.textContent = find("h3, b", row).textContent;
+    form.append(labeled("Move to", section), labeled("place", number), move, cancel);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      dialog.close();
+      focusRow(row);
+      const detail = { value: `move ${row.dataset.story}`, fields: { section: section.value, position: number.value } };
+      desk.dispatchEvent(new CustomEvent("act", { detail }));
+    });
+    dialog.append(heading, form);
+    section.focus();
+  };
 
   // --- what is done with them --------------------------------------------------------------------------------
 
@@ -228,7 +272,7 @@
 
   // Asked where the story was dropped.
   const askWhich = (stories, row) => {
-    const dialog = document.createElement("dialog"), heading = document.createElement("h2"), choices = document.createElement("div");
+    const heading = document.createElement("h2"), choices = document.createElement("div");
     const main = row.dataset.story, box = row.getBoundingClientRect();
     const choose = (label, kind, work) => {
       const button = document.createElement("button");
@@ -243,15 +287,12 @@
     const [which, they] = stories.length > 1 ? [`${stories.length} stories`, "them"] : ["this story", "it"];
     heading.textContent = `Merge ${which} with, or put ${they} under, ${nameRow(row)}?`;
     choices.className = "row";
+    const dialog = openDialog(heading.textContent, "asked near");
     choose("Merge stories", "btn", () => act("merge", { main }, [main, ...stories]));
     choose("Put under it", "btn", () => act("under", { main }, stories));
     choose("Cancel", "btn quiet");
-    dialog.className = "asked near";
-    dialog.setAttribute("aria-label", heading.textContent);
     dialog.append(heading, choices);
-    dialog.addEventListener("close", () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
+    find("button", dialog).focus();
     dialog.style.top = `${Math.max(8, Math.min(box.bottom, innerHeight - dialog.offsetHeight - 8))}px`;
     dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
   };

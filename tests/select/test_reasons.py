@@ -58,12 +58,12 @@ def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others:
     assert said(lead, others) == sentence
 
 
-def test_only_publishers_that_report_the_news_are_counted() -> None:
-    live = article("Herald", title="Live updates: ransomware hits a port")
-    scored = score(Story(article("Wire"), (article("Press"),), (live, article("Wire", title="A port is hit"))))
+def test_the_publishers_that_the_edition_lists_are_counted() -> None:
+    """Readers see one number: pages with an earlier stage are neither listed nor counted."""
+    live, earlier = article("Herald", title="Live updates: ransomware hits a port"), article("Times", title="Alarm")
+    scored = score(Story(article("Wire"), (article("Press"),), (live, earlier, article("Wire", title="A port is hit"))))
     assert explain_lead(scored, ENGLISH) == "two publishers carried it"
-    earlier = article("Times", title="Alarm at a port in Texas")
-    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH) == "two publishers carried it"
+    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH) == ""
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:

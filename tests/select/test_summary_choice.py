@@ -43,7 +43,7 @@ def test_a_lead_without_a_summary_borrows_one_and_says_whose_it_is() -> None:
     chosen = choose_summary(build_story_with_lead(LEAD, [OTHER]))
     assert chosen.text == OTHER.summary
     assert chosen.origin == SummaryOrigin(SummaryBasis.DESCRIPTION, "Harbor", "Perimeter")
-    assert chosen.origin.words == "as Harbor describes it, because Perimeter doesn't have one"
+    assert chosen.origin.words == "from Harbor's description of the article, because Perimeter doesn't have one"
 
 
 def test_an_official_source_lends_its_summary_before_an_earlier_report() -> None:

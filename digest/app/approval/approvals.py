@@ -301,9 +301,10 @@ def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = 
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
         sentences.append(f"{len(rule.signed)} of {total} approvals{f' (by {signed})' if signed else ''}.")
     sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
-    if rule.is_alone and not (overview.invited and viewer in rule.staff):
+    awaits_invited = rule.is_alone and overview.invited and viewer in rule.staff
+    if rule.is_alone and not awaits_invited:
         sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
-    if rule.is_alone and overview.invited and viewer in rule.staff:
+    if awaits_invited:
         invited = [overview.name_actor(actor) for actor in overview.invited]
         have = "hasn't" if len(invited) == 1 else "haven't"
         sentences.append(f"You can approve, because {join_words(invited)} {have} accepted the invitation yet.")

@@ -9,7 +9,6 @@ from digest.collect.texts.text_cleanup import shorten_text, split_sentences
 from digest.collect.texts.urls import site_name, strip_tracking
 from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
-from digest.select.penalties import find_penalties
 from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory, Story
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import jaccard_overlap, title_words
@@ -240,8 +239,7 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    reporting = {article.publisher for article in story.members if not find_penalties(article)}
-    other_count = len(reporting - {story.lead.publisher})  # also of an earlier stage, which isn't listed
+    other_count = len(story.also_reported)  # those that the edition lists
     official = any(a.primary for a in story.members)
     if not other_count:
         return language.gettext("it comes from an official source") if official else ""

@@ -225,6 +225,63 @@ def test_the_keyboard_goes_on_from_the_story_that_an_action_was_about(served: Se
     press_key(page, second, "z")
     expect_order(page, [third, first, second])
     expect(row(page, first)).to_be_focused()
+    explain_keys_of_the_list(page, first)
+    search_before_the_panel_arrives(page, served, first)
+
+
+def explain_keys_of_the_list(page: Page, touched: str) -> None:
+    """Press keys in the list of stories that work in the edition alone; Esc leads back to the story touched last."""
+    let_time_pass(page, PAST_PAUSE)
+    page.locator("#stories").focus()
+    page.keyboard.press("j")
+    listed = page.locator("#stories li[data-story]").first
+    expect(listed).to_be_focused()
+    for key in ("l", "x", "Shift+M", "e"):
+        page.locator("#saved").evaluate("words => { words.textContent = ''; }")
+        page.keyboard.press(key)
+        expect(page.locator("#saved")).to_have_text("This key works on stories in the edition. Press Esc to go there.")
+    page.keyboard.press("Escape")
+    expect(row(page, touched)).to_be_focused()
+
+
+def wait_for(page: Page, held: list[Route], count: int) -> None:
+    """Wait until a page has made a number of requests, which are held."""
+    while len(held) < count:
+        let_time_pass(page, 20)
+
+
+def search_before_the_panel_arrives(page: Page, served: ServedWeek, anchor: str) -> None:
+    """Type while a panel is on its way: the letters are searched for there, and do nothing else. Esc gives it up."""
+    before, held, panel = served.week.state.edits, list[Route](), row(page, anchor).locator(".move")
+    page.route("**panel=merge**", lambda route: held.append(route) if len(held) < 2 else route.continue_())
+    press_key(page, anchor, "Shift+M")
+    page.keyboard.type("lex")
+    page.keyboard.press("Escape")
+    expect(page.locator("#desk")).not_to_have_attribute("data-opening", re.compile(""))
+    wait_for(page, held, 1)
+    held[0].continue_()
+    press_key(page, anchor, "Shift+M")
+    other = served.week.headlines("topics")[0]
+    page.keyboard.type(other[:12])
+    wait_for(page, held, 2)
+    held[1].continue_()
+    expect(page.locator("#asked")).to_be_focused()
+    expect(page.locator("#asked")).to_have_value(other[:12])
+    choices = panel.get_by_label("Other story")
+    expect(choices.locator("option:checked")).to_have_text(f"Topics 1: {other}")
+    assert served.week.state.edits == before
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    expect(row(page, anchor)).to_be_focused()
+    page.keyboard.press("Shift+M")
+    expect(page.locator("#asked")).to_be_focused()
+    page.keyboard.type(other)
+    expect(choices.locator("option")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    expect(choices).to_be_focused()
+    follow(choices, "Enter")
+    assert served.week.headlines("topics")[0] != other
+    expect(row(page, anchor)).to_be_focused()
 
 
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])

@@ -211,12 +211,12 @@ def test_two_windows_of_one_editor_are_told_of_each_other_and_can_choose(served:
     expect(other.locator("#saved")).to_have_text(re.compile("^Saved "))
     press_key(other, second, "p")
     expect(row(other, second)).to_contain_text("Pinned.")
-    expect(other.get_by_role("button", name=re.compile("^Undo: pinned"))).to_have_count(1)
+    expect(other.get_by_role("button", name=re.compile("^Undo pinning"))).to_have_count(1)
     press_key(page, second, "p")
     expect(page.get_by_role("button", name="Restore story")).to_have_count(1)
     # What would overwrite the other window unseen is refused, and both versions are at hand.
     press_key(other, third, "Alt+ArrowUp")
-    expect(other.get_by_role("button", name=re.compile("^Undo: moved"))).to_have_count(1)
+    expect(other.get_by_role("button", name=re.compile("^Undo moving"))).to_have_count(1)
     moved = week.state.last_seq
     press_in_menu(page, third, "Make it the lead")
     told = row(page, third).get_by_role("alert")

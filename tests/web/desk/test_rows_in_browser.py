@@ -188,7 +188,7 @@ def test_no_row_moves_when_a_story_opens_or_closes_and_no_field_when_it_is_left(
     headline.fill("Written anew")
     assert places(page, FIELDS) == fields
     summary.click()
-    expect(page.locator("[data-fresh=headline]")).to_contain_text("wrote:")
+    expect(page.locator("[data-fresh=headline]")).to_contain_text("Original headline (")
     expect(page.locator("#unsaved")).to_be_empty()
     assert places(page, FIELDS) == fields
     assert places(page, ROWS) == before

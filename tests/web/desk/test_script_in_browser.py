@@ -328,7 +328,7 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     expect(mail.locator("h2").filter(has_text="Saved by leaving the field")).to_be_in_viewport()
     expect(last_heading).not_to_be_in_viewport()
     assert desk.evaluate("document.activeElement.name") == "summary"
-    expect(desk.locator("li.st.sel [data-fresh=headline]")).to_contain_text("HLS.Today wrote:")
+    expect(desk.locator("li.st.sel [data-fresh=headline]")).to_contain_text("Original headline (HLS.Today):")
     desk.get_by_role("button", name=re.compile("^Undo")).click()
     expect(headline).not_to_have_value("Saved by leaving the field")
     desk.locator("li.st.sel textarea[name=summary]").fill("Typed and not left.")
@@ -550,8 +550,8 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     expect(notes.nth(1)).to_have_text(re.compile(r"^85 of 90 characters\. Saved "))
     expect(unsaved).to_have_text("")
     expect(undo).to_be_enabled()
-    expect(undo).to_have_text("Undo: wrote the preheader")
-    expect(undo).to_have_attribute("title", "Undo: wrote the preheader")
+    expect(undo).to_have_text("Undo writing the preheader")
+    expect(undo).to_have_attribute("title", "Undo writing the preheader")
     assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
     assert written == [("subject", "Radios were off"), ("preheader", f"{first_words} them")]
@@ -745,7 +745,7 @@ def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek
     desk.goto(f"{address}{week.path}?filter=left-out")
     desk.locator("#found").get_by_role("button", name="Add").first.dblclick()
     expect(desk.locator("#saved")).to_contain_text("Saved")
-    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo: added “.+” to "))
+    expect(desk.get_by_role("button", name=re.compile("^Undo"))).to_have_text(re.compile("^Undo adding “.+” to "))
     assert week.state.last_seq == 1
     sent = hold_first(desk, "**/act")
     desk.keyboard.press("Escape")

@@ -17,6 +17,7 @@ from digest.app.editing.presence import HEARTBEAT_PERIOD
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_views import EditionView
 from digest.edition.content.edition_content import EditionContent
+from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
 from digest.web.actor_names import replace_edit_authors_with_names
 from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
@@ -40,17 +41,18 @@ from digest.web.desk.editing.edit_answers import (
     say_news,
 )
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
-from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
+from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query, read_words
 from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
-from digest.web.desk.outline.edit_outline import (
-    EditPageData,
-    list_clipboard_rows,
-    list_likely_merges,
-    list_merge_choices,
-)
+from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_likely_merges
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.preview_anchors import find_story_in_preview
-from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
+from digest.web.desk.outline.story_pool import (
+    POOL_FILTERS,
+    POOL_ORDERS,
+    find_pool_page,
+    list_merge_choices,
+    story_anchor,
+)
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -269,7 +271,7 @@ def render_edit_page(
         colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
-        merge_choices=list_merge_choices(outline, pool),
+        merge_choices=_list_merge_choices(state.arrangement, query),
         likely_merges=list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         topic_choices=list_topic_choices(pool.topics),
         view=view,
@@ -301,6 +303,20 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
         asked=query,
         filters=POOL_FILTERS,
     )
+
+
+def _list_merge_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str]]:
+    """Return the stories for the merge panel, if it's open, that match its search."""
+    if query.panel != "merge":
+        return []
+    sections = web_context().settings.file.sections
+    return list_merge_choices(arrangement, sections, query.about, read_words(request.values, "match"))
+
+
+def render_merge_choices(state: EditingState, query: EditionPageQuery) -> str:
+    """Render only the stories for the merge panel, for the script that searches them as you type."""
+    choices = _list_merge_choices(state.arrangement, query)
+    return render_template("web/desk/editing/merge_choices.html", merge_choices=choices)
 
 
 @editing_pages.post("/lead/<anchor>")

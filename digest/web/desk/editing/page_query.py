@@ -76,14 +76,14 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
     A search for other words than before (`was-q`) covers all tabs.
     """
     filters = [key for key, _ in POOL_FILTERS]
-    words = _read_words(values, "q")
-    is_new = "was-q" in values and _read_words(values, "was-q") != words
+    words = read_words(values, "q")
+    is_new = "was-q" in values and read_words(values, "was-q") != words
     return EditionPageQuery(
         tab=_known_or_default(values.get("tab"), PAGE_TABS, "edition"),
         view=find_preview_mode(values.get("view")).key,
         filter="" if is_new else _known_or_default(values.get("filter"), filters, ""),
         order=_known_or_default(values.get("order"), [key for key, _ in POOL_ORDERS], "score"),
-        topic_filter=_read_words(values, "topic_filter"),
+        topic_filter=read_words(values, "topic_filter"),
         q=words,
         start=_known_number(values.get("start", "")),
         open=_known_anchor(values.get("open", "")),
@@ -95,7 +95,8 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
     )
 
 
-def _read_words(values: Mapping[str, str], name: str) -> str:
+def read_words(values: Mapping[str, str], name: str) -> str:
+    """Return the words of a search field, separated by single spaces."""
     return " ".join(values.get(name, "").split())[:MAX_WORDS_LENGTH]
 
 

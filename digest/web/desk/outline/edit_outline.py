@@ -20,7 +20,6 @@ from digest.web.desk.outline.edition_outline import is_finding_about_entry
 from digest.web.desk.outline.preview_anchors import list_preview_anchors
 from digest.web.desk.outline.story_pool import (
     MAX_POOL_STORIES,
-    PoolPage,
     PoolRow,
     add_date_and_sections_to_pool_row,
     list_late_story_rows,
@@ -295,9 +294,3 @@ def list_clipboard_rows(
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
         rows.append(ClipboardRow(clipping, anchor, outline.name_place(anchor)))
     return rows
-
-
-def list_merge_choices(outline: EditPageData, pool: PoolPage) -> tuple[tuple[str, str], ...]:
-    """Return the stories that one can be merged with, as anchor and headline: the edition's, then the list's."""
-    listed = tuple((row.anchor, row.headline) for row in pool.rows if not row.place)
-    return (*outline.placed_choices, *listed)

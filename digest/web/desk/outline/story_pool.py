@@ -5,6 +5,8 @@ articles also find it, so that a page opened before a merge still works.
 """
 
 import hashlib
+import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -27,6 +29,7 @@ MAX_POOL_STORIES = 30  # stories per page of the list
 MAX_SCROLLED_STORIES = 90  # after scrolling; then a link leads on
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
+_LONG_WORD = re.compile(r"\w{4,}")
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
 
@@ -231,6 +234,31 @@ def find_pool_page(
         len(publishers),
         tuple(sorted(topics)),
     )
+
+
+def list_merge_choices(
+    arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str
+) -> list[tuple[str, str]]:
+    """Return up to `MAX_POOL_STORIES` stories that match a search, as anchor and headline, to merge with one story.
+
+    Those whose headlines share its words come first, the rarest words first, then the edition's. Stories under another
+    one are left out, as are removed ones unless they're searched for.
+    """
+    own_words, choices, counts = set[str](), [], Counter[str]()
+    for row in _list_pool(arrangement, sections):
+        row_anchor = row.anchor or story_anchor(row.scored.story.lead.url)
+        row_words = set(_LONG_WORD.findall(row.headline.casefold()))
+        counts.update(row_words)
+        if row_anchor == anchor:
+            own_words = row_words
+        elif row.anchor == row.place_anchor and (words or not row.is_removed):
+            choices.append((row_anchor, row, row_words))
+    fitting = [choice for choice in choices if _fits_query(choice[1], PoolQuery(words=words))]
+    fitting.sort(key=lambda choice: -sum(1 / counts[word] for word in own_words & choice[2]))
+    return [
+        (row_anchor, f"{row.place}: {row.headline}" if row.place else row.headline)
+        for row_anchor, row, _ in fitting[:MAX_POOL_STORIES]
+    ]
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:

@@ -35,7 +35,7 @@ def test_an_action_is_answered_with_its_section_alone_and_its_number(week: Sampl
     assert (answer.status_code, answer.json["seq"], answer.json["saved"]) == (200, 1, "Saved 5:35 p.m.")
     assert list_parts(answer) == ["part-undo", "part-head", "in-featured"]
     assert re.findall(r'<li class="st" id="([^"]+)"', answer.json["html"])[:2] == [second, first]
-    assert "Undo: made “" in answer.json["html"]
+    assert "Undo making “" in answer.json["html"]
     whole = week.client().get(week.path).text
     assert len(answer.data) < len(whole) / 3
     # The rows are those of the page.

@@ -7,6 +7,7 @@ from datetime import timedelta
 from html import unescape
 from importlib import resources
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -360,7 +361,7 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
     before = week.headlines("featured")
     week.act(f"up {week.anchors('featured')[1]}")
     week.act(f"down {week.anchors('featured')[3]}", editor="sam")
-    assert 'title="Undo: made “' in page(week)
+    assert 'title="Undo making “' in page(week)
     assert re.search('>Undo<span class="what">: made “[^”]+” the lead</span></button>', page(week)), (
         "which story stands in its words too"
     )
@@ -377,17 +378,17 @@ def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its
     week.act(f"lead {fourth}")
     shown = page(week)
     assert "<b>Lead</b>, with its image. " in shown
-    assert re.search('title="Undo: made “[^”]+” the lead"', shown)
+    assert re.search('title="Undo making “[^”]+” the lead"', shown)
     week.act(f"lead {topic}")
     shown = page(week)
     assert "<b>Lead</b>. " in shown
-    assert re.search('title="Undo: made “[^”]+” the lead, moved from Topics"', shown)
+    assert re.search('title="Undo making “[^”]+” the lead, moved from Topics"', shown)
     week.act(f"pin {topic}")
     assert "No. 1 of Featured is pinned" in week.act(f"lead {fourth}").text
     later = week.anchors("featured")[4]
     week.act(f"lead {later}")
     assert week.anchors("featured")[:3] == [topic, later, fourth]
-    assert re.search('title="Undo: moved “[^”]+” in Featured"', page(week))
+    assert re.search('title="Undo moving “[^”]+” in Featured"', page(week))
 
 
 def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: SampleWeek) -> None:
@@ -432,7 +433,16 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert "Under it: " in shown
     panel = page(week, f"?panel=merge&about={main}")
     assert "Merge another story into this one" in panel
-    assert re.search(r'name="other" required><option value="" selected>', panel)
+    choices = re.findall(
+        r'<option value="(s[0-9a-f]{12})">', panel[panel.index('name="other"') : panel.index("Merge stories")]
+    )
+    assert main not in choices
+    assert third in choices
+    assert other not in choices, "it's under this one"
+    found = page(week, f"?panel=merge&about={main}&match={quote(week.headlines('topics')[0].upper())}")
+    assert f">Topics 1: {week.headlines('topics')[0]}" in found
+    only = page(week, f"?panel=merge&about={main}&match=nowhere&part=merge")
+    assert only.strip() == '<option value="" disabled>No stories match</option>'
     assert "No other story was chosen" in week.act(f"merge {main}", other="").text
     assert "before an editor merged" not in page(week, f"?open={main}")
     week.act(f"merge {main}", other=third)
