@@ -104,7 +104,7 @@ class LineSpool:
         return count
 
     def read_lines(self) -> Iterator[bytes]:
-        """Yield all lines. Nothing can be appended afterwards."""
+        """Yield all lines. Nothing can be appended afterward."""
         self._packed.close()
         self._sealed.close()
         opened = io.BufferedReader(EncryptedReader(self._file, self._key), CHUNK_BYTES)

@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
 class ErrorReportingGroup(LazyGroup):
     """The group of all commands. Expected errors are shown as messages with an exit code, others as tracebacks.
 
-    `before_import` is called before a command's module is imported, and `after_import` afterwards.
+    `before_import` is called before a command's module is imported, and `after_import` afterward.
     """
 
     before_import: Callable[[], None] | None = None

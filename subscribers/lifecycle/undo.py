@@ -117,7 +117,7 @@ def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLin
 def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
     """Resubscribe a person, if the link is open. Idempotent.
 
-    The `undone` entry is written to the unsubscribe log afterwards: if the log had an undo that the database lost, it
+    The `undone` entry is written to the unsubscribe log afterward: if the log had an undo that the database lost, it
     would bring back someone who left.
     """
     purpose, link = _find_token(session, token, now)

@@ -138,7 +138,7 @@ def abandon_batch(
 ) -> UndoResult | None:
     """Undo an unfinished import; return None if there's no such import. An interrupted undo can be run again.
 
-    Departures from the file stay, because we had to respect them. The file can be imported again afterwards.
+    Departures from the file stay, because we had to respect them. The file can be imported again afterward.
     """
     with database.read() as session:
         row = session.get(ImportBatch, batch)

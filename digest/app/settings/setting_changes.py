@@ -19,6 +19,7 @@ from digest.app.upkeep import audit_log
 from digest.catalogs import CatalogError, list_languages, load_language, name_language
 from digest.deliver.providers.kind import DoctorFinding, ProviderSettingsError
 from digest.deliver.providers.registry import list_sender_problems, provider_in_use
+from digest.edition.approval.unpublished_setting_changes import SHOWN_TABLES
 from digest.edition.brand_images import find_logo_problems
 from digest.edition.calendar import calendar_store
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar, StepRules, plan_steps
@@ -110,7 +111,8 @@ class SettingsView:
     file; it's empty if there is none, and then nothing can be changed. `approved` are editions that must be approved
     again if the sender changes; `sending` are those being sent now. `guarded` are the settings that require
     confirmation to change. `notified` says who gets an email about such a change; "when" follows it. `locked` maps
-    settings to the environment variables that set them; the key "" is for the whole list.
+    settings to the environment variables that set them; the key "" is for the whole list. `is_read_by_subscribers` says
+    whether a change counts as its author's text when an edition is approved.
     """
 
     table: str
@@ -125,6 +127,7 @@ class SettingsView:
     guarded: frozenset[str] = frozenset()
     notified: str = ""
     locked: Mapping[str, str] = field(default_factory=dict)
+    is_read_by_subscribers: bool = False
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
@@ -151,6 +154,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         locked=_find_locked(settings, table),
         guarded=_find_guarded(values) if isinstance(values, BaseModel) else frozenset(),
         notified=find_guarded_notice_recipients(installation.database, actor.name).words,
+        is_read_by_subscribers=table in SHOWN_TABLES,
     )
 
 

@@ -250,7 +250,7 @@ def make_upload_folder(folder: Path) -> None:
 
 @contextmanager
 def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
-    """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterwards.
+    """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterward.
 
     Raises:
         ListFileError: see `unpack_list_file`.

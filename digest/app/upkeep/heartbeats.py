@@ -1,6 +1,6 @@
 """Heartbeats: URLs requested after jobs, so that an external monitor notices if this service stops.
 
-A job only records its end. The request is made separately afterwards and retried a few times.
+A job only records its end. The request is made separately afterward and retried a few times.
 """
 
 from collections.abc import Iterator, Mapping

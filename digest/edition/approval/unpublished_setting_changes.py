@@ -17,7 +17,7 @@ from digest.store.logged_actions import LoggedAction, read_actions_since
 from digest.store.models import AuditEntry, Edition, EditionEdit, Source
 
 # Settings with texts, links, or images that subscribers see.
-_SHOWN_TABLES = ("publication", "branding", "sections", "sender")
+SHOWN_TABLES = ("publication", "branding", "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
@@ -169,7 +169,7 @@ def find_changed_settings_table(change: LoggedAction) -> str:
     if change.act == LOGO_KEPT:
         return "branding"
     if change.act == SETTINGS_CHANGED:
-        is_shown = change.subject in _SHOWN_TABLES or (
+        is_shown = change.subject in SHOWN_TABLES or (
             change.subject == "select" and "topics" in read_changed_names(change)
         )
         return change.subject if is_shown else ""

@@ -48,7 +48,8 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     # In another language, the day is written differently, which the rule "language" reports.
     if send_day and day != send_day and examined.speaks_its_language:
         yield warning_finding(
-            f"The masthead says {day}, but the edition's send date is {send_day}.", "Draft the edition again. Edits stay."
+            f"The masthead says {day}, but the edition's send date is {send_day}.",
+            "Draft the edition again. Edits stay.",
         )
 
 

@@ -61,7 +61,9 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     assert answer.status_code == 303
     page = client.get(answer.location).text
     assert '<p class="note" role="status">Saved.</p>' in page
-    assert "send: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert "Send time: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    (restore,) = re.findall(r'href="([^"]+)">Restore earlier values…</a>', page)
+    assert "The fields have the values from before this change." in client.get(unescape(restore)).text
     assert filed.install.settings.file.schedule.send == "thu 07:15"
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS.replace(
         '# send = "fri 06:00"  ', 'send = "thu 07:15"  '
@@ -69,6 +71,14 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     before = {"send": "fri 06:00", "reminder_hours": [11.0]}
     after = {"send": "thu 07:15", "reminder_hours": [4.0, 11.0]}
     assert audit_rows(filed) == [("settings changed", "schedule", {"before": before, "after": after})]
+
+
+def test_pages_with_texts_for_subscribers_tell_who_approves_them(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    sentence = "Someone else must approve that edition, unless you’re the only editor."
+    tables = ("publication", "branding", "sections", "sender", "schedule", "backup")
+    telling = [table for table in tables if sentence in client.get(f"/admin/settings/{table}").text]
+    assert telling == ["publication", "branding", "sections", "sender"]
 
 
 def test_subscribers_pages_and_every_hour_follow_a_saved_publication(filed: Any) -> None:
