@@ -43,7 +43,7 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
             page.get_by_label("Sign-up source").select_option("Expo")
         press(page.get_by_role("button", name="Filter"))
         press(page.get_by_role("link", name="Export these subscribers…"))
-        expect(page.locator("dl")).to_contain_text("Expo")
+        expect(page.get_by_role("row", name="Sign-up source")).to_contain_text("Expo")
         faults = page_faults(page, widths=(390, 1440)) if press is follow else ""
         page.set_viewport_size({"width": width, "height": 900})
         button = page.get_by_role("button", name="Download CSV")

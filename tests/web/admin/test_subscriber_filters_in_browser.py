@@ -40,10 +40,10 @@ def test_paused_subscribers_are_found_and_opened_by_number(browser: Browser, bot
         day = NOW.date() + timedelta(days=1)
         if way == "keyboard":
             select_by_keyboard(page.get_by_label("State"), "Subscribed, but paused")
-            write_day_by_keyboard(page.get_by_label("Signed up to"), day)
+            write_day_by_keyboard(page.get_by_label("Signed up until"), day)
         else:
             page.get_by_label("State").select_option("paused")
-            page.get_by_label("Signed up to").fill(day.isoformat())
+            page.get_by_label("Signed up until").fill(day.isoformat())
         press(page.get_by_role("button", name="Filter"))
         rows = page.locator("tbody tr")
         expect(rows).to_have_count(1)

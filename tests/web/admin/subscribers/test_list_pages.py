@@ -92,7 +92,10 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
     page = client.get("/admin/readers?came=Expo").text
     assert 'href="/admin/readers/export?came=Expo">Export these subscribers…' in page
     form = client.get("/admin/readers/export?came=Expo").text
-    assert ("<dt>Sign-up source</dt><dd>Expo</dd>" in form, 'action="/admin/readers/export?came=Expo"' in form) == (
+    assert (
+        '<th scope="row">Sign-up source</th><td>Expo</td>' in form,
+        'action="/admin/readers/export?came=Expo"' in form,
+    ) == (
         True,
         True,
     )
