@@ -25,9 +25,9 @@ _COMMON = re.compile(
 _COMMANDS_HEAD = """\
 # Commands
 
-For examples and exit codes, run `digest COMMAND --help`. `digest` itself has two options. `--settings FILE` names the settings file
-(default: `DIGEST_SETTINGS`, then `./digest.toml`). `--as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for
-refused or a negative result, and 2 for usage errors. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+For examples and exit codes, run `digest COMMAND --help`. `digest --settings FILE` names the settings file (default:
+`DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for refused
+or a negative result, and 2 for a usage error or a problem you can fix. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
 
 Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require
 `--reason TEXT` for the ledger or the audit log. Don't include names or email addresses.
