@@ -44,13 +44,15 @@ def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[s
         with file.open("rb") as opened:
             if not may_be_exposed and (exposure := find_exposure(file)):
                 raise exposure
-            return parse_variables(opened.read().decode("utf-8"), str(file))
+            return parse_variables(opened.read().decode("utf-8-sig"), str(file))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+    except UnicodeDecodeError as exc:
+        raise EnvironmentFileError(f"{file} isn't UTF-8.", remedy="Save the file as UTF-8.") from exc
+    except OSError as exc:
         raise EnvironmentFileError(
-            f"Can't read {file}: {reason}.", remedy="Run the command as the file's owner (sudo -u digest digest …)."
+            f"Can't read {file}: {exc.strerror}.",
+            remedy="Run the command as the file's owner (sudo -u digest digest …).",
         ) from exc
 
 

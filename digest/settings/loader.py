@@ -213,6 +213,11 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
 
 def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
     """Return the error for an unreadable text; for a repeated name, it has the name and both lines."""
+    if text.startswith("\ufeff"):
+        return SettingsError(
+            f"{file.absolute()} isn't valid TOML because it begins with a byte order mark.",
+            remedy="Save the file as UTF-8 without a byte order mark (BOM).",
+        )
     place = re.search(r"\(at line (\d+)", message)
     second = int(place[1]) if place and message.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):

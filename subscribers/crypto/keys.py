@@ -220,6 +220,11 @@ class KeyRing:
             raise KeyFileError(
                 f"There's no key file {path}.", remedy="Run 'digest init' to create a key file."
             ) from None
+        except IsADirectoryError:
+            raise KeyFileError(
+                f"{path} is a folder, not a key file.",
+                remedy="Delete it, and restore the key file from its recovery copy: digest keys restore FILE",
+            ) from None
         except OSError as exc:
             raise KeyFileError(
                 f"Can't read {path}: {exc.strerror}.",

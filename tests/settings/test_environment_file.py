@@ -36,6 +36,14 @@ def test_a_file_that_others_can_read_is_refused_with_what_to_do(tmp_path: Path) 
         load_settings(keep(tmp_path, WRITTEN, 0o640), {})
 
 
+def test_a_byte_order_mark_is_ignored_and_another_encoding_is_named(tmp_path: Path) -> None:
+    file = keep(tmp_path, f"\ufeff{WRITTEN}")
+    assert str(load_settings(file, {}).home) == "/srv/digest"
+    file.with_name("digest.env").write_bytes(f"# Büro\n{WRITTEN}".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"digest\.env isn't UTF-8\. Save the file as UTF-8\."):
+        load_settings(file, {})
+
+
 def test_an_unknown_variable_in_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="DIGEST_HOEM isn't a setting"):
         load_settings(keep(tmp_path, "DIGEST_HOEM=/srv\n"), {})

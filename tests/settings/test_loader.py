@@ -36,6 +36,9 @@ def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> No
         SettingsError, match=r"toml isn't valid TOML because line 2 isn't UTF-8\. Save the file as UTF-8\."
     ):
         load_settings(file, {})
+    file.write_bytes('[sender]\nname = "Büro"\n'.encode("utf-8-sig"))
+    with pytest.raises(SettingsError, match=r"Save the file as UTF-8 without a byte order mark \(BOM\)\."):
+        load_settings(file, {})
 
 
 @pytest.mark.parametrize(

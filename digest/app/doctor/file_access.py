@@ -43,7 +43,8 @@ def _list_files(settings: Settings) -> Sequence[Path]:
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     files = (settings.key_file, *_list_database_files(settings), settings.left_log)
     environment_file = [settings.origin.absolute().with_name(ENVIRONMENT_FILE_NAME)] if settings.origin else []
-    return (*folders, *files, *environment_file)
+    # A folder in a file's place is reported by the file's own check.
+    return (*folders, *(file for file in (*files, *environment_file) if not file.is_dir()))
 
 
 def _list_database_files(settings: Settings) -> Sequence[Path]:

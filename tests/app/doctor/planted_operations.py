@@ -314,6 +314,17 @@ def lose_keys(world: FaultyInstallation) -> None:
     (world.home / "keys.json").unlink()
 
 
+def put_folder_for_keys(world: FaultyInstallation) -> None:
+    """Have a folder where the key file should be, as Docker makes it for a mount of a missing file."""
+    (world.home / "keys.json").unlink()
+    (world.home / "keys.json").mkdir()
+
+
+def restore_keys_for_folder(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    (world.home / "keys.json").rmdir()
+    follow("digest keys", FILE="{recovery}")(world, finding)
+
+
 def damage_keys(world: FaultyInstallation) -> None:
     (world.home / "keys.json").write_text("{")
 
@@ -922,6 +933,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the key file is lost": Fault(
         lose_keys, "key-file", "digest keys restore", follow("digest keys", FILE="{recovery}")
+    ),
+    "a folder has the key file's place": Fault(
+        put_folder_for_keys, "key-file", "Delete it, and restore the key file", restore_keys_for_folder
     ),
     "the key file is damaged": Fault(
         damage_keys, "key-file", "digest keys restore FILE --replace", follow("digest keys", FILE="{recovery}")
