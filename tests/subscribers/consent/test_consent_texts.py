@@ -26,6 +26,7 @@ from subscribers.signup import permission_requests
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PublishedConsentText
 from tests.moments import DRAFTING as NOW
+from tests.one_database import ON_ONE_DATABASE
 
 ADDRESS = read_address("bo.peep@county.example")
 KEYS = KeyRing.from_seed(b"wording tests")
@@ -41,6 +42,7 @@ EARLIER = ConsentText(
 )
 
 
+@ON_ONE_DATABASE
 def test_a_new_standard_text_is_a_new_version_and_the_earlier_one_stays(database: Database) -> None:
     with database.write() as session:
         earlier = register_consent_text(session, EARLIER, NOW)
@@ -83,6 +85,7 @@ def test_words_are_kept_as_one_line_with_the_name_of_their_day() -> None:
     assert check_consent_template("") == ""
 
 
+@ON_ONE_DATABASE
 def test_another_text_is_another_version_and_one_that_comes_back_has_the_version_that_it_had(
     database: Database,
 ) -> None:
@@ -103,6 +106,7 @@ def test_another_text_is_another_version_and_one_that_comes_back_has_the_version
     assert [(NOW - w.first_used_at).days for w in kept] == [-4, -3, -1, 0]
 
 
+@ON_ONE_DATABASE
 def test_a_form_means_the_version_that_it_names_whatever_the_settings_say_now(database: Database) -> None:
     with database.write() as session:
         assert find_consent_text(session, "1", FIRST) == FIRST, "the first reader's form: no text has a version yet"
