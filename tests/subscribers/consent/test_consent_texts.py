@@ -42,7 +42,6 @@ EARLIER = ConsentText(
 )
 
 
-@ON_ONE_DATABASE
 def test_a_new_standard_text_is_a_new_version_and_the_earlier_one_stays(database: Database) -> None:
     with database.write() as session:
         earlier = register_consent_text(session, EARLIER, NOW)
@@ -106,7 +105,6 @@ def test_another_text_is_another_version_and_one_that_comes_back_has_the_version
     assert [(NOW - w.first_used_at).days for w in kept] == [-4, -3, -1, 0]
 
 
-@ON_ONE_DATABASE
 def test_a_form_means_the_version_that_it_names_whatever_the_settings_say_now(database: Database) -> None:
     with database.write() as session:
         assert find_consent_text(session, "1", FIRST) == FIRST, "the first reader's form: no text has a version yet"

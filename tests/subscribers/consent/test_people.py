@@ -80,6 +80,7 @@ def test_a_consent_confirmed_by_mail_is_recorded_as_that(one_database: Database)
     assert _events(one_database, added.number)[0].kind == ConsentKind.CONFIRMED
 
 
+@ON_ONE_DATABASE
 def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
     first = _add(database, "ada")
     assert _add(database, "ADA") == manual_signup.ManualSignup(first.number, already_subscribed=True)

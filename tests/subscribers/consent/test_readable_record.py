@@ -166,7 +166,6 @@ def test_preferences_never_chosen_are_shown_as_the_defaults(database: Database, 
     assert "<dt>Preferences</dt>" not in _page(record)
 
 
-@ON_ONE_DATABASE
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     database: Database, ada: int, unsubscribe_log: UnsubscribeLog
 ) -> None:

@@ -174,7 +174,6 @@ def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, 
     assert_sound(both)
 
 
-@ON_ONE_DATABASE
 def test_who_left_meanwhile_does_not_come_back_by_the_link(both: WebSetup) -> None:
     number = add_old_subscriber(both, "old", years=3)
     ask(both, takes_off=True)
@@ -196,6 +195,7 @@ def test_as_many_as_one_says_are_asked_who_came_first_first(both: WebSetup) -> N
     assert [len(chain(both, number)) for number in numbers] == [2, 2, 1]
 
 
+@ON_ONE_DATABASE
 def test_a_question_is_settled_however_late_the_night_comes(both: WebSetup) -> None:
     number = add_old_subscriber(both, "old", years=3)
     ask(both, takes_off=True)

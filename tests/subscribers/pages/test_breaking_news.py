@@ -20,7 +20,6 @@ from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
 from tests.browser import follow, page_faults, press_by_keyboard, tick_by_keyboard
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.pages.test_my_data import Inbox
 from tests.subscribers.pages.test_preferences import SECTIONS, chosen, path_of
 
@@ -32,7 +31,6 @@ def choose(world: Any, preferences: Preferences) -> None:
         session.get_one(Person, world.ada).choices = preferences.as_json()
 
 
-@ON_ONE_DATABASE
 def test_the_link_shows_a_button_that_turns_breaking_news_off(both: Any) -> None:
     before = Preferences(frozenset({"events"}), text_only=True, breaking_news=True)
     choose(both, before)
@@ -68,7 +66,6 @@ def test_only_a_subscribers_own_link_turns_it_off(world: Any) -> None:
     assert world.dump() == stored
 
 
-@ON_ONE_DATABASE
 def test_the_choice_is_saved_described_and_restored(both: Any) -> None:
     assert 'name="breaking_news" value="yes">' in both.client.get(path_of(both)).text
     asks = {"asks": "omit frequency breaking_news pause_until", "section": SECTIONS, "breaking_news": "yes"}

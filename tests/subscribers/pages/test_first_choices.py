@@ -21,7 +21,6 @@ from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
 from tests.browser import follow, page_faults, tab_to
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text, read_email
 from tests.subscribers.pages.test_breaking_news import choose, press
 from tests.subscribers.pages.test_preferences import chosen, list_values
@@ -62,7 +61,6 @@ def test_what_the_form_chooses_is_shown_agreed_to_and_kept(both: Any) -> None:
     assert chosen_by_bo(both) == Preferences(omit_topics=frozenset(topics) - set(wanted), breaking_news=True)
 
 
-@ON_ONE_DATABASE
 def test_the_page_describes_what_confirming_leaves_a_returning_subscriber_with(both: Any) -> None:
     earlier = Preferences(omit=frozenset({"events"}), frequency="monthly", breaking_news=True)
     choose(both, earlier)
@@ -141,7 +139,6 @@ def test_the_form_of_a_subscriber_changes_nothing(world: Any) -> None:
         assert session.get_one(Person, world.ada).choices == {}
 
 
-@ON_ONE_DATABASE
 def test_the_page_after_confirming_asks_for_an_hour(both: Any) -> None:
     both.client.post("/subscribe", data={"email": BO})
     path = confirmation_path(both)

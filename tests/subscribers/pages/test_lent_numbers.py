@@ -15,7 +15,6 @@ from subscribers.store.models import ConsentEvent, Person, PersonState, table_of
 from subscribers.store.people import make_person_address_commitment
 from subscribers.store.signup_models import OneTimeToken
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
 from tests.subscribers.pages.test_signup import answered, form_for
@@ -102,7 +101,6 @@ def lender(both: Any) -> Lender:
     return Lender(both)
 
 
-@ON_ONE_DATABASE
 def test_links_to_a_lent_number_open_nothing_of_its_owner(lender: Lender) -> None:
     world = lender.world
     lender.take_number()

@@ -14,7 +14,6 @@ from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_choice_changes import EVENTS_ONLY, choose, chosen, restore_path_of
 from tests.subscribers.pages.test_my_data import ADA, Inbox, ask, secret_of
@@ -116,7 +115,6 @@ def test_the_links_of_later_mails_choose(world: Any) -> None:
     assert read_link_token(world.install.keys, token, "leave") == (world.ada, 1)
 
 
-@ON_ONE_DATABASE
 def test_owners_renew_their_links_on_the_page_with_their_data(both: Any) -> None:
     ask(both)
     (mail,) = Inbox(both).new()

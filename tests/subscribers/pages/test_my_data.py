@@ -35,7 +35,6 @@ from subscribers.transfer.exports import EXPORT_COLUMNS
 from tests.actors import ADMIN
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.row_keys import change_rows
 from tests.sent_emails import plain_text, read_email
 from tests.web.conftest import build_web_setup, sample_evidence
@@ -315,7 +314,6 @@ def test_the_link_to_data_keeps_its_promise_everywhere(opened: tuple[Any, str]) 
     ]
 
 
-@ON_ONE_DATABASE
 def test_erasing_takes_its_own_button_and_afterwards_every_page_answers(both: Any) -> None:
     inbox = Inbox(both)
     ask(both)
@@ -455,7 +453,6 @@ def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(op
     assert [d.kind for d in unsubscribe_log.read()] == ["left", "undone"]  # the old address, and the new one
 
 
-@ON_ONE_DATABASE
 @pytest.mark.parametrize("method_before", ["GET", "POST"])
 def test_after_an_erasure_the_link_to_a_new_address_says_so(both: Any, method_before: str) -> None:
     ask(both)
@@ -557,7 +554,6 @@ def test_a_link_that_a_newer_one_replaced_before_its_mail_went_out_is_not_mailed
     assert receivers == ["second@elsewhere.example"]
 
 
-@ON_ONE_DATABASE
 def test_moves_of_many_subscribers_and_forms_together_mail_one_mailbox_a_few_times(both: Any) -> None:
     world = both
     subscribers = [world.ada]

@@ -20,7 +20,6 @@ from subscribers.pages.forms import FormError
 from subscribers.pages.preferences_form import read_preferences_form
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import ENGLISH
-from tests.one_database import ON_ONE_DATABASE
 
 SECTIONS = ["featured", "most-read", "topics", "products", "events", "opportunities"]
 
@@ -56,7 +55,6 @@ def test_the_page_shows_what_is_chosen_and_masks_the_address(world: Any) -> None
     assert "Set-Cookie" not in answer.headers
 
 
-@ON_ONE_DATABASE
 def test_saving_keeps_the_choices_and_says_what_they_are(both: Any) -> None:
     form = {"section": ["featured", "events"], "text_only": "yes", "pause_until": "2026-12-24"}
     answer = both.client.post(path_of(both), data=form)

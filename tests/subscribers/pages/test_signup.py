@@ -36,7 +36,6 @@ from subscribers.store.signup_models import RateLimitCount, SignupRequest
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ADA = "ada.lovelace@analytical.example"  # subscribed, see conftest
 BO = "bo.peep@county.example"
@@ -395,7 +394,6 @@ def test_the_recorder_sees_a_statement_too_many(world: Any) -> None:
 # Links and scanners ---------------------------------------------------------------------------------------------
 
 
-@ON_ONE_DATABASE
 def test_opening_links_in_every_way_changes_no_row(both: Any) -> None:
     world = both
     fresh = asked_link(world)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.pages.flooded_site import FloodedSite
 from tests.subscribers.pages.signup_crowd import QUIET_NETWORKS, list_crowd_networks, send_in_a_crowd
 
@@ -24,7 +23,6 @@ def site(world: Any) -> FloodedSite:
     return FloodedSite(world, TENTH)
 
 
-@ON_ONE_DATABASE
 def test_one_ipv6_allocation_keeps_nobody_out(crowded_site: FloodedSite) -> None:
     site = crowded_site
     for n in range(52):
@@ -39,7 +37,6 @@ def test_one_ipv6_allocation_keeps_nobody_out(crowded_site: FloodedSite) -> None
     assert all(site.handed_over[address][0] - asked_at <= timedelta(minutes=1) for address in people)
 
 
-@ON_ONE_DATABASE
 def test_subdomains_share_the_limit_of_the_domain_that_was_registered(crowded_site: FloodedSite) -> None:
     site = crowded_site
     statuses = Counter(site.sign_up_through_proxy(f"me@x{n}.smallhost.example", f"93.{n}.216.34") for n in range(120))
@@ -48,7 +45,6 @@ def test_subdomains_share_the_limit_of_the_domain_that_was_registered(crowded_si
     assert sum(map(len, site.handed_over.values())) == 40
 
 
-@ON_ONE_DATABASE
 def test_a_network_that_keeps_coming_locks_no_organization_out(crowded_site: FloodedSite) -> None:
     site = crowded_site
     statuses = [site.sign_up_through_proxy(f"u{n}@small.example", "93.184.216.34") for n in range(30)]

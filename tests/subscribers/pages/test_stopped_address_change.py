@@ -24,7 +24,6 @@ from subscribers.store.models import Base, ConsentEvent, ConsentKind, Person, Pe
 from subscribers.store.signup_models import StoredAddressChange
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import ADA, Inbox, at
 from tests.web.conftest import sample_evidence
@@ -100,7 +99,6 @@ def count_changes(world: Any) -> int:
         return len(session.scalars(select(StoredAddressChange)).all())
 
 
-@ON_ONE_DATABASE
 def test_before_the_confirmation_the_link_cancels_the_change(thief: Hijacker) -> None:
     world = thief.world
     links = thief.request(THIEF)
@@ -147,7 +145,6 @@ def test_for_seven_days_after_the_confirmation_the_link_puts_the_old_address_bac
     assert "a•••@analytical.example" in preferences.text
 
 
-@ON_ONE_DATABASE
 def test_after_seven_days_the_old_address_is_deleted_and_the_link_is_over(thief: Hijacker) -> None:
     world = thief.world
     link = thief.change(THIEF)
@@ -160,7 +157,6 @@ def test_after_seven_days_the_old_address_is_deleted_and_the_link_is_over(thief:
     assert address_of(world) == THIEF
 
 
-@ON_ONE_DATABASE
 def test_a_change_that_is_confirmed_late_can_be_undone_for_seven_days_all_the_same(thief: Hijacker) -> None:
     world = thief.world
     links = thief.request(THIEF)
@@ -287,7 +283,6 @@ def test_what_ends_the_offer(thief: Hijacker, meanwhile: Callable[[Any], None], 
     assert (world.dump(), kinds_in_log(world)) == (before, logged)
 
 
-@ON_ONE_DATABASE
 def test_a_link_of_nobody_is_unknown(thief: Hijacker) -> None:
     link = thief.change(THIEF)
     for method in ("GET", "POST"):
@@ -328,7 +323,6 @@ def test_a_copy_from_before_the_change_agrees_once_it_is_restored(thief: Hijacke
     assert (address_of(world), state_of(world)) == (ADA, PersonState.SUBSCRIBED)
 
 
-@ON_ONE_DATABASE
 def test_no_email_follows_and_the_database_holds_no_address(thief: Hijacker) -> None:
     link = thief.change(THIEF)
     assert "elsewhere" not in repr(thief.world.dump())

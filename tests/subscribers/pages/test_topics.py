@@ -17,7 +17,6 @@ from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
 from tests.browser import page_faults, tab_to
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_breaking_news import choose, press
 from tests.subscribers.pages.test_my_data import Inbox
@@ -72,7 +71,6 @@ def test_leaving_out_every_topic_is_explained(world: Any) -> None:
     assert world.dump() == before
 
 
-@ON_ONE_DATABASE
 def test_a_button_checks_all_topics_or_none_and_saves_nothing(both: Any) -> None:
     page = both.client.get(path_of(both)).text
     offered, before = list_values(page, "topic"), both.dump()

@@ -21,7 +21,6 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text
 from tests.subscribers.pages.test_my_data import Inbox
 
@@ -70,7 +69,6 @@ def undo_link_of(mail: EmailMessage) -> str:
     return match[1]
 
 
-@ON_ONE_DATABASE
 def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(both: Any) -> None:
     with both.database.write() as session:
         session.get_one(Person, both.ada).choices = {"text_only": True}
@@ -89,7 +87,6 @@ def test_the_answer_to_the_form_that_left_takes_it_back_by_a_token_of_its_own(bo
     assert [entry.how for entry in history][1:] == ["page opened from an email"] * 2
 
 
-@ON_ONE_DATABASE
 def test_who_resubscribes_during_a_pause_is_told_when_it_ends(both: Any) -> None:
     def pause_until(day: str) -> None:
         with both.database.write() as session:
@@ -263,7 +260,6 @@ def test_the_one_question_takes_our_reasons_only_and_only_from_the_page(
     assert links(world) == [("withdrawn", body)]
 
 
-@ON_ONE_DATABASE
 def test_a_break_can_be_had_instead_and_keeps_the_other_choices(both: Any) -> None:
     path = f"/u/{both.token('leave')}"
     assert f'href="{path}/pause"' in both.client.get(path).text

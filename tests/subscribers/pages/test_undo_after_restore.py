@@ -12,7 +12,6 @@ from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, Unsu
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.store.models import ConsentEvent, Person, PersonState
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 
 def state_of(world: Any) -> PersonState:
@@ -52,7 +51,6 @@ def test_a_restored_copy_hears_of_leaving_and_of_taking_it_back(both: Any) -> No
     assert state_of(both) == PersonState.WITHDRAWN
 
 
-@ON_ONE_DATABASE
 @pytest.mark.parametrize("repeated", [1, 2])
 @pytest.mark.parametrize(
     ("minutes", "left"), [((0, 60, 30), 1), ((0, -30, 30), 1), ((0, -30), 1), ((0, 60), 0), ((0, 0), 0)]

@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from subscribers.crypto import link_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState
-from tests.one_database import ON_ONE_DATABASE
 
 MULTIPART = b'--xyz\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--xyz--\r\n'
 FORMS: dict[str, dict[str, Any]] = {
@@ -173,7 +172,6 @@ def another_subscriber(world: Any) -> int:
         return int(person.number)
 
 
-@ON_ONE_DATABASE
 def test_where_the_unsubscribe_log_cannot_be_written_nobody_is_told_that_it_is_done(both: Any) -> None:
     both.app.testing = False
     both.app.config["PROPAGATE_EXCEPTIONS"] = False

@@ -84,7 +84,6 @@ def sound(world: WebSetup) -> None:
         assert list(find_ledger_differences(session)) == []
 
 
-@ON_ONE_DATABASE
 def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSetup) -> None:
     assert bring(both, BO, CY) == {"unverified": 2}
     no = run(both, typed="n\n")
@@ -177,7 +176,6 @@ def mailed_of_late(world: WebSetup) -> None:
         rate_limits.record_signup_mail(session, tag, "confirm", datetime.now(UTC))
 
 
-@ON_ONE_DATABASE
 @pytest.mark.parametrize("why", [barred, mailed_of_late])
 def test_who_is_suppressed_or_was_mailed_of_late_is_not_asked(both: WebSetup, why: Reason) -> None:
     bring(both, BO, CY)
