@@ -71,7 +71,7 @@ ESCAPED = st.sampled_from(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(words=st.lists(ESCAPED, max_size=12).map("".join))
 def test_no_text_makes_a_slot(full_content: EditionContent, words: str) -> None:
     frame, environment = build_publication_context(OURS), create_mail_environment(OURS)

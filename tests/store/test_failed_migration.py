@@ -76,7 +76,16 @@ def describe(url: str) -> tuple[dict[str, list[str]], str | None, list[int]]:
     return columns, revision, counts
 
 
-@pytest.mark.parametrize("command", ["upgrade", "serve", "work", "draft"])
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("upgrade", "a refused statement"),
+        ("serve", "a mistake of ours"),
+        ("work", "a refused statement"),
+        ("draft", "a mistake of ours"),
+    ],
+    indirect=["reason"],
+)
 def test_the_old_schema_remains_and_nothing_starts(old_url: str, reason: str, command: str) -> None:
     before = describe(old_url)
     refused = CliRunner().invoke(digest, [command])

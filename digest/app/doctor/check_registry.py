@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from digest.app.doctor.attention import AttentionFinding, find_attention
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from digest.installation.opened_installation import Installation
@@ -37,6 +39,12 @@ class ExaminedInstallation:
     def read(self) -> AbstractContextManager[Session]:
         """Return a context manager for a read-only session on the installation's database."""
         return self.installation.read()
+
+    @cached_property
+    def attention(self) -> list[AttentionFinding]:
+        """The problems that need attention, read once for the checks of all kinds."""
+        with self.read() as session:
+            return find_attention(session, self.now, self.settings.file)
 
 
 DoctorFindings = Iterator[DoctorFinding]

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 
 from digest.app.calendar.upcoming_steps import LOOK_AHEAD, list_upcoming_steps
-from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
+from digest.app.doctor.attention import ATTENTION_KINDS
 from digest.app.doctor.check_registry import (
     DOCTOR_CHECKS,
     DoctorCheck,
@@ -490,10 +490,7 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
 
 def check_attention(kind: str, examined: ExaminedInstallation) -> DoctorFindings:
     """Yield the problems of one kind that need attention, worded as on the desk and in `digest status`."""
-    installation = examined.installation
-    with installation.read() as session:
-        findings = find_attention(session, examined.now, installation.settings.file)
-    for finding in findings:
+    for finding in examined.attention:
         if finding.kind == kind:
             yield report_warning(finding.sentence)
 

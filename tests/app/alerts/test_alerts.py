@@ -152,13 +152,14 @@ def test_every_alert_arrives_once_and_ends(
             posts.clear()
             plant(world)
             use_real_keys(world, vault_key)
-            for later in (0 * MINUTE, RECOVERY_TIME, RECOVERY_TIME + MINUTE):
+            for later in (0 * MINUTE, RECOVERY_TIME + MINUTE):
                 look(world, later)
             assert told(posts) == [("alert.opened", kind)]
             mender.mend()
             roomy(10**12)
-            for later in (12 * MINUTE, 12 * MINUTE + OVER_AFTER, 30 * MINUTE):
+            for later in (12 * MINUTE, 12 * MINUTE + OVER_AFTER):
                 look(world, later)
+            # What is told again would stand among the next fault's.
             assert told(posts) == [("alert.opened", kind), ("alert.over", kind)]
         for minutes in range(60, 70):  # a process that falls silent on a slow machine tries the rest a minute later
             background_tasks.send_due_transactional_emails(world.open(), clock=lambda: NOW + minutes * MINUTE)  # noqa: B023

@@ -27,10 +27,12 @@ from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, EditionStory
 from subscribers.crypto.keys import KeyRing
 from tests.app.editing.test_changes import ROOMY, TITLES, agreed, form, headlines, url_of
+from tests.deliver.stored_editions import ALL_TABLES, store_rows_once
 from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING as NOW
 
 LATER = NOW + timedelta(hours=1)
+KEYS = KeyRing.from_seed(b"editors")  # the same in each test, as the rows that they seal are
 DANA, PRIYA, SAM = (Actor(f"staff {number}", Role.EDITOR, ActionEntryPoint.DESK) for number in (1, 2, 3))
 
 
@@ -47,14 +49,20 @@ def install_on_both(database: Database, tmp_path: Path) -> Installation:
 
 
 def draft_for_editors(database: Database, home: Path) -> Installation:
-    for hours, title in enumerate(TITLES, 1):
-        add(database, title, dated=NOW - timedelta(hours=hours), found=NOW)
     sender = ROOMY.file.sender.model_copy(update={"postal_address": "1 Main St, Springfield"})
     file = ROOMY.file.model_copy(update={"sender": sender})
     installation = Installation(ROOMY.model_copy(update={"home": home, "file": file}), database)
-    KeyRing.create(installation.settings.key_file)
-    drafted(installation)
-    with database.write() as session:
+    installation.settings.key_file.write_text(KEYS.to_json())
+    installation.settings.key_file.chmod(0o600)
+    store_rows_once(database, "draft for editors", lambda: store_draft_for_editors(installation), ALL_TABLES)
+    return installation
+
+
+def store_draft_for_editors(install: Installation) -> None:
+    for hours, title in enumerate(TITLES, 1):
+        add(install.database, title, dated=NOW - timedelta(hours=hours), found=NOW)
+    drafted(install)
+    with install.database.write() as session:
         for name in ("dana", "priya", "sam"):
             session.add(
                 StaffMember(
@@ -62,7 +70,6 @@ def draft_for_editors(database: Database, home: Path) -> Installation:
                 )
             )
             session.flush()
-    return installation
 
 
 def wants_two(install: Installation) -> Installation:

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,19 @@ UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbo
 
 
 @pytest.fixture
-def world(one_database: Database, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> FaultyInstallation:
+def world(
+    one_database: Database, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> FaultyInstallation:
+    # Reading which packages own which names takes as long as all other checks, and it's always the same ones.
+    monkeypatch.setattr(metadata, "packages_distributions", read_package_owners)
     return FaultyInstallation.make_sound(tmp_path, one_database, tmp_path_factory.mktemp("safe"))
+
+
+@cache
+def read_package_owners(
+    read: Callable[[], Mapping[str, list[str]]] = metadata.packages_distributions,
+) -> Mapping[str, list[str]]:
+    return read()
 
 
 def examine(world: FaultyInstallation, *names: str) -> list[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from digest.settings import SelectionSettings
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory
 from tests.actors import EDITOR
+from tests.deliver.stored_editions import ALL_TABLES, store_rows_once
 from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, bodies, drafted
 from tests.moments import DRAFTING as NOW
 
@@ -49,11 +50,15 @@ def one_install(one_database: Database) -> Installation:
 
 
 def draft_five_stories(database: Database) -> Installation:
-    for hours, title in enumerate(TITLES, 1):
-        add(database, title, dated=NOW - timedelta(hours=hours), found=NOW)
     installation = Installation(ROOMY, database)
-    drafted(installation)
+    store_rows_once(database, "five stories", lambda: store_five_stories(installation), ALL_TABLES)
     return installation
+
+
+def store_five_stories(install: Installation) -> None:
+    for hours, title in enumerate(TITLES, 1):
+        add(install.database, title, dated=NOW - timedelta(hours=hours), found=NOW)
+    drafted(install)
 
 
 def test_the_first_author_of_an_intro_signs_it(install: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

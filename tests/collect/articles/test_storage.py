@@ -263,13 +263,11 @@ def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
     assert history(database) == [("withdrawn", "", "410")]
 
 
-def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_thousand_rows(
+def test_three_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_thousand_rows(
     one_database: Database,
 ) -> None:
     agency = source(one_database)
-    counts, parts = prepare_item_batches(
-        reading(*(item(f"/{n}", guid=str(n)) for n in range(10_000))), max_items=10_000
-    )
+    counts, parts = prepare_item_batches(reading(*(item(f"/{n}", guid=str(n)) for n in range(3_000))), max_items=3_000)
     statements: list[str] = []
     event.listen(
         one_database.engine, "before_cursor_execute", lambda _c, _u, statement, *_: statements.append(statement)
@@ -277,7 +275,7 @@ def test_ten_thousand_items_take_two_queries_a_batch_and_no_transaction_over_a_t
     for part in parts:
         with one_database.write() as session:
             counts += store_item_batch(session, agency.id, part, NOON)
-    assert counts == ItemCounts(found=10_000, new=10_000)
+    assert counts == ItemCounts(found=3_000, new=3_000)
     assert sum(statement.startswith("SELECT") for statement in statements) == 2 * len(parts)
     assert max(len(part.items) for part in parts) <= BATCH_SIZE <= 500
 
@@ -298,7 +296,7 @@ def test_a_kill_between_two_batches_loses_nothing_and_repeats_nothing(one_databa
     assert history(one_database) == []
 
 
-def test_ten_thousand_items_at_one_address_are_stored_too(one_database: Database) -> None:
+def test_two_thousand_items_at_one_address_are_stored_too(one_database: Database) -> None:
     board = [item("/board", f"Notice {n}", published=NOON - timedelta(minutes=n)) for n in range(2_000)]
     assert stored(one_database, *board).new == 2_000
     assert stored(one_database, *reversed(board)).unchanged == 2_000
@@ -326,7 +324,7 @@ def test_the_order_of_a_document_decides_nothing(items: list[ParsedItem], random
     assert sum(one.occurrences for one in identified) == len(items)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(WORLD, max_size=6), min_size=1, max_size=4))
 def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_twice(
     one_database: Database, documents: list[list[ParsedItem]]

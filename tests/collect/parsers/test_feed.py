@@ -271,8 +271,8 @@ def test_scripts_in_titles_and_titles_of_20_kilobytes_come_in_clean() -> None:
     assert len(got[1].title) <= 300
 
 
-def test_ten_thousand_items_come_in() -> None:
-    assert len(items(rss(*(item(f"Title {n}", n) for n in range(10_000))))) == 10_000
+def test_three_thousand_items_come_in() -> None:
+    assert len(items(rss(*(item(f"Title {n}", n) for n in range(3_000))))) == 3_000
 
 
 def test_an_empty_feed_is_no_error() -> None:

@@ -32,6 +32,7 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
+from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 LATER = NOW + ADDRESS_RETENTION
@@ -104,6 +105,7 @@ def _list(tmp_path: Path, *names: str, confirmed: bool = True) -> Path:
     return path
 
 
+@ON_ONE_DATABASE
 def test_the_address_goes_after_30_days_and_the_look_up_stays(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -120,6 +122,7 @@ def test_the_address_goes_after_30_days_and_the_look_up_stays(
     _sound(database, keys)
 
 
+@ON_ONE_DATABASE
 def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -135,6 +138,7 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     assert delete_expired_addresses(database, now=left_anew + ADDRESS_RETENTION) == 1
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     database: Database,
@@ -156,6 +160,7 @@ def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     _sound(database, keys)
 
 
+@ON_ONE_DATABASE
 def test_a_complaint_that_follows_keeps_no_address_longer(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -232,6 +237,7 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
     _sound(database, keys)
 
 
+@ON_ONE_DATABASE
 def test_new_keys_still_find_who_was_let_go(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, path: Path, tmp_path: Path
 ) -> None:
@@ -249,6 +255,7 @@ def test_new_keys_still_find_who_was_let_go(
         _add(database, newer, "ada")
 
 
+@ON_ONE_DATABASE
 def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -267,6 +274,7 @@ def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     _sound(database, keys)
 
 
+@ON_ONE_DATABASE
 @pytest.mark.parametrize("known", [True, False])
 def test_who_was_let_go_can_still_be_erased_and_stays_away(
     database: Database,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.chromium
 WIDTHS = (390, 1440)
 BO = "bo.peep@county.example"
 STRICT_POLICY = "default-src 'none'; form-action http://127.0.0.1:*"
-BY_HAND = pytest.mark.parametrize("press", [follow, press_by_keyboard])
+EACH_HAND = pytest.mark.parametrize(("width", "press"), [(390, follow), (1440, press_by_keyboard)])
 
 
 def write(field: Locator, text: str, press: Callable[[Locator], None]) -> None:
@@ -49,8 +49,7 @@ def download(button: Locator, press: Callable[[Locator], None]) -> str:
     return Path(download_info.value.path()).read_text("utf-8")
 
 
-@BY_HAND
-@pytest.mark.parametrize("width", WIDTHS)
+@EACH_HAND
 def test_the_form_of_the_guide_works_under_a_strict_policy(
     browser: Browser, world: WebSetup, httpserver: HTTPServer, press: Callable[[Locator], None], width: int
 ) -> None:
@@ -73,8 +72,7 @@ def test_the_form_of_the_guide_works_under_a_strict_policy(
     assert sum(process_signup_requests(world.install, clock=lambda: NOW).values()) == 1
 
 
-@BY_HAND
-@pytest.mark.parametrize("width", WIDTHS)
+@EACH_HAND
 def test_a_form_whose_hidden_field_a_browser_filled_in_is_sent_once_more(
     browser: Browser, world: WebSetup, press: Callable[[Locator], None], width: int
 ) -> None:
@@ -93,8 +91,7 @@ def test_a_form_whose_hidden_field_a_browser_filled_in_is_sent_once_more(
     assert sum(process_signup_requests(world.install, clock=lambda: NOW).values()) == 1
 
 
-@BY_HAND
-@pytest.mark.parametrize("width", WIDTHS)
+@EACH_HAND
 def test_the_welcome_page_leads_to_the_preferences(
     browser: Browser, world: WebSetup, press: Callable[[Locator], None], width: int
 ) -> None:
@@ -109,8 +106,7 @@ def test_the_welcome_page_leads_to_the_preferences(
     page.close()
 
 
-@BY_HAND
-@pytest.mark.parametrize("width", WIDTHS)
+@EACH_HAND
 def test_a_person_reads_the_answer_to_a_data_request_and_takes_a_copy_along(
     browser: Browser, world: WebSetup, press: Callable[[Locator], None], width: int
 ) -> None:

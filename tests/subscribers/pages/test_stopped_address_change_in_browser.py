@@ -17,8 +17,7 @@ pytestmark = pytest.mark.chromium
 WIDTHS = (390, 1440)
 
 
-@pytest.mark.parametrize("press", [follow, press_by_keyboard])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("width", "press"), [(390, follow), (1440, press_by_keyboard)])
 def test_the_owner_of_the_old_address_undoes_one_change_and_stops_the_next(
     browser: Browser, world: WebSetup, press: Callable[[Locator], None], width: int
 ) -> None:

@@ -110,7 +110,7 @@ def test_a_publication_may_keep_it_simple(world: Any) -> None:
 
 
 @pytest.mark.chromium
-@pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True), (390, True), (1440, False)])
+@pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True)])
 def test_a_subscriber_leaves_out_a_topic(
     browser: Browser, one_database: Any, tmp_path: Path, build_world: Any, width: int, *, by_keyboard: bool
 ) -> None:

@@ -165,5 +165,5 @@ class Imports(RuleBasedStateMachine):
             assert seals.verify_ledger(session, KEYS).sound
 
 
-Imports.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+Imports.TestCase.settings = settings(max_examples=12, stateful_step_count=20, deadline=None)
 TestImports = Imports.TestCase
