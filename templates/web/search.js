@@ -71,16 +71,20 @@
   });
   // What's typed while a panel or form is on its way is no shortcut: in a panel that searches, it's what to search for.
   let typed = "";
+  const giveUp = () => {
+    typed = "";
+    delete document.getElementById("desk")?.dataset.opening;
+  };
   window.addEventListener("keydown", (event) => {
     const { dataset } = document.getElementById("desk") || {}, isField = event.target.matches("input:not(.tick), textarea, select");
     if (!dataset?.opening || isField || event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape") delete dataset.opening;
+    if (event.key === "Escape") giveUp();
     else if (event.key.length === 1) typed += event.key;
     else if (event.key !== "Enter") return;
     event.preventDefault();
     event.stopImmediatePropagation();
   }, true);
-  window.addEventListener("pointerdown", () => { delete document.getElementById("desk")?.dataset.opening; }, true);
+  window.addEventListener("pointerdown", giveUp, true);
   document.addEventListener("focusin", ({ target }) => {
     if (document.getElementById("desk")?.dataset.opening) return;
     if (typed && target.matches(".match [type=search]")) {

@@ -84,6 +84,8 @@ def write_reason(placed: PlacedStory, page: EntryContext) -> str:
     It's empty if there's no reason but the story's topic, which is next to its headline.
     """
     reason = explain_lead(placed.scored, page.language)
+    if page.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
+        reason = reason[:1].upper() + reason[1:]
     return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
 
 

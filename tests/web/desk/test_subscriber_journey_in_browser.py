@@ -50,7 +50,7 @@ WORDS = {
     "confirmed": ("No. 147 arrives on Friday, November 20, 2026", "Le nº 147 paraît le vendredi 20 novembre 2026"),
     "welcome": ("What you agreed to", "Ce que vous avez accepté"),
     "contents": ("In this issue", "Au sommaire"),
-    "lead": ("Why it leads: our editors featured it", "Pourquoi en tête : la rédaction"),
+    "lead": ("Why it leads: Our editors featured it", "Pourquoi en tête : la rédaction"),
     "dates": ("Deadlines and events to December 4", "au 4 décembre"),
     "asked for": ("November 19, 2026, at news.example.org", "19 novembre 2026, sur news.example.org"),
     "choices": ("Pause emails until", "Mettre les e-mails en pause"),
