@@ -19,7 +19,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 
 from digest.select.places import ArticlePlaces
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
@@ -46,8 +46,8 @@ MIN_LOOSE_FACTOR = 0.5  # lowest factor of a cluster's threshold
 MIN_COMMON_SHARE = 1 / 3  # share of a cluster's place-naming articles that must name a place
 
 
-# By word: the indices of the texts that contain it, and its weight in each.
-_Holders = dict[str, tuple[list[int], list[float]]]
+# By word: the indices of the texts that contain it, each with the word's weight there.
+_Holders = dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,12 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
     Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
     """
     probes = [_heaviest_words(text.text.vector) for text in texts]
-    holders: _Holders = {word: ([], []) for word in chain.from_iterable(probes)}
+    holders: _Holders = {word: [] for word in chain.from_iterable(probes)}
     for number, text in enumerate(texts):
         vector = text.text.vector
         likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
         for word in vector.keys() & holders.keys():
-            numbers, weights = holders[word]
-            numbers.append(number)
-            weights.append(vector[word])
+            holders[word].append((number, vector[word]))
         for partners in _split_by_publisher(text.publisher, texts, likely):
             for earlier, similarity in _most_similar(text, texts, partners[:MAX_MEASURED_PAIRS]):
                 if similarity >= min_similarity:
@@ -100,13 +98,12 @@ def _likely_partners(probe: WordVector, holders: _Holders, min_similarity: float
     """
     shared: dict[int, float] = defaultdict(float)
     for word, weight in probe.items():
-        numbers, weights = holders[word]
-        latest = zip(reversed(numbers), reversed(weights), strict=True)
-        for number, other_weight in islice(latest, MAX_TEXTS_PER_WORD):
+        for number, other_weight in holders[word][-MAX_TEXTS_PER_WORD:]:
             shared[number] += weight * other_weight
     # The heaviest words make up most of a similarity; with less than half from them, a pair can't reach it.
-    likely = [number for number, part in shared.items() if part >= min_similarity / 2]
-    return sorted(likely, key=lambda number: (-shared[number], number))
+    least = min_similarity / 2
+    likely = sorted([(-part, number) for number, part in shared.items() if part >= least])
+    return [number for _, number in likely]
 
 
 def _most_similar(

@@ -19,7 +19,7 @@ from digest.select.selection_types import CandidateArticle, Story, StoryGeograph
 from digest.select.text_similarity import find_capitalized_words
 
 _TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
-_POSSESSIVE = re.compile(r"['\u2019]s$")
+_POSSESSIVES = ("'s", "\u2019s")
 LOCAL_SHARE = 0.5  # proximity of an article that names a place at home but nothing national
 _MIN_SHARE = 1 / 3  # share of a story's place-naming articles that must name a place
 
@@ -82,6 +82,8 @@ class PlaceRules:
     def locate_story(self, story: Story) -> StoryGeography:
         """Return where a story happens: places that its lead or a third of its articles name, most frequent first."""
         located = [self.locate_article(a) for a in story.members]
+        if not any(located):
+            return StoryGeography()
         at_home = sum(self._closeness(names) for names in located)
         named_at_home = ([n for n in names if n.country == self.home_country] for names in located)
         return StoryGeography(
@@ -109,7 +111,9 @@ def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
 
 def _split_tokens(text: str) -> list[str]:
     tokens = _TOKEN.findall(text)
-    return [token if token.isalnum() else _POSSESSIVE.sub("", token) for token in tokens]
+    if not any(ending in text for ending in _POSSESSIVES):  # like most texts
+        return tokens
+    return [token[:-2] if token.endswith(_POSSESSIVES) else token for token in tokens]
 
 
 @cache

@@ -147,17 +147,20 @@ class StoryRanking:
         if is_overtaken(lead, story.members):
             yield OVERTAKEN_PENALTY
         if not (self.is_pinned(story) or lead.own or lead.featured):
-            is_grave = any(is_grave_title(article.title) for article in story.members)
-            yield from self._matter_penalties(topic.topic if topic else "", places.home_share, is_grave=is_grave)
+            yield from self._matter_penalties(story, topic.topic if topic else "", places.home_share)
 
-    def _matter_penalties(self, topic: str, home_share: float, *, is_grave: bool) -> Iterator[ScorePenalty]:
+    def _matter_penalties(self, story: Story, topic: str, home_share: float) -> Iterator[ScorePenalty]:
         """Yield the penalties for a story's topic and place; `topic` is empty if it has none."""
         if not topic:
             yield OFF_TOPIC_PENALTY
         if home_share < FOREIGN_SHARE and topic not in self.borderless_topics:
             yield FOREIGN_PENALTY
-        elif home_share <= LOCAL_SHARE and topic in self.local_topics and not is_grave:
+        elif home_share <= LOCAL_SHARE and topic in self.local_topics and not _is_grave(story):
             yield LOCAL_PENALTY
+
+
+def _is_grave(story: Story) -> bool:
+    return any(is_grave_title(article.title) for article in story.members)
 
 
 def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:

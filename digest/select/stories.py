@@ -240,6 +240,8 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
 
 def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
     """Return the story of some articles, with its lead as chosen by `order_leads`."""
+    if len(articles) == 1:  # most stories of a week
+        return Story(articles[0])
     ordered = order_by_text(articles, vectors)
     return build_story_with_lead(ordered[0], ordered[1:])
 

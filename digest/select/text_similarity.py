@@ -4,10 +4,10 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import chain
+from typing import TypeVar
 
 from digest.select.word_rarity import WordRarity, load_shipped_rarity
 
@@ -22,6 +22,8 @@ MIN_TITLE_CASE_WORDS, MIN_TITLE_CASE_LENGTH = 4, 4
 MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the article is a bare headline
 
 WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
+
+_Value = TypeVar("_Value")
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
@@ -55,16 +57,37 @@ def fold_text(text: str) -> str:
 
 def significant_words(text: str) -> Iterator[str]:
     """Yield the significant words in order: no stop words, plurals folded, numbers and CVE IDs kept."""
-    return filter(None, map(_fold_word, _WORD.findall(fold_text(text))))
+    return filter(None, map(_folded_words.__getitem__, _WORD.findall(fold_text(text))))
 
 
-@lru_cache(maxsize=100_000)
+class WordTable(dict[str, _Value]):
+    """A function's values for words, each computed once. It's emptied when it's full.
+
+    Like `lru_cache`, but twice as fast, because it doesn't keep track of the order of use.
+    """
+
+    def __init__(self, function: Callable[[str], _Value], most: int) -> None:
+        """Initialize from the function and the number of words that are kept."""
+        self._function = function
+        self._most = most
+
+    def __missing__(self, word: str) -> _Value:
+        """Compute the value for a word."""
+        if len(self) >= self._most:
+            self.clear()
+        value = self[word] = self._function(word)
+        return value
+
+
 def _fold_word(word: str) -> str:
     """Return a word without plural and possessive endings; empty if it isn't significant."""
     if word in STOP_WORDS:
         return ""
     word = fold_plural(word.removesuffix("'s"))
     return word if word not in STOP_WORDS and (len(word) > 1 or word.isdigit()) else ""
+
+
+_folded_words = WordTable(_fold_word, 100_000)
 
 
 def fold_plural(word: str) -> str:

@@ -5,9 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 
-from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
+from digest.select.text_similarity import WORD_PATTERN, WordTable, fold_plural, fold_text
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 TOGETHER = " + "
@@ -46,7 +45,7 @@ class TopicPhrase:
     def stands_at(self, text: "PlacedText", start: int) -> bool:
         """Return whether the phrase begins at a word of a text."""
         written = text.tokens[start : start + len(self.tokens)]
-        words = tuple(map(_fold_word, written))
+        words = tuple(map(_folded_words.__getitem__, written))
         *begin, own_last = self.tokens
         if len(words) < len(self.tokens) or list(words[:-1]) != begin:
             return False
@@ -86,15 +85,15 @@ class PhraseIndex:
                 self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
             else:
                 self._whole[phrase.tokens[0]].append(phrase)
-        self._find_likely = lru_cache(maxsize=_CACHED_WORDS)(self._look_up_word)
+        self._likely_phrases = WordTable(self._look_up_word, _CACHED_WORDS)
 
     def find_phrases(self, text: PlacedText) -> list[tuple[TopicPhrase, int]]:
         """Return each phrase that a text contains, with the index of its first word."""
         phrases = []
-        for start, likely in enumerate(map(self._find_likely, text.tokens)):
+        for start, likely in enumerate(map(self._likely_phrases.__getitem__, text.tokens)):
             if not likely:
                 continue
-            following = "".join(map(_fold_word, text.tokens[start + 1 : start + 2]))
+            following = "".join(map(_folded_words.__getitem__, text.tokens[start + 1 : start + 2]))
             phrases += [
                 (phrase, start)
                 for phrase, second in likely
@@ -104,7 +103,7 @@ class PhraseIndex:
 
     def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
         """Return the phrases that a word may begin, each with `TopicPhrase.second_begins`."""
-        first = _fold_word(token)
+        first = _folded_words[token]
         whole, stems = self._whole.get(first, ()), self._stems.get(first[:_STEM_KEY], ())
         if not whole and not stems:
             return ()  # like most words, of which a week has 50,000
@@ -139,7 +138,7 @@ class TopicListReader:
 
     def _parse_phrase(self, text: str) -> TopicPhrase | None:
         if text not in self._known:
-            tokens = tuple(map(_fold_word, _TOKEN.findall(text.removesuffix("*"))))
+            tokens = tuple(map(_folded_words.__getitem__, _TOKEN.findall(text.removesuffix("*"))))
             is_stem = text.endswith("*")
             phrase = TopicPhrase(text, self._topic_index, tokens, text.isupper(), is_stem)
             self._known[text] = phrase if tokens else None
@@ -152,10 +151,12 @@ def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 
 
-@lru_cache(maxsize=_CACHED_WORDS)
 def _fold_word(word: str) -> str:
     """Return a word in lower case, without possessive and plural endings."""
     return fold_plural(fold_text(word).removesuffix("'s"))
+
+
+_folded_words = WordTable(_fold_word, _CACHED_WORDS)
 
 
 def _is_in_capitals(word: str) -> bool:

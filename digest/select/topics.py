@@ -111,12 +111,18 @@ class TopicRules:
         """
         if mapped := _match_source_category(candidate):
             return mapped
-        points, words_by_topic = self._weigh_topics(candidate)
+        matches: dict[str, list[_EntryMatch]] = defaultdict(list)
+        for match in self._find_entries(candidate):
+            matches[self.topic_names[match.entry.topic_index]].append(match)
+        points = self._weigh_topics(candidate, matches)
         best = self.find_best(points)
         if not best:
             return None
+        words = _list_words(matches.get(best, ()))
+        if best == candidate.default_topic:
+            words.append(f"the default topic of {candidate.source}")
         strength = 1 - _DOUBT_PER_POINT ** points[best]
-        return TopicMatch(best, round(strength, 4), tuple(words_by_topic[best]))
+        return TopicMatch(best, round(strength, 4), tuple(words))
 
     def find_best(self, points: Mapping[str, float]) -> str:
         """Return the topic with the most points; empty if there's none.
@@ -131,20 +137,24 @@ class TopicRules:
 
         return min(points, key=rank, default="")
 
-    def _weigh_topics(self, candidate: CandidateArticle) -> tuple[dict[str, float], dict[str, list[str]]]:
-        """Return the points of each topic that reaches its minimum, and the words of all topics."""
-        matches: dict[str, list[_EntryMatch]] = defaultdict(list)
-        for match in self._find_entries(candidate):
-            matches[self.topic_names[match.entry.topic_index]].append(match)
-        words = {topic: _list_words(of_topic) for topic, of_topic in matches.items()}
-        counted = {topic: _merge_contained(of_topic) for topic, of_topic in matches.items()}
-        if default := candidate.default_topic:
+    def _weigh_topics(
+        self, candidate: CandidateArticle, matches: Mapping[str, Sequence[_EntryMatch]]
+    ) -> dict[str, float]:
+        """Return the points of each topic that reaches its minimum."""
+        default = candidate.default_topic
+        counted = {
+            topic: _merge_contained(of_topic)
+            for topic, of_topic in matches.items()
+            if topic == default or any(match.points >= _DECIDING_POINTS for match in of_topic)
+        }
+        if default:
             counted.setdefault(default, []).append(self._weigh_default_topic(candidate))
-            words.setdefault(default, []).append(f"the default topic of {candidate.source}")
-        points = {topic: _sum_points(of_topic) for topic, of_topic in counted.items()}
-        least = {topic: _find_least_points(candidate, topic, of_topic) for topic, of_topic in counted.items()}
-        decided = filter(lambda topic: points[topic] >= least[topic] - _ROUNDING, points)
-        return {topic: points[topic] for topic in decided}, words
+        return {
+            topic: total
+            for topic, points in counted.items()
+            if (total := _sum_points(points)) >= _MIN_POINTS - _ROUNDING  # no topic needs less
+            and total >= _find_least_points(candidate, topic, points) - _ROUNDING
+        }
 
     def _weigh_default_topic(self, candidate: CandidateArticle) -> float:
         """Return the points for a source's default topic.

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
+from itertools import chain, count
 from typing import TypeVar
 
 # Weight of the shipped table, in earlier articles. A name that one of them has is still one of 5,000.
@@ -48,12 +49,11 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Do
     Args:
         words_of_articles: the words of each article; repetitions within one count once.
     """
-    counts: Counter[str] = Counter()
-    number = 0
-    for words in words_of_articles:
-        counts.update({word for word in words if not _NUMBER.fullmatch(word)})
-        number += 1
-    return DocumentFrequencies(number, dict(counts))
+    articles = count()
+    distinct_words = (frozenset(words) for words, _ in zip(words_of_articles, articles, strict=False))
+    counts = Counter(chain.from_iterable(distinct_words))
+    listed = {word: number for word, number in counts.items() if not _NUMBER.fullmatch(word)}
+    return DocumentFrequencies(next(articles), listed)
 
 
 class WordRarity:
@@ -81,7 +81,7 @@ class WordRarity:
 
     def share(self, word: str) -> float:
         """Return the share of articles that contain a word, above 0; numbers are estimated by their form."""
-        if _NUMBER.fullmatch(word):
+        if word[:1].isdecimal() and _NUMBER.fullmatch(word):
             return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
