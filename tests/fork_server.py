@@ -13,8 +13,8 @@ def share_fork_server() -> None:
     """Have this process load into its fork server what any part of it has named, and what the product does."""
     modules, load = list(child_work.PRELOADED_MODULES), forkserver.set_forkserver_preload
 
-    def add_modules(names: list[str]) -> None:
-        modules.extend(name for name in names if name not in modules)
+    def add_modules(modules_names: list[str]) -> None:
+        modules.extend(name for name in modules_names if name not in modules)
         load(modules)
 
     forkserver.set_forkserver_preload = add_modules
