@@ -201,7 +201,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for_soak = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in for_soak]
         config.hook.pytest_deselected(items=for_soak)
-    turns = find_turns(items)
+    turns = find_turns(items) if RUN_KIND == "sqlite" else {}
     config.stash[TURNS] = list(turns.values())
     if TAKES_TURNS:
         others = {item for item, turn in turns.items() if not turn.is_chosen}
