@@ -28,7 +28,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
 from tests import cheap_hashing, parsed_routes, seeded_randomness
 from tests.databases_in_turn import Turn, find_turns
-from tests.fork_server import share_fork_server
+from tests.fork_server import share_fork_server, start_fork_server
 from tests.later_revisions import copy_migrations, use_migrations, write_later_revisions
 from tests.migrated_databases import migrated_template, write_migrated_file
 from tests.own_postgresql import run_own_postgresql
@@ -201,7 +201,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for_soak = [item for item in items if item.get_closest_marker("soak")]
         items[:] = [item for item in items if item not in for_soak]
         config.hook.pytest_deselected(items=for_soak)
-    turns = find_turns(items)
+    turns = find_turns(items) if RUN_KIND == "sqlite" else {}
     config.stash[TURNS] = list(turns.values())
     if TAKES_TURNS:
         others = {item for item, turn in turns.items() if not turn.is_chosen}
@@ -221,6 +221,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.hook.pytest_deselected(items=out)
     # The longest tests begin first: begun last, they would leave the other processes without work.
     items.sort(key=lambda item: item.path.name not in LONG_TEST_FILES)
+
+
+def pytest_collection_finish() -> None:
+    """Start what the tests' child processes are forked from, before the first test."""
+    start_fork_server()
 
 
 def is_about_sqlite(item: pytest.Item) -> bool:

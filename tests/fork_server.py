@@ -8,14 +8,22 @@ from multiprocessing import forkserver
 
 from digest.app.subscribers import child_work
 
+_modules = list(child_work.PRELOADED_MODULES)
+
 
 def share_fork_server() -> None:
     """Have this process load into its fork server what any part of it has named, and what the product does."""
-    modules, load = list(child_work.PRELOADED_MODULES), forkserver.set_forkserver_preload
+    load = forkserver.set_forkserver_preload
 
-    def add_modules(modules_names: list[str]) -> None:
-        modules.extend(name for name in modules_names if name not in modules)
-        load(modules)
+    def add_modules(names: list[str]) -> None:
+        _modules.extend(name for name in names if name not in _modules)
+        load(_modules)
 
-    forkserver.set_forkserver_preload = add_modules
-    load(modules)
+    forkserver.set_forkserver_preload = add_modules  # type: ignore[assignment]  # by its own notes it is unbound
+    load(_modules)
+
+
+def start_fork_server() -> None:
+    """Start it while no test has changed the environment, if collected tests have named modules of their own."""
+    if len(_modules) > len(child_work.PRELOADED_MODULES):
+        forkserver.ensure_running()
