@@ -1,6 +1,6 @@
 """A draft that was changed in the database, without the key file, is not approved until it's drafted again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
@@ -223,7 +223,7 @@ EDITS = [
 PROPOSALS = [change_the_proposal, change_the_proposal_under_its_hash, delete_the_proposal]
 
 
-def list_cases(*groups: list[Callable[[Forger], None]]) -> list[tuple[str, Callable[[Forger], None]]]:
+def list_cases(*groups: Sequence[Callable[[Forger], None]]) -> list[tuple[str, Callable[[Forger], None]]]:
     """List each forgery on the run's database, and the first of each group on the other: what's compared is the same there."""
     return [
         (kind, forge)
