@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlunsplit
 
-from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
@@ -50,7 +50,14 @@ from digest.web.desk.outline.edit_outline import (
 )
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.preview_anchors import find_story_in_preview
-from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, find_pool_page, story_anchor
+from digest.web.desk.outline.story_pool import (
+    POOL_FILTERS,
+    POOL_ORDERS,
+    find_listed_story,
+    find_pool_page,
+    find_story_urls,
+    story_anchor,
+)
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -301,6 +308,17 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
         asked=query,
         filters=POOL_FILTERS,
     )
+
+
+def render_story_score(state: EditingState, anchor: str) -> str:
+    """Render only a story's score, for the script of a page on which an editor opened it."""
+    arrangement = state.arrangement
+    url = find_story_urls(arrangement, [anchor]).get(anchor, "")
+    story = arrangement.find_story(url)
+    scored = story.original if story else find_listed_story(arrangement, url)
+    if scored is None:
+        abort(404, "This story isn’t in the week’s list anymore.")
+    return render_template("web/desk/editing/story_score.html", scored=scored)
 
 
 @editing_pages.post("/lead/<anchor>")

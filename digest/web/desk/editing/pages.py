@@ -32,7 +32,12 @@ from digest.store.staff import StaffError
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
-from digest.web.desk.editing.editing_pages import read_edition_from_url, render_edit_page, render_story_results
+from digest.web.desk.editing.editing_pages import (
+    read_edition_from_url,
+    render_edit_page,
+    render_story_results,
+    render_story_score,
+)
 from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
 from digest.web.desk.outline.edition_outline import build_edition_page_data, summarize_checks
@@ -118,6 +123,8 @@ def _edition_page(view: edition_views.EditionView) -> str:
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state and request.args.get("part") == "results":
         return render_story_results(view, state, query)
+    if state and request.args.get("part") == "score":
+        return render_story_score(state, query.about)
     if state:
         return render_edit_page(view, state, query)
     installation, edition, now = context.installation, view.edition, context.clock()
