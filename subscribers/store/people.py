@@ -117,6 +117,20 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 
 def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
     """Return a person's address if it matches their chain, or None. Use this before emailing or showing anything."""
+    return read_addresses_matching_commitments(session, keys, [person])[person.number]
+
+
+def read_addresses_matching_commitments(
+    session: Session, keys: KeyRing, people: Collection[Person]
+) -> dict[int, Address | None]:
+    """Do the same for several people (at most 1,000); return the addresses by person."""
+    numbers = [person.number for person in people]
+    commitments = select(ConsentEvent.person, ConsentEvent.commitment).where(ConsentEvent.person.in_(numbers))
+    newest = {row.person: row.commitment for row in session.execute(commitments.order_by(ConsentEvent.seq))}
+    return {person.number: _read_committed_address(keys, person, newest.get(person.number)) for person in people}
+
+
+def _read_committed_address(keys: KeyRing, person: Person, commitment: str | None) -> Address | None:
     try:
         address = decrypt_person_address(keys, person)
     except KeyFileError:  # the key file was checked when it was opened, so this row is damaged
@@ -124,8 +138,6 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
         return None
     if address is None:
         return None
-    last = select(ConsentEvent.commitment).where(ConsentEvent.person == person.number)
-    commitment = session.scalar(last.order_by(ConsentEvent.seq.desc()).limit(1))
     salt = person.salt or b""
     if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
         log.error("an address doesn't match the record", person=person.number)

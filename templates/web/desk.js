@@ -599,6 +599,7 @@
       menu.className = "more";
       menu.dataset.unfit = link.dataset.more;
       summary.className = link.className;
+      summary.setAttribute("aria-labelledby", link.getAttribute("aria-labelledby"));
       summary.append(...link.childNodes);
       menu.append(summary);
       link.replaceWith(menu);
@@ -616,6 +617,17 @@
     }
     menu.append(fresh);
   };
+
+  // A story's score is fetched once its "Why" opens.
+  document.addEventListener("toggle", async ({ target }) => {
+    const link = target.matches(".why[open]") && find(".points > a", target);
+    if (!link) return;
+    const part = new URL(link.href);
+    part.searchParams.set("part", "score");
+    const answer = await fetch(part, { redirect: "error" }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
+    const score = text && find(".points", parse(text));
+    if (score) link.parentElement.replaceWith(score);
+  }, true);
 
   // A row's words lead to its fields, as its "Edit" does.
   document.addEventListener("click", (event) => {

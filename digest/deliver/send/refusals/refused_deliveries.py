@@ -51,7 +51,7 @@ from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.lifecycle.feedback import build_counted_bounce_condition
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
-from subscribers.store.people import read_address_matching_commitment
+from subscribers.store.people import read_addresses_matching_commitments
 
 MIN_NAMED = 10  # refused subscribers at one domain; with fewer, its name could identify a person
 _MAX_NAMED = 50  # providers, for each of which an address is decrypted
@@ -185,32 +185,60 @@ _Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
-    """Group an edition's refusals, each message once, in one pass.
+    """Group an edition's refusals, each message once, in one pass. Replies that differ only in an ID are alike.
 
     If `chosen` is the key of a group, only refusals by its provider are read.
     """
     refused = _select_refused(session, edition)
-    columns = (refused.c.provider_tag, refused.c.decision, refused.c.reply)
-    sums = (func.sum(refused.c[name]).label(name) for name in ("may_mail", "may_suppress"))
-    query = select(*columns, func.count().label("many"), *sums).where(_is_of_provider(columns[0], chosen))
-    rows = session.execute(query.group_by(*columns))
-    return [_read_group(row, row.many) for row in rows]
+    columns = [refused.c[name] for name in ("provider_tag", "decision", "reply", "may_mail", "may_suppress")]
+    query = select(*columns).where(_is_of_provider(refused.c.provider_tag, chosen))
+    alike: dict[tuple[Any, ...], _AlikeRefusals] = {}
+    for tag, decision, reply, may_mail, may_suppress in session.execute(query).yield_per(BATCH_SIZE):
+        cause, words, likeness = _read_refusal(decision, reply)
+        refusals = alike.setdefault((tag, cause, likeness), _AlikeRefusals(tag or "", cause, words))
+        refusals.add(words, may_mail, may_suppress)
+    return [refusals.as_group() for refusals in alike.values()]
+
+
+@dataclass(slots=True)
+class _AlikeRefusals:
+    tag: str
+    cause: FailureCause
+    reply: str
+    count: int = 0
+    may_mail: int = 0
+    may_suppress: int = 0
+
+    def add(self, reply: str, may_mail: int, may_suppress: int) -> None:
+        self.reply = min(self.reply, reply)  # regardless of the order of the rows
+        self.count += 1
+        self.may_mail += may_mail
+        self.may_suppress += may_suppress
+
+    def as_group(self) -> RefusalGroup:
+        group = RefusalGroup(self.tag, self.cause, self.reply, self.count, self.may_mail)
+        has_fewer = self.may_suppress != self.may_mail and group.reason.is_about_mailbox
+        return replace(group, recipients=self.may_suppress) if has_fewer else group
+
+
+@lru_cache(maxsize=1024)
+def _read_refusal(decision: str, reply: str) -> tuple[FailureCause, str, tuple[Any, ...]]:
+    """Return a refusal's cause, its reply, and the part of that by which replies are alike: codes and steady words."""
+    event_cause, _, texts = decision.partition(_SEPARATOR)
+    status, _, reason = texts.partition(_SEPARATOR)
+    words = quote_refusal(reply, status, reason)
+    likeness = (*parse_reply_codes("", words), _drop_varying_words(words))
+    return find_refusal_cause(words, [event_cause]), words, likeness
+
+
+def _drop_varying_words(reply: str) -> str:
+    return _VARYING_WORD.sub("#", reply)
 
 
 def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElement[bool]:
     """Return the condition that refusals are by the provider in a group's key; it's true for other choices."""
     _, dash, tag = chosen.rpartition("-")
     return provider_tag.startswith(tag, autoescape=True) if dash and tag else true()
-
-
-def _read_group(row: Any, count: int) -> RefusalGroup:
-    event_cause, _, texts = row.decision.partition(_SEPARATOR)
-    status, _, reason = texts.partition(_SEPARATOR)
-    reply = quote_refusal(row.reply, status, reason)
-    cause = find_refusal_cause(reply, [event_cause])
-    group = RefusalGroup(row.provider_tag or "", cause, reply, count, row.may_mail)
-    has_fewer = row.may_suppress != row.may_mail and group.reason.is_about_mailbox
-    return replace(group, recipients=row.may_suppress) if has_fewer else group
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
@@ -260,7 +288,7 @@ def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
     count, recipients = sum(g.count for g in groups), sum(g.recipients for g in groups)
     of_cause = _keep_most_common(groups, lambda g: g.cause)
     of_cause = [g for g in of_cause if g.is_reply_of_cause] or of_cause
-    alike = _keep_most_common(of_cause, lambda g: _VARYING_WORD.sub("#", g.reply))
+    alike = _keep_most_common(of_cause, lambda g: _drop_varying_words(g.reply))
     example = min(alike, key=lambda g: (-g.count, g.reply))
     return replace(example, count=count, recipients=recipients)
 
@@ -339,7 +367,9 @@ def iterate_refused(
     refused = _select_refused(session, edition, people)
     in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
     for row in session.execute(in_order):
-        yield RefusedDelivery(row.id, row.person, _read_group(row, 1))
+        cause, words, _ = _read_refusal(row.decision, row.reply)
+        refusals = _AlikeRefusals(row.provider_tag or "", cause, words, 1, row.may_mail, row.may_suppress)
+        yield RefusedDelivery(row.id, row.person, refusals.as_group())
 
 
 def find_refused_page(
@@ -425,12 +455,11 @@ def name_small_providers(
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     largest = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
     numbers = [number for _, number in largest.values()]
-    people: dict[int | None, Person] = {
-        person.number: person for person in session.scalars(select(Person).where(Person.number.in_(numbers)))
-    }
+    people = session.scalars(select(Person).where(Person.number.in_(numbers))).all()
+    addresses = read_addresses_matching_commitments(session, keys, people)
     names: dict[str, str] = {}
     for tag, (own_tag, number) in largest.items():
-        address = read_address_matching_commitment(session, keys, people[number])
+        address = addresses.get(number or 0)
         if tag and address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
             names[tag] = address.domain
     return names

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlunsplit
 
-from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
@@ -49,7 +49,9 @@ from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
     POOL_ORDERS,
+    find_listed_story,
     find_pool_page,
+    find_story_urls,
     list_merge_choices,
     story_anchor,
 )
@@ -317,6 +319,17 @@ def render_merge_choices(state: EditingState, query: EditionPageQuery) -> str:
     """Render only the stories for the merge panel, for the script that searches them as you type."""
     choices = _list_merge_choices(state.arrangement, query)
     return render_template("web/desk/editing/merge_choices.html", merge_choices=choices)
+
+
+def render_story_score(state: EditingState, anchor: str) -> str:
+    """Render only a story's score, for the script of a page on which an editor opened it."""
+    arrangement = state.arrangement
+    url = find_story_urls(arrangement, [anchor]).get(anchor, "")
+    story = arrangement.find_story(url)
+    scored = story.original if story else find_listed_story(arrangement, url)
+    if scored is None:
+        abort(404, "This story isn’t in the week’s list anymore.")
+    return render_template("web/desk/editing/story_score.html", scored=scored)
 
 
 @editing_pages.post("/lead/<anchor>")

@@ -37,6 +37,7 @@ from digest.web.desk.editing.editing_pages import (
     render_edit_page,
     render_merge_choices,
     render_story_results,
+    render_story_score,
 )
 from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
 from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
@@ -125,6 +126,8 @@ def _edition_page(view: edition_views.EditionView) -> str:
         return render_story_results(view, state, query)
     if state and request.args.get("part") == "merge":
         return render_merge_choices(state, query)
+    if state and request.args.get("part") == "score":
+        return render_story_score(state, query.about)
     if state:
         return render_edit_page(view, state, query)
     installation, edition, now = context.installation, view.edition, context.clock()

@@ -25,8 +25,10 @@ from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     RefusalReason,
     find_refusal_reason,
+    group_refusals,
     is_notable,
     merge_refusals,
+    name_small_providers,
     recount_refusals_of_sent_editions,
 )
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
@@ -45,6 +47,7 @@ from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.moments import RELEASE
 from tests.one_database import ON_ONE_DATABASE
+from tests.query_plans import record_plans
 
 TOO_BIG = MessageOutcome(HandoverStatus.REFUSED, "552 5.3.4 message too big", cause=FailureCause.OUR_FAULT)
 NO_MAILBOX = MessageOutcome(HandoverStatus.REFUSED, "550 5.1.1 no such user")
@@ -236,6 +239,28 @@ def test_a_small_provider_is_named_after_a_domain_with_enough_refused_subscriber
     assert {"one.example", "two.example"}.isdisjoint(shown.values()), (
         "only admins see names that subscribers' addresses give"
     )
+
+
+def test_replies_that_differ_in_an_id_are_one_group_from_the_start(world: DeliverySetup) -> None:
+    replies = [f"550 5.7.1 blocked, q{number}" for number in range(9)] + ["550 5.7.25 blocked, q9"]
+    sent_with(world, [MessageOutcome(HandoverStatus.REFUSED, reply) for reply in replies], of=20)
+    with world.database.read() as session:
+        groups = group_refusals(session, EDITION_NAME)
+    assert sorted((one.reason, one.reply, one.count, one.recipients) for one in groups) == [
+        (RefusalReason.AUTHENTICATION, "550 5.7.25 blocked, q9", 1, 1),
+        (RefusalReason.REPUTATION, "550 5.7.1 blocked, q0", 9, 9),
+    ]
+
+
+def test_many_small_providers_are_named_with_as_many_queries_as_one(world: DeliverySetup) -> None:
+    domains = [f"provider{number}.example" for number in range(4)]
+    world.add_subscribers(*(f"reader{number}@{domain}" for domain in domains for number in range(MIN_NAMED)))
+    send(world, *[NO_MAILBOX] * len(domains) * MIN_NAMED)
+    with world.database.read() as session, record_plans(session) as plans:
+        groups = group_refusals(session, EDITION_NAME)
+        names = name_small_providers(session, KEYS, EDITION_NAME, groups, ())
+    assert sorted(names.values()) == domains
+    assert len(plans) == 5, "the last restore, refusals, domains, people, and their consent"
 
 
 def test_a_provider_is_not_named_after_the_domain_of_a_changed_or_erased_address(world: DeliverySetup) -> None:

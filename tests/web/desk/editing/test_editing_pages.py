@@ -66,10 +66,13 @@ def test_a_row_names_its_story_where_one_acts_on_it_and_its_menu_is_sent_once_fo
     rows = re.findall(r'<li class="st" id="(s[0-9a-f]{12})".*?</li>', shown, re.DOTALL)
     assert len(rows) > 12
     for row in re.findall(r'<li class="st" id="s[0-9a-f]{12}".*?</li>', shown, re.DOTALL):
-        headline = re.search(r"<h3>(.*?)</h3>", row)
+        headline = re.search(r'<h3 id="(.*?)">(.*?)</h3>', row)
         assert headline is not None
-        assert row.count(headline[1]) == 6, "itself, its checkbox, and Edit, Up, Down and More"
-        assert len(row) < 2100, (
+        assert row.count(headline[2]) == 1, "its checkbox, and Edit, Up, Down, and More are named by it"
+        names = re.findall(rf'aria-labelledby="(\S+) {headline[1]}"', row)
+        words = [re.findall(rf'id="{name}">([^<]+)<', shown) for name in names]
+        assert words == [["Select"], ["Edit"], ["Up"], ["Down"], ["More for"]]
+        assert len(row) < 1600, (
             "5,000 articles leave 150 KB for a page with its styles and scripts: benchmarks/pages.py"
         )
     first, second, third, *_ = week.anchors("featured")
@@ -169,11 +172,22 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
     assert len(rows) == MAX_POOL_STORIES
     for anchor, row in rows:
         scored = listed[anchor]
-        for term in scored.terms:
-            assert (f"<b>{term.points:.1f}</b>{term.name}: {term.note}" in unescape(row)) == bool(term.points)
+        assert "</b>sum" not in row, "5,000 articles leave 150 KB for a page"
         reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
         assert re.findall(r"<p>([\d,]+) page views?\. ", row) == ([] if reads is None else [f"{reads:,}"])
     assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} page views" in rows[0][1]
+    # A story's score is asked for: by the page's script alone, and without scripts by a link.
+    links = re.findall(r'href="([^"]+panel=why&amp;about=(s[0-9a-f]+))#', page(week))
+    anchors = [anchor for _, anchor in links]
+    for number in (0, anchors.index(week.anchors("featured")[0])):
+        path, anchor = links[number]
+        whole, alone = (unescape(week.client().get(unescape(path) + part).text) for part in ("", "&part=score"))
+        assert (whole.count("</b>sum"), alone.count("</b>sum")) == (1, 1)
+        assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b>sum', whole, re.DOTALL)
+        for term in listed[anchor].terms:
+            line = f"<b>{term.points:.1f}</b>{term.name}: {term.note}"
+            assert (line in whole, line in alone) == (bool(term.points), bool(term.points))
+    assert week.client().get(f"{week.path}?about=s000000000000&part=score").status_code == 404
     add_articles(week, 2)
     tray = re.search(r'<section class="tray".*?</section>', page(week), re.DOTALL)
     assert tray is not None

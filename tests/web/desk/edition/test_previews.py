@@ -190,7 +190,7 @@ def test_the_edition_page_of_a_subscriber_who_left_everything_out_says_that_they
 def test_every_story_has_its_place_in_the_preview_and_the_bytes_are_the_mail_but_for_that(week: SampleWeek) -> None:
     page, mail = week.client().get(week.path).text, week.client().get(f"/desk/preview/{week.name}/phone").text
     places = re.findall(r'<li class="st" id="[^"]+" data-story="[^"]+" data-place="([^"]+)"', page)
-    headlines = re.findall(r'<li class="st".+?<h3>(.+?)</h3>', page, re.DOTALL)
+    headlines = re.findall(r'<li class="st".+?<h3 id="[^"]+">(.+?)</h3>', page, re.DOTALL)
     assert len(set(places)) == len(places) == len(headlines) > 20
     for place, headline in zip(places, headlines, strict=True):
         found = re.findall(rf' id="{place}"[^>]*>(.{{,900}})', mail, re.DOTALL)
