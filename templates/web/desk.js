@@ -10,9 +10,8 @@
   const token = () => find("input[name=csrf_token]", actForm()).value;
   const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
-  // A refusal answers a form with the page, and /desk/ is the next edition's: the address becomes the page's own, so that it can be
-  // loaded again, and links change the page in place.
-  if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page + location.hash);
+  // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
+  if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
   const ROWS = "li[data-story]";
 
   // --- sending a form, and showing what came of it ---------------------------------------------------------
@@ -101,9 +100,10 @@
     place = at;
     touched = answer.story;
     isPreviewOld = true;
-    if (waiting === 1) say(answer.saved);
     isBehind ||= Boolean(answer.reload);
+    // Such as the end of an approval: it's said with the page that shows it.
     if (answer.reload) return;
+    if (waiting === 1) say(answer.saved);
     desk.dataset.seq = answer.seq;
     for (const input of findAll("input[name=seq]")) input.value = answer.seq;
     for (const part of findAll(".part", parse(answer.html))) confirmed.set(part.id, part);
@@ -410,7 +410,8 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest("#stories a[href], #edition a[href]");
     if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (link.origin + link.pathname !== location.origin + location.pathname || link.search === location.search) return;
+    // The page is at /desk/, too.
+    if (`${link.origin}${link.pathname}/act` !== actForm().action || link.search === location.search) return;
     event.preventDefault();
     visit(link.href);
   });

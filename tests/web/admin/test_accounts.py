@@ -49,7 +49,9 @@ def test_an_admin_invites_an_editor_who_signs_in_by_the_mail(world: Any) -> None
     editor = world.client
     answer = editor.post(path, data=hidden_fields(editor.get(path).text))
     assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/security")
-    assert "your link no longer works." in editor.get("/desk/security").text
+    page = editor.get("/desk/security").text
+    assert "your link no longer works." in page
+    assert "isn’t verified yet" not in page
     assert member(world).proven_at == NOW
     assert editor.get("/admin/staff").status_code == 403
     with world.database.read() as session:

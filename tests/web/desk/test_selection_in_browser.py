@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
@@ -20,6 +20,7 @@ from tests.web.desk.test_queue_in_browser import (
     HeldRequests,
     ServedWeek,
     expect_order,
+    let_time_pass,
     order,
     row,
     served,
@@ -220,8 +221,23 @@ def test_an_approved_edition_asks_first_and_a_no_keeps_edition_and_selection(ser
     expect_count(page, 2)
     assert served.week.state.approval
     page.keyboard.press("x")
+    held, loads = HeldRequests(page), list[Route]()
+
+    def hold(route: Route) -> None:
+        loads.append(route)
+
+    page.route(f"**{served.week.path}", hold)
     dialog.get_by_role("button", name="Change and revoke approval").click()
+    # However slow the server is, it isn't said to be saved before the page shows a draft.
+    expect(page.locator("#saved")).to_have_text("Saving…")
+    held.let_go()
+    while not loads:
+        let_time_pass(page, 20)
+    expect(page.locator("#saved")).to_have_text("Saving…")
+    loads[0].continue_()
     expect(page.locator(".head .pill")).not_to_have_text("Approved")
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+    page.unroute(f"**{served.week.path}")
     assert not served.week.state.approval
     page.keyboard.press("z")
     expect(page.locator(".head .pill")).to_have_text("Approved")

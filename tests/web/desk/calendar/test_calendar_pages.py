@@ -38,7 +38,7 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
     assert listed[0].startswith("Friday, November 20 6:00 a.m. No. 147 In draft.")
     assert "Approve by Thu, Nov 19, 8 p.m." in listed[0]
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov 26, 5:30 p.m.")
-    assert "10 of the next 10 will be sent at their usual time." in page
+    assert "All of the next 10 will be sent at their usual time." in page
 
 
 def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_number(
