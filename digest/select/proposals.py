@@ -232,7 +232,7 @@ def _build_proposal(
         sections={
             s.key: tuple(
                 PlacedStory(
-                    p,
+                    replace(p, is_official_action=p.url in filler.official_urls),
                     related.get(p.url, ()),
                     tuple(filler.supporting.get(p.url, ())),
                     explain_order(filler, sections, s, place),

@@ -7,15 +7,16 @@ Points are counted in hundredths, so that the terms shown add up exactly to the 
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from statistics import median
 
 from digest.scoring_terms import SCORING_TERMS, StoryMeasures
 from digest.select.penalties import ScorePenalty, find_penalties, is_grave_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
-from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore, TopicRank
 from digest.select.stories import is_overtaken
 from digest.select.text_similarity import are_word_sets_near_duplicates, significant_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
@@ -89,7 +90,18 @@ class StoryRanking:
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
         """Return the stories with their scores, best first; ties go to the earliest, then to the URL."""
-        return tuple(sorted((self.score_story(s) for s in stories), key=make_ranking_key))
+        ranked = sorted((self.score_story(s) for s in stories), key=make_ranking_key)
+        counts = Counter(scored.topic for scored in ranked)
+        places: Counter[str | None] = Counter()
+
+        def add_rank(scored: ScoredStory) -> ScoredStory:
+            places[scored.topic] += 1
+            if not scored.topic:
+                return scored
+            rank = TopicRank(scored.topic, places[scored.topic], counts[scored.topic])
+            return replace(scored, topic_rank=rank)
+
+        return tuple(map(add_rank, ranked))
 
     def score_story(self, story: Story) -> ScoredStory:
         """Return a story with its score."""

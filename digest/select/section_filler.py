@@ -205,7 +205,7 @@ class SectionFiller:
             lead = self.similarity.order_leads(leads)[0]
             others = [article for article in scored.story.members if article is not lead]
             led_anew = self.ranking.score_story(build_story_with_lead(lead, others))
-            scored = replace(led_anew, continues=scored.continues)
+            scored = replace(led_anew, continues=scored.continues, topic_rank=scored.topic_rank)
         self.take_story(section, scored)
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:

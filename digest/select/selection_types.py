@@ -123,11 +123,20 @@ class StoryGeography:
         return any(mine and theirs and set(mine).isdisjoint(theirs) for mine, theirs in pairs)
 
 
+class TopicRank(NamedTuple):
+    """A story's place by score among a week's stories on a topic, from 1, and their number."""
+
+    topic: str
+    place: int
+    stories: int
+
+
 @dataclass(frozen=True, slots=True)
 class ScoredStory:
     """A story with its score in points (0 to 100), which is exactly the sum of its terms.
 
-    `continues` is the story of an earlier edition that it continues, with news.
+    `continues` is the story of an earlier edition that it continues, with news. `is_official_action` is true if it has a
+    place reserved for official actions.
     """
 
     story: Story
@@ -136,6 +145,8 @@ class ScoredStory:
     topic: str | None = None
     places: StoryGeography = StoryGeography()
     continues: "Continuation | None" = None
+    topic_rank: TopicRank | None = None
+    is_official_action: bool = False
 
     def points(self, term_name: str) -> float:
         """Return the points of a term; 0 if it's unknown this week."""

@@ -1,5 +1,6 @@
 """Why a story leads, said aloud."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -23,13 +24,17 @@ def article(publisher: str, **more: object) -> CandidateArticle:
 
 
 def score(story: Story, *pins: str) -> ScoredStory:
+    return rank([story], *pins)[0]
+
+
+def rank(stories: Sequence[Story], *pins: str) -> tuple[ScoredStory, ...]:
     return StoryRanking(
-        WeekStatistics.from_stories([story], NOW),
+        WeekStatistics.from_stories(stories, NOW),
         compile_topic_rules(),
         compile_place_rules("US", ()),
         dict(RankingWeights()),
         frozenset(pins),
-    ).score_story(story)
+    ).rank_stories(stories)
 
 
 def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: CandidateArticle) -> str:
@@ -50,7 +55,7 @@ def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: Candidat
         (article("CISA", primary=True), 4, "an official source and four others reported it"),
         (article("CISA", primary=True), 1, "an official source and one other reported it"),
         (article("CISA", primary=True), 0, "it comes from an official source"),
-        (article("Wire"), 0, ""),
+        (article("Wire", title="A quiet week"), 0, ""),
         (article("HLS", own=True, featured=True), 2, "our editors featured it, and three publishers carried it"),
     ],
 )
@@ -72,6 +77,25 @@ def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_t
         said(article("Wire"), 0, "", own)
         == "two publishers carried it, and it was the most-read story on hls.example.org"
     )
+
+
+def test_a_lone_report_has_its_rank_on_its_topic() -> None:
+    lone = Story(article("Wire"))
+    assert explain_lead(score(lone), ENGLISH) == "it’s the week’s only story on this topic"
+    quiet = Story(article("Quiet", title="A quiet week"))
+    best, second, off_topic = rank([Story(article("Late", weight=0.5)), quiet, lone])
+    assert explain_lead(best, ENGLISH) == "it’s No. 1 of the week’s 2 stories on this topic"
+    assert explain_lead(second, ENGLISH) == "it’s No. 2 of the week’s 2 stories on this topic"
+    assert explain_lead(off_topic, ENGLISH) == ""
+    moved = replace(best, topic="Border security")
+    assert explain_lead(moved, ENGLISH) == "", "an editor chose another topic, on which it has no rank"
+
+
+def test_a_reserved_place_is_said() -> None:
+    action = replace(score(Story(article("Wire"), (article("Press"),))), is_official_action=True)
+    assert explain_lead(action, ENGLISH) == "it reports an official action, and two publishers carried it"
+    own_notice = replace(score(Story(article("CISA", primary=True))), is_official_action=True)
+    assert explain_lead(own_notice, ENGLISH) == "it comes from an official source"
 
 
 def test_a_pin_is_said() -> None:

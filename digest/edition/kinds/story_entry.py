@@ -81,7 +81,7 @@ def choose_sentences(text: str, max_words: int) -> str:
 def write_reason(placed: PlacedStory, page: EntryContext) -> str:
     """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:".
 
-    It's empty if there's no reason but the story's topic, which is next to its headline.
+    It's empty if a single publisher reported the story and it has no topic.
     """
     reason = explain_lead(placed.scored, page.language)
     if page.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
@@ -216,17 +216,19 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
 
 
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
-    """Return one sentence, without a capital and period, on why a story has its place; empty for a lone report.
+    """Return one sentence, without a capital and period, on why a story has its place; empty if there's no reason.
 
-    It's based only on the score's terms: editors' choices, coverage, and readership.
+    It's based only on the score: editors' choices, official actions, coverage, and readership, or else the story's rank
+    on its topic.
     """
     notes = {term.note for term in scored.terms if term.points > 0}
     found = (
         _editorial_clause(notes, language),
+        _action_clause(scored, language),
         _coverage_clause(scored, language),
         _readership_clause(scored.story, notes, language),
     )
-    *head, last = [clause for clause in found if clause] or [""]
+    *head, last = [clause for clause in found if clause] or [_rank_clause(scored, language)]
     if not head:
         return last
     clauses = language.pgettext("between the words of a list", ", ").join(head)
@@ -237,6 +239,23 @@ def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> s
     if PINNED_NOTE in notes:
         return language.gettext("our editors chose it")
     return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
+
+
+def _action_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
+    is_reported = scored.is_official_action and not any(a.primary for a in scored.story.members)
+    return language.gettext("it reports an official action") if is_reported else ""
+
+
+def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
+    rank = scored.topic_rank
+    if rank is None or rank.topic != scored.topic:  # editors can change the topic
+        return ""
+    return language.ngettext(
+        "it’s the week’s only story on this topic",
+        "it’s No. %(place)s of the week’s %(num)s stories on this topic",
+        rank.stories,
+        place=language.write_number(rank.place),
+    )
 
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
