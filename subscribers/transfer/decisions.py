@@ -62,8 +62,8 @@ class RowReason(StrEnum):
     LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they unsubscribed from this list"
     # The sentence doesn't say why, because that might reveal that someone was here and was erased.
     SUPPRESSED_HERE = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
-    LEFT_BY_EARLIER_ROW = (
-        "left by earlier row",
+    LEFT_BY_ANOTHER_ROW = (
+        "left by another row",
         RowOutcome.LEFT_OR_SUPPRESSED,
         "row {detail} shows that they unsubscribed",
     )
@@ -117,6 +117,19 @@ class RowDecision(NamedTuple):
     suppression_reason: SuppressionReason | None = None
 
 
+class EarlierRow(NamedTuple):
+    """An earlier row of the same address: its number, what it says, and whether its confirmation has no IP address."""
+
+    number: int
+    claim: RowReason
+    lacks_network: bool
+
+    @property
+    def departed(self) -> bool:
+        """Whether it says that the person left."""
+        return self.claim.outcome is RowOutcome.DEPARTED
+
+
 _SUPPRESSED_HERE = RowDecision(RowReason.SUPPRESSED_HERE)
 _LEFT_HERE = RowDecision(RowReason.LEFT_HERE)
 _ON_THE_LIST = RowDecision(RowReason.ON_THE_LIST)
@@ -163,7 +176,35 @@ def decide_row(
     """
     if row.status in DEPARTURE_STATUSES:
         return _decide_departure(row, existing, suppressed=suppressed)
-    reason = _consent_reason(row, options)
+    return _decide_stay(_consent_reason(row, options), existing, suppressed=suppressed, batch=batch)
+
+
+def read_claim(row: ImportRow, options: ImportOptions) -> RowReason:
+    """Return what a row says, regardless of what's known of its address."""
+    return DEPARTURES[row.status].reason if row.status in DEPARTURE_STATUSES else _consent_reason(row, options)
+
+
+def find_overridden_reason(
+    decision: RowDecision,
+    earlier: EarlierRow | None,
+    existing: ExistingPerson | None,
+    *,
+    suppressed: str,
+    batch: int | None,
+) -> RowReason | None:
+    """Return the reason under which an earlier row was counted, if a decision on the same address overrides it.
+
+    In an import, the earlier row's effects are in `existing`. The result is the same without them.
+    """
+    if earlier is None or earlier.departed or decision.reason.outcome is not RowOutcome.DEPARTED:
+        return None
+    reason = _decide_stay(earlier.claim, existing, suppressed=suppressed, batch=batch).reason
+    return None if reason.outcome is RowOutcome.LEFT_OR_SUPPRESSED else reason
+
+
+def _decide_stay(
+    reason: RowReason, existing: ExistingPerson | None, *, suppressed: str, batch: int | None
+) -> RowDecision:
     kind = _CONSENT_KINDS.get(reason, ConsentKind.LISTED)
     if existing is None:
         return _SUPPRESSED_HERE if suppressed else RowDecision(reason, kind)

@@ -13,6 +13,7 @@ from subscribers.address import Address
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.list_file import FileSurvey
 from subscribers.transfer.outcome_file import OutcomeFile
+from subscribers.transfer.row_builder import DecidedRow
 from subscribers.transfer.rows import ImportRow, RowError, UnknownStatusWordError, may_quote
 
 _MARKS = tomllib.loads(resources.files("subscribers.transfer").joinpath("address_marks.toml").read_text("utf-8"))
@@ -37,6 +38,7 @@ MAX_COUNTED_TAGS = 1000  # of those that don't mean a section or topic
 MAX_COUNTED_REASONS = 50  # reasons, words, and domains counted individually
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
+ENDED_SUBSCRIPTIONS = "subscribers unsubscribed"  # of the departures: people who were subscribed here
 
 RejectCallback = Callable[[int, str, Sequence[str]], None]  # called with a rejected row's number, reason, and fields
 ImportProgress = Callable[[int], None]
@@ -74,12 +76,20 @@ class ImportReport:
 
     def as_json(self) -> dict[str, int]:
         """Return all counts, including zeros, in a fixed order."""
-        return {name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS, VOUCHED_ROWS)}
+        return {
+            name: self.counts[name] for name in (*map(str, RowOutcome), *ROW_FLAGS, VOUCHED_ROWS, ENDED_SUBSCRIPTIONS)
+        }
 
     def resolve_row(self, row: ImportRow, reason: RowReason, detail: str = "") -> None:
         """Count a row under its outcome, and record the reason."""
-        count_row(self.counts, row, reason)
+        _count_row(self.counts, row.address, reason, lacks_network=row.lacks_network)
         self.note_outcome(row.number, reason, detail)
+
+    def note_decided_row(self, row: DecidedRow) -> None:
+        """Record a row's outcome, and that of the earlier row that it overrides."""
+        self.note_outcome(row.row.number, row.decision.reason)
+        if row.earlier is not None and row.overridden is not None:
+            self.note_outcome(row.earlier.number, RowReason.LEFT_BY_ANOTHER_ROW, str(row.row.number))
 
     def note_outcome(self, number: int, reason: RowReason, detail: str = "") -> None:
         """Record a row's outcome, if requested."""
@@ -127,14 +137,20 @@ def _count_one_of(counts: Counter[Any], key: object) -> None:
         counts[key] += 1
 
 
-def count_row(
-    counts: Counter[str],
-    row: ImportRow,
-    reason: RowReason,
-    *,
-    by: int = 1,
+def count_decided_row(counts: Counter[str], row: DecidedRow, *, by: int = 1) -> None:
+    """Add `by` to the counts of a row (-1 undoes that), and count the earlier row that it overrides differently."""
+    address = row.row.address
+    _count_row(counts, address, row.decision.reason, lacks_network=row.row.lacks_network, by=by)
+    counts[ENDED_SUBSCRIPTIONS] += by * row.ends_subscription
+    if row.earlier is not None and row.overridden is not None:
+        _count_row(counts, address, row.overridden, lacks_network=row.earlier.lacks_network, by=-by)
+        _count_row(counts, address, RowReason.LEFT_BY_ANOTHER_ROW, by=by)
+
+
+def _count_row(
+    counts: Counter[str], address: Address, reason: RowReason, *, lacks_network: bool = False, by: int = 1
 ) -> None:
-    """Add `by` to a row's outcome (-1 undoes that), and for added people also to their marks."""
+    """Add `by` to a row's outcome, and for added people also to their marks."""
     outcome = reason.outcome
     assert outcome is not None, "a row that is judged comes to something"
     counts[outcome] += by
@@ -142,11 +158,11 @@ def count_row(
         return
     if reason is RowReason.ATTESTED:
         counts[VOUCHED_ROWS] += by
-    if is_role_address(row.address):
+    if is_role_address(address):
         counts[ROW_FLAGS[0]] += by
-    if is_disposable_address(row.address):
+    if is_disposable_address(address):
         counts[ROW_FLAGS[1]] += by
-    if row.confirmed_at is not None and not row.confirmed_ip:
+    if lacks_network:
         counts[ROW_FLAGS[2]] += by
 
 

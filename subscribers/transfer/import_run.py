@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from subscribers.consent.suppression import DEPARTURE_KINDS
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog, UnsubscribeLogEntryKind
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import AddressHashes
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentKind
 from subscribers.transfer import import_store
-from subscribers.transfer.decisions import ExistingPerson, RowOutcome, decide_row
-from subscribers.transfer.import_report import ImportReport, count_row
+from subscribers.transfer.decisions import ExistingPerson, RowOutcome, decide_row, find_overridden_reason
+from subscribers.transfer.import_report import ImportReport, count_decided_row
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.options import ImportOptions
-from subscribers.transfer.row_builder import BatchDetails, DecidedRow, ImportRowBuilder
-from subscribers.transfer.rows import ImportRow
+from subscribers.transfer.row_builder import BatchDetails, DecidedRow, HashedRow, ImportRowBuilder
 from subscribers.transfer.step_writer import DirectStepWriter, ImportStepWriter, StepProgress
 from subscribers.transfer.writer_process import DatabaseOpener, WriterProcess
 
@@ -30,8 +28,6 @@ _NUMBERS_RESERVED = 20_000  # people's numbers reserved at a time
 _MAX_STEPS_AHEAD = 3  # unfinished steps passed to the writer: a checkpoint of SQLite takes as long as two
 _MAX_TRIES = 40
 _PROCESS_ROWS = 20_000  # rows from which starting a writer process pays off
-
-HashedRow = tuple[ImportRow, AddressHashes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +130,7 @@ class ImportRun:
             time.sleep(0.01 * attempt)
             self._attempt += 1
             self._needs_lookup = True
-            anew = self._decide_rows([(row.row, row.hashes) for row in rows])
+            anew = self._decide_rows([HashedRow(row.row, row.hashes, row.earlier) for row in rows])
             for counts in (self._report.counts, *(flight.counts for flight in flights)):
                 _count_rows(counts, rows, by=-1)
                 _count_rows(counts, anew)
@@ -171,7 +167,7 @@ class ImportRun:
         """Record the outcomes of rows before they're written, so that none is missing once they're committed."""
         if self._report.outcomes is not None:
             for row in rows:
-                self._report.outcomes.note(row.row.number, row.decision.reason)
+                self._report.note_decided_row(row)
             self._report.outcomes.flush()
 
     def _build_step(self, rows: list[DecidedRow]) -> import_store.ImportStep:
@@ -261,21 +257,19 @@ def decide_rows(
     existing: dict[str, ExistingPerson] = {}
     suppressed: dict[str, str] = {}
     if rows and needs_lookup:
-        hashes = [address_hashes for _, address_hashes in rows]
+        hashes = [row.hashes for row in rows]
         with context.database.read() as session, import_store.force_custom_plans(session):
             existing = import_store.find_existing_people(session, hashes)
             suppressed = import_store.find_suppression_reasons(session, hashes)
             chains = import_store.load_event_chains(session, [person.number for person in existing.values()])
         existing = {lookup: replace(person, events=chains[person.number]) for lookup, person in existing.items()}
-    return [
-        DecidedRow(
-            row,
-            address_hashes,
-            person := existing.get(address_hashes.lookup),
-            decide_row(row, person, suppressed=suppressed.get(address_hashes.lookup, ""), batch=batch, options=options),
-        )
-        for row, address_hashes in rows
-    ]
+    decided = []
+    for row in rows:
+        person, reason = existing.get(row.hashes.lookup), suppressed.get(row.hashes.lookup, "")
+        decision = decide_row(row.row, person, suppressed=reason, batch=batch, options=options)
+        overridden = find_overridden_reason(decision, row.earlier, person, suppressed=reason, batch=batch)
+        decided.append(DecidedRow(*row, person, decision, overridden))
+    return decided
 
 
 def _count_rows(
@@ -285,11 +279,13 @@ def _count_rows(
     by: int = 1,
 ) -> None:
     for row in rows:
-        count_row(counts, row.row, row.decision.reason, by=by)
+        count_decided_row(counts, row, by=by)
 
 
 def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
     """Separate each address's first row from its later rows."""
     first: dict[str, HashedRow] = {}
-    later = [hashed_row for hashed_row in rows if first.setdefault(hashed_row[1].lookup, hashed_row) is not hashed_row]
+    later = [
+        hashed_row for hashed_row in rows if first.setdefault(hashed_row.hashes.lookup, hashed_row) is not hashed_row
+    ]
     return list(first.values()), later

@@ -27,6 +27,9 @@ UNDO_METHOD = "import undone"
 UNDONE_OPTION = "undone"  # among a batch's options, so that its file doesn't count as imported
 # These don't show that a person wants to be subscribed.
 _PASSIVE_KINDS = frozenset({ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
+_DEPARTURE_KINDS = frozenset(
+    {ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED, ConsentKind.ERASED}
+)
 
 FINISHED_OPTION = "finished"  # of an undone batch: when it had finished
 ABANDONED_OPTION = "abandoned"
@@ -44,6 +47,7 @@ class UndoOutcome(StrEnum):
     EARLIER = "here before"  # they stay, without the import's consent and preferences
     ACTIVE = "active since"
     DEPARTED = "unsubscribed since"
+    DEPARTED_BY_FILE = "unsubscribed by the file"  # counted among the import's rows, not here
 
 
 class ImportedLink(NamedTuple):
@@ -104,7 +108,9 @@ def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True
     No one was emailed because of an import that was never finished, so later activity doesn't support its consent.
     """
     if person.state in ledger.DEPARTED_STATES:
-        return UndoOutcome.DEPARTED
+        departures = [link for link in person.links if link.kind in _DEPARTURE_KINDS]
+        is_by_file = bool(departures) and departures[-1].body.get("batch") == batch
+        return UndoOutcome.DEPARTED_BY_FILE if is_by_file else UndoOutcome.DEPARTED
     active_links = [link for link in person.links if link.kind not in _PASSIVE_KINDS]
     own = [link.seq for link in active_links if link.body.get("batch") == batch]
     if not own:  # taken over from another import that was never finished

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -18,47 +17,42 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.garbage_collection import rare_garbage_collection
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.decisions import RowOutcome, RowReason
+from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, read_claim
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import (
     ImportProgress,
     ImportReport,
     RejectCallback,
+    count_decided_row,
     find_likely_domain,
     ignore_reject,
 )
-from subscribers.transfer.import_run import MAX_STEP_ROWS, HashedRow, ImportContext, ImportRun, decide_rows
+from subscribers.transfer.import_run import MAX_STEP_ROWS, ImportContext, ImportRun, decide_rows
 from subscribers.transfer.import_store import lock_unfinished_batch
 from subscribers.transfer.import_undo import check_no_undo_interrupted
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile
-from subscribers.transfer.row_builder import BatchDetails
+from subscribers.transfer.row_builder import BatchDetails, HashedRow
 from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, list_tags, parse_row
 from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
 _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit in SQLite's row ID
 
 
-class EarlierRow(NamedTuple):
-    """An earlier row of the same address: whether it was a departure, and its number."""
-
-    departed: bool
-    row: int
-
-
 class SeenAddresses:
-    """Keyed hashes and their rows, in an unnamed file that's deleted when closed. Use it in one thread.
+    """Keyed hashes, their rows, and what these say, in an unnamed file that's deleted when closed. Use it in one thread.
 
     The chance that two of a million addresses share 60 bits is one in two million.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, options: ImportOptions) -> None:
+        self._options = options
         self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's name for a private file
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(
-            "CREATE TABLE seen (hash INTEGER PRIMARY KEY, departed INTEGER NOT NULL, row INTEGER NOT NULL)"
+            "CREATE TABLE seen (hash INTEGER PRIMARY KEY, row INTEGER NOT NULL, claim TEXT NOT NULL, bare INTEGER NOT NULL)"
         )
 
     def close(self) -> None:
@@ -72,20 +66,24 @@ class SeenAddresses:
             For each row, in order, None if the address is new, or else the earlier row that counts: the first
             departure, or the first row.
         """
-        hashes = [int(address_hashes.lookup[:_HASH_DIGITS], 16) for _, address_hashes in rows]
+        hashes = [int(row.hashes.lookup[:_HASH_DIGITS], 16) for row in rows]
         places = ",".join("?" * len(hashes))
-        known_rows = self._connection.execute(f"SELECT hash, departed, row FROM seen WHERE hash IN ({places})", hashes)  # noqa: S608 (question marks only)
-        seen_by_hash = {number: EarlierRow(bool(departed), row) for number, departed, row in known_rows}
+        query = f"SELECT hash, row, claim, bare FROM seen WHERE hash IN ({places})"  # noqa: S608 (question marks only)
+        seen_by_hash = {
+            number: EarlierRow(row, RowReason(claim), bool(bare))
+            for number, row, claim, bare in self._connection.execute(query, hashes)
+        }
         earlier: list[EarlierRow | None] = []
         changed: dict[int, EarlierRow] = {}
-        for number, (row, _) in zip(hashes, rows, strict=True):
-            before, departed = seen_by_hash.get(number), row.status in DEPARTURE_STATUSES
+        for number, (row, *_) in zip(hashes, rows, strict=True):
+            before = seen_by_hash.get(number)
+            seen = EarlierRow(row.number, read_claim(row, self._options), row.lacks_network)
             earlier.append(before)
-            if before is None or (departed and not before.departed):
-                seen_by_hash[number] = changed[number] = EarlierRow(departed, row.number)
+            if before is None or (seen.departed and not before.departed):
+                seen_by_hash[number] = changed[number] = seen
         self._connection.execute("BEGIN")
         self._connection.executemany(
-            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
             ((number, *seen_row) for number, seen_row in changed.items()),
         )
         self._connection.execute("COMMIT")
@@ -113,12 +111,13 @@ def rehearse_import(
     report = ImportReport(survey, outcomes=outcomes)
     if outcomes is not None:
         outcomes.clear()
-    with closing(SeenAddresses()) as seen_addresses:
+    with closing(SeenAddresses(options)) as seen_addresses:
         for rows, through in _read_chunks(report, now, on_reject, lambda: MAX_STEP_ROWS):
             for decided in decide_rows(
                 context, _drop_duplicates(report, seen_addresses, _hash_rows(context, rows)), options, batch=None
             ):
-                report.resolve_row(decided.row, decided.decision.reason)
+                count_decided_row(report.counts, decided)
+                report.note_decided_row(decided)
             progress(through)
     return report
 
@@ -152,7 +151,7 @@ def run_import(
         outcomes.clear()
     with (
         rare_garbage_collection(),
-        closing(SeenAddresses()) as seen_addresses,
+        closing(SeenAddresses(options)) as seen_addresses,
         closing(ImportRun(context, report, batch, reached=reached)) as run,
     ):
         for rows, through in _read_chunks(report, now, on_reject, lambda: run.step_size, reached=reached):
@@ -277,19 +276,19 @@ def _read_chunks(
 def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[HashedRow]:
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, (row.address for row in rows))
-    return list(zip(rows, hashes, strict=True))
+    return list(map(HashedRow, rows, hashes))
 
 
 def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
     """Leave out rows with a repeated address. The first row counts, and the first departure."""
     unique_rows = []
-    for (row, hashes), before in zip(rows, seen_addresses.remember(rows), strict=True):
+    for (row, hashes, _), before in zip(rows, seen_addresses.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES
         if before is None or (departs and not before.departed):
-            unique_rows.append((row, hashes))
+            unique_rows.append(HashedRow(row, hashes, before))
         else:
             had_departed = before.departed and not departs
             report.resolve_row(
-                row, RowReason.LEFT_BY_EARLIER_ROW if had_departed else RowReason.DUPLICATE, str(before.row)
+                row, RowReason.LEFT_BY_ANOTHER_ROW if had_departed else RowReason.DUPLICATE, str(before.number)
             )
     return unique_rows

@@ -23,7 +23,7 @@ from subscribers.crypto.stored_addresses import (
 )
 from subscribers.store.compiled_statements import Columns, transpose_rows
 from subscribers.store.models import ConsentKind, PersonState
-from subscribers.transfer.decisions import DEPARTURES, ExistingPerson, RowDecision
+from subscribers.transfer.decisions import DEPARTURES, EarlierRow, ExistingPerson, RowDecision, RowOutcome, RowReason
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import ImportRow
 
@@ -40,13 +40,30 @@ class BatchDetails:
     now: datetime
 
 
-class DecidedRow(NamedTuple):
-    """A row with the decision on it."""
+class HashedRow(NamedTuple):
+    """A row with the hashes of its address, and an earlier row that it may override."""
 
     row: ImportRow
     hashes: AddressHashes
+    earlier: EarlierRow | None = None
+
+
+class DecidedRow(NamedTuple):
+    """A row with the decision on it. `overridden` is the reason under which the earlier row was counted until now."""
+
+    row: ImportRow
+    hashes: AddressHashes
+    earlier: EarlierRow | None
     existing: ExistingPerson | None
     decision: RowDecision
+    overridden: RowReason | None
+
+    @property
+    def ends_subscription(self) -> bool:
+        """Whether it unsubscribes someone whom this import didn't add."""
+        if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
+            return False
+        return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished
 
 
 @dataclass(frozen=True, slots=True)

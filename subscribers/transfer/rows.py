@@ -71,6 +71,11 @@ class ImportRow(NamedTuple):
     evidence: Mapping[str, str] = MappingProxyType({})
     preferences: Mapping[str, Any] = MappingProxyType({})
 
+    @property
+    def lacks_network(self) -> bool:
+        """Whether it's confirmed without an IP address."""
+        return self.confirmed_at is not None and not self.confirmed_ip
+
 
 class RowError(ApplicationError):
     """Raised if a row can't be imported. The message says why, without quoting the row."""

@@ -17,6 +17,7 @@ from subscribers.loggers import get_logger
 from subscribers.store.models import ImportBatch
 from subscribers.transfer import import_undo
 from subscribers.transfer.decisions import RowOutcome
+from subscribers.transfer.import_report import ENDED_SUBSCRIPTIONS
 from subscribers.transfer.import_undo import UndoResult
 
 UNDO = Action("import undone")
@@ -29,13 +30,19 @@ log = get_logger("imports")
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """A preview of undoing an import. `suppressed` counts people who unsubscribed elsewhere and stay suppressed."""
+    """A preview of undoing an import.
+
+    `suppressed` counts people who unsubscribed elsewhere and stay suppressed, `unsubscribed` those of them who had been
+    subscribed here, and `known` those whom the import didn't change.
+    """
 
     batch: int
     origin: str
     until: datetime | None  # None if an undo was interrupted, which can be finished at any time
     result: UndoResult
     suppressed: int
+    unsubscribed: int
+    known: int
 
 
 @dataclass(slots=True)
@@ -127,7 +134,8 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
     with installation.read() as session:
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
-        return ImportUndoPreview(batch, row.origin, until, result, row.counts.get(RowOutcome.DEPARTED, 0))
+        names = (RowOutcome.DEPARTED, ENDED_SUBSCRIPTIONS, RowOutcome.KNOWN)
+        return ImportUndoPreview(batch, row.origin, until, result, *(row.counts.get(name, 0) for name in names))
 
 
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:

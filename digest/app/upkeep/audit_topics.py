@@ -29,6 +29,8 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "unverified": "without evidence of consent",
     "left or suppressed": "unsubscribed or suppressed here",
     "departures": "unsubscribed there",
+    "subscribers unsubscribed": "subscribed here until then",
+    "confirmed without a network address": "confirmed without an IP address",
     "duplicates": "duplicate",
     "rejected": "skipped",
     "stay": "kept",

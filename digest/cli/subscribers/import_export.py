@@ -32,7 +32,7 @@ from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus
 from subscribers.transfer.import_batches import UnfinishedImport
-from subscribers.transfer.import_report import MAX_PROBLEMS, ROW_FLAGS, ImportReport
+from subscribers.transfer.import_report import ENDED_SUBSCRIPTIONS, MAX_PROBLEMS, ROW_FLAGS, ImportReport
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.options import ImportOptions
 
@@ -78,11 +78,12 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
         ImportUndoError: the import can't be undone.
     """
     now = context.now()
-    counted = context.act(import_undo.preview_undo, batch, now=now).result
+    preview = context.act(import_undo.preview_undo, batch, now=now)
+    counted = preview.result
     click.echo(
         f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
-        f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} here before, {counted.active:,} active since, and "
-        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}."
+        f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} unconfirmed before, {counted.active:,} active since, and "
+        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}. Suppressed by the file, and staying so: {preview.suppressed:,}."
     )
     if not confirmed:
         click.confirm("Undo it?", abort=True)
@@ -458,6 +459,8 @@ def _describe_counts(report: ImportReport) -> Iterator[str]:
     for outcome, (words, meaning) in _OUTCOME_TEXTS.items():
         if count := report.counts[outcome]:
             yield f"  {words:20}{count:>11,}  {meaning}".rstrip()
+    if ended := report.counts[ENDED_SUBSCRIPTIONS]:
+        yield f"Of the departures, {ended:,} subscribed here. Undoing the import doesn't resubscribe them."
     if flags := [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]:
         yield f"Check these: {'; '.join(flags)} (see docs/importing.md)."
 

@@ -361,6 +361,7 @@ def _person(state: PersonState, *links: tuple[ConsentKind, int | None]) -> Impor
         ),
         (_person(PersonState.WITHDRAWN, (Kind.IMPORTED, 5), (Kind.WITHDRAWN, None)), UndoOutcome.DEPARTED),
         (_person(PersonState.SUPPRESSED, (Kind.IMPORTED, 5), (Kind.SUPPRESSED, None)), UndoOutcome.DEPARTED),
+        (_person(PersonState.WITHDRAWN, (Kind.IMPORTED, 5), (Kind.WITHDRAWN, 5)), UndoOutcome.DEPARTED_BY_FILE),
         (_person(PersonState.SUBSCRIBED, (Kind.IMPORTED, 4)), UndoOutcome.REMOVED),
         (_person(PersonState.SUBSCRIBED, (Kind.LISTED, 3), (Kind.IMPORTED, 4)), UndoOutcome.EARLIER),
     ],

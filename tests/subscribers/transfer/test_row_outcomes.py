@@ -44,9 +44,12 @@ ROWS_AND_REASONS = [
     (f"ada@example.org,{EVIDENCE},,subscribed", RowReason.ON_THE_LIST, ""),
     (f"left@example.org,{EVIDENCE},,subscribed", RowReason.LEFT_HERE, ""),
     ("gone@example.org,,,2023-01-01,unsubscribed", RowReason.LEFT_THERE, ""),
-    (f"gone@example.org,{EVIDENCE},,subscribed", RowReason.LEFT_BY_EARLIER_ROW, "10"),
+    (f"gone@example.org,{EVIDENCE},,subscribed", RowReason.LEFT_BY_ANOTHER_ROW, "10"),
     ("back@example.org,,,,cleaned", RowReason.BOUNCED_THERE, ""),
     ("nowhere,,,,subscribed", RowReason.REJECTED, "the address has no @"),
+    ("twice@example.org,2024-01-01,,,subscribed", RowReason.LEFT_BY_ANOTHER_ROW, "15"),
+    ("twice@example.org,,,,unsubscribed", RowReason.LEFT_THERE, ""),
+    ("vouched@example.org,,,2023-01-01,unsubscribed", RowReason.LEFT_THERE, ""),
 ]
 
 
@@ -56,6 +59,7 @@ def desk(database: Database, tmp_path: Path) -> ImportContext:
     desk = ImportContext(database, keys, UnsubscribeLog(tmp_path / "left.log", keys), "eve")
     with database.write() as session:
         add_subscriber(session, keys, "ada@example.org", evidence=ON_PAPER, now=NOW)
+        add_subscriber(session, keys, "vouched@example.org", evidence=ON_PAPER, now=NOW)
         left = add_subscriber(session, keys, "left@example.org", evidence=ON_PAPER, now=NOW).number
         unsubscribe_person(session, desk.unsubscribe_log, left, method="page", now=NOW)
     return desk
@@ -97,8 +101,10 @@ def test_every_row_has_its_reason_and_a_dry_run_says_what_the_import_then_does(
     assert list(read_outcomes(tmp_path / "tried")) == expected
     counts = Counter(str(account.reason.outcome) for account in expected)
     assert {name: count for name, count in tried.as_json().items() if name in counts} == counts
-    bring_in(desk, path, tmp_path / "done", options)
+    assert tried.as_json()["subscribers unsubscribed"] == 1
+    done = bring_in(desk, path, tmp_path / "done", options)
     assert list(read_outcomes(tmp_path / "done")) == expected
+    assert done.as_json() == tried.as_json()
 
 
 @ON_ONE_DATABASE
@@ -112,14 +118,16 @@ def test_an_admin_who_vouches_is_the_reason_and_is_counted_apart(desk: ImportCon
 @ON_ONE_DATABASE
 def test_the_account_of_an_import_that_was_cut_short_goes_on_with_it(desk: ImportContext, tmp_path: Path) -> None:
     people = [f"p{n}@example.org,{EVIDENCE},,subscribed" for n in range(2 * MAX_STEP_ROWS)]
-    path = list_of(tmp_path, [*people, "nowhere,,,,", people[0]])
+    path = list_of(tmp_path, [*people, "nowhere,,,,", people[0], "p7@example.org,,,,unsubscribed"])
     with pytest.raises(KeyboardInterrupt):
         bring_in(desk, path, tmp_path / "done", ImportOptions(), stop_after=MAX_STEP_ROWS)
-    bring_in(desk, path, tmp_path / "done", ImportOptions())
+    report = bring_in(desk, path, tmp_path / "done", ImportOptions())
     accounts = list(read_outcomes(tmp_path / "done"))
-    assert [account.row for account in accounts] == list(range(2, len(people) + 4))
-    assert Counter(account.reason for account in accounts) == {"confirmed": len(people), "rejected": 1, "duplicate": 1}
-    assert accounts[-1].detail == "2"
+    assert [account.row for account in accounts] == list(range(2, len(people) + 5))
+    reasons = {"confirmed": len(people) - 1, "left by another row": 1, "left there": 1, "rejected": 1, "duplicate": 1}
+    assert Counter(account.reason for account in accounts) == reasons
+    assert (accounts[-2].detail, accounts[7].detail) == ("2", str(accounts[-1].row))
+    assert report.counts["subscribed"] == len(people) - 1
 
 
 @ON_ONE_DATABASE

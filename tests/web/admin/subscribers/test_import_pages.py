@@ -272,6 +272,34 @@ def test_the_list_of_imports_and_the_page_of_one_count_the_same_rows_as_left_out
     assert '<td class="num" data-label="Skipped">1</td>' in client.get("/admin/import").text
 
 
+def test_subscribers_whom_a_file_unsubscribes_are_named_before_and_after(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    rows = ["twice@county.example,2024-01-01,", "twice@county.example,,2024-02-01", f"{ADA_ADDRESS},,x"]
+    path = upload(client, "\n".join(["email,confirmed_at,unsubscribed_at", *rows, "bo@county.example,2024-01-01,", ""]))
+    tried = post_step(world, client, path, "try")
+    done = post_step(world, client, path, "commit")
+    for page, words in ((tried, "will be unsubscribed"), (done, "was unsubscribed")):
+        assert table_of(page) == {
+            "Consent with evidence": "1",
+            "Unsubscribed or bounced elsewhere": "2",
+            "Unsubscribed or suppressed here": "1",
+        }
+        assert f"1 subscriber here unsubscribed or bounced elsewhere, according to the file, and {words}." in page
+    assert "1 subscriber will get the next edition" in done
+    undo = client.get("/admin/import/finished/1/undo").text
+    counts = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="num" data-label="Count">(\d+)', undo))
+    assert counts == {
+        "Added by this import": "1",
+        "Changed something since": "0",
+        "Unsubscribed since": "0",
+        "Unconfirmed before": "0",
+        "Suppressed by the file": "2",
+        "Already on the list": "0",
+    }
+    assert "1 person was subscribed here before." in undo
+    assert "1 subscribed here until then" in client.get("/admin/audit").text
+
+
 def test_progress_counts_rows_without_the_heading(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email\nada2@county.example\nbo@county.example\n")
