@@ -48,7 +48,8 @@ def test_each_variant_of_this_run_has_one_turn_and_each_database_about_half_of_t
 def test_a_test_whose_turn_is_on_the_other_database_is_left_out_unless_both_are_wanted(
     request: pytest.FixtureRequest, turns: list[Turn]
 ) -> None:
-    left = list(find_turns(request.config.stash[TAKEN]).values())
+    taken = request.config.stash[TAKEN]
+    left = list(find_turns(taken).values())
     if RUN_KIND == "postgresql":
         assert turns == [], "there is but one database"
     else:
