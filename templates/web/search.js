@@ -48,7 +48,7 @@
     clearTimeout(typing);
     asking.abort();
     asking = new AbortController();
-    const { signal } = asking, url = new URL(field.form.action), list = find("#matches");
+    const { signal } = asking, url = new URL(field.form.action), list = find("#mergeable");
     url.search = new URLSearchParams([...new FormData(field.form), ["part", "merge"]]);
     const answer = await fetch(url, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
     if (signal.aborted) return true;
@@ -59,12 +59,12 @@
     return true;
   };
   const enterMatches = () => {
-    const list = find("#matches");
+    const list = find("#mergeable");
     if (list.selectedIndex < 0 && !list[0].disabled) list.selectedIndex = 0;
     list.focus();
   };
   document.addEventListener("keydown", (event) => {
-    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "matches";
+    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "mergeable";
     if (event.isComposing || !(isField && event.key === "ArrowDown" || isList && event.key === "Enter")) return;
     event.preventDefault();
     if (isField) enterMatches(); else find("button", event.target.form).click();
