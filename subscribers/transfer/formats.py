@@ -59,7 +59,7 @@ class ColumnMeaning(LabeledEnum):
     ADDRESS = "address", "Email address"
     REQUESTED_AT = "requested at", "Sign-up time (UTC)"
     REQUESTED_IP = "requested from", "Sign-up IP address"
-    CONFIRMED_AT = "confirmed at", "Confirmation time (UTC)"
+    CONFIRMED_AT = "confirmed at", "Consent or confirmation time (UTC)"
     CONFIRMED_IP = "confirmed from", "Confirmation IP address"
     STATUS = "status", "Subscription status"
     LEFT_WHERE_SET = "left where set", "Unsubscribed if yes"

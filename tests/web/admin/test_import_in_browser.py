@@ -74,7 +74,7 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
         expect(page.locator(".note")).to_contain_text("The addresses are in the column “Mitglied”.")
         expect(page.get_by_label("Import Mitglied as")).to_have_value("address")
         faults = [] if by_keyboard else [page_faults(page, widths=(390, 1440))]
-        for heading, meaning in (("Eingewilligt am", "Confirmation time (UTC)"), ("Rhythmus", "How often")):
+        for heading, meaning in (("Eingewilligt am", "Consent or confirmation time (UTC)"), ("Rhythmus", "How often")):
             select = page.get_by_label(f"Import {heading} as")
             if by_keyboard:
                 select_by_keyboard(select, meaning)

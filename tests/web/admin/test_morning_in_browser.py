@@ -193,7 +193,7 @@ def change_the_schedule(page: Page) -> None:
     expect(page.get_by_label("Send time on")).to_have_value("thu")
     press_by_keyboard(page.get_by_role("button", name="Save schedule"))
     expect(page.get_by_role("status")).to_have_text("Saved.")
-    expect(page.get_by_text("send: fri 06:00 thu 06:00")).to_be_visible()
+    expect(page.get_by_text("Send time: fri 06:00 thu 06:00")).to_be_visible()
 
 
 def invite_an_editor(page: Page) -> None:

@@ -261,6 +261,7 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         now=now,
         refusal=refusal,
         meanings=list(ColumnMeaning),
+        confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
         parts=list_transfers.list_sections_and_topics(installation),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],

@@ -172,7 +172,7 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
     assert len(rows) == MAX_POOL_STORIES
     for anchor, row in rows:
         scored = listed[anchor]
-        assert "</b>sum" not in row, "5,000 articles leave 150 KB for a page"
+        assert "</b> sum" not in row, "5,000 articles leave 150 KB for a page"
         reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
         assert re.findall(r"<p>([\d,]+) page views?\. ", row) == ([] if reads is None else [f"{reads:,}"])
     assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} page views" in rows[0][1]
@@ -182,10 +182,10 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
     for number in (0, anchors.index(week.anchors("featured")[0])):
         path, anchor = links[number]
         whole, alone = (unescape(week.client().get(unescape(path) + part).text) for part in ("", "&part=score"))
-        assert (whole.count("</b>sum"), alone.count("</b>sum")) == (1, 1)
-        assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b>sum', whole, re.DOTALL)
+        assert (whole.count("</b> sum"), alone.count("</b> sum")) == (1, 1)
+        assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b> sum', whole, re.DOTALL)
         for term in listed[anchor].terms:
-            line = f"<b>{term.points:.1f}</b>{term.name}: {term.note}"
+            line = f"<b>{term.points:.1f}</b> {term.name}: {term.note}"
             assert (line in whole, line in alone) == (bool(term.points), bool(term.points))
     assert week.client().get(f"{week.path}?about=s000000000000&part=score").status_code == 404
     add_articles(week, 2)

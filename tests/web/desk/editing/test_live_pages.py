@@ -212,7 +212,7 @@ def test_every_listed_key_is_one_that_the_script_acts_on() -> None:
         "Shift Space": 'key === " "',
     }
     listed = re.findall(r'<th scope="row">(.*?)</th>', (ROOT / "templates/web/desk/editing/keys.html").read_text())
-    assert len(listed) == 33
+    assert len(listed) == 34
     for first, _, following in (line.partition(" then ") for line in listed):
         for key in re.findall("<kbd>(.+?)</kbd>", following):
             assert re.search(rf"\b{key.lower()}: \"", text), key
