@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from flask import abort, redirect, render_template, url_for
+from flask import abort, flash, redirect, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import sign_in
@@ -107,7 +107,8 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
         return _member_page(_find_row(number), refusal=exc), 409
     if act == "removal":
         return redirect(url_for("admin.list_staff", removed=number), 303)
-    return _member_page(_find_row(number), done_action=done_action, ended=ended)
+    flash(f"{done_action} {ended}", f"member {number}")
+    return redirect(url_for("admin.show_member", number=number), 303)
 
 
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
@@ -144,7 +145,5 @@ def _find_row(number: int) -> StaffOverview:
     return rows.get(number) or abort(404, "No team member has this number.")
 
 
-def _member_page(
-    row: StaffOverview, *, refusal: RefusalError | None = None, done_action: str = "", ended: int = 0
-) -> str:
-    return render_template("web/admin/accounts/member.html", row=row, refusal=refusal, done=done_action, ended=ended)
+def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None) -> str:
+    return render_template("web/admin/accounts/member.html", row=row, refusal=refusal)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
@@ -37,7 +37,7 @@ from digest.web.filters import thousands
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
-from subscribers.phrases import clock_time
+from subscribers.phrases import clock_time, count_with_noun
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
@@ -274,7 +274,7 @@ def _act_on_refused(
     show = partial(_refusal_action_page, name, chosen, suppresses=suppresses)
     try:
         form = read_form(RefusalActionForm)
-        act(
+        people = act(
             context.installation,
             name,
             [chosen],
@@ -287,6 +287,8 @@ def _act_on_refused(
         return show(refusal=exc), 400
     except (ChangedRefusalsError, EditionControlError) as exc:
         return show(refusal=exc), 409
+    done = f"Suppressed {count_with_noun(people, 'address', 'addresses')}."
+    flash(done if suppresses else f"{count_with_noun(people, 'email')} will be sent again.", f"refused {name}")
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 

@@ -208,6 +208,7 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     assert post(admin, links[0], recipients="2", reason="").status_code == 400
     assert post(admin, links[0], recipients="3", reason="full for months").status_code == 409
     assert post(admin, links[0], recipients="2", reason="full for months").headers["Location"] == f"{PATH}/sending"
+    assert "<p>Suppressed 2 addresses.</p>" in admin.get(f"{PATH}/sending").text
     with refused.database.read() as session:
         suppressed = session.scalars(select(Person.number).where(Person.state == PersonState.SUPPRESSED)).all()
         people = session.scalars(select(Delivery.person).where(Delivery.reply == FULL)).all()
