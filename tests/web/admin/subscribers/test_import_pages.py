@@ -574,7 +574,7 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 11
         assert session.scalar(select(func.count()).select_from(Person)) == 1
-    assert "suppressed by an import</dt><dd>11</dd>" in client.get("/admin/readers").text
+    assert 'suppressed rows of imports</dt><dd><a href="/admin/import">11</a></dd>' in client.get("/admin/readers").text
     assert "11 rows in all imports" in client.get("/admin/import").text
 
 

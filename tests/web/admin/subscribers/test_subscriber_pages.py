@@ -75,6 +75,7 @@ def test_the_list_shows_subscribers_by_number_and_no_part_of_an_address(both: An
         session.add(_delivery("d1", "edition:2026-W47", both.ada, DeliveryState.ACCEPTED))
     page = both.signed_in_client("admin").get("/admin/readers").text
     assert "<h1>2 subscribers</h1>" in page
+    assert "<dt>get email</dt><dd>2</dd>" in page
     assert f">{both.ada}</a>" in page
     assert page.index(f"/admin/readers/{bo}") < page.index(f"/admin/readers/{both.ada}")
     assert "Border expo" in page
@@ -104,7 +105,15 @@ def test_no_record_opens_by_what_is_no_number_of_a_subscriber(world: Any, typed:
     answer = post_form(world.signed_in_client("admin"), "/admin/readers/open", number=typed)
     assert (answer.status_code, said in answer.text) == (status, True)
     assert ADA_ADDRESS not in answer.text
+    assert ('value="1,042"' in answer.text) == (typed == "1,042")
     assert post_form(world.desk, "/admin/readers/open", number=str(world.ada)).status_code == 403
+
+
+def test_people_who_cannot_be_exported_lead_to_the_suppression_list(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    hint = "To tell another installation whom it must not email"
+    pages = [admin.get(f"/admin/readers?state={state}").text for state in ("subscribed", "suppressed")]
+    assert [(hint in page, "Export these subscribers…" in page) for page in pages] == [(False, True), (True, False)]
 
 
 def test_an_export_takes_the_same_filter(both: Any) -> None:
