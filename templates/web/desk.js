@@ -390,7 +390,7 @@
   const openPage = async (href, isLeft) => {
     if ([...unsaved].some((control) => control.isConnected && !/^(own|block)$/.test(control.form.dataset.saves))) return location.assign(href);
     if (await refresh(href, isLeft) === undefined || isLeft()) return;
-    delete desk.dataset.opening;
+    if (desk.dataset.opening === href) delete desk.dataset.opening;
     const target = document.getElementById(new URL(href).hash.slice(1));
     if (target?.id === "found") find("#stories").scrollTop = 0;
     // Whoever writes in another form by now goes on there.

@@ -437,7 +437,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     blank.locator("input[name=name]").press("Tab")
     blank.locator("input[name=headline]").fill("Pumps that start")
     blank.locator("input[name=headline]").press("Tab")
-    expect(unsaved).to_have_text("Not saved yet: sponsor or organization of another block, headline of another block")
+    expect(unsaved).to_have_text("Not saved yet: the new block")
     # Whatever else is done meanwhile, the page around it is brought up to date and leaves it as it is.
     desk.locator("ol[data-section=featured] > li").nth(1).get_by_role("button", name="Up").click()
     expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))

@@ -376,7 +376,7 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
     week.act(f"up {week.anchors('featured')[1]}")
     week.act(f"down {week.anchors('featured')[3]}", editor="sam")
     assert 'title="Undo making “' in page(week)
-    assert re.search('>Undo<span class="what">: made “[^”]+” the lead</span></button>', page(week)), (
+    assert re.search('>Undo<span class="what"> making “[^”]+” the lead</span></button>', page(week)), (
         "which story stands in its words too"
     )
     week.act("undo")
@@ -529,7 +529,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     assert week.state.last_seq == last
     shown = write("", "Two *ports*. Still one.\n\nThen water.")
     assert re.search(r'name="intro"[^>]*></textarea>', shown)
-    assert "removed the intro" in shown
+    assert "Undo removing the intro" in shown
     assert drafts not in client.get(f"/desk/preview/{week.name}/phone").text
     assert 'value="original-intro "' in shown
     week.act("original-intro")

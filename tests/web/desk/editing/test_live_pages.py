@@ -204,7 +204,7 @@ def test_every_listed_key_is_one_that_the_script_acts_on() -> None:
         "Ctrl Enter": "Enter",
         "Esc": "Escape",
         "Enter": 'key === "Enter"',
-        "Shift A": " A:",
+        "Shift A": 'event.key === "A"',
         "Shift M": " M:",
         "Shift X": " X:",
         "Shift Z": " Z:",
