@@ -456,7 +456,7 @@ def initialised_folder(tmp_path_factory: pytest.TempPathFactory, home_databases:
 
 
 @pytest.fixture
-def initialised_home(
+def initialized_home(
     initialised_folder: RestoredFolder, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Give the home of an installation that `digest init` has just made, as `DIGEST_HOME`, and work beside it."""

@@ -158,9 +158,9 @@ def test_each_documented_command_is_run_by_a_test_with_its_options() -> None:
     assert untested == []
 
 
-def test_commands_that_no_other_test_runs_work_as_documented(initialised_home: Path) -> None:
+def test_commands_that_no_other_test_runs_work_as_documented(initialized_home: Path) -> None:
     """With a passphrase for whatever asks for one."""
-    assert initialised_home.is_dir()
+    assert initialized_home.is_dir()
     typed, ran = 2 * f"{PASSPHRASE}\n" + "y\n", set()
     CliRunner().invoke(digest, ["staff", "add", "sam@news.example.org", "--role", "editor"])
     for command in own_commands():

@@ -29,8 +29,8 @@ NOTICES = {mail.key for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS)} - {"edition"}
 
 
 @pytest.fixture
-def environment(initialised_home: Path, tmp_path: Path) -> dict[str, str]:
-    return {"DIGEST_HOME": str(initialised_home), "DIGEST_TEMPLATES": str(tmp_path / "own")}
+def environment(initialized_home: Path, tmp_path: Path) -> dict[str, str]:
+    return {"DIGEST_HOME": str(initialized_home), "DIGEST_TEMPLATES": str(tmp_path / "own")}
 
 
 def run(environment: dict[str, str], *words: str) -> tuple[int, str]:

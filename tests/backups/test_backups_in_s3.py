@@ -51,13 +51,13 @@ def read_recipe() -> list[str]:
 
 
 @pytest.fixture
-def backup_file(initialised_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def backup_file(initialized_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make an encrypted backup in the folder of scheduled backups, and give its file."""
     folder = tmp_path / "nightly"
     monkeypatch.setenv("DIGEST_BACKUP_PASSPHRASE", PASSPHRASE)
     monkeypatch.setenv("DIGEST_BACKUP__FOLDER", str(folder))
     monkeypatch.setenv("DIGEST_BACKUP__COPIED", "true")
-    (initialised_home / "left.log").touch(mode=0o600)
+    (initialized_home / "left.log").touch(mode=0o600)
     made = CliRunner().invoke(digest, ["backup"])
     assert made.exit_code == 0, made.output
     (file,) = folder.glob("*.zip.age")

@@ -58,14 +58,14 @@ def holds_staff_address(file: Path, passphrase: str = "") -> bool:
         return STAFF_ADDRESS.encode() in archive.read("rows/staff.jsonl")
 
 
-def test_without_a_passphrase_a_script_is_told_how_to_give_one(initialised_home: Path) -> None:
+def test_without_a_passphrase_a_script_is_told_how_to_give_one(initialized_home: Path) -> None:
     refused = run("backup", "b.zip")
     assert refused.exit_code == 1
     assert "Set DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE" in refused.output
     assert not Path("b.zip").exists()
 
 
-def test_what_a_script_backs_up_is_encrypted_and_restored_with_its_passphrase_alone(initialised_home: Path) -> None:
+def test_what_a_script_backs_up_is_encrypted_and_restored_with_its_passphrase_alone(initialized_home: Path) -> None:
     run("staff", "add", STAFF_ADDRESS, "--role", "admin")
     Path("passphrase").write_text(f"{PASSPHRASE}\n")
     Path("passphrase").chmod(0o600)
@@ -78,7 +78,7 @@ def test_what_a_script_backs_up_is_encrypted_and_restored_with_its_passphrase_al
     assert run("restore", "b.age", "--check", DIGEST_BACKUP_PASSPHRASE=PASSPHRASE).exit_code == 0
 
 
-def test_in_a_terminal_the_passphrase_is_asked_for_and_not_shown(initialised_home: Path) -> None:
+def test_in_a_terminal_the_passphrase_is_asked_for_and_not_shown(initialized_home: Path) -> None:
     run("staff", "add", STAFF_ADDRESS, "--role", "admin")
     answers = ["tiny", "tiny", PASSPHRASE, PASSPHRASE]  # no word of the error: click masks what was typed
     code, shown = type_at_terminal("backup", "b.age", answers=answers)

@@ -31,7 +31,7 @@ def run(*words: str) -> Result:
 
 
 @pytest.fixture
-def home(initialised_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(initialized_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give an installation with a draft in which Dana and Sam wrote."""
     settings_file = Path(os.environ.get("DIGEST_SETTINGS", "digest.toml"))
     settings_file.write_text('[sender]\npostal_address = "1 Main St, Springfield"\n')
@@ -55,7 +55,7 @@ def home(initialised_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 {"actor": "staff 1", "part": "intro", "item": ""},
                 {"actor": "staff 2", "part": "story", "item": "Cranes"},
             ]
-    return initialised_home
+    return initialized_home
 
 
 def mark() -> str:

@@ -51,7 +51,7 @@ class _FeedHandler(BaseHTTPRequestHandler):
         """Keep quiet."""
 
 
-@pytest.mark.usefixtures("initialised_home")
+@pytest.mark.usefixtures("initialized_home")
 def test_two_workers_share_a_collection_and_one_goes_on_where_the_other_was_killed(
     monkeypatch: pytest.MonkeyPatch, postgresql_url: str, postgresql_template: str
 ) -> None:

@@ -120,7 +120,7 @@ def test_while_somebody_works_with_it_nothing_is_done(old_url: str, tmp_path: Pa
 
 
 def test_a_database_of_a_newer_version_and_none_at_all_are_said_in_a_sentence(
-    initialised_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    initialized_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     url = load_settings().effective_database_url
     with closing(open_database(url)) as database, database.write() as session:
@@ -155,24 +155,24 @@ def colors_and_actions(home: Path) -> tuple[set[str], list[str]]:
     return {color for color in ("#00606B", "#8A2C5E") if color in text_of_all}, [actor.split(":")[0] for actor in acts]
 
 
-def test_drafts_are_updated_by_an_upgrade_and_by_the_terminal(initialised_home: Path) -> None:
+def test_drafts_are_updated_by_an_upgrade_and_by_the_terminal(initialized_home: Path) -> None:
     recolor("#00606B")
     assert "Held: " in run("draft").output
     assert "was updated" not in upgrade().output
-    assert colors_and_actions(initialised_home) == ({"#00606B"}, [])
+    assert colors_and_actions(initialized_home) == ({"#00606B"}, [])
     recolor("#8A2C5E")  # as another version might
     done = upgrade()
     assert done.exit_code == 0, done.output
     assert "The draft of 20" in done.output
-    assert colors_and_actions(initialised_home) == ({"#8A2C5E"}, ["terminal"])
+    assert colors_and_actions(initialized_home) == ({"#8A2C5E"}, ["terminal"])
     assert run("draft", "--update", "current").output == "The draft is already up to date.\n"
     recolor("#00606B")
     assert run("draft", "--update", "current", "--explain").exit_code == 2
     assert "was updated. Review it again." in run("draft", "--update", "current").output
-    assert colors_and_actions(initialised_home) == ({"#00606B"}, ["terminal"] * 2)
+    assert colors_and_actions(initialized_home) == ({"#00606B"}, ["terminal"] * 2)
 
 
-def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(initialised_home: Path) -> None:
+def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(initialized_home: Path) -> None:
     recolor("#00606B")
     run("draft")
     recolor("#8A2C5E")
@@ -186,7 +186,7 @@ def test_an_upgrade_leaves_what_is_approved_and_what_can_not_be_updated_alone(in
     done = upgrade()
     assert done.exit_code == 0, done.output
     assert "was updated" not in done.output
-    assert colors_and_actions(initialised_home) == ({"#00606B"}, [])
+    assert colors_and_actions(initialized_home) == ({"#00606B"}, [])
 
 
 def test_if_needed_an_old_database_is_upgraded_and_then_left_alone(old_url: str, tmp_path: Path) -> None:

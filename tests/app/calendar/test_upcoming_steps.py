@@ -90,8 +90,8 @@ def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database
     )
 
 
-def test_status_says_what_happens_next(initialised_home: Path) -> None:
-    assert initialised_home.is_dir()
+def test_status_says_what_happens_next(initialized_home: Path) -> None:
+    assert initialized_home.is_dir()
     with open_installation(load_settings()) as install:
         store_edition(install)
     said = CliRunner().invoke(digest, ["status", "2026-W47"]).output
@@ -103,9 +103,9 @@ def test_status_says_what_happens_next(initialised_home: Path) -> None:
 
 
 def test_status_of_an_installation_without_an_edition_says_so_and_what_holds_it_and_what_comes(
-    initialised_home: Path,
+    initialized_home: Path,
 ) -> None:
-    assert initialised_home.is_dir()
+    assert initialized_home.is_dir()
     assert CliRunner().invoke(digest, ["pause", "--all", "--because", "a wrong date"]).exit_code == 0
     said = CliRunner().invoke(digest, ["status"])
     assert said.exit_code == 0, said.output

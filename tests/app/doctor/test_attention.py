@@ -28,8 +28,8 @@ from tests.web.conftest import store_edition
 
 
 @pytest.fixture
-def home(initialised_home: Path) -> Path:
-    return initialised_home.parent
+def home(initialized_home: Path) -> Path:
+    return initialized_home.parent
 
 
 def _run(*words: str) -> Result:

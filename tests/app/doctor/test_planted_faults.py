@@ -296,7 +296,7 @@ def test_a_disk_that_fills_is_forecast_from_its_nights(
 
 
 def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
-    initialised_home: Path, monkeypatch: pytest.MonkeyPatch
+    initialized_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A script reads the same form, whatever is wrong."""
     monkeypatch.setenv("DIGEST_SPEED", "high")
@@ -307,7 +307,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     assert "DIGEST_SPEED isn't a setting" in finding["message"]
     assert finding["remedy"] == "Correct the listed settings. Then run doctor again. The other checks haven't run yet."
     monkeypatch.delenv("DIGEST_SPEED")
-    monkeypatch.setenv("DIGEST_DATABASE_URL", f"sqlite:///{initialised_home}")
+    monkeypatch.setenv("DIGEST_DATABASE_URL", f"sqlite:///{initialized_home}")
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert finding["check"] == "database"
     assert "DIGEST_DATABASE_URL" in finding["remedy"]
@@ -327,12 +327,12 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     assert finding["remedy"].startswith("Correct it there. Then run doctor again")
 
 
-def test_settings_that_others_can_read_hinder_no_other_check(initialised_home: Path) -> None:
+def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: Path) -> None:
     """Two wrong modes are named in one run."""
     environment_file = Path("digest.env")
     environment_file.write_text("DIGEST_BASE_URL=https://news.hls.test\n")
     environment_file.chmod(0o644)
-    (initialised_home / "keys.json").chmod(0o644)
+    (initialized_home / "keys.json").chmod(0o644)
     found = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     messages = {finding["check"]: finding["message"] for finding in found}
     assert messages["home-folder"] == f"Other users can read {environment_file.absolute()}, which contains secrets."
@@ -464,10 +464,10 @@ def test_every_cause_and_consequence_is_a_check_and_causes_come_first() -> None:
 
 
 def test_the_command_asks_outside_when_it_is_told_to(
-    outside: OutsideSetup, initialised_home: Path, monkeypatch: pytest.MonkeyPatch
+    outside: OutsideSetup, initialized_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of links that lead to this machine alone nothing is asked, of mail that goes into files little."""
-    assert initialised_home.is_dir()
+    assert initialized_home.is_dir()
     settings_file = Path("digest.toml")
     head, _, _ = settings_file.read_text("utf-8").partition("\n[[sources]]\n")
     settings_file.write_text(head, "utf-8")  # without sources in the world

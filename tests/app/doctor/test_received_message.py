@@ -214,7 +214,7 @@ def test_online_the_dns_has_the_keys_and_says_whose_domain_is_whose(settings: Se
         assert "couldn't be verified (The DNS lookup" in ask()["received-signature"]
 
 
-@pytest.mark.usefixtures("initialised_home")
+@pytest.mark.usefixtures("initialized_home")
 def test_the_command_reads_a_file_or_what_is_piped_in(tmp_path: Path) -> None:
     file = tmp_path / "received.eml"
     file.write_bytes(arrive(SENT))

@@ -27,7 +27,7 @@ def _run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def approved(initialised_home: Path) -> Iterator[Installation]:
+def approved(initialized_home: Path) -> Iterator[Installation]:
     """Give an installation with an edition that is going out."""
     with open_installation(load_settings()) as install:
         store_edition(install)

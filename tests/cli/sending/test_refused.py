@@ -32,7 +32,7 @@ def run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def install(initialised_home: Path) -> Iterator[Installation]:
+def install(initialized_home: Path) -> Iterator[Installation]:
     """Give an installation whose edition was sent to eight, all of whom refused it."""
     with open_installation(load_settings()) as install:
         store_edition(install, state=EditionState.SENT)

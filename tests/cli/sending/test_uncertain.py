@@ -29,7 +29,7 @@ def run(*words: str, said: str = "") -> Result:
 
 
 @pytest.fixture
-def install(initialised_home: Path) -> Iterator[Installation]:
+def install(initialized_home: Path) -> Iterator[Installation]:
     """Give an installation whose edition is sent, and three of its messages are uncertain."""
     with open_installation(load_settings()) as install:
         store_edition(install, state=EditionState.SENT)

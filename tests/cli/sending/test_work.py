@@ -16,7 +16,7 @@ from digest.cli import digest
         ),
     ],
 )
-@pytest.mark.usefixtures("initialised_home")
+@pytest.mark.usefixtures("initialized_home")
 def test_a_worker_that_cannot_begin_says_why(words: tuple[str, ...], sentence: str) -> None:
     result = CliRunner().invoke(digest, list(words))
     assert result.exit_code == 2

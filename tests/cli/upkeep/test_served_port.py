@@ -36,7 +36,7 @@ def test_a_base_url_that_was_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert context.settings.base_url == load_settings(None).base_url == "https://news.example.org"
 
 
-@pytest.mark.usefixtures("initialised_home")
+@pytest.mark.usefixtures("initialized_home")
 def test_each_sign_in_link_says_whose_it_is_and_leads_to_the_port_that_is_served() -> None:
     team = {"eve@newsroom.example": "editor", "Ann@newsroom.example": "admin"}
     for email, role in team.items():

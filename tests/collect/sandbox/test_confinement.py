@@ -174,13 +174,13 @@ def test_a_home_within_a_folder_of_code_stays_closed_and_the_code_around_it_open
     assert run.stdout.split("\n") == ["PermissionError", "code", "PermissionError", "imported", ""]
 
 
-def test_an_open_installation_names_its_private_places_to_the_broker(initialised_home: Path) -> None:
+def test_an_open_installation_names_its_private_places_to_the_broker(initialized_home: Path) -> None:
     settings = load_settings()
     with open_installation(settings):
         client.SANDBOX.stop()
         broker = client.SANDBOX.running_broker().process.pid
     words = Path(f"/proc/{broker}/cmdline").read_text().split("\0")
-    assert {str(initialised_home), str(settings.environment_place)} <= set(words)
+    assert {str(initialized_home), str(settings.environment_place)} <= set(words)
     client.SANDBOX.stop()
 
 
