@@ -441,11 +441,11 @@ def enter_home(home: Path, databases: HomeDatabases, patch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="session")
-def initialised_folder(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> RestoredFolder:
+def initialized_folder(tmp_path_factory: pytest.TempPathFactory, home_databases: HomeDatabases) -> RestoredFolder:
     """Run `digest init` once, with the home `home` in a folder."""
     from digest.cli import digest
 
-    folder = tmp_path_factory.mktemp("initialised") / "folder"
+    folder = tmp_path_factory.mktemp("initialized") / "folder"
     folder.mkdir()
     home_databases.create_bare(folder / "home")
     with pytest.MonkeyPatch.context() as patch:
@@ -457,12 +457,12 @@ def initialised_folder(tmp_path_factory: pytest.TempPathFactory, home_databases:
 
 @pytest.fixture
 def initialized_home(
-    initialised_folder: RestoredFolder, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch
+    initialized_folder: RestoredFolder, home_databases: HomeDatabases, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     """Give the home of an installation that `digest init` has just made, as `DIGEST_HOME`, and work beside it."""
-    initialised_folder.restore()
-    home = initialised_folder.folder / "home"
-    home_databases.copy(initialised_folder.folder / "kept", home)
+    initialized_folder.restore()
+    home = initialized_folder.folder / "home"
+    home_databases.copy(initialized_folder.folder / "kept", home)
     enter_home(home, home_databases, monkeypatch)
     return home
 
