@@ -81,11 +81,11 @@ def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_t
 
 def test_a_lone_report_has_its_rank_on_its_topic() -> None:
     lone = Story(article("Wire"))
-    assert explain_lead(score(lone), ENGLISH) == "it’s the week’s only story on this topic"
+    assert explain_lead(score(lone), ENGLISH) == "it’s the only story that we found on this topic"
     quiet = Story(article("Quiet", title="A quiet week"))
     best, second, off_topic = rank([Story(article("Late", weight=0.5)), quiet, lone])
-    assert explain_lead(best, ENGLISH) == "it’s No. 1 of the week’s 2 stories on this topic"
-    assert explain_lead(second, ENGLISH) == "it’s No. 2 of the week’s 2 stories on this topic"
+    assert explain_lead(best, ENGLISH) == "it’s No. 1 of the two stories that we found on this topic"
+    assert explain_lead(second, ENGLISH) == "it’s No. 2 of the two stories that we found on this topic"
     assert explain_lead(off_topic, ENGLISH) == ""
     moved = replace(best, topic="Border security")
     assert explain_lead(moved, ENGLISH) == "", "an editor chose another topic, on which it has no rank"

@@ -251,10 +251,11 @@ def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     if rank is None or rank.topic != scored.topic:  # editors can change the topic
         return ""
     return language.ngettext(
-        "it’s the week’s only story on this topic",
-        "it’s No. %(place)s of the week’s %(num)s stories on this topic",
+        "it’s the only story that we found on this topic",
+        "it’s No. %(place)s of the %(num)s stories that we found on this topic",
         rank.stories,
         place=language.write_number(rank.place),
+        num=spell_number(rank.stories, language),
     )
 
 
