@@ -68,7 +68,8 @@ def test_the_publishers_that_the_edition_lists_are_counted() -> None:
     live, earlier = article("Herald", title="Live updates: ransomware hits a port"), article("Times", title="Alarm")
     scored = score(Story(article("Wire"), (article("Press"),), (live, earlier, article("Wire", title="A port is hit"))))
     assert explain_lead(scored, ENGLISH) == "two publishers carried it"
-    assert explain_lead(score(Story(article("Wire"), (), (live, earlier))), ENGLISH) == ""
+    alone = score(Story(article("Wire"), (), (live, earlier)))
+    assert explain_lead(alone, ENGLISH) == "it’s the only story that we found on this topic"
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:
