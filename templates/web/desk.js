@@ -91,6 +91,8 @@
   const putBack = () => {
     round += 1;
     while (shown.length) shown.pop()();
+    // Whoever agreed to a change that wasn't made didn't agree to the next.
+    forgetAgreement();
   };
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
   // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
@@ -288,6 +290,10 @@
   const nameAgreed = () => {
     if (!desk.dataset.approval) agreed = "";
     for (const input of findAll("input[name=supersedes]")) input.value = agreed;
+  };
+  const forgetAgreement = () => {
+    agreed = "";
+    nameAgreed();
   };
   const unlessApproved = (work) => {
     if (!mustAsk()) return work();
@@ -1060,7 +1066,7 @@
   // A colleague approved it, sent it back, took that back, or it goes out: the head says so, and offers no act that fitted before.
   const showStanding = ({ key, badge, tone, words, approval }) => {
     const stands = find("#stands");
-    if (key === desk.dataset.standing || stands.dataset.key === key) return;
+    if (key === (stands.dataset.key || desk.dataset.standing)) return;
     stands.dataset.key = key;
     desk.dataset.approval = approval;
     Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });

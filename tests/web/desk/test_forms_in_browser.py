@@ -124,6 +124,26 @@ def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(
     assert week.state.arrangement.texts["subject"] == "Cranes wait"
 
 
+def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_see_an_approval_return(
+    served: ServedWeek,
+) -> None:
+    week = served.week
+    approve(served)
+    page, (_, second, third, *_) = served.open(WIDE), week.anchors("featured")
+    asked, badge = page.get_by_role("dialog", name="This revokes the approval"), page.locator(".head .pill")
+    for word, state in ((f"drop {second}", "Approval revoked"), ("undo", "Approved")):
+        served.act_as_sam(word)
+        let_time_pass(page, 1100)  # then a page asks again what's new as its keyboard goes on
+        press_key(page, third, "j")
+        expect(badge).to_have_text(state)
+    press_key(page, second, "x")
+    asked.get_by_role("button", name="Change and revoke approval").click()
+    expect(row(page, second)).to_contain_text("Not saved")
+    press_key(page, third, "x")
+    expect(asked).to_have_count(1)
+    assert week.state.approved
+
+
 # Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.
 REACH = """([line, hasLongTitle]) => {
   const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), button = line.querySelector("button");
