@@ -307,7 +307,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     )
 
 
-def _list_merge_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str]]:
+def _list_merge_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str, str]]:
     """Return the stories for the merge panel, if it's open, that match its search."""
     if query.panel != "merge":
         return []

@@ -30,6 +30,7 @@ MAX_SCROLLED_STORIES = 90  # after scrolling; then a link leads on
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
 _LONG_WORD = re.compile(r"\w{4,}")
+_WORD = re.compile(r"\w+")
 POOL_ORDERS = (("score", "Best score"), ("newest", "Newest"), ("read", "Most read"))
 
 
@@ -238,12 +239,14 @@ def find_pool_page(
 
 def list_merge_choices(
     arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str
-) -> list[tuple[str, str]]:
-    """Return up to `MAX_POOL_STORIES` stories that match a search, as anchor and headline, to merge with one story.
+) -> list[tuple[str, str, str]]:
+    """Return up to `MAX_POOL_STORIES` stories that match a search, to merge with one story.
 
-    Those whose headlines share its words come first, the rarest words first, then the edition's. Stories under another
-    one are left out, as are removed ones unless they're searched for.
+    Each is its anchor, its place and headline, and its publisher. Headlines with most of the search's whole words come
+    first, then those that share the rarest words with the story, then the edition's. Stories under another one are left
+    out, as are removed ones unless they're searched for.
     """
+    searched = set(words.casefold().split())
     own_words, choices, counts = set[str](), [], Counter[str]()
     for row in _list_pool(arrangement, sections):
         row_anchor = row.anchor or story_anchor(row.scored.story.lead.url)
@@ -255,8 +258,9 @@ def list_merge_choices(
             choices.append((row_anchor, row, row_words))
     fitting = [choice for choice in choices if _fits_query(choice[1], PoolQuery(words=words))]
     fitting.sort(key=lambda choice: -sum(1 / counts[word] for word in own_words & choice[2]))
+    fitting.sort(key=lambda choice: -len(searched & set(_WORD.findall(choice[1].headline.casefold()))))
     return [
-        (row_anchor, f"{row.place}: {row.headline}" if row.place else row.headline)
+        (row_anchor, f"{row.place}: {row.headline}" if row.place else row.headline, row.scored.story.lead.publisher)
         for row_anchor, row, _ in fitting[:MAX_POOL_STORIES]
     ]
 
