@@ -66,7 +66,8 @@ ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
 def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
     """Return the differences between two versions of an edition, by story and by text."""
     head_changes = list(_list_rewritten(before, after, HEAD_FIELDS))
-    old, new = _list_items(before), _list_items(after)
+    new = _list_items(after)
+    old = _match_changed_leads(_list_items(before), new)
     story_changes, kept_stories = _compare_stories(old, new)
     block_changes = _compare_blocks(before.blocks, after.blocks)
     kept_blocks = sum(block in before.blocks for block in after.blocks)
@@ -94,6 +95,23 @@ def _list_items(content: EditionContent) -> _Items:
             place = ItemPlace(section.key, section.title, number, entry.headline, entry.url)
             items[name, nth] = _Item(place, entry)
     return items
+
+
+def _match_changed_leads(old: _Items, new: _Items) -> _Items:
+    """Return the old stories; one whose lead is another page now has its new key.
+
+    Then one of the two pages is among those that also reported the story of the other.
+    """
+    matched, lost = dict(old), [key for key in old if key not in new]
+    for key in (key for key in new if key not in old):
+        if same := next((was for was in lost if _share_page(old[was].entry, new[key].entry)), None):
+            lost.remove(same)
+            matched[key] = matched.pop(same)
+    return matched
+
+
+def _share_page(was: SectionEntry, now: SectionEntry) -> bool:
+    return was.url in {link.url for link in now.also} or now.url in {link.url for link in was.also}
 
 
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:

@@ -41,7 +41,7 @@ class EditorChangeCounts:
 def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorChangeCounts:
     """Return the numbers of changed stories.
 
-    Stories are identified by their lead's URL, so one with a new lead counts as dropped and as added. Consequences of
+    A story whose lead is another page counts as rewritten, if both versions list one of the two pages. Consequences of
     an action on another story don't count, such as the image that the next story gets when the lead is moved.
     """
     changes = [change for change in compare_contents(proposed, approved).changes if change.before or change.after]

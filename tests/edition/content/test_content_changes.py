@@ -12,6 +12,7 @@ from digest.edition.content.content_changes import ChangeKind, ContentChange, co
 from digest.edition.content.edition_content import (
     EditionContent,
     EditionImage,
+    EditionLink,
     EditionSection,
     LabeledBlock,
     SectionEntry,
@@ -40,6 +41,21 @@ def said(change: ContentChange) -> tuple[str, str, str]:
     """Give kind, and from where to where."""
     before, after = (f"{p.section} {p.number}" if p else "" for p in (change.before, change.after))
     return str(change.kind), before, after
+
+
+@pytest.mark.parametrize("lists_old", [True, False])
+def test_a_story_with_another_page_as_its_lead_is_compared_with_what_it_was(*, lists_old: bool) -> None:
+    before, after = edition("abc"), edition("adc")
+    featured, *rest = after.sections if lists_old else before.sections
+    first, led, last = featured.entries
+    other = before.sections[0].entries[1] if lists_old else after.sections[0].entries[1]
+    led = replace(led, also=(EditionLink(other.headline, other.url, "The Wire"),))
+    sections = (replace(featured, entries=(first, led, last)), *rest)
+    before, after = (
+        (before, replace(after, sections=sections)) if lists_old else (replace(before, sections=sections), after)
+    )
+    (change,) = compare_contents(before, after).changes
+    assert (change.kind, change.field, change.was, change.now) == ("rewritten", "headline", "On b", "On d")
 
 
 @pytest.mark.parametrize(
