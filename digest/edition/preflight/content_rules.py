@@ -49,7 +49,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if send_day and day != send_day and examined.speaks_its_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
-            "Draft the edition again. Edits stay.",
+            "Draft the edition again. Your edits are kept.",
         )
 
 
