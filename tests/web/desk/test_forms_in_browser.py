@@ -288,7 +288,7 @@ def search_before_the_panel_arrives(page: Page, served: ServedWeek, anchor: str)
     expect(page.locator("#asked")).to_be_focused()
     expect(page.locator("#asked")).to_have_value(other[:12])
     choices = panel.get_by_label("Other story")
-    expect(choices.locator("option:checked")).to_have_text(f"Topics 1: {other}")
+    expect(choices.locator("option:checked")).to_have_text(re.compile(rf"^Topics 1: {re.escape(other)} · "))
     assert served.week.state.edits == before
     page.keyboard.press("Escape")
     expect(panel).to_have_count(0)

@@ -457,7 +457,7 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert f">Topics 1: {week.headlines('topics')[0]}" in found
     # A publisher or a part of a word is found, too, but after the headlines that have the word itself.
     named = page(week, f"?panel=merge&about={main}&match=port&part=merge").splitlines()
-    has_word = [bool(re.search(r"\bport\b", line.rpartition(" (")[0], re.IGNORECASE)) for line in named if line]
+    has_word = [bool(re.search(r"\bport\b", line.rpartition(" · ")[0], re.IGNORECASE)) for line in named if line]
     assert sum(has_word) > 0
     assert sorted(has_word, reverse=True) == has_word
     assert False in has_word
