@@ -46,9 +46,11 @@
   // Searched for words, the first story is chosen. Returns false if the server doesn't answer.
   const searchMatches = async (field) => {
     clearTimeout(typing);
+    const list = find("#mergeable");
+    if (!list) return true; // the panel was closed meanwhile
     asking.abort();
     asking = new AbortController();
-    const { signal } = asking, url = new URL(field.form.action), list = find("#mergeable");
+    const { signal } = asking, url = new URL(field.form.action);
     url.search = new URLSearchParams([...new FormData(field.form), ["part", "merge"]]);
     const answer = await fetch(url, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
     if (signal.aborted) return true;
@@ -60,6 +62,7 @@
   };
   const enterMatches = () => {
     const list = find("#mergeable");
+    if (!list) return;
     if (list.selectedIndex < 0 && !list[0].disabled) list.selectedIndex = 0;
     list.focus();
   };
