@@ -127,7 +127,7 @@ Exit codes: 0 restored, 1 not skipped or moved, or another edition is in its pla
 )
 @click.argument("release")
 @pass_command_context
-def bring_back_edition(context: CommandContext, release: str) -> None:
+def restore_edition(context: CommandContext, release: str) -> None:
     """Restore a skipped edition with its draft, or a moved one to its usual time."""
     restored = calendar_actions.restore_release(
         context.installation, _find_moment(context, release), actor=context.actor, now=context.now()

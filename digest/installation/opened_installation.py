@@ -147,7 +147,7 @@ class Installation:
         """
         file = self.settings.key_file
         if not file.exists():
-            raise explain_missing_key_file(file, self.database)
+            raise make_missing_key_file_error(file, self.database)
         keys = KeyRing.load(file, self.settings.key_passphrase_text)
         with self.database.read() as session:
             check_key_match(session, keys)
@@ -262,10 +262,10 @@ def _migrate_or_explain(database: Database) -> None:
         if explained := explain_storage_error(exc):
             raise explained from exc
         reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else f"{type(exc).__name__}: {exc}"
-        raise _explain_failed_migration(read_schema_revision(database), reason.rstrip(".")) from exc
+        raise _make_failed_migration_error(read_schema_revision(database), reason.rstrip(".")) from exc
 
 
-def _explain_failed_migration(revision: str | None, reason: str) -> MigrationError:
+def _make_failed_migration_error(revision: str | None, reason: str) -> MigrationError:
     if revision is None:
         return MigrationError(f"Creating the database's tables failed: {reason}.", remedy="Report this error.")
     return MigrationError(
@@ -338,7 +338,7 @@ def create_home_folder(home: Path) -> None:
         ) from exc
 
 
-def explain_missing_key_file(file: Path, database: Database) -> InstallationError:
+def make_missing_key_file_error(file: Path, database: Database) -> InstallationError:
     """Return the error for a missing key file, with what to do."""
     return _refusal_of_new_keys(file, database) or InstallationError(
         f"There's no key file {file}.", remedy="Run 'digest init' first."

@@ -16,7 +16,7 @@ from digest.settings.environment_file import (
     read_environment_file,
 )
 from digest.settings.environment_keys import PREFIX, list_key_variables, set_keys
-from digest.settings.misspelled_names import suggest_key, suggest_name
+from digest.settings.misspelled_names import phrase_name_suggestion, suggest_key
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from digest.settings.setting_lines import (
     KeyPath,
@@ -98,7 +98,7 @@ def _list_unknown(variables: Iterable[str]) -> list[str]:
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
     names = (*ENVIRONMENT_FIELDS, *list_key_variables(), *_OPERATORS_VARIABLES)
-    suggested = suggest_name(name, names, prefix=PREFIX)
+    suggested = phrase_name_suggestion(name, names, prefix=PREFIX)
     number = None if process_environ.get(name) else find_variable_line(read_text_or_empty(file), name)
     place = f"line {number} of {file.absolute()}" if number else "in this process's environment"
     return f"{name} isn't a setting{suggested} ({place})"
@@ -204,14 +204,14 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise _explain_toml_error(file, text, str(exc)) from exc
+        raise _make_toml_error(file, text, str(exc)) from exc
     except RecursionError:
         raise SettingsError(
             f"{file} isn't valid TOML because its brackets are nested too deeply.", remedy="Remove some brackets."
         ) from None
 
 
-def _explain_toml_error(file: Path, text: str, message: str) -> SettingsError:
+def _make_toml_error(file: Path, text: str, message: str) -> SettingsError:
     """Return the error for an unreadable text; for a repeated name, it has the name and both lines."""
     if text.startswith("\ufeff"):
         return SettingsError(

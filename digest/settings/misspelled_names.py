@@ -12,7 +12,7 @@ from digest.settings.setting_lines import KeyPath
 MIN_LIKENESS = 0.7  # difflib's similarity ratio of two names; 1 if they're equal
 
 
-def suggest_name(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
+def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
     """Return a suggestion of the most similar known name, to end a sentence with; empty if none is similar.
 
     A `prefix` that all names share is ignored, as it would make any two of them similar.
@@ -28,7 +28,7 @@ def suggest_key(path: KeyPath) -> str:
     table = find_table(above)
     if table is None:
         return ""
-    if suggested := suggest_name(str(name), table.model_fields):
+    if suggested := phrase_name_suggestion(str(name), table.model_fields):
         return suggested
     owners = [owner for owner in SettingsFileContent.model_fields if _has_key(owner, str(name))]
     return f"; it belongs under [{owners[0]}]" if len(owners) == 1 else ""

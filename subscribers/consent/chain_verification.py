@@ -63,7 +63,7 @@ class ChainLink(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ChainChunk:
+class EventChainBatch:
     """The people numbered `first_number` to `first_number` + 999, and their links by person and position."""
 
     first_number: int
@@ -80,7 +80,7 @@ class BrokenLink:
     fault: str
 
 
-def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[ChainChunk]:
+def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[EventChainBatch]:
     """Yield people by number with their links, including links without a person."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
@@ -96,17 +96,17 @@ def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> It
         links = [
             ChainLink(*row) for row in read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
         ]
-        yield ChainChunk(first, people, links)
+        yield EventChainBatch(first, people, links)
         people_seen += len(people)
         progress(people_seen, total)
 
 
-def load_chain(session: Session, number: int) -> ChainChunk:
+def load_chain(session: Session, number: int) -> EventChainBatch:
     """Return one person with their links as a chunk."""
     between = {"first": number, "last": number}
     people = [ChainOwner(*row) for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)]
     rows = read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
-    return ChainChunk(number, people, [ChainLink(*row) for row in rows])
+    return EventChainBatch(number, people, [ChainLink(*row) for row in rows])
 
 
 _NEXT_NUMBER_QUERY = text(
@@ -194,7 +194,7 @@ def _begin_snapshot(session: Session) -> None:
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
 
-def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
+def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
     """Return the first invalid link among 1,000 people, or None."""
     chains: dict[int, list[ChainLink]] = {owner.number: [] for owner in chunk.owners}
     for link in chunk.links:
@@ -205,13 +205,13 @@ def find_broken_link(chunk: ChainChunk) -> BrokenLink | None:
     return next((broken for broken in broken_links if broken), None)
 
 
-def list_consent_text_hashes(chunk: ChainChunk) -> set[str]:
+def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
     """Return the hashes of the consent texts that we showed to 1,000 people. The register must contain them."""
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
     return {match[1] for body in bodies if (match := _WORDING_HASH_PATTERN.search(body))}
 
 
-def count_erased_rows(chunk: ChainChunk) -> Counter[str]:
+def count_erased_rows(chunk: EventChainBatch) -> Counter[str]:
     """Return the number of sealed rows, by table, that lost their salt when people in the chunk were erased."""
     counts = Counter[str]()
     for link in chunk.links:
@@ -321,7 +321,7 @@ class StoredAddressFault:
     fault: str
 
 
-def find_stored_address_faults(keys: KeyRing, chunk: ChainChunk) -> list[StoredAddressFault]:
+def find_stored_address_faults(keys: KeyRing, chunk: EventChainBatch) -> list[StoredAddressFault]:
     """Return the stored-address faults among 1,000 people."""
     commitments = {link.person: link.commitment for link in chunk.links}  # dicts keep the last link's value
     faults = [

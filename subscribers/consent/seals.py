@@ -230,7 +230,7 @@ class _ChainTally:
     address_fault_count: int = 0
     address_faults: list[chain_verification.StoredAddressFault] = field(default_factory=list)
 
-    def add(self, chunk: chain_verification.ChainChunk) -> None:
+    def add(self, chunk: chain_verification.EventChainBatch) -> None:
         self.people += len(chunk.owners)
         self.links += len(chunk.links)
         self.wording_hashes |= chain_verification.list_consent_text_hashes(chunk)
@@ -322,7 +322,7 @@ class _RootHash:
 
 
 def _tally_chains(
-    keys: KeyRing, chunks: Iterable[chain_verification.ChainChunk], roots: Sequence[_RootHash]
+    keys: KeyRing, chunks: Iterable[chain_verification.EventChainBatch], roots: Sequence[_RootHash]
 ) -> _ChainTally:
     """Verify and count all chains in one pass, and update the hashes over their heads."""
     tally = _ChainTally(keys)
@@ -333,7 +333,7 @@ def _tally_chains(
     return tally
 
 
-def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.ChainChunk) -> None:
+def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.EventChainBatch) -> None:
     """Add a chunk to all roots, which are in order of `through`.
 
     A chunk's people are hashed together, and that hash is added to the root. If nothing happened to them between two

@@ -137,7 +137,7 @@ def find_preferences_before_and_after(
     return Preferences.from_json(bodies[0]["before"]), Preferences.from_json(bodies[-1]["after"])
 
 
-def look_up_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
+def look_up_preference_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
     """Return the state of a link. Nothing is changed."""
     return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
 
@@ -153,11 +153,11 @@ def restore_preferences(
     Raises:
         OSError: the unsubscribe log couldn't be written.
     """
-    link = look_up_restoration(session, token, now=now)
+    link = look_up_preference_restoration(session, token, now=now)
     if link.stage is not ActionLinkState.OPEN or link.person is None:
         return link
     if one_time_tokens.use_token(session, token, RESTORE_PURPOSE, now=now).state is not TokenState.FRESH:
-        return look_up_restoration(session, token, now=now)
+        return look_up_preference_restoration(session, token, now=now)
     if change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner"):
         _log_change(session, unsubscribe_log, link.person, now)
     _supersede_later_links(session, link.person, link.first_change, now)

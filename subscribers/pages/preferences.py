@@ -135,7 +135,9 @@ def email_my_data_link(token: str) -> ResponseReturnValue:
 def ask_to_restore(token: str) -> ResponseReturnValue:
     """Show the current and earlier preferences, with the button that restores the latter."""
     with page_context.database.read() as session:
-        return _restoration_page(preference_changes.look_up_restoration(session, token, now=page_context.now), token)
+        return _restoration_page(
+            preference_changes.look_up_preference_restoration(session, token, now=page_context.now), token
+        )
 
 
 @subscriber_pages.post("/restore/<token>")

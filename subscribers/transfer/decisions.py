@@ -179,7 +179,7 @@ def decide_row(
     return _decide_stay(_consent_reason(row, options), existing, suppressed=suppressed, batch=batch)
 
 
-def read_claim(row: ImportRow, options: ImportOptions) -> RowReason:
+def decide_stated_reason(row: ImportRow, options: ImportOptions) -> RowReason:
     """Return what a row says, regardless of what's known of its address."""
     return DEPARTURES[row.status].reason if row.status in DEPARTURE_STATUSES else _consent_reason(row, options)
 

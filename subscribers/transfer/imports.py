@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.garbage_collection import rare_garbage_collection
 from subscribers.store.models import ImportBatch
-from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, read_claim
+from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, decide_stated_reason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import (
     ImportProgress,
@@ -77,7 +77,7 @@ class SeenAddresses:
         changed: dict[int, EarlierRow] = {}
         for number, (row, *_) in zip(hashes, rows, strict=True):
             before = seen_by_hash.get(number)
-            seen = EarlierRow(row.number, read_claim(row, self._options), row.lacks_network)
+            seen = EarlierRow(row.number, decide_stated_reason(row, self._options), row.lacks_network)
             earlier.append(before)
             if before is None or (seen.departed and not before.departed):
                 seen_by_hash[number] = changed[number] = seen

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import make_url, select, text
 
-from digest.app.approval import approvals, deadlines, edition_approval
+from digest.app.approval import approval_overviews, deadlines, edition_approval
 from digest.app.calendar import releases as calendar
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
@@ -384,19 +384,19 @@ class WatchedEdition:
 
     def send_back(self, actor: Actor) -> None:
         try:
-            approvals.send_back_edition(self.install, self.name, "Look again.", actor=actor, now=self.now)
+            approval_overviews.send_back_edition(self.install, self.name, "Look again.", actor=actor, now=self.now)
         except SentBackError:
             assert self.has_ended
             return
         self.done["sent back"] += 1
-        self.open_notes = [note.id for note in approvals.list_open_notes(self.install, self.name)]
+        self.open_notes = [note.id for note in approval_overviews.list_open_notes(self.install, self.name)]
         ended = self.versions if self.standing() else [v for v in self.versions if v is self.waiting()]
         for version in ended:
             version.state = ApprovalState.REVOKED
 
     def finish_notes(self, actor: Actor) -> None:
         for note in self.open_notes:
-            approvals.mark_note_done(self.install, self.name, note, actor=actor, now=self.now)
+            approval_overviews.mark_note_done(self.install, self.name, note, actor=actor, now=self.now)
         self.open_notes = []
 
     def draft_news(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, text, update
 
-from digest.app.approval import approvals, deadlines, edition_approval
+from digest.app.approval import approval_overviews, deadlines, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.editing_state import EditRefusedError
@@ -79,7 +79,9 @@ def test_setting_changes_are_found_by_an_index(install_on_both: Installation) ->
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
-    return approvals.write_approver_sentences(approvals.read_approval_overview(install, "current"), viewer)
+    return approval_overviews.write_approver_sentences(
+        approval_overviews.read_approval_overview(install, "current"), viewer
+    )
 
 
 def last_audit_row(install: Installation) -> AuditEntry:
@@ -92,7 +94,7 @@ def void(install: Installation) -> None:
 
 
 def send_back(install: Installation) -> None:
-    approvals.send_back_edition(install, "current", "Shorten it.", actor=SAM, now=LATER + timedelta(minutes=5))
+    approval_overviews.send_back_edition(install, "current", "Shorten it.", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
 @ON_ONE_DATABASE
@@ -153,7 +155,7 @@ def test_a_deadline_takes_a_half_signed_edition_for_a_draft(install: Installatio
     ruled = with_deadline_rule(install, "send-last-approved")
     assert deadlines.apply_deadline_rule(ruled, now=at_deadline) == "2026-W47: wait"
     with pytest.raises(ApprovalError, match="no approved version"):
-        approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=at_deadline)
+        approval_overviews.reinstate_last_approval(install, "current", actor=SCHEDULER, now=at_deadline)
 
 
 def test_any_edit_ends_a_first_signature(install: Installation) -> None:

@@ -86,7 +86,7 @@ TAKES_ADMIN = {
 TAKES_EDITOR = {
     "accounts.sign_in": "email_own_sign_in_link email_own_verification_link",
     "accounts.own_account": "add_own_passkey change_own_display_name end_other_sessions end_own_session remove_own_passkey rename_own_passkey replace_recovery_codes set_password",
-    "approval.approvals": "mark_note_done reinstate_last_approval send_back_edition",
+    "approval.approval_overviews": "mark_note_done reinstate_last_approval send_back_edition",
     "calendar.releases": "add_release move_release restore_release skip_release",
     "editing.breaking_news_drafts": "draft_breaking_news",
     "sending.breaking_news": "send_now",

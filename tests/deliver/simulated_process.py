@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import scheduler
 from digest.app import jobs
-from digest.app.approval import approvals
+from digest.app.approval import approval_overviews
 from digest.app.editing import editing_state
 from digest.deliver.plan import canary, planning
 from digest.deliver.send.claims import run_progress_file
@@ -229,7 +229,7 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
         if scenario.at_deadline == "send-last-approved":  # the draft has no proposal behind it
             state = SimpleNamespace(edits=(), approved=False)
             stack.enter_context(patch.object(editing_state, "read_editing_state", lambda *_: state))
-            stack.enter_context(patch.object(approvals, "_bring_back_draft", lambda *_: state))
+            stack.enter_context(patch.object(approval_overviews, "_bring_back_draft", lambda *_: state))
         stack.enter_context(patch.object(planning, "MAX_TRANSACTION_ROWS", scenario.planned_together))
         if scenario.has_canary:
             stack.enter_context(patch.object(canary, "MIN_EDITION_SIZE", 4))

@@ -47,6 +47,6 @@ def find_ledger_differences(session: Session) -> Iterator[LedgerDifference]:
                 yield LedgerDifference(number, chain_state, row_state)
 
 
-def _fold_chunk(chunk: chain_verification.ChainChunk) -> Iterator[tuple[int, PersonState]]:
+def _fold_chunk(chunk: chain_verification.EventChainBatch) -> Iterator[tuple[int, PersonState]]:
     for number, links in groupby(chunk.links, key=lambda link: link.person):
         yield number, fold_state(ConsentKind(link.kind) for link in links)

@@ -10,7 +10,7 @@ from typing import Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.approval import approvals
+from digest.app.approval import approval_overviews
 from digest.app.calendar import releases as calendar
 from digest.edition.approval.approval_check import find_reinstatable_approval
 from digest.edition.approval.approved_versions import ApprovalError
@@ -89,7 +89,7 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
     if decision is DeadlineDecision.SKIP:
         calendar.skip_release(installation, step.release.release_at, actor=SCHEDULER, now=now)
     if decision is DeadlineDecision.SEND_VERSION:
-        approvals.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
+        approval_overviews.reinstate_last_approval(installation, name, actor=SCHEDULER, now=now)
     what = str(decision) if step.edition else "undrafted"
     with installation.write() as session:
         _mail_editors(session, installation, step, what, now, obstacle=obstacle)

@@ -135,7 +135,7 @@ def _follow_up(
     session: Session, edition: Edition, before: ArticleCheck | None, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Pause an edition with missing articles; resume one that was paused only for those once they're all back."""
-    rests_for_look = before is not None and article_recheck_results.is_paused_by_check(edition, before)
+    rests_for_look = before is not None and article_recheck_results.is_paused_by_article_check(edition, before)
     is_new = before is None or before.approved_at != article_check.approved_at or before.gone != article_check.gone
     if article_check.pause_reason and rests_for_look:
         edition.paused_because = article_check.pause_reason

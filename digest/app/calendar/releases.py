@@ -101,7 +101,7 @@ def _list_entries(
     number = next_edition_number(session, file.publication.first_number)
     for release in releases:
         edition = drafted.get(make_release_slot_key(release.release_at))
-        name = edition.name if edition else calendar_store.name_release(calendar, release, names)
+        name = edition.name if edition else calendar_store.name_planned_edition(calendar, release, names)
         own_number: int | None = None
         if not release.is_skipped:
             names.add(name)

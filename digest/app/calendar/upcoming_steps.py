@@ -66,7 +66,7 @@ def list_upcoming_steps(session: Session, file: SettingsFileContent, now: dateti
     # Steps can come before a release that's later than the end of these days.
     near = takewhile(lambda r: r.release_at < end + release_calendar.MAX_MOVE, calendar.iterate_releases(now))
     for release in near if not calendar.rule.period else ():
-        name = _find_name(session, release) or calendar_store.name_release(calendar, release, names)
+        name = _find_name(session, release) or calendar_store.name_planned_edition(calendar, release, names)
         names.add(name)
         steps += _describe_release(name, release, plan_steps(calendar, release, rules))
     for job, description in (("collect", "sources are collected"), ("backup", "a backup is created")):

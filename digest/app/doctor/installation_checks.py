@@ -29,7 +29,7 @@ from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
-from digest.installation.opened_installation import InstallationError, explain_missing_key_file
+from digest.installation.opened_installation import InstallationError, make_missing_key_file_error
 from digest.installation.storage_errors import RESTORE_LOSSES, explain_damage
 from digest.settings import Settings
 from digest.settings.values import redact_url
@@ -76,7 +76,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     installation = examined.installation
     file = installation.settings.key_file
     if not file.exists():
-        raise explain_missing_key_file(file, installation.database)
+        raise make_missing_key_file_error(file, installation.database)
     keys = installation.keys
     yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:

@@ -78,9 +78,9 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
     return EmailVariantCounts(tuple(subscribers.most_common()), fuller)
 
 
-def list_edition_parts(content: EditionContent) -> dict[str, str]:
+def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
     """Return the titles of an edition's sections and topics by key (`subscribers.part_keys`)."""
-    return mail_layout.list_edition_parts(content)
+    return mail_layout.list_edition_part_titles(content)
 
 
 def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> bool:
@@ -177,7 +177,7 @@ def draft_next_edition(
                     result = drafting.store_draft(session, draft, now=now)
                     audit.subject, audit.detail = result.name, {"articles": result.article_count}
                     audit.record(session)
-            except drafting.DraftEditedError:  # an editor's changes take precedence
+            except drafting.DraftEditedMeanwhileError:  # an editor's changes take precedence
                 draft = drafting.renew_draft(database, draft, settings, now=now)
             else:
                 return result

@@ -34,7 +34,7 @@ def _is_new_pause(session: Session, edition: Edition) -> bool:
     reported_pause = installation_hold.read_installation_state(session, _state_key(edition))
     article_check = article_recheck_results.read_article_check(session, edition.name)
     if (reported_pause is not None and reported_pause["paused_at"] == edition.paused_at.isoformat()) or (
-        article_check is not None and article_recheck_results.is_paused_by_check(edition, article_check)
+        article_check is not None and article_recheck_results.is_paused_by_article_check(edition, article_check)
     ):
         return False
     return edition_control.is_paused_automatically(session, edition)

@@ -60,7 +60,7 @@ def look_up_mail_servers(
         while looked_up < len(domains) and not stopping():
             page = domains[looked_up : looked_up + PAGE_SIZE]
             tags, names = zip(*page, strict=True)
-            operators = executor.map(partial(find_mail_server_domain, find_exchangers), names)
+            operators = executor.map(partial(find_mail_operator_domain, find_exchangers), names)
             groups = [make_domain_tag(keys, Address("x", operator)) if operator else "" for operator in operators]
             with installation.write() as session:
                 _keep_groups(session, list(zip(tags, groups, strict=True)), clock())
@@ -70,7 +70,7 @@ def look_up_mail_servers(
     return looked_up
 
 
-def find_mail_server_domain(find_exchangers: FindExchangers, domain: str) -> str:
+def find_mail_operator_domain(find_exchangers: FindExchangers, domain: str) -> str:
     """Return the registrable domain of a domain's mail server, or of the domain if it has none; "" on failure."""
     try:
         exchangers = [host for host in find_exchangers(domain) if host != "."]

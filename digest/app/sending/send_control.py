@@ -256,7 +256,7 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
     name, database = resolve_edition_name(installation, name), installation.database
     with CANCEL.steps(installation, actor, name, now=now) as audit:
         with database.write() as session:
-            state_before = edition_control.cancel_edition(session, name)
+            state_before = edition_control.mark_edition_cancelled(session, name)
             audit.changed, audit.detail = state_before is not EditionState.CANCELLED, {"was": str(state_before)}
             if audit.changed:
                 audit.record(session)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editing import breaking_news_drafts, edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
@@ -246,12 +246,12 @@ def approve(
     if sum((bool(mark), revoke, note is not None, done)) > 1:
         raise click.UsageError("Use only one of MARK, --revoke, --send-back, and --done.")
     if note is not None:
-        name = approvals.send_back_edition(installation, edition, note, actor=context.actor, now=now)
+        name = approval_overviews.send_back_edition(installation, edition, note, actor=context.actor, now=now)
         click.echo(f"{name} was sent back. Editors see the note until someone marks it as done.")
     elif done:
-        notes = approvals.list_open_notes(installation, edition)
+        notes = approval_overviews.list_open_notes(installation, edition)
         for open_note in notes:
-            approvals.mark_note_done(installation, edition, open_note.id, actor=context.actor, now=now)
+            approval_overviews.mark_note_done(installation, edition, open_note.id, actor=context.actor, now=now)
         click.echo(f"{len(notes)} marked as done." if notes else "No open notes.")
     elif revoke:
         name = edition_approval.revoke_approval(installation, edition, actor=context.actor, now=now)
@@ -273,7 +273,9 @@ def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: t
         click.echo(f"{result.edition} is approved. Any later change revokes the approval.")
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
-    print_lines(approvals.write_approver_sentences(approvals.read_approval_overview(installation, edition)))
+    print_lines(
+        approval_overviews.write_approver_sentences(approval_overviews.read_approval_overview(installation, edition))
+    )
     raise SystemExit(EXIT_ANSWER_NO)
 
 
@@ -283,15 +285,15 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     Raises:
         ApprovalError: it isn't a draft.
     """
-    mark = approvals.read_approval_code(installation, edition)  # read first, as a later edit invalidates it
+    mark = approval_overviews.read_approval_code(installation, edition)  # read first, as a later edit invalidates it
     overview = read_edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")
-    approval_overview = approvals.read_approval_overview(installation, edition)
+    approval_overview = approval_overviews.read_approval_overview(installation, edition)
     if approval_overview.ended and not approval_overview.ended.ended_by and approval_overview.ended.ended_because:
         click.echo(f"The approval is no longer valid: {approval_overview.ended.ended_because}.")
-    print_lines(approvals.write_approval_sentences(approval_overview))
-    for host in approvals.list_edition_link_hosts(installation, edition):
+    print_lines(approval_overviews.write_approval_sentences(approval_overview))
+    for host in approval_overviews.list_edition_link_hosts(installation, edition):
         click.echo(
             f"{('New site' if host.is_new else 'Site')} linked in the text: {host.host} ({', '.join(host.places)})"
         )

@@ -215,7 +215,7 @@ def _read_last_withdrawal(session: Session, article_id: int) -> str:
     return session.scalar(latest.limit(1)) or ""
 
 
-def is_withdrawal_stated_by_source(session: Session, article: Article) -> bool:
+def was_withdrawn_by_source(session: Session, article: Article) -> bool:
     """Return whether a source said that a withdrawn article isn't public; its page may still be in a cache."""
     return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
 

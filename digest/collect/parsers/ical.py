@@ -203,7 +203,7 @@ def _occurrence_days(
 ) -> list[date]:
     start = event_time.start
     today = (now.astimezone(start.tzinfo) if isinstance(start, datetime) else now).date()
-    days = next_occurrences(_first(event, "RRULE"), event_time.day, today)
+    days = list_next_occurrences(_first(event, "RRULE"), event_time.day, today)
     added = (day for day in _day_list(event, "RDATE") if today <= day <= today + LOOK_AHEAD)
     left_out = overridden.union(_day_list(event, "EXDATE"))
     return sorted({*days, *added} - left_out)[:10]
@@ -297,7 +297,7 @@ def _event_link(url: str, key: str) -> str:
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"
 
 
-def next_occurrences(
+def list_next_occurrences(
     parts: Mapping[str, Sequence[object]],
     start: date,
     today: date,

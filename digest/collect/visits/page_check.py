@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from digest.collect.articles.storage import (
     clear_withdrawn,
     find_withdrawn_links,
-    is_withdrawal_stated_by_source,
     mark_withdrawn,
     mark_withdrawn_and_delete_image,
     record_publisher,
     record_supersession,
+    was_withdrawn_by_source,
 )
 from digest.collect.documents.item_identity import is_front_page
 from digest.collect.documents.parsed_document import SIGN_IN, SIGN_IN_STATUS
@@ -151,7 +151,7 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
     withdrawn = Article.withdrawn_at.is_not(None)
     query = select(Article).where(Article.url.in_(urls), withdrawn)
     for article in session.scalars(query).all():
-        if is_withdrawal_stated_by_source(session, article):
+        if was_withdrawn_by_source(session, article):
             withheld.add(article.url)
         else:
             clear_withdrawn(session, article, now)

@@ -104,12 +104,12 @@ def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> boo
     article_check = read_article_check(session, edition.name)
     return (
         article_check is not None
-        and is_paused_by_check(edition, article_check)
+        and is_paused_by_article_check(edition, article_check)
         and now - article_check.at >= REPEAT_AFTER
     )
 
 
-def is_paused_by_check(edition: Edition, article_check: ArticleCheck) -> bool:
+def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) -> bool:
     """Return whether an edition is paused for the reason that a check gave."""
     return (
         edition.paused_at is not None

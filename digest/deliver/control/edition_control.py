@@ -75,7 +75,7 @@ def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
     return True
 
 
-def cancel_edition(session: Session, name: str) -> EditionState:
+def mark_edition_cancelled(session: Session, name: str) -> EditionState:
     """Mark an edition as canceled, permanently, and return its previous state.
 
     Call `cancel_waiting_deliveries` after this has committed.

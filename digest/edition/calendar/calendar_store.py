@@ -42,7 +42,7 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
     return plan_steps(planned, release, build_step_rules(file.schedule)).deadline
 
 
-def name_release(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
+def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
     """Return the name of a release's edition; extra ones leave the week's plain name to the scheduled one."""
     reserved = name_edition(release.release_at, calendar.zone, ())
     reserved_names = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names

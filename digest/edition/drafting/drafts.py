@@ -20,7 +20,7 @@ from digest.collect.visits.page_check import PageState, check_article_pages
 from digest.edition import edition_queries
 from digest.edition.approval.approved_versions import hash_fragment, supersede_outdated_approval
 from digest.edition.archive.corrections import CORRECTION_BLOCK_PREFIX, load_correction_blocks
-from digest.edition.calendar.calendar_store import load_calendar, name_release
+from digest.edition.calendar.calendar_store import load_calendar, name_planned_edition
 from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, BlockWithAuthors, RenderedFragment
@@ -65,7 +65,7 @@ class DraftError(ApplicationError):
     """Raised when a draft can't be made; the message says why and what to do."""
 
 
-class DraftEditedError(DraftError):
+class DraftEditedMeanwhileError(DraftError):
     """Raised when an editor changed the draft while it was being made; `renew_draft` updates it."""
 
 
@@ -161,7 +161,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
     """Store a prepared draft, replacing an unedited draft of its slot or extending an edited one.
 
     Raises:
-        DraftEditedError: it was edited in the meantime.
+        DraftEditedMeanwhileError: it was edited in the meantime.
         DraftError: the slot's edition was approved in the meantime.
     """
     edition = _store_edition(session, draft, now)
@@ -315,7 +315,7 @@ def name_edition_of_release(
     names = select(Edition.name)
     if existing is not None:
         names = names.where(Edition.id != existing.id)
-    return name_release(calendar, release, set(session.scalars(names)))
+    return name_planned_edition(calendar, release, set(session.scalars(names)))
 
 
 def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edition:
@@ -334,7 +334,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
     else:
         edited = _find_edited_draft(session, edition)
         if edited and edited.edits[-1].seq != plan.last_seq:
-            raise DraftEditedError(f"{edition.name} was edited during drafting.", "Draft the edition again.")
+            raise DraftEditedMeanwhileError(f"{edition.name} was edited during drafting.", "Draft the edition again.")
     edition.slot, edition.name, edition.number = slot, plan.identity.name, plan.identity.number
     edition.opens_at = plan.window.opens_at
     # Stories in an edited draft's tray belong to the next edition unless they're placed.

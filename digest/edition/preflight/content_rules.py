@@ -54,7 +54,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 @preflight_rule("language")
-def check_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
+def check_drafted_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition was drafted in the language that the publication has now."""
     if not examined.speaks_its_language:
         drafted, publication_language = examined.drafted_language, examined.file.publication.language

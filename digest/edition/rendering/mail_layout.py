@@ -158,7 +158,7 @@ def find_part_key(section: EditionSection, entry: SectionEntry | None = None) ->
     return section.key
 
 
-def list_edition_parts(content: EditionContent) -> dict[str, str]:
+def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
     """Return the titles of sections by key, each followed by those of its topics if it's a list of topics.
 
     A title is empty for stories without a topic.

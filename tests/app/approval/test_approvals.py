@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, select, update
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
 from digest.app.editing.edit_application import ApprovedEditionError, apply_current_settings_to_draft, is_draft_outdated
@@ -126,7 +126,7 @@ def test_two_approve_and_neither_is_the_author(install_on_both: Installation) ->
 
 def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(install_on_both: Installation) -> None:
     approve(install_on_both, DANA)
-    approvals.send_back_edition(
+    approval_overviews.send_back_edition(
         install_on_both, "current", " Check the <b>cranes</b>\nwith Sam. ", actor=PRIYA, now=LATER
     )
     assert edition_of(install_on_both).state == EditionState.DRAFT
@@ -139,13 +139,13 @@ def test_a_note_takes_the_approval_back_and_stops_the_next_until_it_is_done(inst
         assert [a.detail for a in session.scalars(select(AuditEntry)) if a.act == "sent back"] == [
             {"note": note.id, "taken back": [1]}
         ]
-    approvals.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
+    approval_overviews.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
     approve(install_on_both, DANA)
     with install_on_both.database.read() as session:
         note = session.scalars(select(SentBackNote)).one()
         assert (note.done_by, note.done_at) == (SAM.name, LATER)
     with pytest.raises(SentBackError, match="already marked as done"):
-        approvals.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
+        approval_overviews.mark_note_done(install_on_both, "current", note.id, actor=SAM, now=LATER)
 
 
 def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_approved_before(
@@ -155,7 +155,7 @@ def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_appro
     write_intro(install, SAM, "Good morning.")
     both = wants_two(install)
     approve(both, DANA)
-    approvals.send_back_edition(both, "current", "The intro is cold.", actor=PRIYA, now=LATER)
+    approval_overviews.send_back_edition(both, "current", "The intro is cold.", actor=PRIYA, now=LATER)
     assert version_states(both) == [ApprovalState.REVOKED, ApprovalState.SUPERSEDED]
 
 
@@ -165,7 +165,7 @@ def test_sending_back_what_only_one_approved_ends_that_and_leaves_what_was_appro
 def test_a_note_that_says_nothing_or_too_much_is_refused(install: Installation, text: str, why: str) -> None:
     approve(install, DANA)
     with pytest.raises(SentBackError, match=why):
-        approvals.send_back_edition(install, "current", text, actor=PRIYA, now=LATER)
+        approval_overviews.send_back_edition(install, "current", text, actor=PRIYA, now=LATER)
     assert edition_of(install).state == EditionState.APPROVED
 
 
@@ -173,7 +173,7 @@ def test_what_has_gone_out_is_not_sent_back(install: Installation) -> None:
     with install.database.write() as session:
         session.scalars(select(Edition)).one().state = EditionState.SENDING
     with pytest.raises(SentBackError, match="can't be sent back"):
-        approvals.send_back_edition(install, "current", "Too late", actor=PRIYA, now=LATER)
+        approval_overviews.send_back_edition(install, "current", "Too late", actor=PRIYA, now=LATER)
 
 
 def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_of(
@@ -185,7 +185,7 @@ def test_the_last_approved_version_stands_again_with_the_draft_that_it_was_made_
     write_intro(install_on_both, DANA, "After all")
     editing.drop_stories(install_on_both, agreed(install_on_both, form(actor=DANA)), url_of(TITLES[0]))
     assert bodies(install_on_both.database) != approved
-    assert approvals.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=LATER) == 1
+    assert approval_overviews.reinstate_last_approval(install_on_both, "current", actor=SCHEDULER, now=LATER) == 1
     assert (bodies(install_on_both.database), headlines(install_on_both)) == (approved, said)
     after = edition_of(install_on_both)
     assert (after.state, after.approved_by, after.approved_at) == (EditionState.APPROVED, before.approved_by, LATER)
@@ -234,7 +234,7 @@ def revoke(install: Installation) -> None:
 
 
 def send_back(install: Installation) -> None:
-    approvals.send_back_edition(install, "current", "The intro is cold.", actor=PRIYA, now=LATER)
+    approval_overviews.send_back_edition(install, "current", "The intro is cold.", actor=PRIYA, now=LATER)
 
 
 def move_send_time(install: Installation) -> None:
@@ -268,7 +268,7 @@ def test_what_was_taken_back_does_not_stand_again(install: Installation) -> None
     write_intro(install, SAM, "Good morning.")
     edition_approval.revoke_approval(install, "current", actor=DANA, now=LATER)
     with pytest.raises(ApprovalError, match="no approved version"):
-        approvals.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
+        approval_overviews.reinstate_last_approval(install, "current", actor=SCHEDULER, now=LATER)
     assert edition_of(install).state == EditionState.DRAFT
 
 

@@ -10,7 +10,7 @@ from icalendar import vRecur
 
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.ical import LOOK_AHEAD, MAX_OCCURRENCES, next_occurrences
+from digest.collect.parsers.ical import LOOK_AHEAD, MAX_OCCURRENCES, list_next_occurrences
 from tests.moments import AFTER_RELEASE as NOW
 
 
@@ -222,7 +222,7 @@ def test_the_days_of_a_rule_are_those_that_dateutil_walks_to(rule: str, tail: st
     walked = rrulestr(rule + tail, dtstart=datetime.combine(start, time()))
     first = datetime.combine(today, time())
     expected = [d.date() for d in walked.between(first, first + LOOK_AHEAD, inc=True)]
-    assert next_occurrences(vRecur.from_ical(rule + tail), start, today) == expected[:MAX_OCCURRENCES]
+    assert list_next_occurrences(vRecur.from_ical(rule + tail), start, today) == expected[:MAX_OCCURRENCES]
 
 
 def test_the_bounds_are_what_the_docs_say() -> None:

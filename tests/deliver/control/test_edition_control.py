@@ -89,7 +89,7 @@ def _hold(world: DeliverySetup, reason: str) -> bool:
 
 def _cancel(world: DeliverySetup) -> None:
     with world.database.write() as session:
-        edition_control.cancel_edition(session, EDITION_NAME)
+        edition_control.mark_edition_cancelled(session, EDITION_NAME)
     edition_control.cancel_waiting_deliveries(world.database, EDITION_NAME)
 
 

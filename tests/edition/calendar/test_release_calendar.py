@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from digest.edition.calendar.calendar_store import name_release
+from digest.edition.calendar.calendar_store import name_planned_edition
 from digest.edition.calendar.release_calendar import (
     CalendarChange,
     PlannedRelease,
@@ -151,10 +151,10 @@ def test_a_release_moves_within_bounds_that_keep_the_order(to: str, why: str) ->
 def test_an_extra_edition_leaves_the_plain_name_of_its_week_to_the_usual_one() -> None:
     calendar = calendar_with(changed(None, "2026-12-08T12:00"))
     extra, usual = calendar.next_releases(local("2026-12-05T00:00"), 2)
-    assert name_release(calendar, extra, ()) == "2026-W50-2"
-    assert name_release(calendar, usual, {"2026-W50-2"}) == "2026-W50"
+    assert name_planned_edition(calendar, extra, ()) == "2026-W50-2"
+    assert name_planned_edition(calendar, usual, {"2026-W50-2"}) == "2026-W50"
     alone = calendar_with(changed(None, "2026-12-08T12:00"), changed("2026-12-11", skipped=True))
-    assert name_release(alone, alone.next_release(local("2026-12-05T00:00")), ()) == "2026-W50"
+    assert name_planned_edition(alone, alone.next_release(local("2026-12-05T00:00")), ()) == "2026-W50"
 
 
 moments_near = st.integers(-5 * 24, 5 * 24).map(lambda hours: timedelta(hours=hours))

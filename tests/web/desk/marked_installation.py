@@ -18,7 +18,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app import jobs
-from digest.app.approval import approvals, correction_emails, edition_approval
+from digest.app.approval import approval_overviews, correction_emails, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
@@ -621,7 +621,7 @@ def release(run: MarkedRun, clock: Clock) -> None:
         notes = list(session.scalars(select(SentBackNote.id)))
         release_at = find_edition(session, name).release_at
     for note in notes:
-        approvals.mark_note_done(install, name, note, actor=ADMIN, now=clock())
+        approval_overviews.mark_note_done(install, name, note, actor=ADMIN, now=clock())
     own = {field: make_marker(run.marks.make_key(f"stories.add_story: {field}")) for field in ("title", "summary")}
     editing.add_written_story(install, EditForm(name, ADMIN, clock()), own, section="featured")  # without a link
     wanted = read_edition_status(install, name, now=clock()).content_hash

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
 from tests.html_judge import find_html_faults
@@ -32,7 +32,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_of_the_desk(week: SampleWe
     client.post(f"{week.path}/head", data={"subject": "What silence costs", "was-subject": ""})
     client.post(f"{week.path}/block/block-9", data={"kind": "sponsor", "headline": "A & B", "name": "Anvil"})
     client.post(f"{week.path}/clipboard", data={"keep": first})
-    approvals.send_back_edition(week.installation, week.name, "The lead is <old>.", actor=EDITOR, now=later())
+    approval_overviews.send_back_edition(week.installation, week.name, "The lead is <old>.", actor=EDITOR, now=later())
     edition = (
         *(f"?open={second}&filter=all", "?open=head", "?open=own"),
         *(f"?panel={panel}&about={second}" for panel in ("move", "merge")),

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, Response, Route, expect
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.store import staff
@@ -627,7 +627,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     expect(subject).to_be_focused()
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: subject")
     assert week.state.last_seq == seq
-    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=ADMIN, now=later())
+    approval_overviews.send_back_edition(week.installation, week.name, "The lead is old.", actor=ADMIN, now=later())
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Sent back by eve (at a terminal)")
     stands.get_by_role("button", name="Show changes").click()

@@ -80,7 +80,7 @@ def _own_emails(
     if kind == "missed-deadline" and deadline is not None:
         yield "deadline", make_deadline_email_key(edition.slot, DeadlineDecision.WAIT, deadline)
     check = article_recheck_results.read_article_check(session, edition.name)
-    is_by_look = check is not None and article_recheck_results.is_paused_by_check(edition, check)
+    is_by_look = check is not None and article_recheck_results.is_paused_by_article_check(edition, check)
     if check is not None and (is_by_look if kind == "paused" else kind == "gone-articles" and check.gone):
         yield "gone", check.occasion
     if kind == "paused" and edition.paused_at is not None:

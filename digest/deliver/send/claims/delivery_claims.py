@@ -235,7 +235,7 @@ def _sort_due_rows(
             )
         else:
             postponed.append((row.id, until))
-    postpone_deliveries(session, postponed)
+    postpone_waiting_deliveries(session, postponed)
     _take_reader_leases(session, lease, going, variants, now=now)
     end_unneeded_deliveries(session, ended)
     return going
@@ -321,7 +321,7 @@ def _list_variant_texts(going: Sequence[ClaimedEditionDelivery], variants: Editi
     return texts
 
 
-def postpone_deliveries(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
+def postpone_waiting_deliveries(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
     """Postpone waiting deliveries that this transaction has locked, given as (ID, time of the next attempt)."""
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 

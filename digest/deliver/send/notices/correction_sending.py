@@ -199,7 +199,7 @@ def _without_postponed(
 
     turns = [(row, find_turn(row)) for row in rows]
     postponed = [(row.id, until) for row, until in turns if until is not None]
-    claims.postpone_deliveries(session, postponed)
+    claims.postpone_waiting_deliveries(session, postponed)
     domain_claim.save()
     return [row for row, until in turns if until is None]
 

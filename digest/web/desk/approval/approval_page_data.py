@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from digest.app.approval.approvals import ApprovalOverview
+from digest.app.approval.approval_overviews import ApprovalOverview
 from digest.app.editing.editing_state import EditingState
 from digest.edition.content.content_changes import ChangeKind, ContentChange, ContentComparison, ItemPlace
 from digest.edition.content.edition_content import EditionContent

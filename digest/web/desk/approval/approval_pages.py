@@ -6,7 +6,7 @@ from flask import Blueprint, Response, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
-from digest.app.approval import approvals
+from digest.app.approval import approval_overviews
 from digest.app.editing import edit_application, edit_history, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
@@ -41,7 +41,7 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
             return ()
         installation, arguments = web_context().installation, request.view_args or {}
         own = arguments.get("name") if request.path.startswith("/desk/editions/") else None
-        notes = approvals.list_all_open_notes(installation)
+        notes = approval_overviews.list_all_open_notes(installation)
         names = staff.read_display_names(installation) if notes else {}
         return [
             {"note": note, "who": name_actor(note.actor, names), "edition": edition}
@@ -63,7 +63,7 @@ def read_approval_status(
         UnknownEditionError: there's no edition with that name.
     """
     context, viewer = web_context(), current_actor().name
-    overview = approvals.read_approval_overview(context.installation, name)
+    overview = approval_overviews.read_approval_overview(context.installation, name)
     state = state or editing_state.find_editing_state(context.installation, overview.edition)
     sections = context.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
@@ -72,9 +72,9 @@ def read_approval_status(
         state,
         EditionContent.from_json(overview.edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
-        sentences=tuple(approvals.write_approval_sentences(overview, viewer)),
+        sentences=tuple(approval_overviews.write_approval_sentences(overview, viewer)),
         approvers="".join(
-            approvals.write_approver_sentences(overview, viewer)[-1:]
+            approval_overviews.write_approver_sentences(overview, viewer)[-1:]
         ),  # who can approve; the review page has the rest
         actor=viewer,
         first_draft=edit_history.write_first_draft(state, context.settings) if state and is_first else None,
@@ -86,7 +86,7 @@ def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
     context = web_context()
     text = request.form.get("note", "")
-    approvals.send_back_edition(context.installation, name, text, **get_actor_and_time())
+    approval_overviews.send_back_edition(context.installation, name, text, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -94,7 +94,7 @@ def send_back(name: str) -> ResponseReturnValue:
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done, from any page of the edition."""
     context = web_context()
-    approvals.mark_note_done(context.installation, name, note, **get_actor_and_time())
+    approval_overviews.mark_note_done(context.installation, name, note, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
@@ -109,7 +109,7 @@ def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
 def show_version(name: str, number: int) -> ResponseReturnValue:
     """Show an approved version next to the current edition."""
     context = web_context()
-    overview = approvals.read_approval_overview(context.installation, name)
+    overview = approval_overviews.read_approval_overview(context.installation, name)
     version = overview.find_version(number)
     if version is None:
         abort(404, f"{overview.edition.name} has no version {number}.")
@@ -125,7 +125,7 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
 @approval_pages.get("/versions/<int:number>/mail")
 def show_version_mail(name: str, number: int) -> Response:
     """Return the email of an approved version, to be framed by the desk."""
-    html = approvals.read_version_html(web_context().installation, name, number)
+    html = approval_overviews.read_version_html(web_context().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")
     return preview_response(html, "phone")

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 
 from digest.app.accounts import staff
-from digest.app.approval import approvals
+from digest.app.approval import approval_overviews
 from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, presence
 from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
@@ -49,8 +49,8 @@ from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
     POOL_ORDERS,
+    build_story_pool_page,
     find_listed_story,
-    find_pool_page,
     find_story_urls,
     list_merge_choices,
     story_anchor,
@@ -119,7 +119,7 @@ def render_approval_warning(back: str) -> str:
     dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
-        overview=approvals.read_approval_overview(context.installation, name),
+        overview=approval_overviews.read_approval_overview(context.installation, name),
         fields=[(key, value) for key, value in fields if key not in dropped_fields],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
@@ -263,7 +263,7 @@ def render_edit_page(
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
     parts = describe_sections(content, state, query, mail.findings)
     outline: EditPageData = parts["outline"]
-    pool = find_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
+    pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/edit.html",
         **parts,
@@ -296,7 +296,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     context = web_context()
     names = staff.read_display_names(context.installation)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
-    pool = find_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
+    pool = build_story_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/story_results.html",
         edition=view.edition,
@@ -368,7 +368,7 @@ def record_presence(name: str) -> ResponseReturnValue:
 def _tell_news(name: str) -> dict[str, object]:
     """Return an edition's last edit, its waiting stories, and its approval status."""
     installation = web_context().installation
-    overview = approvals.read_approval_overview(installation, name)
+    overview = approval_overviews.read_approval_overview(installation, name)
     try:
         state = editing_state.read_editing_state(installation, name)
     except EditRefusedError:

@@ -9,7 +9,7 @@ from werkzeug.exceptions import NotFound
 
 from digest.app.accounts.attempt_limits import TooManyAttemptsError
 from digest.app.accounts.sign_in import email_own_verification_link
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.doctor.attention import PageNotes, write_attention_for_pages
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import drafting as editions
@@ -235,7 +235,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         checks=summarize_checks(mail.findings if visited is None else visited, outline),
         visited=visited is not None,
         standing=read_approval_status(view.edition.name, compares_first_draft=True),
-        hosts=approvals.list_edition_link_hosts(installation, view.edition.name),
+        hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),
         outdated=edit_application.is_draft_outdated(installation, view.edition.name),
     )
 

@@ -28,7 +28,7 @@ def show_preview(name: str) -> ResponseReturnValue:
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
-    parts = editions.list_edition_parts(content)
+    parts = editions.list_edition_part_titles(content)
     omitted = tuple(key for key in parts if key in request.args.getlist("omit"))
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key

@@ -207,7 +207,7 @@ def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
     return {lead.url: lead.title for lead in unplaced if lead.url not in removed}
 
 
-def find_pool_page(
+def build_story_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
     """Return a page of the week's stories that match a query, in its order. Only that page is described fully."""

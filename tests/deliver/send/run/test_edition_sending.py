@@ -420,7 +420,7 @@ def test_an_edition_that_is_canceled_while_a_run_begins_stays_canceled(postgresq
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     with ThreadPoolExecutor(1) as threads:
         with world.database.write() as session:
-            edition_control.cancel_edition(session, EDITION_NAME)
+            edition_control.mark_edition_cancelled(session, EDITION_NAME)
             session.flush()
             report = threads.submit(_send, world, provider)
             _await_lock_waits(world, 1)

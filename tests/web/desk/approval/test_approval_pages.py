@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
@@ -240,7 +240,7 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     assert "Sent back" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
     assert "sent back with a note that isn&#39;t marked as done." in approve(week, "dana").text
-    (note,) = approvals.list_open_notes(week.installation, week.name)
+    (note,) = approval_overviews.list_open_notes(week.installation, week.name)
     week.client("dana").post(f"{week.path}/notes/{note.id}/done")
     assert approve(week, "dana").status_code == 303
     history = page(week, "dana", "/history")

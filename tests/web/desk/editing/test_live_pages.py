@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import event, select
 
-from digest.app.approval import approvals, edition_approval
+from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.app.editions.edition_status import read_edition_status
 from digest.store.account_models import EditingPresence
@@ -111,9 +111,9 @@ def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: 
 
 
 def note_wish(week: SampleWeek, clock: Clock) -> None:
-    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
-    note = approvals.list_open_notes(week.installation, week.name)[0].id
-    approvals.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+    approval_overviews.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
+    note = approval_overviews.list_open_notes(week.installation, week.name)[0].id
+    approval_overviews.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
 
 
 def approve(week: SampleWeek, clock: Clock) -> None:
@@ -141,10 +141,10 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
     assert hear() == {"badge": "Approved", "tone": "ok", "words": words}
     edition_approval.revoke_approval(installation, name, actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Approval revoked", "tone": "warn", "words": f"Sam revoked the approval, {at}"}
-    approvals.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
+    approval_overviews.send_back_edition(installation, name, "The lead is old.", actor=EDITOR, now=clock.now)
     assert hear() == {"badge": "Sent back", "tone": "warn", "words": f"Sent back by Sam, {at}"}
-    note = approvals.list_open_notes(installation, name)[0].id
-    approvals.mark_note_done(installation, name, note, actor=EDITOR, now=clock.now)
+    note = approval_overviews.list_open_notes(installation, name)[0].id
+    approval_overviews.mark_note_done(installation, name, note, actor=EDITOR, now=clock.now)
     approve(week, clock)
     hear()
     week.act(f"drop {week.anchors('featured')[1]}", "dana")
@@ -160,9 +160,9 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
 
 
 def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: Clock) -> None:
-    approvals.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
-    note = approvals.list_open_notes(week.installation, week.name)[0].id
-    approvals.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
+    approval_overviews.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
+    note = approval_overviews.list_open_notes(week.installation, week.name)[0].id
+    approval_overviews.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
     words = "Sam marked the note as done, Nov 19, 5:35 p.m."
     assert beat(week, "dana", place="")["standing"] | {"key": ""} == {
         "key": "",

@@ -1,4 +1,4 @@
-"""Approvals beyond approving itself: send-back notes, reinstating the last approval, and overviews."""
+"""Overviews of an edition's approval, send-back notes, and reinstating the last approval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
