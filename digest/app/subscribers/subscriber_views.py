@@ -26,6 +26,7 @@ from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, MatchCount, SubscriberFilter
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.loggers import get_logger
 from subscribers.pages.forms import FormError
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
@@ -36,7 +37,10 @@ LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
 MAX_COUNTS = 200  # cached at once, for all filters
 RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
+SLOW_COUNT_SECONDS = 0.2  # a page doesn't wait for a count that takes longer, if there's an earlier one
+MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer
 Counted = TypeVar("Counted")
+log = get_logger("subscribers")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
@@ -58,11 +62,18 @@ class PeopleCounts:
 
 @dataclass(slots=True)
 class _TimedCount:
-    """A count that is valid until a time of the monotonic clock."""
+    """A count, and the times of the monotonic clock at which it expires and is no longer shown."""
 
     result: object = None
     good_until: float = -math.inf
+    shown_until: float = -math.inf
+    is_recounting: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take_over(self, newer: "_TimedCount") -> None:
+        """Replace this count by a newer one. The caller holds the lock."""
+        self.result, self.good_until, self.shown_until = newer.result, newer.good_until, newer.shown_until
+        self.is_recounting = False
 
 
 _timed_counts: WeakKeyDictionary[object, dict[str, _TimedCount]] = WeakKeyDictionary()
@@ -106,21 +117,38 @@ def count_or_recall(
     """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
 
     So counting takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes 0.1 s,
-    so it's repeated every 10 s.
+    so it's repeated every 10 s. A slow count that expired in the last minute is returned while a thread recounts.
     """
     with _kept_lock:
         counts = _timed_counts.setdefault(database.engine, {})
         if len(counts) >= MAX_COUNTS and counted_name not in counts:
             counts.clear()
         cached = counts.setdefault(counted_name, _TimedCount())
-    with cached.lock:
+
+    def count_anew() -> _TimedCount:
         began = monotonic()
-        if began >= cached.good_until:
-            with database.read() as session:
-                cached.result = count(session)
-            took = monotonic() - began
-            kept_seconds = min(keep_for, (COUNTING_SHARE + 1) * took)
-            cached.good_until = began + kept_seconds if took > 0.02 else -math.inf
+        with database.read() as session:
+            result = count(session)
+        took = monotonic() - began
+        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
+        return _TimedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
+
+    def recount_aside() -> None:
+        try:
+            recounted = count_anew()
+        except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
+            log.warning("a background count failed", error=type(exc).__name__)
+            recounted = _TimedCount()  # the next page counts, and reports the failure
+        with cached.lock:
+            cached.take_over(recounted)
+
+    with cached.lock:
+        now = monotonic()
+        if now >= cached.shown_until:
+            cached.take_over(count_anew())
+        elif now >= cached.good_until and not cached.is_recounting:
+            cached.is_recounting = True
+            threading.Thread(target=recount_aside, name="recount", daemon=True).start()
         result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` identifies the type
         return result
 

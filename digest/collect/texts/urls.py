@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
@@ -175,6 +176,7 @@ def _normalize_host(name: str, netloc: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def ascii_host(name: str) -> str:
     """Return a host name as A-labels, according to UTS 46 as in browsers (unlike Python's own codec).
 

@@ -1,5 +1,6 @@
 """Changed settings that subscribers see, until the first edition that shows them."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -39,9 +40,13 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
 
     That's if none was sent since, or if none had those words of the change that this edition has.
     """
-    any_shown = _find_last_showing(session, edition)
-    last_shown = {name: _find_last_showing(session, edition, name) for name in _WRITTEN_OVER}
-    hidden = list(_find_hidden_changes(session, edition))
+    showings = _list_showings(session, edition)
+    any_shown = next((showing.at for showing in showings), None)
+    last_shown = {
+        name: next((showing.at for showing in showings if name not in showing.written_over), None)
+        for name in _WRITTEN_OVER
+    }
+    hidden = list(_find_hidden_changes(session, edition, showings))
     moments = [any_shown, *last_shown.values(), *(change.at for change in hidden)]
     since = None if None in moments else min(filter(None, moments))
     changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
@@ -55,29 +60,32 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
     return UnpublishedSettingChanges([*unseen, *(change for change in hidden if change not in unseen)], is_intact)
 
 
-def _find_last_showing(session: Session, edition: Edition, written_over: str = "") -> datetime | None:
-    """Return the latest time up to which setting changes were shown in a sent edition; None if never.
+class _Showing(NamedTuple):
+    """A sent edition's ID, the latest time at which its settings can have been read, and the texts written over them."""
 
-    With `written_over`, only editions without an edit of that text count.
-    """
-    query = (
-        select(func.max(_SHOWN_AT))
-        .select_from(Edition)
+    edition_id: int
+    at: datetime
+    written_over: frozenset[str]
+
+
+def _list_showings(session: Session, edition: Edition) -> list[_Showing]:
+    """Return all other sent editions, newest first."""
+    written_over = select(EditionEdit.edition_id, EditionEdit.value["field"].as_string()).where(
+        EditionEdit.kind == EditKind.TEXT, EditionEdit.value["field"].as_string().in_(_WRITTEN_OVER)
+    )
+    fields_by_edition: dict[int, set[str]] = defaultdict(set)
+    for edition_id, name in session.execute(written_over):
+        fields_by_edition[edition_id].add(name)
+    sent = (
+        select(Edition.id, _SHOWN_AT.label("shown_at"))
         .outerjoin(Approval, _IS_VALID_VERSION)
         .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
+        .order_by(_SHOWN_AT.desc())
     )
-    if written_over:
-        wrote = select(EditionEdit.id).where(
-            EditionEdit.edition_id == Edition.id,
-            EditionEdit.kind == EditKind.TEXT,
-            EditionEdit.value["field"].as_string() == written_over,
-        )
-        query = query.where(~wrote.exists())
-    last_shown: datetime | None = session.scalar(query)
-    return last_shown
+    return [_Showing(number, at, frozenset(fields_by_edition[number])) for number, at in session.execute(sent)]
 
 
-def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedAction]:
+def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[_Showing]) -> Iterator[LoggedAction]:
     """Yield the changes of any age with words in this edition that no edition has shown since.
 
     The log's rows aren't verified here; the caller does that.
@@ -91,30 +99,20 @@ def _find_hidden_changes(session: Session, edition: Edition) -> Iterator[LoggedA
         for place, change in enumerate(logged)
         if _is_by_staff(change) and (words := _list_words(change, publishers) & shown_words)
     }
-    for shown_at, content in _iterate_showings(session, edition):
-        if all(shown_at <= change.at for change, _ in hidden.values()):
+    for showing in showings:
+        if all(showing.at <= change.at for change, _ in hidden.values()):
             break
-        seen_words = _read_shown_words(content)
-        rest = {p: (c, words - seen_words if shown_at > c.at else words) for p, (c, words) in hidden.items()}
+        seen_words = _read_shown_words(_read_sent_content(session, showing.edition_id))
+        rest = {p: (c, words - seen_words if showing.at > c.at else words) for p, (c, words) in hidden.items()}
         hidden = {place: (change, words) for place, (change, words) in rest.items() if words}
     return (change for change, _ in hidden.values())
 
 
-def _iterate_showings(
-    session: Session,
-    edition: Edition,
-) -> Iterator[tuple[datetime, Mapping[str, Any]]]:
-    """Yield the settings' time and the content of each other sent edition, newest first."""
-    query = (
-        select(Edition.id, _SHOWN_AT)
-        .outerjoin(Approval, _IS_VALID_VERSION)
-        .where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.id != edition.id)
-        .order_by(_SHOWN_AT.desc())
-    )
-    contents = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
-    contents = contents.select_from(Edition).outerjoin(Approval, _IS_VALID_VERSION)
-    for number, shown_at in session.execute(query).all():
-        yield shown_at, session.scalars(contents.where(Edition.id == number)).one()
+def _read_sent_content(session: Session, edition_id: int) -> Any:
+    content = select(func.coalesce(Approval.content, Edition.content, type_=Edition.content.type))
+    return session.scalars(
+        content.select_from(Edition).outerjoin(Approval, _IS_VALID_VERSION).where(Edition.id == edition_id)
+    ).one()
 
 
 def _read_shown_words(content: Any) -> set[str]:
