@@ -20,6 +20,7 @@ from digest.store.models import Article, Edition, EditionStory
 # Texts that mail programs turn into links, even if we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'’”)]}"
+_BEFORE_HOST = ("/", "\\", "@", "www.")  # what's before a host in any URL
 _MAX_SHOWN = 80  # characters of a URL without a host
 
 
@@ -114,7 +115,9 @@ def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str])
         query = select(column).where(condition, mentions)
         with session.scalars(query.execution_options(yield_per=10)) as texts:  # closed because the loop may end early
             for text in texts:
-                missing.difference_update(map(find_url_host, _WRITTEN_URL.findall(text)))
+                lowered = text.lower()
+                if any(f"{before}{host}" in lowered for host in missing for before in _BEFORE_HOST):
+                    missing.difference_update(map(find_url_host, _WRITTEN_URL.findall(text)))
                 if not missing:
                     return frozenset(hosts)
     return frozenset(hosts) - missing
