@@ -302,10 +302,10 @@ _CHOICES = """
     WHERE number <= :last AND number % 20 = 3"""
 # One in five has preferences: a pause, fewer parts, or breaking news, which half of those who chose it have paused.
 _PREFERENCES = """
-    UPDATE person SET choices = CASE WHEN number % 20 = 3 THEN '{{"pause_until": "2026-12-31"}}'
+    UPDATE person SET choices = CAST(CASE WHEN number % 20 = 3 THEN '{{"pause_until": "2026-12-31"}}'
         WHEN number % 20 = 4 THEN '{{"breaking_news": true, "pause_until": "2026-12-31"}}'
         WHEN number % 20 = 14 THEN '{{"breaking_news": true}}'
-        ELSE '{{"frequency": "monthly", "omit": ["most-read"], "omit_topics": ["cybersecurity"]}}' END
+        ELSE '{{"frequency": "monthly", "omit": ["most-read"], "omit_topics": ["cybersecurity"]}}' END AS {json})
     WHERE number <= :last AND number % 10 IN (3, 4)"""
 # Half of the list came with a finished import, a hundredth with one that broke off.
 _IMPORTS = """
@@ -345,6 +345,7 @@ _FOR_EVERYBODY = (
     _COMPLAINTS,
 )
 _RANDOM_TEXT = {"sqlite": "lower(hex(randomblob(13)))", "postgresql": "substr(md5(random()::text), 1, 26)"}
+_JSON_TYPE = {"sqlite": "text", "postgresql": "json"}
 
 
 def _write_rows_for_everybody(database: Database, edition: str, subscribers: int) -> None:
@@ -355,7 +356,8 @@ def _write_rows_for_everybody(database: Database, edition: str, subscribers: int
     values = {"purpose": make_edition_delivery_purpose(edition), "last": subscribers, **moments}
     values["key"] = KEYS.current("suppression").id
     for statement in _FOR_EVERYBODY:
-        sql = text(statement.format(random=_RANDOM_TEXT[database.engine.dialect.name]))
+        dialect = database.engine.dialect.name
+        sql = text(statement.format(random=_RANDOM_TEXT[dialect], json=_JSON_TYPE[dialect]))
         used = {name: value for name, value in values.items() if f":{name}" in statement}
         typed = [bindparam(name, type_=UtcDateTime) for name in used if name in moments]
         with database.write() as session:
