@@ -35,7 +35,7 @@ from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.editing_pages import (
     read_edition_from_url,
     render_edit_page,
-    render_merge_choices,
+    render_story_choices,
     render_story_results,
     render_story_score,
 )
@@ -124,8 +124,8 @@ def _edition_page(view: edition_views.EditionView) -> str:
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state and request.args.get("part") == "results":
         return render_story_results(view, state, query)
-    if state and request.args.get("part") == "merge":
-        return render_merge_choices(state, query)
+    if state and request.args.get("part") == "choices":
+        return render_story_choices(state, query)
     if state and request.args.get("part") == "score":
         return render_story_score(state, query.about)
     if state:
