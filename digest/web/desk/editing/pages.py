@@ -356,8 +356,9 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
 def email_address_verification_link(name: str) -> ResponseReturnValue:
     """Email the staff member a link that verifies their own address, and return to the form for a test."""
     context = web_context()
+    edition = edition_views.read_edition(context.installation, name).name
     try:
-        email_own_verification_link(context.installation, current_staff(), now=context.clock())
+        email_own_verification_link(context.installation, current_staff(), edition=edition, now=context.clock())
     except (StaffError, TooManyAttemptsError) as exc:
         return _test_mail_page(name, error=str(exc)), 429 if isinstance(exc, TooManyAttemptsError) else 409
     flash("sent", "link")
