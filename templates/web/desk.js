@@ -295,14 +295,16 @@
     agreed = "";
     nameAgreed();
   };
-  const VERBS = {
-    up: "Move up", down: "Move down", lead: "Make the lead:", under: "Put under another story:", drop: "Remove", keep: "Keep for the next edition:",
+  const QUESTIONS = {
+    up: "Move … up", down: "Move … down", lead: "Make … the lead", under: "Put … under another story", drop: "Remove …",
+    keep: "Keep … for the next edition",
   };
   // "Remove “Ports get ten days”?"
   const nameAct = (value) => {
-    const [word, story, ...others] = value.split(" "), verb = VERBS[word] || word[0].toUpperCase() + word.slice(1);
-    const words = others.length ? `${others.length + 1} stories` : story && `“${find(`[data-story="${story}"] :is(h3, b)`)?.textContent}”`;
-    return words ? `${verb} ${words}?` : `${find(`[value=${word}]`)?.title || verb}?`;
+    const [word, story, ...others] = value.split(" "), question = QUESTIONS[word] || `${word[0].toUpperCase()}${word.slice(1)} …`;
+    if (!story) return `${find(`[value=${word}]`)?.title || word}?`;
+    const words = others.length ? `${others.length + 1} stories` : `“${find(`[data-story="${story}"] :is(h3, b)`)?.textContent}”`;
+    return `${question.replace("…", () => words)}?`;
   };
   const unlessApproved = (question, work) => {
     if (!mustAsk()) return work();
@@ -319,10 +321,11 @@
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
+    const isTyped = !form.dataset.saves || [...unsaved].some((one) => one.form === form);
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
     // The form itself is sent on what its fields' own saves have left.
     const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
-    if (event.defaultPrevented || !changes || !(isBusy || isVain || mustAsk())) return;
+    if (event.defaultPrevented || !changes || !(isBusy || isVain || isTyped && mustAsk())) return;
     event.preventDefault();
     event.stopPropagation();
     if (isVain) return;
