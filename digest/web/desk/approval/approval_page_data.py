@@ -24,7 +24,6 @@ _MOVING_KINDS = frozenset({EditKind.PLACE, EditKind.PIN, EditKind.RESTORE, EditK
 _REGROUPING_KINDS = frozenset({EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT})
 _CAUSES = {
     ChangeKind.MOVED: _MOVING_KINDS,
-    ChangeKind.ADDED: _MOVING_KINDS | {EditKind.ADD, EditKind.SPLIT},
     ChangeKind.MERGED: {EditKind.MERGE},
     ChangeKind.UNDER: {EditKind.UNDER},
 }
@@ -178,7 +177,7 @@ def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> 
     if change.kind is ChangeKind.REWRITTEN:
         written = edit.kind == EditKind.TEXT and edit.value.get("field") == change.field
         return written or edit.kind in {_FIELD_KINDS.get(change.field), *_REGROUPING_KINDS}
-    return edit.kind in _CAUSES[change.kind]
+    return change.kind not in _CAUSES or edit.kind in _CAUSES[change.kind]
 
 
 def _list_removals(state: EditingState, change: ContentChange) -> Iterator[Edit]:

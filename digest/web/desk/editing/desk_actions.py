@@ -155,7 +155,7 @@ def _split_others(act: EditActionRequest) -> EditResult:
         raise EditRefusedError("No articles were selected.", "Select the articles to keep.")
     others = [article.url for article in story.original.story.members[1:] if article.url not in kept] if story else []
     if not others:
-        raise EditRefusedError("All articles were selected.", "Clear those that don't belong to the story.")
+        raise EditRefusedError("All articles were selected.", "Select only those that belong to the story.")
     return editing.split_story(*act.about, *others)
 
 
