@@ -105,8 +105,7 @@ def score_coverage(story: StoryMeasures) -> TermShare:
     """Return a share that grows with the logarithm of the publishers: 0 for one, 1 for all of the week's."""
     copied = story.publishers - story.independent_publishers
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
-    publishers = f"{story.publishers} publisher{'s' if story.publishers > 1 else ''}"
-    note = f"{publishers} of {story.week_publishers} this week{copies}"
+    note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
     return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)

@@ -206,17 +206,19 @@ def remove_forged_member(session: Session, member: StaffMember, *, actor: str, n
     _audit_staff_change(session, "unsealed staff row set aside", member, {}, actor=actor, now=now)
 
 
-def queue_verification_link(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
+def queue_verification_link(
+    session: Session, member: StaffMember, queue: QueueMail, *, now: datetime, edition: str = ""
+) -> None:
     """Queue a new verification link for a member, and end earlier ones.
 
-    It's an invitation unless the member has signed in before.
+    It's an invitation unless the member has signed in before. It leads to the test of an edition, if one is named.
 
     Raises:
         StaffError: the address is already verified.
     """
     if member.proven_at is not None:
         raise StaffError(f"{staff_actor(member)} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
-    _queue_proof_mail(session, member, queue, now=now)
+    _queue_proof_mail(session, member, queue, now=now, edition=edition)
 
 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
@@ -254,13 +256,15 @@ def verify_staff_address(session: Session, token: str, *, now: datetime) -> Veri
     return look_up_verification_link(session, token, now=now)
 
 
-def _queue_proof_mail(session: Session, member: StaffMember, queue: QueueMail, *, now: datetime) -> None:
+def _queue_proof_mail(
+    session: Session, member: StaffMember, queue: QueueMail, *, now: datetime, edition: str = ""
+) -> None:
     _end_open_links(session, member, now)
     ends = now + PROOF_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id))
     facts = {"to": member.email, "token": token, "expires_at": ends.isoformat(), "role": member.role}
     if _list_signed_in(session, [member]):
-        facts["verifies"] = "yes"
+        facts |= {"verifies": "yes", "edition": edition}
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 

@@ -250,7 +250,7 @@
     if (isAmong && document.activeElement === document.body && rows[0].isConnected) focusRow(rows[0]);
   };
   const underWay = new Set();
-  const act = (value, extra = {}) => unlessApproved(() => {
+  const act = (value, extra = {}) => unlessApproved(nameAct(value), () => {
     // Pressed twice, it is done once; up and down go on.
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
@@ -295,11 +295,22 @@
     agreed = "";
     nameAgreed();
   };
-  const unlessApproved = (work) => {
+  const QUESTIONS = {
+    up: "Move … up", down: "Move … down", lead: "Make … the lead", under: "Put … under another story", drop: "Remove …",
+    keep: "Keep … for the next edition",
+  };
+  // "Remove “Ports get ten days”?"
+  const nameAct = (value) => {
+    const [word, story, ...others] = value.split(" "), question = QUESTIONS[word] || `${word[0].toUpperCase()}${word.slice(1)} …`;
+    if (!story) return `${find(`[value=${word}]`)?.title || word}?`;
+    const words = others.length ? `${others.length + 1} stories` : `“${find(`[data-story="${story}"] :is(h3, b)`)?.textContent}”`;
+    return `${question.replace("…", () => words)}?`;
+  };
+  const unlessApproved = (question, work) => {
     if (!mustAsk()) return work();
     if (asking) return;
     asking = true;
-    const dialog = askFirst("This revokes the approval", "Change and revoke approval", () => {
+    const dialog = askFirst(question, () => {
       agreed = desk.dataset.approval;
       nameAgreed();
       work();
@@ -310,10 +321,11 @@
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter;
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
+    const isTyped = !form.dataset.saves || [...unsaved].some((one) => one.form === form);
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
     // The form itself is sent on what its fields' own saves have left.
     const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
-    if (event.defaultPrevented || !changes || !(isBusy || isVain || mustAsk())) return;
+    if (event.defaultPrevented || !changes || !(isBusy || isVain || isTyped && mustAsk())) return;
     event.preventDefault();
     event.stopPropagation();
     if (isVain) return;
@@ -321,7 +333,7 @@
       heldBack = null;
       if (!button || button.isConnected) form.requestSubmit(button);
     };
-    if (!isBusy) return unlessApproved(again);
+    if (!isBusy) return unlessApproved(button?.name === "act" ? nameAct(button.value) : `${button?.textContent.trim() || "Save"}?`, again);
     // Pressed twice, it is sent once.
     if (heldBack !== form) queue.then(again);
     heldBack = form;
@@ -625,17 +637,6 @@
     menu.append(fresh);
   };
 
-  // A story's score is fetched once its "Why" opens.
-  document.addEventListener("toggle", async ({ target }) => {
-    const link = target.matches(".why[open]") && find(".points > a", target);
-    if (!link) return;
-    const part = new URL(link.href);
-    part.searchParams.set("part", "score");
-    const answer = await fetch(part, { redirect: "error" }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
-    const score = text && find(".points", parse(text));
-    if (score) link.parentElement.replaceWith(score);
-  }, true);
-
   // A row's words lead to its fields, as its "Edit" does.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
@@ -667,7 +668,7 @@
   const labelOf = (control) => {
     const name = nameOf(control).toLowerCase();
     const row = control.closest(ROWS), block = control.closest("details.block");
-    if (block) return find("summary b", block) ? `${name} of ${find("summary b", block).textContent}` : "the new block";
+    if (block) return find("summary b", block) ? `${name} of ${find("summary b", block).textContent}` : "new block";
     if (control.form.dataset.saves === "own") return `${name} of the added story`;
     return row ? `${name} of ${placeOf(row)}` : name;
   };
@@ -744,7 +745,7 @@
     if (swapping || !savesItself(control) || onItsWay.get(control) === control.value) return;
     unsaved.add(control);
     if (!isWhole(control)) return showUnsaved();
-    unlessApproved(() => saveAll(control));
+    unlessApproved(`Change the ${labelOf(control)}?`, () => saveAll(control));
   };
   const saveAll = (control) => {
     const form = control.form, left = new Map(leftIn(form, control).map((one) => [one, one.value]));
@@ -904,21 +905,12 @@
   };
   const writeHead = () => { if (find("#head-subject")) reach("#head-subject", 1); else follow(".mailhead a"); };
 
-  const openDialog = (title) => {
-    const dialog = document.createElement("dialog");
-    dialog.className = "asked";
-    dialog.setAttribute("aria-label", title);
-    dialog.addEventListener("close", () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
-    return dialog;
-  };
-  const askFirst = (words, yes, work) => {
-    const dialog = openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
+  const askFirst = (question, work) => {
+    const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
     const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
     heading.textContent = words;
-    text.textContent = "The edition will become a draft and need approval again.";
-    Object.assign(go, { className: "btn", type: "button", textContent: yes });
+    text.textContent = `${question} The edition will become a draft and need approval again.`;
+    Object.assign(go, { className: "btn", type: "button", textContent: "Change and revoke approval" });
     Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
     go.addEventListener("click", () => { dialog.close(); work(); });
     leave.addEventListener("click", () => dialog.close());
@@ -932,7 +924,7 @@
     const answer = await fetch(desk.dataset.keys);
     if (!answer.ok) return;
     const page = parse(await answer.text());
-    const dialog = openDialog("Keyboard shortcuts"), close = document.createElement("button");
+    const dialog = desk.openDialog("Keyboard shortcuts"), close = document.createElement("button");
     Object.assign(close, { className: "btn", textContent: "Close", autofocus: true });
     close.addEventListener("click", () => dialog.close());
     dialog.append(find("#keys", page), close);
@@ -1052,7 +1044,13 @@
     // Told before an act of one's own was: the page knows better.
     if (!waiting && seq === desk.dataset.seq) showStanding(told.standing);
   };
-  // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved.
+  const IDLE = 60000; // milliseconds without a key or a pointer
+  let acted = Date.now();
+  const noteAct = () => { acted = Date.now(); };
+  for (const name of ["keydown", "pointermove"]) document.addEventListener(name, noteAct, true);
+  document.addEventListener("visibilitychange", () => beat());
+  // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved. Whoever comes back from
+  // elsewhere, such as their phone, finds the page as it is now.
   const offerIt = () => {
     const button = document.createElement("button");
     Object.assign(button, { className: "lnk", type: "button", textContent: "Show changes" });
@@ -1061,6 +1059,7 @@
       find("#present").textContent = "";
       inTurn(async () => { await showPreview(); await refresh(); });
     });
+    if (Date.now() - acted > IDLE && !isChoosing() && ![...unsaved].some((control) => control.isConnected)) setTimeout(() => button.click());
     return button;
   };
   // A colleague approved it, sent it back, took that back, or it goes out: the head says so, and offers no act that fitted before.
@@ -1098,16 +1097,6 @@
     }
   };
   setInterval(beat, Number(desk.dataset.beat) * 1000);
-  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/calendar/countdown.py writes the same.
-  const countDown = () => findAll("[data-until]").forEach((left) => {
-    left.dataset.seen ??= Date.now();
-    const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;
-    const minutes = Math.max(0, Math.floor((Date.parse(left.dataset.until) - now) / 60000)), hours = Math.floor(minutes / 60);
-    left.textContent = hours >= 48 ? `${Math.floor(hours / 24)} days left`
-      : hours ? `${hours} h ${minutes % 60} min left` : `${minutes} min left`;
-  });
-  countDown();
-  setInterval(countDown, 15000);
   window.addEventListener("pagehide", () => {
     navigator.sendBeacon(desk.dataset.presence, new URLSearchParams({ csrf_token: token(), gone: "1" }));
   });

@@ -1,5 +1,5 @@
 // Searching the week's stories as you type: the list alone is renewed, and the browser's Back button restores the list before it.
-// An open story's articles are searched on the page itself; the stories to merge with, by the panel's own form.
+// An open story's articles are searched on the page itself; the stories to merge with or put one under, by the panel's own form.
 "use strict";
 (() => {
   const TYPING = 150; // milliseconds between two letters
@@ -40,18 +40,18 @@
       const text = find("div", item).textContent.toLowerCase();
       item.hidden = !words.every((word) => text.includes(word));
       // What isn't in sight isn't split off, and is still selected when it's back.
-      find("input", item).disabled = item.hidden;
+      find("input", item).name = item.hidden ? "hidden" : "article";
     }
   };
   // Searched for words, the first story is chosen. Returns false if the server doesn't answer.
   const searchMatches = async (field) => {
     clearTimeout(typing);
-    const list = find("#mergeable");
+    const list = find("#choices");
     if (!list) return true; // the panel was closed meanwhile
     asking.abort();
     asking = new AbortController();
     const { signal } = asking, url = new URL(field.form.action);
-    url.search = new URLSearchParams([...new FormData(field.form), ["part", "merge"]]);
+    url.search = new URLSearchParams([...new FormData(field.form), ["part", "choices"]]);
     const answer = await fetch(url, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
     if (signal.aborted) return true;
     if (!text) return false;
@@ -61,13 +61,13 @@
     return true;
   };
   const enterMatches = () => {
-    const list = find("#mergeable");
+    const list = find("#choices");
     if (!list) return;
     if (list.selectedIndex < 0 && !list[0].disabled) list.selectedIndex = 0;
     list.focus();
   };
   document.addEventListener("keydown", (event) => {
-    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "mergeable";
+    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "choices";
     if (event.isComposing || !(isField && event.key === "ArrowDown" || isList && event.key === "Enter")) return;
     event.preventDefault();
     if (isField) enterMatches(); else find("button", event.target.form).click();
@@ -116,6 +116,16 @@
     }
     if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);
   });
+  // A story's score is fetched once its "Why" opens.
+  document.addEventListener("toggle", async ({ target }) => {
+    const link = target.matches(".why[open]") && find(".points > a", target);
+    if (!link) return;
+    const part = new URL(link.href);
+    part.searchParams.set("part", "score");
+    const answer = await fetch(part, { redirect: "error" }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
+    const score = text && find(".points", new DOMParser().parseFromString(text, "text/html"));
+    if (score) link.parentElement.replaceWith(score);
+  }, true);
   document.addEventListener("click", (event) => {
     const link = event.target.closest("#edition a[href]");
     if (!link || link.pathname !== location.pathname) return;

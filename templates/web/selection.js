@@ -83,6 +83,21 @@
     show();
   });
 
+  // --- a panel about one story ------------------------------------------------------------------------------
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target, panel = form.method === "post" && form.closest("#edition .move");
+    if (!panel || event.defaultPrevented) return;
+    event.preventDefault();
+    const { act: value, ...fields } = Object.fromEntries(new FormData(form, event.submitter));
+    history.replaceState(null, "", find("a.quiet", panel).href);
+    for (const input of findAll("#act [name=panel], #act [name=about]")) input.remove();
+    focusRow(rowOf(panel));
+    panel.remove();
+    for (const name of ["csrf_token", "seq", "supersedes"]) delete fields[name];
+    desk.dispatchEvent(new CustomEvent("act", { detail: { value, fields } }));
+  });
+
   // --- by pointer ------------------------------------------------------------------------------------------
 
   document.addEventListener("mousedown", (event) => {
@@ -95,14 +110,21 @@
     pick(boxOf(row), isBox ? event.target.checked : true, event.shiftKey);
   }, true);
 
+  // A block that's opened at the end of what is in sight is scrolled to.
+  document.addEventListener("click", ({ target }) => {
+    const block = target.closest(".block > summary")?.parentElement;
+    if (block) setTimeout(() => { if (block.open) block.scrollIntoView({ block: "nearest" }); });
+  });
+
   // --- by keyboard -----------------------------------------------------------------------------------------
 
-  const open = (id) => {
+  // Enter in the menu presses the button that the key was for.
+  const open = (id, word) => {
     const menu = document.getElementById(id);
-    menu.open = true;
+    Object.assign(menu, { open: true, word });
     find("select", menu).focus();
   };
-  const KEYS = { m: () => open("ask-section"), M: () => open("ask-main"), u: () => open("ask-main"),
+  const KEYS = { m: () => open("ask-section", "move"), M: () => open("ask-main", "merge"), u: () => open("ask-main", "under"),
     x: () => act("drop"), X: () => find("[value=keep]", bar)?.click() };
   document.addEventListener("keydown", (event) => {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
@@ -114,7 +136,7 @@
     const menu = find(".pickmenu[open]");
     if (event.key === "Enter" && menu?.contains(at) && at.matches("input, select")) {
       done();
-      return find("button", menu).click();
+      return find(`button${menu.word ? `[value=${menu.word}]` : ""}`, menu).click();
     }
     if (event.key === "Escape" && menu?.contains(at)) {
       done();
@@ -139,6 +161,7 @@
     dialog.showModal();
     return dialog;
   };
+  desk.openDialog = openDialog;
   const askWhere = (row) => {
     const choices = find("#own select[name=section]");
     if (!choices) return;
@@ -192,6 +215,7 @@
   for (const menu of findAll(".pickmenu")) {
     menu.addEventListener("toggle", () => {
       if (menu.open) for (const other of findAll(".pickmenu[open]")) other.open = other === menu;
+      else menu.word = "";
     });
   }
   // --- dragging --------------------------------------------------------------------------------------------
@@ -296,5 +320,15 @@
     dialog.style.top = `${Math.max(8, Math.min(box.bottom, innerHeight - dialog.offsetHeight - 8))}px`;
     dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
   };
+  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/calendar/countdown.py writes the same.
+  const countDown = () => findAll("[data-until]").forEach((left) => {
+    left.dataset.seen ??= Date.now();
+    const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;
+    const minutes = Math.max(0, Math.floor((Date.parse(left.dataset.until) - now) / 60000)), hours = Math.floor(minutes / 60);
+    left.textContent = hours >= 48 ? `${Math.floor(hours / 24)} days left`
+      : hours ? `${hours} h ${minutes % 60} min left` : `${minutes} min left`;
+  });
+  countDown();
+  setInterval(countDown, 15000);
   show();
 })();

@@ -60,7 +60,7 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
     rank = ranking(of_three(), alone)
     full, one = rank.score_story(of_three()), rank.score_story(alone)
     assert term(full, "coverage").points > term(one, "coverage").points == 0
-    assert term(full, "coverage").note == "3 publishers of 4 this week"
+    assert term(full, "coverage").note == "3 of this week's 4 publishers"
 
 
 def test_a_copied_text_counts_once_and_the_note_says_so() -> None:

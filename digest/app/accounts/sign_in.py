@@ -169,8 +169,12 @@ def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff,
         _queue_link(session, installation, member, "member", now)
 
 
-def email_own_verification_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Email the signed-in member a link that verifies their own address. Earlier ones end.
+def email_own_verification_link(
+    installation: Installation, signed_in: SignedInStaff, *, edition: str, now: datetime
+) -> None:
+    """Email the signed-in member a link that verifies their own address and leads to the test of an edition.
+
+    Earlier links end.
 
     Raises:
         StaffError: the address is already verified.
@@ -180,7 +184,7 @@ def email_own_verification_link(installation: Installation, signed_in: SignedInS
     with REQUEST_VERIFICATION.transaction(installation, signed_in.actor, name, now=now) as (session, _):
         member = _get_member(session, signed_in.member_id)
         attempt_limits.count_requested_link(session, installation.keys, member.id, now=now)
-        staff.queue_verification_link(session, member, make_mail_queue(installation, now), now=now)
+        staff.queue_verification_link(session, member, make_mail_queue(installation, now), now=now, edition=edition)
 
 
 def _queue_link(

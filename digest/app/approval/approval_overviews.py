@@ -307,10 +307,10 @@ def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = 
     if awaits_invited:
         invited = [overview.name_actor(actor) for actor in overview.invited]
         have = "hasn't" if len(invited) == 1 else "haven't"
-        sentences.append(f"You can approve, because {join_words(invited)} {have} accepted the invitation yet.")
+        sentences.append(f"You can approve it, because {join_words(invited)} {have} accepted the invitation yet.")
     elif eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
         sentences.append(
-            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve."
+            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve it."
         )
     elif rule.staff:
         sentences.append("No one else can approve this. Invite another editor.")
@@ -360,4 +360,4 @@ def describe_editor_written_parts(parts: Sequence[WrittenPart]) -> str:
     """Return a phrase for what an editor wrote, naming only the first few parts of many."""
     words = [_PART_WORDS[part.part].format(part.item) for part in parts]
     more = len(words) - _MAX_NAMED_PARTS
-    return join_words([*words[:_MAX_NAMED_PARTS], f"{more} more"] if more > 1 else words)
+    return join_words([*words[:_MAX_NAMED_PARTS], f"{more} other parts"] if more > 1 else words)

@@ -10,13 +10,20 @@ from digest.edition.content.edition_content import EditionContent, EditionImage,
 
 
 class ChangeKind(StrEnum):
-    """A kind of change to an item; a story has at most one of each, a text can only be rewritten."""
+    """A kind of change to an item; a story has at most one of each, a text can only be rewritten.
+
+    A dropped story that another story lists now was merged into it, or put under it.
+    """
 
     REWRITTEN = "rewritten"
     MOVED = "moved"
     ADDED = "added"
     DROPPED = "dropped"
-    REPLACED = "replaced"  # dropped, with another story added in its place
+    MERGED = "merged"
+    UNDER = "under"
+
+
+DROPPED_KINDS = frozenset({ChangeKind.DROPPED, ChangeKind.MERGED, ChangeKind.UNDER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,8 @@ class ItemPlace:
 class ContentChange:
     """One change; `field` is the rewritten text, `was` and `now` its old and new value.
 
-    `before` and `after` are a story's places; of a replaced story, they're the old and the new one. `images` are the
-    old and new image.
+    `before` and `after` are a story's places; of a merged story, or one put under another, `after` is the other's.
+    `images` are the old and new image, and `blocks` the old and new labeled block.
     """
 
     kind: ChangeKind
@@ -45,6 +52,7 @@ class ContentChange:
     before: ItemPlace | None = None
     after: ItemPlace | None = None
     images: tuple[EditionImage | None, ...] = ()
+    blocks: tuple[LabeledBlock | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +125,32 @@ def _share_page(was: SectionEntry, now: SectionEntry) -> bool:
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
     """Return the changes, in the new order with dropped stories last, and the number of unchanged stories."""
     moved_keys = _find_moved(old, new)
-    lost = [item.place for key, item in old.items() if key not in new]
-    dropped = {(place.section, place.number): place for place in lost}
+    lost = [_describe_lost(item, new) for key, item in old.items() if key not in new]
     changes: list[ContentChange] = []
     unchanged_count = 0
     for key, item in new.items():
-        place = item.place
+        joined = [change for change in lost if change.after == item.place]
         if key not in old:
-            dropped_place = dropped.pop((place.section, place.number), None)
-            kind = ChangeKind.REPLACED if dropped_place else ChangeKind.ADDED
-            changes.append(ContentChange(kind, before=dropped_place, after=place))
+            changes += [ContentChange(ChangeKind.ADDED, after=item.place), *joined]
             continue
         own = _compare_entries(old[key], item)
+        if joined:
+            own = [*joined, *(change for change in own if change.field != "details")]
         if key in moved_keys:
-            before = old[key].place
-            own.insert(0, ContentChange(ChangeKind.MOVED, before=before, after=place))
+            own.insert(0, ContentChange(ChangeKind.MOVED, before=old[key].place, after=item.place))
         changes += own
         unchanged_count += not own
-    changes += (ContentChange(ChangeKind.DROPPED, before=place) for place in dropped.values())
+    changes += (change for change in lost if not change.after)
     return changes, unchanged_count
+
+
+def _describe_lost(item: _Item, new: _Items) -> ContentChange:
+    """Return how a story left the edition's sections: under or in the story that lists its page now, or dropped."""
+    for other in new.values():
+        for kind, links in ((ChangeKind.UNDER, other.entry.related), (ChangeKind.MERGED, other.entry.also)):
+            if item.place.url in {link.url for link in links}:
+                return ContentChange(kind, before=item.place, after=other.place)
+    return ContentChange(ChangeKind.DROPPED, before=item.place)
 
 
 def _list_rewritten(
@@ -216,20 +231,14 @@ def _compare_blocks(before: Sequence[LabeledBlock], after: Sequence[LabeledBlock
     for block in after:
         was = removed_blocks.pop(block.id, None)
         if was is None:
-            changes.append(ContentChange(ChangeKind.ADDED, "block", "", _block_text(block)))
+            changes.append(ContentChange(ChangeKind.ADDED, "block", blocks=(None, block)))
             continue
         old_texts, new_texts = (replace(each, picture=None) for each in (was, block))
         if old_texts != new_texts:
-            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", _block_text(old_texts), _block_text(new_texts)))
+            changes.append(ContentChange(ChangeKind.REWRITTEN, "block", blocks=(old_texts, new_texts)))
         if was.picture != block.picture:
             images = was.picture, block.picture
             old_words, new_words = (f"{image.alt} {image.credit}".strip() if image else "" for image in images)
             changes.append(ContentChange(ChangeKind.REWRITTEN, "block-image", old_words, new_words, images=images))
-    changes += (ContentChange(ChangeKind.DROPPED, "block", _block_text(block)) for block in removed_blocks.values())
+    changes += (ContentChange(ChangeKind.DROPPED, "block", blocks=(block, None)) for block in removed_blocks.values())
     return changes
-
-
-def _block_text(block: LabeledBlock) -> str:
-    image = f"Image: {block.picture.alt}" if block.picture else ""
-    texts = (block.headline, block.text, block.name, block.url, image)
-    return " ".join(filter(None, texts))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from digest.collect.documents.parsed_document import SummaryBasis
-from digest.edition.content.content_changes import ChangeKind, ContentChange, ItemPlace, compare_contents
+from digest.edition.content.content_changes import DROPPED_KINDS, ChangeKind, ContentChange, ItemPlace, compare_contents
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 
 
@@ -48,14 +48,14 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
     kinds = Counter(change.kind for change in changes)
     moved_stories = {change.after for change in changes if change.kind is ChangeKind.MOVED}
     rewritten = {change.after for change in changes if _is_rewritten(change, proposed, approved)}
-    dropped = kinds[ChangeKind.DROPPED] + kinds[ChangeKind.REPLACED]
+    dropped = sum(kinds[kind] for kind in DROPPED_KINDS)
     proposed_count = sum(len(section.entries) for section in proposed.sections)
     return EditorChangeCounts(
         proposed=proposed_count,
         kept=proposed_count - dropped - len(moved_stories | rewritten),
         dropped=dropped,
         moved=len(moved_stories),
-        added=kinds[ChangeKind.ADDED] + kinds[ChangeKind.REPLACED],
+        added=kinds[ChangeKind.ADDED],
         rewritten=len(rewritten),
     )
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.texts.urls import usable_canonical_url
 from digest.edition.content.edition_content import (
+    MAX_OPENING_LENGTH,
     MAX_PREHEADER_LENGTH,
     MAX_SUBJECT_LENGTH,
     PHONE_SUBJECT_LENGTH,
@@ -26,6 +27,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
+from digest.edition.rendering.template_filters import cuts_off_intro
 from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.phrases import count_with_noun, month_day, name_language
 
@@ -101,11 +103,17 @@ def check_subject_and_preheader(examined: PreflightInput) -> Iterator[PreflightF
 
 
 @preflight_rule("intro")
-def check_intro_repetition(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The intro differs from the previous edition's."""
+def check_intro(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """The intro differs from the previous edition's, and its first sentence fits the email."""
     before, words = examined.previous_edition, examined.content.intro.split()
     if before is not None and words and words == before.intro.split():
         yield warning_finding(f"The intro is the same as in No. {before.number}.", "Write a new intro.", INTRO_PLACE)
+    if cuts_off_intro(examined.content.intro):
+        yield warning_finding(
+            f"The email cuts off the intro's first sentence after {MAX_OPENING_LENGTH} characters.",
+            "Shorten the sentence.",
+            INTRO_PLACE,
+        )
 
 
 @preflight_rule("bare-headlines")
@@ -221,7 +229,7 @@ def _canonical_or_raw(url: str) -> str:
 
 
 MAX_IMAGE_BYTES = 200 * 1024  # bytes
-MAX_ALT_LENGTH = 40  # characters on one line of a phone; WebKit draws no second line if images are blocked
+MAX_ALT_LENGTH = 125  # characters; screen readers read a description in one go
 SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # types that Outlook's Word engine displays
 
 
@@ -239,7 +247,7 @@ def check_image_origins(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 @preflight_rule("images-described")
 def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """Images have alt text (empty for decoration), and the lead's image has a description of at most 40 characters."""
+    """Images have alt text (empty for decoration), and the lead's image has a description of at most 125 characters."""
     for image in examined.tree.iter("img"):
         if "alt" not in image.attrib:
             yield error_finding(f"The image {image.get('src')} has no alt text.", "Draft the edition again.")
@@ -250,8 +258,8 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
             yield warning_finding(f"The image for “{lead.headline}” has no description.", "Describe it.", section.title)
         elif lead and alt and len(alt) > MAX_ALT_LENGTH:
             yield warning_finding(
-                f"The description of the image for “{lead.headline}” has {len(alt)} characters. Some email apps that block "
-                f"images show only one line, about {MAX_ALT_LENGTH} characters.",
+                f"The description of the image for “{lead.headline}” has {len(alt)} characters. Screen readers read all of "
+                f"it in one go, so use at most {MAX_ALT_LENGTH}.",
                 "Shorten it.",
                 section.title,
             )

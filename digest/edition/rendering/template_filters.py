@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from digest.collect.texts.text_cleanup import split_sentences
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import MAX_OPENING_LENGTH, EditionImage, EditionLink, SectionEntry
 from digest.edition.content.edition_names import write_issue, write_issue_heading
@@ -93,6 +94,13 @@ def intro_opening(intro: str) -> str:
     """Return an intro's first sentences, for the email; the web edition has all of it."""
     paragraphs = split_paragraphs(intro)
     return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
+
+
+def cuts_off_intro(intro: str) -> bool:
+    """Return whether an email shows only a part of an intro's first sentence."""
+    opening = intro_opening(intro)
+    is_cut = opening.endswith("…") and not split_paragraphs(intro)[0].startswith(opening)
+    return is_cut and len(list(split_sentences(opening))) == 1
 
 
 NAMED_SOURCES = 2  # of the others that reported a story; a single remaining one is also named

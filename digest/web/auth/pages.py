@@ -121,7 +121,14 @@ def submit_invitation(token: str) -> ResponseReturnValue:
     link, new_session = sign_in.accept_invitation(
         context.installation, token, read_request_visitor(), now=context.clock()
     )
-    return _invitation_page(link) if new_session is None else finish_sign_in(new_session, _first_page(new_session))
+    if new_session is None:
+        return _invitation_page(link)
+    edition = request.args.get("edition")
+    next_path = url_for("desk.show_test_email_form", name=edition) if edition else _first_page(new_session)
+    response = finish_sign_in(new_session, next_path)
+    if edition:
+        flash("verified", "link")
+    return response
 
 
 def _first_page(new_session: sign_in.NewStaffSession) -> str | None:

@@ -28,7 +28,7 @@ from tests.sent_emails import plain_text, read_folder, send_notices
 from tests.web.forms import hidden_fields
 
 SAM = "sam.okafor@newsroom.example"
-LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22})\b")
+LINK = re.compile(r"https://news\.example\.org(/staff/[A-Za-z0-9_-]{22}\b\S*)")
 
 
 def add(world: Any, email: str = SAM, role: staff.StaffRole = "editor", now: datetime = NOW) -> int:
@@ -333,13 +333,15 @@ def test_an_editor_without_a_verified_address_gets_a_link_on_the_page_of_the_tes
     client, path = signed_in(world), "/desk/editions/2026-W47/test"
     form = {**hidden_fields(client.get(path).text)}
     assert client.post(f"{path}/address", data=form).status_code == 303
-    assert "A link to verify your address is on its way" in client.get(path).text
+    assert "as the newest file in <code>outbox/notice</code>. Open it" in client.get(path).text
     (mail,) = mails(world)  # the invitation is withdrawn
     assert str(mail["Subject"]) == "Verify your address for HLS.Today"
     assert "VERIFY YOUR ADDRESS" in plain_text(mail)
     page = client.get(link_of(mail)).text
     assert ("<h1>Verify your address</h1>" in page, "invited" in page) == (True, False)
-    assert press(client, link_of(mail)).status_code == 303
+    pressed = press(client, link_of(mail))
+    assert (pressed.status_code, pressed.headers["Location"]) == (303, path)
+    assert "Your address is verified. You can send the test now." in client.get(path).text
     again = client.post(f"{path}/address", data=hidden_fields(client.get(path).text))
     assert (again.status_code, "verified the address on" in again.text) == (409, True)
     sent = client.post(path, data=hidden_fields(client.get(path).text) | {"to": chosen_in(client.get(path).text)})

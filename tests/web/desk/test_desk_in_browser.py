@@ -15,7 +15,7 @@ from tests.web.desk.sample_week import SampleWeek, build_sample_week
 
 pytestmark = pytest.mark.chromium
 
-LIKE_ROWS = "li.st:not(.sel, :has(form.move, details[open])), li.cand"
+LIKE_ROWS = "li.st:not(.sel, :has(.move, details[open])), li.cand"
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +70,13 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     taken_out = articles.last.get_attribute("value")
     assert taken_out is not None
     articles.last.check()
-    follow(page.get_by_role("button", name="Split off selected"))
+    follow(page.get_by_role("button", name="Split off selected articles"))
     assert week.state.arrangement.name_target(taken_out) == taken_out
     follow(page.get_by_role("link", name="Close without saving"))
     follow(row(page, stays).get_by_role("link", name="More for"))
     follow(row(page, stays).get_by_role("link", name="Put under another story"))
-    page.get_by_role("combobox", name="Under").select_option(week.anchors("featured")[0])
-    follow(page.get_by_role("button", name="Move story"))
+    page.get_by_label("Other story").select_option(week.anchors("featured")[0])
+    follow(page.get_by_role("button", name="Put under it"))
     expect(row(page, lead)).to_contain_text(f"Under it: {stays}")
 
 

@@ -497,7 +497,9 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     expect(panel.locator("#asked")).to_be_focused()
     kim.keyboard.type(gone)
     expect(panel.locator("option:checked")).to_contain_text(f"Topics 3: {gone} · ")
-    press_by_keyboard(button(panel, "Merge stories"))
+    tab_to(button(panel, "Merge stories")).press("Enter")
+    expect(panel).to_have_count(0)
+    expect_saved(kim)
     assert gone not in week.headlines("topics")
     assert week.headlines("topics")[0] == stays
     articles = list_articles(week, "topics", 0)
@@ -508,7 +510,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     row = kim.locator("li.st.sel")
     open_by_keyboard(row.get_by_text(re.compile("articles in this story")))
     tick_by_keyboard(row.locator("input[name=article]").last)
-    press_by_keyboard(button(row, "Split off selected"))
+    press_by_keyboard(button(row, "Split off selected articles"))
     assert list_articles(week, "topics", 0) == articles[:-1]
     assert week.state.arrangement.name_target(articles[-1]) == articles[-1]
     # And one under another.
@@ -516,11 +518,15 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     under = week.headlines("topics")[1]
     go_to_row(kim, week.anchors("topics")[1])
     go_by_keys(kim, "u")
-    panel = kim.locator("form.move")
-    select_here(panel.get_by_label("Under"), "Featured 2")
-    press_by_keyboard(button(panel, "Move story"))
+    expect(kim.locator("#asked")).to_be_focused()
+    kim.keyboard.type(week.headlines("featured")[1])
+    expect(kim.locator("#choices option")).to_have_count(1)
+    kim.keyboard.press("Enter")
+    expect(kim.locator("#choices")).to_be_focused()
+    kim.keyboard.press("Enter")
     main = kim.locator("ol[data-section=featured] > li").nth(1)
     expect(main).to_contain_text(f"Under it: {under}")
+    expect(kim.locator("ol[data-section=topics] > li").nth(1)).to_be_focused()
     assert under not in week.headlines("topics")
 
 
@@ -560,7 +566,7 @@ def preview_every_way(newsroom: Newsroom, kim: Page) -> None:
     expect(kim.locator("#reader > summary")).to_have_text("Without Topics")
     expect(mail.get_by_role("heading", name="Topics")).to_have_count(0)
     kim.keyboard.press("v")
-    press_by_keyboard(link(kim, "Read-aloud order"))
+    press_by_keyboard(link(kim, "Screen reader order"))
     aloud = kim.locator("ol.aloud")
     expect(aloud).to_contain_text("Ninety plants change their password")
     expect(aloud).to_contain_text("Two grey rings")

@@ -84,6 +84,8 @@ def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_ar
     approve(served)
     page = served.open(WIDE, f"?open={week.anchors('featured')[0]}")
     asked, badge = page.get_by_role("dialog", name="This revokes the approval"), page.locator(".head .pill")
+    page.locator(".fields").get_by_role("button", name="Save", exact=True).click()
+    expect(asked).to_have_count(0)  # nothing was typed
     page.locator(".fields [name=headline]").focus()
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.type("Cranes wait")
@@ -94,6 +96,7 @@ def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_ar
     expect(page.locator(".fields [name=summary]")).to_have_value("A half-day drill.")
     expect(asked).to_have_count(0)
     page.locator("#edition").focus()
+    expect(asked).to_contain_text("Change the headline of Featured 1?")
     asked.get_by_role("button", name="Cancel").click()
     assert week.state.approved
     page.locator(".fields").get_by_role("button", name="Save", exact=True).click()
@@ -137,6 +140,7 @@ def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_s
         press_key(page, third, "j")
         expect(badge).to_have_text(state)
     press_key(page, second, "x")
+    expect(asked).to_contain_text(f"Remove “{week.headlines('featured')[1]}”? The edition will become a draft")
     asked.get_by_role("button", name="Change and revoke approval").click()
     expect(row(page, second)).to_contain_text("Not saved")
     press_key(page, third, "x")
@@ -177,7 +181,7 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     page = served.open(WIDE, f"?open={lead}")
     fold = page.locator(".fields details", has_text="articles in this story")
     fold.locator("> summary").click()
-    items, split = fold.locator("li"), fold.get_by_role("button", name="Split off selected")
+    items, split = fold.locator("li"), fold.get_by_role("button", name="Split off selected articles")
     # Whatever of the list is looked at, the button is in sight.
     for position in (0, -1):
         items.nth(position).scroll_into_view_if_needed()
@@ -204,7 +208,7 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     expect(items.first).to_be_visible()
     expect(fold.get_by_role("checkbox", checked=True, disabled=False)).to_have_count(2)
     # The next page has it open, too.
-    follow(items.nth(2).get_by_role("button", name=re.compile("^Make lead article")))
+    follow(items.nth(2).get_by_role("button", name=re.compile("^Make it the lead article")))
     expect(page.locator(".fields details", has_text="articles in this story")).to_have_attribute("open", "")
     expect(page.locator(".fields details li").first).to_contain_text(titles[2])
 
@@ -299,7 +303,8 @@ def search_before_the_panel_arrives(page: Page, served: ServedWeek, anchor: str)
     expect(choices.locator("option")).to_have_count(1)
     page.keyboard.press("ArrowDown")
     expect(choices).to_be_focused()
-    follow(choices, "Enter")
+    page.keyboard.press("Enter")
+    expect(page.locator("#saved")).to_contain_text("Saved")
     assert served.week.headlines("topics")[0] != other
     expect(row(page, anchor)).to_be_focused()
 

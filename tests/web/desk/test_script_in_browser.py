@@ -437,7 +437,7 @@ def test_a_blocks_fields_and_a_pictures_words_are_saved_on_leaving_and_what_is_n
     blank.locator("input[name=name]").press("Tab")
     blank.locator("input[name=headline]").fill("Pumps that start")
     blank.locator("input[name=headline]").press("Tab")
-    expect(unsaved).to_have_text("Not saved yet: the new block")
+    expect(unsaved).to_have_text("Not saved yet: new block")
     # Whatever else is done meanwhile, the page around it is brought up to date and leaves it as it is.
     desk.locator("ol[data-section=featured] > li").nth(1).get_by_role("button", name="Up").click()
     expect(desk.locator("#saved")).to_have_text(re.compile("^Saved "))
@@ -661,6 +661,12 @@ def test_two_editors_see_each_other_and_lose_nothing(
     assert shown(desk, "featured") == order
     desk.get_by_role("button", name="Show changes").click()
     expect(desk.locator("#edition")).to_contain_text("Sam wrote this")
+    # Whoever comes back after a while finds the page as it is now.
+    sam.locator("li.st.sel [name=headline]").fill("Sam wrote more")
+    sam.locator("li.st.sel textarea[name=summary]").focus()
+    expect(sam.locator("#unsaved")).to_have_text("")
+    desk.clock.fast_forward(61_000)
+    expect(desk.locator("#edition")).to_contain_text("Sam wrote more")
     other.close()
     hear_of_approval_while_typing(desk, week, address)
 

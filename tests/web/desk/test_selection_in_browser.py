@@ -221,6 +221,7 @@ def test_an_approved_edition_asks_first_and_a_no_keeps_edition_and_selection(ser
     expect_count(page, 2)
     assert served.week.state.approval
     page.keyboard.press("x")
+    expect(dialog).to_contain_text("Remove 2 stories?")
     held, loads = HeldRequests(page), list[Route]()
 
     def hold(route: Route) -> None:
@@ -291,7 +292,7 @@ def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served:
     before = order(page)
     for anchor in before[1:4]:
         row(page, anchor).locator(".tick").check()
-    page.get_by_text("Merge…", exact=True).click()
+    page.get_by_text("Merge or put under…", exact=True).click()
     menu = page.locator("#ask-main")
     choice = menu.get_by_label("Main story")
     expect(choice).to_have_value(before[1])
@@ -308,7 +309,7 @@ def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served:
     expect_saved(page, served, 2)
     expect_order(page, before)
     row(page, before[4]).locator(".tick").check()
-    page.get_by_text("Merge…", exact=True).click()
+    page.get_by_text("Merge or put under…", exact=True).click()
     menu.get_by_label("Main story").select_option(before[0])
     menu.get_by_role("button", name="Put under it").click()
     expect_saved(page, served, 3)
@@ -323,7 +324,7 @@ def test_a_story_unlike_the_others_is_merged_with_none_until_one_is_chosen(serve
         before[1],
     )
     row(page, before[1]).locator(".tick").check()
-    page.get_by_text("Merge…", exact=True).click()
+    page.get_by_text("Merge or put under…", exact=True).click()
     menu = page.locator("#ask-main")
     choice = menu.get_by_label("Main story")
     expect(choice).to_have_value("")
@@ -352,7 +353,7 @@ def test_by_keyboard_alone_selected_stories_are_merged_and_put_under_another(ser
     page.keyboard.press("Space")
     page.keyboard.press("u")
     page.keyboard.press("ArrowDown")
-    tab_to(page.get_by_role("button", name="Put under it")).press("Enter")
+    page.keyboard.press("Enter")
     expect_saved(page, served, 2)
     assert served.week.state.edits[-1].kind == "under"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from digest.deliver.compose.notice_mail import notice_language
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
@@ -78,10 +79,11 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
     stored = notice.facts
     signs_in = bool(stored.get("signs_in"))
     page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
+    leads_on = f"?edition={quote(stored['edition'])}" if stored.get("edition") else ""
     write_end = language.moment if signs_in or notice.kind == "data" else language.weekday_date
     return {
         "confirm_url": f"{settings.link_base}/confirm/{stored['token']}",
-        "url": f"{settings.link_base}/{page}/{stored['token']}",
+        "url": f"{settings.link_base}/{page}/{stored['token']}{leads_on}",
         "until": write_end(datetime.fromisoformat(stored["expires_at"]).astimezone(settings.file.publication.zone)),
     }
 

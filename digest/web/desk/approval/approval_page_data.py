@@ -1,30 +1,52 @@
 """Data about an edition's approval, and the authors of changes since. `standing_words.html` puts it in words."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from digest.app.approval.approval_overviews import ApprovalOverview
 from digest.app.editing.editing_state import EditingState
-from digest.edition.content.content_changes import ChangeKind, ContentChange, ContentComparison, ItemPlace
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.content_changes import (
+    DROPPED_KINDS,
+    ChangeKind,
+    ContentChange,
+    ContentComparison,
+    ItemPlace,
+)
+from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.arrangement import ArrangedStory
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.store.models import EditionState
+from digest.web.desk.outline.block_lines import list_block_lines
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from digest.web.desk.outline.edit_sentences import EditSentenceWriter
 
 _MOVING_KINDS = frozenset({EditKind.PLACE, EditKind.PIN, EditKind.RESTORE, EditKind.UNDER})
 _REGROUPING_KINDS = frozenset({EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT})
+_CAUSES = {
+    ChangeKind.MOVED: _MOVING_KINDS,
+    ChangeKind.MERGED: {EditKind.MERGE},
+    ChangeKind.UNDER: {EditKind.UNDER},
+}
 _FIELD_KINDS = {"note": EditKind.NOTE, "picture": EditKind.PICTURE, "kicker": EditKind.TOPIC}
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
-    """A change since the last approved version, and the last edit that caused it, if known."""
+    """A change since the last approved version, and the last edit that caused it, if known.
+
+    `block_lines` are the changed fields of a labeled block, with their titles.
+    """
 
     change: ContentChange
     edit: Edit | None
     passages: tuple[ChangedPassage, ...]
+    block_lines: tuple[tuple[str, tuple[ChangedPassage, ...]], ...] = ()
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the story only filled a place that others left."""
+        is_story = self.change.after is not None
+        return self.edit is None and is_story and self.change.kind in {ChangeKind.ADDED, ChangeKind.MOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +120,18 @@ def describe_approval_status(
 
 def _describe_change(change: ContentChange, state: EditingState | None, after_seq: int) -> ChangeRow:
     edit = find_edit_behind(change, state, after_seq) if state else None
-    return ChangeRow(change, edit, compare_texts(change.was, change.now))
+    return ChangeRow(change, edit, compare_texts(change.was, change.now), tuple(_compare_blocks(*change.blocks)))
+
+
+def _compare_blocks(
+    was: LabeledBlock | None = None, now: LabeledBlock | None = None
+) -> Iterator[tuple[str, tuple[ChangedPassage, ...]]]:
+    """Yield the fields of a labeled block that differ, each with its title."""
+    before, after = (list_block_lines(asdict(block)) if block else {} for block in (was, now))
+    for title in before | after:
+        old, new = before.get(title, ""), after.get(title, "")
+        if old != new:
+            yield title, compare_texts(old, new)
 
 
 def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
@@ -139,19 +172,17 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
 
 def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
     """Return whether an edit of a story is of a kind that causes such a change."""
-    if story is None or edit.seq not in story.edits:
+    if story is None or not any(edit.seq in each.edits for each in (story, *story.supporting)):
         return False
-    if change.kind is ChangeKind.MOVED:
-        return edit.kind in _MOVING_KINDS
     if change.kind is ChangeKind.REWRITTEN:
         written = edit.kind == EditKind.TEXT and edit.value.get("field") == change.field
         return written or edit.kind in {_FIELD_KINDS.get(change.field), *_REGROUPING_KINDS}
-    return True
+    return change.kind not in _CAUSES or edit.kind in _CAUSES[change.kind]
 
 
 def _list_removals(state: EditingState, change: ContentChange) -> Iterator[Edit]:
     """Yield the edits that removed the story that a change took out."""
-    if change.before and change.kind in {ChangeKind.DROPPED, ChangeKind.REPLACED}:
+    if change.before and change.kind in DROPPED_KINDS:
         for removed in state.arrangement.removed:
             if change.before.url in {article.url for article in removed.scored.story.members}:
                 yield removed.edit

@@ -147,6 +147,18 @@ def _split(act: EditActionRequest) -> EditResult:
     return editing.split_story(*act.about, *articles)
 
 
+def _split_others(act: EditActionRequest) -> EditResult:
+    """Split off all articles but the lead and those selected, whether a search hides them or not."""
+    story = act.state.arrangement.find_story(act.url)
+    kept = {*act.fields.getlist("article"), *act.fields.getlist("hidden")}
+    if not kept:
+        raise EditRefusedError("No articles were selected.", "Select the articles to keep.")
+    others = [article.url for article in story.original.story.members[1:] if article.url not in kept] if story else []
+    if not others:
+        raise EditRefusedError("All articles were selected.", "Select only those that belong to the story.")
+    return editing.split_story(*act.about, *others)
+
+
 def _leave_late_stories_out(installation: Installation, form: EditForm) -> EditResult:
     """Remove all stories in the tray."""
     state = editing_state.read_editing_state(installation, form.edition)
@@ -171,6 +183,7 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "merge": _merge,
     "apart": _keep_apart,
     "split": _split,
+    "split-others": _split_others,
     "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
 }

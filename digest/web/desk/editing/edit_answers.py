@@ -23,7 +23,7 @@ from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.web.actor_names import replace_edit_authors_with_names
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query
+from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
 from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
@@ -60,7 +60,7 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
     answer = {"saved": words, "story": story_anchor(state.arrangement.name_target(about))}
     known_seq = state.last_seq - len(saved)
     is_newest = read_number(fields.get("seq", "")) == known_seq
-    if not is_newest or state.approval or fields.get("supersedes") or query.panel == "merge":
+    if not is_newest or state.approval or fields.get("supersedes") or query.panel in CHOICE_PANELS:
         return answer | {"reload": True}
     before = state.arrange_at(web_context().installation, known_seq)
     edition = editing_state.read_edition_of_state(web_context().installation, state)
@@ -79,7 +79,7 @@ def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arr
         "web/desk/editing/edit_changes.html",
         **parts,
         topic_choices=list_topic_choices(topics),
-        merge_choices=(),
+        story_choices=(),
         refused_picture=None,
         changed={key for key in after.sections if _read_section(after, key) != _read_section(before, key)},
         has_other_blocks=(before.blocks, before.resting_blocks) != (after.blocks, after.resting_blocks),

@@ -1,28 +1,16 @@
 """Two versions of the same thing side by side: a form's, and the one that someone else saved first. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from digest.app.editing.edit_application import EditResult
 from digest.collect.codec.encoded_image import FocusPoint
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind
+from digest.web.desk.outline.block_lines import list_block_lines
 from digest.web.desk.outline.changed_texts import mark_new_words
 from digest.web.desk.outline.edit_sentences import EditSentenceWriter
-
-_BLOCK_LINES = {
-    "kind": "Label",
-    "name": "Sponsor or organization",
-    "headline": "Headline",
-    "text": "Text",
-    "url": "Link",
-    "after": "Position after",
-    "first_day": "First day",
-    "last_day": "Last day",
-    "picture": "Image",
-}
-
 
 Texts = Mapping[str, str]  # by title
 
@@ -190,20 +178,10 @@ def _read_block(target: str, arrangement: Arrangement) -> dict[str, str]:
     in_force = arrangement.edits_in_force
     written = [edit.value for edit in in_force if edit.kind == EditKind.BLOCK and edit.target == target]
     if written:
-        return _list_block_lines(written[-1])
+        return list_block_lines(written[-1])
     known_blocks = (*arrangement.blocks, *arrangement.resting_blocks)
     block = next((b for b in known_blocks if f"{BLOCK_PREFIX}{b.id}" == target), None)
-    return _list_block_lines({name: getattr(block, name) for name in _BLOCK_LINES}) if block else {}
-
-
-def _list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
-    if value.get("removed"):
-        return {"Block": "removed"}
-    texts = {name: str(value.get(name) or "") for name in _BLOCK_LINES}
-    texts["kind"] = texts["kind"].capitalize()
-    image = value.get("picture")
-    texts["picture"] = str(image.get("alt", "") if isinstance(image, Mapping) else getattr(image, "alt", ""))
-    return {_BLOCK_LINES[name]: text for name, text in texts.items() if text}
+    return list_block_lines(asdict(block)) if block else {}
 
 
 def _read_wanted(draft: EditDraft, arrangement: Arrangement) -> dict[str, str]:
@@ -217,7 +195,7 @@ def _read_wanted(draft: EditDraft, arrangement: Arrangement) -> dict[str, str]:
         case EditKind.TOPIC:
             return {"": str(value.get("topic") or "default")}
         case EditKind.BLOCK:
-            return _list_block_lines(value)
+            return list_block_lines(value)
         case EditKind.PICTURE:
             return _read_wanted_image(value)
     return {}

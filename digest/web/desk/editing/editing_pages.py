@@ -41,7 +41,7 @@ from digest.web.desk.editing.edit_answers import (
     say_news,
 )
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
-from digest.web.desk.editing.page_query import EditionPageQuery, read_number, read_page_query, read_words
+from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query, read_words
 from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
 from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_likely_merges
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
@@ -52,7 +52,7 @@ from digest.web.desk.outline.story_pool import (
     build_story_pool_page,
     find_listed_story,
     find_story_urls,
-    list_merge_choices,
+    list_story_choices,
     story_anchor,
 )
 
@@ -273,7 +273,7 @@ def render_edit_page(
         colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
-        merge_choices=_list_merge_choices(state.arrangement, query),
+        story_choices=_list_story_choices(state.arrangement, query),
         likely_merges=list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         topic_choices=list_topic_choices(pool.topics),
         view=view,
@@ -307,18 +307,18 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     )
 
 
-def _list_merge_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str, str]]:
-    """Return the stories for the merge panel, if it's open, that match its search."""
-    if query.panel != "merge":
+def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str, str]]:
+    """Return the stories that match the search of the open panel, if it chooses another story."""
+    if query.panel not in CHOICE_PANELS:
         return []
-    sections = web_context().settings.file.sections
-    return list_merge_choices(arrangement, sections, query.about, read_words(request.values, "match"))
+    sections, words = web_context().settings.file.sections, read_words(request.values, "match")
+    return list_story_choices(arrangement, sections, query.about, words, placed_only=query.panel == "under")
 
 
-def render_merge_choices(state: EditingState, query: EditionPageQuery) -> str:
-    """Render only the stories for the merge panel, for the script that searches them as you type."""
-    choices = _list_merge_choices(state.arrangement, query)
-    return render_template("web/desk/editing/merge_choices.html", merge_choices=choices)
+def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
+    """Render only the stories to merge with or put one under, for the script that searches them as you type."""
+    choices = _list_story_choices(state.arrangement, query)
+    return render_template("web/desk/editing/story_choices.html", story_choices=choices)
 
 
 def render_story_score(state: EditingState, anchor: str) -> str:

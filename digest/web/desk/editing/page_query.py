@@ -11,7 +11,8 @@ from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQu
 
 PAGE_TABS = ("stories", "edition", "preview")
 # "why", "tray", "clipboard", and "articles" show their whole content instead of asking a question.
-PANELS = ("more", "why", "move", "under", "merge", "tray", "clipboard", "articles")
+CHOICE_PANELS = ("under", "merge")  # they search for another story
+PANELS = ("more", "why", "move", *CHOICE_PANELS, "tray", "clipboard", "articles")
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|block-[a-z0-9-]{1,40}")

@@ -35,7 +35,7 @@ from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.editing_pages import (
     read_edition_from_url,
     render_edit_page,
-    render_merge_choices,
+    render_story_choices,
     render_story_results,
     render_story_score,
 )
@@ -124,8 +124,8 @@ def _edition_page(view: edition_views.EditionView) -> str:
     state = editing_state.find_editing_state(context.installation, view.edition)
     if state and request.args.get("part") == "results":
         return render_story_results(view, state, query)
-    if state and request.args.get("part") == "merge":
-        return render_merge_choices(state, query)
+    if state and request.args.get("part") == "choices":
+        return render_story_choices(state, query)
     if state and request.args.get("part") == "score":
         return render_story_score(state, query.about)
     if state:
@@ -356,8 +356,9 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
 def email_address_verification_link(name: str) -> ResponseReturnValue:
     """Email the staff member a link that verifies their own address, and return to the form for a test."""
     context = web_context()
+    edition = edition_views.read_edition(context.installation, name).name
     try:
-        email_own_verification_link(context.installation, current_staff(), now=context.clock())
+        email_own_verification_link(context.installation, current_staff(), edition=edition, now=context.clock())
     except (StaffError, TooManyAttemptsError) as exc:
         return _test_mail_page(name, error=str(exc)), 429 if isinstance(exc, TooManyAttemptsError) else 409
     flash("sent", "link")

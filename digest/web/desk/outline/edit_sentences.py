@@ -36,8 +36,15 @@ class EditSentenceWriter:
         """Quote the headlines of the stories with these articles. Without a headline, the site's name is used."""
         return join_words([self._quote(target) for target in targets])
 
-    def _quote(self, target: str) -> str:
-        headline = self.find_headline(target)
+    def quote_article(self, url: str) -> str:
+        """Quote an article's own headline, whatever story it's in now."""
+        arranged = self.arrangement.find_story(url)
+        scored = arranged.original if arranged else find_listed_story(self.arrangement, url)
+        articles = scored.story.members if scored else ()
+        return self._quote(url, next((article.title for article in articles if article.url == url), ""))
+
+    def _quote(self, target: str, headline: str = "") -> str:
+        headline = headline or self.find_headline(target)
         if not headline:
             return "a story" if target.startswith(OWN_STORY_PREFIX) else urlsplit(target).hostname or "a story"
         if len(headline) > MAX_QUOTED_CHARACTERS:

@@ -237,14 +237,14 @@ def build_story_pool_page(
     )
 
 
-def list_merge_choices(
-    arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str
+def list_story_choices(
+    arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str, *, placed_only: bool
 ) -> list[tuple[str, str, str]]:
-    """Return up to `MAX_POOL_STORIES` stories that match a search, to merge with one story.
+    """Return up to `MAX_POOL_STORIES` stories that match a search, to merge with one story or to put it under.
 
     Each is its anchor, its place and headline, and its publisher. Headlines with most of the search's whole words come
     first, then those that share the rarest words with the story, then the edition's. Stories under another one are left
-    out, as are removed ones unless they're searched for.
+    out, as are removed ones unless they're searched for, and all that aren't in a section if `placed_only`.
     """
     searched = set(words.casefold().split())
     own_words, choices, counts = set[str](), [], Counter[str]()
@@ -254,7 +254,7 @@ def list_merge_choices(
         counts.update(row_words)
         if row_anchor == anchor:
             own_words = row_words
-        elif row.anchor == row.place_anchor and (words or not row.is_removed):
+        elif row.anchor == row.place_anchor and (row.place if placed_only else words or not row.is_removed):
             choices.append((row_anchor, row, row_words))
     fitting = [choice for choice in choices if _fits_query(choice[1], PoolQuery(words=words))]
     fitting.sort(key=lambda choice: -sum(1 / counts[word] for word in own_words & choice[2]))

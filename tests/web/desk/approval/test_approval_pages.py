@@ -99,16 +99,16 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
     assert "Editors’ changes to the first draft 1 change." in words
-    assert re.search(rf"Subject Dana, Nov 19, 5:35 p.m. Was {drafted} Is Cranes first", words)
+    assert re.search(rf"Subject Dana, Nov 19, 5:35 p.m. Before {drafted} After Cranes first", words)
     assert re.search(r">Review</a>.*>Review</a>", week.client("dana").get(week.path).text, re.DOTALL)
     assert "Review and approve" in page(week, "sam", "")
     assert "You wrote what still needs approval. Someone else has to approve it." in words
-    who_can = "You wrote the subject, which someone else needs to approve. Sam can approve."
+    who_can = "You wrote the subject, which someone else needs to approve. Sam can approve it."
     assert who_can in words
-    assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve." in page(
+    assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve it." in page(
         week, "sam"
     )
-    assert "Sam can approve." in week.client().get(week.path).text
+    assert "Sam can approve it." in week.client().get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
     assert "You wrote what still needs approval" in refused.text
@@ -194,11 +194,11 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     words = page(week, "dana")
     assert "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. Dana made" in words
     assert re.search(r"Changes since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
-    assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Was .* Is Cranes first", words)
-    assert f"Featured 1 was moved Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
-        f"Featured 2 was moved Dana, Nov 19, 5:35 p.m. “{first}” stood as Featured 1." in words
+    assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Before .* After Cranes first", words)
+    assert f"Moved to Featured 1 Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
+        f"Moved to Featured 2 Dana, Nov 19, 5:35 p.m. “{first}” was in Featured 1." in words
     )
-    assert re.search(r"Events 1 (is another story|was removed) Sam,", words)
+    assert "Removed from Events 1 Sam," in words
     assert re.search(r"[2-9] changes\. The other [2-9]\d* items are unchanged\.", words)
     edit_page = page(week, "dana", "")
     assert "Approval revoked" in edit_page
@@ -261,7 +261,7 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     week = with_two_approvers(week)
     write_head(week, "dana", subject="Cranes first")
     dana_wrote = "Dana wrote the subject, which someone other than Dana needs to approve."
-    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve." in page(week, "sam")
+    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve it." in page(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert not week.state.approved
     words = page(week, "sam")
@@ -287,7 +287,7 @@ def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_m
     mine = "You wrote the subject, which someone else needs to approve."
     theirs = "Sam wrote the intro, which someone other than Sam needs to approve."
     words = page(week, "dana")
-    assert f"{mine} {theirs} You and Sam can approve." in words
+    assert f"{mine} {theirs} You and Sam can approve it." in words
     assert "Approve what Sam wrote in No. 147 No. 147 needs another approval after yours." in words
     assert approve(week, "dana").status_code == 303
     assert not week.state.approved
@@ -306,7 +306,7 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     write_head(week, "dana", subject="Cranes first")
     with week.installation.database.write() as session:
         staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
-    assert "You can approve, because Sam hasn't accepted the invitation yet." in page(week, "dana")
+    assert "You can approve it, because Sam hasn't accepted the invitation yet." in page(week, "dana")
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved
@@ -351,3 +351,39 @@ def test_a_removed_deadline_comes_back(week: SampleWeek) -> None:
     save_deadline(week, "none")
     save_deadline(week, "2026-11-30", was="none")
     assert week.entry("featured", 0)["due"]["day"] == "2026-11-30"
+
+
+def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_block(week: SampleWeek) -> None:
+    main, other = week.anchors("featured")[:2]
+    under, merged = week.anchors("topics")[:2]
+    named = {
+        anchor: title
+        for key in ("featured", "topics")
+        for anchor, title in zip(week.anchors(key), week.headlines(key), strict=True)
+    }
+    approve(week, "sam")
+    week.act(f"under {under}", main=main)
+    week.act(f"merge {other}", other=merged)
+    before = week.headlines("featured")
+    week.act(f"drop {week.anchors('featured')[2]}")
+    (came_up,) = set(week.headlines("featured")) - set(before)
+    block = {
+        "kind": "sponsor",
+        "headline": "Pumps that start",
+        "name": "Anvil",
+        "after": "topics",
+        "seq": week.state.last_seq,
+    }
+    assert week.client().post(f"{week.path}/block/pumps", data=block).status_code == 303
+    words = page(week, "sam")
+    dana = "Dana, Nov 19, 5:35 p.m."
+    assert (
+        f"Put under Featured 1 {dana} “{named[under]}” was in Topics 1. It’s now a line under “{named[main]}.”" in words
+    )
+    assert f"Dana merged “{named[merged]}” into “" in words or f"Merged into Featured 2 {dana}" in words
+    assert f"Labeled block added {dana} Label: Sponsor" in words
+    assert "Sponsor or organization: Anvil Headline: Pumps that start Place after: Topics" in words
+    # The story that only took the place of a removed one has no editor.
+    filled = words.partition("Filled automatically")[2].partition("Compare both versions")[0]
+    assert f": {came_up}" in filled
+    assert "Dana" not in filled

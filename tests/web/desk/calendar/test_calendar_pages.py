@@ -38,7 +38,7 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
     assert listed[0].startswith("Friday, November 20 6:00 a.m. No. 147 In draft.")
     assert "Approve by Thu, Nov 19, 8 p.m." in listed[0]
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov 26, 5:30 p.m.")
-    assert "All of the next 10 will be sent at their usual time." in page
+    assert "All of the next 10 are due at their usual time." in page
 
 
 def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_number(
@@ -50,7 +50,7 @@ def test_an_edition_that_is_due_and_has_not_gone_stands_first_and_keeps_its_numb
     assert len(listed) == 11
     assert listed[0] == "Friday, November 20 6:00 a.m. No. 147 Due, but not approved. Open No. 147"
     assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 ")
-    assert "No. 147 was due but hasn\u2019t been sent. The next edition will be sent Friday, November 27." in page
+    assert "No. 147 was due but hasn\u2019t been sent. The next edition is due Friday, November 27." in page
     assert "<h2>Next 10</h2>" in page
     home = unescape(week.client().get("/").text).replace("\u00a0", " ")
     assert "The next edition is No. 148, on Friday, November 27" in home

@@ -172,7 +172,7 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
     assert len(rows) == MAX_POOL_STORIES
     for anchor, row in rows:
         scored = listed[anchor]
-        assert "</b> sum" not in row, "5,000 articles leave 150 KB for a page"
+        assert "</b> total" not in row, "5,000 articles leave 150 KB for a page"
         reads = max((m.views for m in scored.story.members if m.views is not None), default=None)
         assert re.findall(r"<p>([\d,]+) page views?\. ", row) == ([] if reads is None else [f"{reads:,}"])
     assert f"{max(m.views or 0 for s in listed.values() for m in s.story.members):,} page views" in rows[0][1]
@@ -182,8 +182,8 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
     for number in (0, anchors.index(week.anchors("featured")[0])):
         path, anchor = links[number]
         whole, alone = (unescape(week.client().get(unescape(path) + part).text) for part in ("", "&part=score"))
-        assert (whole.count("</b> sum"), alone.count("</b> sum")) == (1, 1)
-        assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b> sum', whole, re.DOTALL)
+        assert (whole.count("</b> total"), alone.count("</b> total")) == (1, 1)
+        assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b> total', whole, re.DOTALL)
         for term in listed[anchor].terms:
             line = f"<b>{term.points:.1f}</b> {term.name}: {term.note}"
             assert (line in whole, line in alone) == (bool(term.points), bool(term.points))
@@ -456,12 +456,19 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     found = page(week, f"?panel=merge&about={main}&match={quote(week.headlines('topics')[0].upper())}")
     assert f">Topics 1: {week.headlines('topics')[0]}" in found
     # A publisher or a part of a word is found, too, but after the headlines that have the word itself.
-    named = page(week, f"?panel=merge&about={main}&match=port&part=merge").splitlines()
+    named = page(week, f"?panel=merge&about={main}&match=port&part=choices").splitlines()
     has_word = [bool(re.search(r"\bport\b", line.rpartition(" · ")[0], re.IGNORECASE)) for line in named if line]
     assert sum(has_word) > 0
     assert sorted(has_word, reverse=True) == has_word
     assert False in has_word
-    only = page(week, f"?panel=merge&about={main}&match=nowhere&part=merge")
+    mains = page(week, f"?panel=under&about={third}&part=choices")
+    assert main in mains
+    assert "Topics 1: " in mains
+    assert third not in mains
+    assert {*re.findall("s[0-9a-f]{12}", mains)} <= {
+        anchor for key in week.state.arrangement.sections for anchor in week.anchors(key)
+    }
+    only = page(week, f"?panel=merge&about={main}&match=nowhere&part=choices")
     assert only.strip() == '<option value="" disabled>No stories match</option>'
     assert "No other story was chosen" in week.act(f"merge {main}", other="").text
     assert "before an editor merged" not in page(week, f"?open={main}")
@@ -475,6 +482,11 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     articles = [a.url for a in merged.original.story.members][-1:]
     week.act(f"split {main}", article=articles)
     assert week.state.edits[-1].kind == "split"
+    *kept, last = [a.url for a in week.state.arrangement.sections["featured"][0].original.story.members[1:]]
+    refused = week.act(f"split-others {main}", article=[*kept, last])
+    assert "All articles were selected." in refused.text
+    week.act(f"split-others {main}", article=kept[:1], hidden=kept[1:])
+    assert week.state.edits[-1].texts("articles") == (last,)
 
 
 def test_what_is_written_stands_in_the_edition_and_what_is_emptied_is_the_original_again(week: SampleWeek) -> None:
@@ -924,7 +936,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     assert fields == act | {"supersedes": week.state.approval}
     assert client.post(f"{week.path}/clipboard", data=act | {"keep": week.anchors("featured")[1]}).status_code == 303
     clock.now = week.state.identity.release_at
-    said = " subscribers</b>, once an admin sends it, because automatic sending is off."
+    said = " subscribers</b> once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
     schedule_slots.find_or_record_schedule_start(week.installation.database, clock.now)
     assert " subscribers</b>, within a minute." in page(week)

@@ -130,10 +130,13 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     def assert_says(words: str, client: FlaskClient = world.desk) -> None:
         for page in ("/desk/", f"/desk/editions/{name}/approve"):
             shown = html.unescape(client.get(page).text)
-            assert re.search(rf"subscribers?(</b>,)? {words}\.", shown)
+            assert re.search(rf"subscribers?(</b>)? {words}\.", shown)
 
     assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
-    assert_says(f"once it\u2019s approved and you run \u2018digest send {name}\u2019", world.signed_in_client("admin"))
+    assert_says(
+        f"once it\u2019s approved and an admin sends it with \u2018digest send {name}\u2019, because automatic sending is off",
+        world.signed_in_client("admin"),
+    )
     schedule_slots.find_or_record_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
@@ -156,7 +159,7 @@ def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> N
         return text.partition('<p class="plan">' if page == path else '<p class="said">')[2].partition("</p>")[0]
 
     due = "It was due Thursday, November 19, 3:30 p.m. ET."
-    goes = "will be sent to 1 subscriber, once an admin sends it, because automatic sending is off."
+    goes = "will be sent to 1 subscriber once an admin sends it, because automatic sending is off."
     assert f"{due} It {goes}" in shown(path)
     assert f"No. 147 {goes.replace('subscriber,', 'subscriber')} {due}" in shown(f"{path}/approve")
     assert f"{due} It\u2019s paused." in shown(path, paused_at=NOW)

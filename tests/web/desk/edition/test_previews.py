@@ -177,7 +177,7 @@ def test_the_edition_page_shows_the_mail_of_a_subscriber_who_left_sections_out_a
 
 def test_the_read_aloud_order_is_that_of_the_subscriber_who_was_chosen(week: SampleWeek) -> None:
     shown = week.client().get(f"{week.path}?omit=topics").text
-    assert f'{week.path}/preview?view=aloud&omit=topics">Read-aloud order</a>' in unescape(shown)
+    assert f'{week.path}/preview?view=aloud&omit=topics">Screen reader order</a>' in unescape(shown)
 
 
 def test_the_edition_page_of_a_subscriber_who_left_everything_out_says_that_they_get_no_mail(week: SampleWeek) -> None:

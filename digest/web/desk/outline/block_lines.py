@@ -1,0 +1,26 @@
+"""The fields of a labeled block as texts with titles, for comparing two versions. Pure."""
+
+from collections.abc import Mapping
+
+_TITLES = {
+    "kind": "Label",
+    "name": "Sponsor or organization",
+    "headline": "Headline",
+    "text": "Text",
+    "url": "Link",
+    "after": "Place after",
+    "first_day": "First day",
+    "last_day": "Last day",
+    "picture": "Image",
+}
+
+
+def list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
+    """Return the texts of a block's fields, by title, without empty ones."""
+    if value.get("removed"):
+        return {"Block": "removed"}
+    texts = {name: str(value.get(name) or "") for name in _TITLES}
+    texts |= {name: texts[name].replace("-", " ").capitalize() for name in ("kind", "after")}
+    image = value.get("picture")
+    texts["picture"] = str(image.get("alt", "")) if isinstance(image, Mapping) else ""
+    return {_TITLES[name]: text for name, text in texts.items() if text}
