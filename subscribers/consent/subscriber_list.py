@@ -5,6 +5,7 @@ Other conditions are checked on at most `SCAN_WINDOW` people per page, and the p
 no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers are searched instead.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,7 +18,7 @@ from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
 from subscribers.store.database import count_rows
-from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
@@ -208,19 +209,19 @@ def _find_window_end(
 
 def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:
     numbers = [row.number for row in rows]
-    last_change_query = (
-        select(ConsentEvent.person, func.max(ConsentEvent.at))
-        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS))
-        .group_by(ConsentEvent.person)
+    changes: defaultdict[int, list[tuple[ConsentKind, datetime]]] = defaultdict(list)
+    query_changes = select(ConsentEvent.person, ConsentEvent.kind, ConsentEvent.at).where(
+        ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS)
     )
-    since = {row[0]: row[1] for row in session.execute(last_change_query)}
+    for change in session.execute(query_changes.order_by(ConsentEvent.person, ConsentEvent.seq)):
+        changes[change.person].append((change.kind, change.at))
     query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     unfinished = set(session.scalars(query))
     return tuple(
         ListedSubscriber(
             number=row.number,
             state=row.state,
-            since=since.get(row.number, row.asked_at),
+            since=ledger.find_state_start(changes[row.number]) or row.asked_at,
             asked_at=row.asked_at,
             asked_where=row.asked_where,
             batch=row.batch,

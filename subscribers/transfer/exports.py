@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.consent_texts import read_claimed_consent_text
-from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
+from subscribers.consent.ledger import CONSENT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
 from subscribers.crypto.keys import DecryptionError, KeyRing
@@ -37,8 +37,6 @@ EXPORT_COLUMNS = (
 )
 EVERYONE = SubscriberFilter()
 EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # other states may not be exported
-# Undoing an unsubscribe restores the earlier consent.
-_CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
 _PART_SIZE = 8192  # people's numbers per row of an export's parts: 1 kB
 
 ExportProgress = Callable[[int], None]
@@ -305,14 +303,14 @@ def _load_consents(
     numbers: Sequence[int],
 ) -> dict[int, tuple[datetime, dict[str, Any]]]:
     """Return the time and body of people's (at most 1,000) last consent, by number."""
-    kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
+    kinds = CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
         select(ConsentEvent)
         .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(kinds))
         .order_by(ConsentEvent.person, ConsentEvent.seq)
     )
     chains = groupby(session.scalars(query), key=lambda event: event.person)
-    consents = {person: find_last_consent(chain, _CONSENT_KINDS) for person, chain in chains}
+    consents = {person: find_last_consent(chain, CONSENT_KINDS) for person, chain in chains}
     return {person: consent for person, consent in consents.items() if consent}
 
 
