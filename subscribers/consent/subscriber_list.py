@@ -5,6 +5,7 @@ Other conditions are checked on at most `SCAN_WINDOW` people per page, and the p
 no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers are searched instead.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,8 @@ class SubscriberFilter:
 class ListedSubscriber:
     """One row of the list. `since` is when the state began, and `asked_at` the sign-up time that filters use.
 
-    `in_progress` says that their import is unfinished.
+    `in_progress` says that their import is unfinished. `is_complaint` and `is_bounce` say why the address is suppressed;
+    both are false if an admin or a file did it.
     """
 
     number: int
@@ -64,6 +66,8 @@ class ListedSubscriber:
     batch: int | None
     preferences: Preferences
     in_progress: bool
+    is_complaint: bool = False
+    is_bounce: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,24 +213,26 @@ def _find_window_end(
 
 def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:
     numbers = [row.number for row in rows]
-    changes: defaultdict[int, list[tuple[ConsentKind, datetime]]] = defaultdict(list)
-    query_changes = select(ConsentEvent.person, ConsentEvent.kind, ConsentEvent.at).where(
+    changes: defaultdict[int, list[ConsentEvent]] = defaultdict(list)
+    moving = select(ConsentEvent).where(
         ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS)
     )
-    for change in session.execute(query_changes.order_by(ConsentEvent.person, ConsentEvent.seq)):
-        changes[change.person].append((change.kind, change.at))
+    for event in session.scalars(moving.order_by(ConsentEvent.person, ConsentEvent.seq)):
+        changes[event.person].append(event)
     query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     unfinished = set(session.scalars(query))
     return tuple(
         ListedSubscriber(
             number=row.number,
             state=row.state,
-            since=ledger.find_state_start(changes[row.number]) or row.asked_at,
+            since=ledger.find_state_start((event.kind, event.at) for event in changes[row.number]) or row.asked_at,
             asked_at=row.asked_at,
             asked_where=row.asked_where,
             batch=row.batch,
             preferences=Preferences.from_stored(row.choices),
             in_progress=row.batch in unfinished,
+            is_complaint=any(event.kind is ConsentKind.COMPLAINED for event in changes[row.number][-1:]),
+            is_bounce=any(json.loads(event.body).get("reason") == "bounced" for event in changes[row.number][-1:]),
         )
         for row in rows
     )

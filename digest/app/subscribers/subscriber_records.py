@@ -158,7 +158,7 @@ def view_subscriber_record(
             asked_where=person.asked_where,
             batch=person.batch,
             in_progress=batch is not None and batch.done_at is None,
-            choices=_describe_choices(preferences, settings),
+            choices=_describe_choices(preferences.drop_ended_pause(now.astimezone(settings.zone).date()), settings),
             preferences=preferences,
             links=links,
             fault=_find_fault(session, keys, number),
