@@ -16,7 +16,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("address", [*HIDDEN, "a&commat;example.org", "a&amp;#x40;example.org"])
 def test_an_address_is_found_however_it_is_written(address: str) -> None:
-    with pytest.raises(ReasonError, match="contain an address"):
+    with pytest.raises(ReasonError, match="contains an address"):
         read_reason(f"asked by {address}")
 
 
