@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from subscribers.errors import RefusalError
 from subscribers.subscriber_language import mark_message
@@ -65,6 +66,20 @@ def mask_address(address: str) -> str:
     """Mask an address so that only its owner recognizes it: d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
+
+
+def mask_two_addresses(first: str, second: str) -> tuple[str, str]:
+    """Mask two addresses so that the masks differ, if necessary by the first character in which the addresses do."""
+    masks = mask_address(first), mask_address(second)
+    locals_ = first.rpartition("@")[0], second.rpartition("@")[0]
+    if masks[0] != masks[1] or locals_[0] == locals_[1]:
+        return masks
+    place = next(place for place, (one, other) in enumerate(zip_longest(*locals_)) if one != other)
+    first_mask, second_mask = (
+        mask.replace("•••@", f"{'•••' if place > 1 else ''}{local[place]}•••@") if local[place:] else mask
+        for mask, local in zip(masks, locals_, strict=True)
+    )
+    return first_mask, second_mask
 
 
 def _parse_address(typed: str) -> Address | None:

@@ -9,8 +9,13 @@ _PLAIN_KEY = re.compile(r"[a-z0-9-]{1,24}")  # longer ones would exceed the colu
 
 def make_topic_key(topic: str) -> str:
     """Return a topic's key in preferences and fragments: "maritime-security", or a hash if it's long or not ASCII."""
-    key = _NOT_A_WORD.sub("-", topic.casefold()).strip("-")
+    key = make_topic_name(topic)
     return key if _PLAIN_KEY.fullmatch(key) else hashlib.sha256(topic.casefold().encode()).hexdigest()[:16]
+
+
+def make_topic_name(topic: str) -> str:
+    """Return a topic's name in exported files, which may be longer than its key: "maritime-security"."""
+    return _NOT_A_WORD.sub("-", topic.casefold()).strip("-")
 
 
 def join_part_key(section_key: str, topic_key: str) -> str:

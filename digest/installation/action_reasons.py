@@ -21,11 +21,14 @@ def read_reason(text: str) -> str:
         ReasonError: it's empty, too long, or may contain an address.
     """
     reason = " ".join(text.split())
-    if might_contain_address(reason) or not reason or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
-        raise ReasonError(
-            "The reason is missing, is too long, or contains an address.",
-            f"Enter a few words, {MAX_REASON_LENGTH} characters at most.",
-        )
+    if not reason:
+        raise ReasonError("The reason is missing.", "Enter a few words.")
+    if len(reason) > MAX_REASON_LENGTH:
+        raise ReasonError("The reason is too long.", f"Enter {MAX_REASON_LENGTH} characters at most.")
+    if might_contain_address(reason):
+        raise ReasonError("The reason contains an address or an @.", "Leave it out.")
+    if not reason.isprintable():
+        raise ReasonError("The reason contains characters that can't be shown.", "Type it again.")
     return reason
 
 

@@ -39,7 +39,10 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         'For example: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
-        30, "Sign-ups per hour from one network", "Any more are rejected. A network is a /24 or a /48.", ge=1
+        30,
+        "Sign-ups per hour from one network",
+        "Any more are rejected. A network is a /24 (IPv4) or a /48 (IPv6).",
+        ge=1,
     )
     signups_per_domain: int = setting(
         40,
@@ -50,9 +53,8 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     )
     signups_first: int = setting(
         500,
-        "First sign-ups from wide networks, per hour",
-        _MORE_WAIT,
-        "The first form in an hour from each /16 or /32 counts here.",
+        "Sign-ups per hour, counting one per large network",
+        f"{_MORE_WAIT} A large network is a /16 (IPv4) or a /32 (IPv6).",
         ge=1,
     )
     signups_further: int = setting(
@@ -60,7 +62,10 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     )
     signups_alert: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
     signups_waiting: int = setting(
-        5000, "Sign-ups in the queue", "If the queue is full, the network with the most forms loses one.", ge=1
+        5000,
+        "Sign-ups in the queue",
+        "If the queue is full, a sign-up from the network with the most is dropped.",
+        ge=1,
     )
     signup_mails_per_address: int = file_only_setting(
         4, "Maximum emails in 30 days to an address that doesn't confirm.", ge=1
@@ -68,12 +73,12 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     contact_per_network: int = setting(
         5,
         "Messages to the editors per hour from one network",
-        "Any more are rejected. A network is a /24 or a /48.",
+        "Any more are rejected. A network is a /24 (IPv4) or a /48 (IPv6).",
         ge=1,
     )
     contact_first: int = file_only_setting(
         250,
-        "Messages to the editors per hour, counting the first from each wide network (/16, /32). Any more are rejected.",
+        "Messages to the editors per hour, counting the first from each large network (/16, /32). Any more are rejected.",
         ge=1,
     )
     contact_further: int = file_only_setting(

@@ -139,8 +139,10 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "Every email includes it.",
         "You can't approve an edition without one (15 USC 7704(a)(5)).",
     )
-    list_id: values.ListId = setting(  # RFC 2919, section 4: constant for the list's life
-        "weekly.news.example.org", "List-Id", "Never change it, because subscribers' filters use it."
+    list_id: Annotated[values.ListId, values.ASKED_TWICE] = (
+        setting(  # RFC 2919, section 4: constant for the list's life
+            "weekly.news.example.org", "List-Id", "Never change it, because subscribers' filters use it."
+        )
     )
     bounce_domain: Annotated[str, AfterValidator(values.check_domain)] = setting(
         "",
@@ -245,7 +247,7 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
         1,
         "Approvers needed",
         (
-            "The number of people other than its author who must approve each text, link, and image. With 1, a sole editor can approve alone."
+            "The number of people other than its author who must approve each text, link, and image. If one is needed, a sole editor can approve alone."
         ),
         "In a terminal, editors identify themselves with `--as`.",
         choices={1: "One", 2: "Two"},

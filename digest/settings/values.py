@@ -257,6 +257,8 @@ def _is_reached_safely(parts: SplitResult) -> bool:
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
 
+# Marks a setting that pages change only after a second question, because the change affects subscribers for good.
+ASKED_TWICE = "asked twice"
 # Marks a setting whose value is a URL that's secret except for its host, such as a webhook's.
 SHOWN_BY_HOST = "shown by its host"
 HIDDEN_PART = "…"

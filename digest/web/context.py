@@ -34,7 +34,7 @@ _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
     "desk": ("desk.js", "preview.js"),
     "selection": ("selection.js", "search.js"),
-    **{name: (f"{name}.js",) for name in ("images", "sending", "passkey", "codes")},
+    **{name: (f"{name}.js",) for name in ("images", "sending", "passkey", "codes", "downloads")},
 }
 
 

@@ -20,6 +20,7 @@ _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
 GRANT_KINDS = frozenset(
     {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
 )
+CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}  # the others restore an earlier consent
 UNDO_PERIOD = timedelta(days=7)  # during which an unsubscribe, address change, or import can be undone
 # Consent by the person's own action, which ends an earlier departure. Imports aren't included.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
@@ -117,6 +118,25 @@ def find_last_consent(
         elif event.kind == ConsentKind.ADDRESS_CHANGED and body.get("method") == STOPPED_CHANGE_METHOD:
             consents = [consent for consent in consents if "requested_by" not in consent[1]]
     return consents[-1] if consents else None
+
+
+def find_state_start(events: Iterable[tuple[ConsentKind, datetime]]) -> datetime | None:
+    """Return when a person's current state began, or None if no event changed it.
+
+    Confirming a new address doesn't start a subscription again, and undoing an unsubscribe continues the earlier one.
+
+    Args:
+        events: the kinds and times of the person's events, in order.
+    """
+    state, began, subscribed_at = PersonState.REQUESTED, None, None
+    for kind, at in events:
+        before, state = state, find_next_person_state(state, kind)
+        if state is before:
+            continue
+        began = at
+        if state is PersonState.SUBSCRIBED:
+            began = subscribed_at = at if kind in CONSENT_KINDS else subscribed_at or at
+    return began
 
 
 def append_event(

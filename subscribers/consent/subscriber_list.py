@@ -5,6 +5,8 @@ Other conditions are checked on at most `SCAN_WINDOW` people per page, and the p
 no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers are searched instead.
 """
 
+import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -17,7 +19,7 @@ from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
 from subscribers.store.database import count_rows
-from subscribers.store.models import ConsentEvent, ImportBatch, Person, PersonState
+from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
@@ -52,7 +54,8 @@ class SubscriberFilter:
 class ListedSubscriber:
     """One row of the list. `since` is when the state began, and `asked_at` the sign-up time that filters use.
 
-    `in_progress` says that their import is unfinished.
+    `in_progress` says that their import is unfinished. `is_complaint` and `is_bounce` say why the address is suppressed;
+    both are false if an admin or a file did it.
     """
 
     number: int
@@ -63,6 +66,8 @@ class ListedSubscriber:
     batch: int | None
     preferences: Preferences
     in_progress: bool
+    is_complaint: bool = False
+    is_bounce: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,24 +213,26 @@ def _find_window_end(
 
 def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubscriber, ...]:
     numbers = [row.number for row in rows]
-    last_change_query = (
-        select(ConsentEvent.person, func.max(ConsentEvent.at))
-        .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS))
-        .group_by(ConsentEvent.person)
+    changes: defaultdict[int, list[ConsentEvent]] = defaultdict(list)
+    moving = select(ConsentEvent).where(
+        ConsentEvent.person.in_(numbers), ConsentEvent.kind.not_in(ledger.UNMOVING_KINDS)
     )
-    since = {row[0]: row[1] for row in session.execute(last_change_query)}
+    for event in session.scalars(moving.order_by(ConsentEvent.person, ConsentEvent.seq)):
+        changes[event.person].append(event)
     query = select(ImportBatch.id).where(ImportBatch.done_at.is_(None))
     unfinished = set(session.scalars(query))
     return tuple(
         ListedSubscriber(
             number=row.number,
             state=row.state,
-            since=since.get(row.number, row.asked_at),
+            since=ledger.find_state_start((event.kind, event.at) for event in changes[row.number]) or row.asked_at,
             asked_at=row.asked_at,
             asked_where=row.asked_where,
             batch=row.batch,
             preferences=Preferences.from_stored(row.choices),
             in_progress=row.batch in unfinished,
+            is_complaint=any(event.kind is ConsentKind.COMPLAINED for event in changes[row.number][-1:]),
+            is_bounce=any(json.loads(event.body).get("reason") == "bounced" for event in changes[row.number][-1:]),
         )
         for row in rows
     )

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address, mask_address, read_address
+from subscribers.address import Address, mask_two_addresses, read_address
 from subscribers.consent import ledger, suppression
 from subscribers.consent.consent_texts import ConsentText, register_consent_text
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
@@ -189,12 +189,13 @@ def _begin_change(
     session.add(row)
     serial = f"{now:%Y%m%dT%H%M%S%f}"
     by_editor = {"by_editor": "yes"} if addresses.correction else {}
-    notification = {"to": old.mailbox, "masked": mask_address(addresses.new.mailbox)}
+    masked_old, masked_new = mask_two_addresses(old.mailbox, addresses.new.mailbox)
+    notification = {"to": old.mailbox, "masked": masked_new}
     stop_link = {"token": stop_token, "expires_at": stop_ends_at.isoformat()}
     if person.state is PersonState.SUBSCRIBED:  # a bounced mailbox isn't emailed again
         queue(session, MailRequest("moving", number, serial, notification | stop_link | by_editor))
     if is_emailed:
-        facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": mask_address(old.mailbox)}
+        facts = {"token": token, "expires_at": expires_at.isoformat(), "masked": masked_old}
         queue(session, MailRequest("move", number, serial, {**facts, "to": addresses.new.mailbox, **by_editor}))
 
 
@@ -247,7 +248,7 @@ def _describe_confirmable_change(
         return AddressChange(ActionLinkState.OVER)
     if is_unavailable(session, keys, new, person.number):
         return AddressChange(ActionLinkState.TAKEN)
-    masked = mask_address(old.mailbox), mask_address(new.mailbox)
+    masked = mask_two_addresses(old.mailbox, new.mailbox)
     return AddressChange(ActionLinkState.OPEN, *masked, row.until, correction.wording if correction else "")
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from subscribers.address import Address, mask_address
+from subscribers.address import Address, mask_two_addresses
 from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
@@ -45,7 +45,7 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
         session, keys, addresses.old, person.number, unless=partial(_is_unconfirmed_sign_up, session)
     ):
         return AddressChange(ActionLinkState.TAKEN)
-    old, new = mask_address(addresses.old.mailbox), mask_address(addresses.new.mailbox)
+    old, new = mask_two_addresses(addresses.old.mailbox, addresses.new.mailbox)
     return AddressChange(ActionLinkState.OPEN, old, new, row.until, is_confirmed=is_confirmed)
 
 

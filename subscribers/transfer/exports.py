@@ -6,10 +6,11 @@ guide to the W3C's Data Privacy Vocabulary.
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
+from types import MappingProxyType
 from typing import IO, Any, Literal
 
 from sqlalchemy import ColumnElement, select
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, disclosures, readable_record
 from subscribers.consent.consent_texts import read_claimed_consent_text
-from subscribers.consent.ledger import GRANT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
+from subscribers.consent.ledger import CONSENT_KINDS, IMPORTED_SUFFIX, find_last_consent, format_ledger_time
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.subscriber_list import SubscriberFilter, build_filter_conditions
 from subscribers.crypto.keys import DecryptionError, KeyRing
@@ -37,9 +38,12 @@ EXPORT_COLUMNS = (
 )
 EVERYONE = SubscriberFilter()
 EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # other states may not be exported
-# Undoing an unsubscribe restores the earlier consent.
-_CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
 _PART_SIZE = 8192  # people's numbers per row of an export's parts: 1 kB
+
+_DEFAULT_PREFERENCES = {
+    "frequency": "weekly",
+    **dict.fromkeys(("short_edition", "text_only", "breaking_news"), "no"),
+}  # empty in a list export
 
 ExportProgress = Callable[[int], None]
 
@@ -138,8 +142,11 @@ def write_portable_copy(
     keys: KeyRing,
     number: int,
     form: Literal["csv", "json"],
+    topic_names: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Return the data that a person provided, as CSV with the columns of a list export (GDPR, Article 20).
+
+    `topic_names` are as for `export_list`.
 
     Raises:
         LookupError: the person doesn't exist.
@@ -157,8 +164,9 @@ def write_portable_copy(
         lookup=(None, None),
     )
     row = _ExportedPerson(member, *_load_consents(session, [number]).get(number, (None, {})))
-    values = ["" if value is None else str(value) for value in row.describe()]
+    values = ["" if value is None else str(value) for value in row.describe(topic_names)]
     copy = dict(zip(EXPORT_COLUMNS, [address.mailbox if address else "", str(person.state), *values], strict=True))
+    copy |= {name: value for name, value in _DEFAULT_PREFERENCES.items() if not copy[name]}
     if form == "json":
         return json.dumps(copy, indent=2, ensure_ascii=False) + "\n"
     file = io.StringIO(newline="")
@@ -187,6 +195,7 @@ def export_list(
     *,
     now: datetime,
     list_filter: SubscriberFilter = EVERYONE,
+    topic_names: Mapping[str, str] = MappingProxyType({}),
     progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
     """Write everyone who may be emailed now and matches the filter to `file`, as CSV, in constant memory.
@@ -195,6 +204,7 @@ def export_list(
     and the privacy page promises people who never confirmed that their address is only used to ask them. They couldn't
     see the export in their data, either. People whose row can't be decrypted are left out and listed. Each part is
     recorded before its addresses are written, so a crash leaves one disclosure too many on record, never one too few.
+    `topic_names` has the names of topics by key, because the keys of long names can't be read.
 
     Raises:
         ExportStateError: the filter's state may not be exported.
@@ -223,7 +233,7 @@ def export_list(
             bits = _number_bitmap(row.member.number for row, _ in subscribers)
             session.add(ListExportPart(export=name, first=first, bits=bits))
         for row, address in subscribers:
-            writer.write_row((address, str(PersonState.SUBSCRIBED), *row.describe()))
+            writer.write_row((address, str(PersonState.SUBSCRIBED), *row.describe(topic_names)))
         result.people += len(subscribers)
         progress(result.people)
     with database.write() as session:
@@ -240,7 +250,7 @@ class _ExportedPerson:
     consented_at: datetime | None
     consent: dict[str, Any]
 
-    def describe(self) -> Iterator[object]:
+    def describe(self, topic_names: Mapping[str, str]) -> Iterator[object]:
         """Yield the values of `EXPORT_COLUMNS` after the status."""
         consent, preferences = self.consent, self.member.preferences
         yield format_ledger_time(self.member.asked_at)
@@ -252,7 +262,7 @@ class _ExportedPerson:
         yield consent.get("wording_version")
         yield consent.get("language")
         yield ", ".join(sorted(preferences.omit))
-        yield ", ".join(sorted(preferences.omit_topics))
+        yield ", ".join(sorted(topic_names.get(key, key) for key in preferences.omit_topics))
         yield (
             f"fortnightly {preferences.start}"
             if preferences.start
@@ -305,14 +315,14 @@ def _load_consents(
     numbers: Sequence[int],
 ) -> dict[int, tuple[datetime, dict[str, Any]]]:
     """Return the time and body of people's (at most 1,000) last consent, by number."""
-    kinds = _CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
+    kinds = CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
         select(ConsentEvent)
         .where(ConsentEvent.person.in_(numbers), ConsentEvent.kind.in_(kinds))
         .order_by(ConsentEvent.person, ConsentEvent.seq)
     )
     chains = groupby(session.scalars(query), key=lambda event: event.person)
-    consents = {person: find_last_consent(chain, _CONSENT_KINDS) for person, chain in chains}
+    consents = {person: find_last_consent(chain, CONSENT_KINDS) for person, chain in chains}
     return {person: consent for person, consent in consents.items() if consent}
 
 

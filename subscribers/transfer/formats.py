@@ -35,9 +35,9 @@ class LabeledEnum(StrEnum):
 class ImportedSubscriberStatus(LabeledEnum):
     """The status of an address according to a row or a whole file. Later ones are stronger."""
 
-    SUBSCRIBED = "person", "A reader"
+    SUBSCRIBED = "person", "Subscribed"
     UNCONFIRMED = "unconfirmed", "Never confirmed"  # they never confirmed, according to the service itself
-    LEFT = "left", "Left"
+    LEFT = "left", "Unsubscribed"
     BOUNCED = "bounced", "Bounced"
     BLOCKED = "blocked", "Blocked"
     COMPLAINED = "complained", "Complained"

@@ -347,6 +347,17 @@ def _read_tags(
     return choices
 
 
+def _read_omitted_topics(
+    layout: ColumnLayout,
+    text: str,
+    _values: Mapping[str, Any],
+    _now: datetime,
+) -> dict[str, Any]:
+    """Return the topics left out, given by key or by their name in an export."""
+    parts = ((tag, layout.part_keys.get(tag.lower(), "")) for tag in _split_tags(text))
+    return {"omit_topics": sorted({split_part_key(part)[1] or tag for tag, part in parts})}
+
+
 def _read_omitted(
     layout: ColumnLayout,
     text: str,
@@ -434,7 +445,7 @@ _PreferenceReader = Callable[[ColumnLayout, str, Mapping[str, Any], datetime], d
 PREFERENCE_READERS: Mapping[ColumnMeaning, _PreferenceReader] = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,
-    ColumnMeaning.OMIT_TOPICS: lambda _layout, text, _values, _now: {"omit_topics": sorted(set(_split_tags(text)))},
+    ColumnMeaning.OMIT_TOPICS: _read_omitted_topics,
     ColumnMeaning.FREQUENCY: _read_frequency,
     ColumnMeaning.ZONE: _read_zone,
     ColumnMeaning.HOUR: _read_hour,

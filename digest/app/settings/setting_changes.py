@@ -1,6 +1,7 @@
 """Settings that admins edit on pages, shown with environment variables and the doctor's findings, and audited."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -38,7 +39,7 @@ from digest.settings.table_values import (
     replace_section_list,
     replace_table_values,
 )
-from digest.settings.values import SHOWN_BY_HOST, SettingsTable
+from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, SettingsTable
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
@@ -65,6 +66,7 @@ PREVIEWED_RELEASES = 10
 EARLY_DRAFT = timedelta(days=3)  # between an edition's last draft and its send time
 _SETTINGS_OF_LOGOS = {"logo", "logo_dark", "background"}
 _SECRET_FIELDS = ("alert_secret", "backup_passphrase")
+_SECOND_QUESTION = "Subscribers' filters that use the saved value will stop working. To change it anyway, check the box and save again."
 _APPROVED_STATES = (EditionState.APPROVED, EditionState.SENDING)
 # The doctor's checks that concern each table.
 _CHECKS = {
@@ -147,7 +149,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         fingerprint=fingerprint_values(values),
         file=str(settings.origin or ""),
         outside=tuple(_list_outside_settings(settings, table)),
-        findings=tuple(finding for finding in findings if finding.level != "ok"),
+        findings=tuple(_advise_on_page(finding, settings, values) for finding in findings if finding.level != "ok"),
         changes=_list_changes(installation, table),
         approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
@@ -156,6 +158,14 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         notified=find_guarded_notice_recipients(installation.database, actor.name).words,
         is_read_by_subscribers=table in SHOWN_TABLES,
     )
+
+
+def _advise_on_page(finding: DoctorFinding, settings: Settings, values: Any) -> DoctorFinding:
+    """Leave out how to change the settings file by hand where the page has the setting."""
+    names = type(values).model_fields if isinstance(values, BaseModel) else ()
+    sentences = re.split(r"(?<=\.) (?=[A-Z])", finding.remedy)
+    kept = [s for s in sentences if str(settings.settings_place) not in s or not any(f": {n} = " in s for n in names)]
+    return replace(finding, remedy=" ".join(kept))
 
 
 def fill_in_earlier_values(
@@ -190,9 +200,18 @@ def _find_guarded(table: BaseModel) -> frozenset[str]:
 
 
 def change_settings(
-    installation: Installation, actor: Actor, table: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
+    installation: Installation,
+    actor: Actor,
+    table: str,
+    values: Mapping[str, Any],
+    *,
+    fingerprint: str,
+    sure: Container[str] = (),
+    now: datetime,
 ) -> bool:
     """Write new values to a table of the settings file; return whether anything changed.
+
+    `sure` has the settings marked `ASKED_TWICE` whose change the actor confirmed.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -205,6 +224,7 @@ def change_settings(
     # Check the values before the action begins, so that an invalid form leaves no audit row.
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
+    _ask_twice(getattr(installation.settings.file, table), getattr(new_file, table), values, sure)
     if table == "branding":
         _refuse_invisible_logos(installation, new_file.branding, values)
     _refuse_silence(installation.settings, new_file)
@@ -258,9 +278,23 @@ def _check_against_installation(installation: Installation, table: str, values: 
         _check_visits(values.get("collect", ()))
     if table == "alerts" and (problems := explain_unusable_channels(settings, values)):
         raise SettingsValueError(problems)
+    if (
+        table == "sender"
+        and settings.file.sender.postal_address.strip()
+        and not values.get("postal_address", "…").strip()
+    ):
+        raise SettingsValueError({"postal_address": "The law requires a postal address in every email. Enter one."})
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
         raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
+
+
+def _ask_twice(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
+    """Refuse changes to settings marked `ASKED_TWICE` that the actor hasn't confirmed."""
+    fields = type(after).model_fields
+    changed = [name for name in find_changed_values(before, after, names) if ASKED_TWICE in fields[name].metadata]
+    if problems := {name: _SECOND_QUESTION for name in changed if name not in sure}:
+        raise SettingsValueError(problems)
 
 
 def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings, names: Iterable[str]) -> None:

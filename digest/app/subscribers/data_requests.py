@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
+from digest.app.subscribers.list_transfers import name_topics
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, STAFF_RECIPIENT, find_person_row
 from digest.deliver.providers.registry import describe_address_recipients
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
@@ -71,7 +72,8 @@ def write_data_answer(
             session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=file_reference, now=now
         )
         if form in {"csv", "portable"}:
-            return write_portable_copy(session, keys, number, "csv" if form == "csv" else "json")
+            file_format: Literal["csv", "json"] = "csv" if form == "csv" else "json"
+            return write_portable_copy(session, keys, number, file_format, name_topics(installation))
         language = settings.subscriber_language if form == "html" else ENGLISH
         record = _build_record(session, installation, number, language, now)
     if form == "html":

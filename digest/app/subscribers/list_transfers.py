@@ -23,7 +23,7 @@ from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
-from subscribers.part_keys import split_part_key
+from subscribers.part_keys import make_topic_name, split_part_key
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
@@ -160,10 +160,21 @@ def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str
     return list_part_titles(installation.settings, installation.settings.subscriber_language)
 
 
+def name_topics(installation: Installation) -> dict[str, str]:
+    """Return the names of topics in exported files, by key."""
+    parts = ((split_part_key(key)[1], title) for key, title in list_sections_and_topics(installation))
+    return {topic: make_topic_name(title) for topic, title in parts if topic}
+
+
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
     """Return the keys of sections and topics by their words and by mapped tags, in lower case. Pure."""
     sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # take precedence over topics
-    words = {word.lower(): key for key, title in sections_last for word in (*split_part_key(key), title) if word}
+    words = {
+        word.lower(): key
+        for key, title in sections_last
+        for word in (make_topic_name(title), *split_part_key(key), title)
+        if word
+    }
     keys = {key for key, _ in parts}
     return words | {tag.lower(): key for tag, key in options.tags if key in keys}
 
@@ -346,6 +357,7 @@ def export_list(
             recipient,
             now=now,
             list_filter=list_filter,
+            topic_names=name_topics(installation),
             progress=lambda people: progress(people, people),
         )
         if result.damaged:

@@ -153,12 +153,12 @@ def view_subscriber_record(
         return SubscriberRecord(
             number=number,
             state=person.state,
-            since=_stands_since(links, person),
+            since=ledger.find_state_start((event.kind, event.at) for event in chain) or person.asked_at,
             asked_at=person.asked_at,
             asked_where=person.asked_where,
             batch=person.batch,
             in_progress=batch is not None and batch.done_at is None,
-            choices=_describe_choices(preferences, settings),
+            choices=_describe_choices(preferences.drop_ended_pause(now.astimezone(settings.zone).date()), settings),
             preferences=preferences,
             links=links,
             fault=_find_fault(session, keys, number),
@@ -190,11 +190,6 @@ def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, s
         return entry
     before, after = (_describe_choices(Preferences.from_stored(body.get(at)), settings) for at in ("before", "after"))
     return replace(entry, before=before, after=after)
-
-
-def _stands_since(links: Sequence[ConsentChainEntry], person: Person) -> datetime:
-    change_times = [link.at for link in links if link.kind not in ledger.UNMOVING_KINDS]
-    return change_times[-1] if change_times else person.asked_at
 
 
 def _describe_choices(preferences: Preferences, settings: Settings) -> str:

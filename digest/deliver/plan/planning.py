@@ -40,6 +40,7 @@ from subscribers.store.models import table_of
 MAX_LATENESS = timedelta(hours=1)  # an edition sent later than this counts from when it's actually sent
 _SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 _WEEK = timedelta(days=7)
+PAUSED_REPLY = "paused"  # stored instead of a server's reply if a delivery is skipped because emails are paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ class _PlannedRows:
             "domain_tag": subscriber.domain_tag,
             "message_id": make_message_id(self.purpose, delivery_id, self.list_domain),
             "transport": "",
-            "reply": "",
+            "reply": "" if due or not subscriber.preferences.is_paused(self.today) else PAUSED_REPLY,
         }
         return {**row, **self.doubtful} if due else row
 

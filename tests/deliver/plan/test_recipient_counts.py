@@ -3,10 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
-from digest.deliver.plan.planning import count_recipients, plan_deliveries
+from digest.deliver.plan.planning import PAUSED_REPLY, count_recipients, plan_deliveries
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import DeliveryState
+from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
@@ -52,3 +53,6 @@ def test_the_counts_are_those_of_the_plan(world: DeliverySetup, *, has_earlier: 
     assert planned[DeliveryState.WAITING] == counts.recipients
     assert planned.planned == counts.total == 23
     assert planned[DeliveryState.SKIPPED] == counts.paused + counts.skipped
+    with world.database.read() as session:
+        replies = session.scalars(select(Delivery.reply).where(Delivery.purpose == f"edition:{EDITION_NAME}")).all()
+    assert replies.count(PAUSED_REPLY) == counts.paused

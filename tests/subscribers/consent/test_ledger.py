@@ -139,3 +139,21 @@ def test_only_a_grant_after_everything_else_lets_a_person_be_mailed(kinds: list[
         if k is ConsentKind.EXPIRED or len({ledger.find_next_person_state(before, k) for before in PersonState}) == 1
     ]
     assert (state is PersonState.SUBSCRIBED) == bool(moving and moving[-1] in ledger.GRANT_KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "began"),
+    [
+        ("requested", None),
+        ("requested confirmed choices_changed", 1),
+        ("requested confirmed address_changed confirmed", 1),
+        ("requested confirmed withdrawn", 2),
+        ("requested confirmed withdrawn restored", 1),
+        ("requested confirmed withdrawn undone withdrawn withdrawn_again", 4),
+        ("requested confirmed withdrawn requested confirmed", 4),
+        ("listed re_asked confirmed", 2),
+    ],
+)
+def test_a_corrected_address_or_an_undone_unsubscribe_continues_a_subscription(kinds: str, began: int | None) -> None:
+    events = [(ConsentKind[kind.upper()], NOON + timedelta(hours=n)) for n, kind in enumerate(kinds.split())]
+    assert ledger.find_state_start(events) == (None if began is None else NOON + timedelta(hours=began))

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from werkzeug.datastructures import MultiDict
 
 from digest.settings.built_in_topics import read_built_in_topics
-from subscribers.address import mask_address
+from subscribers.address import mask_address, mask_two_addresses
 from subscribers.consent.audience import count_preferences
 from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, describe_preferences
 from subscribers.pages import preferences_form as preferences
@@ -165,6 +165,19 @@ def test_the_unsubscribe_link_of_the_page_is_the_subscribers_own(world: Any) -> 
 )
 def test_a_mask_hides_how_long_the_address_is(address: str, masked: str) -> None:
     assert mask_address(address) == masked
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "masks"),
+    [
+        ("dana@one.example", "dana@two.example", ("d•••@one.example", "d•••@two.example")),
+        ("mueller@one.example", "muller@one.example", ("m•••e•••@one.example", "m•••l•••@one.example")),
+        ("dana@one.example", "dan@one.example", ("d•••a•••@one.example", "d•••@one.example")),
+        ("da@one.example", "de@one.example", ("da•••@one.example", "de•••@one.example")),
+    ],
+)
+def test_two_addresses_never_have_the_same_mask(first: str, second: str, masks: tuple[str, str]) -> None:
+    assert mask_two_addresses(first, second) == masks
 
 
 SITE = SiteDetails(

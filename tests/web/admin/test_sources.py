@@ -377,6 +377,8 @@ def test_a_new_source_is_one_of_its_sites_feeds(filed: Any, site_with_feeds: str
     found = submit(client, "/admin/sources/look", address=site).text
     ships, comments = (f"{site}ships/feed", "Ships"), (f"{site}comments/feed", "Comments")
     assert offered_feeds(found) == [(f"{site}feed", "Feed /feed"), ships, comments]
+    assert f'name="address" value="{ships[0]}" formaction="/admin/sources/look"' in found
+    assert "Found: Feed /ships/feed" in submit(client, "/admin/sources/look", address=ships[0]).text
     answer = submit(client, "/admin/sources", **DESCRIBED, url=ships[0])
     assert answer.status_code == 303
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].url == ships[0]

@@ -39,7 +39,7 @@ def test_paused_subscribers_are_found_and_opened_by_number(browser: Browser, bot
         press = press_by_keyboard if way == "keyboard" else follow
         day = NOW.date() + timedelta(days=1)
         if way == "keyboard":
-            select_by_keyboard(page.get_by_label("State"), "Subscribed, but paused")
+            select_by_keyboard(page.get_by_label("State"), "Paused")
             write_day_by_keyboard(page.get_by_label("Signed up until"), day)
         else:
             page.get_by_label("State").select_option("paused")

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from digest.settings import SectionKindName, SectionSettings
-from digest.settings.values import SHOWN_BY_HOST, FieldInputKind, RuleText, redact_url
+from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, FieldInputKind, RuleText, redact_url
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from digest.web.forms import FormOrQueryModel, read_query
 
@@ -45,6 +45,11 @@ class DisplayedField:
     day: str = ""
     clock: str = ""
     problem: str = ""
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether the form has a box that confirms the change."""
+        return bool(self.problem) and ASKED_TWICE in self.field.metadata
 
 
 def list_fields(table: BaseModel) -> dict[str, FieldInfo]:

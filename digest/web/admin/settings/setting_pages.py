@@ -99,8 +99,10 @@ def _save_sections(form: Mapping[str, str]) -> bool:
 def _save_table(table: str, form: Mapping[str, str]) -> bool:
     installation, actor, now = get_installation_actor_and_time()
     values = setting_fields.read_form_values(getattr(installation.settings.file, table), form)
-    fingerprint = form.get("fingerprint", "")
-    return setting_changes.change_settings(installation, actor, table, values, fingerprint=fingerprint, now=now)
+    fingerprint, sure = form.get("fingerprint", ""), {name for name in values if form.get(f"{name}-sure")}
+    return setting_changes.change_settings(
+        installation, actor, table, values, fingerprint=fingerprint, sure=sure, now=now
+    )
 
 
 def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> Response:

@@ -96,15 +96,14 @@ def remove_upload(name: str) -> ResponseReturnValue:
 def download_row_outcomes(name: str) -> ResponseReturnValue:
     """Return each row's outcome and reason as CSV without formulas."""
     installation, actor, now = get_installation_actor_and_time()
-    _find_upload(name)
-    words = _read_outcome_words()
+    upload, words = _find_upload(name), _read_outcome_words()
     try:
         pieces = uploads.stream_row_outcomes(
             installation, web_context().uploads, actor, name, words.__getitem__, now=now
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    return make_download_response(pieces, "text/csv", "rows.csv")
+    return make_download_response(pieces, "text/csv", f"{Path(upload.uploaded_name).stem}-rows.csv")
 
 
 @admin_pages.post("/import/<name>/rejected")

@@ -64,9 +64,10 @@ class SubscriberQuery(FormOrQueryModel):
         return {name: str(value) for name, value in values.items()}
 
     def as_filter(self) -> SubscriberFilter:
-        """Return the filter."""
+        """Return the filter. Only subscribers get anything, so preferences select only them unless a state is chosen."""
+        state = PersonState.SUBSCRIBED if self.state == PAUSED else self.state
         return SubscriberFilter(
-            state=PersonState.SUBSCRIBED if self.state == PAUSED else self.state,
+            state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
             asked_where=self.came,
             batch=self.batch,
             domain_tag=self.domain or "",

@@ -60,7 +60,7 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     answer = submit(client, "schedule", **{"send-day": "thu", "send-clock": "07:15"}, reminder_hours="4, 11")
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert '<p class="note" role="status">Saved.</p>' in page
+    assert ">Saved.</p>" in page
     assert "Send time: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
     (restore,) = re.findall(r'href="([^"]+)">Restore earlier values…</a>', page)
     assert "The fields have the values from before this change." in client.get(unescape(restore)).text
@@ -284,8 +284,32 @@ def test_what_the_environment_decides_and_what_the_doctor_says_stand_beside_it(f
     assert "DIGEST_BASE_URL, set in <code>digest.env</code> or the environment" in publication
     assert "DIGEST_MAIL_URL, default" in sender
     assert 'name="base_url"' not in publication
-    assert submit(client, "sender", postal_address="").status_code == 303
-    assert "No postal address is set (sender.postal_address)" in client.get("/admin/settings/sender").text
+
+
+def test_a_missing_postal_address_is_entered_on_the_page_and_never_emptied(
+    world: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    filed = move_settings_to_file(world, tmp_path, "[sender]\n")
+    client = filed.signed_in_client("admin")
+    page = client.get("/admin/settings/sender").text
+    assert "No postal address is set (sender.postal_address), so editions can&#39;t be approved. Enter a street" in page
+    assert "Under [sender]" not in page
+    assert submit(client, "sender", postal_address="1 Main St, Springfield").status_code == 303
+    refused = submit(client, "sender", postal_address=" ")
+    assert (refused.status_code, "The law requires a postal address" in refused.text) == (400, True)
+    assert filed.install.settings.file.sender.postal_address == "1 Main St, Springfield"
+
+
+def test_the_list_id_is_changed_only_after_a_second_question(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    asked = submit(client, "sender", list_id="other.news.example.org")
+    assert (asked.status_code, "will stop working" in asked.text) == (400, True)
+    assert 'name="list_id-sure"' in asked.text
+    assert filed.install.settings.file.sender.list_id == "weekly.news.example.org"
+    answer = submit(client, "sender", shown=asked.text, list_id="other.news.example.org", **{"list_id-sure": "1"})
+    assert answer.status_code == 303
+    assert filed.install.settings.file.sender.list_id == "other.news.example.org"
+    assert submit(client, "sender", list_id="other.news.example.org", name="Desk").status_code == 303
 
 
 def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:

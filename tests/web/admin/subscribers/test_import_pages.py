@@ -129,7 +129,7 @@ def test_a_mailchimp_export_is_mapped_tried_and_imported(both: Any) -> None:
     assert whole == ["2", "the address has no @", "'=cmd0", "Nn", "2024-03-02 14:12:00"]
     assert len(rows) == 6
     came = client.post(f"{path}/outcomes", data=fetch_token(client))
-    assert came.headers["Content-Disposition"] == 'attachment; filename="rows.csv"'
+    assert came.headers["Content-Disposition"] == 'attachment; filename="audience-rows.csv"'
     assert came.text == would_be
     every_row = list(csv.DictReader(io.StringIO(came.text)))
     assert [row["row"] for row in every_row] == [str(number) for number in range(2, 102)]

@@ -125,7 +125,7 @@ def test_an_export_takes_the_same_filter(both: Any) -> None:
     assert re.findall(r"<dt>paused</dt><dd><a [^>]+>(\d+)<", figures) == ["1"]
     path = "/admin/readers/export?state=paused&until=2026-11-19"
     page = admin.get(path).text
-    assert "Subscribed, but paused" in page
+    assert ">Paused</option>" in page
     file = post_form(admin, path, reason="to ask them", to="us").text
     assert (BO_ADDRESS in file, ADA_ADDRESS in file) == (True, False)
     with both.database.read() as session:
@@ -160,7 +160,6 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     assert listed(came="Border expo") == [bo]
     assert listed(state="subscribed") == [bo, both.ada]
     assert listed(state="withdrawn") == []
-    assert listed(state="paused") == []
     with both.database.write() as session:
         pause = Preferences(pause_until=NOW.date() + timedelta(days=3))
         change_preferences(session, bo, pause, NOW)
@@ -205,7 +204,10 @@ def test_a_domain_is_searched_for_like_a_part_of_an_address(world: Any) -> None:
     assert (refused.status_code, refused.location.startswith("/desk/confirm")) == (303, True)
     assert post_form(stale, "/admin/readers/filter", domain="gmail.com").location.startswith("/admin/readers?domain")
     admin = world.signed_in_client("admin")
-    for reason, said in (("", "The reason is missing."), ("ada@county.example asked", "contains an address")):
+    for reason, said in (
+        ("", "The reason is missing."),
+        ("ada@county.example asked", "The reason contains an address or an @"),
+    ):
         answer = post_form(admin, "/admin/readers/filter", domain="county.example", reason=reason, came="Border expo")
         assert (answer.status_code, said in answer.text) == (400, True), answer.text
         invalid = re.findall(r'name="(\w+)"[^>]* aria-invalid="true"', answer.text)
@@ -246,10 +248,7 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     record = f"/admin/readers/{both.ada}"
     assert ADA_ADDRESS not in admin.get(record).text
     refused = post_form(admin, f"{record}/address", why="other", other="wrote from bo@x.example")
-    assert (refused.status_code, "The reason is missing, is too long, or contains an address." in refused.text) == (
-        400,
-        True,
-    )
+    assert (refused.status_code, "The reason contains an address or an @" in refused.text) == (400, True)
     assert ADA_ADDRESS not in admin.get(record).text
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 303
     page = admin.get(record).text
