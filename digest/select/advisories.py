@@ -57,7 +57,7 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
         return Advisory(AdvisoryKind.CATALOG, vulnerabilities or frozenset({article.url}))
     page = _page_name(article)
     for text in (page, article.title, summary):
-        if own := _find_numbers(OWN_NUMBER, text):
+        if ("-" in text or "#" in text) and (own := _find_numbers(OWN_NUMBER, text)):  # skips most texts
             # A text with several numbers doesn't show which one it's about.
             return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
     if record := CVE_NUMBER.fullmatch(page) or CVE_NUMBER.match(article.title.strip()):

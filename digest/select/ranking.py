@@ -182,9 +182,9 @@ def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
 
 def count_independent_publishers(story: Story) -> int:
     """Return the number of a story's publishers, counting those that carried the same text (a wire story) once."""
-    pages = {article.publisher: article for article in reversed(story.members)}
-    if len(pages) == 1:
+    if story.is_single:
         return 1
+    pages = {article.publisher: article for article in reversed(story.members)}
     texts: list[frozenset[str]] = []
     for article in pages.values():
         words = frozenset(significant_words(f"{article.title} {article.summary}"))

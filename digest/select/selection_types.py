@@ -71,6 +71,11 @@ class Story:
         return (self.lead, *self.also_reported, *self.further_articles)
 
     @property
+    def is_single(self) -> bool:
+        """True if it has only its lead."""
+        return not (self.also_reported or self.further_articles)
+
+    @property
     def key(self) -> str:
         """The canonical URL of its earliest article, which stays the same if articles are added or the lead changes."""
         return min(self.members, key=lambda article: (article.dated_at, article.url)).url

@@ -4,12 +4,12 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
 
 from digest.select.word_rarity import WordRarity, load_shipped_rarity
+from digest.select.word_values import WordTable
 
 TITLE_WORD_WEIGHT = 2  # a word of the title counts as this many of the summary's
 MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles
@@ -22,8 +22,6 @@ MIN_TITLE_CASE_WORDS, MIN_TITLE_CASE_LENGTH = 4, 4
 MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the article is a bare headline
 
 WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
-
-_Value = TypeVar("_Value")
 
 WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
 _WORD = re.compile(WORD_PATTERN)
@@ -58,25 +56,6 @@ def fold_text(text: str) -> str:
 def significant_words(text: str) -> Iterator[str]:
     """Yield the significant words in order: no stop words, plurals folded, numbers and CVE IDs kept."""
     return filter(None, map(_folded_words.__getitem__, _WORD.findall(fold_text(text))))
-
-
-class WordTable(dict[str, _Value]):
-    """A function's values for words, each computed once. It's emptied when it's full.
-
-    Like `lru_cache`, but twice as fast, because it doesn't keep track of the order of use.
-    """
-
-    def __init__(self, function: Callable[[str], _Value], most: int) -> None:
-        """Initialize from the function and the number of words that are kept."""
-        self._function = function
-        self._most = most
-
-    def __missing__(self, word: str) -> _Value:
-        """Compute the value for a word."""
-        if len(self) >= self._most:
-            self.clear()
-        value = self[word] = self._function(word)
-        return value
 
 
 def _fold_word(word: str) -> str:
@@ -126,11 +105,11 @@ def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[s
 
 
 def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -> WordVector:
-    """Return a text's word vector, by rarity and sublinear in the counts, scaled to a length below 1.
+    """Return a text's word vector, by the rarity and sublinear in the count of each word, of a length below 1.
 
     The shorter a text, the shorter its vector: two headlines of four words that share one of them aren't half the same.
     """
-    weights = {word: rarities[word] for word in word_counts}
+    weights = dict(rarities)
     for word, count in word_counts.items():
         if count > 1:
             weights[word] *= 1 + math.log(count)

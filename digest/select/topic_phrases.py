@@ -5,8 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import compress, count
 
-from digest.select.text_similarity import WORD_PATTERN, WordTable, fold_plural, fold_text
+from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
+from digest.select.word_values import WordTable
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 TOGETHER = " + "
@@ -90,20 +92,19 @@ class PhraseIndex:
     def find_phrases(self, text: PlacedText) -> list[tuple[TopicPhrase, int]]:
         """Return each phrase that a text contains, with the index of its first word."""
         phrases = []
-        for start, likely in enumerate(map(self._likely_phrases.__getitem__, text.tokens)):
-            if not likely:
-                continue
+        likely_phrases = [*map(self._likely_phrases.__getitem__, text.tokens)]
+        for start in compress(count(), likely_phrases):  # few words may begin a phrase
             following = "".join(map(_folded_words.__getitem__, text.tokens[start + 1 : start + 2]))
             phrases += [
                 (phrase, start)
-                for phrase, second in likely
+                for phrase, second in likely_phrases[start]
                 if second is None or (following.startswith(second) and phrase.stands_at(text, start))
             ]
         return phrases
 
     def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
         """Return the phrases that a word may begin, each with `TopicPhrase.second_begins`."""
-        first = _folded_words[token]
+        first = _fold_word(token)
         whole, stems = self._whole.get(first, ()), self._stems.get(first[:_STEM_KEY], ())
         if not whole and not stems:
             return ()  # like most words, of which a week has 50,000

@@ -300,6 +300,8 @@ def find_story_topic(
     """
     if (corrected := _find_correction(story, rules, topic_overrides)) is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
+    if story.is_single:  # most stories of a week
+        return rules.match_topic(story.lead)
     by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
     for article in story.members:
         if match := rules.match_topic(article):
@@ -318,6 +320,8 @@ def find_story_topic(
 
 
 def _find_correction(story: Story, rules: TopicRules, topic_overrides: Mapping[str, str]) -> str | None:
+    if not topic_overrides:
+        return None
     listed = {"", *rules.topic_names}
     corrections = (topic_overrides.get(article.url) for article in story.members)
     return next((topic for topic in corrections if topic in listed), None)

@@ -14,6 +14,8 @@ from importlib import resources
 from itertools import chain, count
 from typing import TypeVar
 
+from digest.select.word_values import WordTable
+
 # Weight of the shipped table, in earlier articles. A name that one of them has is still one of 5,000.
 SHIPPED_TABLE_WEIGHT = 5000
 STRANGE_TABLE_WEIGHT = 500  # the same if the shipped table doesn't know the language; it only keeps weights in scale
@@ -21,6 +23,7 @@ ENOUGH_ARTICLES = 2000  # earlier articles that suffice in any language
 MAX_UNLISTED_SHARE = (
     0.4  # share of a week's words missing from the shipped table: .07 in English, .57 and more elsewhere
 )
+_KEPT_WEIGHTS = 1_000_000  # of words; more than any week has
 _SAMPLE_SIZE = 400  # articles of a week that are sampled for that
 # Share of articles that contain one particular number of a given form; tables don't have numbers.
 _YEAR_SHARE = 1 / 60
@@ -52,7 +55,7 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Do
     articles = count()
     distinct_words = (frozenset(words) for words, _ in zip(words_of_articles, articles, strict=False))
     counts = Counter(chain.from_iterable(distinct_words))
-    listed = {word: number for word, number in counts.items() if not _NUMBER.fullmatch(word)}
+    listed = {word: number for word, number in counts.items() if not _is_number(word)}
     return DocumentFrequencies(next(articles), listed)
 
 
@@ -64,28 +67,31 @@ class WordRarity:
         self._shipped_weight = shipped_weight
         self._table = table or NO_EARLIER_WORDS
         self._shipped, self._unlisted_share = _load_shipped_shares()
-        self._weights: dict[str, float] = {}
+        self._weights = WordTable(self._compute_weight, _KEPT_WEIGHTS)
 
     def weight(self, word: str) -> float:
         """Return a word's inverse document frequency: 1 - ln(the share of articles that contain it); at least 1."""
-        return self.weigh_words([word])[word]
+        return self._weights[word]
 
     def weigh_words(self, words: Iterable[str]) -> dict[str, float]:
         """Return the inverse document frequencies of words, in their order."""
         weights = self._weights
-        return {word: weights[word] if word in weights else self._add_weight(word) for word in words}
+        return {word: weights[word] for word in words}
 
-    def _add_weight(self, word: str) -> float:
-        weight = self._weights[word] = 1 - math.log(self.share(word))
-        return weight
+    def _compute_weight(self, word: str) -> float:
+        return 1 - math.log(self.share(word))
 
     def share(self, word: str) -> float:
         """Return the share of articles that contain a word, above 0; numbers are estimated by their form."""
-        if word[:1].isdecimal() and _NUMBER.fullmatch(word):
+        if _is_number(word):
             return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
         counted = self._table.counts.get(word, 0)
         return (shipped * self._shipped_weight + counted) / (self._shipped_weight + self._table.article_count)
+
+
+def _is_number(word: str) -> bool:
+    return word[:1].isdecimal() and _NUMBER.fullmatch(word) is not None
 
 
 def estimate_numeral_frequency(number: str) -> float:
@@ -105,7 +111,7 @@ def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Co
     articles are required.
     """
     shares, _ = _load_shipped_shares()
-    words = [word for words in words_of_articles for word in words if not _NUMBER.fullmatch(word)]
+    words = [word for words in words_of_articles for word in words if not _is_number(word)]
     unlisted = sum(word not in shares for word in words)
     return table.article_count >= ENOUGH_ARTICLES or unlisted <= MAX_UNLISTED_SHARE * len(words)
 

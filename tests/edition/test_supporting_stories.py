@@ -44,7 +44,8 @@ def test_it_is_linked_under_its_story_in_mail_and_text(section: str, fragment_na
     assert {f.kind for f in written} >= {"html", "text"}
     for fragment in written:
         assert UNDER.link in fragment.body
-        assert re.search(r"One\s+surgeon\s+stayed\s+through\s+the\s+night", fragment.body)
+        title = r"One\s+surgeon\s+stayed\s+through\s+the\s+night"
+        assert re.search(rf"Related:?\s*(?:<[^>]+>\s*)*{title}", fragment.body)
 
 
 def test_its_articles_are_those_of_the_story_above_in_the_record_of_the_edition() -> None:

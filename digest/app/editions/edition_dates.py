@@ -75,13 +75,13 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
 def list_deadline_choices(
     content: EditionContent, entry: SectionEntry, lead: CandidateArticle
 ) -> tuple[tuple[Deadline, bool], ...]:
-    """Return the deadlines stated in an entry's texts, from the edition's day on, for an editor to choose from.
+    """Return an event's own deadline and those in an entry's texts, from the edition's day on, for editors to choose.
 
     Each comes with True if the text gives only its weekday.
     """
     released_at = datetime.combine(content.released_on, time(), UTC)
     implied = find_implied_deadlines(entry, lead, released_at)
-    stated = find_stated_deadlines(entry, released_at)
+    stated = find_stated_deadlines(entry, lead, released_at)
     return (*((deadline, False) for deadline in stated), *((deadline, True) for deadline in implied))
 
 

@@ -19,7 +19,7 @@ _MIN_CUT_LENGTH = 8  # characters of a truncated text that identify it
 def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> SectionEntry:
     """Return a story with its corrections applied in order.
 
-    A deadline is removed if the corrected texts don't state it anymore.
+    A deadline is removed if the corrected texts don't state it anymore, unless it's an event's own.
     """
     for correction in corrections:
         if entry.url != correction.url:
@@ -28,7 +28,8 @@ def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> Sec
             entry = replace(entry, headline=correction.becomes)
         elif correction.field == "summary" and entry.summary == correction.was:
             entry = replace(entry, summary=correction.becomes)
-        if entry.due and not states_deadline(entry, entry.due.day):
+        is_own = entry.due is not None and any(entry.due.text in detail for detail in entry.details)
+        if entry.due and not (is_own or states_deadline(entry, entry.due.day)):
             entry = replace(entry, due=None)
     return entry
 

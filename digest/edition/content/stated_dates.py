@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from operator import attrgetter
 
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts.announced_deadlines import find_deadlines, find_weekday_deadlines
@@ -12,12 +13,15 @@ from digest.select.selection_types import CandidateArticle
 MAX_AHEAD = timedelta(days=300)  # later deadlines need their year, which the line "Next deadline" doesn't have
 
 
-def find_stated_deadlines(entry: SectionEntry, release_at: datetime) -> tuple[Deadline, ...]:
-    """Return the deadlines in an entry's texts, soonest first, without those that have passed at the release.
+def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
+    """Return an event's own deadline and those in an entry's texts, soonest first, that are ahead at the release.
 
     If a call has a deadline, only earlier ones count. `release_at` is in the publication's time zone.
     """
-    return _pick_upcoming(find_deadlines(_join_texts(entry), release_at), entry, release_at)
+    by_day = {deadline.day: deadline for deadline in find_deadlines(_join_texts(entry), release_at)}
+    if lead.deadline and entry.when and entry.when.kind == "event":
+        by_day[lead.deadline.day] = lead.deadline  # may be more precise
+    return _pick_upcoming(sorted(by_day.values(), key=attrgetter("order")), entry, release_at)
 
 
 def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:

@@ -164,14 +164,15 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: Section
 
 
 def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryContext) -> EntryDate | None:
-    """Return the deadline to announce from an entry's texts: the one an editor chose, else the soonest.
+    """Return the deadline to announce, an event's own or from an entry's texts: an editor's choice, else the soonest.
 
     One given only as a weekday is announced only if an editor chose it.
     """
     if page.release_at is None:
         return None
-    stated = find_stated_deadlines(entry, page.release_at)
-    implied = find_implied_deadlines(entry, story.placed.scored.lead, page.release_at)
+    lead = story.placed.scored.lead
+    stated = find_stated_deadlines(entry, lead, page.release_at)
+    implied = find_implied_deadlines(entry, lead, page.release_at)
     chosen_day = story.texts.get(StoryField.DUE, "")
     by_day = {deadline.day.isoformat(): deadline for deadline in (*implied, *stated)}
     soonest = None if chosen_day == NO_DEADLINE else next(iter(stated), None)

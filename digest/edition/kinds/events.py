@@ -10,6 +10,7 @@ from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.texts.text_cleanup import shorten_text
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
+from digest.edition.kinds.opportunities import write_deadline
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_minimal_entry
 from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory
@@ -57,9 +58,9 @@ class EventSection(SectionKind):
         return ""
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with the event's day, hour, place, and its source's summary."""
+        """Return an entry with the event's day, hour, place, its own deadline, and its source's summary."""
         event = placed.scored.lead
-        about = (event.place or "", shorten_text(event.summary, SUMMARY_WORDS))
+        about = (event.place or "", _write_open_deadline(event, page), shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
         return replace(make_minimal_entry(event), when=when, details=tuple(filter(None, about)))
 
@@ -89,6 +90,14 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: Subscribe
         end=event.ends_at if has_hour else None,
         last_day=last_day,
     )
+
+
+def _write_open_deadline(event: CandidateArticle, page: EntryContext) -> str:
+    """Return "Comments due: Monday, November 30"; empty if the event has no deadline, or it has passed."""
+    if event.deadline is None or (page.release_at and event.deadline.is_past(page.release_at)):
+        return ""
+    due = write_deadline(event.deadline, page.language)
+    return f"{page.language.pgettext('a label before what it says', '%(label)s:', label=due.label)} {due.text}"
 
 
 def _later_day(end: datetime | None, day: date) -> date | None:

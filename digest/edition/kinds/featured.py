@@ -1,6 +1,6 @@
 """Featured: the week's best stories, with variety; the first one leads the edition."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
@@ -26,7 +26,8 @@ class FeaturedSection(SectionKind):
         """Take stories until the section is full or no more are eligible."""
         unpinned = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
-            best = _best_addition(filler, section, _narrow_pool(filler, section, unpinned))
+            pools = _list_pools(filler, section, unpinned)
+            best = next(filter(None, (_best_addition(filler, section, pool) for pool in pools)), None)
             if best is None:
                 return
             filler.take_within_cap(section, best)
@@ -42,19 +43,29 @@ class FeaturedSection(SectionKind):
         yield from (write_image_row(story, page) for story in placed[1:])
 
 
-def _narrow_pool(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-    """Return the stories that may be featured: with a topic that has room, else with any of our topics, else all."""
-    free = [s for s in pool if not filler.is_publisher_full(s)]
-    ours = [s for s in free if s.is_ours]
-    with_room = [s for s in ours if not (s.topic and filler.is_topic_full(section, s))]
-    return with_room or ours or free
+def _list_pools(
+    filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]
+) -> Iterator[Iterator[ScoredStory]]:
+    """Yield the stories that may be featured: with a topic that has room, then with any of our topics, then all.
+
+    They're checked one by one, because few are needed.
+    """
+    yield (s for s in _list_free(filler, pool) if s.is_ours and not (s.topic and filler.is_topic_full(section, s)))
+    yield (s for s in _list_free(filler, pool) if s.is_ours)
+    yield _list_free(filler, pool)
 
 
-def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> ScoredStory | None:
+def _list_free(filler: SectionFiller, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
+    return (scored for scored in pool if not filler.is_publisher_full(scored))
+
+
+def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Iterable[ScoredStory]) -> ScoredStory | None:
     """Return the best story by score and variety; one that repeats placed news only if there's no other."""
     weight, chosen = filler.select.variety, filler.sections[section.key]
+    first: ScoredStory | None = None
     best: tuple[float, ScoredStory] | None = None
     for scored in pool:
+        first = first or scored
         if best and weight * scored.score <= best[0]:
             break  # the pool is sorted by score, and similarity can only reduce it
         if filler.similarity.find_same_matter(scored, chosen):
@@ -63,4 +74,4 @@ def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Sequen
         value = weight * scored.score - (1 - weight) * 100 * similarity
         if best is None or value > best[0]:
             best = (value, scored)
-    return best[1] if best else next(iter(pool), None)
+    return best[1] if best else first
