@@ -378,7 +378,7 @@ def refuse_duplicate_source(installation: Installation, address: str) -> None:
     """
     for source in installation.settings.file.sources:
         if source.url == address:
-            raise SourceRefusedError(f"{address} is already listed as “{source.name}.”", "Enter a different URL.")
+            raise SourceRefusedError(f"“{source.name}” already has the URL {address}.", "Enter a different URL.")
 
 
 def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:
