@@ -23,6 +23,7 @@ from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
 from subscribers.errors import ApplicationError
+from subscribers.phrases import curl_quotes
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 
@@ -153,7 +154,7 @@ def install_language(environment: Environment, find_language: Callable[[], Subsc
     environment.add_extension("jinja2.ext.i18n")
     install: Callable[..., None] = environment.install_gettext_callables  # type: ignore[attr-defined]  # by the extension
     install(gettext, ngettext, newstyle=True, pgettext=pgettext)
-    environment.filters |= {"tied": tie_last_words, "unbroken": keep_unbroken}
+    environment.filters |= {"curly": curl_quotes, "tied": tie_last_words, "unbroken": keep_unbroken}
 
 
 def tie_last_words(text: str) -> Markup:

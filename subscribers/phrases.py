@@ -1,5 +1,6 @@
-"""Dates, times, and lists in English. Moments are shown in their own time zone."""
+"""Dates, times, lists, and punctuation in English. Moments are shown in their own time zone."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, datetime, time
 
@@ -101,3 +102,35 @@ def sentence(text: str) -> str:
 def end_sentence(text: str) -> str:
     """Return a text with a period at its end, unless it ends with a question or exclamation mark."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
+def add_comma(text: str) -> str:
+    """Return a text with a comma at its end, inside a closing quotation mark."""
+    return f"{text[:-1]},”" if text.endswith("”") else f"{text},"
+
+
+# What readers type or look up in our texts is in backticks or single quotation marks.
+QUOTED_CODE = re.compile(r"`(?P<ticked>[^`]+)`|(?<![^\s(\[])'(?P<quoted>\S(?:[^'\n]*\S)?)'(?!\w)")
+# Values in the settings file, and what our texts quote from others.
+_UNCHANGED = re.compile(
+    rf"{QUOTED_CODE.pattern}|“[^”]*”|\"[^\"]*=[^\"]*\"|[\w.]+ ?= ?(?:\"[^\"]*\"|\[[^\]]*\]|\{{[^}}]*\}})"
+)
+_APOSTROPHE = re.compile(r"(?<=[^\s(\[])'|^'(?=s\b)|'(?=\d\ds?\b)")
+_QUOTATION = re.compile(r'"([^"]+)"')
+
+
+def curl_quotes(text: str) -> str:
+    """Return one of our English texts with curly quotation marks and apostrophes, except in code.
+
+    Our messages have straight ones, for terminals and logs. Pages and emails call this for those texts, but never for
+    the texts of subscribers, editors, or feeds.
+    """
+    start, parts = 0, []
+    for code in _UNCHANGED.finditer(text):
+        parts += [_curl(text[start : code.start()]), code[0]]
+        start = code.end()
+    return "".join([*parts, _curl(text[start:])])
+
+
+def _curl(text: str) -> str:
+    return _QUOTATION.sub(r"“\1”", _APOSTROPHE.sub("’", text))

@@ -10,7 +10,7 @@ from proselint.registry.checks import Check, types
 from proselint.registry.checks.engine import Fancy, RegexOptions
 from proselint.tools import LintFile
 
-from tests.tools.product_texts import count_words, email_texts, error_texts, option_texts, page_texts
+from tests.tools.product_texts import count_words, doc_texts, email_texts, error_texts, option_texts, page_texts
 
 KINDS = {"pages": page_texts, "emails": email_texts, "errors": error_texts, "options": option_texts}
 
@@ -39,6 +39,8 @@ NEVER = {
 }
 # Labels that meet in a list repeat a word, attributes have straight quotes, and to resume isn't a résumé.
 UNUSED_CHECKS = ("lexical_illusions", "restricted", "typography.symbols.curly_quotes", "typography.diacritical_marks")
+# American punctuation, except after a value that somebody typed and in the docs' tables of values.
+OUTSIDE_QUOTES = re.compile(r"(?<![…}])[”\"][,.](?=\s|$)")
 PLACEHOLDER = re.compile(r"%\(\w+\)s|\{[^}]*\}")
 
 
@@ -81,6 +83,17 @@ def test_a_habit_is_as_rare_as_in_other_products(kind: str, habit: str) -> None:
 def test_the_linter_finds_nothing(kind: str) -> None:
     texts = KINDS[kind]()
     assert lint(list(texts)) == [], "tests/tools/product_texts.py gathers these texts from templates and modules"
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "docs"])
+def test_commas_and_periods_are_inside_closing_quotation_marks(kind: str) -> None:
+    texts = doc_texts() if kind == "docs" else KINDS[kind]()
+    assert [text for text in texts if OUTSIDE_QUOTES.search(text)] == []
+
+
+@pytest.mark.parametrize("kind", ["pages", "emails"])
+def test_templates_have_curly_apostrophes(kind: str) -> None:
+    assert [text for text in KINDS[kind]() if re.search(r"[a-z]'[a-z]|s' [a-z]", text)] == []
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from digest.store.staff import list_verified_staff
 from digest.store.subscriber_address_use_models import SubscriberAddressUseCount
 from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest
+from subscribers.phrases import curl_quotes
 from subscribers.store.database import upsert
 
 STAFF_PREFIX, STAFF_PATH = "staff ", "/admin/staff"
@@ -109,7 +110,7 @@ class GuardedActionNotice:
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
         facts = {
             "who": describe_actor(session, self.actor),
-            "did": write_action_for_email(self.words, describe_actor(session, self.subject)),
+            "did": curl_quotes(write_action_for_email(self.words, describe_actor(session, self.subject))),
             "concern": self.affected_area,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
@@ -165,7 +166,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
 
 
 def _summarize_uses(session: Session, uses: Sequence[SubscriberAddressUseCount]) -> dict[str, str]:
-    lines = [f"{describe_actor(session, use.actor)} {use.words}{_count_words(use.uses)}" for use in uses]
+    lines = [f"{describe_actor(session, use.actor)} {curl_quotes(use.words)}{_count_words(use.uses)}" for use in uses]
     since = min(use.since for use in uses)
     return {"since": since.isoformat(), "lines": "\n".join(lines)}
 

@@ -195,7 +195,7 @@ def explain_repeat(continuation: Continuation) -> str:
     """Explain why a story that continues without news is left out."""
     earlier = continuation.earlier
     called = format_edition_name(earlier.edition, earlier.number)
-    return f"it was in {called} as “{earlier.headline}”, and there's been no news since"
+    return f"it was in {called} as “{earlier.headline},” and there's been no news since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:

@@ -45,7 +45,7 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
         led = filler.lead_counts[publisher]
         return f"{count_with_noun(led, 'story', 'stories')} from {publisher} {'is' if led == 1 else 'are'} already in the edition"
     if near := filler.similarity.find_same_matter(scored, filler.news_stories):
-        return f"it covers the same news as “{near.lead.title}”, which is in the edition"
+        return f"it covers the same news as “{near.lead.title},” which is in the edition"
     limited = [s for s in sections if filler.kinds[s.kind].limits_topics]
     full = [s for s in limited if filler.is_topic_full(s, scored)]
     if full:

@@ -266,7 +266,7 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
     table = {category.casefold(): topic for category, topic in reversed(candidate.topics)}
     for category in candidate.categories:
         if topic := table.get(category.casefold()):
-            return TopicMatch(topic, 1.0, (f"the publisher's category {category!r}",))
+            return TopicMatch(topic, 1.0, (f"the publisher's category “{category}”",))
     return None
 
 

@@ -68,7 +68,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    It's also in the welcome email and under "My data". People who've already been asked agree to the text they were
+    It's also in the welcome email and under "My data." People who've already been asked agree to the text they were
     shown, and every consent event has its exact words.
     [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions with their
     SHA-256. A text that returns keeps its version.
@@ -107,7 +107,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who confirm a consent text that contains “breaking news”, in the language of "
+        "They're also on for people who confirm a consent text that contains “breaking news,” in the language of "
         "`publication.language`, unless they only confirm a corrected address. People you add or import must choose them, "
         "whatever their consent text says. Each of these emails has a link that turns them off. If you'll never send any, "
         "turn this off, because the sign-up form and the privacy page mention them.",

@@ -21,9 +21,11 @@ from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.branding import Palette
 from digest.web.actor_names import name_actor
 from subscribers.phrases import (
+    QUOTED_CODE,
     clock_hour,
     clock_time,
     count_with_noun,
+    curl_quotes,
     end_sentence,
     full_date,
     hour_in_zone,
@@ -35,6 +37,8 @@ from subscribers.phrases import (
     weekday_month_day,
 )
 from subscribers.subscriber_language import SubscriberLanguage
+
+_CODE = Markup("<code>{}</code>")
 
 
 def write_month(day: date) -> str:
@@ -75,10 +79,19 @@ def parse_recorded_moment(text: str) -> datetime | None:
         return None
 
 
-def refusal_sentence(refusal: object) -> str:
+def typeset(text: str) -> Markup:
+    """Return one of our texts for pages: with curly quotation marks, and with quoted code as a `code` element."""
+    start, parts = 0, []
+    for code in QUOTED_CODE.finditer(text):
+        parts += [escape(curl_quotes(text[start : code.start()])), _CODE.format(code["ticked"] or code["quoted"])]
+        start = code.end()
+    return Markup("").join([*parts, escape(curl_quotes(text[start:]))])
+
+
+def refusal_sentence(refusal: object) -> Markup:
     """Return a refusal as a sentence, because many messages begin in lower case. Names of settings aren't changed."""
     text = str(refusal)
-    return sentence(text) if text.split(" ", 1)[0].replace("'", "").isalpha() else text
+    return typeset(sentence(text) if text.split(" ", 1)[0].replace("'", "").isalpha() else text)
 
 
 def as_sentence(text: str) -> str:
@@ -153,6 +166,7 @@ PLAIN_FILTERS = (
     sentence,
     site_name,
     thousands,
+    typeset,
     url_without_scheme,
     word_mark,
 )

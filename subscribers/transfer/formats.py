@@ -286,7 +286,7 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
         raise ColumnMappingError("No column was chosen for email addresses. Choose one.")
     if twice := next((meaning for meaning in _SINGLE_MEANINGS if list(meanings).count(meaning) > 1), None):
         raise ColumnMappingError(
-            f"Two columns are imported as “{twice}”. Choose one of them, and don't import the other."
+            f"Two columns are imported as “{twice}.” Choose one of them, and don't import the other."
         )
 
 

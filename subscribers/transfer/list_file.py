@@ -88,7 +88,7 @@ def survey_file(
             "The file isn't UTF-8, so it was read as Latin-1. If headings have wrong letters, save the file as UTF-8."
         )
     if layout.guessed_heading and not options.columns:
-        warnings.append(f"The addresses are in the column “{layout.guessed_heading}”. Check that it's the right one.")
+        warnings.append(f"The addresses are in the column “{layout.guessed_heading}.” Check that it's the right one.")
     return FileSurvey(
         path, encoding, separator, layout, file_hash, rows, stamp, tuple(warnings), options.leave_out_slips
     )

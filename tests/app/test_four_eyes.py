@@ -446,7 +446,7 @@ def test_a_draft_from_before_authors_were_recorded_is_drafted_again_first(instal
     editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=None))
-    with pytest.raises(ApprovalError, match="Choose 'Update the draft' on the edition's review page"):
+    with pytest.raises(ApprovalError, match="Choose “Update the draft” on the edition's review page"):
         approve(install, SAM)
     drafted(install)
     approve(install, DANA)
@@ -491,7 +491,7 @@ def test_authors_that_were_taken_out_of_the_database_are_found_in_the_edits(
     with install.database.write() as session:
         session.execute(update(Edition).values(written_parts=parts))
     with pytest.raises(
-        ApprovalError, match=r"doesn't match its stories, edits.*Choose 'Update the draft' on the edition's review page"
+        ApprovalError, match=r"doesn't match its stories, edits.*Choose “Update the draft” on the edition's review page"
     ):
         approve(install, DANA)
     drafted(install)
@@ -753,13 +753,13 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     editing.set_story_text(install, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")
     assert sentences(install, DANA.name) == [
         "You wrote the intro, which someone else needs to approve.",
-        "priya wrote the headline “Tunnel found”, which someone other than priya needs to approve.",
+        "priya wrote the headline “Tunnel found,” which someone other than priya needs to approve.",
         "You, priya, and sam can approve it.",
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [
         "1 of 2 approvals (by dana).",
         "dana wrote the intro, which someone other than dana needs to approve.",
-        "You wrote the headline “Tunnel found”, approved by dana.",
+        "You wrote the headline “Tunnel found,” approved by dana.",
         "You and sam can approve it.",
     ]

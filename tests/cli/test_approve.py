@@ -68,14 +68,14 @@ def mark() -> str:
 def test_the_first_of_two_authors_is_told_who_still_has_to_approve_and_for_what() -> None:
     shown = run("approve", NAME).output
     assert "Dana wrote the intro, which someone other than Dana needs to approve." in shown
-    assert "Sam wrote the story “Cranes”, which someone other than Sam needs to approve." in shown
+    assert "Sam wrote the story “Cranes,” which someone other than Sam needs to approve." in shown
     nameless = run("approve", NAME, mark())
     assert (nameless.exit_code, "--as EMAIL" in nameless.output) == (2, True)
     first = run(*DANA, "approve", NAME, mark())
     assert first.exit_code == 1
     assert f"Your approval of {NAME} is recorded, but the edition isn't approved yet." in first.output
     assert "Dana wrote the intro, which someone other than Dana needs to approve." in first.output
-    assert "Sam wrote the story “Cranes”, approved by Dana." in first.output
+    assert "Sam wrote the story “Cranes,” approved by Dana." in first.output
     again = run(*DANA, "approve", NAME, mark())
     assert (again.exit_code, "already approved" in again.output) == (2, True)
     second = run(*SAM, "approve", NAME, mark())

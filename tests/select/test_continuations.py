@@ -89,7 +89,7 @@ def test_what_an_earlier_edition_did_not_have_goes_on_from_nothing() -> None:
     assert {news for title, news in placed(propose(LANDS)).items() if title != LANDS.title} == {None}
 
 
-REPEAT = "it was in No. 146 as “Hurricane Nadia nears Port Ellery”, and there's been no news since"
+REPEAT = "it was in No. 146 as “Hurricane Nadia nears Port Ellery,” and there's been no news since"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from subscribers.phrases import clock_time, full_date, join_words, month_day, short_month_day, weekday_date
+from subscribers.phrases import clock_time, curl_quotes, full_date, join_words, month_day, short_month_day, weekday_date
 
 EARLY = datetime(2026, 12, 4, 0, 5)  # noqa: DTZ001 - the functions write what they are given
 
@@ -35,3 +35,23 @@ def test_an_hour_is_one_of_twelve(hour: int, expected: str) -> None:
 )
 def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expected: str) -> None:
     assert join_words(names, more) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "It isn't the team's, but its subscribers' (it's \"new\").",
+            "It isn’t the team’s, but its subscribers’ (it’s “new”).",
+        ),
+        ("Run 'digest draft', if it isn't running.", "Run 'digest draft', if it isn’t running."),
+        ('It\'s in `{ "a.org" = 60 }`.', 'It’s in `{ "a.org" = 60 }`.'),
+        ('Don\'t write address = "a@b.org" twice.', 'Don’t write address = "a@b.org" twice.'),
+        ("It's “the port's gates” again.", "It’s “the port's gates” again."),
+        ('It\'s TXT "v=DMARC1; p=none".', 'It’s TXT "v=DMARC1; p=none".'),
+        ("'s address", "’s address"),
+        ('An unclosed quotation mark (")', 'An unclosed quotation mark (")'),
+    ],
+)
+def test_quotes_are_curly_outside_code_and_quotations(text: str, expected: str) -> None:
+    assert curl_quotes(text) == expected

@@ -17,6 +17,8 @@ UNSEEN = re.compile(r"<(?P<tag>script|style)\b.*?</(?P=tag)>|<!--.*?-->", re.DOT
 SPOKEN_ATTRIBUTE = re.compile(r'\b(?:title|aria-label|placeholder|alt|data-confirm)="([^"]+)"')
 INLINE_TAG = re.compile(r"</?(?:a|abbr|b|bdi|code|em|i|kbd|mark|small|span|strong|time)\b[^>]*>")
 OTHER_TAG = re.compile(r"<[^>]*>")
+CODE_BLOCK = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+CODE_SPAN = re.compile(r"`[^`\n]*`")
 HOLE = "…"
 BREAK = "\0"
 
@@ -53,6 +55,18 @@ def option_texts() -> dict[str, str]:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("option", "Option")):
                 texts |= {_read_literal(k.value): name for k in node.keywords if k.arg == "help"}
     return texts
+
+
+@cache
+def doc_texts() -> dict[str, str]:
+    """Return each line of the docs' prose, without code, with its page. Tables have values rather than prose."""
+    pages = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    return {
+        CODE_SPAN.sub(HOLE, line): page.name
+        for page in pages
+        for line in CODE_BLOCK.sub("", page.read_text("utf-8")).splitlines()
+        if not line.startswith("|")
+    }
 
 
 def _template_texts(folder: Path) -> dict[str, str]:

@@ -11,11 +11,12 @@ import click
 from digest.app.doctor import examination, received_message
 from digest.app.doctor.check_registry import DoctorCheck
 from digest.cli import digest
+from subscribers.phrases import QUOTED_CODE
 from tests.conftest import ROOT
 
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
 _CODE = re.compile(
-    r"""`[^`]+`|'(?P<quoted>(?:digest|staff|terminal:)[^']*)'"""
+    rf"""{QUOTED_CODE.pattern}"""
     r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|timedatectl)\ [\w -]+(?=\.|$))"""
 )
 # Described once, in the head.

@@ -10,6 +10,7 @@ from digest.deliver.control import edition_control
 from digest.store.models import EditionState
 from tests.actors import EDITOR
 from tests.moments import DRAFTING as NOW
+from tests.sent_emails import plain_text, read_email
 from tests.web.conftest import MEMBERS
 
 NAME = "2026-W47"
@@ -37,7 +38,7 @@ def test_each_alarm_is_mailed_to_the_staff_once_and_the_page_says_so(both: Any) 
     assert sorted(address for address in MEMBERS.values() if any(f"To: {address}" in mail for mail in told)) == sorted(
         MEMBERS.values()
     )
-    assert "38 of 412 addresses don't exist." in told[0]
+    assert "38 of 412 addresses don’t exist." in plain_text(read_email(told[0].encode()))
     assert f"https://news.example.org/desk/editions/{NAME}/sending" in told[0].replace("=\n", "")
     assert "2 team members were emailed about the stop rule." in both.desk.get(f"/desk/editions/{NAME}/sending").text
     sending.resume_edition(both.install, NAME, actor=EDITOR, now=NOW + timedelta(minutes=2))

@@ -122,7 +122,7 @@ def test_a_file_that_is_too_large_is_refused_by_a_page_that_says_what_to_do(worl
         assert (answer.status, answer.headers["Connection"]) == (413, "close")
         connection.close()
     assert "<h1>The file is too large</h1>" in page
-    assert "The limit is 12 MB, so the form wasn&#39;t saved." in page
+    assert "The limit is 12 MB, so the form wasn’t saved." in page
     assert "Go to the edition" in page
 
 

@@ -32,7 +32,7 @@ from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_staff_members, staff_actor
-from subscribers.phrases import join_words
+from subscribers.phrases import add_comma, join_words
 
 SEND_BACK = Action(SENT_BACK)
 FINISH_NOTE = Action("sent-back note done")
@@ -329,10 +329,11 @@ def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -
         overview.name_actor(author, viewer, "You"),
         describe_editor_written_parts(overview.list_parts_by(author)),
     )
+    wrote = add_comma(f"{who} wrote {parts}")
     if overview.rule.is_open(author):
-        return f"{who} wrote {parts}, which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
+        return f"{wrote} which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
     other_names = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
-    return f"{who} wrote {parts}, approved by {join_words(other_names)}."
+    return f"{wrote} approved by {join_words(other_names)}."
 
 
 _PART_WORDS = {

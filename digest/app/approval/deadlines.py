@@ -28,7 +28,7 @@ from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import hour_in_zone, weekday_month_day
+from subscribers.phrases import curl_quotes, hour_in_zone, weekday_month_day
 
 MAIL_KIND: Literal["deadline"] = "deadline"
 _MAX_LISTED = 6  # stories per section in an email's preview
@@ -166,10 +166,10 @@ def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obs
     content = EditionContent.from_json(edition.content) if edition and email_kind != DeadlineDecision.SKIP else None
     page = f"editions/{edition.name}" if edition and content else "calendar"
     return {
-        "title": words.title,
-        "heading": words.heading,
-        "say": words.sentence,
-        "state": edition.held_because if edition and edition.state is EditionState.INCOMPLETE else "",
+        "title": curl_quotes(words.title),
+        "heading": curl_quotes(words.heading),
+        "say": curl_quotes(words.sentence),
+        "state": curl_quotes(edition.held_because) if edition and edition.state is EditionState.INCOMPLETE else "",
         "button": "Open the edition" if content else "Open the calendar",
         "address": f"{installation.settings.link_base}/desk/{page}",
         **_describe_content(content),

@@ -77,7 +77,7 @@ def approve_edition(
             if not matches_composition(session, edition, composed, pieces=signed_pieces):
                 raise approval.ApprovalError(
                     f"{name} {NOT_AS_COMPOSED}",
-                    "Choose 'Update the draft' on the edition's review page, or run 'digest draft --update "
+                    "Choose “Update the draft” on the edition's review page, or run 'digest draft --update "
                     f"{name}'. Then review the draft again, and redo any missing edits.",
                 )
             if counted and counted.content_hash == signed.content_hash:

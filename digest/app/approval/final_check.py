@@ -25,7 +25,7 @@ from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Clock
 from subscribers.loggers import get_logger
-from subscribers.phrases import hour_in_zone, weekday_date
+from subscribers.phrases import curl_quotes, hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
@@ -164,7 +164,7 @@ def _tell_editors(
         "edition": edition.name,
         "number": edition.title,
         "release": f"{weekday_date(local)}, {hour_in_zone(local)}",
-        "stories": "\n".join(f"{finding.headline} ({finding.what})" for finding in article_check.gone),
+        "stories": "\n".join(f"{finding.headline} ({curl_quotes(finding.what)})" for finding in article_check.gone),
         "stopped": "yes" if article_check.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",
     }

@@ -292,7 +292,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 
 @doctor_check(
     "dmarc",
-    'Publish a TXT record at _dmarc.DOMAIN, such as "v=DMARC1; p=none; rua=mailto:reports@DOMAIN".',
+    "Publish a TXT record at _dmarc.DOMAIN, such as 'v=DMARC1; p=none; rua=mailto:reports@DOMAIN'.",
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:

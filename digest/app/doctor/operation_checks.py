@@ -179,7 +179,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose 'Update the draft' on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since, find out what changed the database.",
+    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since, find out what changed the database.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
     """Upcoming drafts match their stories, edits, and settings."""

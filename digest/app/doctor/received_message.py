@@ -166,7 +166,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
     """
     if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
         raise MessageFileError(
-            "This isn't a complete email: it has no From header. Save it with all its headers (“Show original”, .eml)."
+            "This isn't a complete email: it has no From header. Save it with all its headers (“Show original,” .eml)."
         )
     checks = MESSAGE_CHECKS.values()
     return [fill_in_finding(check, finding) for check in checks for finding in _run(check, received)]

@@ -12,6 +12,7 @@ from digest.installation.staff_mail import make_pause_email_key, queue_staff_mai
 from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
+from subscribers.phrases import curl_quotes
 
 PAUSE_EMAILED = "alarm mailed"  # the action in the audit log
 
@@ -53,7 +54,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
         counts = count_deliveries(session, make_edition_delivery_purpose(name))
         facts = {
             "number": edition.title,
-            "reason": edition.paused_because,
+            "reason": curl_quotes(edition.paused_because),
             "waiting": f"{counts.open:,}",
             "handed_over": f"{counts.handed_over:,}",
             "address": f"{installation.settings.link_base}/desk/editions/{name}/sending",

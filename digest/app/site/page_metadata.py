@@ -225,7 +225,9 @@ def _link_issue(
 
 def _write_correction(correction: Any, zone: ZoneInfo, language: SubscriberLanguage) -> dict[str, str]:
     sentence = language.gettext(
-        "“%(was)s” should have read “%(becomes)s”.", was=correction.was, becomes=correction.becomes
+        "“%(was)s” should have read “%(becomes)s.”",
+        was=correction.was.rstrip("."),
+        becomes=correction.becomes.rstrip("."),
     )
     return {
         "@type": "CorrectionComment",

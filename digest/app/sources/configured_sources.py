@@ -276,11 +276,11 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
         return
     if find_configured_source(installation, url) is None:
         raise SourceRefusedError(
-            f"{owner.name!r}, which is no longer in your settings, had the URL {url}.",
+            f"“{owner.name},” which is no longer in your settings, had the URL {url}.",
             "Remove this source, and add that URL again.",
         )
     raise SourceRefusedError(
-        f"Another source, {owner.name!r}, already has the URL {url}.",
+        f"Another source named “{owner.name}” already has the URL {url}.",
         "Remove this source, or change the other one first.",
     )
 
@@ -378,7 +378,7 @@ def refuse_duplicate_source(installation: Installation, address: str) -> None:
     """
     for source in installation.settings.file.sources:
         if source.url == address:
-            raise SourceRefusedError(f"{address} is already listed as {source.name!r}.", "Enter a different URL.")
+            raise SourceRefusedError(f"“{source.name}” already has the URL {address}.", "Enter a different URL.")
 
 
 def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:

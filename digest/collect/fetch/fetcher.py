@@ -185,7 +185,7 @@ class HttpFetcher:
                 message = f"{message}. The site says: “{explanation}”"
             raise FetchError(request.url, reason, message, retry_after=pause, status=status, explanation=explanation)
         if status == 304 and not request.conditional:
-            message = "the server replied 'not modified' (304) to a full request; report the problem to the publisher"
+            message = "the server replied “not modified” (304) to a full request; report the problem to the publisher"
             raise FetchError(request.url, FetchErrorReason.BAD_ANSWER, message, status=status)
 
 

@@ -47,7 +47,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if (contrast := contrast_ratio(style.text_color, style.background_color)) < needed:
                 reported_pairs.add((style.text_color, style.background_color))
                 yield error_finding(
-                    f"“{words[:40]}”, {style.text_color} on {style.background_color}, has a contrast ratio "
+                    f"“{words[:40]},” {style.text_color} on {style.background_color}, has a contrast ratio "
                     f"of {contrast:.1f}; the minimum is {needed}.",
                     "Choose colors with more contrast.",
                     f"{scheme} scheme",

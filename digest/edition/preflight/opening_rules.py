@@ -23,7 +23,7 @@ _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 
 @preflight_rule("first-sentence")
 def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The first sentence below the masthead is this edition's news, not "View in browser", the subject, or last week's intro."""
+    """The first sentence below the masthead is this edition's news, not "View in browser," the subject, or last week's intro."""
     line = find_first_visible_line(examined)
     if not _words(line):
         yield warning_finding(
@@ -31,11 +31,11 @@ def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[Preflight
         )
     elif not _is_news(line, examined.content):
         yield warning_finding(
-            f"The first text that subscribers and email apps see is “{line}”, which isn't from one of this edition's stories.",
+            f"The first text that subscribers and email apps see is “{line},” which isn't from one of this edition's stories.",
             "Write an intro, feature a second story, or move the line down in your custom template.",
         )
     elif fault := _find_repetition(line, examined):
-        yield warning_finding(f"The first sentence, “{line}”, {fault}.", "Write something new.")
+        yield warning_finding(f"The first sentence, “{line},” {fault}.", "Write something new.")
 
 
 def _is_news(line: str, content: EditionContent) -> bool:

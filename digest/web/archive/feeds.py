@@ -91,12 +91,12 @@ def find_last_update(entries: Sequence[FeedEntry]) -> str:
 def _list_corrections(edition: FeedEdition, zone: ZoneInfo, language: SubscriberLanguage) -> list[str]:
     lines = (
         language.gettext(
-            "Corrected %(day)s, %(signed)s: in “%(headline)s” we wrote “%(was)s”; it should have read “%(becomes)s”.",
+            "Corrected %(day)s, %(signed)s: in “%(headline)s” we wrote “%(was)s”; it should have read “%(becomes)s.”",
             day=language.full_date(c.at.astimezone(zone)),
             signed=c.signed,
             headline=c.headline,
-            was=c.was,
-            becomes=c.becomes,
+            was=c.was.rstrip("."),
+            becomes=c.becomes.rstrip("."),
         )
         for c in edition.corrections
     )

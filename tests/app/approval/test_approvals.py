@@ -284,7 +284,7 @@ def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(inst
     mark = read_edition_status(install_on_both, "current", now=LATER).content_hash
     changed = recolored(install_on_both)
     assert is_draft_outdated(changed, "current")
-    with pytest.raises(ApprovalError, match=r"Choose 'Update the draft'.*'digest draft --update 2026-W47'"):
+    with pytest.raises(ApprovalError, match=r"Choose “Update the draft”.*'digest draft --update 2026-W47'"):
         approve(changed, PRIYA)
     assert apply_current_settings_to_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
     assert "Good morning." in str(edition_of(changed).content)

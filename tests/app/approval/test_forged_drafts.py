@@ -100,7 +100,7 @@ def expect_refusal(install: Installation) -> None:
     """Nobody's approval counts, and whoever isn't an author is told why."""
     refusals = [explain_refusal(install, actor) for actor in (DANA, PRIYA, SAM)]
     assert all(refusals)
-    assert "it was changed outside this program. Choose 'Update the draft'" in refusals[-1]
+    assert "it was changed outside this program. Choose “Update the draft”" in refusals[-1]
     assert edition_of(install).state == EditionState.DRAFT
 
 

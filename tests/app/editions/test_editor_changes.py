@@ -69,7 +69,7 @@ def test_an_edition_of_before_proposals_is_approved_once_it_is_drafted_again(ins
     delete_proposal(install)
     with pytest.raises(
         ApprovalError,
-        match=r"^2026-W47 doesn't match its stories, .* Choose 'Update the draft' on the edition's review page, or run 'digest draft --update 2026-W47'",
+        match=r"^2026-W47 doesn't match its stories, .* Choose “Update the draft” on the edition's review page, or run 'digest draft --update 2026-W47'",
     ):
         approve(install, PRIYA)
     assert (edition_of(install).state, counts_of(install)) == (EditionState.DRAFT, [])

@@ -535,10 +535,10 @@ FAULTS = (
     Fault(
         "first-sentence",
         FindingLevel.WARNING,
-        "“View in browser”, which isn't from one of this edition's stories",
+        "“View in browser,” which isn't from one of this edition's stories",
         _opening("View in browser"),
     ),
-    Fault("first-sentence", FindingLevel.WARNING, "“Read on the web”, which", lambda: bare(intro="")),
+    Fault("first-sentence", FindingLevel.WARNING, "“Read on the web,” which", lambda: bare(intro="")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(

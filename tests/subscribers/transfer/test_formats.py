@@ -277,7 +277,7 @@ def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
     assert row.confirmed_at == datetime(2024, 3, 2, tzinfo=UTC)
     for wrong, why in (
         ([ColumnMeaning.NOTHING] * 5, "No column was chosen for email addresses"),
-        ([ColumnMeaning.ADDRESS, ColumnMeaning.ADDRESS, *meanings[2:]], "Two columns are imported as “address”"),
+        ([ColumnMeaning.ADDRESS, ColumnMeaning.ADDRESS, *meanings[2:]], "Two columns are imported as “address.”"),
         (meanings[:4], "columns don't match"),
     ):
         with pytest.raises(ColumnMappingError, match=why):

@@ -391,7 +391,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     assert {email["To"] for email in emails} == {OTHER_ADMIN, MEMBERS["admin"]}
     for email in emails:
         text = text_of(email)
-        assert "staff 2 viewed a subscriber's full record (3 times)" in text
+        assert "staff 2 viewed a subscriber’s full record (3 times)" in text
         assert "terminal:eve looked up a subscriber by address" in text
         assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
     next_day = NOW + timedelta(days=1)
@@ -421,7 +421,7 @@ def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed
     assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
     assert "get an email when “Name,” “Website,” “About,” or “Language” changes." in pages["publication"]
-    assert "“Check every article again,” or “If visitors can&#39;t read an article then” changes." in pages["schedule"]
+    assert "“Check every article again,” or “If visitors can’t read an article then” changes." in pages["schedule"]
     link = '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> to change one of these settings'
     assert link in stale.get("/admin/settings/sender").text
     assert link not in pages["sender"]

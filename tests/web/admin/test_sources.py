@@ -235,7 +235,7 @@ def test_an_address_that_another_source_has_is_not_taken_over(filed: Any, tmp_pa
     path = f"/admin/sources/{number}"
     answer = submit(filed.signed_in_client("admin"), f"{path}/address", on=path, address=new)
     assert answer.status_code == 409
-    assert "&#39;Alpha News&#39;, which is no longer in your settings, had the URL" in answer.text
+    assert "“Alpha News,” which is no longer in your settings, had the URL" in answer.text
     assert "Remove this source, and add that URL again." in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == OWN
 
@@ -273,7 +273,7 @@ def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path)
     assert re.findall(r"Outline (\d+), “(\w+)”: it has no http", answer.text) == [("4", "Evil"), ("5", "Empty")]
     assert load_settings(tmp_path / "digest.toml", {}).file.sources[1].section == "events"
     wrong = submit(client, "/admin/sources/opml", section="news", file=(io.BytesIO(FEED.encode()), "feed.xml"))
-    assert (wrong.status_code, "isn&#39;t a list of feeds" in wrong.text) == (409, True)
+    assert (wrong.status_code, "isn’t a list of feeds" in wrong.text) == (409, True)
     assert submit(client, "/admin/sources/opml", section="news").status_code == 409
 
 
@@ -412,9 +412,9 @@ def test_the_url_of_a_source_is_edited_and_its_articles_stay(filed: Any, site_wi
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("javascript:alert(1)", "isn&#39;t a URL"),
+        ("javascript:alert(1)", "isn’t a URL"),
         ("http://127.0.0.2:9/", "http://127.0.0.2:9/"),
-        ("{site}ships/feed", "&#39;Ships&#39;, which is no longer in your settings, had the URL"),
+        ("{site}ships/feed", "“Ships,” which is no longer in your settings, had the URL"),
     ],
 )
 def test_a_source_keeps_its_url_where_the_new_one_is_no_source(
@@ -453,7 +453,7 @@ def test_a_source_does_not_take_the_url_of_another_in_the_settings(filed: Any, s
     assert submit(client, "/admin/sources", **DESCRIBED, url=taken).status_code == 303
     answer = submit(client, path, on=path, **DESCRIBED | {"name": "Alpha"}, url=taken)
     assert answer.status_code == 409
-    assert "Another source, &#39;Port News&#39;, already has the URL" in answer.text
+    assert "Another source named “Port News” already has the URL" in answer.text
     assert "change the other one first" in answer.text
 
 

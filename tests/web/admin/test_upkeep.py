@@ -85,7 +85,7 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     assert rows_of(page) == [
         "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
         "5:30 p.m. ET eve in a terminal approved 2026-W47 3",
-        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 &#39;s address “The subscriber asked” 2",
+        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 ’s address “The subscriber asked” 2",
         "5:30 p.m. ET The scheduler sealed the ledger and this log 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
@@ -165,7 +165,7 @@ def test_a_check_says_how_far_the_chain_holds_and_names_the_row_where_it_does_no
         session.execute(update(AuditEntry).where(AuditEntry.seq == 1).values(actor="staff 9"))
     client.post("/admin/audit/check", data=fetch_token(client))
     assert (
-        "<b>The log failed verification (row 1 was changed; its hash doesn&#39;t match).</b>"
+        "<b>The log failed verification (row 1 was changed; its hash doesn’t match).</b>"
         in client.get("/admin/audit").text
     )
 

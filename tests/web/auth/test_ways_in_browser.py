@@ -136,7 +136,7 @@ def test_another_members_passkey_does_not_confirm_and_a_removed_one_signs_nobody
         session.delete(session.scalars(select(Passkey)).one())
     sign_out(page)
     use_passkey(page)
-    expect(page.get_by_role("alert").first).to_contain_text("isn't registered here")
+    expect(page.get_by_role("alert").first).to_contain_text("isn’t registered here")
     assert "desk" not in {c["name"] for c in context.cookies()}
 
 
@@ -360,7 +360,7 @@ def test_axe_finds_nothing_and_nothing_scrolls_sideways(served: Served, browser:
     look("sign-in-code")
     for _ in range(5):
         fill_sign_in(page, served, "123456", "wrong")
-    expect(page.get_by_role("alert").first).to_contain_text("You've made 5 failed attempts. Wait 10 minutes")
+    expect(page.get_by_role("alert").first).to_contain_text("You’ve made 5 failed attempts. Wait 10 minutes")
     look("sign-in-too-many")
     context.close()
     assert found == {}

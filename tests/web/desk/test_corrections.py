@@ -349,7 +349,7 @@ def test_the_feed_says_that_an_edition_was_corrected(sent: SentEdition) -> None:
     assert after.findtext("a:updated", "", namespace) == f"{LATER:%Y-%m-%dT%H:%M:%SZ}"
     said = entry.findtext("a:summary", "", namespace)
     assert said.startswith("Corrected November 22, 2026,")
-    assert f"we wrote “{WRONG}”; it should have read “{RIGHT}”. {NOTE}" in said
+    assert f"we wrote “{WRONG}”; it should have read “{RIGHT}.” {NOTE}" in said
 
 
 def test_a_correction_is_signed_by_the_name_that_its_editor_gave_and_never_by_an_address(world: Any) -> None:

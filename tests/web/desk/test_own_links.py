@@ -177,7 +177,7 @@ def test_the_review_page_opens_links_only_when_an_editor_asks(linking: WebSetup,
     assert site.asked == []
     checked = desk.post(f"{path}/check-links")
     assert checked.status_code == 200
-    assert f"{LEAD}): it's password-protected. Make the page public, or remove the link." in words_of(checked)
+    assert f"{LEAD}): it’s password-protected. Make the page public, or remove the link." in words_of(checked)
     assert re.search(r'<button class="btn go"[^>]* disabled[^>]*>Approve', checked.text)
     assert {t: rows for t, rows in linking.dump().items() if "session" not in t} == {
         t: rows for t, rows in before.items() if "session" not in t
@@ -185,7 +185,7 @@ def test_the_review_page_opens_links_only_when_an_editor_asks(linking: WebSetup,
     refused = desk.post(
         f"{path}/approve", data={"mark": read_edition_status(linking.install, NAME, now=NOW).content_hash}
     )
-    assert (refused.status_code, "it's password-protected" in words_of(refused)) == (409, True)
+    assert (refused.status_code, "it’s password-protected" in words_of(refused)) == (409, True)
 
 
 def test_an_approval_with_unchecked_links_leads_to_a_page_that_says_so(linking: WebSetup, site: OwnSite) -> None:

@@ -282,8 +282,8 @@ def test_what_is_refused_while_writing_says_why_beside_its_field(served: ServedW
     day.evaluate("field => { field.type = 'text' }")
     day.fill("Monday")
     day.press("Tab")
-    expect(page.locator("#saved")).to_contain_text("Not saved: “Monday” isn't a date.")
-    expect(written.locator(".lab em").filter(has_text="Not saved. “Monday” isn't a date.")).to_have_count(1)
+    expect(page.locator("#saved")).to_contain_text("Not saved: “Monday” isn’t a date.")
+    expect(written.locator(".lab em").filter(has_text="Not saved. “Monday” isn’t a date.")).to_have_count(1)
     expect(day).to_have_value("Monday")
     assert [edit.value["headline"] for edit in week.state.edits] == ["Pumps that start"]
 

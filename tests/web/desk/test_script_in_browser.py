@@ -387,7 +387,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     fold.click()
     description.fill("Nothing")
     desk.get_by_role("button", name="Save and close").click()
-    expect(desk.locator("#saved")).to_contain_text("Not saved: This image can't be used")
+    expect(desk.locator("#saved")).to_contain_text("Not saved: This image can’t be used")
     expect(description).to_have_value("Nothing")
     keep_first_rows(desk, LIKE_ROWS)
     assert axe_report(desk) == ""

@@ -24,6 +24,7 @@ from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.models import Edition
 from subscribers.errors import ApplicationError
+from subscribers.phrases import curl_quotes
 
 # While sending is paused, no email leaves, including this one.
 UNMAILED_KINDS = frozenset({"held"})
@@ -39,8 +40,8 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
     zone = installation.settings.zone
     facts = {
         "heading": format_alert_heading(len(opened), len(over)),
-        "opened": "\n\n".join(alert.sentence for alert in opened),
-        "over": "\n\n".join(describe_resolved_alert(alert, zone) for alert in over),
+        "opened": "\n\n".join(curl_quotes(alert.sentence) for alert in opened),
+        "over": "\n\n".join(curl_quotes(describe_resolved_alert(alert, zone)) for alert in over),
         "address": f"{installation.settings.link_base}/desk/",
     }
     occasion = f"{min(alert.id for alert, _ in events)}-{now:%Y%m%d%H%M%S}"

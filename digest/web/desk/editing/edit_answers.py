@@ -29,6 +29,7 @@ from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
+from subscribers.phrases import curl_quotes
 
 
 def asks_for_changes() -> bool:
@@ -46,7 +47,7 @@ def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) ->
 def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exception) -> ResponseReturnValue:
     """Tell the page's script why an image was rejected, and what the form's saved edits changed."""
     described = _describe_saved_edits(state, saved) if saved else {}
-    return jsonify({**described, "why": str(error)}), 409
+    return jsonify({**described, "why": curl_quotes(str(error))}), 409
 
 
 def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[str, Any]:

@@ -55,6 +55,7 @@ from digest.web.desk.outline.story_pool import (
     list_story_choices,
     story_anchor,
 )
+from subscribers.phrases import curl_quotes
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
@@ -91,7 +92,7 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
     The page's script only gets the reason, because it keeps the text.
     """
     if asks_for_changes():
-        return jsonify(why=str(error)), 409
+        return jsonify(why=curl_quotes(str(error))), 409
     name, fields = read_edition_from_url(), list(request.form.items(multi=True))
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)

@@ -143,7 +143,7 @@ def test_a_wrong_value_is_answered_at_its_field_and_what_was_typed_stays(filed: 
     assert answer.status_code == 400
     assert re.search(r'id="send_per_hour"[^>]* value="-5"[^>]*aria-invalid="true"', answer.text)
     assert "Must be 0 or more" in answer.text
-    assert "&#39;gmail&#39; isn&#39;t a domain; use one such as news.example.org" in answer.text
+    assert "<code>gmail</code> isn’t a domain; use one such as news.example.org" in answer.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert audit_rows(filed) == [], "a form that is refused is no act"
 
@@ -152,7 +152,7 @@ def test_a_language_without_a_catalogue_is_refused_and_another_is_spoken_at_once
     client = filed.signed_in_client("admin")
     refused = submit(client, "publication", language="de")
     assert refused.status_code == 400
-    assert "There&#39;s no catalog for &#39;de&#39;: use one of en, fr" in refused.text
+    assert "There’s no catalog for <code>de</code>: use one of en, fr" in refused.text
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS
     assert submit(client, "publication", language="fr").status_code == 303
     assert '<html lang="fr"' in filed.client.get("/subscribe").text
@@ -194,15 +194,15 @@ def test_a_colleagues_change_meanwhile_is_not_lost(filed: Any) -> None:
 @pytest.mark.parametrize(
     ("table", "fields", "said"),
     [
-        ("publication", {"name": " "}, "Can&#39;t be empty"),
-        ("schedule", {"collect": "every 1s"}, "is too often for other people&#39;s sites. Use 5m or more"),
-        ("limits", {"domains_per_hour": "a b = 5"}, "A b: &#39;a b&#39; isn&#39;t a domain"),
+        ("publication", {"name": " "}, "Can’t be empty"),
+        ("schedule", {"collect": "every 1s"}, "is too often for other people’s sites. Use 5m or more"),
+        ("limits", {"domains_per_hour": "a b = 5"}, "A b: <code>a b</code> isn’t a domain"),
         (
             "sections",
             {"6.title": "Ports", "6.kind": "stories", "6.most": "5"},
             "key: must be a key such as border-security",
         ),
-        ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: can&#39;t be empty"),
+        ("sections", {"0.key": "featured", "0.title": "", "0.kind": "featured"}, "title: can’t be empty"),
     ],
 )
 def test_what_would_break_the_publication_is_not_saved(
@@ -244,7 +244,7 @@ def test_the_key_of_a_section_is_not_changed_because_subscribers_choices_name_it
     renamed = {"5.key": "opps", "5.title": title}
     answer = submit(filed.signed_in_client("admin"), "sections", **fields | renamed)
     assert answer.status_code == 400
-    assert "be changed from &#39;opportunities&#39;, because subscribers&#39; choices name it" in answer.text
+    assert "be changed from <code>opportunities</code>, because subscribers’ choices name it" in answer.text
     assert filed.install.settings.file.sections == sections
 
 

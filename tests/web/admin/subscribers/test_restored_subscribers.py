@@ -187,7 +187,7 @@ def test_the_record_offers_it_to_the_admin_who_did_it(both: Any) -> None:
     assert "Restore subscriber" not in page
     again = post_form(admin, f"{record}/restore", reason="wrong person")
     assert again.status_code == 409
-    assert "This subscription can't be restored" in unescape(again.text)
+    assert "This subscription can’t be restored" in unescape(again.text)
 
 
 def test_the_form_says_beforehand_if_it_is_final(both: Any) -> None:

@@ -511,7 +511,7 @@ def test_a_likely_typo_in_the_domain_is_asked_about_once(
     admin, path = both.signed_in_client("admin"), f"/admin/readers/{page}"
     asked = post_form(admin, path, address="bo@gmial.com", **fields)
     assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
-    assert f"Correct the address, or {way_to_keep} if it's right." in unescape(asked.text)
+    assert f"Correct the address, or {way_to_keep} if it’s right." in unescape(asked.text)
     (field,) = re.findall(r'<input[^>]* name="address"[^>]*>', asked.text)
     assert (f'value="{typed}"' in field) == (typed is not None)
     kept = hidden_fields(asked.text)["kept"]

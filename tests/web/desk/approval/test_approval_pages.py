@@ -147,7 +147,7 @@ def test_a_draft_of_earlier_settings_is_updated_on_the_review_page_and_reviewed_
     assert "disabled" in button(changed, "sam")
     refused = approve(changed, "sam")
     assert refused.status_code == 409
-    assert "Choose &#39;Update the draft&#39; on the edition&#39;s review page" in refused.text
+    assert "Choose “Update the draft” on the edition’s review page" in refused.text
     assert "The draft was updated. Review it again." in press_update(changed)
     assert OUTDATED not in page(changed, "sam")
     assert "disabled" not in button(changed, "sam")
@@ -170,7 +170,7 @@ def test_an_update_says_why_it_changed_nothing(week: SampleWeek) -> None:
     approve(week, "sam")
     refused = recolored(week).client().post(f"{week.path}/update")
     assert refused.status_code == 409
-    assert "so it can&#39;t be updated" in refused.text
+    assert "so it can’t be updated" in refused.text
     assert week.state.approved
     assert OUTDATED not in page(recolored(week), "sam")
 
@@ -239,7 +239,7 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     assert not week.state.approved
     assert "Sent back" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
-    assert "sent back with a note that isn&#39;t marked as done." in approve(week, "dana").text
+    assert "sent back with a note that isn’t marked as done." in approve(week, "dana").text
     (note,) = approval_overviews.list_open_notes(week.installation, week.name)
     week.client("dana").post(f"{week.path}/notes/{note.id}/done")
     assert approve(week, "dana").status_code == 303
@@ -306,7 +306,7 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     write_head(week, "dana", subject="Cranes first")
     with week.installation.database.write() as session:
         staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
-    assert "You can approve it, because Sam hasn't accepted the invitation yet." in page(week, "dana")
+    assert "You can approve it, because Sam hasn’t accepted the invitation yet." in page(week, "dana")
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved
@@ -338,7 +338,7 @@ def test_the_deadline_of_a_text_is_proposed_and_one_that_an_editor_removes_takes
     assert "I checked the warnings about dates before the next deadline." in shown
     refused = approve(week, "sam")
     assert refused.status_code == 409
-    assert "can&#39;t be approved until someone confirms a warning" in refused.text
+    assert "can’t be approved until someone confirms a warning" in refused.text
     data = {"mark": mark_of(week), "confirmed": "earlier-dates"}
     assert week.client("sam").post(f"{week.path}/approve", data=data).status_code == 303
     with week.installation.database.read() as session:

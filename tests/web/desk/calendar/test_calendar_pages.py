@@ -131,7 +131,7 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
         assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
     clock[0] += timedelta(hours=3)
     over = "The deadline, Thursday, November 19, 8 p.m., has passed. The edition can still be approved.</span>"
-    banner = "No. 147 wasn't approved by its deadline (Thursday, November 19, 8 p.m.). It can still be approved"
+    banner = "No. 147 wasn’t approved by its deadline (Thursday, November 19, 8 p.m.). It can still be approved"
     for path in (week.path, f"{week.path}/approve"):
         page = client.get(path).text
         assert over in page

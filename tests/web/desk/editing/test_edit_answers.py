@@ -98,14 +98,14 @@ def test_a_refusal_says_why_and_a_conflict_who_was_first(week: SampleWeek) -> No
     own = save(week, "act", "sam", act=f"up {second}", seq=0)
     assert re.fullmatch(r"You moved “.+ in another window, 5:35 p\.m\.", own.json["why"])
     day = save(week, "block/block-a1", headline="Pumps", first_day="Monday")
-    assert (day.status_code, "“Monday” isn't a date" in day.json["why"]) == (409, True)
+    assert (day.status_code, "“Monday” isn’t a date" in day.json["why"]) == (409, True)
     # What a form saved before its image was refused comes with the refusal.
     image = {"picture": "upload", "alt": "A pump", "credit": "", "focus-x": "50", "focus-y": "50"}
     for path in ("block/block-a1", f"story/{second}"):
         seq = week.state.last_seq
         refused = save(week, path, headline="Pumps that start", **image, file=(io.BytesIO(b"no image"), "a.jpg"))
         assert (refused.status_code, refused.json["seq"], "part-undo" in list_parts(refused)) == (409, seq + 1, True)
-        assert "This image can't be used" in refused.json["why"]
+        assert "This image can’t be used" in refused.json["why"]
         assert set(save(week, path, **image).json) == {"why"}
     # Two versions of a text need a page of their own.
     week.client("sam").post(f"{week.path}/story/{second}", data={"headline": "By Sam", "seq": week.state.last_seq})

@@ -588,7 +588,7 @@ def test_a_story_without_a_source_and_a_labelled_block_are_added(week: SampleWee
     assert week.state.edits[-1].target == "https://hls.example.org/typed"
     assert [e["url"] for e in week.entries("featured") if e["headline"] == "Typed"] == ["https://HLS.example.org/typed"]
     wrong = week.client().post(f"{week.path}/stories", data={**fields, "title": "Wrong", "url": "hls.example.org"})
-    assert "The link isn&#39;t a URL" in wrong.text
+    assert "The link isn’t a URL" in wrong.text
     block = {"kind": "opportunity", "headline": "Grants open", "name": "FEMA", "text": "Until May.", "url": ""}
     week.client().post(f"{week.path}/block/grants", data={"seq": week.state.last_seq, **block})
     assert "Grants open" in page(week)
@@ -731,7 +731,7 @@ def test_a_story_is_fetched_by_its_address_corrected_and_added(week: SampleWeek,
     assert 'name="day" value="2026-11-18"' in found.text
     corrected |= {"day": "2026-11-16", "topic": "Cybersecurity"}
     wrong = week.client().post(f"{week.path}/stories", data={**form, **corrected, "day": "Monday"})
-    assert (wrong.status_code, "“Monday” isn&#39;t a date" in wrong.text) == (409, True)
+    assert (wrong.status_code, "“Monday” isn’t a date" in wrong.text) == (409, True)
     assert week.client().post(f"{week.path}/stories", data={**form, **corrected}).status_code == 303
     assert "Deckhands get their drill" in week.headlines("featured")
     (entry,) = (e for e in week.entries("featured") if e["headline"] == "Deckhands get their drill")
@@ -744,7 +744,7 @@ def test_an_address_that_cannot_be_had_says_why_and_what_to_do(week: SampleWeek)
     answer = week.client().post(f"{week.path}/fetch", data={"seq": 0, "url": "http://127.0.0.1:9/"})
     assert answer.status_code == 409
     assert "write the story yourself" in answer.text
-    assert "Couldn&#39;t reach the site: " in answer.text
+    assert "Couldn’t reach the site: " in answer.text
     assert "robots.txt" not in answer.text
     assert "<details open><summary>Write a story" in answer.text
     # What was typed stays, and says why.
@@ -832,7 +832,7 @@ def test_a_focus_point_is_chosen_by_two_numbers(week: SampleWeek) -> None:
     ):
         refused = save_image(week, anchor, **wrong)
         assert refused.status_code == 409
-        assert "The focus point isn&#39;t in the image. Enter two percentages from 0 to 100." in refused.text
+        assert "The focus point isn’t in the image. Enter two percentages from 0 to 100." in refused.text
     assert week.state.last_seq == seq
     save_image(week, anchor, **{"focus-x": "50", "focus-y": "40"})
     assert week.entry("featured", 0)["picture"] == before
@@ -860,7 +860,7 @@ def test_the_page_s_script_is_told_why_a_picture_is_refused(week: SampleWeek) ->
     form = {"seq": "0", "picture": "upload", "alt": "A", "file": (io.BytesIO(b"not one"), "a.jpg")}
     refused = week.client().post(f"{week.path}/story/{anchor}", data=form, headers=json)
     assert refused.status_code == 409
-    assert "the file can't be read as an image. Upload a JPEG" in refused.get_json()["why"]
+    assert "the file can’t be read as an image. Upload a JPEG" in refused.get_json()["why"]
     form = {"seq": "0", "picture": "upload", "alt": "A", "file": (jpeg(), "a.jpg")}
     saved = week.client().post(f"{week.path}/story/{anchor}", data=form, headers=json)
     assert (saved.status_code, saved.get_json()["seq"]) == (200, 1)
@@ -910,7 +910,7 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     refused: dict[str, dict[str, Any]] = {
         "Choose either the file or the option": {"picture": "none", "alt": "A", "file": (jpeg(), "a.jpg")},
         "No file was uploaded": {"picture": "upload", "alt": "A"},
-        "There&#39;s no image to describe": {"alt": "Nothing that is shown"},
+        "There’s no image to describe": {"alt": "Nothing that is shown"},
     }
     for sentence, fields in refused.items():
         answer = save_image(week, anchor, **fields)
@@ -955,7 +955,7 @@ def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week
     assert week.act("explode").status_code == 404
     answer = week.act("up s000000000000")
     assert answer.status_code == 409
-    assert "no longer among this week&#39;s stories" in answer.text
+    assert "no longer among this week’s stories" in answer.text
 
 
 @pytest.mark.parametrize("page_path", ["act", "head", "fetch", "stories", "clipboard", "story/s000000000000"])
@@ -970,7 +970,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     anchor, entry = week.anchors("featured")[0], week.entry("featured", 0)
     assert entry["summary_origin"] == {"basis": "opening", "publisher": "HLS.Today", "lent_to": ""}
     shown = page(week, f"?open={anchor}")
-    assert "From the beginning of HLS.Today&#39;s article." in shown
+    assert "From the beginning of HLS.Today’s article." in shown
     assert "Based on its score." in shown
     fields = {"summary": "Ours.", "was-summary": entry["summary"], "why": "We like it.", "was-why": entry["why"]}
     week.client().post(f"{week.path}/story/{anchor}", data={"seq": 0, **fields})
@@ -979,7 +979,7 @@ def test_a_summary_says_whose_words_it_is_and_after_an_edit_who_wrote_it(week: S
     assert written["why_is_written"]
     shown = page(week, f"?open={anchor}")
     assert shown.count("Written by Dana, ") == 2
-    assert "From the beginning of HLS.Today&#39;s article: <q>" in shown
+    assert "From the beginning of HLS.Today’s article: <q>" in shown
     week.act(f"original-summary {anchor}")
     assert week.entry("featured", 0)["summary_origin"] == entry["summary_origin"]
 
@@ -1038,7 +1038,7 @@ def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: Sample
     assert (picture.alt, picture.focus) == ("A pump", (0.5, 0.9))
     for fields, sentence in (
         ({**upload, "alt": " ", "file": (jpeg(), "a.jpg")}, "The image has no description"),
-        ({**upload, "file": (io.BytesIO(b"no image"), "a.jpg")}, "can&#39;t be used"),
+        ({**upload, "file": (io.BytesIO(b"no image"), "a.jpg")}, "can’t be used"),
         (upload, "No file was uploaded"),
     ):
         refused = client.post(path, data={"seq": str(week.state.last_seq), **fields})
@@ -1050,7 +1050,7 @@ def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: Sample
     refused = client.post(
         path, data={"seq": str(week.state.last_seq), "picture": "shown", "alt": "Nothing that's shown"}
     )
-    assert "There&#39;s no image to describe" in refused.text
+    assert "There’s no image to describe" in refused.text
     assert [edit.kind for edit in week.state.edits] == ["block"] * 5
 
 

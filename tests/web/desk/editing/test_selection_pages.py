@@ -111,7 +111,7 @@ def test_stories_are_merged_into_one_of_them_or_another_and_put_under_one(week: 
     assert [story_anchor(story.url) for story in main.supporting] == [featured[1], topics[0]]
     assert "and 1 other under “" in week.client().get(f"{week.path}/history").text
     itself = act_on(week, "under", featured[0], main=featured[0])
-    assert (itself.status_code, "can&#39;t be under itself" in itself.text) == (409, True)
+    assert (itself.status_code, "can’t be under itself" in itself.text) == (409, True)
     alone = act_on(week, "merge", featured[0], main=featured[0])
     assert (alone.status_code, "no other story to merge with" in alone.text) == (409, True)
 
@@ -148,7 +148,7 @@ def test_a_story_that_was_added_by_hand_cant_be_kept(week: SampleWeek) -> None:
     own = next(story for story in week.state.arrangement.list_stories() if story.url.startswith("own:"))
     anchor, listed = story_anchor(own.url), week.anchors("featured")[0]
     refused = act_on(week, "keep", anchor, listed)
-    says = "“Our own news” can&#39;t be kept because it was added by hand. Select only the others to keep them."
+    says = "“Our own news” can’t be kept because it was added by hand. Select only the others to keep them."
     assert (refused.status_code, says in refused.text) == (409, True)
     assert week.state.last_seq == 1
     assert "Add it again in the next edition." in act_on(week, "keep", anchor).text

@@ -83,7 +83,7 @@ def test_stories_are_chosen_or_typed_and_a_mistake_keeps_them(week: SampleWeek) 
     first, second = suggestions(shown)[:2]
     refused = client.post(PATH, data={"story": first, "urls": "the levee"})
     assert refused.status_code == 409
-    assert "This isn't a URL." in unescape(refused.text)
+    assert "This isn’t a URL." in unescape(refused.text)
     assert f'value="{first}" checked' in refused.text
     assert ">the levee</textarea>" in refused.text
     answer = client.post(PATH, data={"story": first, "urls": f"{second}\n"})
@@ -102,7 +102,7 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     waiting = dana.get(f"{path}/send-now").text
     assert "<h1>Send to 3 subscribers now?</h1>" in waiting
     assert '<button class="btn go" type="submit" disabled aria-describedby="needs">Send now to 3 subscribers' in waiting
-    assert "Extra 2026-W47-2 is a draft. It can be sent once it's approved." in unescape(waiting)
+    assert "Extra 2026-W47-2 is a draft. It can be sent once it’s approved." in unescape(waiting)
     assert dana.post(f"{path}/send-now").status_code == 409
     # One press after approving sends nothing: the edition leads to the page that asks.
     assert approve(sam, path) == path

@@ -321,7 +321,7 @@ def test_cancelling_asks_for_the_number_and_says_first_what_it_does(going: Any) 
     fields = dict(re.findall(r'name="(csrf_token)" value="([^"]+)"', page))
     refused = client.post("/desk/editions/2026-W47/cancel", data=fields | {"number": "146"})
     assert refused.status_code == 422
-    assert "The number doesn&#39;t match. To cancel this edition, type 147" in refused.text
+    assert "The number doesn’t match. To cancel this edition, type 147" in refused.text
     with going.database.read() as session:
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING
     assert client.post("/desk/editions/2026-W47/cancel", data=fields | {"number": " 147 "}).status_code == 303
