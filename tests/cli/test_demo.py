@@ -76,6 +76,18 @@ def test_there_is_one_message_a_subscriber_and_each_names_only_them(made: Path) 
         assert not [a for a in addresses if a != address and a.encode() in message]
 
 
+def test_three_of_them_bounced_for_an_admin_to_follow_up(run_once: tuple[Path, str]) -> None:
+    folder, output = run_once
+    with sqlite3.connect(folder / "digest.db") as database:
+        query = "SELECT reply FROM delivery WHERE state = 'refused' ORDER BY person"
+        replies = [reply for (reply,) in database.execute(query)]
+        (suppressed,) = database.execute("SELECT count(*) FROM person WHERE number <= 12 AND state != 'subscribed'")
+    database.close()
+    assert "Bounced 3 of the emails" in output
+    assert [reply.split()[1] for reply in replies] == ["552", "554", "550"]
+    assert suppressed == (0,)
+
+
 def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
     settings = load_settings(made / "digest.toml", {}).model_copy(
         update={"home": made, "base_url": "https://news.example.org"}

@@ -25,11 +25,16 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import FolderFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts
+from digest.deliver.events.event_processor import process_events
+from digest.deliver.events.failure_causes import FailureCause, find_failure_cause
+from digest.deliver.events.mailbox.incoming_mail import REPORTED_BY
+from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.edition.preflight.rule_registry import FindingLevel
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation, create_home_folder, open_installation
 from digest.settings import Settings, load_settings
-from digest.store.delivery_models import DeliveryState, StaffMember
+from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.models import MediaFile
 from digest.store.staff import StaffRole
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -47,6 +52,11 @@ _SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
     (SAMPLE_EDITOR, "Dana Reyes", "editor"),
     (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
 )
+_SAMPLE_BOUNCES = (
+    ("552", "5.2.2", "Mailbox full"),
+    ("554", "5.7.1", "Message blocked by our spam policy"),
+    ("550", "5.1.0", "Address rejected"),
+)  # reply code, enhanced code, and text
 DEMO_ACTOR = Actor("demo", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
@@ -89,6 +99,7 @@ def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str
         _add_sample_staff(installation, now)
         web_copy = _write_web_copy(installation, edition)
         if live_settings is None:
+            report(f"Bounced {_bounce_sample_emails(installation, edition)} of the emails, for you to follow up.")
             _draft_next_week(installation, report)
             people = add_demo_year(installation, DEMO_ACTOR, now)
             report(
@@ -149,6 +160,39 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
         f"Approved {draft.name} (content hash {content_hash[:7]}) and saved {count_with_noun(accepted, 'email')}. Skipped by preference: {skipped}."
     )
     return draft.name
+
+
+def _bounce_sample_emails(installation: Installation, edition: str) -> int:
+    """Report some of an edition's emails as bounced, as a bounce mailbox would; return their number.
+
+    None of these bounces suppresses an address by itself.
+    """
+    purpose = make_edition_delivery_purpose(edition)
+    accepted = select(Delivery).where(Delivery.purpose == purpose, Delivery.state == DeliveryState.ACCEPTED)
+    with installation.write() as session:
+        deliveries = session.scalars(accepted.order_by(Delivery.person)).all()[::3]
+        events = [
+            _make_bounce(delivery.id, delivery.due_at + timedelta(minutes=2), *bounce)
+            for delivery, bounce in zip(deliveries, _SAMPLE_BOUNCES, strict=False)
+        ]
+        log, received_at = installation.unsubscribe_log, events[0].received_at
+        process_events(session, events, keys=installation.keys, unsubscribe_log=log, now=received_at)
+    return len(events)
+
+
+def _make_bounce(delivery_id: str, at: datetime, code: str, enhanced_code: str, reason: str) -> DeliveryEvent:
+    status = f"{code} {enhanced_code}"
+    return DeliveryEvent(
+        reported_by=REPORTED_BY,
+        delivery_id=delivery_id,
+        kind=EventKind.BOUNCED,
+        cause=find_failure_cause(code, frozenset({enhanced_code})) or FailureCause.NONE,
+        occurred_at=at,
+        received_at=at,
+        fingerprint=hash_event_parts(REPORTED_BY, delivery_id, status),
+        provider_mark=None,
+        detail={"by": REPORTED_BY, "status": status, "reason": reason},
+    )
 
 
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
