@@ -237,7 +237,7 @@ class SelectionSettings(values.SettingsTable):
         "Your list replaces the default one.",
     )
     borderless_topics: list[str] = file_only_setting(
-        ["Cybersecurity"], "Topics related to the home country wherever they happen."
+        ["Cybersecurity"], "Topics that concern the home country, wherever the news happens."
     )
     local_topics: list[str] = file_only_setting(
         ["Law enforcement", "Fire service"],
