@@ -78,7 +78,7 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct an outdated URL, ask a publisher who blocks this server to allow it, or wait if their server fails.",
+    "Run 'digest sources test URL'. Correct the URL, ask a publisher to unblock this server, or wait until theirs works.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
