@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from datetime import date, datetime, time
 
+_AP_MONTHS = ("Jan.", "Feb.", "March", "April", "May", "June", "July", "Aug.", "Sept.", "Oct.", "Nov.", "Dec.")
+
 
 def weekday_date(day: date) -> str:
     """Return a date as "Friday, November 20, 2026"."""
@@ -26,8 +28,8 @@ def weekday_month_day(day: date) -> str:
 
 
 def short_month_day(day: date) -> str:
-    """Return a date as "Nov 20"."""
-    return f"{day:%b} {day.day}"
+    """Return a date as "Nov. 20" or "June 20", as in the AP Stylebook."""
+    return f"{_AP_MONTHS[day.month - 1]} {day.day}"
 
 
 def clock_time(moment: datetime) -> str:
@@ -64,6 +66,11 @@ def zone_name_at(moment: datetime) -> str:
 def hour_in_zone(moment: datetime) -> str:
     """Return a time with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
     return f"{clock_hour(moment)} {zone_name_at(moment)}"
+
+
+def short_day_and_hour(moment: datetime) -> str:
+    """Return a moment as "Nov. 20, 5:30 p.m. ET"."""
+    return f"{short_month_day(moment)}, {hour_in_zone(moment)}"
 
 
 def zone_label(name: str) -> str:

@@ -11,6 +11,7 @@ from digest.deliver.control import installation_hold
 from digest.settings import SettingsFileContent
 from digest.store.engine import Database
 from digest.store.schedule_slots import MAX_JOB_LATENESS, is_job_running
+from subscribers.phrases import short_day_and_hour
 
 BACKUP_STATE_KEY = "backup"
 
@@ -74,7 +75,7 @@ def explain_missing_backup(
         return ""
     outcome = read_backup_outcome(session)
     if outcome.trouble and outcome.tried_at:
-        at = f"{outcome.tried_at.astimezone(zone):%b %d %H:%M %Z}"
+        at = short_day_and_hour(outcome.tried_at.astimezone(zone))
         return f"The backup of {at} failed ({outcome.trouble.rstrip('.')}). To try again, use {way}."
     proved_at = outcome.proved_at
     if is_job_running(session, "backup", now):
@@ -84,7 +85,7 @@ def explain_missing_backup(
     if proved_at < max(rule.latest_time(now - MAX_JOB_LATENESS, zone) for rule in file.backup.rules):
         local = proved_at.astimezone(zone)
         return (
-            f"The last backup is from {local:%b %d %H:%M %Z}, and another one is overdue. Check that 'digest "
+            f"The last backup is from {short_day_and_hour(local)}, and another one is overdue. Check that 'digest "
             f"serve' or 'hls-scheduler' is running. To make a backup now, use {way}."
         )
     return ""

@@ -133,7 +133,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
-        "If it's dark, all screens use it, with the colors for dark screens. If it's light, dark screens use #12161C.",
+        "All screens use a dark one, with the colors for dark screens. With a light one, dark screens use #12161C.",
     )
     tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
     tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
@@ -142,8 +142,8 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     label: Color = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
-        "Its hue must differ from that of links by at least 30 degrees.",
-        "The dot in the publication's name has it, too.",
+        "Its hue must differ from that of links by 30 degrees or more.",
+        "Also for the dot in the publication's name.",
     )
     label_dark: Color = setting(
         "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
@@ -183,17 +183,16 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     logo: LogoName = setting(
         "",
         "Logo",
-        "The name of a stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores one. It must be visible on its background. Older drafts "
-        "show it once they're drafted again.",
+        "A stored image. Leave empty to show the publication's name.",
+        "[`digest media add`](commands.md#digest-media-add) stores one. Redraft editions to show it.",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
     logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)
     header: LogoName = setting(
         "",
         "Header image",
-        "The name of a stored image, shown above the masthead. Leave empty for none.",
-        "It must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores it.",
+        "A stored image above the masthead. Leave empty for none.",
+        "It must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores one.",
     )
 
     @model_validator(mode="after")

@@ -17,7 +17,7 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 class SectionSettings(values.SettingsTable, title="Sections"):
     """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list.
 
-    By default, these are Featured, Most read, Topics, Products, Events, and Opportunities.
+    The default is Featured, Most read, Topics, Products, Events, and Opportunities.
     """
 
     affected_area: ClassVar = AffectedArea.NONE
@@ -33,8 +33,8 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
-        "The replacement for a story an editor drops: the next proposed story, or nothing.",
-        "A section that still has `most` stories isn't refilled.",
+        "Replaces a story an editor drops with the next proposed one.",
+        "Sections that still have `most` stories aren't refilled.",
     )
 
     @property
@@ -96,41 +96,39 @@ class SourceSettings(values.SettingsTable):
     affected_area: ClassVar = AffectedArea.NONE
 
     url: Annotated[str, AfterValidator(values.check_web_address)] = file_only_setting(
-        ..., "The URL of a feed, a WordPress REST API, a calendar, or a site that links to its feed."
+        ..., "A feed, WordPress REST API, calendar, or site that links to its feed."
     )
     name: values.SingleLine = file_only_setting(..., "The source's name, shown to editors.")
     publisher: values.SingleLine = file_only_setting(
         ...,
         "The publisher shown in emails, counted once per story.",
-        "In a feed that links to many sites, each article has its own publisher.",
+        "In feeds of many sites, each article has its own.",
     )
-    section: SourceSectionName = file_only_setting("news", "The kind of content this source provides.")
+    section: SourceSectionName = file_only_setting("news", "The kind of content.")
     weight: float = file_only_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
     primary: bool = file_only_setting(False, "Marks an official source.")
-    own: bool = file_only_setting(
-        False, "Marks the publication's own site.", "Only its stories can be the first in the Most read section."
-    )
+    own: bool = file_only_setting(False, "Marks the publication's own site.", "Only its stories can lead Most read.")
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
-        "With `credited`, the image's own credit must name an agency or the publisher as its maker, and is shown. "
-        "Seals and logos are never emailed.",
+        "For `credited`, the image's credit, which is shown, must name an agency or the publisher as its "
+        "maker. Seals and logos are never emailed.",
     )
-    paused: bool = file_only_setting(False, "Stops collecting from this source. Its earlier articles are kept.")
+    paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
     default_topic: str = file_only_setting(
         "",
         "The topic of articles that don't match another.",
-        "Articles must also contain one of its keywords, unless their source is official or your own.",
+        "They must contain one of its keywords, unless the source is official or your own.",
         max_length=100,
     )
     license: values.SingleLine = file_only_setting(
-        "", "Terms for using its texts and images, as a note for editors.", max_length=200
+        "", "A note for editors on using its texts and images.", max_length=200
     )
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
         "The last day its URL worked, such as 2026-08-09.",
-        "`digest doctor --online` shows it if the source no longer answers.",
+        "`digest doctor --online` shows it if the source stops answering.",
     )
 
 
@@ -211,7 +209,7 @@ class SelectionSettings(values.SettingsTable):
     official_places: int = file_only_setting(
         2,
         "Places in each Topics section reserved for official actions that few publishers reported.",
-        "Advisories, rules, sanctions, charges, and declarations compete for them without points for coverage.",
+        "Advisories, rules, sanctions, charges, and declarations compete without points for coverage.",
         ge=0,
     )
     minimum_reads: int = file_only_setting(10, "Stories with fewer page views aren't listed under Most read.", ge=1)
@@ -219,7 +217,7 @@ class SelectionSettings(values.SettingsTable):
     repeat_editions: int = file_only_setting(
         4,
         "Past editions checked for repeats.",
-        "Their articles aren't used again, and their stories return only if there's news.",
+        "Their articles aren't repeated. Their stories return only with news.",
         ge=0,
     )
     variety: float = file_only_setting(  # MMR's lambda
@@ -228,7 +226,7 @@ class SelectionSettings(values.SettingsTable):
     home_country: str = file_only_setting(
         "US",
         "The ISO 3166 code of the country whose news ranks first.",
-        "The country, its states, and its cities are recognized by name.",
+        "Its name, states, and cities are recognized.",
         pattern=r"^[A-Z]{2}$",
     )
     home_agencies: list[str] = file_only_setting(
@@ -237,12 +235,12 @@ class SelectionSettings(values.SettingsTable):
         "Your list replaces the default one.",
     )
     borderless_topics: list[str] = file_only_setting(
-        ["Cybersecurity"], "Topics related to the home country wherever they happen."
+        ["Cybersecurity"], "Topics that concern the home country, wherever the news happens."
     )
     local_topics: list[str] = file_only_setting(
         ["Law enforcement", "Fire service"],
-        "Topics with many local cases, whose scores are reduced by a fifth.",
-        "A case is local if it doesn't mention anything related to the whole country.",
+        "Topics whose local cases lose a fifth of their score.",
+        "Cases are local unless they mention something related to the whole country.",
     )
     topics: dict[str, list[str]] = file_only_setting(
         {},
@@ -263,5 +261,5 @@ class ReadershipSettings(values.SettingsTable):
 
     affected_area: ClassVar = AffectedArea.NONE
 
-    csv: str = file_only_setting("", "A file with the columns url and views; its path is relative to this file.")
+    csv: str = file_only_setting("", "A file with the columns url and views, relative to this file.")
     wordpress: str = file_only_setting("", "The URL of your site, if it runs WordPress Popular Posts.")

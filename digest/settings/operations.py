@@ -22,7 +22,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         0.0,
         "Messages per second",
         _NO_LIMIT,
-        "All processes share it. Transactional emails, such as confirmations, count but don't wait.",
+        "All processes share it. Transactional emails count but don't wait.",
         ge=0,
         le=100_000,
     )
@@ -41,7 +41,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     signups_per_network: int = setting(
         30,
         "Sign-ups per hour from one network",
-        "Any more are rejected. A network is a /24 (IPv4) or a /48 (IPv6).",
+        "Any more are rejected. Networks are /24 (IPv4) or /48 (IPv6).",
         ge=1,
     )
     signups_per_domain: int = setting(
@@ -73,12 +73,12 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     contact_per_network: int = setting(
         5,
         "Messages to the editors per hour from one network",
-        "Any more are rejected. A network is a /24 (IPv4) or a /48 (IPv6).",
+        "Any more are rejected. Networks are /24 (IPv4) or /48 (IPv6).",
         ge=1,
     )
     contact_first: int = file_only_setting(
         250,
-        "Messages to the editors per hour, counting the first from each large network (/16, /32). Any more are rejected.",
+        "Messages to the editors per hour, counting the first from each /16 or /32. Any more are rejected.",
         ge=1,
     )
     contact_further: int = file_only_setting(
@@ -93,7 +93,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         le=5,
     )
     allow_networks: Annotated[list[values.NetworkText], AffectedArea.NETWORK] = file_only_setting(
-        [], "Private networks that may contain sources, such as 10.1.0.0/16."
+        [], "Private networks with sources, such as 10.1.0.0/16."
     )
     fetch_timeout: float = file_only_setting(20.0, "Maximum seconds for one fetch.", gt=0, le=300)
     fetch_bytes: int = file_only_setting(10_000_000, "Maximum bytes of a decompressed document.", ge=1000)
@@ -134,18 +134,18 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
     policy_refusals_share: float = file_only_setting(0.01, "Share of attempted messages.", ge=0, le=1)
     list_drift: float = file_only_setting(
-        0.25, "Maximum change in list size between editions, as a share. Use 0 for no limit.", ge=0
+        0.25, "Maximum change in list size between editions. Use 0 for no limit.", ge=0
     )
     list_drift_people: int = file_only_setting(100, "Smaller changes are always allowed.", ge=1)
     canary_minutes: int = file_only_setting(
         15,
-        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all at once.",
+        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all immediately.",
         ge=0,
         le=24 * 60,
     )
     seal_mail_days: int = file_only_setting(
         7,
-        "Days between integrity emails to admins, with the newest seal of the consent ledger. Use 0 for none.",
+        "Days between integrity emails to admins. Use 0 for none.",
         "Problems are emailed immediately.",
         ge=0,
         le=366,
@@ -159,7 +159,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = setting(
         "",
         "Webhook",
-        "The https URL alerts are posted to. Leave empty for none.",
+        "Alerts are posted to this https URL. Leave empty for none.",
         "Alerts are signed with `DIGEST_ALERT_SECRET`.",
     )
 
@@ -175,13 +175,13 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 
     affected_area: ClassVar = AffectedArea.ALERTS
 
-    collect: Heartbeat = setting("", "Collection", "URL to request after sources are collected.")
-    draft: Heartbeat = setting("", "Draft", "URL to request after each draft.")
-    remind: Heartbeat = setting("", "Reminder", "URL to request after editors are reminded.")
-    deadline: Heartbeat = setting("", "Deadline", "URL to request after each deadline.")
-    send: Heartbeat = setting("", "Sending", "URL to request after an edition is sent.")
-    nightly: Heartbeat = setting("", "Nightly maintenance", "URL to request after nightly maintenance.")
-    backup: Heartbeat = setting("", "Backup", "URL to request after each scheduled backup.")
+    collect: Heartbeat = setting("", "Collection", "After sources are collected.")
+    draft: Heartbeat = setting("", "Draft", "After each draft.")
+    remind: Heartbeat = setting("", "Reminder", "After editors are reminded.")
+    deadline: Heartbeat = setting("", "Deadline", "After each deadline.")
+    send: Heartbeat = setting("", "Sending", "After an edition is sent.")
+    nightly: Heartbeat = setting("", "Nightly maintenance", "After nightly maintenance.")
+    backup: Heartbeat = setting("", "Backup", "After each scheduled backup.")
 
 
 class RetentionSettings(values.SettingsTable):
@@ -191,14 +191,14 @@ class RetentionSettings(values.SettingsTable):
 
     evidence_days: int = file_only_setting(
         90,
-        "Days to keep the encrypted IP address and user agent of a sign-up.",
+        "Days to keep a sign-up's encrypted IP address and user agent.",
         "The ledger keeps their hashes.",
         ge=1,
     )
     delivery_days: int = file_only_setting(  # fewer would hide strikes
         400,
-        "Days to keep each delivery and its events. After that, only totals are kept.",
-        "Daily counts are kept as long, and for at least 400 days.",
+        "Days to keep each delivery and its events. Totals stay.",
+        "Daily counts are kept for at least 400 days.",
         ge=90,
     )
 
@@ -214,10 +214,10 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     folder: str = setting(
         "",
         "Folder",
-        "An absolute path, such as /backups/digest. Use another disk. Leave empty for no backups.",
+        "An absolute path on another disk, such as /backups/digest. Leave empty for no backups.",
     )
     copied: bool = file_only_setting(
-        False, "Another program copies the backups to another machine, so they may be on this disk."
+        False, "A program copies the backups to another machine, so they may be on this disk."
     )
     at: list[values.RuleText] = setting(
         ["daily 02:30"], "Back up", "When backups are made.", "Use the format of `[schedule]`."
@@ -227,8 +227,7 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     monthly: int = setting(
         0,
         "Monthly backups to keep",
-        "They keep addresses longer than 30 days after people unsubscribe.",
-        "The newest of each month is kept.",
+        "They keep addresses for more than 30 days after people unsubscribe.",
         ge=0,
         le=240,
     )
@@ -273,13 +272,13 @@ class RelaySettings(values.SettingsTable):
 
     log: Annotated[str, AfterValidator(_check_log)] = file_only_setting(
         "",
-        'The log to follow: "journal" for the systemd journal, or a file such as /var/log/mail.log. Leave empty for none.',
-        "The service must be allowed to read it.",
+        "The log to follow: `journal` (systemd) or a file such as /var/log/mail.log. Leave empty for none.",
+        "The service must be able to read it.",
     )
     dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
         "",
-        "If your mail server signs all email (DKIM), the DNS name of its key, such as mail._domainkey.news.example.org.",
-        "Email isn't signed here then, even if `DIGEST_DKIM_KEY_FILE` is set.",
+        "If your mail server signs all email, its key's DNS name, such as mail._domainkey.news.example.org.",
+        "Email isn't signed here then.",
     )
 
     @property
@@ -301,14 +300,12 @@ class BounceMailboxSettings(values.SettingsTable):
     tls: Literal["implicit", "starttls", "off"] = file_only_setting(
         "implicit", "Use off only for a server on this machine."
     )
-    user: str = file_only_setting("", "The user name, whose password is in `DIGEST_INBOUND_PASSWORD`.")
-    authorities: str = file_only_setting(
-        "", "A PEM file, if your own certificate authority signed the server's certificate."
-    )
+    user: str = file_only_setting("", "The user name. Its password is `DIGEST_INBOUND_PASSWORD`.")
+    authorities: str = file_only_setting("", "A PEM file with your own certificate authority.")
     folder: str = file_only_setting("INBOX", "The folder to read.", pattern=values.FOLDER_PATTERN)
     done: str = file_only_setting(  # a slash separates folders
         "Digest/Done",
-        "Stored bounces are moved to this folder. Leave empty to delete them.",
+        "Stored bounces move here. Leave empty to delete them.",
         pattern=rf"{values.FOLDER_PATTERN}|^$",
     )
 

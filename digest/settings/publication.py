@@ -24,13 +24,13 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
     site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
-        "https://hls.today/", "Website", "The http or https URL that emails and pages link to."
+        "https://hls.today/", "Website", "The URL that emails and pages link to."
     )
     about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",
-        "One sentence for the footer of every email.",
+        "One sentence for emails' footers.",
     )
     editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "", "Editor", "Signs the intro. Leave empty for no signature."
@@ -38,17 +38,17 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
-        "Starts each new draft. At most 60 words. Emails show its first sentences, up to 90 characters.",
+        "Starts each new draft, with at most 60 words. Emails show its first 90 characters or fewer.",
         "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
     )
     language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
-        "The language for subscribers: en, fr, or one you have a catalog for.",
+        "The subscribers' language: en, fr, or one you have a catalog for.",
         "To add one, see [Translate](translating.md#add-a-language).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
-        "America/New_York", "Time zone", "For times in settings and on editors' pages."
+        "America/New_York", "Time zone", "For settings and editors' pages."
     )
     first_number: Annotated[int, AffectedArea.NONE] = setting(
         1, "First number", "The number of the first edition made here.", ge=1
@@ -68,10 +68,8 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    It's also in the welcome email and under "My data." People who've already been asked agree to the text they were
-    shown, and every consent event has its exact words.
-    [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions with their
-    SHA-256. A text that returns keeps its version.
+    It's also in the welcome email and under "My data." Each consent event has the exact text that the person was shown.
+    [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions.
     """
 
     affected_area: ClassVar = AffectedArea.CONSENT_TEXT
@@ -79,9 +77,9 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
         "Consent text",
-        "{name} is replaced with the publication's name. Leave empty for the standard text.",
-        "It depends on `publication.language`, and on whether `schedule.send` has more than one day a week. "
-        "Before you send more often than people agreed to, ask them again. No other braces are allowed.",
+        "{name} stands for the publication's name. Leave empty for the standard text.",
+        "It depends on `publication.language` and the days in `schedule.send`. Before you send more often "
+        "than people agreed to, ask them again. Other braces aren't allowed.",
     )
 
 
@@ -91,15 +89,14 @@ OfferRule = Literal["offer", "off"]
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
     """Preferences that you can turn off. All others are always on the preferences page.
 
-    Subscribers don't see a preference that's off, and their choices have no effect until you turn it on again.
+    Subscribers don't see a preference that's off, and their choices have no effect until it's on again.
     """
 
     topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
         "Topics",
         "Lets subscribers choose topics in sections that list stories by topic.",
-        "An edition has at most 64 versions. Subscribers with rarer combinations get the closest version that leaves out "
-        "less.",
+        "An edition has at most 64 versions. Rarer combinations get the closest one that leaves out less.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
@@ -107,10 +104,10 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who confirm a consent text that contains “breaking news,” in the language of "
-        "`publication.language`, unless they only confirm a corrected address. People you add or import must choose them, "
-        "whatever their consent text says. Each of these emails has a link that turns them off. If you'll never send any, "
-        "turn this off, because the sign-up form and the privacy page mention them.",
+        "They're also on for people who confirm a consent text that mentions “breaking news” in the "
+        "publication's language, unless they only confirm a corrected address. People you add or import must "
+        "choose them. Each of these emails has a link that turns them off. If you'll never send any, turn "
+        "this off, because the sign-up form and privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -153,8 +150,8 @@ class SenderSettings(values.SettingsTable, title="Sender"):
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",
         "Feedback-ID",
-        "5 to 15 letters, digits, hyphens, and underscores that identify you. Leave empty for no Feedback-ID header.",
-        "Gmail's Postmaster Tools then count complaints by edition.",
+        "5 to 15 letters, digits, hyphens, or underscores for Feedback-ID. Leave empty for none.",
+        "Gmail's Postmaster Tools count complaints by it.",
     )
 
 
@@ -178,22 +175,22 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         10,
         "Approve by",
         "Hours before the usual send time.",
-        "A deadline before the draft time is moved to the send time.",
+        "A deadline before the draft time moves to the send time.",
         ge=0,
         le=168,
     )
     reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], AffectedArea.NONE] = setting(
         [11],
         "Remind editors",
-        "Hours before the usual send time. Leave empty for no reminders.",
-        "Editors get an email if the edition isn't approved. Values are at most 168.",
+        "Hours before the usual send time to email editors. Leave empty for no reminders.",
+        "Values are at most 168.",
     )
     at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
         "wait",
         "If it isn't approved by then",
-        "Applies at the deadline, and again at the send time.",
-        "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last "
-        "approved version unless it was revoked.",
+        "Applies at the deadline and the send time.",
+        "`wait` sends it once it's approved, `skip` moves its stories to the next edition, and "
+        "`send-last-approved` sends the last approved version unless it was revoked.",
         choices={
             "wait": "Wait until it's approved",
             "skip": "Skip the week and keep its stories for the next edition",
@@ -203,8 +200,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     final_check_minutes: Annotated[int, AffectedArea.ALERTS] = setting(
         20,
         "Check every article again",
-        "Minutes before the send time. Use 0 to skip the check.",
-        "The check opens every article as a visitor would.",
+        "Minutes before the send time to open every article as a visitor. Use 0 to skip the check.",
         ge=0,
         le=24 * 60,
     )
@@ -247,7 +243,8 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
         1,
         "Approvers needed",
         (
-            "The number of people other than its author who must approve each text, link, and image. If one is needed, a sole editor can approve alone."
+            "People other than its author who must approve each text, link, and image. If one is needed, a sole editor can "
+            "approve alone."
         ),
         "In a terminal, editors identify themselves with `--as`.",
         choices={1: "One", 2: "Two"},

@@ -328,7 +328,7 @@ def refuse_unsupported_schema(revision: str | None) -> None:
             "upgrade with 'digest restore FILE --replace'.",
         )
     raise UnsupportedSchemaError(
-        f"The database has the schema {revision}, which isn't this program's, and wasn't changed.",
+        f"This program doesn't know the database's schema ({revision}), so the database wasn't changed.",
         remedy="Check DIGEST_DATABASE_URL.",
     )
 

@@ -47,7 +47,7 @@ def write_month(day: date) -> str:
 
 
 def write_short_date(day: date) -> str:
-    """Return a date as "Nov 20, 2026"."""
+    """Return a date as "Nov. 20, 2026"."""
     return f"{short_month_day(day)}, {day.year}"
 
 
@@ -57,7 +57,7 @@ def write_day_and_hour(local: datetime) -> str:
 
 
 def short_moment(local: datetime, local_now: datetime) -> str:
-    """Return "Nov 20, 6:00 a.m.", with the year if it isn't the current one. For tables that give their zone once."""
+    """Return "Nov. 20, 6:00 a.m.", with the year if it isn't the current one. For tables that give their zone once."""
     return f"{day_without_current_year(local.date(), local_now.date())}, {clock_time(local)}"
 
 
@@ -67,7 +67,7 @@ def recent_moment(local: datetime, local_now: datetime) -> str:
 
 
 def day_without_current_year(day: date, today: date) -> str:
-    """Return "Nov 20", or "Nov 20, 2025" if the year isn't the current one."""
+    """Return "Nov. 20", or "Nov. 20, 2025" if the year isn't the current one."""
     return short_month_day(day) if day.year == today.year else write_short_date(day)
 
 
@@ -126,9 +126,9 @@ def word_mark(name: str) -> Markup:
 
 
 def format_block_dates(block: LabeledBlock) -> str:
-    """Return the period of a labeled block: "from Dec 20, 2026 to Jan 3, 2027"."""
+    """Return the period of a labeled block: "from Dec. 20, 2026, to Jan. 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
-    return " ".join(f"{word} {write_short_date(day)}" for word, day in parts if day)
+    return ", ".join(f"{word} {write_short_date(day)}" for word, day in parts if day)
 
 
 def groups_of_four(text: str) -> str:
@@ -164,6 +164,7 @@ PLAIN_FILTERS = (
     parse_recorded_moment,
     refusal_sentence,
     sentence,
+    short_month_day,
     site_name,
     thousands,
     typeset,

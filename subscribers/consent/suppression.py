@@ -83,7 +83,7 @@ def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppr
 
 def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) -> list[Suppression | None]:
     """Return the row that counts for each address (at most 1,000), or None if it isn't suppressed."""
-    return [find_counting_row(rows) for rows in list_suppression_rows(session, addresses)]
+    return [find_effective_row(rows) for rows in list_suppression_rows(session, addresses)]
 
 
 def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
@@ -105,7 +105,7 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
     return by_address
 
 
-def find_counting_row(rows: Iterable[Suppression]) -> Suppression | None:
+def find_effective_row(rows: Iterable[Suppression]) -> Suppression | None:
     """Return the row that counts among an address's rows, given oldest first; None if it isn't suppressed.
 
     Rows from adopted files that predate an admin's permission to sign up are ignored.

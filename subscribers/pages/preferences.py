@@ -29,7 +29,7 @@ from subscribers.pages.forms import FormError
 from subscribers.pages.preferences_form import (
     ASKED_PREFERENCES,
     MAX_PAUSE,
-    change_asked,
+    change_requested_preferences,
     check_topics,
     list_asked_preferences,
     preview_preferences,
@@ -74,7 +74,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
         person = session.get(Person, link.number, with_for_update=True)
         if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
             asked = list_asked_preferences(request.form, page_context.site)
-            preferences = change_asked(Preferences.from_stored(person.choices), preferences, asked)
+            preferences = change_requested_preferences(Preferences.from_stored(person.choices), preferences, asked)
             save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.parts, page_context.language)
     with page_context.database.read() as session:

@@ -105,7 +105,7 @@ def preview_preferences(
     """Return the preferences that an unsaved form would store. Invalid values stay as stored."""
     asked = list_asked_preferences(form, site)
     with suppress(PreferencesError):
-        stored = change_asked(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
+        stored = change_requested_preferences(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
     omitted = frozenset(key for key, _ in site.topics) - {*form.getlist("topic")}
     return replace(stored, omit_topics=omitted)
 
@@ -119,7 +119,7 @@ def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) 
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
-def change_asked(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
+def change_requested_preferences(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
     """Return the old preferences with new values for those in `asked`. An unchanged frequency keeps its start day."""
     changed = {name: getattr(new, name) for name in asked}
     if "frequency" in asked:

@@ -37,7 +37,7 @@ from subscribers.pages.context import (
 )
 from subscribers.pages.forms import FormError, read_form
 from subscribers.pages.preferences_form import (
-    change_asked,
+    change_requested_preferences,
     check_topics,
     list_asked_preferences,
     preview_preferences,
@@ -193,7 +193,7 @@ def save_first_preferences(token: str) -> Response:
         person = confirmation.find_new_subscriber(session, token, now=now, for_update=True)
         if person is not None:
             asked = SIGNUP_PREFERENCES & list_asked_preferences(request.form, site)
-            chosen = change_asked(Preferences.from_stored(person.choices), new, asked)
+            chosen = change_requested_preferences(Preferences.from_stored(person.choices), new, asked)
             change_preferences(session, person.number, chosen, now, method=confirmation.CONFIRMATION_METHOD)
     with page_context.database.read() as session:
         return _welcome_page(session, token, is_saved=person is not None)

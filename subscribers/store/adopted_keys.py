@@ -60,7 +60,7 @@ def _key_as_json(key: SecretKey) -> dict[str, Any]:
 def _parse_keys(kind: KeyKind, values: Any) -> tuple[SecretKey, ...]:
     keys = tuple(_parse_key(kind, value) for value in values)
     if not all(_is_sound(key) for key in keys):
-        raise ValueError("not the keys of suppressions")
+        raise ValueError("not suppression keys")
     return keys
 
 

@@ -48,7 +48,7 @@ class WriterProcess:
         self._send(pickle.dumps((open_database, batch, reached, now)))
 
     def close(self) -> None:
-        """Wait until all steps are written, and for the end of the process."""
+        """Wait until all steps are written and the process has ended."""
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]  # both are pipes

@@ -80,7 +80,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
     assert len(list(folder.glob("*.age"))) == 9
     assert (folder / "left.log").read_text() == "a departure\n"
     (said,) = missing(install, 3)
-    assert "The last backup is from Nov 20 17:30 EST, and another one is overdue." in said
+    assert "The last backup is from Nov. 20, 5:30 p.m. ET, and another one is overdue." in said
     with install.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "backed up")).all()
     assert [(row.actor, row.detail["proved"]) for row in rows] == [("scheduler", True), ("scheduler", True)]
@@ -128,7 +128,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_backups_that_are_there(install
     assert "File too large. Free up space, or choose another location." in outcome
     assert [file.name for file in folder.iterdir()] == ["digest-20261119T223000Z.zip.age"]
     (said,) = missing(install, 1)
-    assert said.startswith("The backup of Nov 20 17:30 EST failed (")
+    assert said.startswith("The backup of Nov. 20, 5:30 p.m. ET failed (")
     assert "proved" in str(run_job(install, 2))
     assert missing(install, 2) == []
 
@@ -137,7 +137,7 @@ def test_without_a_passphrase_nothing_is_written_and_the_reason_is_said(install:
     bare = Installation(with_backups(install.settings, folder, ""), install.database)
     assert "no passphrase to encrypt backups with" in str(run_job(bare))
     (said,) = missing(bare)
-    assert said.startswith("The backup of Nov 19 17:30 EST failed (There's a backup folder but no passphrase")
+    assert said.startswith("The backup of Nov. 19, 5:30 p.m. ET failed (There's a backup folder but no passphrase")
     assert not folder.exists()
     assert run_job(install, 1) != ""
     assert missing(install, 1) == []

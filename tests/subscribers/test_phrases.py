@@ -13,7 +13,7 @@ def test_a_date_is_written_as_subscribers_of_english_write_it() -> None:
     assert weekday_date(EARLY) == "Friday, December 4, 2026"
     assert full_date(EARLY.date()) == "December 4, 2026"
     assert month_day(EARLY) == "December 4"
-    assert short_month_day(EARLY) == "Dec 4"
+    assert short_month_day(EARLY) == "Dec. 4"
 
 
 @pytest.mark.parametrize(

@@ -36,17 +36,17 @@ Many commands have `--json`, which prints the result as JSON, and `--yes`, which
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation without changing anything. Fix each **error**, and check each **warning**. Then run it again,
-because some problems hide others. Names never change, so scripts can use them (`--json`). The exit code is 0 without errors, 1 with
-errors, and 2 if the checks couldn't run.
+`digest doctor` checks an installation without changing anything. Fix each **error**, check each **warning**, and run it again,
+because some problems hide others. The exit code is 1 with errors, and 2 if the checks couldn't run. Names never change, so
+scripts can use them (`--json`).
 
-`--online` also checks DNS, mail servers (without sending email), the email provider, and your public pages. To see a DNS change
+`--online` also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change
 sooner, add `--name-server` with the zone's own name server.
 
 `digest doctor received.eml` checks an email that you received and saved with all headers (`received-…`). Add your mailbox
-provider's name (`--trust mx.google.com`), because anyone can forge Authentication-Results headers.
+provider's name (`--trust mx.google.com`), because Authentication-Results headers can be forged.
 
-Each entry says what's true if the check passes, then how to fix it if it doesn't.
+Each entry says what a passed check means, then how to fix a failed one.
 """
 
 

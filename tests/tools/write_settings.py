@@ -41,12 +41,12 @@ _SAMPLE_SOURCES = """\
 # DHS OIG, FAA, SAM.gov, and Grants.gov aren't included, because they have no feed that's known to work. Before you add
 # hstoday.us, ask its publisher: it refuses most servers (403).
 """
+_SAID_IN_HEAD = re.compile(r" (?:Leave empty for n(?:one|o \w+)|Use 0 for n(?:one|o limit))\.")
 _GUIDE_HEAD = """\
 # Settings
 
-`digest.toml` contains an installation's settings. `digest init` writes one with every key. A running service reads it again when it changes ([services](operating.md#services)). Most are also under **Admin**, **Settings**.
-
-An [environment variable](environment.md#settings) can set each key. A list of tables is a TOML array.
+`digest init` writes a `digest.toml` with every key. A running service rereads it ([services](operating.md#services)). Most settings are also under **Admin**, **Settings**, and each has an [environment variable](environment.md#settings).
+Unless stated otherwise, an empty value means none, and 0 means no limit.
 
 """
 
@@ -103,7 +103,7 @@ def write_guide() -> str:
         heading = f"## [[{path}]]" if is_list else f"## [{path}]"
         rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
-        text += f" To set the whole list, use `{name_variable((path,))}`." if is_list else ""
+        text += f" `{name_variable((path,))}` sets the whole list." if is_list else ""
         head = "| key | default | allowed | description |\n|---|---|---|---|\n"
         parts.append(f"{heading}\n\n{text}\n\n{head}{rows}\n")
     return "".join(parts).rstrip("\n") + "\n"
@@ -111,7 +111,7 @@ def write_guide() -> str:
 
 def _write_guide_row(name: str, field: FieldInfo) -> str:
     parts = (describe_briefly(name, field, "**{}.**"), read_extra(field, "details"))
-    words = " ".join(filter(None, parts))
+    words = _SAID_IN_HEAD.sub("", " ".join(filter(None, parts)))
     return f"| `{name}` | {_write_guide_default(field)} | {describe_allowed(field)} | {words} |\n"
 
 

@@ -15,7 +15,7 @@ from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
 from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, is_job_running
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
-from subscribers.phrases import clock_hour, short_month_day
+from subscribers.phrases import clock_hour, short_month_day, weekday_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
 LOOK_AHEAD = timedelta(days=14)
@@ -112,6 +112,6 @@ def explain_missed_run(slot: DueJob, file: SettingsFileContent) -> str:
     """Return a sentence about a job that didn't run and what to check."""
     local = slot.at.astimezone(file.publication.zone)
     return (
-        f"The {JOB_NAMES[slot.job]} due {local:%a} {short_month_day(local)}, {clock_hour(local)}, didn't run. "
+        f"The {JOB_NAMES[slot.job]} due {weekday_month_day(local)}, {clock_hour(local)}, didn't run. "
         "Check that 'digest serve' or 'hls-scheduler' is running, and read its log."
     )

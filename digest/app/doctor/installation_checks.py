@@ -302,7 +302,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log. If the service can't read the log, give the file to the group adm, run 'digest setup' again, and install its unit file.",
+    "Check relay.log. If the service can't read the log, give it to the group adm, rerun 'digest setup', and install its unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed."""
@@ -332,7 +332,7 @@ _HOLDING_SLOTS = text(
 
 @doctor_check(
     "held-rows",
-    "End the connection (SELECT pg_terminate_backend(pid)), or drop the slot (SELECT pg_drop_replication_slot('NAME')). Other users' transactions are found only with the role pg_read_all_stats.",
+    "End the connection with pg_terminate_backend, or drop the slot with pg_drop_replication_slot. To see other users' transactions, grant the role pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
     """No old transaction or unused replication slot keeps outdated rows in PostgreSQL."""

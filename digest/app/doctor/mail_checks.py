@@ -432,7 +432,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to that address.",
+    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to it.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:

@@ -107,7 +107,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
 
 @doctor_check(
     "access-rows",
-    "Find out what changed the database. These rows are ignored. Delete them ('digest keys rotate access'), then add missing team members again: digest staff add EMAIL",
+    "Find out what changed the database. Delete the rows, which are ignored ('digest keys rotate access'), then add missing team members: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
     """Access rows, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
@@ -154,7 +154,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can ask for another link or confirmation.",
+    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can request other links.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Deliveries in the last 30 days match the people and purposes they were planned for."""
@@ -418,7 +418,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve them under Admin → Deliveries, or run 'digest uncertain EDITION' or 'digest uncertain notices' with --from-log FILE (the mail server's log), or with --accept, --again, or --lost, and --because TEXT.",
+    "Resolve them under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices' (see 'digest uncertain --help').",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""

@@ -35,7 +35,7 @@ from digest.settings.leftover_sample_values import list_leftover_texts, list_sam
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.template_markup import list_markup_mistakes
 from digest.templating import find_template_mistakes
-from subscribers.phrases import count_with_noun, join_words, month_day, sentence
+from subscribers.phrases import count_with_noun, join_words, month_day, sentence, short_day_and_hour
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import Person, PersonState
 
@@ -78,7 +78,7 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct an outdated URL, ask a publisher who blocks this server to allow it, or wait if their server fails.",
+    "Run 'digest sources test URL'. Correct the URL, ask a publisher to unblock this server, or wait until theirs works.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
@@ -322,7 +322,7 @@ def check_bounce_mailbox(examined: ExaminedInstallation) -> DoctorFindings:
         f"DIGEST_INBOUND_PASSWORD in {installation.settings.environment_place}. To test them, run 'digest "
         "inbound'."
     )
-    at = f"{last.at.astimezone(installation.settings.zone):%b %d %H:%M %Z}"
+    at = short_day_and_hour(last.at.astimezone(installation.settings.zone))
     if last.trouble:
         yield report_error(
             f"{name} can't be read ({count_with_noun(last.troubles, 'failed attempt')}, the latest {at}). {sentence(last.trouble)}",

@@ -142,7 +142,9 @@ def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings
         if unknown := sorted(set(form.getlist(field)) - set(keys)):
             raise FormError({name: f"There's no {field} {unknown[0]!r}. Choose from {', '.join(keys)}."})
     new = preferences_form.read_preferences_form(form, offered, today, ENGLISH)
-    changed = preferences_form.change_asked(old, new, preferences_form.list_asked_preferences(form, offered))
+    changed = preferences_form.change_requested_preferences(
+        old, new, preferences_form.list_asked_preferences(form, offered)
+    )
     if changed.breaking_news and not old.breaking_news:
         raise PreferencesRefusedError(
             "Only subscribers can turn on breaking news for themselves.",

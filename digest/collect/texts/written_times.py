@@ -80,7 +80,7 @@ _CLOCK_RANGE = re.compile(r" ?[-–—] ?| (?:to|until|and) ", re.IGNORECASE)  #
 
 @dataclass(frozen=True, slots=True)
 class WrittenDay:
-    """A day, or the first and last of several, and the index after its words."""
+    """A day or range of days found in a text, with the index of the word that follows."""
 
     first: date
     last: date
@@ -89,7 +89,7 @@ class WrittenDay:
 
 @dataclass(frozen=True, slots=True)
 class WrittenClock:
-    """An hour with the zone that follows it (empty if none), and the index after its words."""
+    """An hour found in a text, with its zone (empty if none) and the index of the word that follows."""
 
     clock: time
     zone: str

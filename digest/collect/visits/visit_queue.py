@@ -124,7 +124,7 @@ class VisitQueue:
         return unvisited, [target for target in targets if target not in unvisited]
 
     def end_visit(self, target: VisitTarget | None) -> None:
-        """Record that a visit has ended and is stored; None for a file's."""
+        """Record that a visit has ended and is stored. A file's visit has no target (None)."""
         if target is None:
             return
         self._begun[target.host] -= 1

@@ -33,7 +33,7 @@ class CorrectionWait:
 
 
 def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
-    """Return the waits of corrections, by their deliveries' purpose, until one of their emails is accepted."""
+    """Return how long each correction waits, by its deliveries' purpose. A wait ends once one of its emails is accepted."""
     rows = session.execute(select(_NAME, StoredInstallationValue.value).where(_IS_WAIT))
     return {
         name.removeprefix(_PREFIX): CorrectionWait(datetime.fromisoformat(stored["until"]), stored["reply"])

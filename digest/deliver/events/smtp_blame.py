@@ -118,7 +118,7 @@ BLAME_TABLE = (
 
 
 def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
-    """Return what a reply blames and what follows; `reply` starts with its code, and may have addresses removed.
+    """Return the cause that a reply gives and its consequences. `reply` starts with its code; addresses may be removed.
 
     A reply that no row covers, such as one without a code, comes from a server that's about to hang up, so it's
     retried.

@@ -332,7 +332,7 @@ def _review_person(
 
 def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
     """Return an address's cause if it's from a file, and the latest date in any file, which consent must follow."""
-    row = suppression.find_counting_row(rows)
+    row = suppression.find_effective_row(rows)
     if row is None or not is_adopted_key_id(row.key_id):
         return None
     return row.reason, max(each.at for each in rows if is_adopted_key_id(each.key_id))

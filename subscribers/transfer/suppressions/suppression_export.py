@@ -59,7 +59,7 @@ def _list_suppressed(database: PeopleDatabase, keys: KeyRing) -> Iterator[Suppre
     lifted = _find_lifted_hashes(database, keys)
     by_hash = groupby(_stream_rows(database), key=attrgetter("hash", "key_id"))
     for (address_hash, key_id), rows in by_hash:
-        row = suppression.find_counting_row(rows)
+        row = suppression.find_effective_row(rows)
         if row is None or (address_hash, key_id) in lifted:
             continue
         reason = suppression.parse_reason(row.reason)
@@ -89,7 +89,7 @@ def _find_lifted_hashes(database: PeopleDatabase, keys: KeyRing) -> set[tuple[st
         with database.read() as session:
             hashes = suppression.hash_addresses(session, keys, [address for _, address in page])
             for rows in suppression.list_suppression_rows(session, [each.suppressions for each in hashes]):
-                if suppression.find_counting_row(rows) is None:
+                if suppression.find_effective_row(rows) is None:
                     lifted |= {(row.hash, row.key_id) for row in rows}
     return lifted
 

@@ -87,7 +87,7 @@ def read_header(file: BinaryIO) -> SuppressionFileHeader:
         raise SuppressionFileError("The file isn't a suppression file.") from None  # the cause quotes it
     if header is None:
         raise SuppressionFileError(
-            "This suppression file was made by another version of this program, which this one can't read.",
+            "This version of the program can't read suppression files from the version that made this one.",
             remedy="Upgrade this installation, then adopt the file.",
         )
     return header

@@ -196,7 +196,7 @@ def test_a_post_is_signed_and_names_no_address(world: FaultyInstallation, posts:
     event = json.loads(post.data)
     assert (
         event["data"]["sentence"]
-        == "The backup of Nov 20 07:00 EST failed ([address] said no). To try again, use 'digest backup'."
+        == "The backup of Nov. 20, 7 a.m. ET failed ([address] said no). To try again, use 'digest backup'."
     )
     assert event["data"]["over_since"] is None
     assert b"@" not in post.data

@@ -40,20 +40,20 @@ def test_a_fortnight_is_told_in_its_order_with_what_is_skipped(one_database: Dat
     with one_database.write() as session:
         session.add(change)
     assert steps(one_database) == [
-        "Thu Nov 19, 5 p.m.: sources are collected",
-        "Thu Nov 19, 5:30 p.m.: 2026-W47 is drafted",
-        "Thu Nov 19, 7 p.m.: editors are reminded of 2026-W47 if it isn't approved",
-        "Thu Nov 19, 8 p.m.: approval deadline of 2026-W47",
-        "Fri Nov 20, 2:30 a.m.: a backup is created",
-        "Fri Nov 20, 6 a.m.: 2026-W47 is sent if it's approved",
-        "Fri Nov 27, 6 a.m.: 2026-W48 is skipped",
+        "Thu Nov. 19, 5 p.m.: sources are collected",
+        "Thu Nov. 19, 5:30 p.m.: 2026-W47 is drafted",
+        "Thu Nov. 19, 7 p.m.: editors are reminded of 2026-W47 if it isn't approved",
+        "Thu Nov. 19, 8 p.m.: approval deadline of 2026-W47",
+        "Fri Nov. 20, 2:30 a.m.: a backup is created",
+        "Fri Nov. 20, 6 a.m.: 2026-W47 is sent if it's approved",
+        "Fri Nov. 27, 6 a.m.: 2026-W48 is skipped",
     ]
-    assert "Thu Dec 3, 5:30 p.m.: 2026-W49 is drafted" in steps(one_database, NOW + timedelta(days=1))
+    assert "Thu Dec. 3, 5:30 p.m.: 2026-W49 is drafted" in steps(one_database, NOW + timedelta(days=1))
 
 
 def test_several_releases_a_day_are_no_list(one_database: Database) -> None:
     often = SettingsFileContent(schedule=ScheduleSettings(draft="every 2h", send="every 2h"))
-    assert steps(one_database, file=often) == ["Thu Nov 19, 5 p.m.: sources are collected"]
+    assert steps(one_database, file=often) == ["Thu Nov. 19, 5 p.m.: sources are collected"]
 
 
 def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database: Database) -> None:
@@ -86,7 +86,7 @@ def test_what_did_not_come_is_named_once_it_is_later_than_its_limit(one_database
     with one_database.read() as session:
         (slot,) = find_missed_runs(session, FILE, evening + timedelta(hours=11, minutes=30))
     assert explain_missed_run(slot, FILE).startswith(
-        "The nightly maintenance due Fri Nov 20, 3:30 a.m., didn't run. Check"
+        "The nightly maintenance due Friday, November 20, 3:30 a.m., didn't run. Check"
     )
 
 

@@ -176,7 +176,7 @@ def test_an_edition_has_the_day_on_which_it_was_sent(world: Any) -> None:
     fill(world)
     with world.database.write() as session:
         session.execute(update(Edition).values(planned_at=datetime(2026, 11, 30, 20, tzinfo=UTC)))
-    assert "</a>, Nov 30, 2026<small>" in world.signed_in_client("admin").get("/admin/deliveries").text
+    assert "</a>, Nov. 30, 2026<small>" in world.signed_in_client("admin").get("/admin/deliveries").text
 
 
 def test_a_list_says_from_when_on_emails_are_kept(both: Any) -> None:

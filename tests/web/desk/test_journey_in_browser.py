@@ -213,7 +213,7 @@ def approve_after_a_word_and_a_note(served: ServedWeek, dana: Page, sam: Page, p
     press_by_keyboard(priya.get_by_role("button", name="Save and revoke approval"))
     dana.goto(edition)
     expect(dana.locator(".head .pill")).to_have_text("Approval revoked")
-    expect(dana.locator(".void")).to_contain_text("no longer apply. Priya wrote the intro, Nov 19, 5:35 p.m.")
+    expect(dana.locator(".void")).to_contain_text("no longer apply. Priya wrote the intro, Nov. 19, 5:35 p.m.")
     follow(dana.get_by_role("link", name="See what changed"))
     expect(dana.locator(".says")).to_contain_text("1 change.")
     expect(dana.locator(".chg del")).to_have_text("eleven")

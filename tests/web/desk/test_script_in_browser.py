@@ -91,7 +91,7 @@ SQUEEZED = """([saved, present]) => {
     return box.width < 30 || box.right > right || act.textContent === "Redo" && act.scrollWidth > act.clientWidth + 1;
   }).map((act) => act.textContent);
 }"""
-SAVED = ("Saved Nov 19, 5:35 p.m.", "Not saved because the server doesn\u2019t answer. Your text stays here.")
+SAVED = ("Saved Nov. 19, 5:35 p.m.", "Not saved because the server doesn\u2019t answer. Your text stays here.")
 PRESENT = ("", "Also here: Sam Whitfield, at “Ports get ten days to check the remote links”")
 
 
@@ -603,7 +603,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         colleague = Actor(staff.staff_actor(priya), Role.EDITOR, ActionEntryPoint.DESK)
     edition_approval.approve_edition(week.installation, week.name, mark, actor=colleague, now=later())
     desk.clock.fast_forward(16_000)
-    expect(stands).to_contain_text("Approved by Priya Nair, Nov 19, 5:35 p.m. Any change revokes the approval.")
+    expect(stands).to_contain_text("Approved by Priya Nair, Nov. 19, 5:35 p.m. Any change revokes the approval.")
     expect(desk.locator(".head .pill")).to_have_text("Approved")
     expect(acts).to_have_text(["Send a test"])
     # What takes an approval back of which this page was not made is asked first, by whatever it is done.

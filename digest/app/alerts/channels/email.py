@@ -24,7 +24,7 @@ from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.models import Edition
 from subscribers.errors import ApplicationError
-from subscribers.phrases import curl_quotes
+from subscribers.phrases import curl_quotes, short_day_and_hour
 
 # While sending is paused, no email leaves, including this one.
 UNMAILED_KINDS = frozenset({"held"})
@@ -98,7 +98,7 @@ def format_alert_heading(opened: int, over: int) -> str:
 def describe_resolved_alert(alert: Alert, zone: ZoneInfo) -> str:
     """Describe a resolved alert and when it ended."""
     ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
-    return f"Resolved on {ended:%b %d %H:%M %Z}: {alert.sentence}"
+    return f"Resolved on {short_day_and_hour(ended)}: {alert.sentence}"
 
 
 CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)

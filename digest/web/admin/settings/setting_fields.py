@@ -203,7 +203,7 @@ def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
-    """Return one section of the form. Missing values are as shown."""
+    """Return one section of the form. Values missing from the form are taken from `shown_row`."""
     typed = {name: form[key] for name in SectionRow.model_fields if (key := f"{number}.{name}") in form}
     return read_query(SectionRow, MultiDict(shown_row.model_dump() | typed))
 

@@ -284,7 +284,7 @@ def _draw_subscribers(view: GrowthView) -> Chart | None:
         return None
     labels = [_label_week(day) for day, _ in weeks]
     begin, end = (f"{count:,} on {short_month_day(day)}, {day.year}" for day, count in (weeks[0], weeks[-1]))
-    sentence = f"Subscribers by week, from {begin} to {end}"
+    sentence = f"Subscribers by week, from {begin}, to {end}"
     counts = [count for _, count in weeks]
     return draw_line_chart(sentence, labels, counts, write=_write_count, min_step=1, size=WIDE_CHART)
 

@@ -139,7 +139,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
     assert tries == 3, "after 0, 2 and 6 minutes"
     assert "error The bounce mailbox INBOX at 127.0.0.1" in operator.doctor()
     assert (
-        "can't be read (3 failed attempts, the latest Nov 20 06:06 EST). There's no folder INBOX: gone. Correct the folder setting "
+        "can't be read (3 failed attempts, the latest Nov. 20, 6:06 a.m. ET). There's no folder INBOX: gone. Correct the folder setting "
         "under [inbound] in digest.toml."
     ) in operator.doctor()
     operator.server.refusals = {}
@@ -148,7 +148,7 @@ def test_the_timetable_looks_every_minute_and_says_trouble_once(operator: Operat
         run_job(JobContext(operator.install, clock, GOING_ON), "read_mailbox")
         run_job(JobContext(operator.install, clock), "apply_inbound_events")
     assert [line["event"] for line in logs] == ["the bounce mailbox works again", "events applied"]
-    assert "was last read Nov 20 06:38 EST" in operator.doctor()
+    assert "was last read Nov. 20, 6:38 a.m. ET" in operator.doctor()
 
 
 def test_a_folder_that_takes_nothing_is_said_until_it_does(operator: Operator) -> None:

@@ -468,8 +468,8 @@ def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypat
         with pytest.raises(OSError, match="full"):
             begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
     listed = client.get("/admin/import").text
-    assert "1 of its people are left, and don’t get email." in listed
-    assert "Undoing it was interrupted" in client.get(page).text
+    assert "1 of its people haven’t been removed yet. They don’t get email." in listed
+    assert "The undo was interrupted" in client.get(page).text
     assert "Import 1 was undone." in client.post(page, data=form, follow_redirects=True).text
 
 
@@ -526,7 +526,7 @@ def test_the_people_of_a_large_import_are_counted_aside_before_its_undo(
     monkeypatch.setattr(import_undo, "_reverse_people", None)
     with pytest.raises(TypeError):
         begin_undo(both.install, EVE, 1, "wrong file", now=NOW)
-    assert "Undoing it was interrupted" in wait_until_counted(client, undo)
+    assert "The undo was interrupted" in wait_until_counted(client, undo)
     assert counted == [1, 1]
 
 

@@ -176,7 +176,7 @@ def test_the_record_offers_it_to_the_admin_who_did_it(both: Any) -> None:
     assert "Restore subscriber" not in admin.get(record).text
     post_form(admin, f"{record}/leave", reason="asked by phone")
     page = admin.get(record).text
-    assert "You unsubscribed this person on Nov 19, 2026, 5:30 p.m. ET. Wrong person?" in page
+    assert "You unsubscribed this person on Nov. 19, 2026, 5:30 p.m. ET. Wrong person?" in page
     assert f'href="{record}/restore"' in page
     asked = admin.get(f"{record}/restore").text
     assert "You can’t undo this, but you can unsubscribe them again." in asked

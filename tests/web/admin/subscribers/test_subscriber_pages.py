@@ -191,8 +191,8 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
     admin = world.signed_in_client("admin")
     page = admin.get("/admin/readers?came=Border+expo&since=2025-03-02").text
-    assert '<td data-label="Since:">Nov 19, 2026</td>' in page
-    assert '<td data-label="Signed up:">Mar 2, 2025</td>' in page
+    assert '<td data-label="Since:">Nov. 19, 2026</td>' in page
+    assert '<td data-label="Signed up:">March 2, 2025</td>' in page
     assert "/admin/readers/1" not in admin.get("/admin/readers?came=Border+expo&since=2025-03-03").text
 
 
@@ -321,7 +321,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
     assert "Agreed to: “" not in agreed
     assert "Agreed to: not recorded by Mailchimp." in agreed
-    assert "Signed up: Mar 2, 2024, 9:11 a.m. ET. Agreed: Mar 2, 2024, 9:12 a.m. ET." in agreed
+    assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
     assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
     assert ("Agreed to" in listed, "Import 1, row 3" in listed) == (False, True)
     # What the person themselves is shown.

@@ -99,7 +99,7 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
     assert "Editors’ changes to the first draft 1 change." in words
-    assert re.search(rf"Subject Dana, Nov 19, 5:35 p.m. Before {drafted} After Cranes first", words)
+    assert re.search(rf"Subject Dana, Nov. 19, 5:35 p.m. Before {drafted} After Cranes first", words)
     assert re.search(r">Review</a>.*>Review</a>", week.client("dana").get(week.path).text, re.DOTALL)
     assert "Review and approve" in page(week, "sam", "")
     assert "You wrote what still needs approval. Someone else has to approve it." in words
@@ -192,17 +192,17 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     write_head(week, subject="Cranes first")
     week.act(f"drop {week.anchors('events')[0]}", editor="sam")
     words = page(week, "dana")
-    assert "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. Dana made" in words
+    assert "The approval by Sam on Nov. 19, 5:35 p.m. no longer applies. Dana made" in words
     assert re.search(r"Changes since the last approved version Version 1, Thursday, November 19, 5:35 p.m.", words)
-    assert re.search(r"Subject Dana, Nov 19, 5:35 p.m. Before .* After Cranes first", words)
-    assert f"Moved to Featured 1 Dana, Nov 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
-        f"Moved to Featured 2 Dana, Nov 19, 5:35 p.m. “{first}” was in Featured 1." in words
+    assert re.search(r"Subject Dana, Nov. 19, 5:35 p.m. Before .* After Cranes first", words)
+    assert f"Moved to Featured 1 Dana, Nov. 19, 5:35 p.m. “{second}” was in Featured 2." in words or (
+        f"Moved to Featured 2 Dana, Nov. 19, 5:35 p.m. “{first}” was in Featured 1." in words
     )
     assert "Removed from Events 1 Sam," in words
     assert re.search(r"[2-9] changes\. The other [2-9]\d* items are unchanged\.", words)
     edit_page = page(week, "dana", "")
     assert "Approval revoked" in edit_page
-    assert "The approval by Sam on Nov 19, 5:35 p.m. no longer applies. Dana made" in edit_page
+    assert "The approval by Sam on Nov. 19, 5:35 p.m. no longer applies. Dana made" in edit_page
     assert "Version 1 and the current No. 147" in page(week, "dana", "/versions/1")
     frame = week.client().get(f"{week.path}/versions/1/mail").text
     assert frame == before
@@ -213,7 +213,7 @@ def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek)
     approve(week, "sam")
     assert week.client().post(f"{week.path}/void").status_code == 303
     words = page(week, "dana")
-    assert "Dana revoked it, Nov 19, 5:35 p.m." in words
+    assert "Dana revoked it, Nov. 19, 5:35 p.m." in words
     assert "The text is the same, word for word." in words
     assert "revoked it on" in page(week, "dana", "/versions/1")
 

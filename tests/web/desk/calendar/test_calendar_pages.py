@@ -36,8 +36,8 @@ def test_the_calendar_shows_ten_releases_and_what_happens_before_each(week: Samp
     listed = rows(page)
     assert len(listed) == 10
     assert listed[0].startswith("Friday, November 20 6:00 a.m. No. 147 In draft.")
-    assert "Approve by Thu, Nov 19, 8 p.m." in listed[0]
-    assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov 26, 5:30 p.m.")
+    assert "Approve by Thu, Nov. 19, 8 p.m." in listed[0]
+    assert listed[1].startswith("Friday, November 27 6:00 a.m. No. 148 Draft Thu, Nov. 26, 5:30 p.m.")
     assert "All of the next 10 are due at their usual time." in page
 
 
@@ -70,7 +70,7 @@ def test_an_edition_is_skipped_brought_back_moved_and_put_back_by_forms(week: Sa
     led = client.post(f"{PATH}/move/preview", data=form | {"csrf_token": "secret"})
     assert "secret" not in led.location
     preview = client.get(led.location).text
-    assert "New schedule: Draft Tue, Nov 24, 5:30 p.m." in preview
+    assert "New schedule: Draft Tue, Nov. 24, 5:30 p.m." in preview
     assert "Moved" not in rows(preview)[1]
     assert client.post(f"{PATH}/move", data=form).status_code == 303
     page = client.get(PATH).text

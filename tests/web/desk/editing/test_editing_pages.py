@@ -691,11 +691,11 @@ def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(we
     assert "the last day is before the first day" in refused.text
     assert write(first_day="2026-12-20", last_day="2027-01-03").status_code == 303
     text = page(week)
-    assert "Not in this edition. Runs from Dec 20, 2026 to Jan 3, 2027" in text
+    assert "Not in this edition. Runs from Dec. 20, 2026, to Jan. 3, 2027" in text
     assert f'action="{week.path}/block/radios"' in text
     assert "Radios for all" not in week.client().get(f"/desk/preview/{week.name}/phone").text
     assert write(last_day="2020-01-01").status_code == 303
-    assert "Not in this edition. Runs until Jan 1, 2020" in page(week)
+    assert "Not in this edition. Runs until Jan. 1, 2020" in page(week)
     assert write().status_code == 303
     assert "Not in this edition" not in page(week)
     assert "Radios for all" in week.client().get(f"/desk/preview/{week.name}/phone").text
@@ -930,7 +930,7 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     assert client.post(f"{week.path}/head", data=words).status_code == 409
     asked = client.post(f"{week.path}/act", data=act)
     assert (asked.status_code, week.state.approved) == (409, True)
-    assert "Approved by Sam, Nov 19, 5:35 p.m." in asked.text
+    assert "Approved by Sam, Nov. 19, 5:35 p.m." in asked.text
     fields = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)">', asked.text))
     assert fields.pop("csrf_token")
     assert fields == act | {"supersedes": week.state.approval}

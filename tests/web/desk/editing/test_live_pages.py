@@ -78,8 +78,8 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: Cl
     assert heard["changed"] == "Sam changed it, 5:35 p.m."
     assert ">Saved 5:35 p.m.</span>" in week.client().get(week.path).text
     clock.now += timedelta(days=1)
-    assert beat(week, "dana", place="")["changed"] == "Sam changed it, Nov 19, 5:35 p.m."
-    assert ">Saved Nov 19, 5:35 p.m.</span>" in week.client().get(week.path).text
+    assert beat(week, "dana", place="")["changed"] == "Sam changed it, Nov. 19, 5:35 p.m."
+    assert ">Saved Nov. 19, 5:35 p.m.</span>" in week.client().get(week.path).text
 
 
 def test_a_beat_without_news_reads_who_is_here_and_nothing_of_the_edition(week: SampleWeek, clock: Clock) -> None:
@@ -134,7 +134,7 @@ def test_the_page_hears_what_became_of_the_approval(week: SampleWeek, clock: Clo
         heard.append(told["key"])
         return {"badge": told["badge"], "tone": told["tone"], "words": told["words"]}
 
-    at = "Nov 19, 5:35 p.m."
+    at = "Nov. 19, 5:35 p.m."
     assert hear() == {"badge": "Draft", "tone": "", "words": "This edition is a draft."}
     approve(week, clock)
     words = f"Approved by Sam, {at} Any change revokes the approval."
@@ -163,7 +163,7 @@ def test_a_note_that_is_done_is_heard_of_too(week: SampleWeek, clock: Clock) -> 
     approval_overviews.send_back_edition(week.installation, week.name, "The lead is old.", actor=EDITOR, now=clock.now)
     note = approval_overviews.list_open_notes(week.installation, week.name)[0].id
     approval_overviews.mark_note_done(week.installation, week.name, note, actor=EDITOR, now=clock.now)
-    words = "Sam marked the note as done, Nov 19, 5:35 p.m."
+    words = "Sam marked the note as done, Nov. 19, 5:35 p.m."
     assert beat(week, "dana", place="")["standing"] | {"key": ""} == {
         "key": "",
         "badge": "Draft",

@@ -441,12 +441,12 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
     assert "Next try: at the next collection" in page
-    assert "The publisher denied access (403); ask them. Since Nov 19, 5:30 p.m.<" in page
-    assert "Since Nov 11, 5:30 p.m., 14 tries." in page
+    assert "The publisher denied access (403); ask them. Since Nov. 19, 5:30 p.m.<" in page
+    assert "Since Nov. 11, 5:30 p.m., 14 tries." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
     assert "If it has moved, ask an admin to add its new URL" in page
-    assert "Nov 19, 2:30 p.m." in page
+    assert "Nov. 19, 2:30 p.m." in page
 
 
 def test_the_delivery_counts_of_what_went_out_balance(world: Any) -> None:
@@ -487,8 +487,8 @@ def test_what_went_out_is_listed_in_pages_the_newest_first(world: Any) -> None:
     assert numbers == [[*range(500, 450, -1)], [450, 449]]
     assert 'href="/desk/sent?before=edition-49">View older editions</a>' in newest
     assert "View older editions" not in older
-    assert re.findall(r'<td class="when">(.+)</td>', older) == ["Dec 4, 2025, 5:30 p.m.", "Nov 27, 2025, 5:30 p.m."]
-    assert '<td class="when">Nov 12, 5:30 p.m.</td>' in newest
+    assert re.findall(r'<td class="when">(.+)</td>', older) == ["Dec. 4, 2025, 5:30 p.m.", "Nov. 27, 2025, 5:30 p.m."]
+    assert '<td class="when">Nov. 12, 5:30 p.m.</td>' in newest
     assert 'href="/desk/sent">View newest editions</a>' in older
     assert "There are no older editions." in client.get("/desk/sent?before=edition-51").text
     assert client.get("/desk/sent?before=never").status_code == 404

@@ -148,7 +148,7 @@ def test_the_list_says_when_a_late_edition_was_really_sent_and_when_sending_resu
         writer = ProgressWriter("2026-W47", NOW - timedelta(minutes=2))
         writer.write_progress(session, 80, NOW, running=False, wait_reason="", resumes_at=NOW + timedelta(hours=3))
     page = going.desk.get("/desk/sent").text
-    assert "Nov 20, 6:00 a.m.<small>Started Nov 23, 3:56 p.m.</small>" in page
+    assert "Nov. 20, 6:00 a.m.<small>Started Nov. 23, 3:56 p.m.</small>" in page
     assert "<small>resumes Thu, 8:30 p.m. EST</small>" in page
 
 
@@ -182,9 +182,9 @@ def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: A
     assert "<h1>51 of 100 done</h1>" in page
     assert "47 accepted, 3 refused, 1 with unknown status, 2 being sent, 47 waiting" in page
     assert "About 1 minute left. The last email due now will be sent at about 5:31 p.m." in page
-    assert "7 emails are due later, the next Nov 19, 8:30 p.m." in page
+    assert "7 emails are due later, the next Nov. 19, 8:30 p.m." in page
     assert "40 on average" in page
-    assert "Sent to the canary: 27 accepted, 3 refused. Sending to the rest started Nov 19, 5:25 p.m." in page
+    assert "Sent to the canary: 27 accepted, 3 refused. Sending to the rest started Nov. 19, 5:25 p.m." in page
     assert "1 with unknown status" in page
     assert "digest uncertain 2026-W47" in page
     assert "can resolve them by hand or with the mail server’s log under Admin, Deliveries, or by running" in page
@@ -192,7 +192,7 @@ def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: A
 
 def test_before_the_wait_is_over_the_page_says_what_the_rest_waits_for(going: Any) -> None:
     set_edition(going, canary_until=NOW + timedelta(minutes=5))
-    assert "The rest will be sent Nov 19, 5:35 p.m. unless a stop rule is triggered." in page_of(going)
+    assert "The rest will be sent Nov. 19, 5:35 p.m. unless a stop rule is triggered." in page_of(going)
     set_edition(going, canary_until=None)
     assert "Sending to the canary first: 27 accepted, 3 refused. The rest will wait for the results." in page_of(going)
 
@@ -307,7 +307,7 @@ def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> N
         assert installation_hold.read_current_hold(session) is not None
     page = admin.get(PATH).text
     assert "<h1>All sending is paused</h1>" in page
-    assert "ann paused all sending Nov 19, 5:30 p.m." in page
+    assert "ann paused all sending Nov. 19, 5:30 p.m." in page
     assert "an admin can resume all sending" in editor.get(PATH).text
     assert admin.post("/desk/editions/2026-W47/release", data=fields).status_code == 303
     with going.database.read() as session:
@@ -507,7 +507,7 @@ def test_the_page_of_a_large_edition_says_of_which_moment_its_numbers_are(watche
     settle_waiting(world, 10)
     for role, minute, waiting in ("admin", "5:29", 47), ("editor", "5:30", 37):  # editors' views are counted separately
         page = page_of(world, role)
-        assert f"As of <b>Nov 19, {minute} p.m.</b>" in page
+        assert f"As of <b>Nov. 19, {minute} p.m.</b>" in page
         assert f"{waiting} waiting" in page
     for path in ("/desk/sent", "/admin/deliveries"):
         assert world.signed_in_client("admin").get(path).status_code == 200
