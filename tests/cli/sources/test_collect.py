@@ -147,7 +147,7 @@ def test_of_a_site_the_feed_is_added(run: Run, feed: str, httpserver: HTTPServer
     assert [s.url for s in load_settings(tmp_path / "digest.toml", {}).file.sources] == [feed]
     again = run("sources", "add", httpserver.url_for("/"))
     assert again.exit_code == 1
-    assert "already listed" in again.output
+    assert "already has the URL" in again.output
 
 
 def test_a_source_is_added_to_a_list_in_brackets_too(run: Run, feed: str, tmp_path: Path) -> None:
