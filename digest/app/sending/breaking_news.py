@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import MAX_BREAKING_NEWS_WAIT, compute_canary_size
 from digest.deliver.plan.delivery_plan import (
@@ -65,7 +66,8 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
     settings = installation.settings
     with installation.read() as session:
         edition = find_edition(session, name)
-        audience = count_breaking_news_recipients(session, settings, now)
+        counts = count_edition_recipients(installation, edition, now=now)
+        audience = BreakingNewsAudience(counts.recipients, not_chosen=counts.skipped, paused=counts.paused)
         obstacle = _find_obstacle(session, edition, settings, audience.recipients, now)
     planned = audience.recipients + audience.paused
     minutes = min(settings.file.alerts.canary_minutes, MAX_BREAKING_NEWS_WAIT // timedelta(minutes=1))

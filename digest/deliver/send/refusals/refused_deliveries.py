@@ -221,7 +221,7 @@ class _AlikeRefusals:
         return replace(group, recipients=self.may_suppress) if has_fewer else group
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=16_384)  # a bad week of a large list; most replies contain an ID
 def _read_refusal(decision: str, reply: str) -> tuple[FailureCause, str, tuple[Any, ...]]:
     """Return a refusal's cause, its reply, and the part of that by which replies are alike: codes and steady words."""
     event_cause, _, texts = decision.partition(_SEPARATOR)
