@@ -264,7 +264,7 @@ def _queue_proof_mail(
     token = one_time_tokens.issue_token(session, PROOF_PURPOSE, None, now=now, expires_at=ends, serial=str(member.id))
     facts = {"to": member.email, "token": token, "expires_at": ends.isoformat(), "role": member.role}
     if _list_signed_in(session, [member]):
-        facts |= {"verifies": "yes", "edition": edition}
+        facts |= {"verifies": "yes", "test_of": edition}
     queue(session, MailRequest("staff", None, f"{member.id}-{secrets.token_hex(6)}", facts))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import select
 
 from digest.app.accounts import staff
-from digest.app.editing.edit_application import EditForm, EditResult, apply_edit_decided_from_state
+from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state, render_edition_preview
 from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval.sent_back_notes import list_notes
@@ -57,6 +57,8 @@ class NoteHistoryEntry:
 class EditionHistory:
     """The full history of an edition. `names` maps actors to the names that colleagues see.
 
+    `approval_effects` has the edits, by number, that ended an approval ("superseded") or "reinstated" it.
+
     `written_heads` caches the results of `write_head_before` by the number of the last edit that each includes.
     """
 
@@ -66,6 +68,7 @@ class EditionHistory:
     approvals: tuple[ApprovalHistoryEntry, ...]
     notes: tuple[NoteHistoryEntry, ...]
     names: Mapping[str, str]
+    approval_effects: Mapping[int, str]
     written_heads: dict[int, EditionContent] = field(default_factory=dict)
 
     @property
@@ -116,16 +119,19 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
         acts = {APPROVED: True, APPROVAL_REVOKED: False}
         entries = session.scalars(
             select(AuditEntry)
-            .where(AuditEntry.subject == edition.name, AuditEntry.act.in_(acts))
+            .where(AuditEntry.subject == edition.name, AuditEntry.act.in_({*acts, EDIT.name}))
             .order_by(AuditEntry.at, AuditEntry.id)
         )
-        approvals = []
+        approvals, effects = [], dict[int, str]()
         for entry in entries:
+            if entry.act == EDIT.name:
+                effects[int(entry.detail.get("seq", 0))] = str(entry.detail.get("approval", ""))
+                continue
             seq = _find_last_seq(state, entry.at)
             approvals.append(ApprovalHistoryEntry(entry.at, entry.actor, acts[entry.act], seq))
         notes = tuple(_list_note_actions(state, list_notes(session, edition)))
     names = staff.read_display_names(installation)
-    return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names)
+    return EditionHistory(edition, state, installation.settings, tuple(approvals), notes, names, effects)
 
 
 def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> Iterator[NoteHistoryEntry]:

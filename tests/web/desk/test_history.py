@@ -236,7 +236,7 @@ def test_an_approval_stands_in_the_history(week: SampleWeek) -> None:
     assert f'href="{week.path}/history">Discard my change' in asked
     assert week.state.approved
     page = week.client().get(f"{week.path}/history").text
-    assert "restoring a version revokes the approval" in page
+    assert "Any change revokes the approval" in page
     assert press(week, "undo", edit=1, supersedes=week.state.approval).startswith("303")
     assert not week.state.approved
 

@@ -44,7 +44,7 @@ _OPTIONAL_FACTS = (
     "reason",
 )  # not in every queued notice
 _MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
-_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "to"})  # not shown as they are
+_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "test_of", "to"})  # not shown as they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
     stored = notice.facts
     signs_in = bool(stored.get("signs_in"))
     page = "desk/link" if signs_in else _TOKEN_PAGES.get(notice.kind, "confirm")
-    leads_on = f"?edition={quote(stored['edition'])}" if stored.get("edition") else ""
+    leads_on = f"?edition={quote(stored['test_of'])}" if stored.get("test_of") else ""
     write_end = language.moment if signs_in or notice.kind == "data" else language.weekday_date
     return {
         "confirm_url": f"{settings.link_base}/confirm/{stored['token']}",

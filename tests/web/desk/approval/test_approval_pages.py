@@ -362,6 +362,12 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
         for anchor, title in zip(week.anchors(key), week.headlines(key), strict=True)
     }
     approve(week, "sam")
+    week.act(f"drop {under}")
+    week.act("undo")
+    assert week.state.approved
+    history = week.client().get(f"{week.path}/history").text
+    effects = ["The approval is valid again.", "This revoked the approval."]
+    assert re.findall("|".join(effects), history) == effects
     week.act(f"under {under}", main=main)
     week.act(f"merge {other}", other=merged)
     before = week.headlines("featured")
