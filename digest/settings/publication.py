@@ -30,7 +30,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",
-        "One sentence for emails' footers.",
+        "One sentence for the footer of every email.",
     )
     editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "", "Editor", "Signs the intro. Leave empty for no signature."
