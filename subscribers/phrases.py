@@ -89,10 +89,10 @@ def name_language(code: str) -> str:
         return code
 
 
-def join_words(words: Sequence[str], more: int = 0) -> str:
+def join_words(words: Sequence[str], more: int = 0, conjunction: str = "and") -> str:
     """Join words: "a", "a and b", "a, b, and c"; with `more` unlisted ones, "a, b, and 4 more"."""
     parts = [*words, f"{more} more"] if more else list(words)
-    return " and ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    return f" {conjunction} ".join(parts) if len(parts) < 3 else f"{', '.join(parts[:-1])}, {conjunction} {parts[-1]}"
 
 
 def count_with_noun(count: int, singular: str, plural: str = "") -> str:

@@ -217,7 +217,7 @@ class SelectionSettings(values.SettingsTable):
     repeat_editions: int = file_only_setting(
         4,
         "Past editions checked for repeats.",
-        "Their articles aren't repeated. Their stories return only with news.",
+        "Their articles aren't repeated. Their stories return only if there's news.",
         ge=0,
     )
     variety: float = file_only_setting(  # MMR's lambda

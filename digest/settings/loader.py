@@ -281,12 +281,14 @@ _ERROR_WORDS = {
     "greater_than_equal": "must be {ge:g} or more",
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be {le:g} or less",
-    "literal_error": "write {expected}",
 }
 
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
     """Describe a pydantic error for operators, without the name of its key."""
+    if error["type"] == "literal_error":
+        choices = error["ctx"]["expected"]  # pydantic writes "'a', 'b' or 'c'"
+        return f"must be {choices.replace(' or ', ', or ') if ', ' in choices else choices}"
     if words := _ERROR_WORDS.get(error["type"]):
         return words.format(**error.get("ctx", {}))
     return str(error["msg"]).removeprefix("Value error, ")

@@ -30,7 +30,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",
-        "One sentence for emails' footers.",
+        "One sentence for the footer of every email.",
     )
     editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
         "", "Editor", "Signs the intro. Leave empty for no signature."
@@ -182,7 +182,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], AffectedArea.NONE] = setting(
         [11],
         "Remind editors",
-        "Hours before the usual send time to email editors. Leave empty for no reminders.",
+        "Hours before the usual send time. Leave empty for no reminders.",
         "Values are at most 168.",
     )
     at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
@@ -200,7 +200,8 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     final_check_minutes: Annotated[int, AffectedArea.ALERTS] = setting(
         20,
         "Check every article again",
-        "Minutes before the send time to open every article as a visitor. Use 0 to skip the check.",
+        "Minutes before the send time. Use 0 to skip the check.",
+        "The check opens every article as a visitor would.",
         ge=0,
         le=24 * 60,
     )

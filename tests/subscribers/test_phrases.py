@@ -37,6 +37,10 @@ def test_names_are_listed_as_a_sentence_does(names: list[str], more: int, expect
     assert join_words(names, more) == expected
 
 
+def test_choices_are_listed_with_a_serial_comma() -> None:
+    assert join_words(["A", "B", "C"], conjunction="or") == "A, B, or C"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

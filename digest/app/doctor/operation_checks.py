@@ -154,7 +154,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can request other links.",
+    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can ask for another link or confirmation.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Deliveries in the last 30 days match the people and purposes they were planned for."""

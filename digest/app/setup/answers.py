@@ -23,6 +23,7 @@ from digest.settings.operations import Heartbeat
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
 from subscribers.errors import ApplicationError
+from subscribers.phrases import join_words
 
 _DRAFT_BEFORE_RELEASE = timedelta(hours=12, minutes=30)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -75,17 +76,14 @@ def _check_database(text: str) -> str:
 def _check_provider(name: str) -> str:
     names = [kind.name for kind in load_provider_kinds()]
     if name not in names:
-        raise ValueError(f"write {_join_choices(repr(name) for name in names)}")
+        raise ValueError(f"must be {join_words([repr(name) for name in names], conjunction='or')}")
     return name
 
 
-def _join_choices(words: Iterable[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} or {last}"
-
-
 def _ask_provider() -> str:
-    return f"How to send email: {_join_choices(kind.setup_form.words for kind in load_provider_kinds())}"
+    return (
+        f"How to send email: {join_words([kind.setup_form.words for kind in load_provider_kinds()], conjunction='or')}"
+    )
 
 
 _Line = Annotated[str, AfterValidator(_check_line)]

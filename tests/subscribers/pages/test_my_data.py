@@ -217,7 +217,7 @@ ARTICLE_15 = (
         "Article 15(3)",
         "Article 15(1)(a)",
         "Article 15(1)(b) and (d)",
-        "Article 15(1), point c",
+        "Article 15(1)(c)",
         "Article 15(1)(e) and (f)",
     ),
     *("Article 15(1)(g)", "Article 15(1)(h)", "Article 20"),
@@ -691,7 +691,7 @@ def test_a_line_without_an_address_says_so(world: Any) -> None:
     assert "so we can’t reply" in write(world, message="Well done.").text
     (mail,) = Inbox(world).new()
     assert mail["Reply-To"] == world.install.settings.file.sender.reply_to
-    assert "didn't enter an address" in plain_text(mail)
+    assert "didn’t enter an address" in plain_text(mail)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(fi
     assert page.count("<li>The backup of Nov. 19, 5:30 p.m. ET failed") == 1, "on top of every page"
     assert "backups: File exists. Check backup.folder in digest.toml" in unescape(page), "why, with what to do"
     assert "No backups can be made because" in unescape(page), "the cause, and not what follows from it"
-    assert "Scheduled backups don't work" not in unescape(page)
+    assert "Scheduled backups don’t work" not in unescape(page)
     assert f"<dd>{file.name}</dd>" in page, "the one that was proved is still named"
 
 
