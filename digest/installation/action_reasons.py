@@ -26,7 +26,7 @@ def read_reason(text: str) -> str:
     if len(reason) > MAX_REASON_LENGTH:
         raise ReasonError("The reason is too long.", f"Enter {MAX_REASON_LENGTH} characters at most.")
     if might_contain_address(reason):
-        raise ReasonError("The reason contains an address or an @.", "Leave it out.")
+        raise ReasonError("The reason contains an address or an @.", "Remove it.")
     if not reason.isprintable():
         raise ReasonError("The reason contains characters that can't be shown.", "Type it again.")
     return reason
