@@ -283,7 +283,7 @@ def test_rows_without_evidence_lead_to_the_column_that_may_have_it(world: Any) -
     assert hint in post_step(world, client, path, "try")
     assert hint not in post_step(world, client, path, "try", **{"column-1": "confirmed at"})
     done = post_step(world, client, path, "commit")
-    assert '<li class="done">5 Skipped rows (done)</li>' in done
+    assert "5 Skipped rows" not in done
     assert done.index("is finished.") < done.index("<h2>Results</h2>")
 
 

@@ -202,7 +202,7 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     links = re.findall(r'href="([^"]+/suppress)"', admin.get(f"{PATH}/sending").text)
     page = admin.get(links[0]).text
     assert "<h1>Suppress 2 addresses?</h1>" in page
-    assert "This can’t be undone here." in page
+    assert "You can’t undo this." in page
     assert "; the subscribers can see it" in page
     assert hidden_fields(page)["recipients"] == "2"
     assert post(admin, links[0], recipients="2", reason="").status_code == 400
