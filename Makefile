@@ -7,18 +7,32 @@ BIN := $(VENV)/bin
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
-$(VENV)/.stamp: requirements-dev.txt pyproject.toml build_version.py
+# set_up PINS: an environment with the pinned packages, what builds packages, and this checkout. Python compiles a module
+# at its first import, because most are never imported. `make demo` has an environment without the tests' packages.
+BUILD_PINS := /^[a-z]/ { wanted = /^(editables|hatchling|packaging|pathspec|pluggy|trove-classifiers)==/ } wanted
+PIP := $(BIN)/pip --disable-pip-version-check --quiet --quiet install --no-compile
+define set_up
 	@echo "Setting up $(VENV) (once; a few minutes, or more on a slow machine)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip --disable-pip-version-check --quiet --quiet install --require-hashes -r requirements-dev.txt
-	@$(BIN)/pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+	@awk '$(BUILD_PINS)' requirements-dev.txt > $(VENV)/build-pins.txt
+	@$(PIP) --require-hashes --requirement $(1) --requirement $(VENV)/build-pins.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+endef
+
+$(VENV)/.stamp: requirements-dev.txt pyproject.toml build_version.py
+	$(call set_up,requirements-dev.txt)
+	@touch $@ $(VENV)/.demo-stamp
+
+$(VENV)/.demo-stamp: requirements.txt pyproject.toml build_version.py
+	$(call set_up,requirements.txt)
 	@touch $@
 
-demo: $(VENV)/.stamp  ## Run a whole week on the bundled sample, into ./digest-demo
+demo serve: export PYTHONDONTWRITEBYTECODE =
+demo: $(VENV)/.demo-stamp  ## Run a whole week on the bundled sample, into ./digest-demo
 	@$(BIN)/digest demo
 
-serve: $(VENV)/.stamp  ## Serve the desk on what 'make demo' made, and print links that sign you in as its editor and its admin
+serve: $(VENV)/.demo-stamp  ## Serve the desk on what 'make demo' made, and print links that sign you in as its editor and its admin
 	@test -f digest-demo/digest.toml || { echo "Nothing to show yet: run 'make demo' first."; exit 1; }
 	@DIGEST_HOME=digest-demo $(BIN)/digest --settings digest-demo/digest.toml serve --no-schedule --sign-in dana.reyes@news.example.org --sign-in ruth.adeyemi@news.example.org
 
