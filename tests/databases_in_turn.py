@@ -1,4 +1,4 @@
-"""Which of two databases a test of a page or a command runs on, where it could run on either: docs/decisions/0090-databases-in-turn.md."""
+"""Which of two databases a test runs on, where it could run on either: docs/decisions/0090-databases-in-turn.md."""
 
 import zlib
 from collections import Counter, defaultdict
@@ -38,7 +38,10 @@ class _Places(defaultdict[Any, int]):
 
 
 def find_turns(items: Iterable[pytest.Item]) -> dict[pytest.Item, Turn]:
-    """Return the turns of the tests of pages and commands that are there for both databases."""
+    """Return the turns of the tests that are there for both databases and need only one of them.
+
+    Outside `FOLDERS`, those have other parameters, so that their function runs on both databases, or the mark `takes_turns`.
+    """
     places: defaultdict[tuple[str, str], _Places] = defaultdict(_Places)
     turns = {}
     for item in items:
@@ -51,14 +54,18 @@ def find_turns(items: Iterable[pytest.Item]) -> dict[pytest.Item, Turn]:
             steps = sum(place[name] for name in place.keys() - _tied_parameters(item))
             turns[item] = Turn(function, tuple(place.values()), steps, kind)
     pairs = Counter((turn.function, turn.variant) for turn in turns.values())
-    return {item: turn for item, turn in turns.items() if pairs[turn.function, turn.variant] == len(RUN_KINDS)}
+    turns = {item: turn for item, turn in turns.items() if pairs[turn.function, turn.variant] == len(RUN_KINDS)}
+    tests = Counter(turn.function for turn in turns.values())
+    return {item: turn for item, turn in turns.items() if tests[turn.function] > len(RUN_KINDS) or _needs_one(item)}
+
+
+def _needs_one(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(FOLDERS) or item.get_closest_marker("takes_turns") is not None
 
 
 def _parameters_in_turn(item: pytest.Item) -> dict[str, Any]:
     callspec = getattr(item, "callspec", None)
-    if callspec is None or not item.nodeid.startswith(FOLDERS) or item.get_closest_marker("both_databases"):
-        return {}
-    return dict(callspec.params)
+    return {} if callspec is None or item.get_closest_marker("both_databases") else dict(callspec.params)
 
 
 def _tied_parameters(item: pytest.Item) -> set[str]:

@@ -1,4 +1,4 @@
-"""Tests of pages and commands run on SQLite and PostgreSQL in turn, and no room's walk in a browser is left to one of them."""
+"""Tests that need only one database run on SQLite and PostgreSQL in turn, and no room's walk in a browser is left to one of them."""
 
 from collections import Counter, defaultdict
 from itertools import product
@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from tests.conftest import ROOT, TAKEN, TURNS
-from tests.databases_in_turn import Turn, find_turns
+from tests.databases_in_turn import FOLDERS, Turn, find_turns
 from tests.run_database import RUN_KIND, RUN_KINDS, TAKES_TURNS
 
 
@@ -69,7 +69,28 @@ def test_the_walks_of_every_room_in_a_browser_are_on_both_databases(
     assert [room for room in rooms if kinds[room] != set(RUN_KINDS)] == []
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize("database", RUN_KINDS)
 @pytest.mark.parametrize(("width", "hand"), [(390, "pointer"), (1440, "keyboard")])
-def test_what_is_no_page_takes_no_turns(request: pytest.FixtureRequest, width: int, hand: str, database: str) -> None:
-    assert find_turns([request.node]) == {}
+def test_what_databases_answer_differently_takes_no_turns(
+    request: pytest.FixtureRequest, turns: list[Turn], width: int, hand: str, database: str
+) -> None:
+    assert [turn for turn in turns if turn.function == request.node.nodeid.partition("[")[0]] == []
+
+
+@pytest.mark.parametrize("database", RUN_KINDS)
+def test_what_has_no_other_parameter_takes_no_turns(
+    request: pytest.FixtureRequest, turns: list[Turn], database: str
+) -> None:
+    assert [turn for turn in turns if turn.function == request.node.nodeid.partition("[")[0]] == []
+
+
+def test_each_function_outside_the_folders_is_on_both_databases_unless_it_says_otherwise(
+    request: pytest.FixtureRequest, turns: list[Turn]
+) -> None:
+    chosen = defaultdict(set)
+    for turn in turns:
+        if turn.is_chosen and not turn.function.startswith(FOLDERS):
+            chosen[turn.function].add(turn.kind)
+    marked = {item.nodeid.partition("[")[0] for item in request.session.items if item.get_closest_marker("takes_turns")}
+    assert {function for function, kinds in chosen.items() if len(kinds) < len(RUN_KINDS)} <= marked

@@ -52,7 +52,6 @@ from tests.app.editing.test_changes import TITLES, agreed, form, url_of
 from tests.app.test_approval_laws import with_deadline_rule
 from tests.edition.drafting.test_drafts import add, drafted
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.query_plans import record_plans
 from tests.row_keys import change_rows
 
@@ -95,7 +94,7 @@ def send_back(install: Installation) -> None:
     approvals.send_back_edition(install, "current", "Shorten it.", actor=SAM, now=LATER + timedelta(minutes=5))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_authors_cannot_approve_their_own_words_after_a_colleague_pinned_a_story(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
     pin(install_on_both, PRIYA)

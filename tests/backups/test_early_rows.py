@@ -33,7 +33,6 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.signup.manual_signup import add_subscriber
 from tests.backups.test_backups import dump, put_back, settings_of, sound
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 from tests.web.conftest import WebSetup, build_web_setup, sample_evidence, store_edition
 
 SENT = RELEASE - timedelta(7)
@@ -231,7 +230,7 @@ def test_what_changes_after_the_early_rows_were_read_is_in_a_backup_as_in_its_sn
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_erased_person_is_in_no_row_of_the_file(
     world: WebSetup, before_snapshot: Interruption, tmp_path: Path
 ) -> None:
@@ -363,7 +362,7 @@ def test_a_backup_that_was_killed_is_forgotten_after_some_days(world: WebSetup, 
     assert count_rows(world.database, ChangedRow) == count_rows(world.database, RunningBackup) == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_backup_whose_changes_are_not_noted_anymore_fails(
     world: WebSetup, before_snapshot: Interruption, tmp_path: Path
 ) -> None:

@@ -12,7 +12,6 @@ from digest.settings import PublicationSettings, Settings, SettingsFileContent, 
 from digest.store.engine import Database
 from digest.store.models import Article, Source
 from tests.moments import MONDAY_NOON as NOON
-from tests.one_database import ON_ONE_DATABASE
 
 RSS = """<rss version="2.0"><channel><title>Harbour Weekly</title><link>https://harbour.example.org/</link>
 <item><title>Port reopens</title><link>/reopens</link><pubDate>Sun, 15 Nov 2026 09:00:00 GMT</pubDate></item>
@@ -119,7 +118,7 @@ def test_a_plain_text_without_a_date_is_no_article(one_database: Database, tmp_p
     assert (report.found, report.new, len(report.rejected)) == (1, 0, 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_reading_a_file_again_changes_nothing_and_a_changed_one_is_updated(database: Database, folder: Path) -> None:
     file = folder / "harbour.xml"
     read(database, file)

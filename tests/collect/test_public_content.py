@@ -25,7 +25,6 @@ from digest.store.engine import Database
 from digest.store.models import Article, Edition, EditionState, MediaFile, PublishedArticleChange, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
-from tests.one_database import ON_ONE_DATABASE
 from tests.wordpress_site import FORM, WordPress
 
 LATER, LATEST = NOON + timedelta(days=1), NOON + timedelta(days=3)
@@ -80,7 +79,7 @@ def test_a_protected_post_is_not_collected(
     assert standing(database) == {"News /flood/": True}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("path", ["/wp-json/wp/v2/posts", "/feed/"])
 def test_a_post_protected_later_is_withdrawn_and_comes_back_when_it_is_public(
     database: Database, fetcher: HttpFetcher, wordpress: WordPress, path: str

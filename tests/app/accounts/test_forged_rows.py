@@ -36,7 +36,6 @@ from tests.actors import ADMIN
 from tests.app.accounts.test_sign_in import HOME, PASSWORD, SAM, Desk, open_desk, set_up_password
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 EVE = "eve@elsewhere.example"
 
@@ -455,7 +454,7 @@ def test_after_a_gap_in_the_audit_log_those_who_are_added_again_work(forger: For
     assert list_team(forger) == [("kim@newsroom.example", "editor")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_forged_newest_row_hides_no_earlier_one(forger: Forger) -> None:
     """Rows that we append after it go on from the newest genuine one."""
     desk, kim = forger.desk, demote_kim(forger)

@@ -47,7 +47,6 @@ from subscribers.store.key_rotation import add_key
 from subscribers.store.signup_models import RateLimitCount
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 SAM = "sam.okafor@newsroom.example"
 PASSWORD = "plum tractor window nine"
@@ -219,7 +218,7 @@ def test_nothing_that_signs_in_is_stored_in_clear(desk_on_both: Desk) -> None:
     assert HOME.address not in text
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_after_five_wrong_tries_a_browser_waits_and_every_other_goes_on(desk_on_both: Desk) -> None:
     for left in (4, 3, 2, 1, 0):
         with pytest.raises(SignInRefusedError, match=f"You have {left} more tr"):
@@ -239,7 +238,7 @@ def test_a_sign_in_takes_its_own_wrong_tries_back(desk: Desk) -> None:
         assert desk.sign_in().token
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nobody_locks_a_colleague_out_of_a_browser_that_was_signed_in_before(desk_on_both: Desk) -> None:
     known = Visitor(HOME.address, HOME.user_agent, desk_on_both.sign_in().device)
     desk_on_both.steps += 20
@@ -272,7 +271,7 @@ def test_every_spelling_of_an_address_counts_as_one_whether_it_is_on_the_staff_o
         desk.sign_in(email=f"{local}@newsroom\u3002example", password="wrong wrong wrong", code="000000")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_each_refused_try_is_counted_and_logged_without_an_address(desk_on_both: Desk) -> None:
     """20 tries on Sam, 5 of them judged; 7 on an unknown address; one with an unknown passkey and one by a dead link."""
     install, now = desk_on_both.install, desk_on_both.now
@@ -436,7 +435,7 @@ def test_a_password_matches_itself_and_nothing_else(password: str, shipped_hashi
     assert not passwords.matches_password(password, None)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both: Desk) -> None:
     member = desk_on_both.signed_in()
     own_account.begin_authenticator_setup(desk_on_both.install, member, now=desk_on_both.now)
@@ -454,7 +453,7 @@ def test_the_present_app_works_until_a_code_of_the_new_one_is_right(desk_on_both
         assert session.scalar(select(func.count()).select_from(AuthenticatorApp)) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_new_password_takes_the_current_one_and_guessing_it_is_limited(desk_on_both: Desk) -> None:
     """ASVS 5.0, 6.2.3: who finds a session open doesn't take the account over."""
     member = desk_on_both.signed_in()
@@ -514,7 +513,7 @@ def test_a_reset_takes_every_way_to_sign_in_and_ends_every_session(desk_on_both:
     assert desk_on_both.signed_in().email
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_unknown_address_takes_as_many_transactions_as_a_members(desk_on_both: Desk) -> None:
     commits: list[object] = []
 

@@ -30,7 +30,6 @@ from tests.app.editing.test_changes import ROOMY, TITLES, agreed, form, headline
 from tests.deliver.stored_editions import ALL_TABLES, store_rows_once
 from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 LATER = NOW + timedelta(hours=1)
 KEYS = KeyRing.from_seed(b"editors")  # the same in each test, as the rows that they seal are
@@ -105,7 +104,7 @@ def test_an_author_may_not_approve_and_a_colleague_may(install: Installation) ->
     assert edition_of(install).state == EditionState.APPROVED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_two_approve_and_neither_is_the_author(install_on_both: Installation) -> None:
     both = wants_two(install_on_both)
     write_intro(both, DANA, "Good morning.")
@@ -279,7 +278,7 @@ def recolored(install: Installation) -> Installation:
     return Installation(install.settings.model_copy(update={"file": file}), install.database)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
     mark = read_edition_status(install_on_both, "current", now=LATER).content_hash

@@ -23,7 +23,6 @@ from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 from tests.moments import MONDAY_MORNING as MONDAY
 from tests.moments import RELEASE as FRIDAY
-from tests.one_database import ON_ONE_DATABASE
 
 THURSDAY = datetime(2026, 11, 19, 23, tzinfo=UTC)
 WEEK = timedelta(days=7)
@@ -168,7 +167,7 @@ def test_an_extra_edition_before_one_that_is_drafted_is_refused_and_one_without_
     assert acts == ["added release", "skipped release", "failed: added release"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) -> None:
     name = draft(install, THURSDAY)
     set_state(install, name, EditionState.APPROVED)
@@ -179,7 +178,7 @@ def test_what_is_approved_is_neither_skipped_nor_moved(install: Installation) ->
     assert edition_of(install, name).release_at == FRIDAY
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_is_not_planned_or_stands_as_usual_is_refused(install: Installation) -> None:
     with pytest.raises(CalendarError, match="usual time"):
         calendar.restore_release(install, FRIDAY + WEEK, actor=EDITOR, now=MONDAY)

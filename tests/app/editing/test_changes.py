@@ -23,7 +23,6 @@ from tests.actors import EDITOR
 from tests.deliver.stored_editions import ALL_TABLES, store_rows_once
 from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, bodies, drafted
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 ROOMY = WEEKLY.model_copy(
     update={"file": WEEKLY.file.model_copy(update={"select": SelectionSettings(minimum=1, per_publisher=9)})}
@@ -62,7 +61,7 @@ def store_five_stories(install: Installation) -> None:
     drafted(install)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_first_author_of_an_intro_signs_it(install: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {EDITOR.name: "Ann Ames", COLLEAGUE.name: "Ben Bell"}
     monkeypatch.setattr(editing, "find_actor_display_name", lambda _, actor: names.get(actor.name, ""))
@@ -125,7 +124,7 @@ def test_an_act_is_in_the_edition_its_rows_its_bytes_and_the_audit_log(install: 
     assert (entry.act, entry.actor, entry.detail["kind"], entry.detail["seq"]) == ("edited", EDITOR.name, "place", 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_is_stored_is_what_a_replay_gives(install: Installation) -> None:
     first, second, third, *_ = (url_of(title) for title in headlines(install))
     editing.set_story_text(install, form(), first, StoryField.HEADLINE, "  <b>Tunnel</b>, \n of course ")
@@ -189,7 +188,7 @@ def stored_content_after_undo(install: Installation) -> EditionContent:
     return content
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_edit_after_approval_makes_a_draft_of_it_in_its_own_transaction(install: Installation) -> None:
     with install.database.read() as session:
         edition = session.scalars(select(Edition)).one()

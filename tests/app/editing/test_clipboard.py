@@ -17,7 +17,6 @@ from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_ro
 from tests.actors import EDITOR
 from tests.edition.drafting.test_drafts import WEEKLY, add, drafted
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 COLLEAGUE = Actor("staff 3", Role.EDITOR, ActionEntryPoint.DESK)
 URL = "https://a.example.org/early-border-news"
@@ -60,7 +59,7 @@ def test_a_story_and_a_text_are_kept_by_their_owner_alone(install: Installation)
     assert (row.clipping.number, row.anchor, row.place) == (1, "", "")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_is_no_story_or_no_text_is_refused(install: Installation) -> None:
     form = EditForm("current", EDITOR, NOW)
     with pytest.raises(EditRefusedError, match="isn't in any of this edition's stories"):

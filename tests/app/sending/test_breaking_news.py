@@ -50,7 +50,6 @@ from tests.app.test_four_eyes import log_change
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.edition.drafting.test_drafts import add, bodies, drafted
 from tests.moments import DRAFTING, RELEASE
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import read_folder
 
 __all__ = ["install", "install_on_both"]
@@ -143,7 +142,7 @@ def test_named_stories_are_drafted_in_their_order_and_whoever_named_them_cannot_
     assert list_coming_breaking_news(install_on_both)[0].name == name
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_news_of_the_last_hour_is_approved_as_it_was_drafted(install_on_both: Installation) -> None:
     hour_ago = LATER - timedelta(hours=1)
     add(install_on_both.database, "Levee breaks at Cairo", dated=hour_ago, found=hour_ago)
@@ -187,7 +186,7 @@ def test_the_last_check_comes_before_it(install: Installation) -> None:
     assert ready(install) == ()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("minutes_before", [0, 1])
 def test_a_check_from_before_someone_chose_to_send_it_is_not_the_last(
     install_on_both: Installation, minutes_before: int
@@ -256,7 +255,7 @@ def test_the_regular_edition_is_as_if_there_were_none(install_on_both: Installat
     assert list_public_edition_page(install_on_both, before=None).editions == ()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_draft_of_it_is_no_regular_edition_and_holds_up_no_approval(install_on_both: Installation) -> None:
     late = RELEASE + timedelta(minutes=1)
     add(install_on_both.database, "Levee breaks at Cairo", dated=RELEASE, found=RELEASE)
@@ -269,7 +268,7 @@ def test_a_draft_of_it_is_no_regular_edition_and_holds_up_no_approval(install_on
     assert [entry.headline for section in content.sections for entry in section.entries] == ["Levee breaks at Cairo"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_it_does_not_show_is_not_published_by_it(install_on_both: Installation) -> None:
     change = {"before": {"intro": ""}, "after": {"intro": "Log in at evil.example"}}
     log_change(install_on_both, SETTINGS_CHANGED, "publication", change)
@@ -403,7 +402,7 @@ def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on
     assert tick(install, LATER + 2 * DAY).state is EditionState.SENT
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_pages_count_as_the_plan_does_and_no_longer_than_they_may(install_on_both: Installation) -> None:
     add_list(install_on_both)
     name = draft(install_on_both)

@@ -20,7 +20,6 @@ from tests.app.doctor.fake_name_server import FakeNameServer
 from tests.deliver.many_subscribers import add_many_subscribers
 from tests.moments import DRAFTING as NOW
 from tests.moments import Clock
-from tests.one_database import ON_ONE_DATABASE
 from tests.run_database import read_stored_bytes
 from tests.web.conftest import build_web_setup, sample_evidence
 
@@ -101,7 +100,7 @@ def test_a_group_is_renewed_after_a_week_and_stays_while_there_is_no_answer(inst
     assert look_up(timedelta(days=1)) == 8
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nothing_is_asked_while_all_sending_is_paused_or_emails_are_files(install: Installation) -> None:
     def find_exchangers(domain: str) -> list[str]:
         raise AssertionError(domain)

@@ -20,7 +20,6 @@ from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import AuditEntry
 from tests.actors import EDITOR
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)
 PAGE = """<!doctype html><html><head><title>The Watch, Issue 146</title>{head}</head><body>
@@ -86,7 +85,7 @@ def test_the_stories_of_an_imported_edition_count_as_told_and_numbers_go_on(
     assert again.replaced
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_on(
     install: Installation, tmp_path: Path, httpserver: HTTPServer
 ) -> None:
@@ -110,7 +109,7 @@ def test_a_page_is_fetched_and_what_cannot_be_read_is_said_while_the_others_go_o
         assert (edition.address, edition.name) == (httpserver.url_for("/146"), "2026-W46")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_link_in_a_sentence_is_no_story_and_one_behind_a_label_is(install: Installation, tmp_path: Path) -> None:
     prose = """<p>Also reported by the <a href="https://c.example.org/t">Harbor Safety Board</a>, <a
     href="https://d.example.org/t">National Border Digest</a> and others</p>
@@ -129,7 +128,7 @@ def test_a_link_in_a_sentence_is_no_story_and_one_behind_a_label_is(install: Ins
     ]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_message_is_read_as_it_arrived(install: Installation, tmp_path: Path) -> None:
     page = PAGE.format(head=CANONICAL).replace("Friday, November 13, 2026", "Café à la carte")
     message = EmailMessage()
@@ -175,7 +174,7 @@ def test_the_subscriber_whose_copy_was_saved_is_not_stored(install: Installation
     assert "county.example" not in " ".join(kept)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_that_was_released_ahead_of_now_is_no_past_edition(install: Installation, tmp_path: Path) -> None:
     text = PAGE.format(head="").replace("Friday, November 13, 2026", "")
     ahead = NOW + timedelta(days=1)

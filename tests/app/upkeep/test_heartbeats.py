@@ -23,7 +23,6 @@ from digest.store.engine import Database
 from digest.store.models import EditionState
 from digest.timetable import DueJob
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.web.conftest import build_web_setup
 
 MINUTE = timedelta(minutes=1)
@@ -105,7 +104,7 @@ def test_a_heartbeat_follows_a_slot_and_no_slot_waits_for_it(
     assert watcher.paths == [path]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(
     ("state", "refusals", "stop_reason", "paths"),
     [
@@ -125,7 +124,7 @@ def test_sending_has_a_heartbeat_at_its_end_and_when_it_fails(
     assert watcher.paths == paths
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_send_that_a_stopping_process_put_down_did_not_fail(install: Installation, watcher: Watcher) -> None:
     context = JobContext(install, lambda: NOW)
     context.stopping.set()
@@ -134,7 +133,7 @@ def test_a_send_that_a_stopping_process_put_down_did_not_fail(install: Installat
     assert watcher.paths == []
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_nightly_step_that_fails_and_a_backup_that_fails_are_failures(
     install: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,7 +145,7 @@ def test_a_nightly_step_that_fails_and_a_backup_that_fails_are_failures(
     assert isinstance(jobs.nightly(context), jobs.FailedOutcome)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_request_has_no_address_and_no_body(install: Installation, watcher: Watcher) -> None:
     note_job_end(install, "nightly", failed=True, now=NOW)
     send_heartbeats(install, now=NOW)
@@ -170,7 +169,7 @@ def test_a_request_that_fails_is_tried_again_and_reported_without_its_path(
     assert find_problems(install) == [("ok", "1 taken")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_job_that_ends_during_a_request_is_requested_next(install: Installation, watcher: Watcher) -> None:
     note_job_end(install, "backup", failed=True, now=NOW)
     watcher.before_answer = lambda: note_job_end(install, "backup", failed=False, now=NOW + MINUTE)
@@ -180,7 +179,7 @@ def test_a_job_that_ends_during_a_request_is_requested_next(install: Installatio
     assert watcher.paths == ["/ping/0123/fail", "/ping/0123"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_copy_requests_nothing(install: Installation, watcher: Watcher) -> None:
     with install.write() as session:
         pause_all_sending(session, "It may be a copy.", actor="digest", now=NOW, may_be_copy=True)

@@ -33,7 +33,6 @@ from digest.store.engine import Database
 from digest.store.models import MediaFile
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 URL = "https://press.example.org/photo.jpg"
 
@@ -350,7 +349,7 @@ def test_a_kept_picture_is_found_again_by_its_address(database: Database) -> Non
         assert find_image(session, f"{URL}#thumb") is not None
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_bytes_are_kept_once(database: Database) -> None:
     body = written(photo(300, 200))
     first = image_of(body)

@@ -14,7 +14,6 @@ from digest.store.engine import Database
 from digest.store.models import Article, PublishedArticleChange, Source
 from tests.collect.stored_documents import store_document
 from tests.moments import MONDAY_NOON as NOON
-from tests.one_database import ON_ONE_DATABASE
 
 LATER = NOON + timedelta(hours=12)
 DAY = timedelta(days=1)
@@ -97,7 +96,7 @@ def test_a_deadline_that_was_extended_is_kept_with_the_one_before(database: Data
     assert history(database) == [("closes_clock", "17:00:00", "12:00:00"), ("closes_on", "2026-12-01", "2026-12-08")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_document_again_changes_nothing(database: Database) -> None:
     items = [item("/a", guid="1"), item("/b"), item("/", "Alert 1"), item("/", "Alert 2")]
     assert stored(database, *items).new == 4
@@ -113,7 +112,7 @@ def test_a_changed_title_is_kept_as_history(database: Database) -> None:
     assert history(database) == [("summary", "Old.", "New."), ("title", "Port closed", "Port reopened")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_link_that_differs_in_its_tracking_only_is_no_news(database: Database) -> None:
     stored(database, item(link=f"{SITE}/a?utm_source=x"))
     assert stored(database, item(link=f"{SITE}/a?utm_source=y")) == ItemCounts(found=1, unchanged=1)
@@ -121,13 +120,13 @@ def test_a_link_that_differs_in_its_tracking_only_is_no_news(database: Database)
     assert history(database) == []
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_title_at_different_addresses_is_different_news(database: Database) -> None:
     title = "Agency Adds One Known Exploited Vulnerability to Catalog"
     assert stored(database, *(item(f"/{n}", title, guid=str(n)) for n in range(9))).new == 9
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_id_that_changes_while_the_address_stays_is_the_same_article(database: Database) -> None:
     stored(database, item(guid="a#0"))
     assert stored(database, item(guid="a#1")) == ItemCounts(found=1, unchanged=1)
@@ -136,14 +135,14 @@ def test_an_id_that_changes_while_the_address_stays_is_the_same_article(database
     assert history(database) == [("url", f"{SITE}/a", f"{SITE}/moved")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_id_for_all_items_of_a_document_tells_nothing(database: Database) -> None:
     assert stored(database, item("/a", guid="feed"), item("/b", "Bridge", guid="feed")).new == 2
     assert stored(database, item("/c", "Tunnel", guid="feed"), item("/b", "Bridge", guid="feed")).new == 1
     assert len(articles(database)) == 3
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_id_that_comes_back_on_another_article_is_another_article(database: Database) -> None:
     stored(database, item("/a", guid="1"))
     other = item("/b", "Bridge", guid="1", published=NOON)
@@ -152,7 +151,7 @@ def test_an_id_that_comes_back_on_another_article_is_another_article(database: D
     assert [a.title for a in articles(database)] == ["Port closed", "Bridge"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_address_with_several_items_is_told_apart_by_id_or_by_date_and_title(database: Database) -> None:
     alerts = [
         item("/alerts", "Alert", guid="1", published=NOON - DAY),
@@ -164,14 +163,14 @@ def test_one_address_with_several_items_is_told_apart_by_id_or_by_date_and_title
     assert stored(database, *alerts[1:3]) == ItemCounts(found=2, unchanged=2)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_front_page_is_no_article_address(database: Database) -> None:
     stored(database, item("/", "Monday's briefing", published=NOON - DAY))
     stored(database, item("/", "Tuesday's briefing", published=NOON))
     assert len(articles(database)) == 2
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_a_document_lists_twice_is_one_article_under_its_earliest_date(database: Database) -> None:
     twice = item(published=NOON - DAY), item(published=NOON)
     assert stored(database, *twice) == ItemCounts(found=2, new=1, unchanged=1)
@@ -198,7 +197,7 @@ def test_an_event_that_moves_keeps_its_row_and_its_old_time(database: Database) 
     assert history(database) == [("starts_at", NOON.isoformat(), (NOON + DAY).isoformat())]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_date_that_moves_forward_on_an_unchanged_item_is_noted_beside_the_first(database: Database) -> None:
     stored(database, item(published=NOON - DAY))
     assert stored(database, item(published=NOON)) == ItemCounts(found=1, unchanged=1)
@@ -206,7 +205,7 @@ def test_a_date_that_moves_forward_on_an_unchanged_item_is_noted_beside_the_firs
     assert (article.dated_at, article.updated_at) == (NOON - DAY, NOON)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_date_that_counts_is_the_earliest_of_the_best_kind_in_any_order(database: Database) -> None:
     for published, updated in [(None, None), (None, NOON), (NOON - DAY, NOON), (NOON, NOON), (None, None)]:
         basis = DateBasis.PUBLISHED if published else DateBasis.FIRST_SEEN_NO_DATE
@@ -234,7 +233,7 @@ def test_without_a_usable_date_an_article_counts_from_when_it_was_first_seen(
     assert (article.dated_at, article.date_basis) == (NOON, basis.value)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_cannot_be_stored_is_rejected_by_its_place_in_the_document(database: Database) -> None:
     agency = source(database)
     document = reading(
@@ -259,7 +258,7 @@ def test_a_long_name_is_cut_to_what_the_database_holds(database: Database) -> No
     assert stored(database, long).unchanged == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_page_through_two_sources_is_two_articles(database: Database) -> None:
     stored(database, item())
     other = source(database, "https://other.example.org/feed")
@@ -267,7 +266,7 @@ def test_the_same_page_through_two_sources_is_two_articles(database: Database) -
         assert store_document(session, other, reading(item()), NOON).new == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_withdrawn_page_stays_as_history(database: Database) -> None:
     stored(database, item())
     (article,) = articles(database)
@@ -363,7 +362,7 @@ def test_whatever_publishers_do_to_ids_the_counts_balance_and_nothing_new_comes_
         assert second.updated == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_ids_that_change_places_are_settled_at_the_first_reading(database: Database) -> None:
     stored(database, item("/", guid="1", published=None), item("/c", guid="2"))
     swapped = (item("/", "Bridge", guid="2", published=None), item("/c", "Bridge", guid="1"))

@@ -27,7 +27,6 @@ from digest.settings import Settings, SettingsFileContent, SourceSettings
 from digest.store.engine import Database
 from digest.store.models import Source, SourceHealth
 from tests.moments import MONDAY_NOON as NOON
-from tests.one_database import ON_ONE_DATABASE
 
 PORT = SourceSettings(url="https://port.example.org/feed", name="Port news", publisher="Port Authority")
 COAST = SourceSettings(url="https://coast.example.org/feed", name="Coast news", publisher="Coast Watch")
@@ -103,7 +102,7 @@ def test_an_operator_who_writes_down_the_new_address_keeps_the_source_and_its_ar
     assert (kept.id, kept.moved_to, kept.active) == (number, None, True)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_files_that_were_read_are_left_alone_by_the_settings(database: Database) -> None:
     with database.write() as session:
         ensure_file_source(session, "file:///srv/week.xml", name="file:week.xml", publisher="Week")
@@ -203,7 +202,7 @@ def test_editors_see_what_fails_for_a_week_and_at_once_what_refuses(database: Da
     ]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_editors_do_not_see_a_source_that_was_taken_out(database: Database) -> None:
     synced(database, PORT)
     visited(database, VisitFailure(SourceHealth.REFUSING, "ask them"))

@@ -16,7 +16,6 @@ from digest.store.engine import Database
 from digest.store.models import Article, PublishedArticleChange, Source, SourceHealth
 from tests.conftest import WAIT_TIMEOUT
 from tests.moments import MONDAY_NOON as NOON
-from tests.one_database import ON_ONE_DATABASE
 
 PORT, COAST = "https://port.example.org/feed", "https://coast.example.org/feed"
 PAGE = "https://site.example.org/"
@@ -80,7 +79,7 @@ def row(database: Database, url: str) -> Source:
         return session.scalars(select(Source).where(Source.url == url)).one()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_every_source_is_visited_and_its_articles_are_stored(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a", "/b")), COAST: fetched(rss("/c", site="https://coast.example.org"), COAST)})
     reports = visited(database, web, PORT, COAST)
@@ -173,7 +172,7 @@ HEAD = """<html><head><title>Site</title>
 </head><body><h1>Site</h1></body></html>"""
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_site_is_visited_through_the_feed_that_it_names_from_the_second_time_on(database: Database) -> None:
     feed = "https://site.example.org/feed/"
     web = Web({PAGE: fetched(HEAD.encode(), PAGE), feed: fetched(rss("/a"), feed)})
@@ -183,7 +182,7 @@ def test_a_site_is_visited_through_the_feed_that_it_names_from_the_second_time_o
     assert [url for url, _ in web.asked] == [PAGE, feed, feed]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_site_whose_feeds_cannot_be_read_says_which(database: Database) -> None:
     (report,) = visited(database, Web({PAGE: fetched(HEAD.encode(), PAGE)}), PAGE)
     assert report.error
@@ -352,7 +351,7 @@ def posts(page: int, count: int, day: str = "2026-11-15") -> bytes:
 WP = "https://wp.example.org/wp-json/wp/v2/posts?per_page=2"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_wordpress_is_read_page_by_page_until_a_page_is_not_full(database: Database) -> None:
     web = Web(
         {
@@ -371,7 +370,7 @@ CLOSED = FetchError(
 SITE_FEED = "https://wp.example.org/feed/"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_where_wordpress_closes_its_rest_api_the_feed_is_read_and_its_reason_given(database: Database) -> None:
     web = Web({WP: CLOSED, SITE_FEED: fetched(rss("one", "two"), SITE_FEED)})
     (report,) = visited(database, web, WP)
@@ -381,7 +380,7 @@ def test_where_wordpress_closes_its_rest_api_the_feed_is_read_and_its_reason_giv
     assert [url for url, _ in web.asked] == [WP, SITE_FEED, WP, SITE_FEED], "the API may open again"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("feed", [None, b"<html><body><p>Please sign in.</p></body></html>"])
 def test_without_a_feed_either_the_error_is_that_of_the_rest_api(database: Database, feed: bytes | None) -> None:
     answers: dict[str, Answer] = {WP: CLOSED}
@@ -409,14 +408,14 @@ def test_the_feed_of_the_same_posts_is_beside_the_rest_api(url: str, feed: str |
     assert find_feed_beside_rest_api(url) == feed
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_paging_ends_where_wordpress_says_that_there_is_no_such_page(database: Database) -> None:
     web = Web({WP: fetched(posts(1, 2), WP), f"{WP}&page=2": gone(WP, 400, FetchErrorReason.BAD_ANSWER)})
     (report,) = visited(database, web, WP)
     assert (report.new, report.note) == (2, "")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_page_that_is_missing_in_between_is_said_and_the_others_are_kept(database: Database) -> None:
     web = Web({WP: fetched(posts(1, 2), WP)})
     (report,) = visited(database, web, WP)

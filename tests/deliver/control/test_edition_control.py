@@ -35,7 +35,6 @@ from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.silent_runs import silence_runs
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ACCEPT = same_outcome_for_all(HandoverStatus.ACCEPTED)
 WAITING, ACCEPTED, CANCELLED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.CANCELLED
@@ -128,7 +127,7 @@ def test_a_pause_from_elsewhere_takes_effect_at_the_next_claim_and_resuming_send
     assert len(set(_given(first) + _given(rest))) == 30
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_holding_stops_every_edition_until_the_release(world: DeliverySetup) -> None:
     _many(world, 12)
     report = _send(world, ScriptedProvider(_at(1, lambda: _hold(world, "moving")), batch_size=4))
@@ -178,7 +177,7 @@ def test_what_cannot_be_paused_or_cancelled_says_why(world: DeliverySetup) -> No
         edition_control.pause_edition(session, EDITION_NAME, "", now=RELEASE)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_being_told_to_stop_leaves_nothing_in_doubt(world: DeliverySetup) -> None:
     _many(world, 30)
     told = [False]
@@ -191,7 +190,7 @@ def test_being_told_to_stop_leaves_nothing_in_doubt(world: DeliverySetup) -> Non
     assert (report.delivery_counts[ACCEPTED], report.delivery_counts[WAITING]) == (15, 15)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_how_a_send_gets_on_can_be_asked_from_elsewhere(world: DeliverySetup) -> None:
     _many(world, 30)
     seen = []
@@ -341,7 +340,7 @@ def test_an_alarm_while_the_rest_waits_for_the_first_subscribers_is_raised_at_on
     assert _send(world, ScriptedProvider(ACCEPT, batch_size=200)).state is EditionState.SENT
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_two_complaints_are_no_alarm(world: DeliverySetup) -> None:
     _many(world, 30)
     provider = ScriptedProvider(_at(2, lambda: _tell(world, _given(provider)[:2], EventKind.COMPLAINED)), batch_size=5)
@@ -451,7 +450,7 @@ def test_an_hours_bound_holds_in_any_sixty_minutes_and_across_runs(world: Delive
     assert moments[-1] - moments[0] <= timedelta(hours=2, minutes=5)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_new_sender_warms_up_day_by_day(world: DeliverySetup) -> None:
     warming = _limited(world, "limits", warm_up=[3, 6])
     _many(warming, 30)
@@ -597,7 +596,7 @@ def test_a_domain_that_asks_for_less_slows_those_that_share_its_mail_servers(one
     assert (len(moments), report.delivery_counts[WAITING]) == (2, 19)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_cap_of_less_than_one_a_minute_ends_the_run_and_says_from_when_it_goes_on(world: DeliverySetup) -> None:
     capped = _limited(world, "limits", domains_per_hour={"big.example": 6})
     _many(capped, 8, "big.example")

@@ -31,7 +31,6 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import Base, ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ADA = "ada.lovelace@analytical.example"
 LATER = RELEASE + timedelta(hours=1)
@@ -175,7 +174,7 @@ def test_what_is_not_the_subscribers_fault_suppresses_nobody(quick: Post, fields
     assert not list(quick.unsubscribe_log.read())
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_complaint_suppresses_for_good_and_outweighs_a_bounce(post: Post) -> None:
     post.arrives(post.event("bounce", **GONE))
     assert post.arrives(post.event("spamreport"))["person complained"] == 1
@@ -208,7 +207,7 @@ def test_what_stands_on_the_providers_lists_is_mirrored(quick: Post, reason: str
     assert (quick.state, quick.suppressed, quick.delivered) == (state, why, "refused")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(
     ("name", "settled"),
     [
@@ -255,7 +254,7 @@ def test_no_late_event_moves_what_is_final(quick: Post, final: str) -> None:
     assert quick.delivered == final
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -> None:
     events = [post.event("processed"), post.event("delivered"), post.event("deferred", response="451 wait")]
     for n in range(46):
@@ -270,7 +269,7 @@ def test_46_posts_of_the_same_events_count_once_whatever_their_ids(post: Post) -
     assert _count(post.world.database, StoredDeliveryEvent) == 3
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_body_is_kept_once(post: Post) -> None:
     body = json.dumps([post.event("processed")]).encode()
     stored = [

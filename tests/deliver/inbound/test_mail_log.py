@@ -28,7 +28,6 @@ from subscribers.store.models import Base, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.postfix_lines import iso_line, log_text, queue_lines
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 LATER = RELEASE + timedelta(hours=1)
 ADDRESSES = [f"reader{number}@county.example" for number in range(4)]
@@ -106,7 +105,7 @@ def test_what_the_receiving_server_said_arrives_as_events(log: FollowedLog) -> N
     assert log.follow() == NOTHING
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_message_is_known_by_its_queue_id_until_it_leaves_the_queue(log: FollowedLog) -> None:
     log.write(log.lines(0, "4A1", "deferred", "4.2.2"))
     assert log.follow() == {"deferred": 1}
@@ -124,7 +123,7 @@ def test_a_message_is_known_by_its_queue_id_until_it_leaves_the_queue(log: Follo
     assert log.follow() == NOTHING, "Postfix uses a queue ID again, for a message that is not ours"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_message_that_expires_in_the_queue_has_bounced(log: FollowedLog) -> None:
     log.write(log.lines(0, "4A1", "deferred", "4.4.1"))
     log.follow()
@@ -133,7 +132,7 @@ def test_a_message_that_expires_in_the_queue_has_bounced(log: FollowedLog) -> No
     assert log.states[0] is DeliveryState.REFUSED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_message_that_a_content_filter_passes_on_has_not_arrived_yet(log: FollowedLog) -> None:
     first, second = log.lines(0, "4A1", "queued"), log.lines(0, "4B1", "queued")
     passed_on = "to=<x@county.example>, relay=127.0.0.1[127.0.0.1]:10025, dsn=2.0.0, status=sent (250 queued as 4B1)"
@@ -143,7 +142,7 @@ def test_a_message_that_a_content_filter_passes_on_has_not_arrived_yet(log: Foll
     assert log.follow()["bounced"] == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("way", ["renamed", "copied and truncated", "dated"])
 def test_nothing_is_lost_or_read_twice_where_the_log_is_rotated(log: FollowedLog, way: str) -> None:
     log.write(log.lines(0, "4A1", "sent"))
@@ -160,7 +159,7 @@ def test_nothing_is_lost_or_read_twice_where_the_log_is_rotated(log: FollowedLog
     assert log.follow() == NOTHING
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_half_a_line_waits_for_its_other_half(log: FollowedLog) -> None:
     text = log_text(log.lines(0, "4A1", "sent"))
     cut = text.index(b"status=sent")
@@ -170,7 +169,7 @@ def test_half_a_line_waits_for_its_other_half(log: FollowedLog) -> None:
         assert log.follow() == counts
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_part_that_was_cut_short_is_read_again_and_counts_once(
     log: FollowedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +199,7 @@ def test_no_address_and_no_line_is_stored(log: FollowedLog) -> None:
     assert columns == {"id", "delivery", "at"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_log_that_cannot_be_read_is_an_error_that_names_it(log: FollowedLog) -> None:
     log.file.unlink()
     with pytest.raises(MailLogError, match=r"mail\.log can't be read \(No such file or directory\)"):
@@ -245,7 +244,7 @@ INJECTED = "improper command pipelining after CONNECT from unknown[203.0.113.6]:
 USER_UNKNOWN = "to=<no-such@news.example>, relay=none, delay=0.1, dsn=5.1.1, status=bounced (user unknown)"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("tag", ["smtpd", "dovecot: imap-login", "smtp-in/postscreen"])
 def test_text_that_a_stranger_sent_to_the_server_is_no_line_of_its_own(log: FollowedLog, tag: str) -> None:
     texts = [
@@ -268,7 +267,7 @@ def test_an_email_from_a_stranger_with_our_message_id_is_not_ours(log: FollowedL
     assert log.states[0] is DeliveryState.ACCEPTED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_fields_are_read_as_fields(log: FollowedLog) -> None:
     log.write(log.lines(0, "4A1", "queued"))
     claim = "dsn=5.1.1, status=bounced (no)"
@@ -292,7 +291,7 @@ for number, (tag, message) in list(enumerate(entries))[first:]:
 """
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_journal_that_cannot_be_read_is_an_error_that_says_why(
     log: FollowedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,6 @@ from tests.deliver.returned_mails import SUBSCRIBER_ADDRESS, SentMessage, sent_m
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server, server_tls_context
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 LATER = RELEASE + timedelta(hours=5)
 
@@ -147,7 +146,7 @@ def quick(one_world: DeliverySetup, server: FakeImapServer, certificate: Path) -
     return _desk(one_world, server, certificate)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_bounce_of_ours_suppresses_and_is_put_away(mailbox: MailboxCase) -> None:
     mailbox.arrives("postfix")
     assert mailbox.poll() == PollResult(stored=1)
@@ -174,7 +173,7 @@ def test_a_complaint_by_mail_suppresses_under_a_reason_of_its_own_by_either_proo
     assert "person complained by mail" not in mailbox.apply(), "the same again changes nothing"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_signed_complaint_outweighs_one_by_mail_and_not_the_other_way_round(mailbox: MailboxCase) -> None:
     mailbox.arrives("yahoo")
     mailbox.poll()
@@ -207,7 +206,7 @@ def unsubscribe_by_mail(
     return f"Received: by mx.example.net; {format_datetime(at)}\n{head}\n".replace("\n", "\r\n").encode()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_message_to_the_address_in_list_unsubscribe_unsubscribes_its_owner_once(mailbox: MailboxCase) -> None:
     inbox = mailbox.server.inbox
     inbox.add_message(unsubscribe_by_mail(mailbox.about))
@@ -366,7 +365,7 @@ def test_what_is_not_ours_stays_unseen_and_is_not_fetched_again(quick: MailboxCa
     assert quick.state == PersonState.SUBSCRIBED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_46_mails_of_one_bounce_count_once(mailbox: MailboxCase) -> None:
     for n in range(46):
         mailbox.server.inbox.add_message(mailbox.about.returned_mail("exchange").replace(b"_000_", b"_%03d_" % n))
@@ -666,7 +665,7 @@ def _went(database: Database, **how: Any) -> None:
         installation_hold.write_installation_state(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_from_a_send_over_smtp_to_a_suppressed_subscriber(
     world: DeliverySetup, server: FakeImapServer, certificate: Path
 ) -> None:

@@ -42,7 +42,6 @@ from subscribers.store.models import (
 )
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 NIGHT = RELEASE + timedelta(hours=16)
 LATE = RELEASE + timedelta(days=401)
@@ -304,7 +303,7 @@ def test_an_edition_is_sealed_and_closed_once_nothing_of_it_is_under_way(world: 
     assert find_faults(world) == ()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_edition_that_is_being_sent_is_left_alone(world: DeliverySetup) -> None:
     send(world, DeliveryState.ACCEPTED)
     with world.database.write() as session:
@@ -491,7 +490,7 @@ def test_sealing_many_takes_few_rows_a_transaction_and_goes_on_where_it_was_cut_
     assert BATCH_SIZE <= 500
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nobody_without_the_keys_can_append_to_the_log(world: DeliverySetup) -> None:
     send(world, *[DeliveryState.ACCEPTED] * 2)
     seal(world)
@@ -528,7 +527,7 @@ def test_the_night_seals_reports_and_names_the_edition(world: DeliverySetup) -> 
     assert broken.detail == {"disclosures": list(proof.disclosure_faults)}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_keys_that_were_rotated_still_open_what_older_ones_sealed(world: DeliverySetup) -> None:
     send(world, DeliveryState.ACCEPTED)
     seal(world)
@@ -605,7 +604,7 @@ def test_a_sealed_row_without_its_commitment_is_named_on_the_record(world: Deliv
     assert found == ["deliveries that don't match their seal: 1"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_entry_that_counts_less_than_nothing_is_reported(world: DeliverySetup) -> None:
     seal(world)
     with world.database.write() as session:

@@ -40,7 +40,6 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.store.models import DisclosureTotal, Person, PersonState
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup, delivery_settings
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 from tests.shared_statements import share_compiled_statements
 
 KEPT = timedelta(days=400)
@@ -156,7 +155,7 @@ def test_what_was_said_goes_with_its_delivery_and_what_is_young_stays(world: Del
         assert set(session.scalars(select(StoredDeliveryEvent.fingerprint))) == {"2", "4"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("state", [EditionState.APPROVED, EditionState.SENDING])
 def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: DeliverySetup, state: EditionState) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
@@ -166,7 +165,7 @@ def test_an_edition_that_goes_on_keeps_its_deliveries_however_old(world: Deliver
     assert _count(world.database, Delivery) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_day_more_or_less_decides_and_the_settings_say_which(world: DeliverySetup) -> None:
     _sent(world, [DeliveryState.ACCEPTED])
     assert add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=RELEASE + KEPT) == 0

@@ -38,7 +38,6 @@ from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.fake_sendgrid_account import API_KEY, FakeSendGridAccount, RecordedRequest, ScriptedResponse
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 NOW = RELEASE + timedelta(days=1)
 TO_WHOM = "Twilio SendGrid (api.sendgrid.com), which delivers our emails"
@@ -109,7 +108,7 @@ def test_each_try_is_a_disclosure_of_nobody(world: DeliverySetup) -> None:
     assert {row.why for row in rows} == {"To have an erased address erased there too"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_whom_sendgrid_never_knew_it_is_not_told_of(world: DeliverySetup) -> None:
     ada, bo = _mailed(world, ADA, "bo@example.org", provider="smtp")
     with world.database.write() as session:  # planned for SendGrid, and never handed over
@@ -208,7 +207,7 @@ def test_a_failed_try_rests_and_is_made_again(
     assert "ada" not in f"{passed} {caplog.text}".lower()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_lists_that_cannot_be_cleared_are_tried_again_and_one_bad_address_holds_up_nobody(world: DeliverySetup) -> None:
     people = _mailed(world, "ada@example.org", "bo@example.org", "cy@example.org")
     for number in people:
@@ -224,7 +223,7 @@ def test_lists_that_cannot_be_cleared_are_tried_again_and_one_bad_address_holds_
         assert fake.erased_addresses == [["bo@example.org"], ["cy@example.org"]]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_trouble_with_the_account_ends_the_night_after_one_try(world: DeliverySetup) -> None:
     for number in _mailed(world, "ada@example.org", "bo@example.org"):
         _erase(world, number)

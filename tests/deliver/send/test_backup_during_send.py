@@ -17,10 +17,9 @@ from subscribers.consent import seals
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
-from tests.one_database import ON_ONE_DATABASE
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_backup_in_the_middle_of_a_send_restores_elsewhere_whole_and_held(
     world: DeliverySetup, tmp_path: Path
 ) -> None:

@@ -24,7 +24,6 @@ from subscribers.mail_requests import MailRequest
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ADA, BO, CY = "ada@example.org", "bo@example.org", "cy@example.org"
 
@@ -125,7 +124,7 @@ def test_a_delivery_id_names_no_file_outside_the_outbox(one_world: DeliverySetup
         assert session.get_one(Delivery, "../../outside").state is DeliveryState.REFUSED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySetup) -> None:
     """The rows are as every version since 0.1 wrote them, and made here without the product's functions."""
     (ada,) = world.add_subscribers(ADA)
@@ -143,7 +142,7 @@ def test_a_notice_queued_by_any_earlier_version_is_still_sent(world: DeliverySet
     assert addresses(send_notices(world)) == [ADA]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_notice_queued_before_a_key_rotation_is_still_sent(world: DeliverySetup) -> None:
     (ada,) = world.add_subscribers(ADA)
     queue_links(world, ada)
@@ -151,7 +150,7 @@ def test_a_notice_queued_before_a_key_rotation_is_still_sent(world: DeliverySetu
     assert addresses(send_notices(rotated)) == [ADA]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_notice_is_still_sent_after_the_list_id_changes(world: DeliverySetup) -> None:
     (ada,) = world.add_subscribers(ADA)
     queue_links(world, ada)

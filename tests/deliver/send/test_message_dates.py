@@ -18,7 +18,6 @@ from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ACCEPTED, LATER = HandoverStatus.ACCEPTED, HandoverStatus.TRY_LATER
 HOUR = timedelta(hours=1)
@@ -37,7 +36,7 @@ def date_of(message: bytes) -> datetime:
     return parsedate_to_datetime(message_from_bytes(message)["Date"])
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("lateness", [-2 * 24 * HOUR, timedelta(), 5 * HOUR], ids=["early", "on time", "late"])
 def test_it_is_the_moment_of_handing_over(world: DeliverySetup, lateness: timedelta) -> None:
     world.add_subscribers("ada@example.org")
@@ -65,7 +64,7 @@ def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySe
     assert date_of(third[0]) == RELEASE
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_was_claimed_and_never_left_is_dated_when_it_leaves(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     send_edition(world, HandoverStatus.NOT_TRIED, stop="the server is away")
@@ -74,7 +73,7 @@ def test_what_was_claimed_and_never_left_is_dated_when_it_leaves(world: Delivery
     assert date_of(message) == RELEASE + HOUR
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_was_put_off_and_then_not_even_tried_keeps_its_date(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     (first,) = send_edition(world, LATER)

@@ -23,7 +23,6 @@ from tests.deliver.delivery_reads import (
     store_earlier_edition,
 )
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
-from tests.one_database import ON_ONE_DATABASE
 
 BATCH_SIZE = 10
 OTHER_RUN = LeaseTerms("elsewhere/1/a/b", "smtp", timedelta(hours=1))
@@ -114,7 +113,7 @@ def test_deliveries_without_a_person_end_wherever_the_cursor_is(world: DeliveryS
     assert (report.delivery_counts[DeliveryState.REFUSED], report.delivery_counts[DeliveryState.ACCEPTED]) == (2, 38)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_claims_of_two_runs_at_once_share_an_edition(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"reader{n}@county.example" for n in range(100)))
     other = replace(

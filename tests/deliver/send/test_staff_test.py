@@ -38,7 +38,6 @@ from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import RecordingHandler, run_smtp_server
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
@@ -187,7 +186,7 @@ def test_a_draft_is_tested_as_it_stands_and_stays_a_draft_that_is_owed_to_nobody
     assert (counted.planned, sum(counted.by_state.values())) == (0, 0)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_test_before_during_or_after_changes_no_delivery_counts_of_the_edition(world: DeliverySetup) -> None:
     world.add_subscribers(ADA, "bo@reader.example")
     hire(world, SAM, EVE)
@@ -263,7 +262,7 @@ STATES = {
 }
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("result", list(HandoverStatus))
 def test_what_came_of_it_is_said_and_written_down_and_nothing_is_tried_again(
     world: DeliverySetup, result: HandoverStatus
@@ -287,7 +286,7 @@ def test_what_stops_a_run_stops_a_test_and_the_rest_is_named_as_not_tried(world:
     assert len(staff_rows(world)) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_while_the_installation_is_held_no_test_leaves(world: DeliverySetup) -> None:
     hire(world, SAM)
     with world.database.write() as session:

@@ -15,7 +15,6 @@ from digest.store.approval_models import Approval, ApprovalSignature, ApprovalSt
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState, RenderedEditionFragment
 from subscribers.crypto.keys import KeyRing
-from tests.one_database import ON_ONE_DATABASE
 
 NOW = datetime(2026, 11, 19, 22, tzinfo=UTC)
 KEYS = KeyRing.from_seed(b"approval tests")
@@ -84,7 +83,7 @@ def sendable_head(database: Database) -> str | None:
         return approval_check.verify_version(session, edition, found, settings=ONE, keys=KEYS).pieces[0].body
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_version_that_two_have_to_approve_stands_with_the_second(drafted: Database) -> None:
     sign(drafted, "staff 1", TWO)
     assert states(drafted) == [(1, ApprovalState.WAITING)]
@@ -117,7 +116,7 @@ def test_one_signature_does_for_two_in_no_way(drafted: Database, forged: str) ->
         approval_check.verify_approval(session, only_edition(session), settings=TWO, keys=KEYS)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(drafted: Database) -> None:
     sign(drafted, "staff 1")
     edit(drafted, "<p>another</p>", seq=3)

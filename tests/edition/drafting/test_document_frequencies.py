@@ -16,7 +16,6 @@ from digest.select.word_rarity import DocumentFrequencies
 from digest.store.engine import Database
 from digest.store.models import Article, Source, StoredDocumentFrequencies
 from tests.moments import DRAFTING as OPENS
-from tests.one_database import ON_ONE_DATABASE
 
 WINDOW = EditionWindow(OPENS, OPENS + timedelta(days=3), OPENS - timedelta(days=7))
 
@@ -66,7 +65,7 @@ def loaded(database: Database, window: EditionWindow = WINDOW) -> DocumentFreque
         return load_document_frequencies(session, window)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_news_before_a_window_says_how_common_words_are(database: Database) -> None:
     store_articles(database, *EARLIER)
     table = loaded(database)
@@ -74,7 +73,7 @@ def test_the_news_before_a_window_says_how_common_words_are(database: Database) 
     assert (table.counts["orlinda"], table.counts["ferry"]) == (2, 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_window_itself_late_arrivals_old_news_and_calendars_do_not_count(database: Database) -> None:
     store_articles(
         database,
@@ -86,7 +85,7 @@ def test_the_window_itself_late_arrivals_old_news_and_calendars_do_not_count(dat
     assert loaded(database) == DocumentFrequencies()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_text_through_two_sources_counts_once(database: Database) -> None:
     store_articles(database, EARLIER[0])
     store_articles(database, EARLIER[0], ("Ferry runs again", DAY, DAY), section="news")

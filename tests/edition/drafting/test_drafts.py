@@ -58,7 +58,6 @@ from tests.actors import ADMIN
 from tests.collect.stored_documents import store_document
 from tests.conftest import ROOT
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.row_keys import lend_row_keys
 from tests.run_database import HomeDatabases
 
@@ -223,7 +222,7 @@ def approve_now(install: Installation, edition: Edition, now: datetime) -> None:
         sign_approval(session, row, mark, settings=install.settings, keys=KEYS, actor="eve", now=now)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_next_edition_opens_where_the_last_one_closed_and_takes_late_arrivals(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
@@ -284,7 +283,7 @@ def test_a_draft_whose_week_has_changed_since_is_not_approved(database: Database
     assert considered(database, redrafted.name) == {"early-border-news", "fresh-border-news"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_draft_that_never_went_out_gives_its_week_and_its_number_back(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
@@ -317,7 +316,7 @@ def test_a_cancelled_edition_gives_its_week_back_and_its_number_only_when_nobody
             session.execute(delete(Edition).where(Edition.id == second.id))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_story_of_the_last_edition_comes_again_with_news_alone_and_links_where_it_stood(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "Border wall at Nogales is closed", dated=NOW - timedelta(days=1), found=NOW)
@@ -374,7 +373,7 @@ def test_an_official_announcement_of_an_event_is_an_event_until_it_is_past(datab
     assert written[titles[2]][0] != "events"  # a calendar lists it
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_too_few_stories_hold_the_edition(database: Database) -> None:
     install = Installation(WEEKLY, database)
     edition = drafted(install)
@@ -384,7 +383,7 @@ def test_too_few_stories_hold_the_edition(database: Database) -> None:
         approve_now(install, edition, NOW)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_approved_edition_is_not_drafted_over(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
@@ -439,7 +438,7 @@ def test_a_release_that_is_moved_into_another_week_takes_the_name_of_that(databa
     assert editions(database) == [("2026-W48", 1, datetime(2026, 11, 23, 11, tzinfo=UTC))]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_release_that_is_moved_after_approval_is_left_alone_and_said(database: Database) -> None:
     install = releasing(database, "fri 06:00")
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
@@ -552,7 +551,7 @@ def test_the_page_of_an_aggregator_s_lead_names_its_publisher_in_the_same_draft(
     assert (entry.source, entry.credit) == ("The Wire", "")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_page_that_fails_stops_no_draft_and_stays_in(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
@@ -595,7 +594,7 @@ def approved(database: Database) -> tuple[Installation, int]:
     return install, edition.id
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_was_approved_is_proved(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.read() as session:
@@ -650,7 +649,7 @@ def test_a_version_of_another_release_or_number_is_not_sent(approved: tuple[Inst
         assert find_last_unrevoked_approval(session, row) is None
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Installation, int]) -> None:
     install, number = approved
     sender = install.settings.file.sender.model_copy(update={"address": "other@news.example.org"})
@@ -677,7 +676,7 @@ def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: 
         )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_approvals_hang_on_the_approval_key_and_not_on_the_session_key(approved: tuple[Installation, int]) -> None:
     install, number = approved
     stranger = KeyRing.from_seed(b"others")
@@ -709,7 +708,7 @@ def test_a_mark_that_was_looked_at_before_a_change_approves_nothing(database: Da
             )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_short_mark_cannot_be_searched_for_without_the_key_and_names_the_last_edit(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)

@@ -26,7 +26,6 @@ from subscribers.signup import permission_requests
 from subscribers.store import people
 from subscribers.store.models import ConsentKind, PublishedConsentText
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 ADDRESS = read_address("bo.peep@county.example")
 KEYS = KeyRing.from_seed(b"wording tests")
@@ -84,7 +83,7 @@ def test_words_are_kept_as_one_line_with_the_name_of_their_day() -> None:
     assert check_consent_template("") == ""
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_another_text_is_another_version_and_one_that_comes_back_has_the_version_that_it_had(
     database: Database,
 ) -> None:

@@ -21,7 +21,6 @@ from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence, SignupRefusedError
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonState, Suppression
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"people tests")
 PAPER = ConsentEvidence(
@@ -56,7 +55,7 @@ def unsubscribe_log(tmp_path: Path) -> UnsubscribeLog:
     return UnsubscribeLog(tmp_path / "left.log", KEYS)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_person_is_added_with_the_words_they_agreed_to(database: Database) -> None:
     added = _add(database, "ada")
     assert not added.already_subscribed
@@ -80,14 +79,14 @@ def test_a_consent_confirmed_by_mail_is_recorded_as_that(one_database: Database)
     assert _events(one_database, added.number)[0].kind == ConsentKind.CONFIRMED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_adding_twice_says_so_and_changes_nothing(database: Database) -> None:
     first = _add(database, "ada")
     assert _add(database, "ADA") == manual_signup.ManualSignup(first.number, already_subscribed=True)
     assert len(_events(database, first.number)) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nobody_who_left_is_added_again(database: Database, unsubscribe_log: UnsubscribeLog) -> None:
     ada = _add(database, "ada").number
     _leave(database, unsubscribe_log, ada)
@@ -97,7 +96,7 @@ def test_nobody_who_left_is_added_again(database: Database, unsubscribe_log: Uns
         assert not audience.may_email_person(session, ada)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_suppressed_is_added(
     database: Database,
@@ -136,7 +135,7 @@ def _stream(session: Session, page_size: int) -> Iterator[audience.AudienceMembe
         after = page[-1].number
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
     database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -153,7 +152,7 @@ def test_the_audience_gives_everybody_once_in_order_whatever_the_page(
         assert audience.count_people_by_state(session)[PersonState.WITHDRAWN] == 5
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_somebody_who_leaves_while_the_audience_is_read_is_not_given(
     database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -168,7 +167,7 @@ def test_somebody_who_leaves_while_the_audience_is_read_is_not_given(
     assert seen == [*numbers[:4], numbers[5]]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_leaving_twice_is_one_event_and_one_line(database: Database, unsubscribe_log: UnsubscribeLog) -> None:
     ada = _add(database, "ada").number
     assert _leave(database, unsubscribe_log, ada)
@@ -232,7 +231,7 @@ def test_a_changed_or_missing_unsubscribe_log_line_is_found_and_a_torn_one_is_pa
     assert list(unsubscribe_log.path.parent.iterdir()) == [unsubscribe_log.path]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_choices_are_kept_with_an_event_and_only_when_they_change(database: Database) -> None:
     ada = _add(database, "ada").number
     preferences = Preferences(

@@ -29,7 +29,6 @@ from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, Li
 from subscribers.transfer.exports import DataController, build_person_record
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.pseudo_language import find_untranslated, read_visible_texts, write_pseudo_catalogue
 
 KEYS = KeyRing.from_seed(b"records")
@@ -86,7 +85,7 @@ class _Text(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_page_says_all_that_an_auditor_asks_for(
     database: Database, ada: int, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -116,7 +115,7 @@ def test_the_page_says_all_that_an_auditor_asks_for(
         assert words in page_text, words
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_sign_up_is_told_in_the_words_of_the_other_pages(database: Database, ada: int) -> None:
     record = _record(database, ada)
     sign_up = record["events"][0]
@@ -136,7 +135,7 @@ def test_a_sign_up_is_told_in_the_words_of_the_other_pages(database: Database, a
     assert "<dt>Address stored again</dt>\n<dd>yes</dd>" in _page(record)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) -> None:
     text = _Text()
     text.feed(_page(_record(database, ada)))
@@ -144,7 +143,7 @@ def test_the_page_stands_alone_and_runs_nothing(database: Database, ada: int) ->
     assert not [name for _, attrs in text.tags for name in attrs if name in {"src", "href"} or name.startswith("on")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_processing_names_the_ground_and_the_language_of_the_last_consent(database: Database, ada: int) -> None:
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
@@ -155,7 +154,7 @@ def test_processing_names_the_ground_and_the_language_of_the_last_consent(databa
     assert use["purposes"][0]["collection_method"] == "signed list"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_preferences_never_chosen_are_shown_as_the_defaults(database: Database, ada: int) -> None:
     record = _record(database, ada)
     assert "<dt>Preferences</dt>\n<dd>Featured. Every edition. Sent as soon as it’s out.</dd>" in _page(record)
@@ -198,7 +197,7 @@ def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_per
         assert disclosures.list_disclosures(session, 4711) == []
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_answer_never_says_that_nobody_else_has_the_address_beside_those_who_received_it(
     database: Database, ada: int
 ) -> None:
@@ -259,7 +258,7 @@ def test_the_command_prints_the_page(new_home: Path) -> None:
     assert "record viewed" in result.output
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, tmp_path: Path) -> None:
     """In a made-up language, what stands without brackets is what was recorded: never a word of ours."""
     write_pseudo_catalogue(tmp_path, "he")
@@ -280,7 +279,7 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     assert '<html lang="he" dir="rtl">' in page
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_reason_for_unsubscribing_is_in_the_persons_words(
     database: Database, ada: int, unsubscribe_log: UnsubscribeLog
 ) -> None:

@@ -33,7 +33,6 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, Person, Seal, Suppression
 from tests.moments import BETWEEN_SECONDS as NOON
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"seal tests")
 NIGHT = timedelta(days=1)
@@ -133,7 +132,7 @@ def test_a_suppression_below_the_first_id_breaks_the_seal(database: Database) ->
     assert "doesn't match the suppression list" in _prove(database).fault
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_empty_ledger_can_be_sealed(database: Database) -> None:
     sealed = _seal(database)
     _person(database, "ada", ConsentKind.CONFIRMED)

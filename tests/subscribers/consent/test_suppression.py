@@ -14,7 +14,6 @@ from subscribers.crypto.stored_addresses import hash_addresses
 from subscribers.store.models import Suppression
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"suppression tests")
 ADA = read_address("ada@example.org")
@@ -33,7 +32,7 @@ def _suppress(database: Database, reason: suppression.SuppressionReason) -> bool
         return suppression.suppress_hashes(session, HASHES, reason, NOW)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_gravest_reason_counts_in_whatever_order_they_come(database: Database) -> None:
     for order in permutations(REASONS):
         for reason in order:

@@ -32,7 +32,6 @@ from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.ledger_replay import find_ledger_differences
 
 LATER = NOW + ADDRESS_RETENTION
@@ -105,7 +104,7 @@ def _list(tmp_path: Path, *names: str, confirmed: bool = True) -> Path:
     return path
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_address_goes_after_30_days_and_the_look_up_stays(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -122,7 +121,7 @@ def test_the_address_goes_after_30_days_and_the_look_up_stays(
     _sound(database, keys)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -138,7 +137,7 @@ def test_who_took_it_back_stays_and_who_left_anew_has_30_days_again(
     assert delete_expired_addresses(database, now=left_anew + ADDRESS_RETENTION) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("reason", ["bounced", "complained", "by an admin"])
 def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     database: Database,
@@ -160,7 +159,7 @@ def test_who_was_suppressed_goes_alike_and_stays_suppressed(
     _sound(database, keys)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_complaint_that_follows_keeps_no_address_longer(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -237,7 +236,7 @@ def test_a_run_that_is_cut_short_is_finished_by_the_next(
     _sound(database, keys)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_new_keys_still_find_who_was_let_go(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, path: Path, tmp_path: Path
 ) -> None:
@@ -255,7 +254,7 @@ def test_new_keys_still_find_who_was_let_go(
         _add(database, newer, "ada")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -274,7 +273,7 @@ def test_a_complaint_about_who_was_let_go_suppresses_the_address_and_is_logged(
     _sound(database, keys)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("known", [True, False])
 def test_who_was_let_go_can_still_be_erased_and_stays_away(
     database: Database,

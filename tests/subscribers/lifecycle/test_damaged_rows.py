@@ -27,7 +27,6 @@ from subscribers.store.models import ConsentKind, ListExport, Person, PersonStat
 from subscribers.transfer.exports import DataController, ExportRecipient, build_person_record, export_list
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"damaged rows")
 YES = ConsentEvidence("Yes.", "1", "en", "hls.today", "form", "eve", NOW, kind=ConsentKind.CONFIRMED)
@@ -90,7 +89,7 @@ def test_choices_that_cannot_be_read_hold_up_nobody_and_are_made_anew(
     assert _state(one_database, ada) is PersonState.WITHDRAWN
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
     with database.read() as session:
         proof = seals.verify_ledger(session, KEYS)
@@ -99,7 +98,7 @@ def test_it_is_named_by_verify(database: PeopleDatabase, ada: int) -> None:
     ]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: int) -> None:
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DataController("", "", "", ""), now=NOW)
@@ -115,7 +114,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("known", [True, False])
 def test_it_is_erased_and_no_list_brings_it_back(
     database: PeopleDatabase,
@@ -143,7 +142,7 @@ def test_it_is_erased_and_no_list_brings_it_back(
         assert seals.verify_ledger(session, KEYS).sound
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_it_is_suppressed_by_what_is_left_of_it(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -184,7 +183,7 @@ def test_a_restored_copy_learns_who_left_all_the_same(
     assert (merged.departed["left"], _state(database, bo.number)) == (1, PersonState.WITHDRAWN)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_its_owner_leaves_by_the_link_of_a_mail(
     database: PeopleDatabase, ada: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -24,7 +24,6 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
@@ -123,7 +122,7 @@ def test_preferences_that_an_import_set_are_no_sign_of_life(both: WebSetup) -> N
     assert resolve_inactivity_questions(both.install, NOW + ANSWER_PERIOD).startswith("1 ")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) -> None:
     number = add_old_subscriber(both, "old", years=3)
     before = person(both, number)
@@ -151,7 +150,7 @@ def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) 
     assert_sound(both)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("takes_off", [True, False])
 def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, *, takes_off: bool) -> None:
     number, chose = (add_old_subscriber(both, name, years=3) for name in ("old", "chose"))
@@ -188,14 +187,14 @@ def test_who_left_meanwhile_does_not_come_back_by_the_link(both: WebSetup) -> No
     assert [str(event.kind) for event in chain(both, number)] == ["attested", "re-asked", "withdrawn"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_as_many_as_one_says_are_asked_who_came_first_first(both: WebSetup) -> None:
     numbers = [add_old_subscriber(both, f"r{n}", years=4) for n in range(3)]
     assert (ask(both, limit=2), count(both)) == (2, 1)
     assert [len(chain(both, number)) for number in numbers] == [2, 2, 1]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_question_is_settled_however_late_the_night_comes(both: WebSetup) -> None:
     number = add_old_subscriber(both, "old", years=3)
     ask(both, takes_off=True)

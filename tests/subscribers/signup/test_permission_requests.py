@@ -27,7 +27,6 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
-from tests.one_database import ON_ONE_DATABASE
 from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
@@ -184,7 +183,7 @@ def test_who_is_suppressed_or_was_mailed_of_late_is_not_asked(both: WebSetup, wh
     assert set(mails(both)) == {CY}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_as_many_as_wanted_are_asked_and_the_rest_the_next_time(both: WebSetup) -> None:
     bring(both, *(f"r{n}@county.example" for n in range(70)))
     assert json.loads(run(both, "--yes", "--json", "--most", "60").output) == {"could": 70, "asked": 60}

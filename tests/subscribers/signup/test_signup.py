@@ -46,7 +46,6 @@ from subscribers.transfer.import_run import ImportContext
 from subscribers.transfer.suppressions.suppression_adoption import adopt_suppressions
 from tests.conftest import forget_nowhere_else
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.stored_evidence import open_evidence
 from tests.subscribers.transfer.suppression_files import file_of
 
@@ -190,7 +189,7 @@ def chosen(house: House, number: int) -> Preferences:
         return Preferences.from_json(session.get_one(Person, number).choices)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_consent_text_that_names_breaking_news_turns_it_on(house: House) -> None:
     assert chosen(house, house.subscribe("bo@example.org")) == Preferences()
     consent = ConsentSettings(text="Yes, email me {name} every Friday, and breaking news as it happens.")
@@ -203,7 +202,7 @@ def test_a_consent_text_that_names_breaking_news_turns_it_on(house: House) -> No
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_agreeing_again_keeps_earlier_preferences(house: House) -> None:
     ada = house.subscribe()
     earlier = Preferences(text_only=True, omit=frozenset({"events"}))
@@ -217,7 +216,7 @@ def test_agreeing_again_keeps_earlier_preferences(house: House) -> None:
     assert chosen(house, ada) == replace(earlier, breaking_news=True)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_breaking_news_ends_with_the_consent_that_included_it(house: House) -> None:
     consent = ConsentSettings(text="Email me {name} and breaking news.")
     house.settings = Settings(file=SettingsFileContent(consent=consent))
@@ -307,7 +306,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert {k: body[k] for k in digest} == digest
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -> None:
     house.asked()
     assert house.look().stage is ConfirmationLinkState.OPEN
@@ -328,7 +327,7 @@ def test_confirming_puts_a_person_in_the_audience_with_a_receipt(house: House) -
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_confirming_twice_is_once_on_any_device(house: House) -> None:
     house.subscribe()
     second = house.confirm()
@@ -337,7 +336,7 @@ def test_confirming_twice_is_once_on_any_device(house: House) -> None:
     assert house.count(ConsentEvent) == 2
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_of_two_links_each_confirms_and_both_are_spent(house: House) -> None:
     house.asked()
     first = house.token
@@ -348,7 +347,7 @@ def test_of_two_links_each_confirms_and_both_are_spent(house: House) -> None:
     assert house.kinds == ["confirm", "remind", "welcome"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_form_with_other_choices_is_a_request_of_its_own(house: House) -> None:
     own_choice = Preferences(omit_topics=frozenset({"public-health"}))
     house.asked()
@@ -375,7 +374,7 @@ def test_a_form_with_another_consent_text_is_a_request_of_its_own(house: House) 
     assert house.look().wording == "Email me HLS.Today and breaking news."
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_forms_that_differ_each_time_email_a_mailbox_within_its_limit(house: House) -> None:
     topics = [f"topic-{number}" for number in range(house.bounds.per_address_month + 3)]
     for topic in topics:
@@ -383,7 +382,7 @@ def test_forms_that_differ_each_time_email_a_mailbox_within_its_limit(house: Hou
     assert house.kinds == ["confirm"] * house.bounds.per_address_month
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_every_one_of_several_requests_that_nobody_confirms_runs_out(house: House) -> None:
     house.asked()
     house.asked(preferences=Preferences(omit_topics=frozenset({"public-health"})), days=1)
@@ -398,7 +397,7 @@ def test_every_one_of_several_requests_that_nobody_confirms_runs_out(house: Hous
     assert house.count(RequestEvidence) == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_spent_link_brings_nobody_back(house: House) -> None:
     number = house.subscribe()
     house.leave(number)
@@ -406,7 +405,7 @@ def test_a_spent_link_brings_nobody_back(house: House) -> None:
     assert not house.may_mail(number)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> None:
     house.asked()
     house.now += timedelta(days=7)
@@ -415,7 +414,7 @@ def test_a_link_that_ran_out_says_when_and_confirms_nothing(house: House) -> Non
     assert house.kinds == ["confirm"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_unknown_link_is_unknown_and_one_for_another_purpose_too(house: House) -> None:
     number = house.subscribe()
     with house.database.write() as session:
@@ -430,7 +429,7 @@ def test_who_waits_gets_one_confirmation_and_one_reminder(house: House) -> None:
     assert house.kinds == ["confirm", "remind"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_is_subscribed_is_told_so_once_a_week(house: House) -> None:
     number = house.subscribe()
     for days in (1, 1, 3, 4, 5):
@@ -439,7 +438,7 @@ def test_who_is_subscribed_is_told_so_once_a_week(house: House) -> None:
     assert [kind for kind, _ in house.events(number)] == [ConsentKind.REQUESTED, ConsentKind.CONFIRMED]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_lost_link_is_sent_to_subscribers_only(house: House) -> None:
     house.ask(kind="lost link")
     assert house.work() == {SignupReplyKind.NOTHING: 1}
@@ -449,7 +448,7 @@ def test_a_lost_link_is_sent_to_subscribers_only(house: House) -> None:
     assert house.work() == {SignupReplyKind.LINK: 1}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_left_stays_away_until_their_own_word_whatever_anybody_types(house: House) -> None:
     number = house.subscribe()
     house.leave(number)
@@ -480,7 +479,7 @@ def test_whose_address_the_vault_let_go_is_encrypted_again_only_while_they_are_a
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_bounced_comes_back_by_their_own_word_and_is_asked_once_in_30_days(house: House) -> None:
     number = house.subscribe()
     house.suppress("bounced")
@@ -526,7 +525,7 @@ def test_who_was_erased_comes_back_as_somebody_new(house: House, known: bool) ->
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("reason", ["complained", "by an admin"])
 def test_who_complained_gets_nothing_until_an_admin_allows_it(
     house: House, reason: suppression.SuppressionReason
@@ -567,7 +566,7 @@ def test_adopted_suppressions_end_as_our_own_of_that_cause_do_and_once(
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_once_in_30_days(house: House) -> None:
     """It can be forged by whoever was forwarded a mail: the reader needs no admin to come back."""
     house.subscribe()
@@ -582,7 +581,7 @@ def test_a_complaint_by_mail_ends_with_the_subscribers_own_new_sign_up_asked_onc
     assert house.sound()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_complaint_after_the_request_shuts_the_link(house: House) -> None:
     house.asked()
     house.suppress("complained")
@@ -622,7 +621,7 @@ def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
     assert house.sound()  # the digests stay, and prove what they are shown
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
     house.bounds = SignupLimits(NetworkQuota(per_network=3, first=100, further=100))
     outcomes = [house.ask(f"r{n}@example.org") for n in range(5)]
@@ -634,7 +633,7 @@ def test_one_network_is_turned_away_and_others_are_not(house: House) -> None:
     assert house.count(SignupRequest) == 6
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_mailbox_that_confirms_nothing_gets_four_confirmations_in_30_days_however_it_is_spelled(house: House) -> None:
     for n in range(8):
         house.asked(f"Ada.Lovelace+{n}@analytical.example", minutes=1)
@@ -668,7 +667,7 @@ def test_a_surge_raises_the_alarm_answers_what_is_taken_and_is_over_by_itself(ho
     assert house.count(SignupSurge) == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_forms_are_answered_by_turns_of_their_networks(house: House) -> None:
     for n in range(3):
         house.ask(f"flood{n}@example.org")
@@ -701,7 +700,7 @@ def test_a_form_over_the_quota_waits_and_is_answered_as_it_was_sent(house: House
         assert open_evidence(session, KEYS, event) == MACHINE
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_form_that_waited_while_its_owner_left_brings_no_email(house: House) -> None:
     number = house.subscribe()
     house.notes.clear()

@@ -13,7 +13,6 @@ from subscribers.consent import audience
 from subscribers.store.compiled_statements import CompiledStatement, convert_column, insert_missing, matches_any
 from subscribers.store.models import Person, PersonState, table_of
 from tests.moments import RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 PEOPLE = inspect(Person).local_table
 NAMED = (
@@ -79,7 +78,7 @@ def test_a_driver_error_comes_as_sqlalchemy_has_it_and_without_the_values(people
     assert "ada@" not in str(caught.value)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=st.lists(st.integers(0, 25), max_size=40))
 def test_who_may_still_be_mailed_does_not_depend_on_how_many_are_asked_about(

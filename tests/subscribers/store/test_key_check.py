@@ -10,7 +10,6 @@ from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store.key_check import KeyMismatchError, check_key_match, has_encrypted_data
 from subscribers.store.models import ConsentKind
 from tests.moments import THURSDAY_NOON as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS, OTHERS = KeyRing.from_seed(b"ours"), KeyRing.from_seed(b"another file's")
 
@@ -30,14 +29,14 @@ def _add_person(database: Database, keys: KeyRing, email: str) -> None:
         add_subscriber(session, keys, email, evidence=evidence, now=NOW)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_empty_database_takes_any_keys(database: Database) -> None:
     with database.read() as session:
         check_key_match(session, KEYS)
         assert not has_encrypted_data(session)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_keys_that_no_row_names_are_refused(database: Database) -> None:
     _add_person(database, KEYS, "ada@example.org")
     with database.read() as session:
@@ -47,7 +46,7 @@ def test_keys_that_no_row_names_are_refused(database: Database) -> None:
             check_key_match(session, OTHERS)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_suppression_alone_tells_whose_keys_they_are(database: Database) -> None:
     with database.write() as session:
         address = read_address("cy@example.org")
@@ -56,7 +55,7 @@ def test_a_suppression_alone_tells_whose_keys_they_are(database: Database) -> No
         check_key_match(session, OTHERS)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_file_that_lacks_the_latest_or_the_oldest_key_is_refused(database: Database) -> None:
     old, new = KEYS, KeyRing.from_seed(b"ours, rotated")
     _add_person(database, old, "ada@example.org")

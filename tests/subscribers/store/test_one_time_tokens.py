@@ -1,5 +1,6 @@
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import select
 
 from digest.store.engine import Database
@@ -7,7 +8,6 @@ from subscribers.store import one_time_tokens
 from subscribers.store.one_time_tokens import TokenState
 from subscribers.store.signup_models import OneTimeToken
 from tests.moments import DRAFTING as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 WEEK = NOW + timedelta(days=7)
 
@@ -27,7 +27,7 @@ def test_a_token_has_128_random_bits_and_only_its_hash_is_stored(database: Datab
     assert not stored & tokens
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_it_works_once_and_looking_uses_nothing(database: Database) -> None:
     token = issue(database)
     with database.read() as session:
@@ -41,7 +41,7 @@ def test_it_works_once_and_looking_uses_nothing(database: Database) -> None:
         assert one_time_tokens.look_up_token(session, token, "erase", now=WEEK).state is TokenState.USED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_it_is_worth_nothing_for_another_purpose_or_after_its_time(database: Database) -> None:
     token = issue(database)
     with database.write() as session:
@@ -57,7 +57,7 @@ def test_what_is_no_token_is_unknown(one_database: Database) -> None:
             assert one_time_tokens.look_up_token(session, odd, "erase", now=NOW).state is TokenState.UNKNOWN
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_old_ends_are_forgotten_and_open_confirmations_are_not(database: Database) -> None:
     used, ran_out, open_token = issue(database), issue(database, "my data"), issue(database, "confirm")
     later = WEEK + timedelta(days=61)

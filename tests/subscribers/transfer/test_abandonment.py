@@ -26,7 +26,6 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import ListFileError, survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.crashes import Crash, crash_at
 from tests.subscribers.ledger_replay import find_ledger_differences
 
@@ -94,7 +93,7 @@ def test_nothing_stays_of_a_dropped_import_and_its_file_can_come_again(context: 
     _sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_finished_import_and_an_unknown_one_are_left_alone(context: ImportContext, tmp_path: Path) -> None:
     _import(context, _file(tmp_path, "ada"))
     assert abandon_batch(context.database, 1, actor="eve", now=NOW) is None
@@ -132,7 +131,7 @@ def test_whoever_was_there_before_or_acted_since_stands_as_they_did(context: Imp
     _sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_drop_that_is_cut_short_is_finished_by_the_next(context: ImportContext, tmp_path: Path) -> None:
     path = _file(tmp_path, *(f"r{n}" for n in range(MANY)))
     batch = _cut_short(context, path)
@@ -149,7 +148,7 @@ def test_a_drop_that_is_cut_short_is_finished_by_the_next(context: ImportContext
     _sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_import_that_is_dropped_while_it_runs_ends_and_nobody_is_mailed(
     context: ImportContext, tmp_path: Path
 ) -> None:

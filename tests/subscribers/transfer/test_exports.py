@@ -37,7 +37,6 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.rows import parse_row
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"export tests")
 HERE = DataController("HLS.Today", "editors@example.org", "1 Main Street", "https://hls.today/")
@@ -164,7 +163,7 @@ def test_an_exported_address_comes_back_as_it_was(one_database: Database, tmp_pa
     ] == ["+cmd@example.org"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_words_without_a_version_are_exported_and_a_placeholder_for_none_is_not(
     database: Database, unsubscribe_log: UnsubscribeLog, tmp_path: Path
 ) -> None:
@@ -186,7 +185,7 @@ def test_words_without_a_version_are_exported_and_a_placeholder_for_none_is_not(
     ]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_record_names_its_fields_after_the_standard_and_holds_the_words(database: Database) -> None:
     (ada,) = _add(database, "ada")
     with database.write() as session:
@@ -211,7 +210,7 @@ def test_nobody_has_no_record(one_database: Database) -> None:
         assert build_person_record(session, KEYS, 5, controller=HERE, now=NOW) is None
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_erasing_leaves_the_chain_and_the_suppression_and_nothing_else(
     database: Database, unsubscribe_log: UnsubscribeLog
 ) -> None:

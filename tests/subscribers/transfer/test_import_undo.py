@@ -50,7 +50,6 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.crashes import Crash, crash_at
 from tests.subscribers.ledger_replay import find_ledger_differences
 
@@ -167,7 +166,7 @@ def test_preferences_that_the_import_overwrote_return_unless_they_were_changed_s
     check_ledger(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_undo_that_is_cut_short_stops_all_email_and_is_finished_by_the_next(
     context: ImportContext, tmp_path: Path
 ) -> None:
@@ -209,7 +208,7 @@ def test_an_interrupted_undo_that_is_dropped_like_an_unfinished_import_ends_as_a
         assert session.get_one(ImportBatch, 1).counts["subscribed"] == PAGE_SIZE + 10
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("days", [0, 6.99])
 def test_an_import_can_be_undone_for_seven_days(context: ImportContext, tmp_path: Path, days: float) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
@@ -219,7 +218,7 @@ def test_an_import_can_be_undone_for_seven_days(context: ImportContext, tmp_path
     )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(("batch", "after"), [(1, timedelta(days=7, seconds=1)), (7, timedelta(0))])
 def test_no_other_import_can_be_undone(context: ImportContext, tmp_path: Path, batch: int, after: timedelta) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
@@ -230,7 +229,7 @@ def test_no_other_import_can_be_undone(context: ImportContext, tmp_path: Path, b
     assert emailable(context) == {"ada"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_import_is_undone_once(context: ImportContext, tmp_path: Path) -> None:
     bring_in(context, tmp_path / "list.csv", "ada,2024-01-01,,")
     undo_batch(context.database, context.unsubscribe_log, 1, actor="eve", now=LATER)

@@ -34,7 +34,6 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.outcome_file import OutcomeFile, read_outcomes
 from tests.conftest import ROOT, forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.run_database import read_stored_bytes
 from tests.subscribers.crashes import Crash, crash_at
 
@@ -108,7 +107,7 @@ def _on_roll(context: ImportContext) -> set[str]:
         }
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     context: ImportContext, tmp_path: Path
 ) -> None:
@@ -133,7 +132,7 @@ def _mapped(*meanings: ColumnMeaning) -> ImportOptions:
     return ImportOptions(columns=(ColumnMeaning.ADDRESS, ColumnMeaning.CONFIRMED_AT, *meanings))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_preferences_of_a_list_count_and_the_chain_says_where_they_came_from(
     context: ImportContext, tmp_path: Path
 ) -> None:
@@ -208,7 +207,7 @@ def test_the_rehearsal_counts_what_the_import_then_does_and_writes_nothing(
     assert looked.problems == [(6, "the address has no @")]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_file_again_does_nothing(context: ImportContext, tmp_path: Path) -> None:
     path = _list(tmp_path, f"ada@example.org,{CONFIRMED}", f"bo@example.org,{BARE}")
     first, second = _import(context, path), _import(context, path)
@@ -236,7 +235,7 @@ def test_a_confirmation_without_a_network_address_can_be_doubted(small: ImportCo
     assert (report.counts["subscribed"], report.counts["unverified"]) == (0, 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("departed", ["left", "bounced", "complained", "complaint by mail", "suppressed", "erased"])
 @pytest.mark.parametrize("known", [True, False])
 def test_nobody_who_is_gone_comes_back(
@@ -273,7 +272,7 @@ def test_nobody_who_is_gone_comes_back(
     _assert_sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_file_of_departures_makes_nobody_and_takes_people_off(context: ImportContext, tmp_path: Path) -> None:
     _import(context, _list(tmp_path, f"ada@example.org,{CONFIRMED}", name="subscribed_1.csv"))
     departures = _list(
@@ -295,7 +294,7 @@ def test_a_file_of_departures_makes_nobody_and_takes_people_off(context: ImportC
     _assert_sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_order_of_rows_in_a_file_brings_nobody_back(context: ImportContext, tmp_path: Path) -> None:
     heading = "email,status,confirmed_at,Global status"
     for name, order in (("ada", 1), ("bo", -1)):
@@ -306,7 +305,7 @@ def test_the_order_of_rows_in_a_file_brings_nobody_back(context: ImportContext, 
     assert _on_roll(context) == set()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_those_who_confirmed_here_after_they_left_elsewhere_stay(context: ImportContext, tmp_path: Path) -> None:
     with context.database.write() as session:
         for name in ("ada", "bo"):
@@ -330,7 +329,7 @@ def test_a_complaint_is_kept_as_one(context: ImportContext, tmp_path: Path) -> N
     assert [line.kind for line in context.unsubscribe_log.read()] == ["complained"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("before", ["left elsewhere", "bounced", "left here", "bounced here"])
 def test_a_complaint_in_a_list_outweighs_what_was_there_and_is_logged(
     context: ImportContext, tmp_path: Path, before: str
@@ -394,7 +393,7 @@ def _long_list(folder: Path, rows: int = 2 * MAX_STEP_ROWS + 500) -> Path:
     return _list(folder, *lines)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_completes(
     context: ImportContext, tmp_path: Path
 ) -> None:
@@ -422,7 +421,7 @@ def test_a_crash_at_any_commit_leaves_nobody_to_be_mailed_and_the_next_run_compl
     _assert_sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), crash_at(4):
@@ -434,7 +433,7 @@ def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportC
         _import(context, path, ImportOptions(attest_reason="their word"))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_mended_file_takes_over_the_people_of_a_broken_run(context: ImportContext, tmp_path: Path) -> None:
     path = _long_list(tmp_path)
     with pytest.raises(Crash), crash_at(4):
@@ -458,7 +457,7 @@ def test_whoever_confirms_in_the_middle_of_a_broken_import_is_mailed(context: Im
     assert _on_roll(context) == {"r1@example.org"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_somebody_who_is_added_or_suppressed_between_look_and_commit_is_judged_again(
     context: ImportContext, tmp_path: Path
 ) -> None:

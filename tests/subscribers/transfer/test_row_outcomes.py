@@ -29,7 +29,6 @@ from subscribers.transfer.outcome_file import (
     write_outcomes,
 )
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 ON_PAPER = ConsentEvidence("Yes.", "1", "en", "expo", "paper", "eve", NOW)
 HEADINGS = "Email Address,CONFIRM_TIME,CONFIRM_IP,UNSUB_TIME,STATUS"
@@ -88,7 +87,7 @@ def bring_in(
         return run_import(desk, survey, options, now=NOW, on_reject=lambda *_: None, outcomes=outcomes, progress=stop)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_every_row_has_its_reason_and_a_dry_run_says_what_the_import_then_does(
     desk: ImportContext, tmp_path: Path
 ) -> None:
@@ -107,7 +106,7 @@ def test_every_row_has_its_reason_and_a_dry_run_says_what_the_import_then_does(
     assert done.as_json() == tried.as_json()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_admin_who_vouches_is_the_reason_and_is_counted_apart(desk: ImportContext, tmp_path: Path) -> None:
     path = list_of(tmp_path, [f"new@example.org,{EVIDENCE},,subscribed", "bare@example.org,,,,subscribed"])
     tried = try_list(desk, path, tmp_path / "tried", ImportOptions("signed paper list"))
@@ -115,7 +114,7 @@ def test_an_admin_who_vouches_is_the_reason_and_is_counted_apart(desk: ImportCon
     assert (tried.as_json()["subscribed"], tried.as_json()["vouched for"]) == (2, 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_account_of_an_import_that_was_cut_short_goes_on_with_it(desk: ImportContext, tmp_path: Path) -> None:
     people = [f"p{n}@example.org,{EVIDENCE},,subscribed" for n in range(2 * MAX_STEP_ROWS)]
     path = list_of(tmp_path, [*people, "nowhere,,,,", people[0], "p7@example.org,,,,unsubscribed"])
@@ -130,7 +129,7 @@ def test_the_account_of_an_import_that_was_cut_short_goes_on_with_it(desk: Impor
     assert report.counts["subscribed"] == len(people) - 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_of_a_run_that_kept_no_account_the_next_says_so(desk: ImportContext, tmp_path: Path) -> None:
     people = [f"p{n}@example.org,{EVIDENCE},,subscribed" for n in range(2 * MAX_STEP_ROWS)]
     path = list_of(tmp_path, people)
@@ -142,7 +141,7 @@ def test_of_a_run_that_kept_no_account_the_next_says_so(desk: ImportContext, tmp
     assert reasons[RowReason.EARLIER_RUN] >= MAX_STEP_ROWS
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_account_is_for_its_owner_alone_and_holds_no_address(desk: ImportContext, tmp_path: Path) -> None:
     rows = [row for row, _, _ in ROWS_AND_REASONS] + [f"x@example.org,{EVIDENCE},,x@example.org"]
     try_list(desk, list_of(tmp_path, rows), tmp_path / "tried", ImportOptions())

@@ -14,7 +14,6 @@ from subscribers.transfer.imports import run_import
 from subscribers.transfer.list_file import survey_file
 from subscribers.transfer.options import ImportOptions
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"service exports")
 TIME = "2024-03-02 14:12:00"
@@ -144,7 +143,7 @@ CONSENTING = {"yes@example.org"}
 VOUCHED = CONSENTING | {"bare@example.org"}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("reason", [None, "signed form"], ids=["as it is", "vouched for"])
 @pytest.mark.parametrize("export", EXPORTS)
 def test_the_right_people_may_be_emailed(database: Database, tmp_path: Path, export: str, reason: str | None) -> None:

@@ -29,7 +29,6 @@ from subscribers.transfer.suppressions import suppression_file
 from subscribers.transfer.suppressions.suppression_adoption import AdoptionReport, adopt_suppressions, rehearse_adoption
 from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileError
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 from tests.subscribers.transfer.suppression_files import ADA, THERE, change_line, export_file, file_of, make_context
 
 HERE = KeyRing.from_seed(b"the adopter")
@@ -67,7 +66,7 @@ def count_rows(database: Database) -> int:
         return session.scalar(select(func.count()).select_from(Suppression)) or 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("reason", DEPARTURE_KINDS)
 def test_every_cause_is_adopted_with_its_date_and_checked_like_our_own(
     database: Database, tmp_path: Path, reason: SuppressionReason
@@ -107,7 +106,7 @@ def test_adopted_hashes_dont_make_the_key_file_another_databases(database: Datab
         assert seals.verify_ledger(session, HERE).sound
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_people_who_left_are_handed_on_after_their_address_is_deleted(
     database: Database, elsewhere: Database, tmp_path: Path
 ) -> None:
@@ -142,7 +141,7 @@ def test_a_request_that_nobody_confirmed_is_no_departure(
     assert [entry.at for entry in suppression_file.read_entries(file)] == expected
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_chain_of_installations_hands_on_what_it_adopted(
     database: Database, elsewhere: Database, tmp_path: Path
 ) -> None:
@@ -155,7 +154,7 @@ def test_a_chain_of_installations_hands_on_what_it_adopted(
     assert (find_reason(elsewhere, ADA, third), find_reason(elsewhere, BO, third)) == ("bounced", "erased")
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_file_that_comes_back_adds_nothing(database: Database, tmp_path: Path) -> None:
     suppress(database, HERE, "bounced")
     report = adopt_suppressions(make_context(database, HERE, tmp_path), export_file(database, HERE), now=NOW)
@@ -196,7 +195,7 @@ def test_a_restored_copy_adopts_what_the_old_server_had_since(
     assert (newer.added, newer.entries) == ({}, 2)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_adopting_twice_or_a_newer_file_of_the_same_brings_nobody_back_off(database: Database, tmp_path: Path) -> None:
     context, file = make_context(database, HERE, tmp_path), file_of()
     adopt_suppressions(context, file, now=NOW)
@@ -210,7 +209,7 @@ def test_adopting_twice_or_a_newer_file_of_the_same_brings_nobody_back_off(datab
     assert (find_reason(database), count_rows(database)) == ("", rows)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_newer_file_that_says_worse_counts(database: Database, tmp_path: Path) -> None:
     context = make_context(database, HERE, tmp_path)
     for reason in ("bounced", "complained", "bounced"):
@@ -218,7 +217,7 @@ def test_a_newer_file_that_says_worse_counts(database: Database, tmp_path: Path)
     assert (find_reason(database), count_rows(database)) == ("complained", 2)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_hashes_without_their_key_are_counted(database: Database, tmp_path: Path) -> None:
     keyless = change_line(file_of(), 0, lambda header: header | {"keys": []})
     context = make_context(database, HERE, tmp_path)
@@ -267,7 +266,7 @@ def test_people_on_the_list_leave_it_unless_they_confirmed_here_later(
         assert seals.verify_ledger(session, HERE).sound
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("confirmed_days_ago", [5, 1])
 def test_consent_counts_only_if_its_later_than_every_date_that_files_gave(
     database: Database, tmp_path: Path, confirmed_days_ago: int
@@ -284,7 +283,7 @@ def test_consent_counts_only_if_its_later_than_every_date_that_files_gave(
     assert state_of(database, number) is (PersonState.SUBSCRIBED if stays else PersonState.SUPPRESSED)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(("allowed_days_ago", "expected"), [(5, suppression.ALLOWED_AGAIN), (15, "complained")])
 def test_what_an_admin_allowed_since_outweighs_an_older_entry(
     database: Database, tmp_path: Path, allowed_days_ago: int, expected: str

@@ -32,7 +32,6 @@ from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.writer_process import WriterProcess
 from tests.conftest import ROOT
 from tests.moments import AFTER_RELEASE as NOW
-from tests.one_database import ON_ONE_DATABASE
 
 KEYS = KeyRing.from_seed(b"writer process tests")
 CONFIRMED = "2019-04-05 10:00:00,192.0.2.1,2019-04-05 10:01:00,192.0.2.1,subscribed"
@@ -143,7 +142,7 @@ def test_steps_behind_one_that_was_overtaken_are_judged_again_with_it(context: I
     _assert_complete(context, report, rows)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_import_that_ends_while_a_step_no_longer_holds_passes_nobody_over(
     context: ImportContext, tmp_path: Path
 ) -> None:
@@ -181,7 +180,7 @@ def test_a_writer_that_is_killed_ends_the_import_which_the_next_run_completes(
     _assert_sound(context)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_writer_that_breaks_off_is_told_apart_from_one_that_was_killed(
     context: ImportContext, tmp_path: Path
 ) -> None:

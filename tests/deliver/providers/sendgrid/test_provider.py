@@ -37,7 +37,6 @@ from tests.deliver.fake_sendgrid import API_KEY, FakeSendGrid, PlannedAnswer
 from tests.deliver.kill_harness import wait_until
 from tests.deliver.mark_recorder import MarkRecorder
 from tests.moments import RELEASE, Clock
-from tests.one_database import ON_ONE_DATABASE
 
 LETTER = MessageTemplate(
     subject="Hello \u2014 there",
@@ -295,7 +294,7 @@ def _send(world: DeliverySetup, fake: FakeSendGrid, batch: int, connections: int
     )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: DeliverySetup) -> None:
     numbers = world.add_subscribers(*(f"reader{n}@example.org" for n in range(30)))
     text_only = world.add_subscribers("plain@example.org", choices=Preferences(text_only=True))

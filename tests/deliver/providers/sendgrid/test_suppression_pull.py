@@ -35,7 +35,6 @@ from tests.deliver.fake_sendgrid_account import (
     ScriptedResponse,
 )
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 NOW = RELEASE + timedelta(days=1)
 THEN = int((RELEASE + timedelta(hours=2)).timestamp())
@@ -74,7 +73,7 @@ def _links(world: DeliverySetup) -> int:
         return session.scalar(select(func.count()).select_from(ConsentEvent)) or 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_each_list_does_to_a_subscriber_what_it_means(world: DeliverySetup) -> None:
     names = ("ada", "bo", "cy", "dee", "eve", "flo", "gus")
     people = world.add_subscribers(*(f"{name}@example.org" for name in names))
@@ -104,7 +103,7 @@ def test_each_list_does_to_a_subscriber_what_it_means(world: DeliverySetup) -> N
     assert [d.kind for d in _unsubscribe_log(world).read()] == ["complained", "left", "bounced", "bounced"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_second_pull_changes_nothing(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org", "cy@example.org")
     with FakeSendGridAccount() as fake:
@@ -146,7 +145,7 @@ def test_a_word_from_before_the_subscribers_own_last_word_is_over(world: Deliver
     assert _states(world, people) == [PersonState.SUBSCRIBED] * 2
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_addresses_that_are_not_ours_leave_no_trace(
     world: DeliverySetup, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +166,7 @@ def test_addresses_that_are_not_ours_leave_no_trace(
     assert not world.settings.left_log.exists()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_next_pull_asks_only_for_what_is_new_and_three_days_more(world: DeliverySetup) -> None:
     with FakeSendGridAccount() as fake:
         _pull(world, fake)

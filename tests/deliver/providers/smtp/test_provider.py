@@ -42,7 +42,6 @@ from tests.deliver.smtp_servers import (
     send_through,
     server_tls_context,
 )
-from tests.one_database import ON_ONE_DATABASE
 
 
 @pytest.mark.parametrize(
@@ -367,7 +366,7 @@ def _send(world: DeliverySetup, port: int, options: str = "") -> SendReport:
         provider.close()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("connections", [1, 4])
 def test_an_edition_goes_out_with_one_recipient_amessage(
     world: DeliverySetup, arrived: Callable[[bytes], EmailMessage], connections: int

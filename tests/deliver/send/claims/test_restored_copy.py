@@ -30,7 +30,6 @@ from subscribers.mail_requests import MailRequest
 from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
-from tests.one_database import ON_ONE_DATABASE
 from tests.row_keys import lend_row_keys
 
 SUBSCRIBERS = [f"reader{n}@county.example" for n in range(6)]
@@ -103,7 +102,7 @@ def send_the_rest(world: DeliverySetup) -> None:
     world.clock.now += HOUR
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_waited_in_the_copy_is_uncertain_and_goes_out_by_an_admins_word_alone(
     world: DeliverySetup, restore: Restore
 ) -> None:
@@ -202,7 +201,7 @@ def test_what_was_in_doubt_already_stays_so_and_may_have_been_sent_again_since(
         assert set(session.scalars(doubtful)) == {copy.clock()}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_edition_that_is_released_after_the_restore_goes_out_as_ever(world: DeliverySetup, restore: Restore) -> None:
     world.add_subscribers(*SUBSCRIBERS)
     world.clock.now -= 3 * HOUR
@@ -320,7 +319,7 @@ def test_a_correction_from_after_the_restore_goes_out_as_ever(world: DeliverySet
     assert mail_correction(copy) == len(SUBSCRIBERS)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_questions_to_many_are_uncertain_too_and_a_link_that_someone_waits_for_is_not(
     world: DeliverySetup, restore: Restore
 ) -> None:

@@ -39,7 +39,6 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 from tests.deliver.silent_runs import hand_over
 from tests.deliver.smtp_servers import outgoing_message
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 DATABASE = "one database"
 ACCEPTED = MessageOutcome(HandoverStatus.ACCEPTED, "250 2.0.0 Ok: queued as 4X")
@@ -221,7 +220,7 @@ def rows(world: DeliverySetup, ids: list[str]) -> list[Delivery]:
         return [session.get_one(Delivery, id_) for id_ in ids]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_dead_run_leaves_in_doubt_only_what_had_its_final_dot_and_no_answer(
     world: DeliverySetup, dead_ids: list[str]
 ) -> None:
@@ -243,7 +242,7 @@ def test_a_dead_run_leaves_in_doubt_only_what_had_its_final_dot_and_no_answer(
     assert (event.delivery, event.cause) == (refused.id, "no mailbox"), "what a refusal leads to follows"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_next_run_hands_over_what_had_not_left_and_nothing_else(world: DeliverySetup, dead_ids: list[str]) -> None:
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
     report = run_edition(
@@ -272,7 +271,7 @@ def test_a_lease_that_ran_out_before_does_not_stand_against_the_file(world: Deli
         assert session.scalars(select(Edition.state)).one() is EditionState.SENDING, "it goes on"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_timetable_reads_the_file_of_a_dead_run_at_its_next_look_though_no_mail_is_due(
     world: DeliverySetup, dead_ids: list[str]
 ) -> None:

@@ -55,7 +55,6 @@ from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.deliver.stored_corrections import store_correction
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 BO = "bo.peep@county.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
@@ -142,7 +141,7 @@ def confirmed(world: DeliverySetup, provider: ScriptedProvider) -> None:
         )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: DeliverySetup) -> None:
     ask(world)
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
@@ -189,7 +188,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
     assert [d.purpose for d in deliveries(world)] == ["confirm:1", "welcome:2"]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_a_mail_is_written_from_is_kept_encrypted(world: DeliverySetup) -> None:
     ask(world)
     with world.database.read() as session:
@@ -225,7 +224,7 @@ def test_a_doubt_is_final_and_asking_again_is_the_way_out(world: DeliverySetup) 
     assert provider.received_messages[0].to_bytes().count(b"Reminder to confirm") >= 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_server_that_says_no_to_everything_is_left_alone_for_a_while(world: DeliverySetup) -> None:
     ask(world, BO, "cy@county.example")
     down = ScriptedProvider(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="the server is down"))
@@ -264,7 +263,7 @@ def test_a_link_that_ran_out_or_was_used_is_not_mailed_any_more(world: DeliveryS
     assert states == [DeliveryState.ACCEPTED, DeliveryState.WITHDRAWN]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_complains_between_claim_and_handing_over_gets_nothing(world: DeliverySetup) -> None:
     ask(world)
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))
@@ -304,7 +303,7 @@ def test_damaged_rows_hold_up_nobody(world: DeliverySetup) -> None:
     assert waiting_notices(world) == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_template_that_is_broken_loses_no_mail(world: DeliverySetup) -> None:
     ask(world)
     own = world.settings.home / "templates"
@@ -510,7 +509,7 @@ def test_a_process_that_is_told_to_stop_claims_no_notice_and_the_next_one_does(o
     assert send(one_world, provider) == {HandoverStatus.ACCEPTED: 1}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_correction_that_is_told_to_stop_leaves_the_rest_waiting(world: DeliverySetup) -> None:
     store_correction(world, world.add_subscribers(*(f"reader{number}@county.example" for number in range(30))))
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED))

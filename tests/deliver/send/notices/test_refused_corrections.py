@@ -16,7 +16,6 @@ from tests.deliver.conftest import KEYS, DeliverySetup
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.deliver.stored_corrections import store_correction
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
 TAKEN, TOO_BIG = b"250 taken", b"552 5.3.4 message too big"
@@ -63,7 +62,7 @@ def test_a_correction_that_the_server_takes_for_nobody_waits_after_two_probes(wo
     assert states(world) == {ACCEPTED: 60}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_correction_that_the_server_begins_to_refuse_waits(world: DeliverySetup) -> None:
     add_recipients(world, 100)
     with ScriptedSmtpServer({"DOT": list[bytes | None]([TAKEN] * 45)}) as server:

@@ -19,7 +19,6 @@ from subscribers.consent.preferences import Preferences
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.moments import Clock
-from tests.one_database import ON_ONE_DATABASE
 
 WAITING, ACCEPTED, REFUSED = DeliveryState.WAITING, DeliveryState.ACCEPTED, DeliveryState.REFUSED
 
@@ -70,7 +69,7 @@ def test_a_few_refusals_among_accepted_messages_are_tried_again_and_then_end(wor
         assert set(session.scalars(select(StoredDeliveryEvent.cause))) == {FailureCause.POLICY}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_variant_that_the_server_begins_to_refuse_pauses_the_edition_and_loses_nobody(
     world: DeliverySetup,
 ) -> None:
@@ -106,7 +105,7 @@ def test_a_server_that_refuses_one_in_five_pauses_the_edition(world: DeliverySet
         assert not session.scalars(select(StoredDeliveryEvent.id)).all()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_short_variant_that_is_accepted_does_not_clear_the_full_one(world: DeliverySetup) -> None:
     world.add_subscribers("short1@example.org", "short2@example.org", choices=Preferences(text_only=True))
     world.add_subscribers(*(f"r{n}@example.org" for n in range(60)))
@@ -171,7 +170,7 @@ def test_a_server_that_ends_connections_early_delays_and_slows_nobody(
     assert world.clock.now == began
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_refusals_of_dead_addresses_never_blame_the_message(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(8)))
     with ScriptedSmtpServer({"RCPT": [b"550 5.1.1 unknown"] * 8}) as server:

@@ -46,7 +46,6 @@ from tests.actors import ADMIN, EDITOR
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 from tests.query_plans import record_plans
 
 TOO_BIG = MessageOutcome(HandoverStatus.REFUSED, "552 5.3.4 message too big", cause=FailureCause.OUR_FAULT)
@@ -196,7 +195,7 @@ def test_the_reply_shown_is_the_most_common_one_of_the_cause_that_most_have(othe
         assert (merged.reason, merged.count) == (RefusalReason.REPUTATION, 6 + sum(each.count for each in others))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_reply_is_of_the_last_event_that_gives_a_cause(world: DeliverySetup) -> None:
     sent_with(world, [], of=20)
     (refused, *_) = ids_of(world, ACCEPTED)
@@ -283,7 +282,7 @@ def test_five_refusals_and_two_percent_are_too_many_to_pass_unnoticed(
     assert is_notable(refusals, tried) is notable
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_send_ends_with_refusals_that_someone_has_to_acknowledge(world: DeliverySetup) -> None:
     report = sent_with(world, [TOO_BIG] * 4 + [FULL], of=250)
     assert (report.state, report.refusals) == (EditionState.SENT, 5)
@@ -291,7 +290,7 @@ def test_a_send_ends_with_refusals_that_someone_has_to_acknowledge(world: Delive
     assert send(world)[0].refusals == 5, "nor does another run make them go away"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(
     ("refused", "of"),
     [([TOO_BIG] * 4, 4), ([TOO_BIG] * 5, 251), ([NO_MAILBOX] * 20, 40), ([NO_MAILBOX] * 20 + [FULL] * 4, 40)],
@@ -303,7 +302,7 @@ def test_few_refusals_and_addresses_that_do_not_exist_end_as_sent(
     assert (edition(world).state_words, counts(world)[REFUSED]) == ("sent", len(refused))
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_was_deferred_until_it_expired_was_refused_too(world: DeliverySetup) -> None:
     later = MessageOutcome(HandoverStatus.TRY_LATER, "421 4.7.0 try again later")
     sent_with(world, [later] * 5, of=50)
@@ -313,7 +312,7 @@ def test_what_was_deferred_until_it_expired_was_refused_too(world: DeliverySetup
     assert again(world, "domain", confirmed=5) == 5
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_acknowledgment_holds_until_many_more_come_back(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 5, of=100)
     with pytest.raises(ChangedRefusalsError, match="from 4 to 5"):
@@ -479,7 +478,7 @@ def test_nobody_is_suppressed_for_an_earlier_address_or_from_before_a_new_consen
     assert len(spoken) == 2
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_people_who_unsubscribed_meanwhile_are_neither_counted_nor_sent_it(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 6, of=20)
     left, leaving = ids_of(world, REFUSED)[:2]
@@ -545,7 +544,7 @@ def test_a_bounce_of_what_fell_due_between_a_backup_and_its_restore_isnt_sent_ag
     assert again(world, "all", confirmed=0) == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nothing_of_a_canceled_edition_is_sent_again(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 5, of=20)
     with world.database.write() as session:
@@ -603,7 +602,7 @@ def test_a_second_refusal_is_reported_like_the_first(world: DeliverySetup) -> No
     assert overview.choose_resendable(["all"]) == [], "a full mailbox isn't a doubtful reason"
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_two_admins_at_once_send_each_message_again_once(world: DeliverySetup) -> None:
     sent_with(world, [TOO_BIG] * 5, of=20)
     again(world, "all", confirmed=5)

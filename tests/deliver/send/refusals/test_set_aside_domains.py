@@ -29,7 +29,6 @@ from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
 POLICY = MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked by policy")
@@ -67,7 +66,7 @@ def _paused_because(world: DeliverySetup) -> str:
         return edition.paused_because if edition.paused_at else ""
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("refusal", [POLICY, MISSING])
 def test_a_domain_with_a_fifth_of_the_list_that_refuses_needs_no_resume(
     world: DeliverySetup, refusal: MessageOutcome
@@ -89,7 +88,7 @@ def test_a_domain_with_a_fifth_of_the_list_that_refuses_needs_no_resume(
     assert not report.stop_reason
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("domains", [2, 3])
 def test_several_domains_that_refuse_pause_everything_and_one_resume_is_enough(
     world: DeliverySetup, domains: int
@@ -142,7 +141,7 @@ def test_a_small_domain_is_set_aside_without_any_effect_on_a_large_list(one_worl
     assert report.delivery_counts[WAITING] > 90
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("decision", [SetAsideDecision.SEND, SetAsideDecision.DROP])
 @pytest.mark.parametrize("still_refusing", [("strict.example",), ()])
 def test_one_decision_sends_or_drops_a_domain(
@@ -214,7 +213,7 @@ def test_several_domains_that_refuse_at_rcpt_pause_everything(one_world: Deliver
     assert (report.domains_aside, report.delivery_counts[REFUSED]) == (2, 0)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("counted", [0, 4])
 def test_refusals_that_blame_the_message_count_against_no_domain(world: DeliverySetup, counted: int) -> None:
     """A message is tried among others of its variant; what's refused for good after that is no domain's fault."""

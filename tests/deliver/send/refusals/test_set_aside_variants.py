@@ -20,7 +20,6 @@ from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.faulty_relay import FaultyRelay, RelayServer, ReplyFault
 from tests.deliver.send_scenario import CHOICES, FULL, NO_EVENTS, TEXT, read_variant
-from tests.one_database import ON_ONE_DATABASE
 
 ACCEPTED, REFUSED, WAITING = DeliveryState.ACCEPTED, DeliveryState.REFUSED, DeliveryState.WAITING
 
@@ -112,7 +111,7 @@ def test_a_variant_that_is_sent_regardless_is_refused_for_good_and_someone_has_t
     assert (report.state, counts[REFUSED], counts[ACCEPTED], report.refusals) == (EditionState.SENT, 60, 30, 60)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_several_refused_variants_pause_the_edition(world: DeliverySetup, relay: FaultyRelay) -> None:
     _add_subscribers(world, text=30, full=30, no_events=30)
     _refuse(relay, FULL, NO_EVENTS)
@@ -121,7 +120,7 @@ def test_several_refused_variants_pause_the_edition(world: DeliverySetup, relay:
     assert (report.delivery_counts[REFUSED], report.delivery_counts[WAITING] > 30) == (0, True)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_variant_that_is_all_there_is_pauses_the_edition(world: DeliverySetup, relay: FaultyRelay) -> None:
     _add_subscribers(world, text=60)
     relay.faults = (ReplyFault("DOT", "552 5.3.4 message too big", variant=TEXT, skipped=20),)

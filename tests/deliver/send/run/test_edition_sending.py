@@ -44,7 +44,6 @@ from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_a
 from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import ScriptedSmtpServer
 from tests.moments import RELEASE, Clock
-from tests.one_database import ON_ONE_DATABASE
 from tests.run_database import read_stored_bytes
 
 Arrived = Callable[[bytes], EmailMessage]
@@ -110,7 +109,7 @@ def test_each_of_two_hundred_subscribers_gets_one_message_and_no_trace_of_anothe
     assert len(ids) == len(_files(world)) == 200
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_message_says_what_its_headers_must(world: DeliverySetup, arrived: Arrived) -> None:
     world.add_subscribers("ada@example.org")
     _send(world)
@@ -151,7 +150,7 @@ def test_no_address_stands_in_the_database_after_a_send(one_world: DeliverySetup
     assert not [n for n in names for part in n if part.encode() in stored]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_outbox_files_are_private(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     _send(world)
@@ -161,7 +160,7 @@ def test_outbox_files_are_private(world: DeliverySetup) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     _send(world)
@@ -171,7 +170,7 @@ def test_a_second_send_hands_nothing_over(world: DeliverySetup) -> None:
     assert [(f.name, f.stat().st_mtime_ns) for f in _files(world)] == before
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: Path) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="later"))
@@ -181,7 +180,7 @@ def test_the_same_edition_gives_the_same_bytes(world: DeliverySetup, tmp_path: P
         assert (tmp_path / "again" / "edition" / f"{message.delivery_id}.eml").read_bytes() == message.to_bytes()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_choices_decide_what_a_subscriber_gets(world: DeliverySetup, arrived: Arrived) -> None:
     world.add_subscribers("plain@example.org")
     world.add_subscribers("short@example.org", choices=Preferences(frozenset({"events", "not-here"})))
@@ -222,7 +221,7 @@ def test_nobody_whose_choices_cannot_be_read_is_mailed_an_edition(world: Deliver
     assert (report.state, report.delivery_counts.is_balanced, len(_files(world))) == (EditionState.SENT, True, 1)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, tmp_path: Path) -> None:
     ada, bo, cy = world.add_subscribers("ada@example.org", "bo@example.org", "cy@example.org")
     plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
@@ -234,7 +233,7 @@ def test_choices_and_departures_after_planning_count_too(world: DeliverySetup, t
     assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("batch", [1, 4])
 def test_who_leaves_while_a_send_runs_gets_nothing_after_that_moment(
     world: DeliverySetup, tmp_path: Path, batch: int
@@ -290,7 +289,7 @@ def test_who_leaves_between_claim_and_handing_over_gets_nothing(one_world: Deliv
         assert session.scalars(select(Delivery.handed_at)).one() is None
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_planning_twice_owes_once_and_a_later_subscriber_gets_the_next_edition(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     first = plan_deliveries(world.database, EDITION_NAME, world.keys, world.settings, now=RELEASE)
@@ -323,7 +322,7 @@ def test_a_missing_row_unbalances_the_delivery_counts(world: DeliverySetup) -> N
         assert not count_deliveries(session, make_edition_delivery_purpose(EDITION_NAME)).is_balanced
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_counts_that_do_not_balance_are_said_aloud_at_the_end_of_a_run(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     assert not _send(world).stop_reason
@@ -429,7 +428,7 @@ def test_an_edition_that_is_canceled_while_a_run_begins_stays_canceled(postgresq
     assert (_state(world), provider.received_messages) == (EditionState.CANCELLED, [])
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_unknown_edition_is_an_error(one_database: Database, world: DeliverySetup) -> None:
     with pytest.raises(UnknownEditionError, match="2020-W01"):
         run_edition(
@@ -442,7 +441,7 @@ def test_an_unknown_edition_is_an_error(one_database: Database, world: DeliveryS
         )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anything_moves(world: DeliverySetup) -> None:
     settings = world.settings.model_copy(update={"base_url": f"https://{'a' * 43}"})
     with pytest.raises(ComposeError, match="DIGEST_BASE_URL"):
@@ -457,7 +456,7 @@ def test_a_base_url_that_makes_list_unsubscribe_too_long_is_refused_before_anyth
     assert _state(world) is EditionState.APPROVED
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(10)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED), batch_size=3), limit=4)
@@ -468,7 +467,7 @@ def test_a_limit_leaves_the_rest_waiting_and_the_next_run_goes_on(world: Deliver
     )
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_run_that_must_stop_keeps_everybody_waiting(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
     report = _send(
@@ -497,7 +496,7 @@ def test_a_refusal_for_now_is_tried_again_later_and_given_up_after_three_days(on
     assert world.clock() <= RELEASE + timedelta(hours=72)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     assert (
@@ -513,7 +512,7 @@ def test_a_refusal_for_good_is_final_and_keeps_the_reply(world: DeliverySetup) -
     assert delivery.lease_until is None
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     _send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.UNCERTAIN)))
@@ -524,7 +523,7 @@ def test_a_doubt_is_never_resolved_by_sending_again(world: DeliverySetup) -> Non
     assert not provider.received_messages
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(("lost", "seconds"), [(1, 1), (2, 3), (4, 15)])
 def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_out(
     world: DeliverySetup, lost: int, seconds: int
@@ -569,7 +568,7 @@ def test_an_edition_that_the_server_rejects_again_and_again_is_reported_within_a
     assert find_stuck() == []
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_again(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(20)))
     sizes: list[int] = []
@@ -584,7 +583,7 @@ def test_after_a_lost_batch_one_message_at_a_time_asks_whether_answers_come_agai
     assert report.delivery_counts[DeliveryState.UNCERTAIN] == 7
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_run_ends_when_no_answer_comes_for_a_minute(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(12)))
     report = _send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.UNCERTAIN), batch_size=2))
@@ -593,7 +592,7 @@ def test_a_run_ends_when_no_answer_comes_for_a_minute(world: DeliverySetup) -> N
     assert world.clock.now == RELEASE + timedelta(seconds=1 + 2 + 4 + 8 + 16 + 32)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     answers = [
@@ -607,7 +606,7 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: Delive
     assert report.delivery_counts[DeliveryState.WAITING] == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_wait_that_the_provider_asks_for_holds_for_every_process(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     patience = BatchOutcome((MessageOutcome(HandoverStatus.NOT_TRIED),), wait_seconds=600.0)
@@ -632,7 +631,7 @@ def test_a_wait_that_one_provider_asks_for_does_not_hold_for_another(one_world: 
     assert _send(world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED), name="other")).handed_over == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_a_dead_process_left_claimed_is_uncertain_and_the_rest_goes_out(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
 
@@ -682,7 +681,7 @@ def _answer_past_the_lease(world: DeliverySetup, answer: BatchOutcome) -> Callab
     return answer_late
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_comes_back_to_wait_after_another_run_took_the_edition_for_sent_goes_out_later(
     world: DeliverySetup,
 ) -> None:
@@ -695,7 +694,7 @@ def test_what_comes_back_to_wait_after_another_run_took_the_edition_for_sent_goe
     assert (report.delivery_counts[DeliveryState.ACCEPTED], report.state) == (2, EditionState.SENT)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_run_that_is_broken_off_lets_what_came_back_to_wait_go_out_later_too(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     patience = BatchOutcome((MessageOutcome(HandoverStatus.NOT_TRIED),), wait_seconds=20.0)
@@ -736,7 +735,7 @@ def test_a_missing_key_is_noticed_at_the_start_and_later_its_own_rows_wait_for_i
     assert _states(world) == {ada: DeliveryState.ACCEPTED, bo: DeliveryState.ACCEPTED}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org", "bo@example.org")
     (world.settings.home / "outbox").write_text("in the way")
@@ -747,7 +746,7 @@ def test_a_full_disk_stops_the_run_and_loses_nobody(world: DeliverySetup) -> Non
     assert _send(world).state is EditionState.SENT
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"r{n}@example.org" for n in range(5)))
     reports: list[tuple[int, int]] = []
@@ -763,7 +762,7 @@ def test_progress_is_told_after_every_batch(world: DeliverySetup) -> None:
     assert reports == [(2, 5), (4, 5), (5, 5)]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_the_specimen_is_the_message_of_an_invented_subscriber(world: DeliverySetup, arrived: Arrived) -> None:
     with world.database.read() as session:
         edition = session.scalars(select(Edition)).one()

@@ -16,7 +16,6 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.smtp_servers import HeldReply, ScriptedSmtpServer
-from tests.one_database import ON_ONE_DATABASE
 
 SUBSCRIBERS = 40
 
@@ -45,7 +44,7 @@ def _send(
         provider.close()
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(("connections", "slow"), [(2, 1), (8, 7)])
 def test_slow_recipients_hold_up_nobody_else(world: DeliverySetup, connections: int, slow: int) -> None:
     """All others are recorded while the slow ones are waited for, over a single connection if need be."""
@@ -65,7 +64,7 @@ def test_slow_recipients_hold_up_nobody_else(world: DeliverySetup, connections: 
     assert server.accepted_count == SUBSCRIBERS
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize("connections", [1, 3])
 def test_a_limit_on_new_connections_pauses_a_run_and_does_not_end_it(world: DeliverySetup, connections: int) -> None:
     """Once the first connections have ended, each further one is refused for a while."""
@@ -79,7 +78,7 @@ def test_a_limit_on_new_connections_pauses_a_run_and_does_not_end_it(world: Deli
     assert 1 <= (world.clock() - began).total_seconds() <= 63
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_server_that_takes_no_connection_for_a_minute_ends_the_run_with_its_reply(world: DeliverySetup) -> None:
     script: dict[str, list[bytes | None]] = {"GREETING": [b"220 ready", *[b"421 4.7.0 closed for today"] * 20]}
     with ScriptedSmtpServer(script) as server:
@@ -91,7 +90,7 @@ def test_a_server_that_takes_no_connection_for_a_minute_ends_the_run_with_its_re
     assert report.delivery_counts[DeliveryState.WAITING] == SUBSCRIBERS - 5
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_server_that_takes_two_connections_of_eight_gets_everything_over_two(world: DeliverySetup) -> None:
     with ScriptedSmtpServer({}) as server:
         server.max_connections = 2

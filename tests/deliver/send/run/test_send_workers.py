@@ -15,7 +15,6 @@ from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import EDITION_NAME, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
-from tests.one_database import ON_ONE_DATABASE
 
 Answer = Callable[[Sequence[OutgoingMessage]], BatchOutcome]
 
@@ -84,7 +83,7 @@ def test_nothing_is_handed_over_before_its_claim_is_in_the_database(world: Deliv
     assert report.delivery_counts[DeliveryState.ACCEPTED] == 12
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_slow_connection_holds_up_no_other(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     others_done = threading.Event()
@@ -105,7 +104,7 @@ def test_a_slow_connection_holds_up_no_other(world: DeliverySetup) -> None:
     assert (len(slow.given), len(quick.given)) == (1, 19)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     lanes = [Lane(TAKES, batch=3) for _ in range(3)]
@@ -114,7 +113,7 @@ def test_a_limit_counts_what_all_of_them_carry(world: DeliverySetup) -> None:
     assert report.delivery_counts[DeliveryState.WAITING] == 9
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_when_no_connection_is_taken_from_the_start_the_run_stops(world: DeliverySetup) -> None:
     _subscribers(world, 20)
     lanes = [
@@ -126,7 +125,7 @@ def test_when_no_connection_is_taken_from_the_start_the_run_stops(world: Deliver
     assert [len(lane.given) for lane in lanes] == [1, 1, 1]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     _subscribers(world, 40)
     refused = Lane(same_outcome_for_all(HandoverStatus.NOT_TRIED, stop="the server refuses the sender"))
@@ -137,7 +136,7 @@ def test_what_is_about_us_stops_all_of_them(world: DeliverySetup) -> None:
     assert report.delivery_counts[DeliveryState.HANDING_OVER] == 0
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_answers_that_all_connections_miss_end_the_run_after_a_minute_of_single_messages(world: DeliverySetup) -> None:
     _subscribers(world, 40)
     began = world.clock()
@@ -147,7 +146,7 @@ def test_answers_that_all_connections_miss_end_the_run_after_a_minute_of_single_
     assert (world.clock() - began).total_seconds() == 63
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: DeliverySetup) -> None:
     _subscribers(world, 30)
     began = world.clock()
@@ -164,7 +163,7 @@ def test_one_connection_that_misses_its_answers_does_not_stop_the_others(world: 
     assert world.clock() == began
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world: DeliverySetup) -> None:
     _subscribers(world, 30)
     out, crashed = threading.Event(), threading.Event()
@@ -189,7 +188,7 @@ def test_a_fault_in_one_lets_the_others_finish_and_leaves_its_own_claimed(world:
     assert set(states) <= {DeliveryState.HANDING_OVER, DeliveryState.ACCEPTED, DeliveryState.WAITING}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_interrupts_a_run_gets_the_answers_that_are_under_way_written_down(world: DeliverySetup) -> None:
     _subscribers(world, 30)
 

@@ -27,7 +27,6 @@ from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.postfix_lines import LogLine, iso_line, log_text, queue_lines, traditional_line
 from tests.deliver.scripted_provider import ScriptedProvider
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SUBSCRIBERS = [f"reader{n}@county.example" for n in range(8)]
@@ -182,7 +181,7 @@ def test_half_a_log_or_that_of_another_server_shows_itself_by_what_was_accepted_
     assert empty.verdicts == {LogVerdict.UNKNOWN: 6}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliverySetup) -> None:
     (first, *_) = list_uncertain_deliveries(doubtful.database, EDITION_NAME, now=NOW)
     log = write_log(doubtful, statuses=("broken",) * 6)
@@ -194,7 +193,7 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
     assert examine(doubtful, log).verdicts == {LogVerdict.NOT_ACCEPTED: 5}
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_times_in_another_zone_are_noticed(doubtful: DeliverySetup) -> None:
     log = write_log(doubtful, line=traditional_line)
     with pytest.raises(
@@ -218,7 +217,7 @@ def test_of_a_dead_process_the_lease_says_how_long_the_doubt_lasts(doubtful: Del
     assert examine(doubtful, log).verdicts[LogVerdict.UNKNOWN] == 2
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_editor_may_not_resolve(doubtful: DeliverySetup) -> None:
     evidence = examine(doubtful, write_log(doubtful))
     installation = Installation(doubtful.settings, doubtful.database)

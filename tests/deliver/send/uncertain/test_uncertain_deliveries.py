@@ -45,7 +45,6 @@ from tests.actors import ADMIN
 from tests.deliver.conftest import EDITION_NAME, KEYS, DeliverySetup
 from tests.deliver.scripted_provider import ScriptedProvider, same_outcome_for_all
 from tests.moments import RELEASE
-from tests.one_database import ON_ONE_DATABASE
 
 SUBSCRIBERS = ("ada@reader.example", "bo@reader.example", "cy@reader.example")
 WAITING, ACCEPTED = DeliveryState.WAITING, DeliveryState.ACCEPTED
@@ -103,7 +102,7 @@ def doubtful(world: DeliverySetup) -> DeliverySetup:
     return world
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_they_are_listed_with_what_is_known_and_with_nobodys_address(doubtful: DeliverySetup) -> None:
     uncertain = listed(doubtful)
     assert len(uncertain) == 3
@@ -190,7 +189,7 @@ def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> Non
     assert states(doubtful)[DeliveryState.WITHDRAWN] == 1
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_sent_again_after_days_it_does_not_expire_at_the_first_not_now(doubtful: DeliverySetup) -> None:
     doubtful.clock.now += GIVE_UP_AFTER + timedelta(hours=8)
     word(doubtful, UncertainResolution.SEND_AGAIN)
@@ -216,7 +215,7 @@ def test_however_long_ago_it_was_due_a_not_now_lets_it_wait(since: timedelta, tr
     assert later.state is WAITING
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 @pytest.mark.parametrize(
     ("kind", "ends"), [(EventKind.DELIVERED, ACCEPTED), (EventKind.BOUNCED, DeliveryState.REFUSED)]
 )
@@ -231,7 +230,7 @@ def test_what_an_event_has_resolved_by_then_is_left_as_it_is(
         assert session.get_one(Delivery, ids[0]).state is ends
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again(doubtful: DeliverySetup) -> None:
     ids = [d.delivery_id for d in listed(doubtful)]
     word(doubtful, UncertainResolution.SEND_AGAIN)
@@ -239,7 +238,7 @@ def test_an_event_that_comes_after_the_word_still_keeps_it_from_being_sent_again
     assert {m.delivery_id for m in sent(doubtful).received_messages} == set(ids[1:])
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_resolving_the_same_delivery_twice_happens_once(doubtful: DeliverySetup) -> None:
     ids = [d.delivery_id for d in listed(doubtful)]
     assert [
@@ -311,7 +310,7 @@ def _somebody_waits(world: DeliverySetup) -> None:
         sleep(0.01)
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_nothing_of_a_cancelled_edition_is_sent_again_but_its_doubts_can_be_closed(world: DeliverySetup) -> None:
     world.add_subscribers(*SUBSCRIBERS)
     provider = ScriptedProvider(same_outcome_for_all(HandoverStatus.UNCERTAIN), batch_size=1)
@@ -388,7 +387,7 @@ def test_silence_tells_nothing_of_what_was_sent_at_another_time_or_reports_nothi
         assert silent(unanswered) == [False, False]
 
 
-@ON_ONE_DATABASE
+@pytest.mark.takes_turns
 def test_silence_tells_nothing_where_a_restore_may_have_lost_the_events(unanswered: DeliverySetup) -> None:
     unanswered.clock.now += timedelta(hours=25)
     said(unanswered, accepted_id(unanswered), EventKind.DELIVERED)
