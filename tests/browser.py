@@ -60,18 +60,30 @@ SHOW_IN_PLACE = """text => {
   document.documentElement.lang = shown.documentElement.lang;
   document.body.replaceWith(document.adoptNode(shown.body));
 }"""
-# The kinds of a page's elements, each with its parent's and the style sheets: what attributes and styles there are, not which words.
-LIST_KINDS = """() => {
+# The kind of an element, with its parent's: what attributes and styles there are, not which words.
+NAME_KIND = """
+  const name = (element) => [element.localName, ...[...element.attributes].map(
+    ({name, value}) => (['class', 'dir', 'role', 'style', 'type'].includes(name) ? `${name}=${value}` : name)).sort()].join();
+  const kind = (element) => `${name(element.parentElement)} > ${name(element)}`;
+"""
+# The kinds of a page's elements, each with the style sheets.
+LIST_KINDS = f"""() => {{ {NAME_KIND}
   const sheets = [...document.querySelectorAll('link[rel=stylesheet], style')].map(
     (sheet) => (sheet.href ? new URL(sheet.href).pathname : sheet.textContent));
   let hash = 0;
   for (const letter of sheets.join()) hash = (Math.imul(hash, 31) + letter.codePointAt(0)) | 0;
-  const name = (element) => [element.localName, ...[...element.attributes].map(
-    ({name, value}) => (['class', 'dir', 'role', 'style', 'type'].includes(name) ? `${name}=${value}` : name)).sort()].join();
   const unseen = '[hidden], template, script, style, details:not([open]) > :not(summary)';
   const seen = [...document.querySelectorAll('body, body *')].filter((element) => !element.closest(unseen));
-  return [...new Set(seen.map((element) => `${hash}: ${name(element.parentElement)} > ${name(element)}`))];
-}"""
+  return [...new Set(seen.map((element) => `${{hash}}: ${{kind(element)}}`))];
+}}"""
+KEEP_NEW_ROWS = f"""rows => {{ {NAME_KIND}
+  const known = new Set();
+  for (const row of document.querySelectorAll(rows)) {{
+    const kinds = [row, ...row.querySelectorAll('*')].map(kind);
+    if (kinds.every((one) => known.has(one))) row.remove();
+    kinds.forEach((one) => known.add(one));
+  }}
+}}"""
 _known_kinds: set[tuple[int, int, str]] = set()
 # A mail is shown inside a page that has the landmarks.
 AXE_MAIL = AXE | {"rules": {"region": {"enabled": False}}}
@@ -285,11 +297,12 @@ def excess_width(page: Page) -> str:
 
 
 def faulty_pages(
-    page: Page, address: str, paths: list[str], *, widths: Collection[int] = (), fewer: str = ""
+    page: Page, address: str, paths: list[str], *, widths: Collection[int] = (), fewer: str = "", alike: str = ""
 ) -> dict[str, str]:
     """Open each page with all its details, and return the faults of those that have some, by path: see `page_faults`.
 
-    Of the rows that match `fewer`, the first of each list is looked at: for pages that differ in something else.
+    Of the rows that match `fewer`, the first of each list is looked at: for pages that differ in something else. Of the rows that
+    match `alike`, those are looked at that have a kind of element that no row before them has; the page's width is measured with all.
     """
     found = {}
     if not page.evaluate("'beginAxe' in window"):
@@ -300,7 +313,10 @@ def faulty_pages(
         if fewer:
             keep_first_rows(page, fewer)
         open_all_details(page)
-        if faults := page_faults(page, widths=widths):
+        whole = [excess_width(page) for _ in show_views(page, widths, SCHEMES[:1])] if alike else []
+        if alike:
+            page.evaluate(KEEP_NEW_ROWS, alike)
+        if faults := page_faults(page, widths=widths) + "".join(whole):
             found[path] = faults
     return found
 

@@ -44,8 +44,8 @@ timezone = "UTC"
 [sender]
 postal_address = "1 Example Street, Springfield"
 [schedule]
-collect = ["every 2s"]
-draft = "every 3s"
+collect = ["every 10s"]
+draft = "every 15s"
 send = "every 30s"
 [select]
 minimum = 1
@@ -65,13 +65,13 @@ publisher = "Coastal Wire"
 Value = TypeVar("Value")
 
 
-def until(what: str, look: Callable[[], Value | None]) -> Value:
-    """Wait until `look` gives something."""
+def until(what: str, look: Callable[[], Value | None], pause: float = 0.1) -> Value:
+    """Wait until `look` gives something; it's asked again after each pause, in seconds."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if value := look():
             return value
-        time.sleep(0.1)
+        time.sleep(pause)
     pytest.fail(f"after {PATIENCE} s there is still no {what}")
 
 
@@ -348,7 +348,7 @@ def test_a_timetable_sends_by_sendgrid_once(installation: Installation, browser:
             name = drafted_and_approved(installation, browser)
             until("last request", lambda: len(provider.names) >= len(SUBSCRIBERS))
         with running(installation, *SCHEDULER, log="scheduler.log"):
-            until("end", lambda: '"state": "sent"' in installation.run("status", name, "--json"))
+            until("end", lambda: '"state": "sent"' in installation.run("status", name, "--json"), pause=1)
     assert sorted(provider.names) == sorted(SUBSCRIBERS)
     assert all(len(p["to"]) == 1 for r in provider.requests for p in r["personalizations"])
     assert no_address_in_a_log(installation.home)
@@ -357,7 +357,7 @@ def test_a_timetable_sends_by_sendgrid_once(installation: Installation, browser:
 def approved_by_command(installation: Installation) -> str:
     """Draft an edition that goes out in a few seconds, and approve it; give its name."""
     file = installation.home / "digest.toml"
-    calm = {"every 2s": "daily 03:00", "every 3s": "daily 03:10", "every 30s": "every 5s"}
+    calm = {"every 10s": "daily 03:00", "every 15s": "daily 03:10", "every 30s": "every 5s"}
     for old, new in calm.items():
         file.write_text(file.read_text().replace(f'"{old}"', f'"{new}"'))
     installation.run("collect")

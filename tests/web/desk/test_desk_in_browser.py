@@ -41,12 +41,15 @@ def states(week: SampleWeek) -> list[str]:
 def test_axe_finds_nothing_and_nothing_scrolls_sideways(
     browser: Browser, served: tuple[SampleWeek, str], *, is_first: bool
 ) -> None:
-    """Whole as the page first is; of its other states without the rows that stand there as they stood in the first."""
+    """The page as it first is, with every kind of row; its other states without the rows that stand there as they stood in the first."""
     week, address = served
     context = browser.new_context()
     sign_in(context, week, address, "dana")
-    paths, fewer = ([week.path], "") if is_first else (states(week), LIKE_ROWS)
-    found = faulty_pages(context.new_page(), address, paths, widths=(1440, 768, 360), fewer=fewer)
+    page, widths = context.new_page(), (1440, 768, 360)
+    if is_first:
+        found = faulty_pages(page, address, [week.path], widths=widths, alike=LIKE_ROWS)
+    else:
+        found = faulty_pages(page, address, states(week), widths=widths, fewer=LIKE_ROWS)
     context.close()
     assert found == {}
 
