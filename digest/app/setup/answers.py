@@ -26,15 +26,19 @@ from subscribers.errors import ApplicationError
 
 _DRAFT_BEFORE_RELEASE = timedelta(hours=12, minutes=30)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_EXAMPLE_DOMAIN = "example.org"
+_EXAMPLE_DOMAINS = ("example.com", "example.net", "example.org")  # RFC 2606, section 3
 
 
 class SetupError(ApplicationError):
     """Raised if setup can't continue. The message says what to answer or do."""
 
 
+def _is_example(host: str) -> bool:
+    return f".{host.lower()}".endswith(tuple(f".{domain}" for domain in _EXAMPLE_DOMAINS))
+
+
 def _check_email(text: str) -> str:
-    if text.rpartition("@")[2].lower().endswith(_EXAMPLE_DOMAIN):
+    if _is_example(text.rpartition("@")[2]):
         raise ValueError("This is an example. Enter an address at your own domain.")
     try:
         read_address(text)
@@ -313,7 +317,7 @@ def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
     if question.provider:
         return question.provider.setup_form.propose(key, answers)
     host = urlsplit(str(answers.get("site", ""))).hostname or ""
-    domain = "" if host.endswith(_EXAMPLE_DOMAIN) else host.removeprefix("www.")
+    domain = "" if _is_example(host) else host.removeprefix("www.")
     sender_domain = str(answers.get("sender_address", "")).rpartition("@")[2]
     proposals: dict[str, Any] = {
         "base_url": f"https://news.{domain}" if domain else None,

@@ -134,6 +134,7 @@ def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: st
     settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,
+        "changed": {file.path.name for file in plan.files if file.change == "changed"},
         "answers": plan.answers,
         "provider": plan.answers.provider,
         "records": list_dns_records(plan.answers, signer),

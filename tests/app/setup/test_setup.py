@@ -159,6 +159,20 @@ def test_run_again_it_changes_nothing_and_prints_the_same_steps(made: tuple[Path
     )
 
 
+def test_run_again_with_changes_it_begins_with_how_to_install_them(tmp_path: Path) -> None:
+    folder, changing = tmp_path / "srv", {"name": "Harbor Weekly", "postal_address": ANSWERS["postal_address"]}
+    first = {}
+    for changed in (changing, changing | {"postal_address": "2 Pier Road"}, changing | {"name": "Harbor News"}):
+        done = run(folder, "--batch", "--answers", str(write_answers(tmp_path, **changed)))
+        assert done.exit_code == 0, done.output
+        first[changed["name"], changed["postal_address"]] = done.output.partition("\n 1. ")[2].partition("\n 2. ")[0]
+    fresh, settings, files = first.values()
+    assert "Put a copy of the key file" in fresh
+    assert ("systemctl restart digest" in settings, "digest.service" in settings) == (True, False)
+    unit = f"cp {folder}/deploy/digest.service /etc/systemd/system/ && systemctl daemon-reload"
+    assert (unit in files, f"cp {folder}/deploy/nginx.conf" in files) == (True, True)
+
+
 def test_a_dry_run_shows_each_change_with_secrets_masked_and_writes_nothing(
     made: tuple[Path, str], tmp_path: Path
 ) -> None:
@@ -305,6 +319,7 @@ def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -
 def test_an_example_domain_is_never_proposed_and_a_canceled_setup_leaves_nothing(tmp_path: Path) -> None:
     assert propose_answer("sender_address", {"site": "https://news.example.org/"}) is None
     assert propose_answer("sender_address", {"site": "https://www.harbor.example/"}) == "digest@news.harbor.example"
+    assert propose_answer("sender_address", {"site": "https://myexample.org/"}) == "digest@news.myexample.org"
     canceled = run(tmp_path / "srv")
     assert (canceled.exit_code, list(tmp_path.iterdir())) == (1, [])
 
