@@ -324,7 +324,7 @@ def refuse_unsupported_schema(revision: str | None) -> None:
         raise UnsupportedSchemaError(
             f"The database belongs to a newer version of this program (schema {revision}; this version supports "
             f"{newest}) and wasn't changed.",
-            remedy="Install that version (pip install --upgrade hls_digest-….whl), or restore a backup made before the "
+            remedy="Install that version (see docs/maintenance.md), or restore a backup made before the "
             "upgrade with 'digest restore FILE --replace'.",
         )
     raise UnsupportedSchemaError(

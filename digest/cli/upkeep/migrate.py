@@ -99,8 +99,9 @@ def migrate(context: CommandContext, url: str, yes: bool, as_json: bool) -> None
 
 @click.command(
     epilog="""\b
+Stop the service and install the new wheel with its pinned libraries first; see docs/maintenance.md.
 Example:
-  systemctl stop digest && pip install --upgrade hls_digest-*.whl && digest upgrade && systemctl start digest
+  digest upgrade && systemctl start digest
 
 \b
 The backup is a file 'before-upgrade-…' in backup.folder, or in the 'backups' folder of DIGEST_HOME. To go back, install the

@@ -1,8 +1,9 @@
-"""docs/setup.md shows what `digest setup` prints, for the answers that stand in it."""
+"""docs/setup.md shows what `digest setup` prints for its answers, and the wheel is installed with the versions it was tested with."""
 
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from digest.cli import digest
@@ -21,6 +22,14 @@ def test_the_guide_is_what_setup_prints(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     printed = done.output.partition("Next steps:\n\n")[2].replace(str(folder), "/srv/digest")
     assert unwrap(mask_key(printed)) == unwrap(mask_key(blocks["text"]))
+
+
+@pytest.mark.parametrize("place", ["docs/setup.md", "docs/maintenance.md", "templates/setup/Containerfile"])
+def test_wherever_the_wheel_is_installed_its_pinned_versions_are_installed_by_their_hashes(place: str) -> None:
+    commands = re.findall(r"pip install .*", (ROOT / place).read_text("utf-8"))
+    wheel, pins = commands
+    assert ("--no-deps" in wheel, "hls_digest-*.whl" in wheel) == (True, True)
+    assert re.search(r"--require-hashes -r \S+/site-packages/digest/constraints\.txt$", pins)
 
 
 def mask_key(text: str) -> str:
