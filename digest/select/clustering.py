@@ -43,6 +43,8 @@ BARE_FACTOR = 0.8  # factor of the threshold between two articles without a real
 MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
 TIGHT_FACTOR = 2.5  # a cluster is tight if its mean similarity is this many times the threshold
 MIN_LOOSE_FACTOR = 0.5  # lowest factor of a cluster's threshold
+MIN_STRAY_SIZE = 20  # articles of a cluster from which strays are separated
+MIN_STRAY_SHARE = 0.6  # share of a cluster's mean similarity that each of its articles must have to the others
 MIN_COMMON_SHARE = 1 / 3  # share of a cluster's place-naming articles that must name a place
 
 
@@ -255,7 +257,22 @@ class AverageLinkage:
                 new += 1
         members = {n: [n] for n in self._unpaired}
         members |= {n: cluster.members for n, cluster in self._clusters.items()}
-        return [members[n] for n in sorted(members)]
+        return list(chain.from_iterable(self._separate_strays(members[n]) for n in sorted(members)))
+
+    def _separate_strays(self, members: list[int]) -> Iterator[list[int]]:
+        """Yield a large cluster without the articles that are hardly similar to the others, and each of those alone.
+
+        The low threshold of a large cluster lets in articles that only mention its news.
+        """
+        strays: set[int] = set()
+        if len(members) >= MIN_STRAY_SIZE:
+            vectors = {n: self._texts[n].text.vector for n in members}
+            total = sum_vectors(vectors.values())
+            shares = {n: cosine_similarity(v, total) - cosine_similarity(v, v) for n, v in vectors.items()}
+            least = MIN_STRAY_SHARE * math.fsum(shares.values()) / len(members)
+            strays = {n for n, share in shares.items() if share < least}.difference(*self._limits.together)
+        yield [n for n in members if n not in strays]
+        yield from ([n] for n in sorted(strays))
 
     def _single_cluster(self, n: int) -> _ArticleCluster:
         text = self._texts[n]

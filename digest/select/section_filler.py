@@ -137,11 +137,11 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Return the story that another one may be placed under; None if there's none."""
+        """Return the story that another one may be placed under, which shares a rare name; None if there's none."""
         main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
-        return main
+        return main if self.similarity.share_rare_name(scored.story, main.story) else None
 
     def _find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
         """Return the placed story about the same matter.

@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain
 
 from digest.select import text_similarity
 from digest.select.penalties import find_penalties, is_sentence_title, is_title_told
@@ -12,7 +11,6 @@ from digest.select.stories import order_by_text
 
 SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity and a shared name are the same matter
 SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
-MIN_RARE_WORDS = 2  # that two stories must share if they share no rare name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 MIN_NAME_ARTICLES = 2  # articles of a story that must contain a rare name for the story to be about it
 MIN_NAME_SHARE = 0.15  # the same as a share of its articles
@@ -89,17 +87,11 @@ class StorySimilarity:
         if scored.places.is_elsewhere(other.places):
             return False
         is_near = similarity >= self._same_news_threshold
-        return is_near or not self.rare_names(scored.story).isdisjoint(self.rare_names(other.story))
+        return is_near or self.share_rare_name(scored.story, other.story)
 
-    def share_rarities(self, story: Story, other: Story) -> bool:
-        """Return whether two stories share a rare name or several rare words."""
-        if self.rare_names(story) & self.rare_names(other):
-            return True
-        return len(self._rare_words(story) & self._rare_words(other)) >= MIN_RARE_WORDS
-
-    def _rare_words(self, story: Story) -> frozenset[str]:
-        words = chain.from_iterable(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
-        return self._reader.pick_rare_words(words)
+    def share_rare_name(self, story: Story, other: Story) -> bool:
+        """Return whether two stories share a rare name."""
+        return not self.rare_names(story).isdisjoint(self.rare_names(other))
 
     def rare_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in a story's articles: words that none of them writes in lower case."""
@@ -121,7 +113,7 @@ def find_related_articles(
 ) -> dict[str, tuple[CandidateArticle, ...]]:
     """Return up to three earlier articles for each story, by the lead's URL, newest first.
 
-    Each shares a rare name or several rare words with its story. Posts, whose titles are sentences, aren't offered.
+    Each shares a rare name with its story. Posts, whose titles are sentences, aren't offered.
 
     Args:
         placed: the stories of the edition, in the order in which they choose.
@@ -196,7 +188,7 @@ class _RelatedPool:
         earlier = [n for n in sorted(near) if self._articles[n].dated_at < latest]
         alike = [(text_similarity.cosine_similarity(centroid, self._vectors[n]), n) for n in earlier]
         best = sorted((pair for pair in alike if pair[0] >= MIN_RELATED_SIMILARITY), reverse=True)
-        shared = [n for _, n in best if self._similarity.share_rarities(story, Story(self._articles[n]))]
+        shared = [n for _, n in best if self._similarity.share_rare_name(story, Story(self._articles[n]))]
         new = [n for n in shared if not _repeats_news(self._articles[n], story)]
         chosen = self._skip_similar_titles(new, story)
         self._offered.update(chosen)

@@ -437,6 +437,16 @@ def test_a_story_that_only_repeats_a_title_of_the_first_does_not_stand_under_it(
     assert not [p for p in placed if p.supporting]
 
 
+def test_a_story_that_shares_no_rare_name_with_the_first_does_not_stand_under_it() -> None:
+    told = "A hurricane came ashore and cut the power of two towns, and the governor called for help."
+    saga = [
+        article("Hurricane comes ashore and cuts the power", "Wire", days=1, summary=told),
+        article("Mayor opens schools to those whom the hurricane drove out", "Wire", days=6.5, summary=told),
+    ]
+    proposal = propose([*week()[:4], *week()[5:], *saga])
+    assert not [p for placed in proposal.sections.values() for p in placed if p.supporting]
+
+
 def test_another_advisory_of_one_series_does_not_stand_under_the_first() -> None:
     told = "CISA has added {} to its Known Exploited Vulnerabilities Catalog, based on evidence of active exploitation."
     series = [
