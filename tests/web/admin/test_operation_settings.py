@@ -96,8 +96,8 @@ def test_a_secret_address_is_shown_by_its_host_and_kept_if_saved_as_shown(
     ("address", "says"),
     [
         ("https://10.1.2.3/hook", "10.1.2.3"),
-        ("http://hooks.example.org/x", "isn't an https URL"),
-        ("https://127.0.0.1:25/x", "Port 25 isn't allowed"),
+        ("http://hooks.example.org/x", "isn’t an https URL"),
+        ("https://127.0.0.1:25/x", "Port 25 isn’t allowed"),
     ],
 )
 def test_a_webhook_that_must_not_be_reached_is_refused_at_its_field(filed: Any, address: str, says: str) -> None:
