@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
-from digest.select.word_rarity import WordRarity, load_shipped_rarity
-from digest.select.word_values import WordTable
+from digest.select.word_rarity import WordRarity, WordTable, load_shipped_rarity
 
 TITLE_WORD_WEIGHT = 2  # a word of the title counts as this many of the summary's
 MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles

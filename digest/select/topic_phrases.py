@@ -8,7 +8,7 @@ from enum import Enum
 from itertools import compress, count
 
 from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
-from digest.select.word_values import WordTable
+from digest.select.word_rarity import WordTable
 
 _TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 TOGETHER = " + "
