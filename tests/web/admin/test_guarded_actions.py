@@ -435,7 +435,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
     )
     world = move_settings_to_file(world, tmp_path, text, DIGEST_MAIL_URL="smtp://mail.dom.example:587")
     admin = admin_client(world)
-    for field, silent in (("postal_address", ""), ("address", ""), ("reply_to", "editors@news.example.org")):
+    for field, silent in (("address", ""), ("reply_to", "editors@news.example.org")):
         refused = submit(admin, "sender", **{field: silent})
         assert (refused.status_code, "With these settings, email" in refused.text) == (400, True), field
     assert submit(admin, "sender", reply_to="c@news.dom.example").status_code == 303

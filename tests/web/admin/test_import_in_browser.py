@@ -71,7 +71,7 @@ def test_a_workbook_with_its_owners_headings_is_imported_and_its_skipped_rows_co
         press = press_by_keyboard if by_keyboard else follow
         page.get_by_label("File").set_input_files(file)  # type: ignore[arg-type]  # a mapping of the shape that Playwright asks for
         press(page.get_by_role("button", name="Upload file"))
-        expect(page.locator(".note")).to_contain_text("The addresses are in the column “Mitglied”.")
+        expect(page.locator(".note")).to_contain_text("The addresses are in the column “Mitglied.”")
         expect(page.get_by_label("Import Mitglied as")).to_have_value("address")
         faults = [] if by_keyboard else [page_faults(page, widths=(390, 1440))]
         for heading, meaning in (("Eingewilligt am", "Consent or confirmation time (UTC)"), ("Rhythmus", "How often")):

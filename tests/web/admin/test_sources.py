@@ -108,14 +108,14 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     assert 'name="license" maxlength="200" autocomplete="off" value="CC BY 4.0"' in page
     assert acts(filed) == [("source added", f"{site}feed")]
     again = submit(client, "/admin/sources/look", address=site)
-    assert (again.status_code, "is already listed" in again.text) == (409, True)
+    assert (again.status_code, "already has the URL" in again.text) == (409, True)
 
 
 @pytest.mark.parametrize(
     ("address", "status", "said"),
     [
         ("ftp://port.example.org/", 400, "a URL. Enter one such as"),
-        ("https://alpha.example/feed", 409, "is already listed"),
+        ("https://alpha.example/feed", 409, "already has the URL"),
         ("http://127.0.0.2:9/", 409, "http://127.0.0.2:9/"),
     ],
 )
@@ -387,7 +387,7 @@ def test_a_new_source_is_one_of_its_sites_feeds(filed: Any, site_with_feeds: str
     assert "Found: Feed /comments/feed" in again, "feeds that are sources already aren't offered again"
     assert f'name="url" value="{comments[0]}"' in again
     assert submit(client, "/admin/sources", **DESCRIBED | {"name": "Talk"}, url=comments[0]).status_code == 303
-    assert "is already listed" in submit(client, "/admin/sources/look", address=site).text
+    assert "already has the URL" in submit(client, "/admin/sources/look", address=site).text
 
 
 def test_the_url_of_a_source_is_edited_and_its_articles_stay(filed: Any, site_with_feeds: str, tmp_path: Path) -> None:

@@ -295,6 +295,8 @@ class MarkedRun(FormRun):
             else:
                 chosen = CHOICES.get(name) if kind == "radio" else None
                 fields.append((name, chosen or fill_in(form.endpoint, name, value, kind)))
+        if form.path == "/admin/settings/sender":
+            fields.append(("list_id-sure", "1"))  # the answer to the question that comes back
         answer = self.send(form, fields)
         self.read(form.path, answer)
         return answer

@@ -15,6 +15,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.store import staff
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
+from subscribers.phrases import curl_quotes
 from tests.moments import Clock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 
@@ -86,7 +87,7 @@ def test_an_act_without_effect_says_why(week: SampleWeek) -> None:
     edit_history.undo_edit(week.installation, form, 1)
     idle = [outcome for outcome in week.state.arrangement.outcomes if outcome.idle_reason]
     assert [outcome.edit.seq for outcome in idle] == [2]
-    assert f"No effect: {idle[0].idle_reason}." in " ".join(acts(week))
+    assert curl_quotes(f"No effect: {idle[0].idle_reason}.") in " ".join(acts(week))
 
 
 def test_a_rewritten_headline_shows_what_was_and_what_is(week: SampleWeek) -> None:

@@ -292,7 +292,7 @@ def test_a_missing_postal_address_is_entered_on_the_page_and_never_emptied(
     filed = move_settings_to_file(world, tmp_path, "[sender]\n")
     client = filed.signed_in_client("admin")
     page = client.get("/admin/settings/sender").text
-    assert "No postal address is set (sender.postal_address), so editions can&#39;t be approved. Enter a street" in page
+    assert "No postal address is set (sender.postal_address), so editions can’t be approved. Enter a street" in page
     assert "Under [sender]" not in page
     assert submit(client, "sender", postal_address="1 Main St, Springfield").status_code == 303
     refused = submit(client, "sender", postal_address=" ")

@@ -382,7 +382,7 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
     }
     assert week.client().post(f"{week.path}/block/pumps", data=block).status_code == 303
     words = page(week, "sam")
-    dana = "Dana, Nov 19, 5:35 p.m."
+    dana = "Dana, Nov. 19, 5:35 p.m."
     assert (
         f"Put under Featured 1 {dana} “{named[under]}” was in Topics 1. It’s now a line under “{named[main]}.”" in words
     )

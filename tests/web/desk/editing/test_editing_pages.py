@@ -25,6 +25,7 @@ from digest.select.selection_types import ScoredStory
 from digest.store import schedule_slots
 from digest.store.models import Article, RenderedEditionFragment, Source
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
+from subscribers.phrases import curl_quotes
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock
@@ -185,7 +186,7 @@ def test_each_story_of_the_list_and_the_tray_says_what_its_score_is_made_of_and_
         assert (whole.count("</b> total"), alone.count("</b> total")) == (1, 1)
         assert re.search(rf'data-story="{anchor}".*?<details class="why" open>.*?</b> total', whole, re.DOTALL)
         for term in listed[anchor].terms:
-            line = f"<b>{term.points:.1f}</b> {term.name}: {term.note}"
+            line = f"<b>{term.points:.1f}</b> {term.name}: {curl_quotes(term.note)}"
             assert (line in whole, line in alone) == (bool(term.points), bool(term.points))
     assert week.client().get(f"{week.path}?about=s000000000000&part=score").status_code == 404
     add_articles(week, 2)
@@ -939,9 +940,9 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     said = " subscribers</b> once an admin sends it, because automatic sending is off."
     assert said in unescape(page(week))
     schedule_slots.find_or_record_schedule_start(week.installation.database, clock.now)
-    assert " subscribers</b>, within a minute." in page(week)
+    assert " subscribers</b> within a minute." in page(week)
     clock.now += timedelta(minutes=5)
-    assert " subscribers</b>, late. Ask an admin" in page(week)
+    assert " subscribers</b> late. Ask an admin" in page(week)
     clock.now += timedelta(days=2)
     assert "and won\u2019t be sent automatically" in page(week)
     clock.now = later()

@@ -303,7 +303,7 @@ def test_the_desks_pages_count_subscribers_who_get_the_edition_and_the_others(
         says
         == f"No. 147 will be sent to 1 subscriber {when} 2 are paused, and 1 chose other sections or fewer editions."
     )
-    assert "</b> to <b>1 subscriber</b>, once" in world.desk.get("/desk/").text
+    assert "</b> to <b>1 subscriber</b> once" in world.desk.get("/desk/").text
     world.edition(name="2026-W48", state=EditionState.APPROVED, release_at=NOW + timedelta(days=8))
     sending_page = world.desk.get("/desk/editions/2026-W48/sending").text
     assert "<h1>No. 147 will be sent to 1 subscriber</h1>" in sending_page
