@@ -252,7 +252,7 @@ def read_the_log(page: Page, desk: Desk) -> None:
     press_by_keyboard(page.get_by_role("button", name="Filter", exact=True))
     rows = page.locator("main tbody tr")
     expect(rows).to_contain_text(
-        ["emailed subscriber 1 a link", "viewed subscriber 1's address", "looked up subscriber 1"]
+        ["emailed subscriber 1 a link", "viewed subscriber 1’s address", "looked up subscriber 1"]
     )
     press_by_keyboard(page.get_by_role("link", name="Export log…"))
     write_by_keyboard(page.get_by_label("Reason"), "yearly audit")
