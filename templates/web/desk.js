@@ -574,7 +574,7 @@
   const keepMenus = (old, fresh) => {
     for (const menu of findAll("details.more[open]", old)) {
       const row = find(`[data-story="${menu.closest(ROWS).dataset.story}"]:has(a[data-more])`, fresh);
-      if (!row) continue;
+      if (!row || find(".move", row)) continue;
       const link = find("a[data-more]", row), isSame = link.dataset.more === menu.dataset.unfit;
       menu.dataset.unfit = link.dataset.more;
       link.replaceWith(menu);

@@ -69,6 +69,7 @@ class ContentComparison:
 
 HEAD_FIELDS = ("subject", "preheader", "intro", "editor")
 ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
+_LINK_FIELDS = ("also", "related")
 
 
 def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
@@ -135,7 +136,7 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
             continue
         own = _compare_entries(old[key], item)
         if joined:
-            own = [*joined, *(change for change in own if change.field != "details")]
+            own = [*joined, *(change for change in own if change.field not in {"details", *_LINK_FIELDS})]
         if key in moved_keys:
             own.insert(0, ContentChange(ChangeKind.MOVED, before=old[key].place, after=item.place))
         changes += own
@@ -204,6 +205,7 @@ def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
 
 def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     changes = list(_list_rewritten(was.entry, now.entry, ENTRY_FIELDS, was.place, now.place))
+    changes += _list_relinked(was, now)
     old, new = was.entry.picture, now.entry.picture
     if not _is_same_image(old, new):
         old_alt, new_alt = old.alt if old else "", new.alt if new else ""
@@ -213,6 +215,17 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     if is_changed and not changes:
         changes.append(ContentChange(ChangeKind.REWRITTEN, "details", "", "", was.place, now.place))
     return changes
+
+
+def _list_relinked(was: _Item, now: _Item) -> Iterator[ContentChange]:
+    """Yield the page that a headline links to, if it's another one, and the other publishers and related articles."""
+    if was.entry.url != now.entry.url:
+        old, new = (": ".join(filter(None, (item.entry.source, item.entry.url))) for item in (was, now))
+        yield ContentChange(ChangeKind.REWRITTEN, "link", old, new, was.place, now.place)
+    for name in _LINK_FIELDS:
+        old, new = (", ".join(link.text for link in getattr(item.entry, name)) for item in (was, now))
+        if old != new:
+            yield ContentChange(ChangeKind.REWRITTEN, name, old, new, was.place, now.place)
 
 
 def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:

@@ -54,8 +54,9 @@ def test_a_story_with_another_page_as_its_lead_is_compared_with_what_it_was(*, l
     before, after = (
         (before, replace(after, sections=sections)) if lists_old else (replace(before, sections=sections), after)
     )
-    (change,) = compare_contents(before, after).changes
-    assert (change.kind, change.field, change.was, change.now) == ("rewritten", "headline", "On b", "On d")
+    headline, link, also = compare_contents(before, after).changes
+    assert (headline.kind, headline.field, headline.was, headline.now) == ("rewritten", "headline", "On b", "On d")
+    assert (link.field, also.field) == ("link", "also")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +107,26 @@ def test_texts_are_compared_one_by_one() -> None:
         ("summary", "One.", "Two."),
     ]
     assert comparison.unchanged_count == 4, "preheader, intro, signature and the other story"
+
+
+def test_another_page_and_other_articles_of_a_story_are_told() -> None:
+    before = edition("a")
+    (was,) = before.sections[0].entries
+    wire, radio = (
+        EditionLink("The Wire", "https://wire.example/1"),
+        EditionLink("Field Radio", "https://radio.example/2"),
+    )
+    own = EditionLink("HLS.Today", was.url)
+    now = replace(
+        was, url=wire.url, source="The Wire", also=(own, radio), related=(EditionLink("On b", "https://b.example/"),)
+    )
+    before = replace(before, sections=(replace(before.sections[0], entries=(replace(was, also=(wire, radio)),)),))
+    after = replace(before, sections=(replace(before.sections[0], entries=(now,)),))
+    assert [(c.field, c.was, c.now) for c in compare_contents(before, after).changes] == [
+        ("link", f"{was.source}: {was.url}".removeprefix(": "), f"The Wire: {wire.url}"),
+        ("also", "The Wire, Field Radio", "HLS.Today, Field Radio"),
+        ("related", "", "On b"),
+    ]
 
 
 def test_what_no_text_shows_is_still_a_change() -> None:

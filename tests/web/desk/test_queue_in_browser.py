@@ -352,6 +352,10 @@ def test_a_menu_stays_open_until_it_is_closed_and_the_page_settles_then(served: 
     expect(row(page, first)).to_have_attribute("data-mark", "before")
     page.keyboard.press("Escape")
     expect(row(page, first)).not_to_have_attribute("data-mark", "before")
+    row(page, second).locator("details.more > summary").click()
+    row(page, second).get_by_role("link", name="Put under another story").click()
+    expect(row(page, second).locator(".move")).to_be_visible()
+    expect(row(page, second).locator("details.more[open]")).to_have_count(0)
 
 
 def test_the_keyboard_stays_on_undo_and_goes_on_to_redo(served: ServedWeek) -> None:
