@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.canary import MAX_BREAKING_NEWS_WAIT, compute_canary_size
 from digest.deliver.plan.delivery_plan import (
@@ -63,6 +62,9 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
     Raises:
         UnknownEditionError: no edition has this name.
     """
+    # Loaded late, because commands that send don't need it.
+    from digest.app.subscribers.subscriber_views import count_edition_recipients
+
     settings = installation.settings
     with installation.read() as session:
         edition = find_edition(session, name)

@@ -233,6 +233,7 @@ def list_cases(*groups: Sequence[Callable[[Forger], None]]) -> list[tuple[str, C
     ]
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("database", "forge"), list_cases(PIECES, AUTHORS, EDITS, PROPOSALS), indirect=["database"])
 def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_drafted_again(
     forger: Forger, forge: Callable[[Forger], None], monkeypatch: pytest.MonkeyPatch
@@ -247,6 +248,7 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
     assert edition_of(forger.install).state == EditionState.APPROVED
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(("database", "forge"), list_cases(PIECES, AUTHORS, EDITS), indirect=["database"])
 def test_an_update_restores_a_draft_that_was_changed_in_the_database(
     forger: Forger, forge: Callable[[Forger], None]

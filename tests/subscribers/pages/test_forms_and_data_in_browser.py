@@ -121,6 +121,6 @@ def test_a_person_reads_the_answer_to_a_data_request_and_takes_a_copy_along(
         assert [row["email"] for row in csv.DictReader(io.StringIO(copy.removeprefix("\ufeff")))] == [ADA]
         page.goto(address)
         press(page.get_by_role("button", name="Show all my data"))
-        expect(page.get_by_role("heading", name="Your rights (Article 15(1)(e) and (f))")).to_be_visible()
+        expect(page.get_by_role("heading", name="Your rights (Article 15(1), points e and f)")).to_be_visible()
         check(page)
     page.close()

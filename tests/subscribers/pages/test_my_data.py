@@ -215,12 +215,12 @@ def test_the_record_to_print_needs_the_owners_link_and_its_button(opened: tuple[
 ARTICLE_15 = (
     *(
         "Article 15(3)",
-        "Article 15(1)(a)",
-        "Article 15(1)(b) and (d)",
-        "Article 15(1)(c)",
-        "Article 15(1)(e) and (f)",
+        "Article 15(1), point a",
+        "Article 15(1), points b and d",
+        "Article 15(1), point c",
+        "Article 15(1), points e and f",
     ),
-    *("Article 15(1)(g)", "Article 15(1)(h)", "Article 20"),
+    *("Article 15(1), point g", "Article 15(1), point h", "Article 20"),
 )
 
 

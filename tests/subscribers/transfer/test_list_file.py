@@ -78,7 +78,7 @@ def test_any_heading_names_the_column_of_addresses(tmp_path: Path, heading: str)
 
 def test_a_column_that_only_its_cells_tell_is_named(tmp_path: Path) -> None:
     survey = survey_file(_file(tmp_path, "Name,Wer\nAda,ada@example.org\n"))
-    assert survey.warnings == ("The addresses are in the column “Wer”. Check that it's the right one.",)
+    assert survey.warnings == ("The addresses are in the column “Wer.” Check that it's the right one.",)
     assert survey_file(_file(tmp_path, "Name,Courriel\nAda,ada@example.org\n")).warnings == ()
 
 

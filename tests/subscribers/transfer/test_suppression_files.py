@@ -448,7 +448,7 @@ def test_another_version_and_too_many_entries_are_refused(
 ) -> None:
     context = make_context(one_database, HERE, tmp_path)
     newer = change_line(file_of(), 0, lambda header: header | {"version": 2, "keys": "new"})
-    with pytest.raises(SuppressionFileError, match="another version"):
+    with pytest.raises(SuppressionFileError, match="from the version that made this one"):
         adopt_suppressions(context, newer, now=NOW)
     monkeypatch.setattr(suppression_file, "MAX_ENTRIES", 1)
     with pytest.raises(SuppressionFileError, match="more than 1 entries"):

@@ -497,7 +497,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     expect(panel.locator("#asked")).to_be_focused()
     kim.keyboard.type(gone)
     expect(panel.locator("option:checked")).to_contain_text(f"Topics 3: {gone} · ")
-    tab_to(button(panel, "Merge stories")).press("Enter")
+    press_by_keyboard(button(panel, "Merge stories"))
     expect(panel).to_have_count(0)
     expect_saved(kim)
     assert gone not in week.headlines("topics")
