@@ -354,8 +354,7 @@ def _read_omitted_topics(
     _now: datetime,
 ) -> dict[str, Any]:
     """Return the topics left out, given by key or by their name in an export."""
-    parts = ((tag, layout.part_keys.get(tag.lower(), "")) for tag in _split_tags(text))
-    return {"omit_topics": sorted({split_part_key(part)[1] or tag for tag, part in parts})}
+    return {"omit_topics": sorted({split_part_key(part)[1] or tag for tag, part in _match_tags(layout, text)})}
 
 
 def _read_omitted(
