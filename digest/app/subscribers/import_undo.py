@@ -14,7 +14,8 @@ from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from subscribers.consent import ledger
 from subscribers.loggers import get_logger
-from subscribers.store.models import ImportBatch
+from subscribers.store.database import count_rows
+from subscribers.store.models import ImportBatch, Person, PersonState
 from subscribers.transfer import import_undo
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_report import ENDED_SUBSCRIPTIONS
@@ -37,7 +38,7 @@ class ImportUndoPreview:
     """
 
     batch: int
-    origin: str
+    name: str
     until: datetime | None  # None if an undo was interrupted, which can be finished at any time
     result: UndoResult
     suppressed: int
@@ -135,7 +136,18 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         names = (RowOutcome.DEPARTED, ENDED_SUBSCRIPTIONS, RowOutcome.KNOWN)
-        return ImportUndoPreview(batch, row.origin, until, result, *(row.counts.get(name, 0) for name in names))
+        return ImportUndoPreview(batch, row.name, until, result, *(row.counts.get(name, 0) for name in names))
+
+
+def count_removed(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
+    """Return how many people were removed by undoing an import.
+
+    Raises:
+        NotPermittedError: the actor isn't an admin.
+    """
+    UNDO.check_role(installation, actor, f"import {batch}", now=now)
+    with installation.read() as session:
+        return count_rows(session, Person, Person.batch == batch, Person.state == PersonState.REMOVED)
 
 
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers import import_undo, list_transfers, uploads
-from digest.app.subscribers.upload_files import ListUpload, UploadStage
+from digest.app.subscribers.upload_files import EXAMPLE_ROWS, ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
 from digest.installation.action_reasons import read_optional_reason
 from digest.web.admin.blueprint import (
@@ -22,6 +22,7 @@ from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.store.models import PLAIN_LIST
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
@@ -235,6 +236,7 @@ class ImportsQuery(FormOrQueryModel):
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
+    query = read_query(ImportsQuery)
     return render_template(
         "web/admin/subscribers/imports.html",
         uploads=web_context().uploads.list_all(installation, actor, now=now),
@@ -243,7 +245,8 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         services=[form.origin for form in EXPORT_FORMATS],
         refusal=refusal,
         now=now,
-        query=read_query(ImportsQuery),
+        query=query,
+        removed=import_undo.count_removed(installation, actor, query.taken_back, now=now) if query.taken_back else 0,
     )
 
 
@@ -260,6 +263,8 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         now=now,
         refusal=refusal,
         meanings=list(ColumnMeaning),
+        plain_list=PLAIN_LIST,
+        example_rows=EXAMPLE_ROWS,
         confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
         parts=list_transfers.list_sections_and_topics(installation),
         statuses=list(ImportedSubscriberStatus),
