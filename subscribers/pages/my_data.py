@@ -258,6 +258,7 @@ def _my_data_page(
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,
+        typed=request.form.get("email", "") if problem else "",
     )
 
 

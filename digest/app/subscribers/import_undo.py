@@ -14,8 +14,7 @@ from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from subscribers.consent import ledger
 from subscribers.loggers import get_logger
-from subscribers.store.database import count_rows
-from subscribers.store.models import ImportBatch, Person, PersonState
+from subscribers.store.models import ImportBatch
 from subscribers.transfer import import_undo
 from subscribers.transfer.decisions import RowOutcome
 from subscribers.transfer.import_report import ENDED_SUBSCRIPTIONS
@@ -139,17 +138,6 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
         return ImportUndoPreview(batch, row.name, until, result, *(row.counts.get(name, 0) for name in names))
 
 
-def count_removed(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> int:
-    """Return how many people were removed by undoing an import.
-
-    Raises:
-        NotPermittedError: the actor isn't an admin.
-    """
-    UNDO.check_role(installation, actor, f"import {batch}", now=now)
-    with installation.read() as session:
-        return count_rows(session, Person, Person.batch == batch, Person.state == PersonState.REMOVED)
-
-
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:
     """Undo a finished import, or continue an interrupted undo.
 
@@ -169,8 +157,10 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         return result
 
 
-def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> bool:
-    """Undo a finished import in a thread; return whether it finished while the page waited.
+def begin_undo(
+    installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime
+) -> UndoResult | None:
+    """Undo a finished import in a thread; return the result, or None if it isn't finished while the page waits.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -181,10 +171,11 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     with installation.read() as session:
         import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
     failures: list[Exception] = []
+    results: list[UndoResult] = []
 
     def work() -> None:
         try:
-            undo_import(installation, actor, batch, reason, now=now)
+            results.append(undo_import(installation, actor, batch, reason, now=now))
         except Exception as exc:  # after the response is sent, the list of imports shows that it isn't finished
             failures.append(exc)
             log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
@@ -194,4 +185,4 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     thread.join(_WAIT_SECONDS)
     if failures:
         raise failures[0]
-    return not thread.is_alive()
+    return results[0] if results else None

@@ -622,12 +622,16 @@ def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -
         ("\u00e9@example.org", "Check the address."),
     ],
 )
-def test_what_is_no_address_is_explained_without_repeating_it(opened: tuple[Any, str], typed: str, words: str) -> None:
+def test_what_is_no_address_is_explained_and_stays_in_its_field(
+    opened: tuple[Any, str], typed: str, words: str
+) -> None:
     world, secret = opened
     before = world.dump()
     answer = world.client.post(f"/my-data/{secret}/address", data={"email": typed})
     assert answer.status_code == 400
     assert words in answer.text
+    assert (f'name="email" value="{typed}"' in answer.text) == bool(typed)
+    assert answer.headers["Cache-Control"] == "no-store"
     assert world.dump() == before
 
 

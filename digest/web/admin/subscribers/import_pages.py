@@ -151,11 +151,12 @@ def undo_import(batch: int) -> ResponseReturnValue:
     try:
         form = read_form(ReasonForm)
         require_number_typed_to_confirm(batch)
-        is_over = import_undo.begin_undo(installation, actor, batch, form.reason, now=now)
+        undone = import_undo.begin_undo(installation, actor, batch, form.reason, now=now)
     except RefusalError as exc:
         return _undo_page(batch, refusal=exc), 409
-    shown = url_for("admin.list_imports", taken_back=batch) if is_over else url_for("admin.list_imports", undoing=batch)
-    return redirect(shown, 303)
+    if undone is None:
+        return redirect(url_for("admin.list_imports", undoing=batch), 303)
+    return redirect(url_for("admin.list_imports", taken_back=batch, removed=undone.removed), 303)
 
 
 def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
@@ -228,15 +229,15 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The number of the import just undone or being undone; 0 for none."""
+    """The number of the import just undone or being undone, 0 for none, and how many people were removed."""
 
     taken_back: Count = 0
+    removed: Count | None = None
     undoing: Count = 0
 
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
-    query = read_query(ImportsQuery)
     return render_template(
         "web/admin/subscribers/imports.html",
         uploads=web_context().uploads.list_all(installation, actor, now=now),
@@ -245,8 +246,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         services=[form.origin for form in EXPORT_FORMATS],
         refusal=refusal,
         now=now,
-        query=query,
-        removed=import_undo.count_removed(installation, actor, query.taken_back, now=now) if query.taken_back else 0,
+        query=read_query(ImportsQuery),
     )
 
 

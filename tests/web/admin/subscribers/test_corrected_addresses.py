@@ -228,7 +228,9 @@ def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
     ):
         refused = post_form(admin, f"{record}/correct", **form)
         assert (refused.status_code, words in unescape(refused.text)) == (400, True)
-        assert NEW not in refused.text
+        assert f'value="{form["address"]}"' in refused.text, "only the answer to the admin's own POST repeats it"
+        assert refused.headers["Cache-Control"] == "no-store"
+        assert form["address"] not in admin.get(f"{record}/correct").text
     answer = post_form(admin, f"{record}/correct", address=NEW, reason="new job")
     assert "The new address will get an email." in admin.get(answer.headers["Location"]).text
     with both.database.read() as session:
