@@ -1,6 +1,7 @@
 """Dates, times, lists, and punctuation in English. Moments are shown in their own time zone."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import date, datetime, time
 
@@ -79,6 +80,12 @@ def zone_label(name: str) -> str:
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
 
 
+def collation_key(text: str) -> str:
+    """Return a key that sorts words as a dictionary does, accents aside: "Éducation" is between "Eau" and "Emploi"."""
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in letters if not unicodedata.combining(letter)).casefold()
+
+
 def name_language(code: str) -> str:
     """Return the English name of a language by its tag (BCP 47), such as "French", or the tag if there is none."""
     from babel import Locale, UnknownLocaleError  # imported here because it would slow down the start of commands
@@ -103,7 +110,12 @@ def count_with_noun(count: int, singular: str, plural: str = "") -> str:
 def sentence(text: str) -> str:
     """Return a message as a sentence, with a capital letter and final punctuation."""
     text = text.strip()
-    return end_sentence(f"{text[:1].upper()}{text[1:]}") if text else ""
+    return end_sentence(capitalize_first(text)) if text else ""
+
+
+def capitalize_first(text: str) -> str:
+    """Return a text with a capital first letter."""
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def end_sentence(text: str) -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from functools import cached_property
+from functools import cached_property, lru_cache
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,14 @@ def base_language(code: str) -> str:
 def writing_direction(code: str) -> Literal["ltr", "rtl"]:
     """Return the writing direction of a language."""
     return "rtl" if base_language(code) in RIGHT_TO_LEFT_LANGUAGES else "ltr"
+
+
+@lru_cache(maxsize=1024)
+def _list_older_names(zone: str) -> tuple[str, ...]:
+    """Return the older names of a time zone, under which Babel has some places, such as Europe/Kiev for Europe/Kyiv."""
+    from babel.core import get_global
+
+    return tuple(old for old, new in get_global("zone_aliases").items() if new == zone)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +129,9 @@ class SubscriberLanguage:
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE"))
 
     def clock_hour(self, clock: time | datetime) -> str:
-        """Return a time as "5 p.m.", "5:30 p.m.", or "noon"."""
+        """Return a time as "5 p.m.", "5:30 p.m.", or "noon", and as "midnight" if it isn't of a particular day."""
+        if clock == time():
+            return self.gettext("midnight")
         return self._format(clock, self._hour_pattern(clock))
 
     def hour_in_zone(self, moment: datetime) -> str:
@@ -145,11 +155,15 @@ class SubscriberLanguage:
 
     def zone_label(self, name: str) -> str:
         """Return a time zone's place: "New York", "Knox (Indiana)"."""
-        if base_language(self.code) == SOURCE_LANGUAGE:
-            return zone_label(name)
-        from babel.dates import get_timezone_location
+        from babel import Locale
+        from babel.core import get_global
 
-        return get_timezone_location(name, locale=self._locale, return_city=True)
+        places = (self._locale.time_zones.get(each, {}).get("city") for each in (name, *_list_older_names(name)))
+        if place := next(filter(None, places), None):
+            return place.replace("[", "(").replace("]", ")")
+        territory = get_global("zone_territories").get(name, "")
+        english, translated = (each.territories.get(territory, "") for each in (Locale("en"), self._locale))
+        return zone_label(name).replace(f"({english})", f"({translated})")
 
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
         """Join words: "a", "a and b", "a, b, and c"; with `more` unlisted ones, "a, b, and 4 more"."""

@@ -3,6 +3,11 @@
 Five hundred addresses of random local parts at random domains are typed, added, imported well and badly, mailed,
 refused, reported by a provider, looked up and erased. Then every byte that was left behind is searched. The mail
 itself, in the outbox or on its way, and the files that an operator brings in hold addresses by nature.
+
+One page may repeat an address: the answer to a refused form puts what was typed back into its field, so that a slip is
+corrected rather than typed anew. They're the sender's own words, and the answer is `no-store`. It holds for subscribers'
+own forms (sign-up, lost link, change of address, contact) and for the forms in which an admin looks up, adds, corrects,
+or allows an address. No later page, URL, log, or audit row has it.
 """
 
 import contextlib
@@ -253,6 +258,13 @@ def _move_suppressions(client: Any, left: Left, form: dict[str, str], file_name:
     return path.rpartition("/")[2]
 
 
+def _mistype(client: Any, form: dict[str, str], number: int, address: str) -> None:
+    """Type what's no address where an admin may. The answer gives it back, and isn't kept."""
+    for path in (f"/admin/readers/{number}/correct", "/admin/readers/find"):
+        answer = client.post(path, data=form | {"address": address})
+        assert (answer.status_code // 100, address in answer.text) == (4, True)
+
+
 def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str, added: list[str]) -> None:
     """Open every page of desk and admin, look readers up and act on them; what shows an address by nature is not kept."""
     app = create_app(install, clock=lambda: NOW)
@@ -277,8 +289,8 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
     uploaded = client.post("/admin/import", data=sent, content_type="multipart/form-data").headers["Location"]
     post(f"{uploaded}/try", **{"column-0": "address", "column-1": "nothing", "column-2": "status"})
     app.extensions["digest"].uploads.wait(uploaded.rpartition("/")[2])
-    left.keep("note of an upload", next(install.settings.uploads_folder.glob("*/upload.json")).read_bytes())
-    left.keep("outcomes of rows", next(install.settings.uploads_folder.glob("*/*.would-be-outcomes")).read_bytes())
+    for where, kept in (("note of an upload", "upload.json"), ("outcomes of rows", "*.would-be-outcomes")):
+        left.keep(where, next(install.settings.uploads_folder.glob(f"*/{kept}")).read_bytes())
     left.keep("outcomes of rows", client.post(f"{uploaded}/outcomes", data=form).data)
     suppressions = _move_suppressions(client, left, form, f"{added[12]}.age")
     app.extensions["digest"].uploads.wait(suppressions)
@@ -323,6 +335,7 @@ def _go_through_the_staffs_pages(install: Installation, left: Left, edition: str
         post(f"/admin/readers/{number}/address", other="asked by phone")
         post(f"/admin/readers/{number}/{act}", reason="asked by phone")
         post(f"/admin/readers/{number}/request/mail")
+    _mistype(client, form, numbers[1], f"{added[10]}@")
     refused = client.post(
         f"/admin/readers/{numbers[0]}/erase", data=form | {"reason": added[10], "number": str(numbers[0])}
     )
@@ -372,6 +385,9 @@ def _type_into_forms(install: Installation, left: Left, typed: list[str]) -> Non
         assert answer.status_code == 200
         left.keep("pages", answer.data)
         left.keep("pages", client.post("/preferences", data={"email": address}).data)
+    for path in ("/subscribe", "/preferences"):
+        slip = client.post(path, data={"email": typed[0].replace("@", "@@")})
+        assert (slip.status_code, typed[0].partition("@")[0] in slip.text) == (400, True)
     for path in (f"/nobody/{typed[0]}", f"/u/{typed[1]}", f"/preferences/{typed[2]}", f"/confirm/{typed[3]}"):
         answer = client.get(path, query_string={"email": typed[4]})
         assert answer.status_code >= 400

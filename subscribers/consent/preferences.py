@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.errors import ApplicationError
 from subscribers.part_keys import split_part_key
-from subscribers.phrases import sentence
+from subscribers.phrases import collation_key, sentence
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
@@ -301,7 +301,7 @@ def _describe_parts(
     sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
     if len(topics) == len(all_topics):
         return sections
-    topic_list = language.join_words(list(topics.values())) or language.gettext("none")
+    topic_list = language.join_words(sorted(topics.values(), key=collation_key)) or language.gettext("none")
     return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)
 
 

@@ -72,7 +72,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "import abandoned": language.pgettext("how a consent came about or ended", "import abandoned"),
     }
     if method.startswith(ledger.ADMIN_METHOD):
-        return language.gettext("an editor (%(reason)s)", reason=method.removeprefix(ledger.ADMIN_METHOD))
+        return language.gettext("our team (%(reason)s)", reason=method.removeprefix(ledger.ADMIN_METHOD))
     return known_methods.get(method, method)
 
 

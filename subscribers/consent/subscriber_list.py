@@ -91,7 +91,7 @@ class ImportOrigin:
     """An import that a filter offers."""
 
     batch: int
-    origin: str
+    name: str
     started_at: datetime
 
 
@@ -253,4 +253,4 @@ def list_recent_imports(session: Session) -> list[ImportOrigin]:
     """Return the latest imports, newest first."""
     query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
     rows = session.scalars(query)
-    return [ImportOrigin(row.id, row.origin, row.started_at) for row in rows]
+    return [ImportOrigin(row.id, row.name, row.started_at) for row in rows]

@@ -81,11 +81,11 @@ _KIND_SENTENCES = {
     ConsentKind.CONFIRMED: mark_message("You confirmed your subscription"),
     ConsentKind.LISTED: mark_message("Your address was on a list, without proof that you agreed"),
     ConsentKind.IMPORTED: mark_message("You were added from another service’s list"),
-    ConsentKind.ATTESTED: mark_message("An editor vouched for your consent"),
+    ConsentKind.ATTESTED: mark_message("Our team vouched for your consent"),
     ConsentKind.WITHDRAWN: mark_message("You unsubscribed"),
     ConsentKind.UNDONE: mark_message("You resubscribed"),
-    ConsentKind.WITHDRAWN_AGAIN: mark_message("You unsubscribed (an editor had already unsubscribed you)"),
-    ConsentKind.RESTORED: mark_message("An editor who had unsubscribed you by mistake restored your subscription"),
+    ConsentKind.WITHDRAWN_AGAIN: mark_message("You unsubscribed (our team had already unsubscribed you)"),
+    ConsentKind.RESTORED: mark_message("Our team restored your subscription, which it had ended by mistake"),
     ConsentKind.RE_ASKED: mark_message("We asked whether you want this newsletter"),
     ConsentKind.ADDRESS_CHANGED: mark_message("Your address changed"),
     ConsentKind.CHOICES_CHANGED: mark_message("Your preferences changed"),
@@ -99,11 +99,11 @@ _KIND_SENTENCES = {
 }
 
 _BY_EDITOR_SENTENCES = {
-    ConsentKind.WITHDRAWN: mark_message("An editor unsubscribed you"),
-    ConsentKind.CHOICES_CHANGED: mark_message("An editor changed your preferences"),
-    ConsentKind.LINKS_RENEWED: mark_message("An editor renewed the links in your emails"),
-    ConsentKind.SUPPRESSED: mark_message("An editor stopped all email to your address"),
-    ConsentKind.ERASED: mark_message("An editor erased your data"),
+    ConsentKind.WITHDRAWN: mark_message("Our team unsubscribed you"),
+    ConsentKind.CHOICES_CHANGED: mark_message("Our team changed your preferences"),
+    ConsentKind.LINKS_RENEWED: mark_message("Our team renewed the links in your emails"),
+    ConsentKind.SUPPRESSED: mark_message("Our team stopped all email to your address"),
+    ConsentKind.ERASED: mark_message("Our team erased your data"),
 }
 
 

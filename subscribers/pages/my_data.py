@@ -32,6 +32,7 @@ from subscribers.pages.context import (
     unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
+from subscribers.phrases import capitalize_first
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import EMPTIED_STATES, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
@@ -258,16 +259,18 @@ def _my_data_page(
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,
+        typed=request.form.get("email", "") if problem else "",
     )
 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
-    """Return all disclosures of an address, including emails, newest first."""
+    """Return all disclosures of an address, including emails, newest first. References for our team are left out."""
     other_disclosures = [
         replace(
             disclosure,
-            to_whom=page_context.translate_recipient_description(disclosure.to_whom),
-            why=page_context.language.translate_text(disclosure.why),
+            to_whom=capitalize_first(page_context.translate_recipient_description(disclosure.to_whom)),
+            why=capitalize_first(page_context.language.translate_text(disclosure.why)),
+            reference="",
         )
         for disclosure in disclosures.list_disclosures(session, number)
     ]

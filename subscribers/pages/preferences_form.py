@@ -18,6 +18,7 @@ from subscribers.consent.preferences import (
 )
 from subscribers.pages.forms import FormError
 from subscribers.part_keys import split_part_key
+from subscribers.phrases import collation_key
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 REGIONS = (
@@ -55,7 +56,7 @@ class OfferedPreferences:
     def topics(self) -> tuple[tuple[str, str], ...]:
         """The key and title of each topic, by title; none if subscribers can't choose them."""
         topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
-        return tuple(sorted(topics.items(), key=lambda topic: topic[1].casefold()))
+        return tuple(sorted(topics.items(), key=lambda topic: collation_key(topic[1])))
 
     @property
     def topic_sections(self) -> tuple[str, ...]:
@@ -80,10 +81,10 @@ def list_offered_zones() -> frozenset[str]:
 def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the offered time zones as name and label by region, each once, starting with the common ones."""
     common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
-    other_zones = sorted(list_offered_zones() - set(COMMON_ZONES))
+    labels = {name: language.zone_label(name) for name in list_offered_zones() - set(COMMON_ZONES)}
+    others = sorted(labels.items(), key=lambda zone: collation_key(zone[1]))
     return {mark_message("Common"): common} | {
-        region: tuple((name, language.zone_label(name)) for name in other_zones if name.startswith(f"{region}/"))
-        for region in REGIONS
+        region: tuple(zone for zone in others if zone[0].startswith(f"{region}/")) for region in REGIONS
     }
 
 

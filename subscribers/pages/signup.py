@@ -86,16 +86,16 @@ def submit_signup() -> Response:
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
-        return _signup_page(exc.words, problem_field=exc.at)
+        return _refused_signup_page(exc.words, exc.at)
     # The consent text is on the confirmation page above its button, and pressing that is the consent. A form with its
     # own text submits its version.
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
-        return _signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
+        return _refused_signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
     try:
         chosen = _read_signup_choices()
     except FormError as exc:
-        return _signup_page(exc.words)
+        return _refused_signup_page(exc.words)
     meant = find_likely_domain(form.email.domain)
     if meant and request.form.get("kept") != form.email.domain:
         question = page_context.language.gettext(
@@ -112,9 +112,21 @@ def _show_checked_topics() -> Response | None:
     """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
     if not (checked := check_topics(request.form, page_context.site)):
         return None
-    typed = _TypedForm(**{name: request.form.get(name, "") for name in ("email", "form", "kept")})
     chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
-    return _signup_page("", typed=typed, chosen=chosen)
+    return _signup_page("", typed=_read_typed_form(), chosen=chosen)
+
+
+def _read_typed_form() -> _TypedForm:
+    """Return what a form keeps. Only the answer to its own POST, which isn't stored, repeats the address."""
+    return _TypedForm(**{name: request.form.get(name, "") for name in ("email", "form", "kept")})
+
+
+def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
+    """Return the form with what's wrong with it, the address as typed, and the chosen topics."""
+    chosen = _NOTHING_CHOSEN
+    if request.form.get("asks"):  # an embedded form has no topics
+        chosen = preview_preferences(chosen, request.form, page_context.site, page_context.today())
+    return _signup_page(problem, problem_field=problem_field, typed=_read_typed_form(), chosen=chosen)
 
 
 def _read_signup_choices() -> Preferences:
@@ -134,7 +146,7 @@ def _read_signup_choices() -> Preferences:
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that requests a lost link."""
-    return render_page("web/lost_link.html", problem="")
+    return render_page("web/lost_link.html", problem="", typed="")
 
 
 @signup_pages.post("/preferences")
@@ -145,7 +157,7 @@ def request_lost_link() -> Response:
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
-        return render_page("web/lost_link.html", 400, problem=exc.words)
+        return render_page("web/lost_link.html", 400, problem=exc.words, typed=request.form.get("email", ""))
     return _store_request("lost link", form, None)
 
 

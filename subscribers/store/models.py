@@ -458,12 +458,16 @@ class ListExportPart(Base):
     bits: Mapped[bytes]
 
 
+PLAIN_LIST = "a file"  # the origin of a list that no known service exported
+FILE_OPTION = "file"
+
+
 class ImportBatch(Base):
     """One imported list. Its people only count once `done_at` is set.
 
     `options` says how to read the file, and `reached` is the last processed row, where a second run of the same file
-    with the same options continues. `salt` is used for digests of IP addresses in these people's chains; once it's
-    deleted, they can't be guessed.
+    with the same options continues. The name of the file is among them (`FILE_OPTION`). `salt` is used for digests of
+    IP addresses in these people's chains; once it's deleted, they can't be guessed.
     """
 
     __tablename__ = "import_batch"
@@ -479,3 +483,10 @@ class ImportBatch(Base):
     started_at: Mapped[Moment]
     done_at: Mapped[datetime | None]
     counts: Mapped[Json]
+
+    @property
+    def name(self) -> str:
+        """The name of the file, with its service if it's known."""
+        file = self.options.get(FILE_OPTION, "")
+        service = "" if self.origin == PLAIN_LIST else self.origin
+        return " from ".join(filter(None, (file, service))) or self.origin

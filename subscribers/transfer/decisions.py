@@ -148,16 +148,14 @@ class Departure(NamedTuple):
 
 DEPARTURES = {
     ImportedSubscriberStatus.LEFT: Departure(
-        RowReason.LEFT_THERE, "left elsewhere", ConsentKind.WITHDRAWN, "unsubscribed at"
+        RowReason.LEFT_THERE, "left elsewhere", ConsentKind.WITHDRAWN, "unsubscribed"
     ),
-    ImportedSubscriberStatus.BOUNCED: Departure(
-        RowReason.BOUNCED_THERE, "bounced", ConsentKind.SUPPRESSED, "bounced at"
-    ),
+    ImportedSubscriberStatus.BOUNCED: Departure(RowReason.BOUNCED_THERE, "bounced", ConsentKind.SUPPRESSED, "bounced"),
     ImportedSubscriberStatus.COMPLAINED: Departure(
-        RowReason.COMPLAINED_THERE, "complained", ConsentKind.COMPLAINED, "complained at"
+        RowReason.COMPLAINED_THERE, "complained", ConsentKind.COMPLAINED, "complained"
     ),
     ImportedSubscriberStatus.BLOCKED: Departure(
-        RowReason.BLOCKED_THERE, "by an admin", ConsentKind.SUPPRESSED, "blocked at"
+        RowReason.BLOCKED_THERE, "by an admin", ConsentKind.SUPPRESSED, "blocked"
     ),
 }
 

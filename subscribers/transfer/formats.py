@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from subscribers.errors import RefusalError
+from subscribers.store.models import PLAIN_LIST
 
 
 class LabeledEnum(StrEnum):
@@ -140,7 +141,6 @@ _DECLARED = TypeAdapter(_Declaration).validate_python(tomllib.loads(_FILE.read_t
 EXPORT_FORMATS = _DECLARED.formats
 _ENGLISH_ADDRESSES = frozenset().union(*(form.address for form in EXPORT_FORMATS))
 STATUS_WORDS = {word: status for status, words in _DECLARED.words.items() for word in words}
-PLAIN_LIST = "a plain list"
 MASKED_ADDRESS = "•••@•••"
 _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 

@@ -17,7 +17,7 @@ class UnfinishedImport:
     """An import interrupted by a crash or a person. Its people aren't emailed until it's run again."""
 
     batch: int
-    origin: str
+    name: str
     started_at: datetime
     file_hash: str
     is_undo: bool = False
@@ -27,11 +27,11 @@ class UnfinishedImport:
         """A sentence that says it's unfinished, and what to do."""
         if self.is_undo:
             return (
-                f"Undoing import {self.batch} ({self.origin}) was interrupted, so the people in it won't be emailed. To "
+                f"Undoing import {self.batch} ({self.name}) was interrupted, so the people in it won't be emailed. To "
                 f"finish, run 'digest subscribers import --undo {self.batch} --reason \"…\"'."
             )
         return (
-            f"Import {self.batch} ({self.origin}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
+            f"Import {self.batch} ({self.name}, started {self.started_at:%Y-%m-%d %H:%M} UTC) is unfinished, so "
             "the people in it won't be emailed. To continue, import the same file again. To undo it, run 'digest "
             f"subscribers import --abandon {self.batch}'."
         )
@@ -42,8 +42,7 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
     rows = session.scalars(query)
     return [
-        UnfinishedImport(row.id, row.origin, row.started_at, row.file_hash, UNDONE_OPTION in row.options)
-        for row in rows
+        UnfinishedImport(row.id, row.name, row.started_at, row.file_hash, UNDONE_OPTION in row.options) for row in rows
     ]
 
 
@@ -52,7 +51,7 @@ class FinishedImport:
     """A finished import with the outcomes of its rows."""
 
     batch: int
-    origin: str
+    name: str
     done_at: datetime
     counts: Mapping[str, int]
     is_undone: bool = False
@@ -80,7 +79,7 @@ def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
     if row.done_at is None:
         return None
     undone_at = read_option_time(row, UNDONE_OPTION)
-    return FinishedImport(row.id, row.origin, row.done_at, row.counts, is_undone(row), undone_at)
+    return FinishedImport(row.id, row.name, row.done_at, row.counts, is_undone(row), undone_at)
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:

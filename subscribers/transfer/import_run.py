@@ -35,7 +35,7 @@ class ImportContext:
     """The context of an import. `actor` is recorded in every person's chain.
 
     A long list is written by a separate process, which opens the database with `open_database`. Without it, this
-    process writes.
+    process writes. `file_name` is the name under which the list came.
     """
 
     database: PeopleDatabase
@@ -43,6 +43,7 @@ class ImportContext:
     unsubscribe_log: UnsubscribeLog
     actor: str
     open_database: DatabaseOpener | None = None
+    file_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

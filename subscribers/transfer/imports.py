@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
 from subscribers.garbage_collection import rare_garbage_collection
-from subscribers.store.models import ImportBatch
+from subscribers.store.models import FILE_OPTION, ImportBatch
 from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, decide_stated_reason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import (
@@ -195,7 +195,7 @@ def _open_batch(
             row = ImportBatch(
                 origin=survey.layout.origin,
                 file_hash=survey.file_hash,
-                options=options.as_json(),
+                options=options.as_json() | {FILE_OPTION: context.file_name},
                 salt=secrets.token_bytes(16),
                 actor=context.actor,
                 started_at=now,
@@ -225,7 +225,8 @@ def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOpt
     check_no_undo_interrupted(session)
     query = select(ImportBatch).where(ImportBatch.file_hash == survey.file_hash).order_by(ImportBatch.id.desc())
     batches = list(session.scalars(query))
-    same = next((row for row in batches if row.options == options.as_json()), None)
+    wanted = options.as_json()
+    same = next((row for row in batches if {**row.options, FILE_OPTION: ""} == {**wanted, FILE_OPTION: ""}), None)
     if same is None and any(row.done_at is None for row in batches):
         raise ListFileError(
             "An unfinished import of this file used other options. Finish it with the same options, then import "

@@ -207,7 +207,7 @@ class ImportRowBuilder:
             {
                 "actor": self._batch.actor,
                 "batch": self._batch.id,
-                "method": f"import: {DEPARTURES[row.status].method} {self._batch.origin}",
+                "method": f"import: {DEPARTURES[row.status].method}, according to {self._batch.origin}",
                 "page": self._batch.origin,
                 "reason": str(row.status),
                 "row": row.number,
@@ -275,7 +275,7 @@ class ImportRowBuilder:
 
 
 _LISTED_METHODS = {
-    ConsentKind.IMPORTED: "import: confirmed, by the record of {origin}",
+    ConsentKind.IMPORTED: "import: confirmed, according to {origin}",
     ConsentKind.ATTESTED: "attested by {actor}: {reason}",
     ConsentKind.LISTED: "import: no evidence of consent",
 }

@@ -30,7 +30,6 @@ def test_english_for_subscribers_is_the_english_of_the_desk(
     assert ENGLISH.clock_hour(local) == phrases.clock_hour(local)
     assert ENGLISH.hour_in_zone(local) == phrases.hour_in_zone(local)
     assert ENGLISH.join_words(words, more) == phrases.join_words(words, more)
-    assert ENGLISH.zone_label(zone) == phrases.zone_label(zone)
 
 
 def plain(text: str) -> str:

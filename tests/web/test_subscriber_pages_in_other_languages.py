@@ -187,5 +187,17 @@ def test_the_days_of_release_are_said_as_french_says_them(days: tuple[int, ...],
 
 
 def test_places_have_their_french_names() -> None:
-    names = dict(pair for places in zones_by_region(load_language("fr")).values() for pair in places)
+    regions = zones_by_region(load_language("fr"))
+    names = dict(pair for places in regions.values() for pair in places)
     assert (names["Europe/London"], names["Africa/Algiers"], names["UTC"]) == ("Londres", "Alger", "UTC")
+    assert (names["Atlantic/Faroe"], names["Europe/Kyiv"]) == ("Îles Féroé", "Kiev"), (
+        "which Babel has under an older name"
+    )
+    assert names["America/Argentina/Catamarca"] == "Catamarca (Argentine)"
+    assert (names["America/Indiana/Knox"], names["America/Kentucky/Louisville"]) == (
+        "Knox (Indiana)",
+        "Louisville (Kentucky)",
+    )
+    places = [label for _, label in regions["Europe"]]
+    order = ["Athènes", "Bruxelles", "Helsinki", "Île de Man", "Istanbul", "Vienne"]
+    assert [place for place in places if place in order] == order

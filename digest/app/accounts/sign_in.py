@@ -143,6 +143,7 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
     with MAKE_LINK.transaction(installation, actor, "staff", now=now) as (session, draft):
         member = staff.require_staff_member(session, email)
         draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
+        draft.words = "emailed a sign-in link to {}"
         if member.proven_at is None:
             raise staff.StaffError(f"{draft.subject} hasn't verified their address yet. Send the invitation again.")
         _queue_link(session, installation, member, "admin", now)

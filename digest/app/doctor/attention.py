@@ -444,7 +444,7 @@ def _find_in_lists(session: Session, now: datetime, zone: tzinfo, *, each_source
         yield AttentionFinding("undelivered-warnings", sentence)
     for unfinished in list_idle_imports(session, now):
         on_page = (
-            f"Import {unfinished.batch} ({unfinished.origin}, started "
+            f"Import {unfinished.batch} ({unfinished.name}, started "
             f"{_write_moment(unfinished.started_at, zone)}) is unfinished, so the people in it won't be emailed. An admin "
             "can continue or undo it under Admin → Import."
         )

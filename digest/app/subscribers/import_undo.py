@@ -37,7 +37,7 @@ class ImportUndoPreview:
     """
 
     batch: int
-    origin: str
+    name: str
     until: datetime | None  # None if an undo was interrupted, which can be finished at any time
     result: UndoResult
     suppressed: int
@@ -135,7 +135,7 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         names = (RowOutcome.DEPARTED, ENDED_SUBSCRIPTIONS, RowOutcome.KNOWN)
-        return ImportUndoPreview(batch, row.origin, until, result, *(row.counts.get(name, 0) for name in names))
+        return ImportUndoPreview(batch, row.name, until, result, *(row.counts.get(name, 0) for name in names))
 
 
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:
@@ -157,8 +157,10 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         return result
 
 
-def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> bool:
-    """Undo a finished import in a thread; return whether it finished while the page waited.
+def begin_undo(
+    installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime
+) -> UndoResult | None:
+    """Undo a finished import in a thread; return the result, or None if it isn't finished while the page waits.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -169,10 +171,11 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     with installation.read() as session:
         import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
     failures: list[Exception] = []
+    results: list[UndoResult] = []
 
     def work() -> None:
         try:
-            undo_import(installation, actor, batch, reason, now=now)
+            results.append(undo_import(installation, actor, batch, reason, now=now))
         except Exception as exc:  # after the response is sent, the list of imports shows that it isn't finished
             failures.append(exc)
             log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
@@ -182,4 +185,4 @@ def begin_undo(installation: Installation, actor: Actor, batch: int, reason: str
     thread.join(_WAIT_SECONDS)
     if failures:
         raise failures[0]
-    return not thread.is_alive()
+    return results[0] if results else None

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import IO, Any, AnyStr, TextIO
 
 from digest.app.subscribers.consent_texts import current_consent_text
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
-from digest.app.subscribers.upload_files import create_private_file, lend_readable_list
+from digest.app.subscribers.upload_files import create_private_file, lend_readable_list, safe_file_name
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
@@ -98,10 +98,12 @@ def import_list(
     now: datetime,
     progress: Progress,
     outcomes: Path | None = None,
+    file_name: str = "",
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or resume its import; return the report and the file of rejected rows, if any.
 
     Rejected rows are written in full next to the list. The result of each row is written to `outcomes`, by row number.
+    `file_name` is the list's name on pages, by default the file's.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -126,7 +128,7 @@ def import_list(
                 count_rows(row)
 
             report = imports.run_import(
-                _import_context(installation, actor),
+                replace(_import_context(installation, actor), file_name=safe_file_name(file_name or file.name)),
                 survey,
                 options,
                 now=now,

@@ -310,6 +310,7 @@ def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: d
                 now=now,
                 progress=report,
                 outcomes=_outcomes_path(upload, came_in=True),
+                file_name=upload.uploaded_name,
             )
             return replace(upload, stage=UploadStage.DONE, found=_describe_report(came), rows=came.survey.rows)
         with TRY.steps(installation, actor, f"upload {upload.name}", now=now) as draft:

@@ -41,7 +41,7 @@ def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
     """Print the unfinished imports with the number of people in each."""
     unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
     rows = [
-        pick_json_fields(batch, "batch", "origin", "file_hash")
+        pick_json_fields(batch, "batch", "name", "file_hash")
         | {"begun": batch.started_at.isoformat(timespec="seconds"), "people": people}
         for batch, people in unfinished
     ]

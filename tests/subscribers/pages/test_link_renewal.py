@@ -55,8 +55,8 @@ def test_the_record_says_who_renewed_the_links_and_why(world: Any) -> None:
     assert "Reason: forwarded an edition (entered by an admin)" in record
     assert "Method: link mailed to the owner" in record
     page = world.client.get(data).text
-    assert "<b>An editor renewed the links in your emails</b>" in page
-    assert "how: an editor (forwarded an edition)" in page
+    assert "<b>Our team renewed the links in your emails</b>" in page
+    assert "how: our team (forwarded an edition)" in page
     assert "<b>The links in your emails were renewed</b>" in page
     assert "how: one-time link in an email" in page
 

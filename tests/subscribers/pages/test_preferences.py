@@ -1,6 +1,6 @@
 import re
 from dataclasses import fields
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +17,7 @@ from subscribers.consent.preferences import PREFERENCE_TEXTS, Preferences, descr
 from subscribers.pages import preferences_form as preferences
 from subscribers.pages.context import SiteDetails
 from subscribers.pages.forms import FormError
-from subscribers.pages.preferences_form import read_preferences_form
+from subscribers.pages.preferences_form import OfferedPreferences, read_preferences_form
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
@@ -103,6 +103,21 @@ def test_who_made_choices_that_cannot_be_read_is_asked_to_choose_anew(world: Any
     assert "Saved." in world.client.post(path_of(world), data={"section": SECTIONS}).text
     assert chosen(world) == Preferences()
     assert "Please choose again." not in world.client.get(path_of(world)).text
+
+
+def test_topics_are_listed_in_the_order_of_the_page_and_an_hour_of_no_day_can_be_midnight() -> None:
+    parts = (
+        ("topics", "By topic"),
+        ("topics:b", "Énergie"),
+        ("topics:a", "Zones"),
+        ("topics:c", "Borders"),
+        ("topics:d", "X"),
+    )
+    assert [title for _, title in OfferedPreferences(parts=parts).topics] == ["Borders", "Énergie", "X", "Zones"]
+    chosen_topics = describe_preferences(Preferences(omit_topics=frozenset("d"), hour=0, zone="UTC"), parts, ENGLISH)
+    assert "(topics: Borders, Énergie, and Zones)" in chosen_topics
+    assert "midnight" in chosen_topics
+    assert ENGLISH.clock_hour(datetime(2026, 12, 1, tzinfo=UTC)) == "12 a.m."
 
 
 def test_each_place_is_offered_once_by_its_present_name_and_the_common_ones_first() -> None:

@@ -148,7 +148,7 @@ def test_preferences_of_a_list_count_and_the_chain_says_where_they_came_from(
     assert imported.body == ledger.canonical_json(json.loads(imported.body))
     body = json.loads(chosen.body)
     assert (chosen.kind, body["before"], body["after"]) == (ConsentKind.CHOICES_CHANGED, {}, {"frequency": "monthly"})
-    assert body["method"] == "import: preferences from a plain list"
+    assert body["method"] == "import: preferences from a file"
     assert len(_chain(context, "bo")) == 1
     _assert_sound(context)
 
@@ -428,7 +428,7 @@ def test_a_begun_import_is_named_and_waits_for_the_same_options(context: ImportC
         _import(context, path)
     with context.database.read() as session:
         (unfinished,) = list_unfinished_imports(session)
-    assert (unfinished.origin, unfinished.started_at) == ("Mailchimp", NOW)
+    assert (unfinished.name, unfinished.started_at) == ("Mailchimp", NOW)
     with pytest.raises(ListFileError, match="other options"):
         _import(context, path, ImportOptions(attest_reason="their word"))
 

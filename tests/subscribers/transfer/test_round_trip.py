@@ -282,4 +282,4 @@ def test_texts_of_a_list_never_bring_an_address_into_the_record(one_database: Da
     with one_database.read() as session:
         person, event = session.scalars(select(Person)).one(), session.scalars(select(ConsentEvent)).one()
     assert "@" not in event.body + person.asked_where
-    assert json.loads(event.body)["method"] == "import: confirmed, by the record of hls-digest"
+    assert json.loads(event.body)["method"] == "import: confirmed, according to hls-digest"

@@ -130,10 +130,10 @@ def test_the_page_says_whose_it_is_how_to_write_to_them_and_how_to_share_it(worl
     about, contact = (page.xpath(f"//section[@aria-labelledby='{name}']")[0] for name in ("about", "line"))
     assert "HLS.Today covers" in about.text_content()
     assert "so there’s no consent banner" in about.text_content()
-    assert contact.xpath("./h2/text()") == ["Drop us a line"]
+    assert contact.xpath("./h2/text()") == ["Write to us"]
     assert contact.xpath(".//a/@href") == ["/contact"]
     order = [h.text_content().replace("\xa0", " ") for h in page.xpath("//main//h2")]
-    assert order[-3:] == ["Get HLS.Today by email", "About HLS.Today", "Drop us a line"]
+    assert order[-3:] == ["Get HLS.Today by email", "About HLS.Today", "Write to us"]
 
 
 def test_breaking_news_has_no_issue_number(world: Any) -> None:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers import import_undo, list_transfers, uploads
-from digest.app.subscribers.upload_files import ListUpload, UploadStage
+from digest.app.subscribers.upload_files import EXAMPLE_ROWS, ListUpload, UploadStage
 from digest.app.subscribers.uploads import UnknownUploadError
 from digest.installation.action_reasons import read_optional_reason
 from digest.web.admin.blueprint import (
@@ -22,6 +22,7 @@ from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
+from subscribers.store.models import PLAIN_LIST
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
@@ -150,11 +151,12 @@ def undo_import(batch: int) -> ResponseReturnValue:
     try:
         form = read_form(ReasonForm)
         require_number_typed_to_confirm(batch)
-        is_over = import_undo.begin_undo(installation, actor, batch, form.reason, now=now)
+        undone = import_undo.begin_undo(installation, actor, batch, form.reason, now=now)
     except RefusalError as exc:
         return _undo_page(batch, refusal=exc), 409
-    shown = url_for("admin.list_imports", taken_back=batch) if is_over else url_for("admin.list_imports", undoing=batch)
-    return redirect(shown, 303)
+    if undone is None:
+        return redirect(url_for("admin.list_imports", undoing=batch), 303)
+    return redirect(url_for("admin.list_imports", taken_back=batch, removed=undone.removed), 303)
 
 
 def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
@@ -227,9 +229,10 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The number of the import just undone or being undone; 0 for none."""
+    """The number of the import just undone or being undone, 0 for none, and how many people were removed."""
 
     taken_back: Count = 0
+    removed: Count | None = None
     undoing: Count = 0
 
 
@@ -260,6 +263,8 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
         now=now,
         refusal=refusal,
         meanings=list(ColumnMeaning),
+        plain_list=PLAIN_LIST,
+        example_rows=EXAMPLE_ROWS,
         confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
         parts=list_transfers.list_sections_and_topics(installation),
         statuses=list(ImportedSubscriberStatus),

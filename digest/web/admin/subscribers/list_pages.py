@@ -2,7 +2,7 @@
 
 import tempfile
 from contextlib import nullcontext
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from flask import abort, flash, redirect, render_template, request, url_for
@@ -19,9 +19,10 @@ from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
+from subscribers.consent.preferences import FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
-from subscribers.phrases import short_month_day
+from subscribers.phrases import clock_hour, short_month_day
 from subscribers.transfer.exports import ExportRecipient
 
 FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few
@@ -120,6 +121,13 @@ def _read_whole_query() -> SubscriberQuery:
     return query
 
 
+def _name_import(batch: int) -> str:
+    """Return an import's number, with the name of its file if it's finished."""
+    installation, actor, now = get_installation_actor_and_time()
+    finished = list_transfers.find_finished_import(installation, actor, batch, now=now)
+    return f"{batch}, {finished.name}" if finished else str(batch)
+
+
 def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
     list_filter = query.as_filter()
@@ -129,6 +137,8 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         count=subscriber_views.count_exportable(installation, actor, list_filter, now=now),
         domain_name=list_transfers.name_domain(installation, list_filter),
         parts=dict(list_transfers.list_sections_and_topics(installation)),
+        import_name=_name_import(query.batch) if query.batch else "",
+        frequencies=FREQUENCY_LABELS,
         refusal=refusal,
         own_people=OWN_PEOPLE,
     )
@@ -262,6 +272,7 @@ def show_growth() -> str:
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
             "hours": _draw_hours(view),
         },
+        percent=format_percent,
         unsubscribe_reasons=UNSUBSCRIBE_REASONS,
         gmail_aim=GMAIL_COMPLAINT_AIM,
         limit=RECEIVER_COMPLAINT_LIMIT,
@@ -269,8 +280,9 @@ def show_growth() -> str:
 
 
 def format_percent(share: float) -> str:
-    """Format a share from 0 to 1 as a percentage with up to three decimals: "0.02%"."""
-    text = f"{share * 100:.3f}".rstrip("0").rstrip(".")
+    """Format a share from 0 to 1 as a percentage with up to three decimals, two from 1% up: "0.024%", "1.18%"."""
+    percent = share * 100
+    text = f"{percent:.{2 if percent >= 1 else 3}f}".rstrip("0").rstrip(".")
     return f"{text}%"
 
 
@@ -318,11 +330,17 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart 
     return draw_line_chart(sentence, _list_numbers(view.standings), shares, write=format_percent, limit=line)
 
 
+def _label_hour(at: datetime, *, is_first: bool) -> str:
+    """Label the first hour, noon, and midnight as on a clock, and the others by their number alone, to save space."""
+    words = clock_hour(at)
+    return words if is_first or at.hour in (0, 12) else words.partition(" ")[0]
+
+
 def _draw_hours(view: GrowthView) -> Chart | None:
     if not view.hours:
         return None
     busiest, most = max(view.hours, key=lambda hour: hour[1])
-    sentence = f"Emails by hour, with the most ({most:,}) from {busiest:%H}:00"
-    labels = [f"{at:%H}" for at, _ in view.hours]
+    sentence = f"Emails by hour, with the most ({most:,}) from {clock_hour(busiest)}"
+    labels = [_label_hour(at, is_first=place == 0) for place, (at, _) in enumerate(view.hours)]
     counts = [count for _, count in view.hours]
     return draw_bar_chart(sentence, labels, counts, write=_write_count, min_step=1)

@@ -53,7 +53,7 @@ def pause(world: Any, now: Any = NOW) -> EmailMessage:
 def test_a_pause_is_recorded_and_emailed_with_its_reason_and_the_person_undoes_it(both: Any) -> None:
     mail = pause(both)
     assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
-    assert "An editor of HLS.Today changed what this address gets. The reason given: asked by phone" in words_of(mail)
+    assert "The HLS.Today team changed what this address gets. The reason given: asked by phone" in words_of(mail)
     assert "NOW Paused until December 31, 2026, then all sections." in words_of(mail)
     assert "forwarded" not in words_of(mail)
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -71,7 +71,7 @@ def test_a_pause_is_recorded_and_emailed_with_its_reason_and_the_person_undoes_i
     path, stored = restore_path_of(mail), both.dump()
     page = both.client.get(path).text
     assert both.dump() == stored, "a GET changes nothing"
-    assert "An editor changed your preferences." in page
+    assert "Our team changed your preferences." in page
     assert "Also renew the links" not in page
     assert "We’ve restored your preferences" in both.client.post(path).text
     assert chosen(both) == Preferences()

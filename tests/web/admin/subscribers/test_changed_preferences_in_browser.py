@@ -46,7 +46,7 @@ def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
         expect(page.get_by_text("Reason: asked by phone (entered by an admin).")).to_be_visible()
         (mail,) = Inbox(world).new()
         page.goto(address + restore_path_of(mail))
-        expect(page.get_by_text("An editor changed your preferences.")).to_be_visible()
+        expect(page.get_by_text("Our team changed your preferences.")).to_be_visible()
         if press is follow:
             assert page_faults(page, widths=WIDTHS) == ""
             page.set_viewport_size({"width": width, "height": 900})

@@ -230,6 +230,8 @@ def test_a_dry_run_counts_tags_and_maps_them_to_topics(both: Any) -> None:
     topic = "topics:maritime-security"
     again = post_step(both, client, path, "try", **{f"part-{place}": topic, "column-2": "tags"})
     assert "5 tags: 2 match a section or topic, 3 don’t." in again
+    assert "“Ports” (2 rows) means" in again
+    assert list(dict(re.findall(r'name="tag-(\w+)" value="([^"]*)">', again)).values()) == list(choices.values())
     assert f'<option value="{topic}" selected>' in again
     assert "Import 1 is finished." in post_step(both, client, path, "commit")
     with both.database.read() as session:
@@ -429,12 +431,19 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     undo = "/admin/import/finished/1/undo"
     assert f'<a class="btn" href="{undo}">Undo import 1…</a>' in client.get(path).text
     assert f'<a href="{undo}">Undo import 1…</a>' in client.get("/admin/import").text
-    assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in client.get(undo).text
+    preview = client.get(undo).text
+    assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in preview
+    assert 'undo the import of <span class="foreign">audience.csv</span> until' in preview
+    assert re.search(r"<option value=\"1\">1, [^<]+: audience.csv</option>", client.get("/admin/readers").text)
     form = fetch_token(client)
     for fields in ({"reason": "wrong file"}, {"number": "1"}, {"reason": "wrong file", "number": "2"}):
         assert client.post(undo, data=form | fields).status_code == 409
     done = client.post(undo, data=form | {"reason": "wrong file", "number": "1"}, follow_redirects=True).text
-    assert ("Import 1 was undone." in done, 'data-label="State:">Import undone</td>' in done) == (True, True)
+    assert '1, <span class="foreign">audience.csv</span>' in done.replace("</a>", "")
+    assert (
+        "Import 1 was undone. 1 person was removed from the list." in done,
+        'data-label="State:">Import undone</td>' in done,
+    ) == (True, True)
     assert re.search(r'data-label="Undo:">Undone [A-Z][a-z]{2,}\.? \d+, \d+:\d\d [ap]\.m\.</td>', done)
     page = client.get(path).text
     assert ("Import 1 was undone." in page, "will get the next edition" in page) == (True, False)

@@ -19,7 +19,7 @@ from digest.store.models import AuditEntry
 from subscribers.consent import disclosures, subscriber_list
 from subscribers.consent.subscriber_list import MatchCount, SubscriberFilter
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
+from subscribers.store.models import PLAIN_LIST, ImportBatch, Person, PersonState, Suppression
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 from tests.web.forms import post_form
@@ -48,7 +48,7 @@ def test_the_list_is_exported_with_a_reason_that_its_subscribers_see(both: Any) 
 def test_those_without_evidence_are_asked_once_and_as_many_as_one_says(both: Any) -> None:
     with both.database.write() as session:
         batch = ImportBatch(
-            origin="a plain list", file_hash="0", options={}, actor="x", started_at=NOW, done_at=NOW, counts={}
+            origin=PLAIN_LIST, file_hash="0", options={}, actor="x", started_at=NOW, done_at=NOW, counts={}
         )
         session.add(batch)
         session.flush()

@@ -71,7 +71,7 @@ def test_restoring_puts_everything_back_and_the_person_is_told(both: Any) -> Non
     assert kinds_in_log(both) == ["left", "undone"]
     mails = [mail for mail in Inbox(both).new(NOW + 7 * DAY) if mail["To"] == ADA]
     assert [mail["Subject"] for mail in mails] == ["Your subscription to HLS.Today is restored"]
-    assert "an editor unsubscribed this address from HLS.Today by mistake" in " ".join(plain_text(mails[0]).split())
+    assert "our team unsubscribed this address from HLS.Today by mistake" in " ".join(plain_text(mails[0]).split())
     assert mails[0]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert both.client.post(f"/u/{both.token('leave')}").status_code == 200
     assert person_of(both).state is PersonState.WITHDRAWN

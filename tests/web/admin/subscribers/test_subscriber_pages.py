@@ -236,7 +236,8 @@ def test_a_subscriber_is_found_by_the_whole_address_in_whatever_case(both: Any) 
     assert (found.status_code, found.headers["Location"]) == (303, f"/admin/readers/{both.ada}")
     missed = post_form(admin, "/admin/readers/find", address="nobody@analytical.example")
     assert (missed.status_code, "No subscriber has this address" in missed.text) == (404, True)
-    assert "nobody@" not in missed.text
+    assert 'name="address" value="nobody@analytical.example"' in missed.text, "to be corrected"
+    assert (missed.headers["Cache-Control"], "nobody@" in admin.get("/admin/readers").text) == ("no-store", False)
     assert acts(both) == [
         ("subscriber looked up", f"person {both.ada}"),
         ("failed: subscriber looked up", "an address"),
