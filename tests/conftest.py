@@ -263,11 +263,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def postgresql_url() -> Iterator[str]:
     """Run a real PostgreSQL for the session."""
     with run_own_postgresql() as server:
-        # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
+        # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves. Tables are emptied
+        # before their dead rows are worth a vacuum, and a query of a test is over before a compiled one would pay.
         run_on_server(
             server.url,
             "ALTER SYSTEM SET fsync = off",
             "ALTER SYSTEM SET full_page_writes = off",
+            "ALTER SYSTEM SET synchronous_commit = off",
+            "ALTER SYSTEM SET autovacuum = off",
+            "ALTER SYSTEM SET jit = off",
             "SELECT pg_reload_conf()",
         )
         yield server.url
