@@ -4,8 +4,9 @@ A click does not wait for the page that it leads to, and a look at the page righ
 to another page, and look by `expect`, which waits; `tests/test_browser_tests.py` refuses the looks that do not.
 """
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from itertools import product
 from typing import Any, Literal
@@ -99,6 +100,44 @@ def open_browser(path: str) -> Iterator[Browser]:
         make_patient(browser)
         yield browser
         browser.close()
+
+
+class LentBrowser:
+    """A Chromium that modules of tests use one after the other: to start it takes longer than most tests.
+
+    Its event loop runs in a greenlet from the start to the end. Between the modules it doesn't count as the thread's, so that other
+    tests can run a loop.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._started = ExitStack()
+        self._browser: Browser | None = None
+
+    @contextmanager
+    def lend(self) -> Iterator[Browser]:
+        """Lend it within the block, and close the pages that are left; one that crashed before is started anew."""
+        if self._browser is not None:
+            self._use_loop(self._browser)
+            if not self._browser.is_connected():
+                self.close()
+        browser = self._browser = self._browser or self._started.enter_context(open_browser(self._path))
+        yield browser
+        for context in browser.contexts:
+            context.close()
+        asyncio._set_running_loop(None)
+
+    def close(self) -> None:
+        """End it if it was started."""
+        if self._browser is not None:
+            self._use_loop(self._browser)
+            self._browser = None
+        self._started.close()
+        self._started = ExitStack()
+
+    @staticmethod
+    def _use_loop(browser: Browser) -> None:
+        asyncio._set_running_loop(browser._loop)
 
 
 def make_patient(browser: Browser) -> None:

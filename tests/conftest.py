@@ -48,6 +48,8 @@ from tests.shared_statements import share_compiled_statements
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.browser import LentBrowser
+
 ROOT = Path(__file__).parent.parent
 TOOL_COMMANDS = {
     # Chromium without its window: the same engine, for less than half of the work.
@@ -261,11 +263,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def postgresql_url() -> Iterator[str]:
     """Run a real PostgreSQL for the session."""
     with run_own_postgresql() as server:
-        # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves.
+        # Nothing here outlives the machine: only a crash of the operating system could lose what fsync saves. Tables are emptied
+        # before their dead rows are worth a vacuum, and a query of a test is over before a compiled one would pay.
         run_on_server(
             server.url,
             "ALTER SYSTEM SET fsync = off",
             "ALTER SYSTEM SET full_page_writes = off",
+            "ALTER SYSTEM SET synchronous_commit = off",
+            "ALTER SYSTEM SET autovacuum = off",
+            "ALTER SYSTEM SET jit = off",
             "SELECT pg_reload_conf()",
         )
         yield server.url
@@ -508,10 +514,18 @@ def chromium() -> str:
     return path
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator["Browser"]:
-    """Start a Chromium for the tests of a module. Not of the session: while it runs, so does an event loop in the tests' thread."""
-    from tests.browser import open_browser
+@pytest.fixture(scope="session")
+def lent_browser(chromium: str) -> Iterator["LentBrowser"]:
+    """Give the Chromium of the session, which starts for the first module that needs it."""
+    from tests.browser import LentBrowser
 
-    with open_browser(chromium) as started:
-        yield started
+    lent = LentBrowser(chromium)
+    yield lent
+    lent.close()
+
+
+@pytest.fixture(scope="module")
+def browser(lent_browser: "LentBrowser") -> Iterator["Browser"]:
+    """Lend the Chromium to the tests of a module. Not to the session's: while it's lent, an event loop runs in the tests' thread."""
+    with lent_browser.lend() as lent:
+        yield lent
