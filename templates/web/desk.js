@@ -400,13 +400,16 @@
 
   // A link to another state of this page changes the page in place: what is in sight stays where it is, and the way back leads back.
   // While a panel or form is on its way, search.js holds letters back. Esc, or a press of the pointer, gives it up.
+  const openIn = (href) => new URL(href).searchParams.get("open");
   const visit = (href) => {
-    const opens = /#(asked|head)/.test(href), isLeft = () => opens && desk.dataset.opening !== href;
+    const opens = /#(asked|head|block)/.test(href), isLeft = () => opens && desk.dataset.opening !== href;
     if (opens) desk.dataset.opening = href;
     return inTurn(() => isLeft() || openPage(href, isLeft));
   };
   const openPage = async (href, isLeft) => {
-    if ([...unsaved].some((control) => control.isConnected && !/^(own|block)$/.test(control.form.dataset.saves))) return location.assign(href);
+    // What another open form would lose is asked about by the browser.
+    const closes = openIn(href) !== openIn(location.href);
+    if (closes && [...unsaved].some((control) => control.isConnected && !control.closest("#own"))) return location.assign(href);
     if (await refresh(href, isLeft) === undefined || isLeft()) return;
     if (desk.dataset.opening === href) delete desk.dataset.opening;
     const target = document.getElementById(new URL(href).hash.slice(1));
@@ -643,11 +646,6 @@
     if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
   });
 
-  // The second of two quick clicks is on whatever has come under the mouse by then.
-  document.addEventListener("click", (event) => {
-    const button = event.detail > 1 && event.target.closest("button[name=act]");
-    if (button && button.value.includes(" ")) event.preventDefault();
-  }, true);
   document.addEventListener("submit", (event) => {
     if (event.target.id !== "act" || !event.submitter || event.submitter.name !== "act") return;
     event.preventDefault();
@@ -844,10 +842,6 @@
     if (box.bottom > Math.min(pane.bottom, innerHeight) && top - box.height > Math.max(pane.top, 0)) menu.classList.add("up");
     menu.scrollIntoView({ block: "nearest" });
   }, true);
-  document.addEventListener("invalid", (event) => {
-    const fold = event.target.closest("details");
-    if (fold) fold.open = true;
-  }, true);
   // A link waits until what was typed is saved; one to another view leaves no page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
@@ -903,7 +897,7 @@
     for (let fold = part.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     if (part.offsetParent) part.focus(); else queue.then(() => { location.assign(`${findAll(".tabs a")[tab].href}#${part.id}`); });
   };
-  const writeHead = () => { if (find("#head-subject")) reach("#head-subject", 1); else follow(".mailhead a"); };
+  const write = (field, link) => { if (find(field)) reach(field, 1); else follow(link); };
 
   const askFirst = (question, work) => {
     const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
@@ -957,7 +951,7 @@
     w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
-    s: writeHead, b: () => reach("#new-block", 1), n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
+    s: () => write("#head-subject", ".mailhead a"), b: () => write("[data-blank] #block-kind", "#new-block"), n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
     "/": () => reach("#words", 0), "?": showKeys, g: () => { going = Date.now(); },
   };
   for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => view(number);

@@ -110,11 +110,15 @@
     pick(boxOf(row), isBox ? event.target.checked : true, event.shiftKey);
   }, true);
 
-  // A block that's opened at the end of what is in sight is scrolled to.
-  document.addEventListener("click", ({ target }) => {
-    const block = target.closest(".block > summary")?.parentElement;
-    if (block) setTimeout(() => { if (block.open) block.scrollIntoView({ block: "nearest" }); });
-  });
+  // The second of two quick clicks is on whatever has come under the mouse by then.
+  document.addEventListener("click", (event) => {
+    const button = event.detail > 1 && event.target.closest("button[name=act]");
+    if (button && button.value.includes(" ")) event.preventDefault();
+  }, true);
+  document.addEventListener("invalid", ({ target }) => {
+    const fold = target.closest("details");
+    if (fold) fold.open = true;
+  }, true);
 
   // --- by keyboard -----------------------------------------------------------------------------------------
 

@@ -364,8 +364,8 @@ def test_rows_have_their_place_before_their_images_come(served: ServedWeek, view
 
 def test_a_refused_image_of_a_new_block_is_replaced_by_another(served: ServedWeek) -> None:
     page = served.open(WIDE)
-    page.locator("details.block").last.locator("summary").first.click()
-    form = page.locator("details.block").last.locator("form[data-saves]")
+    page.locator("#new-block").click()
+    form = page.locator("details.block form[data-saves]")
     action = form.get_attribute("action")
     form = page.locator(f"form[action='{action}']")
     give(form, "drop", b"not an image at all")
@@ -386,9 +386,8 @@ def test_a_refused_image_of_a_new_block_is_replaced_by_another(served: ServedWee
 
 def test_a_sponsored_block_takes_an_image_as_a_story_does(served: ServedWeek) -> None:
     page = served.open(WIDE)
-    block = page.locator("details.block").first
-    block.locator("summary").first.click()
-    form = block.locator("form[data-saves]")
+    page.locator("a.block").first.click()
+    form = page.locator("details.block").locator("form[data-saves]")
     assert give(form, "drop", png())
     expect(form.locator(".image canvas")).to_be_visible()
     expect(form.locator("[name=alt]")).to_be_focused()

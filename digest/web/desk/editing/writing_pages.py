@@ -152,7 +152,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     """Save or remove a labeled block. Missing fields don't change, because a field that loses focus is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
-        return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks")
+        return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks", open="")
     state = editing_state.read_editing_state(installation, name)
     current_block = state.arrangement.find_block(block_id) or LabeledBlock(block_id, "sponsor", "")
     block = _read_block(request.form, current_block)
@@ -171,7 +171,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     form = replace(form, state=state, based_on=based_on)
     written = editing.save_labeled_block(installation, form, block)
     if picture is None or not changes_image or written.conflict:
-        return answer_edit(name, written, "blocks")
+        return answer_edit(name, written, "blocks", open="")
     # What this form has just written doesn't conflict with its image.
     form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
     try:
@@ -185,9 +185,9 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
         query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")
         return _render_refusal(name, query, refused_picture=refused), 409
     if result.conflict:
-        return answer_edit(name, result, "blocks")
+        return answer_edit(name, result, "blocks", open="")
     saved = [edit for edit in (written.edit, result.edit) if edit]
-    return answer_saved_edits(result.state, saved, build_edit_page_url(name, "blocks", show="blocks"))
+    return answer_saved_edits(result.state, saved, build_edit_page_url(name, "blocks", open="", show="blocks"))
 
 
 def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:

@@ -25,7 +25,7 @@ from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12
 MAX_CACHED_ANCHORS = 16_384  # an action hashes the URLs of all the week's articles
-MAX_POOL_STORIES = 30  # stories per page of the list
+MAX_POOL_STORIES = 24  # stories per page of the list
 MAX_SCROLLED_STORIES = 90  # after scrolling; then a link leads on
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
