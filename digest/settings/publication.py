@@ -130,7 +130,9 @@ class SenderSettings(values.SettingsTable, title="Sender"):
     name: values.SingleLine = setting("HLS.Today", "Name", "The name in From.")
     address: values.MailAddress = setting("digest@news.example.org", "Address", "The address in From.")
     reply_to: values.MailAddress = setting("editors@news.example.org", "Reply to", "Replies go to this address.")
-    postal_address: values.LongText = setting(
+    postal_address: Annotated[
+        values.LongText, values.NeverEmptied("The law requires a postal address in every email. Enter one.")
+    ] = setting(
         "",
         "Postal address",
         "Every email includes it.",

@@ -259,6 +259,15 @@ def _is_reached_safely(parts: SplitResult) -> bool:
 
 # Marks a setting that pages change only after a second question, because the change affects subscribers for good.
 ASKED_TWICE = "asked twice"
+
+
+@dataclass(frozen=True, slots=True)
+class NeverEmptied:
+    """Marks a setting that pages change but don't empty. `reason` tells the admin why, and what to do."""
+
+    reason: str
+
+
 # Marks a setting whose value is a URL that's secret except for its host, such as a webhook's.
 SHOWN_BY_HOST = "shown by its host"
 HIDDEN_PART = "…"

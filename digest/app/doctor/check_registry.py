@@ -129,9 +129,9 @@ def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFi
     )
 
 
-def report_error(message: str, remedy: str = "") -> DoctorFinding:
+def report_error(message: str, remedy: str = "", *, page_remedy: str = "") -> DoctorFinding:
     """Return an error finding, for a problem to fix. Running the check adds its name."""
-    return DoctorFinding("", "error", message, remedy)
+    return DoctorFinding("", "error", message, remedy, page_remedy=page_remedy)
 
 
 def report_exposure(message: str, remedy: str = "") -> DoctorFinding:
@@ -144,9 +144,9 @@ def report_unexamined(message: str, remedy: str = "") -> DoctorFinding:
     return DoctorFinding("", "error", message, remedy, is_unexamined=True)
 
 
-def report_warning(message: str, remedy: str = "") -> DoctorFinding:
+def report_warning(message: str, remedy: str = "", *, page_remedy: str = "") -> DoctorFinding:
     """Return a warning finding, for something to look into. Running the check adds its name."""
-    return DoctorFinding("", "warning", message, remedy)
+    return DoctorFinding("", "warning", message, remedy, page_remedy=page_remedy)
 
 
 def report_ok(message: str) -> DoctorFinding:

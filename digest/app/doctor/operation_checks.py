@@ -347,7 +347,8 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
         )
     if folder.exists() and not folder.is_dir():
         advice = advise_key_change(settings, "backup", 'folder = "/backups/digest"')
-        return report_error(f"No backups can be made because {folder} isn't a folder.", f"Choose a folder. {advice}")
+        message = f"No backups can be made because {folder} isn't a folder."
+        return report_error(message, f"Choose a folder. {advice}", page_remedy="Choose a folder.")
     if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
             f"No backups can be made because {folder} isn't writable.",

@@ -200,10 +200,12 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a postal address, as CAN-SPAM requires (15 USC 7704)."""
     settings = examined.settings
     if not settings.file.sender.postal_address.strip():
+        remedy = "Enter a street address, a registered PO box, or a commercial mailbox."
+        change = advise_key_change(settings, "sender", 'postal_address = "1 Main St, Springfield"')
         yield report_error(
             "No postal address is set (sender.postal_address), so editions can't be approved.",
-            "Enter a street address, a registered PO box, or a commercial mailbox. "
-            + advise_key_change(settings, "sender", 'postal_address = "1 Main St, Springfield"'),
+            f"{remedy} {change}",
+            page_remedy=remedy,
         )
 
 
@@ -232,11 +234,12 @@ def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
     settings = examined.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
+    remedy = "Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies."
     yield report_warning(
         "The pages are behind a proxy (DIGEST_BASE_URL is https), but limits.proxies is 0. All sign-ups seem "
         "to come from the proxy, so the per-network limits don't work.",
-        "Configure each proxy to add the client's IP address to X-Forwarded-For, and set the number of proxies. "
-        + advise_key_change(settings, "limits", "proxies = 1"),
+        f"{remedy} {advise_key_change(settings, 'limits', 'proxies = 1')}",
+        page_remedy=remedy,
     )
 
 

@@ -1,6 +1,5 @@
 """Settings that admins edit on pages, shown with environment variables and the doctor's findings, and audited."""
 
-import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -39,7 +38,7 @@ from digest.settings.table_values import (
     replace_section_list,
     replace_table_values,
 )
-from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, SettingsTable
+from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, NeverEmptied, SettingsTable
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
@@ -149,7 +148,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         fingerprint=fingerprint_values(values),
         file=str(settings.origin or ""),
         outside=tuple(_list_outside_settings(settings, table)),
-        findings=tuple(_advise_on_page(finding, settings, values) for finding in findings if finding.level != "ok"),
+        findings=tuple(replace(f, remedy=f.page_remedy or f.remedy) for f in findings if f.level != "ok"),
         changes=_list_changes(installation, table),
         approved=tuple(name for name, state in approved.items() if state is EditionState.APPROVED),
         sending=tuple(name for name, state in approved.items() if state is EditionState.SENDING),
@@ -158,14 +157,6 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
         notified=find_guarded_notice_recipients(installation.database, actor.name).words,
         is_read_by_subscribers=table in SHOWN_TABLES,
     )
-
-
-def _advise_on_page(finding: DoctorFinding, settings: Settings, values: Any) -> DoctorFinding:
-    """Leave out how to change the settings file by hand where the page has the setting."""
-    names = type(values).model_fields if isinstance(values, BaseModel) else ()
-    sentences = re.split(r"(?<=\.) (?=[A-Z])", finding.remedy)
-    kept = [s for s in sentences if str(settings.settings_place) not in s or not any(f": {n} = " in s for n in names)]
-    return replace(finding, remedy=" ".join(kept))
 
 
 def fill_in_earlier_values(
@@ -224,7 +215,7 @@ def change_settings(
     # Check the values before the action begins, so that an invalid form leaves no audit row.
     new_file = replace_table_values(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
-    _ask_twice(getattr(installation.settings.file, table), getattr(new_file, table), values, sure)
+    _check_marks(getattr(installation.settings.file, table), getattr(new_file, table), values, sure)
     if table == "branding":
         _refuse_invisible_logos(installation, new_file.branding, values)
     _refuse_silence(installation.settings, new_file)
@@ -278,22 +269,21 @@ def _check_against_installation(installation: Installation, table: str, values: 
         _check_visits(values.get("collect", ()))
     if table == "alerts" and (problems := explain_unusable_channels(settings, values)):
         raise SettingsValueError(problems)
-    if (
-        table == "sender"
-        and settings.file.sender.postal_address.strip()
-        and not values.get("postal_address", "…").strip()
-    ):
-        raise SettingsValueError({"postal_address": "The law requires a postal address in every email. Enter one."})
     folder = values.get("folder", "")
     if table == "backup" and folder and not Path(folder).is_absolute():
         raise SettingsValueError({"folder": f"{folder!r} isn't an absolute path. Use one such as /backups/digest."})
 
 
-def _ask_twice(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
-    """Refuse changes to settings marked `ASKED_TWICE` that the actor hasn't confirmed."""
-    fields = type(after).model_fields
-    changed = [name for name in find_changed_values(before, after, names) if ASKED_TWICE in fields[name].metadata]
-    if problems := {name: _SECOND_QUESTION for name in changed if name not in sure}:
+def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
+    """Refuse to empty settings marked `NeverEmptied`, and changes to those marked `ASKED_TWICE` that aren't confirmed."""
+    problems = dict[str, str]()
+    for name in find_changed_values(before, after, names):
+        for mark in type(after).model_fields[name].metadata:
+            if mark == ASKED_TWICE and name not in sure:
+                problems[name] = _SECOND_QUESTION
+            elif isinstance(mark, NeverEmptied) and not getattr(after, name).strip():
+                problems[name] = mark.reason
+    if problems:
         raise SettingsValueError(problems)
 
 

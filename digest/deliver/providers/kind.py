@@ -38,7 +38,8 @@ class DoctorFinding:
     """A result of one of the checks of `digest doctor`: the state, and a remedy if there's a problem.
 
     Without a `remedy`, the check's default is shown. Unless `is_exposure` is set, an error prevents what depends on the
-    check from working. `is_unexamined` marks a finding that says why the check couldn't run.
+    check from working. `is_unexamined` marks a finding that says why the check couldn't run. `page_remedy` is the remedy
+    for the page that has the setting, where `remedy` names its line in the settings file.
     """
 
     check: str
@@ -47,6 +48,7 @@ class DoctorFinding:
     remedy: str = ""
     is_exposure: bool = False
     is_unexamined: bool = False
+    page_remedy: str = ""
 
     @property
     def sentence(self) -> str:

@@ -87,7 +87,8 @@ def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warnin
     if sender != domain and not sender.endswith(f".{domain}"):
         problem = f"Email is signed for {domain} but sent from {sender}. The domains aren't aligned, so DMARC fails."
         sender_line = advise_key_change(settings, "sender", f'address = "…@{domain}"')
-        yield DoctorFinding("signing", "warning", problem, f"{advice}. Or send from {domain}. {sender_line}")
+        remedy = f"{advice}. Or send from {domain}."
+        yield DoctorFinding("signing", "warning", problem, f"{remedy} {sender_line}", page_remedy=remedy)
 
 
 def _describe_signing(settings: Settings) -> str:

@@ -100,6 +100,7 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             "warning",
             "No bounce domain is set (sender.bounce_domain), so bounces can't be matched to messages and are ignored.",
             f"Set a domain{arrives}. " + advise_key_change(settings, "sender", 'bounce_domain = "…"'),
+            page_remedy=f"Set a domain{arrives}.",
         )
     elif log and not reads_mailbox:
         yield kind.DoctorFinding("bounces", "ok", f"bounces are read from the mail server's log ({log})")
