@@ -23,6 +23,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
 from digest.app.accounts import passwords
+from digest.collect.sandbox.client import SANDBOX
 from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
@@ -160,6 +161,7 @@ def pytest_configure(config: pytest.Config) -> None:
     seeded_randomness.replace_randomness()
     parsed_routes.keep_parsed_routes()
     cheap_hashing.make_hashing_cheap()
+    SANDBOX._module = "tests.patient_broker"
     share_fork_server()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
