@@ -503,6 +503,7 @@
     if (frame && shownFrame) frame.title = shownFrame.title;
     nameAgreed();
   };
+  desk.swap = swap;
   const renew = (pairs) => {
     const held = document.activeElement, kept = describeFocus(held);
     for (const [old, now] of pairs) {

@@ -42,7 +42,36 @@
       // What isn't in sight isn't split off, and is still selected when it's back.
       find("input", item).name = item.hidden ? "hidden" : "article";
     }
+    countArticles(field.form);
   };
+  const countArticles = (form) => {
+    const count = form.querySelectorAll("[name=article]:checked").length;
+    for (const said of form.querySelectorAll(".count")) said.textContent = count ? ` (${count})` : "";
+  };
+  // Another lead article, or some that are split off: the page is renewed around the place in the list, which is searched as before.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target, button = event.submitter;
+    if (!form.matches(".arts:not([data-plain])") || event.defaultPrevented) return;
+    event.preventDefault();
+    const buttons = () => [...document.querySelectorAll(".arts li > :last-child, .arts > .row > button")], at = buttons().indexOf(button);
+    const words = find("[type=search]", form)?.value, pane = form.closest(".pane"), top = pane.scrollTop;
+    const answer = await fetch(button.formAction, { method: "POST", body: new URLSearchParams(new FormData(form, button)) }).catch(() => null);
+    const fresh = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
+    if (!fresh || !find(".st.sel .arts", fresh)) {
+      form.dataset.plain = "";
+      return form.requestSubmit(button);
+    }
+    history.replaceState(null, "", answer.url.replace(/#.*/, ""));
+    document.getElementById("desk").swap(fresh);
+    const field = find(".arts [type=search]");
+    if (field && words) {
+      field.value = words;
+      searchArticles(field);
+    }
+    (buttons()[at]?.matches("button") ? buttons()[at] : find(".arts .row button")).focus({ preventScroll: true });
+    pane.scrollTop = top;
+  });
+  document.addEventListener("change", ({ target }) => { if (target.form?.matches(".arts")) countArticles(target.form); });
   // Searched for words, the first story is chosen. Returns false if the server doesn't answer.
   const searchMatches = async (field) => {
     clearTimeout(typing);

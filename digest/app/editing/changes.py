@@ -17,6 +17,8 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditDraft, EditionField, EditKind, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
+from digest.select.stories import group_into_stories
+from digest.select.story_links import StoryGroupingDecision
 from subscribers.phrases import join_words
 
 # Markup left by pasting from a web page or word processor. A "<" that isn't part of such a tag is text.
@@ -180,8 +182,28 @@ def keep_stories_apart(installation: Installation, form: EditForm, url: str, *ot
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
-    """Split some of a story's articles off into a new story."""
-    return apply_edit(installation, form, EditDraft(EditKind.SPLIT, url, {"articles": list(articles)}))
+    """Split some of a story's articles off into new stories: one each, unless grouping by their texts keeps some together."""
+
+    def split(state: EditingState) -> EditDraft:
+        groups = _group_split_articles(installation, state, url, articles)
+        stories = {"stories": groups} if len(groups) > 1 else {}
+        return EditDraft(EditKind.SPLIT, url, {"articles": list(articles), **stories})
+
+    return apply_edit_decided_from_state(installation, form, split)
+
+
+def _group_split_articles(
+    installation: Installation, state: EditingState, url: str, articles: Sequence[str]
+) -> list[list[str]]:
+    """Return the URLs of articles by story. Those that were a whole story when the edition was drafted stay one."""
+    story = state.arrangement.find_story(url)
+    members = story.original.story.members if story else ()
+    chosen = [article for article in members if {article.url, article.link} & set(articles)]
+    urls = {article.url for article in chosen}
+    drafted = (frozenset(article.url for article in scored.story.members) for scored in state.proposal.list_scored())
+    links = [StoryGroupingDecision(members) for members in drafted if len(members) > 1 and members <= urls]
+    stories = group_into_stories(chosen, installation.settings.file.select.same_story, links=links)
+    return [[article.url for article in each.members] for each in stories]
 
 
 def add_written_story(

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from digest.edition.content.edition_content import ImageCrops
-from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
+from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit, read_texts
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_url
 from digest.select.selection_types import CandidateArticle
 
@@ -36,6 +36,13 @@ def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
     """Return an article as the value of an edit that adds it; the edit has its URL."""
     plain: dict[str, Any] = _ARTICLE.dump_python(article, mode="json", exclude={"url"})
     return plain
+
+
+def read_split_stories(edit: Edit) -> list[frozenset[str]]:
+    """Return the articles that were split off, by the story that they became; without such a list, one story."""
+    stories = edit.value.get("stories")
+    groups = [read_texts({"group": group}, "group") for group in stories] if isinstance(stories, list | tuple) else []
+    return [frozenset(urls) for urls in groups or [edit.texts("articles")]]
 
 
 def read_added_article(edit: Edit) -> CandidateArticle | None:

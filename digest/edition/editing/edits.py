@@ -69,7 +69,7 @@ class EditDraft:
     @property
     def targets(self) -> tuple[str, ...]:
         """All its targets; a bulk action has several stories."""
-        return (self.target, *_read_texts(self.value, "others"))
+        return (self.target, *read_texts(self.value, "others"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Edit:
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a field of the value as several texts; empty if it isn't a list."""
-        return _read_texts(self.value, name)
+        return read_texts(self.value, name)
 
     def number(self, name: str) -> int | None:
         """Return a field of the value as an integer; None if it isn't one."""
@@ -119,7 +119,8 @@ class Edit:
         return (self.target, *self.texts("others"))
 
 
-def _read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """Return a field of an edit's value as several texts; empty if it isn't a list."""
     texts = value.get(name)
     if not isinstance(texts, list | tuple):
         return ()

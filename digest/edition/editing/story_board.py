@@ -19,7 +19,7 @@ from digest.edition.editing.board_story import (
     apply_edition_text,
     apply_story_text,
 )
-from digest.edition.editing.edit_values import read_added_article
+from digest.edition.editing.edit_values import read_added_article, read_split_stories
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.kinds import SECTION_KINDS
@@ -361,25 +361,28 @@ class StoryBoard:
         return ""
 
     def split_story(self, story: BoardStory, edit: Edit) -> str:
-        """Move some articles of a story to a new one, led by the first of them and left out until it's placed."""
-        chosen_urls = set(edit.texts("articles"))
+        """Move some articles of a story to new ones, each led by its first article and left out until it's placed."""
         members = story.story.members
-        split_articles = [a for a in members if chosen_urls & {a.url, a.link}]
+        groups = [[a for a in members if urls & {a.url, a.link}] for urls in read_split_stories(edit)]
+        split_articles = list(chain.from_iterable(groups))
         remaining = [a for a in members if a not in split_articles]
         if not split_articles or not remaining:
             return "each story needs at least one article"
-        split_urls, kept_urls = (frozenset(article.url for article in part) for part in (split_articles, remaining))
-        self.links.append(StoryGroupingDecision(split_urls, kept_urls, is_split=True))
-        self._put_on_board(
-            BoardStory(
-                replace(story.scored, story=build_story_with_lead(split_articles[0], split_articles[1:])),
-                StoryState.LEFT_OUT,
-                reason=f"an editor split it off “{story.lead.title}”",
-                related=story.related,
-                texts=story.give_texts(split_articles),
-                edits=[edit.seq],
+        title = story.lead.title
+        for group in filter(None, groups):
+            urls = frozenset(article.url for article in group)
+            others = frozenset(article.url for article in members) - urls
+            self.links.append(StoryGroupingDecision(urls, others, is_split=True))
+            self._put_on_board(
+                BoardStory(
+                    replace(story.scored, story=build_story_with_lead(group[0], group[1:])),
+                    StoryState.LEFT_OUT,
+                    reason=f"an editor split it off from “{title}”",
+                    related=story.related,
+                    texts=story.give_texts(group),
+                    edits=[edit.seq],
+                )
             )
-        )
         story.hold_articles(remaining[0], remaining[1:])
         return ""
 

@@ -114,8 +114,8 @@ def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_ar
 def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(served: ServedWeek) -> None:
     week = served.week
     approve(served)
-    page = served.open(WIDE, "?open=head")
-    other = page.locator("#words")
+    page = served.open(WIDE, f"?open=head&panel=move&about={week.anchors('featured')[1]}")
+    other = page.locator(".move [name=position]")
     page.locator("#head-subject").fill("Cranes wait")
     # Leaving for a field of another form is asked about, too, and the editor goes on there.
     other.click()

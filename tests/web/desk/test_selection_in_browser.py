@@ -77,7 +77,7 @@ def test_stories_are_selected_by_pointer_removed_at_once_and_come_back_with_one_
     expect_saved(page, served, 1)
     (edit,) = served.week.state.edits
     assert (edit.kind, len(edit.targets)) == ("drop", 3)
-    expect(page.locator("#part-undo")).to_contain_text("and 2 others")
+    expect(page.locator("#part-undo")).to_contain_text("3 stories, including")
     page.get_by_role("button", name="Undo").click()
     expect_order(page, before)
     expect_saved(page, served, 2)

@@ -490,6 +490,32 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert week.state.edits[-1].texts("articles") == (last,)
 
 
+def test_articles_split_off_become_a_story_each_unless_they_were_one(week: SampleWeek) -> None:
+    main, other, third = week.anchors("featured")[:3]
+    placed = week.state.arrangement.sections["featured"]
+    first, *same = [article.url for article in placed[2].original.story.members]
+    lead = placed[1].url
+    assert same
+    for anchor in (other, third):
+        week.act(f"merge {main}", other=anchor)
+    week.act(f"split {main}", article=[first, lead, *same])
+    assert sorted(map(sorted, week.state.edits[-1].value["stories"])) == sorted([[lead], sorted([first, *same])])
+    stories = [out.scored.story for out in week.state.arrangement.left_out]
+    split_off = [{a.url for a in story.members} for story in stories if story.lead.url in {lead, first, *same}]
+    assert sorted(split_off, key=len) == [{lead}, {first, *same}]
+    count = len(same) + 2
+    shown = page(week, f"?open={main}&panel=articles")
+    assert re.search(rf'<p role="status">Split off {count} articles from “[^”]+” as 2 stories. <button', shown)
+    assert f"Undo splitting off {count} articles from “" in shown
+    week.act("undo")
+    week.act(f"split {main}", article=[first, *same])
+    assert "stories" not in week.state.edits[-1].value
+    assert "headline now links" not in page(week, f"?open={main}")
+    lead = week.state.arrangement.sections["featured"][0].original.story.members[1]
+    week.client().post(f"{week.path}/lead/{main}", data={"seq": week.state.last_seq, "lead": lead.url})
+    assert f"The headline now links to {lead.publisher}. <button" in page(week, f"?open={week.anchors('featured')[0]}")
+
+
 def test_what_is_written_stands_in_the_edition_and_what_is_emptied_is_the_original_again(week: SampleWeek) -> None:
     anchor, original = week.anchors("featured")[0], week.headlines("featured")[0]
     shown = page(week, f"?open={anchor}")

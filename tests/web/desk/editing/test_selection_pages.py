@@ -47,12 +47,12 @@ def test_boxes_that_are_ticked_are_removed_moved_and_come_back_with_one_undo(wee
     act_on(week, "move", featured[0], featured[3], section="topics", position="2")
     assert week.anchors("topics")[:4] == [topics[0], featured[0], featured[3], topics[1]]
     history = week.client().get(f"{week.path}/history").text
-    assert re.search(r"moved “[^”]+” and 1 other to Topics", history)
-    assert re.search(r"removed “[^”]+” and 2 others", history)
+    assert re.search(r"moved 2 stories, including “[^”]+”, to Topics", history)
+    assert re.search(r"removed 3 stories, including “[^”]+”", history)
     # A filter by section knows each of the stories.
     for section in ("featured", "topics"):
-        assert "and 2 others" in week.client().get(f"{week.path}/history?section={section}").text
-    assert "and 2 others" not in week.client().get(f"{week.path}/history?section=events").text
+        assert "removed 3 stories" in week.client().get(f"{week.path}/history?section={section}").text
+    assert "removed 3 stories" not in week.client().get(f"{week.path}/history?section=events").text
 
 
 def test_a_button_of_a_row_is_about_that_row_whatever_is_ticked(week: SampleWeek) -> None:
@@ -109,7 +109,7 @@ def test_stories_are_merged_into_one_of_them_or_another_and_put_under_one(week: 
     act_on(week, "under", featured[1], featured[0], topics[0], main=featured[0])
     main = week.state.arrangement.sections["featured"][0]
     assert [story_anchor(story.url) for story in main.supporting] == [featured[1], topics[0]]
-    assert "and 1 other under “" in week.client().get(f"{week.path}/history").text
+    assert "put 2 stories, including “" in week.client().get(f"{week.path}/history").text
     itself = act_on(week, "under", featured[0], main=featured[0])
     assert (itself.status_code, "can’t be under itself" in itself.text) == (409, True)
     alone = act_on(week, "merge", featured[0], main=featured[0])
@@ -129,7 +129,7 @@ def test_stories_of_the_edition_and_of_the_list_are_kept_and_taken_back(week: Sa
     assert f'name="act" value="keep {listed}"' not in page
     assert "was kept for the next edition (" in page
     history = week.client().get(f"{week.path}/history").text
-    assert re.search(r"kept “[^”]+” and 1 other for the next edition", history)
+    assert re.search(r"kept 2 stories, including “[^”]+”, for the next edition", history)
     week.act(f"restore {featured[1]}")
     assert week.anchors("featured") == featured
     assert "Kept for the next edition: 1" in week.client().get(week.path).text
