@@ -160,7 +160,7 @@ class SubscriberLanguage:
 
         places = (self._locale.time_zones.get(each, {}).get("city") for each in (name, *_list_older_names(name)))
         if place := next(filter(None, places), None):
-            return place.replace("[", "(").replace("]", ")")
+            return str(place).replace("[", "(").replace("]", ")")
         territory = get_global("zone_territories").get(name, "")
         english, translated = (each.territories.get(territory, "") for each in (Locale("en"), self._locale))
         return zone_label(name).replace(f"({english})", f"({translated})")

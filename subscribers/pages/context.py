@@ -36,6 +36,7 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, PersonState
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 from subscribers.transfer.exports import DataController
+from subscribers.transfer.import_report import find_likely_domain
 
 HONEYPOT_FIELD = "website"  # a hidden field that bots fill in
 subscriber_pages = Blueprint("subscribers", __name__)
@@ -222,6 +223,19 @@ def outdated_link_page(link: OpenedLink) -> Response:
 def unknown_link_page() -> Response:
     """Return the page for invalid links, which is the same for truncated and forged ones and those of other pages."""
     return render_page("web/unknown_link.html", 404)
+
+
+def ask_about_domain(address: Address) -> str:
+    """Return the question about a domain that's probably mistyped, or an empty text if there's none to ask.
+
+    It's asked once: the form is then submitted with the domain in its field `kept`.
+    """
+    meant = find_likely_domain(address.domain)
+    if not meant or request.form.get("kept") == address.domain:
+        return ""
+    return page_context.language.gettext(
+        "Did you mean %(domain)s? Correct your address, or select the button again if it’s right.", domain=meant
+    )
 
 
 def refused_form_page(outcome: SubmissionOutcome) -> Response:

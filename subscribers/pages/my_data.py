@@ -23,6 +23,7 @@ from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
     add_return_to_unsubscribe_log,
+    ask_about_domain,
     make_preferences_token,
     page_context,
     private_response,
@@ -153,6 +154,10 @@ def request_address_change(token: str) -> ResponseReturnValue:
     except FormError as exc:
         with page_context.database.read() as session:
             return _my_data_page(session, _find_owner(session, token), token, problem=exc.words)
+    if question := ask_about_domain(form.email):
+        with page_context.database.read() as session:
+            owner = _find_owner(session, token)
+            return _my_data_page(session, owner, token, problem=question, kept=form.email.domain)
     with page_context.database.write() as session:
         person = _find_owner(session, token)
         address_change.request_address_change(
@@ -247,6 +252,7 @@ def _my_data_page(
     token: str,
     *,
     problem: str = "",
+    kept: str = "",
 ) -> ResponseReturnValue:
     return render_page(
         "web/my_data.html",
@@ -259,6 +265,7 @@ def _my_data_page(
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),
         problem=problem,
+        kept=kept,
         typed=request.form.get("email", "") if problem else "",
     )
 

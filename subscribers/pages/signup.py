@@ -27,6 +27,7 @@ from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
     AddressForm,
+    ask_about_domain,
     ask_again_if_trapped,
     make_preferences_token,
     page_context,
@@ -50,7 +51,6 @@ from subscribers.signup.request_processor import CONFIRMATION_LIFETIME
 from subscribers.signup.request_queue import FormSubmission
 from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.store.signup_models import FormKind
-from subscribers.transfer.import_report import find_likely_domain
 
 signup_pages = Blueprint("signup", __name__)
 
@@ -96,11 +96,7 @@ def submit_signup() -> Response:
         chosen = _read_signup_choices()
     except FormError as exc:
         return _refused_signup_page(exc.words)
-    meant = find_likely_domain(form.email.domain)
-    if meant and request.form.get("kept") != form.email.domain:
-        question = page_context.language.gettext(
-            "Did you mean %(domain)s? Correct your address, or select the button again if it’s right.", domain=meant
-        )
+    if question := ask_about_domain(form.email):
         typed = _TypedForm(form.email.mailbox, form.form, kept=form.email.domain)
         return _signup_page(question, problem_field="email", typed=typed, chosen=chosen)
     if chosen.breaking_news:
@@ -146,7 +142,7 @@ def _read_signup_choices() -> Preferences:
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
     """Show the form that requests a lost link."""
-    return render_page("web/lost_link.html", problem="", typed="")
+    return _lost_link_page()
 
 
 @signup_pages.post("/preferences")
@@ -157,8 +153,15 @@ def request_lost_link() -> Response:
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
-        return render_page("web/lost_link.html", 400, problem=exc.words, typed=request.form.get("email", ""))
+        return _lost_link_page(exc.words)
+    if question := ask_about_domain(form.email):
+        return _lost_link_page(question, kept=form.email.domain)
     return _store_request("lost link", form, None)
+
+
+def _lost_link_page(problem: str = "", *, kept: str = "") -> Response:
+    typed = request.form.get("email", "")
+    return render_page("web/lost_link.html", 400 if problem else 200, problem=problem, typed=typed, kept=kept)
 
 
 # Also the URL of the form on its page, so that a URL copied after pressing its button works.

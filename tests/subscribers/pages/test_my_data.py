@@ -405,6 +405,15 @@ def moved(world: Any, secret: str, address: str = BO) -> list[EmailMessage]:
     return inbox.new()
 
 
+def test_a_likely_typo_in_a_new_address_is_asked_about_once(opened: tuple[Any, str]) -> None:
+    world, secret = opened
+    asked = world.client.post(f"/my-data/{secret}/address", data={"email": "bo@gmial.com"})
+    assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
+    assert 'value="bo@gmial.com"' in asked.text
+    sure = world.client.post(f"/my-data/{secret}/address", data={"email": "bo@gmial.com", "kept": "gmial.com"})
+    assert "Check your new inbox" in sure.text
+
+
 def test_a_new_address_counts_once_its_owner_confirms_and_the_old_one_is_told(opened: tuple[Any, str]) -> None:
     world, secret = opened
     mails = {str(m["To"]): m for m in moved(world, secret)}

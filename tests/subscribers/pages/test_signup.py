@@ -552,6 +552,16 @@ def test_a_likely_typo_in_the_domain_is_asked_about_once(world: Any) -> None:
     assert count(world, SignupRequest) == 2
 
 
+def test_a_likely_typo_is_asked_about_where_a_link_is_requested(world: Any) -> None:
+    asked = world.client.post("/preferences", data={"email": "bo.peep@gmial.com"})
+    assert (asked.status_code, "Did you mean gmail.com?" in asked.text) == (400, True)
+    assert 'value="bo.peep@gmial.com"' in asked.text
+    assert count(world, SignupRequest) == 0
+    assert (
+        world.client.post("/preferences", data={"email": "bo.peep@gmial.com", "kept": "gmial.com"}).status_code == 200
+    )
+
+
 @pytest.mark.parametrize("domain", ["gmail.com", "county.example", "mail.com", "gmx.net"])
 def test_a_domain_that_is_right_is_not_asked_about(world: Any, domain: str) -> None:
     assert world.client.post("/subscribe", data=form_for(f"bo@{domain}")).status_code == 200
