@@ -97,10 +97,17 @@ def within(module: str, names: tuple[str, ...]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
-def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
+@cache
+def imports(tree: ast.AST, *, when_loaded: bool = False) -> tuple[str, ...]:
     """Name all that a module imports: inside functions and for types too, or only what it imports when it is loaded."""
+    return tuple(_find_imports(tree, when_loaded=when_loaded))
+
+
+def _find_imports(tree: ast.AST, *, when_loaded: bool) -> Iterator[str]:
     for node in ast.iter_child_nodes(tree):
-        late = isinstance(node, ast.FunctionDef | ast.Lambda)
+        if isinstance(node, ast.expr):
+            continue
+        late = isinstance(node, ast.FunctionDef)
         late |= isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
         if when_loaded and late:
             continue
@@ -110,7 +117,7 @@ def imports(tree: ast.AST, *, when_loaded: bool = False) -> Iterator[str]:
             assert not node.level, "imports are absolute"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         else:
-            yield from imports(node, when_loaded=when_loaded)
+            yield from _find_imports(node, when_loaded=when_loaded)
 
 
 def upward(module: str, tree: ast.AST) -> list[str]:
@@ -144,9 +151,8 @@ def module_of(name: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("module", module_files())
-def test_imports_point_down(module: str) -> None:
-    assert upward(module, modules()[module]) == []
+def test_imports_point_down() -> None:
+    assert {module: wrong for module, tree in modules().items() if (wrong := upward(module, tree))} == {}
 
 
 def test_a_planted_upward_import_is_found() -> None:
@@ -187,7 +193,7 @@ def room_arrows(package: str) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "package", sorted({name.rpartition(".")[0] for name in modules()} - {"", "digest", "subscribers"})
+    "package", sorted({name.rpartition(".")[0] for name in module_files()} - {"", "digest", "subscribers"})
 )
 def test_a_package_has_few_rooms_in_layers(package: str) -> None:
     """At most 20 rooms with 60 imports among them, and none around in a circle. `LAYERS` judges the two at the top."""
