@@ -49,6 +49,7 @@ from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
     POOL_ORDERS,
+    StoryChoice,
     build_story_pool_page,
     find_listed_story,
     find_story_urls,
@@ -308,7 +309,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     )
 
 
-def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str, str]]:
+def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[StoryChoice]:
     """Return the stories that match the search of the open panel, if it chooses another story."""
     if query.panel not in CHOICE_PANELS:
         return []
@@ -319,7 +320,7 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
 def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
     """Render only the stories to merge with or put one under, for the script that searches them as you type."""
     choices = _list_story_choices(state.arrangement, query)
-    return render_template("web/desk/editing/story_choices.html", story_choices=choices)
+    return render_template("web/desk/editing/story_choices.html", story_choices=choices, asked=query)
 
 
 def render_story_score(state: EditingState, anchor: str) -> str:

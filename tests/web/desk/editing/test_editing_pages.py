@@ -448,29 +448,30 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert "Under it: " in shown
     panel = page(week, f"?panel=merge&about={main}")
     assert "Merge another story into this one" in panel
-    choices = re.findall(
-        r'<option value="(s[0-9a-f]{12})">', panel[panel.index('name="other"') : panel.index("Merge stories")]
-    )
+    choices = re.findall(r'<input type="radio" name="other" value="(s[0-9a-f]{12})" required>', panel)
     assert main not in choices
     assert third in choices
     assert other not in choices, "it's under this one"
     found = page(week, f"?panel=merge&about={main}&match={quote(week.headlines('topics')[0].upper())}")
-    assert f">Topics 1: {week.headlines('topics')[0]}" in found
-    # A publisher or a part of a word is found, too, but after the headlines that have the word itself.
+    listed = rf"{re.escape(week.headlines('topics')[0])}<small>Topics 1\. [^<]+, Nov\. \d+, "
+    assert re.search(listed, unescape(found))
+    # A publisher or the beginning of a word is found, too, but after the headlines that have the word itself.
     named = page(week, f"?panel=merge&about={main}&match=port&part=choices").splitlines()
-    has_word = [bool(re.search(r"\bport\b", line.rpartition(" · ")[0], re.IGNORECASE)) for line in named if line]
+    has_word = [bool(re.search(r"\bport\b", line.partition("<small>")[0], re.IGNORECASE)) for line in named if line]
     assert sum(has_word) > 0
     assert sorted(has_word, reverse=True) == has_word
     assert False in has_word
+    assert not re.search("checked|selected", "".join(named))
+    assert "No stories match" in page(week, f"?panel=merge&about={main}&match=orts&part=choices")
     mains = page(week, f"?panel=under&about={third}&part=choices")
     assert main in mains
-    assert "Topics 1: " in mains
+    assert "<small>Topics 1. " in mains
     assert third not in mains
     assert {*re.findall("s[0-9a-f]{12}", mains)} <= {
         anchor for key in week.state.arrangement.sections for anchor in week.anchors(key)
     }
     only = page(week, f"?panel=merge&about={main}&match=nowhere&part=choices")
-    assert only.strip() == '<option value="" disabled>No stories match</option>'
+    assert only.strip() == "<p>No stories match</p>"
     assert "No other story was chosen" in week.act(f"merge {main}", other="").text
     assert "before an editor merged" not in page(week, f"?open={main}")
     week.act(f"merge {main}", other=third)
