@@ -465,7 +465,7 @@ def upload_a_picture(newsroom: Newsroom, kim: Page) -> None:
     open_by_keyboard(row.locator(f"#picture-{lead} > summary"))
     chooser = tab_to(row.get_by_label("Image to upload"))
     chooser.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": draw_rings()})
-    expect(row.get_by_role("radio", name="uploaded image")).to_be_checked()
+    expect(row.get_by_role("radio", name="Uploaded image")).to_be_checked()
     write_by_keyboard(row.get_by_label("Description"), "Two grey rings")
     write_by_keyboard(row.get_by_label("Credit"), "Drawing: Kim Vega")
     kim.keyboard.press("Control+Enter")
@@ -526,7 +526,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     expect(kim.locator("#choices :checked")).to_be_focused()
     kim.keyboard.press("Enter")
     main = kim.locator("ol[data-section=featured] > li").nth(1)
-    expect(main).to_contain_text(f"Under it: {under}")
+    expect(main).to_contain_text(f"Related: {under}")
     expect(kim.locator("ol[data-section=topics] > li").nth(1)).to_be_focused()
     assert under not in week.headlines("topics")
 

@@ -150,7 +150,7 @@ def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_s
 # Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.
 REACH = """([line, hasLongTitle]) => {
   const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), button = line.querySelector("button");
-  if (hasLongTitle) walker.nextNode().data = "Under it: " + "a title of many words ".repeat(12);
+  if (hasLongTitle) walker.nextNode().data = "Related: " + "a title of many words ".repeat(12);
   const box = button.getBoundingClientRect(), pane = line.closest("#edition").getBoundingClientRect();
   const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
   return [box.right <= pane.right, button.contains(top), document.documentElement.scrollWidth <= innerWidth];
@@ -164,7 +164,7 @@ def test_the_link_that_removes_a_story_under_another_is_within_reach(
     lead, under, *_ = served.week.anchors("featured")
     served.act_as_sam(f"under {under}", main=lead)
     page = served.open(viewport)
-    line = row(page, lead).locator(".meta", has_text="Under it")
+    line = row(page, lead).locator(".meta", has_text="Related: ")
     line.scroll_into_view_if_needed()
     for has_long_title in (False, True):
         line.hover(position={"x": 8, "y": 8})

@@ -34,6 +34,7 @@ from digest.web.desk.editing.desk_actions import (
     find_anchored_story,
 )
 from digest.web.desk.editing.edit_answers import (
+    address_findings,
     answer_saved_edits,
     asks_for_changes,
     describe_sections,
@@ -263,7 +264,7 @@ def render_edit_page(
     content = EditionContent.from_json(view.edition.content)
     if query.open.startswith("at-"):
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
-    parts = describe_sections(content, state, query, mail.findings)
+    parts = describe_sections(content, state, query, address_findings(mail.findings))
     outline: EditPageData = parts["outline"]
     pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(

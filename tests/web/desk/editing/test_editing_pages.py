@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from importlib import resources
@@ -21,15 +22,19 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import EditionImage, LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened_installation import Installation
 from digest.select.selection_types import ScoredStory
 from digest.store import schedule_slots
+from digest.store.delivery_models import StaffMember
 from digest.store.models import Article, RenderedEditionFragment, Source
+from digest.web.app import create_app
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
 from subscribers.phrases import curl_quotes
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock
-from tests.web.desk.sample_week import SampleWeek, later
+from tests.row_keys import change_rows
+from tests.web.desk.sample_week import EDITORS, SampleWeek, later
 
 PAGE = """<html lang="en"><head><meta property="og:site_name" content="The Ferry Line"><title>Ferry deckhands get the drill they asked for</title></head><body><article>
 <h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
@@ -445,7 +450,7 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     main, other, third = week.anchors("featured")[:3]
     week.act(f"under {other}", main=main)
     shown = page(week)
-    assert "Under it: " in shown
+    assert "Related: " in shown
     panel = page(week, f"?panel=merge&about={main}")
     assert "Merge another story into this one" in panel
     choices = re.findall(r'<input type="radio" name="other" value="(s[0-9a-f]{12})" required>', panel)
@@ -489,6 +494,18 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert "All articles were selected." in refused.text
     week.act(f"split-others {main}", article=kept[:1], hidden=kept[1:])
     assert week.state.edits[-1].texts("articles") == (last,)
+
+
+def test_an_admin_is_not_told_to_ask_one(week: SampleWeek) -> None:
+    old = week.installation.settings
+    settings = old.model_copy(update={"base_url": "https://elsewhere.example.org/o'hare"})
+    moved = replace(week, installation=Installation(settings, week.installation.database))
+    moved = replace(moved, app=create_app(moved.installation, clock=later))
+    advice = "pdate the draft on its review page, or restore DIGEST_BASE_URL. <a "
+    assert f"<p>Ask an admin to u{advice}" in page(moved)
+    with week.installation.database.write() as session:
+        change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
+    assert f"<p>U{advice}" in page(moved, editor="sam")
 
 
 def test_articles_split_off_become_a_story_each_unless_they_were_one(week: SampleWeek) -> None:
