@@ -72,7 +72,7 @@
     pane.scrollTop = top;
   });
   document.addEventListener("change", ({ target }) => { if (target.form?.matches(".arts")) countArticles(target.form); });
-  // Searched for words, the first story is chosen. Returns false if the server doesn't answer.
+  // Returns false if the server doesn't answer.
   const searchMatches = async (field) => {
     clearTimeout(typing);
     const list = find("#choices");
@@ -84,22 +84,20 @@
     const answer = await fetch(url, { redirect: "error", signal }).catch(() => null), text = answer?.ok && await answer.text().catch(() => "");
     if (signal.aborted) return true;
     if (!text) return false;
-    // In a list of one line, which is what a select without a size is, an option would come selected.
-    list.replaceChildren(...new DOMParser().parseFromString(`<select size="2">${text}</select>`, "text/html").querySelectorAll("option"));
-    if (field.value.trim() && !list[0].disabled) list.selectedIndex = 0;
+    list.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
     return true;
   };
-  const enterMatches = () => {
-    const list = find("#choices");
-    if (!list) return;
-    if (list.selectedIndex < 0 && !list[0].disabled) list.selectedIndex = 0;
-    list.focus();
+  // No story is chosen before an editor does, unless it's the only one.
+  const enterMatches = (isChosen) => {
+    const [first, ...others] = document.querySelectorAll("#choices input");
+    if (!first) return;
+    if (isChosen || !others.length) first.checked = true;
+    first.focus();
   };
   document.addEventListener("keydown", (event) => {
-    const isField = event.target.matches(".match [type=search]"), isList = event.target.id === "choices";
-    if (event.isComposing || !(isField && event.key === "ArrowDown" || isList && event.key === "Enter")) return;
+    if (event.isComposing || event.key !== "ArrowDown" || !event.target.matches(".match [type=search]")) return;
     event.preventDefault();
-    if (isField) enterMatches(); else find("button", event.target.form).click();
+    enterMatches(true);
   });
   // What's typed while a panel or form is on its way is no shortcut: in a panel that searches, it's what to search for.
   let typed = "";
@@ -140,7 +138,7 @@
     if (!form.matches(".find, .match")) return;
     event.preventDefault();
     if (form.matches(".match")) {
-      if (await searchMatches(find("[type=search]", form))) enterMatches(); else HTMLFormElement.prototype.submit.call(form);
+      if (await searchMatches(find("[type=search]", form))) enterMatches(false); else HTMLFormElement.prototype.submit.call(form);
       return;
     }
     if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);

@@ -206,7 +206,7 @@ def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) 
     with pytest.raises(ApprovalError) as caught:
         edition_approval.approve_edition(moved, name, content_hash, actor=EDITOR, now=NOW)
     assert f"links point to {settings.link_base}, but DIGEST_BASE_URL is now" in str(caught.value)
-    assert "Ask an admin to draft the edition again, or restore DIGEST_BASE_URL." in str(caught.value)
+    assert "Ask an admin to update the draft on its review page, or restore DIGEST_BASE_URL." in str(caught.value)
     assert "because of 1 error" in str(caught.value)
 
     content_hash = read_edition_status(both.install, name, now=NOW).content_hash

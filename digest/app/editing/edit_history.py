@@ -15,6 +15,7 @@ from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.drafting.composition import build_edited_content
+from digest.edition.editing.arrangement import EditionFold
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
     EDITION_TARGET,
@@ -27,10 +28,16 @@ from digest.edition.editing.edits import (
 )
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
+from digest.select.selection_types import Story
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from digest.store.models import AuditEntry, Edition
+
+# What changes the articles of stories or their order, and what takes that back.
+_REGROUPING_KINDS = frozenset(
+    {EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT, EditKind.ADD, EditKind.UNDO, EditKind.REVERT}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class EditionHistory:
 
     `approval_effects` has the edits, by number, that ended an approval ("superseded") or "reinstated" it.
 
-    `written_heads` caches the results of `write_head_before` by the number of the last edit that each includes.
+    `written_heads` and `regrouped` cache what `write_head_before` and `find_articles_before` need, by the number of the
+    last edit that each includes.
     """
 
     edition: Edition
@@ -70,6 +78,7 @@ class EditionHistory:
     names: Mapping[str, str]
     approval_effects: Mapping[int, str]
     written_heads: dict[int, EditionContent] = field(default_factory=dict)
+    regrouped: dict[int, EditionFold] = field(default_factory=dict)
 
     @property
     def can_change(self) -> bool:
@@ -99,6 +108,16 @@ class EditionHistory:
         if last not in self.written_heads:
             self.written_heads[last] = build_edited_content(state.proposal, past, state.identity, self.settings)
         return self.written_heads[last]
+
+    def find_articles_before(self, edit: Edit) -> Story | None:
+        """Return the articles that an edit's story had when it was made, led by the one that led them then."""
+        past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
+        last = past[-1].seq if past else 0
+        if last not in self.regrouped:
+            fold = EditionFold(self.state.proposal, self.settings.file)
+            fold.apply_edits(past)
+            self.regrouped[last] = fold
+        return self.regrouped[last].find_articles(edit.target)
 
 
 def write_first_draft(state: EditingState, settings: Settings) -> EditionContent:

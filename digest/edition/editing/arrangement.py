@@ -22,7 +22,7 @@ from digest.edition.editing.stored_proposal import LateStory, ProposalWithLateSt
 from digest.edition.editing.story_board import StoryBoard
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.proposals import explain_shortage
-from digest.select.selection_types import LeftOutStory, PlacedStory, ScoredStory
+from digest.select.selection_types import LeftOutStory, PlacedStory, ScoredStory, Story
 from digest.select.story_links import StoryGroupingDecision
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.settings import NEWS_SECTION, SettingsFileContent
@@ -217,6 +217,11 @@ class EditionFold:
         unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.is_first(story)
         return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
+
+    def find_articles(self, url: str) -> Story | None:
+        """Return the articles of the story with an article, wherever it is; None if there's no such story."""
+        story = self._board.find_story(url)
+        return story.story if story else None
 
     def read_arrangement(self, release_day: date) -> Arrangement:
         """Return the current arrangement, which later edits don't change."""

@@ -160,7 +160,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if examined.drafted_base != examined.base:
         yield error_finding(
             f"The edition's links point to {examined.drafted_base}, but DIGEST_BASE_URL is now {examined.base}.",
-            "Draft the edition again, or restore DIGEST_BASE_URL.",
+            "Update the draft on its review page, or restore DIGEST_BASE_URL.",
         )
         return
     yield from _check_leave_links(examined, addresses[0])

@@ -34,6 +34,9 @@ class FindingLevel(StrEnum):
 HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheader", "Intro"
 
 
+_ASK_ADMIN = "Ask an admin to "
+
+
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
     """A rule's result: what's wrong, what to do, and where; `is_for_admins` if editors can't fix it.
@@ -53,6 +56,11 @@ class PreflightFinding:
     def sentence(self) -> str:
         """The message and the remedy."""
         return f"{self.message} {self.remedy}".strip()
+
+    def address_to_admin(self) -> "PreflightFinding":
+        """Return the finding without the advice to ask an admin."""
+        advice = self.remedy.removeprefix(_ASK_ADMIN)
+        return replace(self, remedy=f"{advice[:1].upper()}{advice[1:]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,7 @@ class PreflightRule:
         for finding in self.check(examined):
             advice = finding.remedy
             if self.is_for_admins and advice:
-                advice = f"Ask an admin to {advice[0].lower()}{advice[1:]}"
+                advice = f"{_ASK_ADMIN}{advice[0].lower()}{advice[1:]}"
             yield replace(
                 finding,
                 rule=self.name,

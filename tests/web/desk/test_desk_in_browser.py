@@ -80,7 +80,7 @@ def merge_split_and_put_under(page: Page, week: SampleWeek) -> None:
     follow(row(page, stays).get_by_role("link", name="Put under another story"))
     page.get_by_label("Other story").select_option(week.anchors("featured")[0])
     follow(page.get_by_role("button", name="Put under it"))
-    expect(row(page, lead)).to_contain_text(f"Under it: {stays}")
+    expect(row(page, lead)).to_contain_text(f"Related: {stays}")
 
 
 def test_an_editor_arranges_and_writes_without_scripts(browser: Browser, served: tuple[SampleWeek, str]) -> None:

@@ -137,6 +137,20 @@ def test_what_was_before_is_what_stood_then(week: SampleWeek) -> None:
     ]
 
 
+def test_the_original_that_a_text_replaced_is_the_one_of_the_lead_of_then(week: SampleWeek) -> None:
+    installation, form = week.installation, EditForm(week.name, as_editor(week), SAMPLE_NOW)
+    story = next(s for s in week.state.arrangement.sections["featured"] if len(s.original.story.members) > 1)
+    first, second, *_ = story.original.story.members
+    editing.set_story_text(installation, form, story.url, StoryField.HEADLINE, "Radios failed for eleven hours")
+    editing.choose_lead_article(installation, form, story.url, article=second.url)
+    editing.set_story_text(installation, form, story.url, StoryField.HEADLINE, None)
+    told = re.findall(r'<p class="passages[^>]*>(.*?)</p>', week.client().get(f"{week.path}/history").text)
+    assert [html.unescape(passages.strip()) for passages in told] == [
+        f"<del>Radios failed for eleven hours</del> <ins>{second.title}</ins>",
+        f"<del>{first.title}</del> <ins>Radios failed for eleven hours</ins>",
+    ]
+
+
 def test_two_versions_of_a_text_are_compared_word_by_word() -> None:
     assert compare_texts("a b c", "a x c") == (
         ChangedPassage("kept", "a"),

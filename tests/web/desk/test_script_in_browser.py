@@ -362,7 +362,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     fold = desk.locator(f"#picture-{anchor} > summary")
     fold.click()
     file.set_input_files({"name": "rings.png", "mimeType": "image/png", "buffer": png()})
-    expect(desk.get_by_role("radio", name="uploaded image")).to_be_checked()
+    expect(desk.get_by_role("radio", name="Uploaded image")).to_be_checked()
     expect(desk.locator("#unsaved")).to_have_text("Not saved yet: image file of Featured 1")
     expect(desk.locator("a[data-close]")).to_have_text("Close without saving the image")
     expect(description).to_have_value("")

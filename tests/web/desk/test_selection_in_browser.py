@@ -313,7 +313,7 @@ def test_selected_stories_are_merged_or_put_under_one_of_them_by_pointer(served:
     menu.get_by_label("Main story").select_option(before[0])
     menu.get_by_role("button", name="Put under it").click()
     expect_saved(page, served, 3)
-    expect(row(page, before[0])).to_contain_text("Under it: ")
+    expect(row(page, before[0])).to_contain_text("Related: ")
 
 
 def test_a_story_unlike_the_others_is_merged_with_none_until_one_is_chosen(served: ServedWeek) -> None:

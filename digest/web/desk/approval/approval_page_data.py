@@ -162,7 +162,9 @@ def _wrote_edition(edit: Edit, change: ContentChange) -> bool:
     if change.field in {"block", "block-image"}:
         return edit.kind == EditKind.BLOCK
     is_head = edit.target == EDITION_TARGET and not change.before
-    return is_head and bool(change.field) and edit.value.get("field") == change.field
+    # An intro is signed with its author's name.
+    fields = {change.field, "intro"} if change.field == "editor" else {change.field}
+    return is_head and bool(change.field) and edit.value.get("field") in fields
 
 
 def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory | None:
@@ -176,6 +178,9 @@ def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> 
         return False
     if change.kind is ChangeKind.REWRITTEN:
         written = edit.kind == EditKind.TEXT and edit.value.get("field") == change.field
+        # A lead gets its reason from its publishers, unless an editor writes one.
+        if change.field == "why":
+            return written
         return written or edit.kind in {_FIELD_KINDS.get(change.field), *_REGROUPING_KINDS}
     return change.kind not in _CAUSES or edit.kind in _CAUSES[change.kind]
 

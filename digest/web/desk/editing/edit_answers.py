@@ -21,7 +21,7 @@ from digest.edition.editing.edits import Edit
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.web.actor_names import replace_edit_authors_with_names
-from digest.web.auth.access import current_actor
+from digest.web.auth.access import current_actor, is_admin
 from digest.web.context import web_context
 from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
@@ -128,6 +128,11 @@ def describe_sections(
 def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
     """Return the topics that a story can have: these, and those in the settings."""
     return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
+
+
+def address_findings(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:
+    """Return preflight findings as the signed-in member should read them. Admins aren't told to ask one."""
+    return [finding.address_to_admin() for finding in findings] if is_admin() else list(findings)
 
 
 def say_news(macro: str, *values: object) -> str:

@@ -34,6 +34,7 @@ from digest.web.desk.editing.desk_actions import (
     find_anchored_story,
 )
 from digest.web.desk.editing.edit_answers import (
+    address_findings,
     answer_saved_edits,
     asks_for_changes,
     describe_sections,
@@ -49,6 +50,7 @@ from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import (
     POOL_FILTERS,
     POOL_ORDERS,
+    StoryChoice,
     build_story_pool_page,
     find_listed_story,
     find_story_urls,
@@ -262,7 +264,7 @@ def render_edit_page(
     content = EditionContent.from_json(view.edition.content)
     if query.open.startswith("at-"):
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
-    parts = describe_sections(content, state, query, mail.findings)
+    parts = describe_sections(content, state, query, address_findings(mail.findings))
     outline: EditPageData = parts["outline"]
     pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
@@ -308,7 +310,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     )
 
 
-def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[tuple[str, str, str]]:
+def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[StoryChoice]:
     """Return the stories that match the search of the open panel, if it chooses another story."""
     if query.panel not in CHOICE_PANELS:
         return []
@@ -319,7 +321,7 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
 def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
     """Render only the stories to merge with or put one under, for the script that searches them as you type."""
     choices = _list_story_choices(state.arrangement, query)
-    return render_template("web/desk/editing/story_choices.html", story_choices=choices)
+    return render_template("web/desk/editing/story_choices.html", story_choices=choices, asked=query)
 
 
 def render_story_score(state: EditingState, anchor: str) -> str:

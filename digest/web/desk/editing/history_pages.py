@@ -15,6 +15,7 @@ from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
+from digest.select.summary_choice import choose_summary
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -212,9 +213,8 @@ def _read_original(history: EditionHistory, edit: Edit) -> str:
     if edit.target == EDITION_TARGET:
         head = history.write_head_before(edit.seq)
         return str(getattr(head, field)) if field in {*EditionField} else ""
-    story = history.state.arrangement.find_story(edit.target)
-    lead = story.original.story.lead if story else None
-    return {"headline": lead.title, "summary": lead.summary}.get(field, "") if lead else ""
+    story = history.find_articles_before(edit)
+    return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:

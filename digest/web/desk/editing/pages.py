@@ -32,6 +32,7 @@ from digest.store.staff import StaffError
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
+from digest.web.desk.editing.edit_answers import address_findings
 from digest.web.desk.editing.editing_pages import (
     read_edition_from_url,
     render_edit_page,
@@ -162,9 +163,8 @@ def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
     if view.edition.state not in COMING_STATES:
         return ()
     context = web_context()
-    return edition_checks.render_and_check_edition_email(
-        context.installation, view.edition.name, now=context.clock()
-    ).findings
+    mail = edition_checks.render_and_check_edition_email(context.installation, view.edition.name, now=context.clock())
+    return address_findings(mail.findings)
 
 
 @desk_pages.get("/preview/<name>/<view>")
@@ -232,7 +232,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         mail=mail,
         now=now,
         is_admin=is_admin(),
-        checks=summarize_checks(mail.findings if visited is None else visited, outline),
+        checks=summarize_checks(address_findings(mail.findings if visited is None else visited), outline),
         visited=visited is not None,
         standing=read_approval_status(view.edition.name, compares_first_draft=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from itertools import chain
 from zoneinfo import ZoneInfo
@@ -237,14 +238,25 @@ def build_story_pool_page(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StoryChoice:
+    """A story that another one can be merged with or put under. `place` is empty if it isn't in the edition."""
+
+    anchor: str
+    place: str
+    headline: str
+    publisher: str
+    dated_at: datetime
+
+
 def list_story_choices(
     arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str, *, placed_only: bool
-) -> list[tuple[str, str, str]]:
+) -> list[StoryChoice]:
     """Return up to `MAX_POOL_STORIES` stories that match a search, to merge with one story or to put it under.
 
-    Each is its anchor, its place and headline, and its publisher. Headlines with most of the search's whole words come
-    first, then those that share the rarest words with the story, then the edition's. Stories under another one are left
-    out, as are removed ones unless they're searched for, and all that aren't in a section if `placed_only`.
+    Headlines with most of the search's whole words come first, then those that share the rarest words with the story,
+    then the edition's. Stories under another one are left out, as are removed ones unless they're searched for, and all
+    that aren't in a section if `placed_only`.
     """
     searched = set(words.casefold().split())
     own_words, choices, counts = set[str](), [], Counter[str]()
@@ -259,10 +271,12 @@ def list_story_choices(
     fitting = [choice for choice in choices if _fits_query(choice[1], PoolQuery(words=words))]
     fitting.sort(key=lambda choice: -sum(1 / counts[word] for word in own_words & choice[2]))
     fitting.sort(key=lambda choice: -len(searched & set(_WORD.findall(choice[1].headline.casefold()))))
-    return [
-        (row_anchor, f"{row.place}: {row.headline}" if row.place else row.headline, row.scored.story.lead.publisher)
-        for row_anchor, row, _ in fitting[:MAX_POOL_STORIES]
-    ]
+    return [_make_choice(row_anchor, row) for row_anchor, row, _ in fitting[:MAX_POOL_STORIES]]
+
+
+def _make_choice(anchor: str, row: PoolRow) -> StoryChoice:
+    lead = row.scored.story.lead
+    return StoryChoice(anchor, row.place, row.headline, lead.publisher, lead.dated_at)
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
@@ -301,7 +315,9 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
     story = row.scored.story
     titles = (article.title for article in story.members)
     text = " ".join(chain(row.texts.values(), titles, story.publishers)).casefold()
-    return all(word in text for word in query.words.casefold().split())
+    words = query.words.casefold().split()
+    # Most texts don't contain the words at all, which is quicker to find out.
+    return all(word in text for word in words) and all(re.search(rf"(?<!\w){re.escape(word)}", text) for word in words)
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:

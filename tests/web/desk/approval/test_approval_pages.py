@@ -353,6 +353,17 @@ def test_a_removed_deadline_comes_back(week: SampleWeek) -> None:
     assert week.entry("featured", 0)["due"]["day"] == "2026-11-30"
 
 
+def test_what_the_program_wrote_has_no_editor_and_a_signature_has_that_of_its_intro(week: SampleWeek) -> None:
+    approve(week, "sam")
+    week.act(f"merge {week.anchors('featured')[1]}", other=week.anchors("featured")[2])
+    week.act(f"lead {week.anchors('featured')[1]}")
+    week.client().post(f"{week.path}/head", data={"seq": week.state.last_seq, "intro": "Ours.", "was-intro": ""})
+    words = page(week, "sam")
+    assert re.findall(r"why it leads(.{0,20})", words) != []
+    assert not re.findall("why it leads Dana", words)
+    assert "Signature Dana, Nov. 19" in words
+
+
 def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_block(week: SampleWeek) -> None:
     main, other = week.anchors("featured")[:2]
     under, merged = week.anchors("topics")[:2]

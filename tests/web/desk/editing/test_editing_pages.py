@@ -3,6 +3,7 @@
 import io
 import itertools
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from importlib import resources
@@ -21,15 +22,19 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import EditionImage, LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
+from digest.installation.opened_installation import Installation
 from digest.select.selection_types import ScoredStory
 from digest.store import schedule_slots
+from digest.store.delivery_models import StaffMember
 from digest.store.models import Article, RenderedEditionFragment, Source
+from digest.web.app import create_app
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
 from subscribers.phrases import curl_quotes
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock
-from tests.web.desk.sample_week import SampleWeek, later
+from tests.row_keys import change_rows
+from tests.web.desk.sample_week import EDITORS, SampleWeek, later
 
 PAGE = """<html lang="en"><head><meta property="og:site_name" content="The Ferry Line"><title>Ferry deckhands get the drill they asked for</title></head><body><article>
 <h1>Ferry deckhands get the drill they asked for</h1><time datetime="2026-11-18T09:00:00Z">Nov 18</time>
@@ -445,32 +450,33 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     main, other, third = week.anchors("featured")[:3]
     week.act(f"under {other}", main=main)
     shown = page(week)
-    assert "Under it: " in shown
+    assert "Related: " in shown
     panel = page(week, f"?panel=merge&about={main}")
     assert "Merge another story into this one" in panel
-    choices = re.findall(
-        r'<option value="(s[0-9a-f]{12})">', panel[panel.index('name="other"') : panel.index("Merge stories")]
-    )
+    choices = re.findall(r'<input type="radio" name="other" value="(s[0-9a-f]{12})" required>', panel)
     assert main not in choices
     assert third in choices
     assert other not in choices, "it's under this one"
     found = page(week, f"?panel=merge&about={main}&match={quote(week.headlines('topics')[0].upper())}")
-    assert f">Topics 1: {week.headlines('topics')[0]}" in found
-    # A publisher or a part of a word is found, too, but after the headlines that have the word itself.
+    listed = rf"{re.escape(week.headlines('topics')[0])}<small>Topics 1\. [^<]+, Nov\. \d+, "
+    assert re.search(listed, unescape(found))
+    # A publisher or the beginning of a word is found, too, but after the headlines that have the word itself.
     named = page(week, f"?panel=merge&about={main}&match=port&part=choices").splitlines()
-    has_word = [bool(re.search(r"\bport\b", line.rpartition(" · ")[0], re.IGNORECASE)) for line in named if line]
+    has_word = [bool(re.search(r"\bport\b", line.partition("<small>")[0], re.IGNORECASE)) for line in named if line]
     assert sum(has_word) > 0
     assert sorted(has_word, reverse=True) == has_word
     assert False in has_word
+    assert not re.search("checked|selected", "".join(named))
+    assert "No stories match" in page(week, f"?panel=merge&about={main}&match=orts&part=choices")
     mains = page(week, f"?panel=under&about={third}&part=choices")
     assert main in mains
-    assert "Topics 1: " in mains
+    assert "<small>Topics 1. " in mains
     assert third not in mains
     assert {*re.findall("s[0-9a-f]{12}", mains)} <= {
         anchor for key in week.state.arrangement.sections for anchor in week.anchors(key)
     }
     only = page(week, f"?panel=merge&about={main}&match=nowhere&part=choices")
-    assert only.strip() == '<option value="" disabled>No stories match</option>'
+    assert only.strip() == "<p>No stories match</p>"
     assert "No other story was chosen" in week.act(f"merge {main}", other="").text
     assert "before an editor merged" not in page(week, f"?open={main}")
     week.act(f"merge {main}", other=third)
@@ -488,6 +494,18 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert "All articles were selected." in refused.text
     week.act(f"split-others {main}", article=kept[:1], hidden=kept[1:])
     assert week.state.edits[-1].texts("articles") == (last,)
+
+
+def test_an_admin_is_not_told_to_ask_one(week: SampleWeek) -> None:
+    old = week.installation.settings
+    settings = old.model_copy(update={"base_url": "https://elsewhere.example.org/o'hare"})
+    moved = replace(week, installation=Installation(settings, week.installation.database))
+    moved = replace(moved, app=create_app(moved.installation, clock=later))
+    advice = "pdate the draft on its review page, or restore DIGEST_BASE_URL. <a "
+    assert f"<p>Ask an admin to u{advice}" in page(moved)
+    with week.installation.database.write() as session:
+        change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
+    assert f"<p>U{advice}" in page(moved, editor="sam")
 
 
 def test_articles_split_off_become_a_story_each_unless_they_were_one(week: SampleWeek) -> None:
