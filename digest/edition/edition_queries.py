@@ -136,13 +136,10 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
     """Return an edition's stored fragments as rendered, in order."""
-    own = select(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id)
-    rows = session.scalars(own.order_by(RenderedEditionFragment.position, RenderedEditionFragment.id))
-    return tuple(_read_fragment(row) for row in rows)
-
-
-def _read_fragment(row: RenderedEditionFragment) -> RenderedFragment:
-    return RenderedFragment(row.kind, row.name, row.body, unpack_slots(row.slots))
+    stored = RenderedEditionFragment
+    columns = select(stored.kind, stored.name, stored.body, stored.slots).where(stored.edition_id == edition.id)
+    rows = session.execute(columns.order_by(stored.position, stored.id))
+    return tuple(RenderedFragment(kind, name, body, unpack_slots(slots)) for kind, name, body, slots in rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,14 @@ def read_actions_since(
 
     Actions of this transaction are included.
     """
-    waiting = [LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session)]
+    waiting = (LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session))
     rows, is_intact = _read_rows_since(session, since)
     if not is_intact:
         log.error("the newest rows of the audit log fail verification, so the stricter rule applies")
-    logged = [LoggedAction(row.moment, row.actor, row.act, row.subject, row.read_detail()) for row in rows]
-    return [a for a in (*waiting, *logged) if a.act in names and (since is None or a.at > since - _MARGIN)], is_intact
+    named = (row for row in rows if row.act in names)
+    logged = (LoggedAction(row.moment, row.actor, row.act, row.subject, row.read_detail()) for row in named)
+    named_actions = (*(action for action in waiting if action.act in names), *logged)
+    return [action for action in named_actions if since is None or action.at > since - _MARGIN], is_intact
 
 
 def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[RawAuditRow], bool]:

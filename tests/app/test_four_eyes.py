@@ -21,7 +21,7 @@ from digest.deliver.send.run.edition_sending import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError, compute_content_hash
-from digest.edition.approval.authors import list_parts_with_authors
+from digest.edition.approval.authors import read_draft_authorship
 from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
@@ -72,7 +72,7 @@ def only_dana(install: Installation) -> None:
 
 def test_setting_changes_are_found_by_an_index(install_on_both: Installation) -> None:
     with install_on_both.read() as session, record_plans(session) as plans:
-        list_parts_with_authors(session, find_edition(session, "current"))
+        read_draft_authorship(session, find_edition(session, "current"), install_on_both.settings)
     assert any("ix_audit_act" in plan for plan in plans)
     assert [plan for plan in plans if "SCAN audit" in plan or "Seq Scan on audit" in plan] == []
 
@@ -267,7 +267,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
     editions.draft_next_edition(install, actor=SCHEDULER, now=NOW + week)
     with install.database.read() as session:
         drafted_next = session.scalars(select(Edition).where(Edition.name == "2026-W48")).one()
-        parts = list_parts_with_authors(session, drafted_next)
+        parts = read_draft_authorship(session, drafted_next, install.settings).parts
     assert {part.actor for part in parts if part.part == "block"} == {DANA.name, PRIYA.name}
 
 
@@ -726,7 +726,7 @@ def test_words_that_only_some_editions_show_have_an_author_until_one_that_shows_
 def list_authors(install: Installation, name: str) -> list[str]:
     with install.database.read() as session:
         edition = session.scalars(select(Edition).where(Edition.name == name)).one()
-        return [part.actor for part in list_parts_with_authors(session, edition)]
+        return [part.actor for part in read_draft_authorship(session, edition, install.settings).parts]
 
 
 def test_a_topic_that_no_list_has_is_refused_and_never_becomes_the_storys_own(install: Installation) -> None:

@@ -5,19 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
-from sqlalchemy.orm import undefer
 
-from digest.app.accounts import staff
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm
 from digest.app.editing.editing_state import EditingState
+from digest.app.editions import edition_views
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
-from digest.edition.approval.authors import list_parts_with_authors
 from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent
@@ -31,7 +29,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
-from digest.store.staff import list_staff_members, staff_actor
+from digest.store.staff import list_staff_members, map_staff_display_names, staff_actor
 from subscribers.phrases import add_comma, join_words
 
 SEND_BACK = Action(SENT_BACK)
@@ -200,25 +198,26 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
+    return describe_approval(installation, edition_views.read_edition(installation, name))
+
+
+def describe_approval(installation: Installation, edition: Edition) -> ApprovalOverview:
+    """Return the state of an edition's approval. The edition was just read."""
     with installation.read() as session:
-        edition = find_edition(session, name)
-        has_stood = (Approval.edition_id == edition.id, Approval.stood_at.is_not(None))
-        stood = select(Approval).where(*has_stood)
-        newest_first = stood.order_by(Approval.version.desc())
-        last = newest_first.limit(1).options(undefer(Approval.content))
-        compared = session.scalar(last)
-        rule = approval.read_approver_rule(session, edition, installation.settings)
+        versions = approval.list_approvals(session, edition)
+        compared = next((version for version in versions if version.stood_at is not None), None)
+        parts, rule = approval.read_authorship(session, edition, versions, installation.settings)
         members = map(staff_actor, list_staff_members(session)) if rule.is_alone else ()
         return ApprovalOverview(
             edition=edition,
-            versions=approval.list_approvals(session, edition),
+            versions=versions,
             notes=sent_back_notes.list_notes(session, edition),
             rule=rule,
             invited=tuple(member for member in members if member not in rule.staff),
             compared=compared,
             compared_content=EditionContent.from_json(compared.content) if compared else None,
-            names=staff.read_display_names(installation),
-            parts=list_parts_with_authors(session, edition),
+            names=map_staff_display_names(session),
+            parts=parts,
         )
 
 

@@ -133,12 +133,12 @@ def apply_edit_decided_from_state(
             composed = compose_arrangement(arrangement, state.identity, installation.settings)
             try:
                 with installation.write() as session:
-                    approval = _store_edit(session, state, edit, composed, audit, installation)
+                    edition, approval = _store_edit(session, state, edit, composed, audit, installation)
             except _OvertakenError:
                 continue
-            return EditResult(
-                replace(state, edits=(*state.edits, edit), arrangement=arrangement, approval=approval), edit
-            )
+            edits = (*state.edits, edit)
+            state = replace(state, edition=edition, edits=edits, arrangement=arrangement, approval=approval)
+            return EditResult(state, edit)
         raise _overtaken_too_often()
 
 
@@ -231,8 +231,8 @@ def _store_edit(
     composed: ComposedEdition,
     audit: PendingAuditEntry,
     installation: Installation,
-) -> str:
-    """Store an edit and the resulting content; return the content hash of the approval that's valid again, or ""."""
+) -> tuple[Edition, str]:
+    """Store an edit and the resulting content; return the row and the content hash of a reinstated approval, or ""."""
     edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
@@ -253,7 +253,7 @@ def _store_edit(
     if approval:
         audit.detail |= {"approval": "reinstated", "version": approval.version}
     audit.record(session)
-    return approval.content_hash if approval else ""
+    return edition, approval.content_hash if approval else ""
 
 
 def _reinstate_matching_approval(

@@ -6,18 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
+from sqlalchemy.orm import Session
+
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.drafting.content_builder import EditionIdentity
 from digest.edition.editing import edits as history
 from digest.edition.editing.arrangement import Arrangement, EditionFold
-from digest.edition.editing.edit_log import load_edits, load_proposal, read_proposal_hash
+from digest.edition.editing.edit_log import load_edits, load_proposal_with_hash
 from digest.edition.editing.edits import Edit, RevertEffect
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsFileContent
-from digest.store.approval_models import Approval
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
@@ -30,9 +31,11 @@ class EditRefusedError(RefusalError):
 class EditingState:
     """The editing state of an edition.
 
-    `approval` is the content hash of its valid approval, which the next edit ends; empty without one.
+    `edition` is its row with these edits. `approval` is the content hash of its valid approval, which the next edit
+    ends; empty without one.
     """
 
+    edition: Edition
     name: str
     identity: EditionIdentity
     proposal: ProposalWithLateStories
@@ -73,10 +76,9 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
     """Return an edition's editing state; None if it was sent or canceled, or changed outside the program."""
     if edition.state not in COMING_STATES:
         return None
-    try:
-        return read_editing_state(installation, edition.name)
-    except EditRefusedError:
-        return None
+    with installation.read() as session, suppress(EditRefusedError):
+        return _load_editing_state(installation, session, edition)
+    return None
 
 
 def list_topic_names(settings: Settings) -> list[str]:
@@ -96,43 +98,35 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
         EditRefusedError: it was changed outside the program.
     """
     with installation.read() as session:
-        edition = find_edition(session, name)
-        proposal, proposal_hash = load_proposal(session, edition), read_proposal_hash(session, edition)
-        edits = load_edits(session, edition)
-        approval = find_valid_approval(session, edition)
-    if proposal is None or proposal_hash is None:
+        return _load_editing_state(installation, session, find_edition(session, name))
+
+
+def _load_editing_state(installation: Installation, session: Session, edition: Edition) -> EditingState:
+    proposal, proposal_hash = load_proposal_with_hash(session, edition)
+    if proposal is None:
         raise EditRefusedError(
             f"{edition.name} was changed outside the program, so it can't be edited.",
             "Draft the edition again with 'digest draft'.",
         )
-    identity = EditionIdentity.of_edition(edition)
+    edits, identity = load_edits(session, edition), EditionIdentity.of_edition(edition)
     return EditingState(
+        edition=edition,
         name=edition.name,
         identity=identity,
         proposal=proposal,
         proposal_hash=proposal_hash,
         edits=edits,
         arrangement=apply_edits_to_proposal(installation, proposal, edits, identity),
-        approval=_name_approval(edition, approval),
+        approval=_name_approval(session, edition),
     )
 
 
-def _name_approval(edition: Edition, approval: Approval | None) -> str:
+def _name_approval(session: Session, edition: Edition) -> str:
     """Return the content hash of the valid approval, or "missing", which no hash equals, if its version is missing."""
     if edition.state != EditionState.APPROVED:
         return ""
+    approval = find_valid_approval(session, edition)
     return approval.content_hash if approval else "missing"
-
-
-def read_edition_of_state(installation: Installation, state: EditingState) -> Edition | None:
-    """Return an edition's row; None if it has been edited since `state`.
-
-    Raises:
-        UnknownEditionError: there's no edition of that name.
-    """
-    with installation.read() as session:
-        edition = find_edition(session, state.name)
-        return None if load_edits(session, edition, after=state.last_seq) else edition
 
 
 @dataclass(frozen=True, slots=True)

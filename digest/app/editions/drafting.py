@@ -256,6 +256,19 @@ def render_edition_bytes(
     """
     with installation.read() as session:
         edition = find_edition(session, name)
+    return render_bytes_of_edition(installation, edition, output_format, omit=omit, short=short)
+
+
+def render_bytes_of_edition(
+    installation: Installation,
+    edition: Edition,
+    output_format: EditionFormat,
+    *,
+    omit: Iterable[str] = (),
+    short: bool = False,
+) -> bytes:
+    """Return the result of `render_edition_bytes` for an edition that was just read."""
+    with installation.read() as session:
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         if output_format == "eml":
             return compose_sample_message(mailable, edition, installation.settings)

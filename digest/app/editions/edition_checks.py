@@ -1,5 +1,6 @@
 """Preflight on an edition: the facts that its rules check, and the message that some of them are about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,7 +25,7 @@ from digest.edition.content.edition_names import write_issue_heading
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition
 from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.editing.edits import find_hand_placed_urls
+from digest.edition.editing.edits import Edit, find_hand_placed_urls
 from digest.edition.edition_queries import COMING_STATES, find_edition, select_editions_before
 from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
@@ -51,11 +52,13 @@ def gather_preflight_facts(
     edition: Edition,
     *,
     mailable: MailableEdition | None = None,
+    edits: Sequence[Edit] | None = None,
     now: datetime,
 ) -> PreflightInput:
     """Return the facts for preflight: the final bytes of a message, the images, and previous editions.
 
-    `mailable` is the result of `approved_versions.read_mailable_edition`, if the caller already has it.
+    `mailable` and `edits` are the results of `approved_versions.read_mailable_edition` and `load_edits`, if the caller
+    already has them.
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.zone
@@ -73,7 +76,7 @@ def gather_preflight_facts(
         pictures={m.hash: ImageFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
-        chosen_urls=find_hand_placed_urls(load_edits(session, edition)),
+        chosen_urls=find_hand_placed_urls(load_edits(session, edition) if edits is None else edits),
         issue_heading=write_issue_heading(content.number, installation.settings.subscriber_language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
@@ -183,16 +186,34 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEditionEmail:
-    """An edition's message: its content hash, preflight findings, and both parts as a made-up subscriber gets them."""
+    """An edition's message: its preflight findings, and its HTML as a made-up subscriber gets it."""
 
-    content_hash: str
     findings: tuple[PreflightFinding, ...]
     html: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewedEditionEmail(CheckedEditionEmail):
+    """An edition's message as its approvers check it, with its content hash and its plain text."""
+
+    content_hash: str
     text: str
 
 
-def render_and_check_edition_email(installation: Installation, name: str, *, now: datetime) -> CheckedEditionEmail:
-    """Render an edition's message and run preflight on it.
+def check_edition_email(
+    installation: Installation, edition: Edition, *, edits: Sequence[Edit] | None = None, now: datetime
+) -> CheckedEditionEmail:
+    """Render an edition's message and run preflight on it. `edits` are the edition's if already loaded."""
+    with installation.read() as session:
+        mailable = approval.read_mailable_edition(session, edition, installation.settings)
+        return CheckedEditionEmail(
+            _find_faults(installation, session, edition, mailable, edits, now),
+            fill_sample_placeholders(mailable.join("html"), installation.settings),
+        )
+
+
+def render_and_check_edition_email(installation: Installation, name: str, *, now: datetime) -> ReviewedEditionEmail:
+    """Render an edition's message for review and run preflight on it.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -201,18 +222,25 @@ def render_and_check_edition_email(installation: Installation, name: str, *, now
     with installation.read() as session:
         edition = find_edition(session, name)
         mailable, content_hash = approval.read_edition_with_hash(session, edition, settings)
-        return CheckedEditionEmail(
-            content_hash=content_hash,
-            findings=_find_faults(installation, session, edition, mailable, now),
+        return ReviewedEditionEmail(
+            findings=_find_faults(installation, session, edition, mailable, None, now),
             html=fill_sample_placeholders(mailable.join("html"), settings),
+            content_hash=content_hash,
             text=fill_sample_placeholders(mailable.join("text"), settings),
         )
 
 
 def _find_faults(
-    installation: Installation, session: Session, edition: Edition, mailable: MailableEdition, now: datetime
+    installation: Installation,
+    session: Session,
+    edition: Edition,
+    mailable: MailableEdition,
+    edits: Sequence[Edit] | None,
+    now: datetime,
 ) -> tuple[PreflightFinding, ...]:
     try:
-        return run_preflight_rules(gather_preflight_facts(installation, session, edition, mailable=mailable, now=now))
+        return run_preflight_rules(
+            gather_preflight_facts(installation, session, edition, mailable=mailable, edits=edits, now=now)
+        )
     except ComposeError as exc:  # there's too little content for a message, so no rule could run
         return (PreflightFinding("message", FindingLevel.ERROR, exc.message, exc.remedy),)

@@ -61,18 +61,15 @@ class SendStartCondition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition as the desk shows it, without its email. `stories` are those in a section.
+    """An edition and its release as the desk shows them.
 
-    `editor_counts` counts editors' changes to the approved version; None if they weren't counted. `goes_into_files` is
-    True if email is only written to files. `release_start` is what starts sending once the edition is due.
+    `goes_into_files` is True if email is only written to files. `release_start` is what starts sending once the edition
+    is due.
     """
 
     edition: Edition
-    stories: tuple[EditionStory, ...]
     recipients: RecipientCounts
-    sent: SentEdition
     missed_sentence: str
-    editor_counts: EditorChangeCounts | None
     goes_into_files: bool
     release_start: SendStartCondition
 
@@ -92,34 +89,41 @@ def read_edition(installation: Installation, name: str) -> Edition:
         return find_edition(session, name)
 
 
-def view_edition(
-    installation: Installation, name: str, *, recent: CountCache | None = None, now: datetime
-) -> EditionView:
-    """Return an edition as the desk shows it. For its email, see `edition_checks.render_and_check_edition_email`.
+@dataclass(frozen=True, slots=True)
+class EditionResults:
+    """What became of an edition that isn't being edited. `stories` are those in a section.
 
-    Raises:
-        UnknownEditionError: there's no edition of that name.
+    `editor_counts` counts editors' changes to the approved version; None if they weren't counted.
     """
-    settings = installation.settings
+
+    stories: tuple[EditionStory, ...]
+    sent: SentEdition
+    editor_counts: EditorChangeCounts | None
+
+
+def view_edition(installation: Installation, edition: Edition, *, now: datetime) -> EditionView:
+    """Return an edition and its release. For its email, see `edition_checks.render_and_check_edition_email`."""
     with installation.read() as session:
-        edition = find_edition(session, name)
-        stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
-        placed = stories.where(EditionStory.section.is_not(None))
         return EditionView(
             edition=edition,
-            stories=tuple(session.scalars(placed)),
             recipients=count_edition_recipients(installation, edition, now=now),
-            sent=_sent_edition(
-                session,
-                edition,
-                count_edition_deliveries(installation, edition.name, recent, now=now),
-                now,
-                settings.zone,
-            ),
             missed_sentence=explain_missed_release(edition, now),
-            editor_counts=find_editor_change_counts(session, edition),
-            goes_into_files=registry.writes_files(settings),
+            goes_into_files=registry.writes_files(installation.settings),
             release_start=find_send_start_condition(session),
+        )
+
+
+def read_edition_results(
+    installation: Installation, edition: Edition, *, recent: CountCache | None = None, now: datetime
+) -> EditionResults:
+    """Return an edition's stories, delivery counts, and editors' changes."""
+    counts = count_edition_deliveries(installation, edition.name, recent, now=now)
+    with installation.read() as session:
+        stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
+        return EditionResults(
+            stories=tuple(session.scalars(stories.where(EditionStory.section.is_not(None)))),
+            sent=_sent_edition(session, edition, counts, now, installation.settings.zone),
+            editor_counts=find_editor_change_counts(session, edition),
         )
 
 

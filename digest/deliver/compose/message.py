@@ -277,7 +277,7 @@ class MessageTemplate:
     def _encoded_body(self) -> list[bytes | Slot]:
         text, *html_parts = map(_mime_part, ("plain", "html"), self.body_texts)
         if not html_parts:
-            return text
+            return [*text]
         (html,) = html_parts
         # "=_" can't occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can equal the boundary.
         digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
@@ -291,12 +291,13 @@ def _spell_part(part: bytes | Slot) -> bytes:
     return b"~%s~" % part.name.encode() if isinstance(part, Slot) else part
 
 
-def _mime_part(subtype: str, text: SlottedText) -> list[bytes | Slot]:
+@lru_cache(maxsize=8)  # each check of an unchanged edition composes the same message
+def _mime_part(subtype: str, text: SlottedText) -> tuple[bytes | Slot, ...]:
     head = b"Content-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     *_, ending = "", *text.parts()
     ends_line = isinstance(ending, str) and ending.endswith("\n")
     ended_text = text if ends_line else SlottedText.from_parts([*text.parts(), "\n"])
-    return [head % subtype.encode(), *encode_quoted_printable(ended_text)]
+    return (head % subtype.encode(), *encode_quoted_printable(ended_text))
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:

@@ -22,7 +22,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from digest.edition.approval.approvers import ApproverRule, count_missing_approvals
-from digest.edition.approval.authors import read_draft_approver_rule
+from digest.edition.approval.authors import DraftAuthorship, read_draft_authorship
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
@@ -207,8 +207,11 @@ def _read_last_edit(session: Session, edition: Edition) -> int:
 
 
 def _state_draft(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, dict[str, Any]]:
-    draft, rule = read_draft_version(session, edition, settings), read_draft_approver_rule(session, edition, settings)
-    return draft, build_approval_statement(draft, edition, rule)
+    draft, authorship = (
+        read_draft_version(session, edition, settings),
+        read_draft_authorship(session, edition, settings),
+    )
+    return draft, build_approval_statement(draft, edition, authorship.rule)
 
 
 # --- approving -----------------------------------------------------------------------------------------------
@@ -271,7 +274,8 @@ def sign_approval(
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
     """Check that an edition is ready for approval by an actor."""
     check_no_open_note(session, edition)
-    if refusal := read_approver_rule(session, edition, settings).explain_refusal(actor):
+    approvals = list_approvals(session, edition)
+    if refusal := read_authorship(session, edition, approvals, settings).rule.explain_refusal(actor):
         raise ApprovalError(f"{edition.name}: {refusal}")
 
 
@@ -289,13 +293,19 @@ def check_no_open_note(session: Session, edition: Edition) -> None:
         )
 
 
-def read_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    """Return the rule for approving an edition in its current state."""
-    waiting = find_waiting_approval(session, edition)
-    if waiting and waiting.content_hash != compute_content_hash(_state_draft(session, edition, settings)[1]):
-        waiting = None
-    rule = read_draft_approver_rule(session, edition, settings)
-    return replace(rule, signed=tuple(signed.actor for signed in waiting.signatures)) if waiting else rule
+def read_authorship(
+    session: Session, edition: Edition, approvals: Sequence[Approval], settings: Settings
+) -> DraftAuthorship:
+    """Return the authors of an edition's current state, with the rule for approving it.
+
+    `approvals` are the results of `list_approvals`, whose signatures on the current state count.
+    """
+    parts, rule = read_draft_authorship(session, edition, settings)
+    if waiting := next((each for each in approvals if each.state == ApprovalState.WAITING), None):
+        statement = build_approval_statement(read_draft_version(session, edition, settings), edition, rule)
+        if waiting.content_hash == compute_content_hash(statement):
+            rule = replace(rule, signed=tuple(signed.actor for signed in waiting.signatures))
+    return DraftAuthorship(parts, rule)
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:

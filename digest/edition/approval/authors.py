@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -27,11 +28,20 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
 _LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})  # an unknown person's
 
 
-def read_draft_approver_rule(session: Session, edition: Edition, settings: Settings) -> ApproverRule:
-    """Return the rule for approving the current state of an edition that has no approvals yet."""
+class DraftAuthorship(NamedTuple):
+    """The parts of an edition's current state by staff, once for each author, and the rule for approving it."""
+
+    parts: tuple[WrittenPart, ...]
+    rule: ApproverRule
+
+
+def read_draft_authorship(session: Session, edition: Edition, settings: Settings) -> DraftAuthorship:
+    """Return the authors of an edition's current state, with the rule for approving it without approvals yet."""
     unseen = _find_unpublished_changes(session, edition)
-    written = tuple(sorted({part.actor for part in _list_parts(edition, unseen)}))
-    return read_approver_rule_for_authors(session, written, _find_beginning(session, edition, unseen), settings)
+    parts = _list_parts(edition, unseen)
+    written = tuple(sorted({part.actor for part in parts}))
+    began_at = _find_beginning(session, edition, unseen)
+    return DraftAuthorship(parts, read_approver_rule_for_authors(session, written, began_at, settings))
 
 
 def read_approver_rule_for_authors(
@@ -69,11 +79,6 @@ def _find_beginning(session: Session, edition: Edition, unseen: Sequence[LoggedA
     edits = select(EditionEdit).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
     written = [edit.at if is_genuine_row(session, edit) else _LONG_AGO for edit in session.scalars(edits)]
     return min((edition.opens_at, *written, *(change.at for change in unseen)))
-
-
-def list_parts_with_authors(session: Session, edition: Edition) -> tuple[WrittenPart, ...]:
-    """Return the parts of an edition's current state by staff, once for each author."""
-    return _list_parts(edition, _find_unpublished_changes(session, edition))
 
 
 def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[WrittenPart, ...]:

@@ -92,12 +92,13 @@ def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[
     """
     entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)))
     logged = (LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries)
-    publishers = dict(session.execute(select(Source.url, Source.publisher)).all())
-    shown_words = _read_shown_words(edition.content)
+    by_staff = list(filter(_is_by_staff, logged))
+    publishers = dict(session.execute(select(Source.url, Source.publisher)).all()) if by_staff else {}
+    shown_words = _read_shown_words(edition.content) if by_staff else set()
     hidden = {
         place: (change, words)
-        for place, change in enumerate(logged)
-        if _is_by_staff(change) and (words := _list_words(change, publishers) & shown_words)
+        for place, change in enumerate(by_staff)
+        if (words := _list_words(change, publishers) & shown_words)
     }
     for showing in showings:
         if all(showing.at <= change.at for change, _ in hidden.values()):

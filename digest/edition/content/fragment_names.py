@@ -17,6 +17,7 @@ The keys are those of `subscribers.part_keys`.
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 
 from subscribers.part_keys import split_part_key
 
@@ -105,7 +106,11 @@ def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) 
 
     They belong to no other part, or are other versions of a line. `names` are all of an edition's, in reading order.
     """
-    ordered, omitted = list(dict.fromkeys(names)), frozenset(omitted_keys)
+    return _list_omitted_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_keys))
+
+
+@lru_cache(maxsize=32)  # a page joins the fragments of several kinds
+def _list_omitted_fragments(ordered: tuple[str, ...], omitted: frozenset[str]) -> frozenset[str]:
     parts = list_part_keys(ordered)
     keys = {name: list_fragment_keys(name) for name in ordered}
     belonging = filter(keys.get, ordered)

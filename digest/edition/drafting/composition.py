@@ -23,7 +23,7 @@ from digest.edition.edition_queries import load_rendered_fragments
 from digest.edition.rendering.fragments import (
     build_publication_context,
     create_mail_environment,
-    render_edition,
+    render_sanitized_edition,
     render_subject,
 )
 from digest.edition.rendering.sanitizer import sanitize_content
@@ -58,7 +58,7 @@ def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, set
     frame, templates = build_publication_context(settings), create_mail_environment(settings)
     content = _build_sanitized_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
-    return ComposedEdition(arrangement, content, render_edition(content, frame, templates))
+    return ComposedEdition(arrangement, content, render_sanitized_edition(content, frame, templates))
 
 
 def build_proposed_content(
@@ -157,14 +157,13 @@ def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | No
     as the edition hasn't considered them: they belong to the next one unless they're placed. Stories that `compared_with` also
     leaves out have the same row there and are skipped; they're most of a week's.
     """
-    left_out = {id(out): out for out in arrangement.left_out}
-    listed = left_out.keys() - set(map(id, compared_with.left_out)) if compared_with else left_out
+    common = set(map(id, compared_with.left_out)) if compared_with else set()
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    excluded = [(left_out[key].scored, left_out[key].reason) for key in listed]
+    excluded = [(out.scored, out.reason) for out in arrangement.left_out if id(out) not in common]
     excluded += [
         (shelved.scored, KEPT_REASON if shelved.is_kept else REMOVED_REASON) for shelved in arrangement.removed
     ]

@@ -89,15 +89,18 @@ def read_proposal_hash(session: Session, edition: Edition) -> str | None:
 
 def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories | None:
     """Return an edition's stored proposal; None if there's no genuine one."""
+    return load_proposal_with_hash(session, edition)[0]
+
+
+def load_proposal_with_hash(session: Session, edition: Edition) -> tuple[ProposalWithLateStories | None, str]:
+    """Return an edition's stored proposal with its hash; None and an empty text if there's no genuine one."""
     row = drop_if_forged(session, session.get(EditionProposal, edition.id))
     if row is None:
-        return None
-    if (cached := _CACHE.find(row.hash)) is not None:
-        return cached
-    proposal = unpack_proposal(PackedProposal(row.hash, row.body))
-    if proposal:
+        return None, ""
+    proposal = _CACHE.find(row.hash)
+    if proposal is None and (proposal := unpack_proposal(PackedProposal(row.hash, row.body))):
         _CACHE.keep(row.hash, proposal)
-    return proposal
+    return proposal, row.hash
 
 
 def store_proposal(session: Session, edition: Edition, packed: PackedProposal) -> None:

@@ -5,7 +5,7 @@ versions are then separated, and cut into fragments, at comments that the templa
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -146,6 +146,13 @@ def create_localized_mail_environment(operator_folder: Path | None, language: Su
 def render_edition(
     content: EditionContent, frame: PublicationContext, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
+    """Return an edition's fragments, sanitizing its content first; see `render_sanitized_edition`."""
+    return render_sanitized_edition(sanitize_content(content), frame, environment)
+
+
+def render_sanitized_edition(
+    content: EditionContent, frame: PublicationContext, environment: Environment
+) -> tuple[RenderedFragment, ...]:
     """Return an edition's fragments in reading order: all html, then web, text, short-text, page, short, and words.
 
     A fragment of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections it belongs to
@@ -154,23 +161,24 @@ def render_edition(
     `join_fragments` joins them again.
 
     Args:
-        content: the edition's content, which is sanitized first.
+        content: the edition's content as returned by `sanitize_content`.
         frame: the shared content of editions.
         environment: the environment of `create_mail_environment`.
 
     Raises:
         RenderingError: a link isn't a web URL, or a template removed a cutting comment or changed a placeholder.
     """
-    content, marks = sanitize_content(content), SlotMarks()
-    page = environment.get_template("mail/edition/body.html").render(_template_context(content, frame, "html", marks))
+    marks = SlotMarks()
+    context = _template_context(content, frame, marks)
+    page = environment.get_template("mail/edition/body.html").render({**context, **_cutting_marks("html")})
     both = tie_dates(marks.write(inline_css(marks.split(page))), frame.subscriber_language)
-    text = environment.get_template("mail/edition/body.txt").render(_template_context(content, frame, "text", marks))
+    text = environment.get_template("mail/edition/body.txt").render({**context, **_cutting_marks("text")})
     html = list(_cut_fragments(_keep_only("mail", both), "html"))
     short = _cut_fragments(_keep_only("short", both), "short")
     mailed = {piece.name: piece.body for piece in html}
     copied = _cut_fragments(_keep_only("web", both), "web")
     web = (piece for piece in copied if piece.body != mailed.get(piece.name))
-    pages = render_page_fragments(environment, _template_context(content, frame, "page", marks))
+    pages = render_page_fragments(environment, {**context, **_cutting_marks("page")})
     texts = (
         _space_text_fragment(piece)
         for target, kind in _TEXT_TARGETS.items()
@@ -191,15 +199,12 @@ def render_subject(content: EditionContent, frame: PublicationContext, environme
     return sanitize_text(template.render(content=content, frame=frame))
 
 
-def _template_context(
-    content: EditionContent, frame: PublicationContext, kind: FragmentKind, marks: SlotMarks
-) -> dict[str, Any]:
+def _template_context(content: EditionContent, frame: PublicationContext, marks: SlotMarks) -> dict[str, Any]:
     web_copy, layout = (
         f"{frame.base}/editions/{quote(content.name)}",
         arrange_email(content, has_tall_masthead=frame.has_tall_masthead),
     )
     preferences = f"{frame.base}/preferences/{marks.mark(PREFERENCES_SLOT)}"
-    mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {
         "content": content,
         "frame": frame,
@@ -215,7 +220,13 @@ def _template_context(
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
         "share": build_share_links(web_copy, f"{frame.name} {write_issue(content.number, frame.subscriber_language)}"),
-        # The comments used for cutting; Markup, because they aren't text.
+    }
+
+
+def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
+    """Return the functions by which a template writes the comments used for cutting; Markup, because they aren't text."""
+    mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
+    return {
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
         if kind == "html"
         else (lambda name: f"\x1e{name}\x1e"),

@@ -5,6 +5,7 @@ execute, and characters that hide, reorder, or break lines.
 """
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -24,6 +25,9 @@ _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_CHARACTER = re.compile(
     f"[\ud800-\udfff{''.join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))}]"
 )
+
+
+_UNCLEAN = re.compile(f"{_BIDI_CONTROLS.pattern}|{_CONTROL_CHARACTER.pattern}|{_NO_CHARACTER.pattern}|^ |  | $")
 
 
 class RenderingError(ApplicationError):
@@ -55,11 +59,14 @@ def _sanitize_value(value: Any) -> Any:
 
 def sanitize_text(text: str) -> str:
     """Return a text on one line, without control and reordering characters."""
+    if not _UNCLEAN.search(text):
+        return text
     text = _BIDI_CONTROLS.sub("", text)
     text = _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", _CONTROL_CHARACTER.sub(" ", text))
     return re.sub(r" {2,}", " ", text).strip(" ")
 
 
+@lru_cache(maxsize=1024)  # an edit changes few of an edition's links
 def sanitize_url(url: str) -> str:
     """Return a web URL in ASCII (RFC 3986, section 2), with its host as an A-label.
 

@@ -131,6 +131,7 @@ def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pa
     return re.compile(rf"((?:{months})\.?) (?=\d{{1,2}}\b)"), re.compile(rf"(\d) (?=(?:{months})\b)")
 
 
+@lru_cache(maxsize=1024, typed=True)  # an edit changes few of an edition's texts
 def wrap_edition_text(text: str, language: SubscriberLanguage) -> str:
     """Wrap a text of the text part, but not within dates."""
     return wrap_text(tie_dates(text, language, _TEXT_GLUE)).replace(_TEXT_GLUE, " ")

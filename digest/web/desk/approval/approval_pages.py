@@ -11,6 +11,7 @@ from digest.app.editing import edit_application, edit_history, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
+from digest.store.models import Edition
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
@@ -53,24 +54,21 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 
 
 def read_approval_status(
-    name: str, state: EditingState | None = None, *, compares_first_draft: bool = False
+    edition: Edition, state: EditingState | None = None, *, compares_first_draft: bool = False
 ) -> ApprovalStatusView:
-    """Return an edition's approval status for the signed-in user. `state` is the edition if already loaded.
+    """Return an edition's approval status for the signed-in user. `state` is the edition's if already loaded.
 
     If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
-
-    Raises:
-        UnknownEditionError: there's no edition with that name.
     """
     context, viewer = web_context(), current_actor().name
-    overview = approval_overviews.read_approval_overview(context.installation, name)
-    state = state or editing_state.find_editing_state(context.installation, overview.edition)
+    overview = approval_overviews.describe_approval(context.installation, edition)
+    state = state or editing_state.find_editing_state(context.installation, edition)
     sections = context.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
     return describe_approval_status(
         overview,
         state,
-        EditionContent.from_json(overview.edition.content),
+        EditionContent.from_json(edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
         sentences=tuple(approval_overviews.write_approval_sentences(overview, viewer)),
         approvers="".join(

@@ -1,7 +1,7 @@
 """Responses to forms of the edition's page: a redirect to it, or the changes for its script."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,11 +64,8 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
     if not is_newest or state.approval or fields.get("supersedes") or query.panel in CHOICE_PANELS:
         return answer | {"reload": True}
     before = state.arrange_at(web_context().installation, known_seq)
-    edition = editing_state.read_edition_of_state(web_context().installation, state)
-    if edition is None:
-        return answer | {"reload": True}
-    content = EditionContent.from_json(edition.content)
-    parts: dict[str, Any] = {"edition": edition, **describe_sections(content, state, query, ())}
+    names = staff.read_display_names(web_context().installation)
+    parts: dict[str, Any] = {"edition": state.edition, **describe_sections(state, query, (), names)}
     html = _render_changed_parts(parts, before, state.arrangement)
     return answer | {"seq": state.last_seq, "html": html}
 
@@ -94,12 +91,14 @@ def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
 
 
 def describe_sections(
-    content: EditionContent, state: EditingState, query: EditionPageQuery, findings: Sequence[PreflightFinding]
+    state: EditingState,
+    query: EditionPageQuery,
+    findings: Sequence[PreflightFinding],
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the values for the parts of an edition's page that edits can change, except the edition itself."""
     context, actor = web_context(), current_actor().name
-    file = context.settings.file
-    names = staff.read_display_names(context.installation)
+    file, content = context.settings.file, EditionContent.from_json(state.edition.content)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
     return {
         "state": state,

@@ -14,8 +14,7 @@ from digest.app.editing import clipboard, editing_state, presence
 from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
 from digest.app.editing.presence import HEARTBEAT_PERIOD
-from digest.app.editions import edition_checks
-from digest.app.editions.edition_views import EditionView
+from digest.app.editions import edition_checks, edition_views
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
@@ -249,7 +248,6 @@ class RefusedUrl:
 
 
 def render_edit_page(
-    view: EditionView,
     state: EditingState,
     query: EditionPageQuery,
     *,
@@ -259,27 +257,28 @@ def render_edit_page(
     """Render an edition being edited: the week's stories, the sections, and the preview."""
     context, actor = web_context(), current_actor()
     installation, file = context.installation, context.settings.file
-    name, now = view.edition.name, context.clock()
-    mail = edition_checks.render_and_check_edition_email(installation, name, now=now)
-    content = EditionContent.from_json(view.edition.content)
+    edition, name, now = state.edition, state.name, context.clock()
+    mail = edition_checks.check_edition_email(installation, edition, edits=state.edits, now=now)
     if query.open.startswith("at-"):
+        content = EditionContent.from_json(edition.content)
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
-    parts = describe_sections(content, state, query, address_findings(mail.findings))
+    standing = read_approval_status(edition, state)
+    parts = describe_sections(state, query, address_findings(mail.findings), standing.overview.names)
     outline: EditPageData = parts["outline"]
     pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/edit.html",
         **parts,
-        edition=view.edition,
+        edition=edition,
         pool=pool,
         shown_place=outline.find_preview_place(query.open or query.show),
-        colleagues=presence.list_colleagues(installation, current_staff(), view.edition.id, now=now),
+        colleagues=presence.list_colleagues(installation, current_staff(), edition.id, now=now),
         place="block" if query.open.startswith("block-") else query.open,
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
         story_choices=_list_story_choices(state.arrangement, query),
         likely_merges=list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         topic_choices=list_topic_choices(pool.topics),
-        view=view,
+        view=edition_views.view_edition(installation, edition, now=now),
         now=now,
         is_admin=is_admin(),
         filters=POOL_FILTERS,
@@ -288,13 +287,13 @@ def render_edit_page(
         views=PREVIEW_MODES,
         sandbox=LINKED_SANDBOX,
         size=MailSize(len(mail.html.encode())),
-        standing=read_approval_status(name, state),
+        standing=standing,
         refused_picture=refused_picture,
         refused_url=refused_url,
     )
 
 
-def render_story_results(view: EditionView, state: EditingState, query: EditionPageQuery) -> str:
+def render_story_results(state: EditingState, query: EditionPageQuery) -> str:
     """Render only the list of the week's stories, for the script that searches as you type."""
     context = web_context()
     names = staff.read_display_names(context.installation)
@@ -302,7 +301,7 @@ def render_story_results(view: EditionView, state: EditingState, query: EditionP
     pool = build_story_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
     return render_template(
         "web/desk/editing/story_results.html",
-        edition=view.edition,
+        edition=state.edition,
         pool=pool,
         added_stories=arrangement.list_added_stories(),
         asked=query,

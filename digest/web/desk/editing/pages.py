@@ -27,7 +27,7 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.edition_queries import COMING_STATES, UnknownEditionError
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.installation.audited_actions import Role
-from digest.store.models import EditionState
+from digest.store.models import Edition, EditionState
 from digest.store.staff import StaffError
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
@@ -99,48 +99,46 @@ def index() -> ResponseReturnValue:
     """Show the next edition, or the last one, or the first steps if there's none."""
     context = web_context()
     try:
-        view = edition_views.view_edition(
-            context.installation, "current", recent=context.recent_counts, now=context.clock()
-        )
+        edition = edition_views.read_edition(context.installation, "current")
     except UnknownEditionError:
         return render_template(
             "web/desk/edition/empty.html", sources=edition_views.count_active_sources(context.installation)
         )
-    if view.edition.state is EditionState.SENDING and not request.args:
-        return redirect(url_for("sending.show_sending", name=view.edition.name))
-    return _edition_page(view)
+    if edition.state is EditionState.SENDING and not request.args:
+        return redirect(url_for("sending.show_sending", name=edition.name))
+    return _edition_page(edition)
 
 
 @desk_pages.get("/editions/<name>")
 def edition(name: str) -> ResponseReturnValue:
     """Show an edition by its name."""
-    context = web_context()
-    return _edition_page(
-        edition_views.view_edition(context.installation, name, recent=context.recent_counts, now=context.clock())
-    )
+    return _edition_page(edition_views.read_edition(web_context().installation, name))
 
 
-def _edition_page(view: edition_views.EditionView) -> str:
+def _edition_page(edition: Edition) -> str:
     context, query = web_context(), read_page_query(request.args)
-    state = editing_state.find_editing_state(context.installation, view.edition)
+    installation, now = context.installation, context.clock()
+    state = editing_state.find_editing_state(installation, edition)
     if state and request.args.get("part") == "results":
-        return render_story_results(view, state, query)
+        return render_story_results(state, query)
     if state and request.args.get("part") == "choices":
         return render_story_choices(state, query)
     if state and request.args.get("part") == "score":
         return render_story_score(state, query.about)
     if state:
-        return render_edit_page(view, state, query)
-    installation, edition, now = context.installation, view.edition, context.clock()
-    outline = build_edition_page_data(edition, view.stories, context.settings.file.sections)
+        return render_edit_page(state, query)
+    view = edition_views.view_edition(installation, edition, now=now)
+    results = edition_views.read_edition_results(installation, edition, recent=context.recent_counts, now=now)
+    outline = build_edition_page_data(edition, results.stories, context.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
         edition=edition,
         view=view,
         now=now,
         is_admin=is_admin(),
+        sent=results.sent,
         outline=outline,
-        checks=summarize_checks(_find_faults(view), outline),
+        checks=summarize_checks(_find_faults(edition), outline),
         page=edition_views.search_edition_stories(
             installation,
             edition,
@@ -153,17 +151,17 @@ def _edition_page(view: edition_views.EditionView) -> str:
         filters=STORY_FILTERS,
         views=PREVIEW_MODES,
         preview=find_preview_mode(query.view),
-        octets=len(editions.render_edition_bytes(installation, edition.name, "html")),
-        changed=describe_editor_changes(view.editor_counts) if view.editor_counts else "",
+        octets=len(editions.render_bytes_of_edition(installation, edition, "html")),
+        changed=describe_editor_changes(results.editor_counts) if results.editor_counts else "",
     )
 
 
-def _find_faults(view: edition_views.EditionView) -> Sequence[PreflightFinding]:
+def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
     """Return the preflight findings for an edition that hasn't been sent, because its page shows them."""
-    if view.edition.state not in COMING_STATES:
+    if edition.state not in COMING_STATES:
         return ()
     context = web_context()
-    mail = edition_checks.render_and_check_edition_email(context.installation, view.edition.name, now=context.clock())
+    mail = edition_checks.check_edition_email(context.installation, edition, now=context.clock())
     return address_findings(mail.findings)
 
 
@@ -176,9 +174,9 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     row = edition_views.read_edition(context.installation, name)
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
-        body = editions.render_edition_bytes(
+        body = editions.render_bytes_of_edition(
             context.installation,
-            name,
+            row,
             output_format,
             omit=request.args.getlist("omit"),
             short=request.args.get("short") == "yes",
@@ -222,9 +220,9 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     """Render the review page. `visited` are the findings that include a visit to our own site, if requested."""
     context = web_context()
     installation, now = context.installation, context.clock()
-    view = edition_views.view_edition(installation, name, recent=context.recent_counts, now=now)
+    view = edition_views.view_edition(installation, edition_views.read_edition(installation, name), now=now)
     mail = edition_checks.render_and_check_edition_email(installation, view.edition.name, now=now)
-    outline = build_edition_page_data(view.edition, view.stories, context.settings.file.sections)
+    outline = build_edition_page_data(view.edition, (), context.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
         edition=view.edition,
@@ -234,7 +232,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         is_admin=is_admin(),
         checks=summarize_checks(address_findings(mail.findings if visited is None else visited), outline),
         visited=visited is not None,
-        standing=read_approval_status(view.edition.name, compares_first_draft=True),
+        standing=read_approval_status(view.edition, compares_first_draft=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),
         outdated=edit_application.is_draft_outdated(installation, view.edition.name),
     )

@@ -17,7 +17,6 @@ from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
 from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
-from digest.app.editions import edition_views
 from digest.collect.codec.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.collect.documents.parsed_document import SummaryBasis
 from digest.edition.content.edition_content import BlockKind, LabeledBlock
@@ -96,11 +95,8 @@ def _render_refusal(
     refused_url: RefusedUrl | None = None,
 ) -> str:
     """Render the edition with an open form, what was typed, and why it wasn't saved."""
-    context = web_context()
-    recent, now = context.recent_counts, context.clock()
-    view = edition_views.view_edition(context.installation, name, recent=recent, now=now)
-    state = editing_state.read_editing_state(context.installation, name)
-    return render_edit_page(view, state, query, refused_picture=refused_picture, refused_url=refused_url)
+    state = editing_state.read_editing_state(web_context().installation, name)
+    return render_edit_page(state, query, refused_picture=refused_picture, refused_url=refused_url)
 
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:

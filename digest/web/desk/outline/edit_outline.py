@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from digest.app.editing.clipboard import SavedClipboardItem
@@ -152,25 +153,40 @@ def build_edit_page_data(
     """Return the arrangement with the edition's texts, and every finding at the place it's about."""
     open_findings = list(findings)
     heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
-    arranged = tuple(_arrange_section(settings, arrangement, content, sections, open_findings) for settings in sections)
+    context = _OutlineContext(
+        arrangement,
+        content,
+        _list_places(arrangement, sections),
+        list_preview_anchors(content),
+        {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes},
+        find_last_listed_day_by_section(content),
+    )
+    arranged = tuple(_arrange_section(settings, context, open_findings) for settings in sections)
     waiting = islice(list_late_story_rows(arrangement), MAX_POOL_STORIES)
     tray = tuple(add_date_and_sections_to_pool_row(row, sections, zone) for row in waiting)
     return EditPageData(arranged, tray, heads, tuple(open_findings))
 
 
+class _OutlineContext(NamedTuple):
+    """What the rows of all sections are made from: places by link, IDs in the preview, edits by number, last days."""
+
+    arrangement: Arrangement
+    content: EditionContent
+    places: Mapping[str, Sequence[str]]
+    preview_places: Mapping[tuple[str, int], str]
+    edits: Mapping[int, Edit]
+    last_days: Mapping[str, date]
+
+
 def _arrange_section(
-    settings: SectionSettings,
-    arrangement: Arrangement,
-    content: EditionContent,
-    sections: Sequence[SectionSettings],
-    open_findings: list[PreflightFinding],
+    settings: SectionSettings, context: _OutlineContext, open_findings: list[PreflightFinding]
 ) -> ArrangedSection:
-    written = next((section for section in content.sections if section.key == settings.key), None)
+    written = next((section for section in context.content.sections if section.key == settings.key), None)
     return ArrangedSection(
         settings=settings,
         note=written.note if written else settings.note,
-        rows=_arrange_rows(settings, arrangement, content, sections, open_findings),
-        early_until=find_last_listed_day_by_section(content).get(settings.key),
+        rows=_arrange_rows(settings, context, written.entries if written else (), open_findings),
+        early_until=context.last_days.get(settings.key),
         findings=_take_at(settings.title, open_findings),
     )
 
@@ -195,34 +211,29 @@ def _take(taken_findings: Sequence[PreflightFinding], open_findings: list[Prefli
 
 def _arrange_rows(
     settings: SectionSettings,
-    arrangement: Arrangement,
-    content: EditionContent,
-    sections: Sequence[SectionSettings],
+    context: _OutlineContext,
+    entries: Sequence[SectionEntry],
     open_findings: list[PreflightFinding],
 ) -> tuple[ArrangedStoryRow, ...]:
     """Return the stories of a section with their entries; none if the edition is from another arrangement."""
-    stories = arrangement.sections.get(settings.key, ())
-    written = (section.entries for section in content.sections if section.key == settings.key)
-    entries = next(written, ())
+    stories = context.arrangement.sections.get(settings.key, ())
     if len(entries) != len(stories):
         return ()
-    edits = {outcome.edit.seq: outcome.edit for outcome in arrangement.outcomes}
-    places, preview_places = _list_places(arrangement, sections), list_preview_anchors(content)
     rows = []
     for number, (story, entry) in enumerate(zip(stories, entries, strict=True), 1):
         own_place = f"{settings.title} {number}"
-        elsewhere = [place for place in places.get(entry.url, ()) if place != own_place]
+        elsewhere = [place for place in context.places.get(entry.url, ()) if place != own_place]
         row = ArrangedStoryRow(
             story=story,
             entry=entry,
             number=number,
             findings=_take_about(entry, open_findings),
             also_in=elsewhere[0] if elsewhere else "",
-            text_edits={name: edits[seq] for name, seq in story.text_edits.items()},
-            preview_place=preview_places[settings.key, number],
-            is_regrouped=_is_regrouped(story, edits),
-            image=arrangement.find_thumbnail(story.placed.scored),
-            deadline_choices=list_deadline_choices(content, entry, story.placed.scored.lead),
+            text_edits={name: context.edits[seq] for name, seq in story.text_edits.items()},
+            preview_place=context.preview_places[settings.key, number],
+            is_regrouped=_is_regrouped(story, context.edits),
+            image=context.arrangement.find_thumbnail(story.placed.scored),
+            deadline_choices=list_deadline_choices(context.content, entry, story.placed.scored.lead),
         )
         rows.append(row)
     return tuple(rows)

@@ -89,6 +89,6 @@ def _send_now_page(name: str, refusal: str = "") -> ResponseReturnValue:
         view=view,
         edition=edition,
         refusal="" if view.obstacle else refusal,  # the page shows it anyway
-        standing=read_approval_status(edition.name),
+        standing=read_approval_status(edition),
         renews=edition.state != EditionState.APPROVED and request.args.get("renew") != "no",
     )

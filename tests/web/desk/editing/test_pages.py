@@ -563,6 +563,8 @@ def test_a_page_that_lists_stories_composes_no_message(world: Any) -> None:
     name = world.edition(state=EditionState.SENT)
     desk, composing = world.desk, {"compose_sample_message", "splice_message", "run_preflight_rules"}
     assert not composing & calls_while(lambda: desk.get(f"/desk/editions/{name}"))
-    assert not composing & calls_while(lambda: edition_views.view_edition(world.install, name, now=NOW))
+    assert not composing & calls_while(
+        lambda: edition_views.view_edition(world.install, edition_views.read_edition(world.install, name), now=NOW)
+    )
     reviewed = calls_while(lambda: desk.get(f"/desk/editions/{name}/approve"))
     assert composing <= reviewed, "the review shows what preflight finds in the message"
