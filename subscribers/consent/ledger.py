@@ -100,20 +100,19 @@ def find_last_event(
 
 
 def find_last_consent(
-    chain: Iterable[ConsentEvent], kinds: Collection[ConsentKind] = GRANT_KINDS
+    chain: Iterable[ConsentEvent],
 ) -> tuple[datetime, dict[str, Any]] | None:
     """Return the time and body of a person's last consent, or None if they never consented.
 
-    If a correction was undone, the new address's owner was someone else, and their consent isn't counted.
+    Undoing an unsubscribe continues an earlier consent, so it isn't one. If a correction was undone, the new address's owner was someone else, and their consent isn't counted.
 
     Args:
         chain: the person's events in order, including at least all consents and address changes.
-        kinds: the kinds of events that count as consent.
     """
     consents: list[tuple[datetime, dict[str, Any]]] = []
     for event in chain:
         body = json.loads(event.body)
-        if event.kind in kinds:
+        if event.kind in CONSENT_KINDS:
             consents.append((event.at, body))
         elif event.kind == ConsentKind.ADDRESS_CHANGED and body.get("method") == STOPPED_CHANGE_METHOD:
             consents = [consent for consent in consents if "requested_by" not in consent[1]]

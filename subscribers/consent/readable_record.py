@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any
 
@@ -25,10 +25,12 @@ class PublicationFacts:
     """Facts about the publication in the answer to a data request.
 
     `parts` are the key (`subscribers.part_keys`) and title of each section and topic, and `recipients` are sentences.
-    Retention periods for evidence of consent and for records of emails are in days.
+    Retention periods for evidence of consent and for records of emails are in days. `today` is in the publication's
+    time zone.
     """
 
     parts: Sequence[tuple[str, str]]
+    today: date
     recipients: Sequence[str] = ()
     evidence_days: int = 0
     mail_days: int = 0
@@ -102,6 +104,7 @@ def build_record_page(
 
     return {
         "record": put_in_words("", record),
+        "receives_email": _describe_receipt(record, facts.today, language),
         "default_preferences": describe_preferences(Preferences(), parts, language),
         "language": language,
         "write_value": partial(format_record_value, language=language),
@@ -111,6 +114,14 @@ def build_record_page(
         "mail_days": facts.mail_days,
         "choices": describe_preference_options(language, facts.hidden_preferences),
     }
+
+
+def _describe_receipt(record: Mapping[str, Any], today: date, language: SubscriberLanguage) -> str:
+    """Describe whether a person gets editions on `today`: yes, no, or not until a pause ends."""
+    preferences = Preferences.from_stored(record["pii_information"]["choices"])
+    if record["may_be_mailed"] and preferences.pause_until and preferences.is_paused(today):
+        return language.gettext("no, paused until %(day)s", day=language.full_date(preferences.pause_until))
+    return language.gettext("yes") if record["may_be_mailed"] else language.gettext("no")
 
 
 def format_record_value(value: Any, language: SubscriberLanguage) -> str:

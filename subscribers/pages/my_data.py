@@ -55,6 +55,7 @@ def show_my_record(token: str) -> ResponseReturnValue:
     site = page_context.site
     facts = PublicationFacts(
         parts=site.parts,
+        today=page_context.today(),
         recipients=site.recipients,
         evidence_days=page_context.evidence_retention.days,
         mail_days=page_context.delivery_retention.days,

@@ -322,7 +322,7 @@ def _load_consents(
         .order_by(ConsentEvent.person, ConsentEvent.seq)
     )
     chains = groupby(session.scalars(query), key=lambda event: event.person)
-    consents = {person: find_last_consent(chain, CONSENT_KINDS) for person, chain in chains}
+    consents = {person: find_last_consent(chain) for person, chain in chains}
     return {person: consent for person, consent in consents.items() if consent}
 
 

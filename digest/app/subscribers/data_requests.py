@@ -1,7 +1,7 @@
 """Answers to data requests: an emailed link, or a file."""
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
@@ -77,7 +77,7 @@ def write_data_answer(
         language = settings.subscriber_language if form == "html" else ENGLISH
         record = _build_record(session, installation, number, language, now)
     if form == "html":
-        return _render_record_page(settings, record)
+        return _render_record_page(settings, record, now.astimezone(settings.zone).date())
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -99,10 +99,11 @@ def _build_record(
     return record
 
 
-def _render_record_page(settings: Settings, record: dict[str, Any]) -> str:
+def _render_record_page(settings: Settings, record: dict[str, Any], today: date) -> str:
     language = settings.subscriber_language
     facts = PublicationFacts(
         parts=list_part_titles(settings, language),
+        today=today,
         recipients=describe_address_recipients(settings, language),
         evidence_days=settings.file.retention.evidence_days,
         mail_days=settings.file.retention.delivery_days,

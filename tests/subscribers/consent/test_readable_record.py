@@ -16,7 +16,7 @@ from digest.catalogs import load_language
 from digest.cli import digest
 from digest.store.engine import Database
 from digest.templating import create_jinja_environment
-from subscribers.consent import disclosures, readable_record
+from subscribers.consent import disclosures, ledger, readable_record
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.readable_record import PublicationFacts
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -25,7 +25,7 @@ from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup import manual_signup
 from subscribers.signup.manual_signup import ConsentEvidence
-from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart
+from subscribers.store.models import ConsentKind, Disclosure, DisclosureTotal, ListExport, ListExportPart, Person
 from subscribers.transfer.exports import DataController, build_person_record
 from tests.conftest import forget_nowhere_else
 from tests.moments import AFTER_RELEASE as NOW
@@ -42,7 +42,7 @@ YES = ConsentEvidence(
     agreed_at=NOW - timedelta(days=9),
 )
 SECTIONS = [("featured", "Featured"), ("events", "Events")]
-FACTS = PublicationFacts(SECTIONS)
+FACTS = PublicationFacts(SECTIONS, NOW.date())
 DESK = DataController("HLS.Today", "editors@news.example.org", "1 Main St, Springfield", "https://hls.today/")
 
 
@@ -113,6 +113,22 @@ def test_the_page_says_all_that_an_auditor_asks_for(
         "ISO/IEC TS 27560:2023",
     ):
         assert words in page_text, words
+
+
+@pytest.mark.takes_turns
+@pytest.mark.parametrize(("ends_in", "receipt"), [(30, "no, paused until December 20, 2026"), (0, "yes")])
+def test_an_answer_gives_the_original_collection_method_and_a_pause(
+    database: Database, ada: int, unsubscribe_log: UnsubscribeLog, ends_in: int, receipt: str
+) -> None:
+    paused = Preferences(pause_until=NOW.date() + timedelta(days=ends_in))
+    with database.write() as session:
+        change_preferences(session, ada, paused, NOW)
+        unsubscribe_person(session, unsubscribe_log, ada, method="staff (a request)", now=NOW)
+        restored = {"actor": "eve", "method": f"{ledger.ADMIN_METHOD}my mistake", "undoes": 3}
+        ledger.append_event(session, session.get_one(Person, ada), ConsentKind.RESTORED, restored, NOW)
+    page = _page(_record(database, ada))
+    assert "<dt>Collection method</dt>\n<dd>signed list</dd>" in page
+    assert f"<dt>Receives email</dt>\n<dd>{receipt}</dd>" in page
 
 
 @pytest.mark.takes_turns

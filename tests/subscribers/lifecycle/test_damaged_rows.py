@@ -108,7 +108,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     page = (
         create_jinja_environment()
         .get_template("web/record.html")
-        .render(build_record_page(record, PublicationFacts(())))
+        .render(build_record_page(record, PublicationFacts((), NOW.date())))
     )
     assert f"<dd>person-{ada}</dd>" in page
     assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page

@@ -1,5 +1,6 @@
 """Import pages for admins: upload, columns, dry run, import, and undo."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -59,16 +60,20 @@ def show_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/<any(try, commit):step>")
 def run_upload_step(name: str, step: str) -> ResponseReturnValue:
-    """Start a dry run with the form's columns and options, or import the list as in the dry run."""
+    """Start a dry run with the form's choices, or import the list if the last dry run had the same choices."""
     upload, commits = _find_upload(name), step == "commit"
+    options = upload.options
     try:
         if commits and upload.stage not in (UploadStage.TRIED, UploadStage.STOPPED, UploadStage.FAILED):
             raise uploads.UploadError("This list hasn't been checked yet. Start a dry run first.")
-        options = upload.options if commits else _read_options(upload)
+        if upload.stage is not UploadStage.STOPPED:  # a stopped import continues with its own choices
+            options = _read_options(upload)
+        if commits and options != upload.options:
+            raise uploads.UploadError("Your choices changed. Repeat the dry run.")
         installation, actor, now = get_installation_actor_and_time()
         web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
-        return _upload_page(_find_upload(name), refusal=exc), 400
+        return _upload_page(_find_upload(name), options, refusal=exc), 400
     return redirect(url_for("admin.show_upload", name=name), 303)
 
 
@@ -250,12 +255,16 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
     )
 
 
-def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> str:
+def _upload_page(
+    upload: ListUpload, options: ImportOptions | None = None, *, refusal: RefusalError | None = None
+) -> str:
+    """Return the page of an upload. Its form shows `options`, or those of the last dry run."""
     installation, actor, now = get_installation_actor_and_time()
     batch = upload.found.get("batch")
     return render_template(
         "web/admin/subscribers/upload.html",
         upload=upload,
+        chosen=replace(upload, options=options or upload.options),
         has_outcomes=uploads.has_row_outcomes(upload),
         departures=[status for status in ImportedSubscriberStatus if status in DEPARTURE_STATUSES],
         finished_import=list_transfers.find_finished_import(installation, actor, batch, now=now) if batch else None,

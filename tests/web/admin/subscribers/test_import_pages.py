@@ -68,7 +68,8 @@ def fields_of(page: str) -> dict[str, str]:
     for name, options in re.findall(r'<select class="in"[^>]*name="([\w-]+)">(.*?)</select>', page, re.DOTALL):
         chosen = re.findall(r'value="([^"]*)" selected', options)
         fields[name] = chosen[0] if chosen else ""
-    return fields
+    fields |= dict(re.findall(r'<input type="text" class="in" name="(\w+)"[^>]* value="([^"]*)"', page))
+    return fields | dict.fromkeys(re.findall(r'<input type="checkbox" name="(\w+)" value="1" checked', page), "1")
 
 
 def post_step(world: Any, client: Any, path: str, step: str, **changed: str) -> str:
@@ -315,6 +316,33 @@ def test_subscribers_whom_a_file_unsubscribes_are_named_before_and_after(world: 
     }
     assert "1 person was subscribed here before." in undo
     assert "1 subscribed here until then" in client.get("/admin/audit").text
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept"),
+    [
+        ({"column-1": "requested at"}, '<option value="requested at" selected>'),
+        ({"means-n1": "left"}, "“vip” means"),
+        ({"part-n1": "topics:maritime-security"}, "“VIP list” means"),
+        ({"attest": "signed list"}, 'value="signed list"'),
+    ],
+)
+def test_choices_after_the_dry_run_need_another_one_and_are_kept(world: Any, choice: dict[str, str], kept: str) -> None:
+    client = world.signed_in_client("admin")
+    lines = [f"p{n}@county.example,2024-01-01,{word},VIP list" for n, word in enumerate(("active", "active", "vip"))]
+    path = upload(client, "\n".join(["email,confirmed at,status,list", *lines, ""]))
+    tried = post_step(world, client, path, "try", **{"column-3": "tags"})
+    refused = client.post(f"{path}/commit", data=fields_of(tried) | fetch_token(client) | choice)
+    assert (refused.status_code, "Your choices changed. Repeat the dry run." in refused.text) == (400, True)
+    assert kept in refused.text
+    chosen = fields_of(refused.text)
+    values = [value for name, value in chosen.items() if name.startswith(("word-", "tag-"))]
+    assert sorted(values) == ["VIP list", "vip"]
+    with world.database.read() as session:
+        assert count_audience(session) == 1
+    assert "Import 1 is finished." in post_step(world, client, path, "try", **chosen) + post_step(
+        world, client, path, "commit"
+    )
 
 
 def test_progress_counts_rows_without_the_heading(world: Any) -> None:
