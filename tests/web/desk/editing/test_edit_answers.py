@@ -7,10 +7,7 @@ from typing import Any
 import pytest
 
 from digest.app.approval import edition_approval
-from digest.app.editing.editing_state import EditingState
 from digest.app.editions.edition_status import read_edition_status
-from digest.edition.editing.arrangement import Arrangement
-from digest.installation.opened_installation import Installation
 from digest.web.desk.outline.story_pool import story_anchor
 from tests.actors import EDITOR
 from tests.web.desk.sample_week import SampleWeek, later
@@ -67,23 +64,6 @@ def test_a_page_that_lacks_a_colleagues_edit_is_loaded_before_it_goes_on(week: S
     late = save(week, "act", act=f"up {third}", seq=0)
     assert (late.json["saved"], late.json["reload"]) == ("Saved 5:35 p.m.", True)
     assert save(week, "act", act=f"down {third}").json["seq"] == 3
-
-
-def test_an_edition_that_a_colleague_edits_before_the_answer_is_loaded(
-    week: SampleWeek, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, second, third, *_ = week.anchors("featured")
-    arrange_at = EditingState.arrange_at
-
-    def arrange_late(state: EditingState, installation: Installation, seq: int) -> Arrangement:
-        monkeypatch.undo()
-        assert week.act(f"move {third}", "sam", section="featured", position="1").status_code == 303
-        return arrange_at(state, installation, seq)
-
-    monkeypatch.setattr(EditingState, "arrange_at", arrange_late)
-    answer = save(week, "act", act=f"pin {second}")
-    assert (answer.json["saved"], answer.json["reload"]) == ("Saved 5:35 p.m.", True)
-    assert [edit.kind for edit in week.state.edits] == ["pin", "place"]
 
 
 def test_a_refusal_says_why_and_a_conflict_who_was_first(week: SampleWeek) -> None:

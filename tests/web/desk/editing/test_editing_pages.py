@@ -531,7 +531,9 @@ def test_articles_split_off_become_a_story_each_unless_they_were_one(week: Sampl
     assert "headline now links" not in page(week, f"?open={main}")
     other_lead = week.state.arrangement.sections["featured"][0].original.story.members[1]
     week.client().post(f"{week.path}/lead/{main}", data={"seq": week.state.last_seq, "lead": other_lead.url})
-    assert f"The headline now links to {other_lead.publisher}. <button" in page(week, f"?open={week.anchors('featured')[0]}")
+    assert f"The headline now links to {other_lead.publisher}. <button" in page(
+        week, f"?open={week.anchors('featured')[0]}"
+    )
 
 
 def test_what_is_written_stands_in_the_edition_and_what_is_emptied_is_the_original_again(week: SampleWeek) -> None:
