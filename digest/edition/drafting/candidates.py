@@ -28,7 +28,7 @@ from digest.select.selection_types import (
     format_edition_name,
 )
 from digest.select.stories import merge_by_url
-from digest.select.text_similarity import title_words
+from digest.select.text_similarity import distinct_words
 from digest.settings import NEWS_SECTION
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
@@ -85,7 +85,7 @@ def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: 
 
 def _is_same_event(one: CandidateArticle, other: CandidateArticle) -> bool:
     days = [event.starts_at.date() for event in (one, other) if event.starts_at]
-    shared = title_words(one.title) & title_words(other.title)
+    shared = distinct_words(one.title) & distinct_words(other.title)
     return len(days) == 2 and days[0] == days[1] and len(shared) >= _SAME_EVENT_WORDS
 
 
