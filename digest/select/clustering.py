@@ -66,7 +66,8 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
 
     Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
     """
-    probes = [_heaviest_words(text.text.vector) for text in texts]
+    counts = Counter(chain.from_iterable(text.text.vector for text in texts))
+    probes = [_heaviest_shared_words(text.text.vector, counts) for text in texts]
     holders: _Holders = {word: deque(maxlen=MAX_TEXTS_PER_WORD) for word, _ in chain.from_iterable(probes)}
     for number, text in enumerate(texts):
         vector = text.text.vector
@@ -86,16 +87,17 @@ def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: S
     return others, [n for n in numbers if texts[n].publisher == publisher]
 
 
-def _heaviest_words(vector: WordVector) -> list[tuple[str, float]]:
-    ordered = sorted([(-weight, word) for word, weight in vector.items()])
-    return [(word, -weight) for weight, word in ordered[:PROBE_WORDS]]
+def _heaviest_shared_words(vector: WordVector, counts: Mapping[str, int]) -> list[tuple[str, float]]:
+    """Return those of a text's heaviest words that other texts contain, with their weights."""
+    ordered = sorted(sorted(vector), key=vector.__getitem__, reverse=True)
+    return [(word, vector[word]) for word in ordered[:PROBE_WORDS] if counts[word] > 1]
 
 
 def _likely_partners(probe: Sequence[tuple[str, float]], holders: _Holders, min_similarity: float) -> list[int]:
     """Return the earlier texts that share the heaviest words of a text, likeliest first.
 
     Args:
-        probe: the text's heaviest words and their weights, heaviest first.
+        probe: the text's heaviest words that others contain, and their weights.
         holders: for each word, the latest earlier texts that contain it and its weight in each.
         min_similarity: the similarity that texts must reach.
     """

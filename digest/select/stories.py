@@ -102,7 +102,7 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
     """Return one article per canonical URL, by date and URL, with the wording of the best source.
 
     That's our own, then a source on the article's own site, so that another feed can't change its wording. Facts that
-    only the others have are kept: featured by an editor, views, image.
+    only the others have are kept: featured by an editor, views, summary, image.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
@@ -150,11 +150,14 @@ def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
     ordered = sorted(duplicates, key=_source_order)
     best = ordered[0]
     pictured = best if best.image else next((c for c in ordered if c.image), best)
+    described = best if best.summary else next((c for c in ordered if c.summary), best)
     views = [c.views for c in ordered if c.views is not None]
     return replace(
         best,
         featured=any(c.featured for c in ordered),
         views=max(views, default=None),
+        summary=described.summary,
+        summary_basis=described.summary_basis,
         image=pictured.image,
         image_alt=pictured.image_alt,
         image_credit=pictured.image_credit,
