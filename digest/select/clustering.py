@@ -16,7 +16,7 @@ states has a name of its own ("Hurricane Idalia"), so clusters of different stat
 
 import heapq
 import math
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -48,8 +48,8 @@ MIN_STRAY_SHARE = 0.6  # share of a cluster's mean similarity that each of its a
 MIN_COMMON_SHARE = 1 / 3  # share of a cluster's place-naming articles that must name a place
 
 
-# By word: the indices of the texts that contain it, each with the word's weight there.
-_Holders = dict[str, list[tuple[int, float]]]
+# By word: the indices of the latest texts that contain it, each with the word's weight there.
+_Holders = dict[str, deque[tuple[int, float]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,15 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
 
     Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
     """
-    probes = [_heaviest_words(text.text.vector) for text in texts]
-    holders: _Holders = {word: [] for word in chain.from_iterable(probes)}
+    counts = Counter(chain.from_iterable(text.text.vector for text in texts))
+    probes = [_heaviest_shared_words(text.text.vector, counts) for text in texts]
+    holders: _Holders = {word: deque(maxlen=MAX_TEXTS_PER_WORD) for word, _ in chain.from_iterable(probes)}
     for number, text in enumerate(texts):
         vector = text.text.vector
-        likely = _likely_partners({word: vector[word] for word in probes[number]}, holders, min_similarity)
-        for word in vector.keys() & holders.keys():
-            holders[word].append((number, vector[word]))
+        likely = _likely_partners(probes[number], holders, min_similarity)
+        for word, weight in vector.items():
+            if word in holders:
+                holders[word].append((number, weight))
         for partners in _split_by_publisher(text.publisher, texts, likely):
             for earlier, similarity in _most_similar(text, texts, partners[:MAX_MEASURED_PAIRS]):
                 if similarity >= min_similarity:
@@ -85,22 +87,23 @@ def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: S
     return others, [n for n in numbers if texts[n].publisher == publisher]
 
 
-def _heaviest_words(vector: WordVector) -> list[str]:
-    ordered = sorted([(-weight, word) for word, weight in vector.items()])
-    return [word for _, word in ordered[:PROBE_WORDS]]
+def _heaviest_shared_words(vector: WordVector, counts: Mapping[str, int]) -> list[tuple[str, float]]:
+    """Return those of a text's heaviest words that other texts contain, with their weights."""
+    ordered = sorted(sorted(vector), key=vector.__getitem__, reverse=True)
+    return [(word, vector[word]) for word in ordered[:PROBE_WORDS] if counts[word] > 1]
 
 
-def _likely_partners(probe: WordVector, holders: _Holders, min_similarity: float) -> list[int]:
+def _likely_partners(probe: Sequence[tuple[str, float]], holders: _Holders, min_similarity: float) -> list[int]:
     """Return the earlier texts that share the heaviest words of a text, likeliest first.
 
     Args:
-        probe: the text's heaviest words, heaviest first.
-        holders: for each word, the earlier texts that contain it and its weight in each.
+        probe: the text's heaviest words that others contain, and their weights.
+        holders: for each word, the latest earlier texts that contain it and its weight in each.
         min_similarity: the similarity that texts must reach.
     """
     shared: dict[int, float] = defaultdict(float)
-    for word, weight in probe.items():
-        for number, other_weight in holders[word][-MAX_TEXTS_PER_WORD:]:
+    for word, weight in probe:
+        for number, other_weight in holders[word]:
             shared[number] += weight * other_weight
     # The heaviest words make up most of a similarity; with less than half from them, a pair can't reach it.
     least = min_similarity / 2

@@ -26,9 +26,9 @@ from digest.select.text_similarity import (
     TextVectorizer,
     are_texts_near_duplicates,
     cosine_similarity,
+    distinct_words,
     jaccard_overlap,
     significant_words,
-    title_words,
 )
 
 CONTINUATION_FACTOR = 2.6  # factor of `same_story`: similarity of both stories' centroids
@@ -63,7 +63,7 @@ class EarlierStories:
         self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
         for used in sorted(previous.used_stories, key=lambda used: used[:3]):
             self._by_url[used.url] = used
-            indexed = _IndexedStory(used, title_words(used.title))
+            indexed = _IndexedStory(used, distinct_words(used.title))
             for word in sorted(indexed.title_words):
                 self._by_word.setdefault(word, []).append(indexed)
 
@@ -72,7 +72,7 @@ class EarlierStories:
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
-        sharing = chain.from_iterable(self._by_word.get(word, ()) for word in sorted(words))
+        sharing = chain.from_iterable(self._by_word[word] for word in sorted(words & self._by_word.keys()))
         near = dict.fromkeys(sharing)
         alike = [used.story for used in near if self._is_same_title(article, words, used)]
         hits = [used for used in alike if not self._is_new_text(article, used)]
@@ -117,7 +117,7 @@ class EarlierStoryIndex:
         self._places_by_word: dict[str, set[int]] = defaultdict(set)
         for place, story in enumerate(self._stories):
             titles = {story.headline, *(a.title for a in story.articles)}
-            for word in {word for title in titles for word in title_words(title)}:
+            for word in {word for title in titles for word in distinct_words(title)}:
                 self._places_by_word[word].add(place)
 
     def find_continuation(self, story: Story, threshold: float, named_threshold: float) -> Continuation | None:

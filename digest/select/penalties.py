@@ -216,12 +216,6 @@ _TALK_URL = _compile_url_patterns(
 _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/|live-updates")
 
 
-@lru_cache(maxsize=_CACHED_TITLES)
-def is_round_up_title(title: str) -> bool:
-    """Return whether a title announces several unrelated stories; its text mustn't link other articles."""
-    return _ROUND_UP_TITLE.is_in(title)
-
-
 def is_sentence_title(title: str) -> bool:
     """Return whether a title is a sentence of a post rather than a headline, by its end or its length."""
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
@@ -335,6 +329,11 @@ def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
     return _find_penalties(candidate.title, candidate.url, has_date=candidate.has_date)
 
 
+def is_round_up(candidate: CandidateArticle) -> bool:
+    """Return whether an article combines several unrelated stories; its text mustn't link other articles."""
+    return _ROUND_UP in find_penalties(candidate)
+
+
 def is_of_other_matter(candidate: CandidateArticle) -> bool:
     """Return whether an article is an opinion, a dispute, sports, or entertainment, whatever its words."""
     return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
@@ -348,7 +347,7 @@ def _find_penalties(title: str, url: str, *, has_date: bool) -> tuple[ScorePenal
     penalties = []
     if _PAID_TITLE.is_in(title) or _PAID_URL.search(url):
         penalties.append(_PAID)
-    if is_round_up_title(title):
+    if _ROUND_UP_TITLE.is_in(title):
         penalties.append(_ROUND_UP)
     penalties += undated
     penalties += [

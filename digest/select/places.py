@@ -4,7 +4,6 @@ Names match as whole words in their exact case ("US" is a country, "us" isn't), 
 isn't Mexico). Countries and states are those of ISO 3166; `places.tsv` adds everyday names, nationalities, and cities.
 """
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +15,8 @@ from typing import NamedTuple
 import pycountry
 
 from digest.select.selection_types import CandidateArticle, Story, StoryGeography
-from digest.select.text_similarity import find_capitalized_words
+from digest.select.text_similarity import find_capitalized_words, split_tokens
 
-_TOKEN = re.compile(r"\w+(?:[.'\u2019]\w+)*")
 _POSSESSIVES = ("'s", "\u2019s")
 LOCAL_SHARE = 0.5  # proximity of an article that names a place at home but nothing national
 _MIN_SHARE = 1 / 3  # share of a story's place-naming articles that must name a place
@@ -51,9 +49,9 @@ class PlaceRules:
     home_country: str
     names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
 
-    def find_names(self, text: str) -> Iterator[PlaceName]:
-        """Yield the names in a text, in order."""
-        tokens = _split_tokens(text)
+    def find_names(self, *texts: str) -> Iterator[PlaceName]:
+        """Yield the names in some texts, in order."""
+        tokens = [*chain.from_iterable(map(_split_names, texts))]
         if self.names_by_first_word.keys().isdisjoint(tokens):  # a shortcut for most texts, faster than the loop
             return
         end = 0  # end of the previous name: words within it don't begin another
@@ -66,8 +64,8 @@ class PlaceRules:
 
     def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
         """Return the places an article names; for an official source, including its publisher."""
-        text = f"{article.title} . {article.summary}"
-        return frozenset(self.find_names(f"{text} . {article.publisher}" if article.primary else text))
+        publisher = article.publisher if article.primary else ""
+        return frozenset(self.find_names(article.title, article.summary, publisher))
 
     def list_places(self, article: CandidateArticle) -> ArticlePlaces:
         """Return the countries an article names, and the states in its title; summaries mention others in passing."""
@@ -109,8 +107,9 @@ def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
     return tuple(sorted(most_frequent, key=counts.__getitem__, reverse=True))
 
 
-def _split_tokens(text: str) -> list[str]:
-    tokens = _TOKEN.findall(text)
+def _split_names(text: str) -> Sequence[str]:
+    """Return the words of a text without possessive endings."""
+    tokens = split_tokens(text)
     if not any(ending in text for ending in _POSSESSIVES):  # like most texts
         return tokens
     return [token[:-2] if token.endswith(_POSSESSIVES) else token for token in tokens]
@@ -121,7 +120,7 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
     """Return the rules for a home country (ISO 3166-1 alpha-2) and the names of its agencies."""
     by_tokens: dict[tuple[str, ...], PlaceName] = {}
     for name, country, state in _list_names(home_country, home_agencies):
-        tokens = tuple(_split_tokens(name))
+        tokens = tuple(_split_names(name))
         existing_name = by_tokens.get(tokens)
         if state or existing_name is None or existing_name.country != country:
             by_tokens[tokens] = PlaceName(tokens, country, state)

@@ -44,7 +44,7 @@ from digest.select.stories import (
 )
 from digest.select.story_links import StoryGroupingDecision
 from digest.select.story_similarity import StorySimilarity, find_related_articles
-from digest.select.text_similarity import TextVectorizer, title_words
+from digest.select.text_similarity import TextVectorizer, distinct_words
 from digest.select.topics import compile_topic_rules
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
@@ -184,7 +184,7 @@ def _group_stories(
 
 
 def _same_date_key(article: CandidateArticle) -> tuple[object, ...]:
-    words = title_words(article.title)
+    words = distinct_words(article.title)
     day = article.starts_at.date() if article.starts_at else article.deadline and article.deadline.day
     return (article.section, words, day) if words and day else (article.section, article.url)
 

@@ -18,7 +18,7 @@ from digest.select.penalties import ScorePenalty, find_penalties, is_grave_title
 from digest.select.places import LOCAL_SHARE, PlaceRules
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore, TopicRank
 from digest.select.stories import is_overtaken
-from digest.select.text_similarity import are_word_sets_near_duplicates, significant_words
+from digest.select.text_similarity import are_word_sets_near_duplicates, distinct_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 
 SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # terms added to and subtracted from the weighted ones
@@ -187,7 +187,7 @@ def count_independent_publishers(story: Story) -> int:
     pages = {article.publisher: article for article in reversed(story.members)}
     texts: list[frozenset[str]] = []
     for article in pages.values():
-        words = frozenset(significant_words(f"{article.title} {article.summary}"))
+        words = distinct_words(article.title, article.summary)
         if not any(are_word_sets_near_duplicates(words, other) for other in texts):
             texts.append(words)
     return len(texts)

@@ -15,7 +15,7 @@ from digest.select.penalties import (
     find_penalties,
     find_toll,
     is_forecast_title,
-    is_round_up_title,
+    is_round_up,
     is_statement_title,
     measure_title_agreement,
     reports_outcome,
@@ -23,7 +23,7 @@ from digest.select.penalties import (
 from digest.select.places import PlaceRules
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.story_links import ArticleLinks, StoryGroupingDecision, resolve_links
-from digest.select.text_similarity import TextVectorizer, WordExtractor
+from digest.select.text_similarity import TextVectorizer, distinct_words
 from digest.select.word_rarity import (
     STRANGE_TABLE_WEIGHT,
     DocumentFrequencies,
@@ -83,27 +83,26 @@ def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[Candida
         words: the number of earlier articles that contain each word.
         articles: the week's articles, in a fixed order; used as the table if neither table knows their language.
     """
-    reader = WordExtractor()
-    if knows_language_of(words, _distinct_words(sample_evenly(articles), reader)):
-        return TextVectorizer(WordRarity(words), reader)
-    of_week = count_document_frequencies(_distinct_words(articles, reader))
-    return TextVectorizer(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT), reader)
+    if knows_language_of(words, _words_of_each(sample_evenly(articles))):
+        return TextVectorizer(WordRarity(words))
+    of_week = count_articles_per_word(articles)
+    return TextVectorizer(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT))
 
 
-def count_earlier_articles_per_word(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
-    """Return the number of earlier articles that contain each word."""
-    return count_document_frequencies(_distinct_words(articles, WordExtractor()))
+def count_articles_per_word(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:
+    """Return the number of articles that contain each word."""
+    return count_document_frequencies(_words_of_each(articles))
 
 
-def _distinct_words(articles: Iterable[CandidateArticle], reader: WordExtractor) -> Iterator[frozenset[str]]:
-    return (reader.distinct_words(article.title, article.summary) for article in articles)
+def _words_of_each(articles: Iterable[CandidateArticle]) -> Iterator[frozenset[str]]:
+    return (distinct_words(article.title, article.summary) for article in articles)
 
 
 def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
     """Return one article per canonical URL, by date and URL, with the wording of the best source.
 
     That's our own, then a source on the article's own site, so that another feed can't change its wording. Facts that
-    only the others have are kept: featured by an editor, views, image.
+    only the others have are kept: featured by an editor, views, summary, image.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
@@ -151,11 +150,14 @@ def _merge_candidates(duplicates: list[CandidateArticle]) -> CandidateArticle:
     ordered = sorted(duplicates, key=_source_order)
     best = ordered[0]
     pictured = best if best.image else next((c for c in ordered if c.image), best)
+    described = best if best.summary else next((c for c in ordered if c.summary), best)
     views = [c.views for c in ordered if c.views is not None]
     return replace(
         best,
         featured=any(c.featured for c in ordered),
         views=max(views, default=None),
+        summary=described.summary,
+        summary_basis=described.summary_basis,
         image=pictured.image,
         image_alt=pictured.image_alt,
         image_credit=pictured.image_credit,
@@ -192,7 +194,7 @@ def _cluster_articles(
         ClusterText(article.publisher, article.dated_at.timestamp(), text)
         for article, text in zip(articles, read, strict=True)
     ]
-    alone = [is_round_up_title(a.title) for a in articles]
+    alone = [is_round_up(a) for a in articles]
     twin_of: dict[int, int] = {}
     linked = decided.places
     pairs = []
@@ -206,7 +208,7 @@ def _cluster_articles(
             pairs.append((first, other, similarity))
             continue
         is_free = other not in twin_of and linked.isdisjoint((first, other))
-        if is_free and _are_twins(first_article, later_article, reader.words):
+        if is_free and _are_twins(first_article, later_article):
             twin_of[other] = twin_of.get(first, first)
     first_only = [pair for pair in pairs if twin_of.keys().isdisjoint(pair[:2])]
     joinable = {n for pair in first_only for n in pair[:2]}.union(*decided.together)
@@ -220,10 +222,10 @@ def _cluster_articles(
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
 
 
-def _are_twins(first: CandidateArticle, other: CandidateArticle, words: WordExtractor) -> bool:
+def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
     """Return whether a publisher put one text under two URLs; False if there's no summary to compare."""
     return bool(first.summary and other.summary) and text_similarity.are_word_sets_near_duplicates(
-        words.distinct_words(first.title, first.summary), words.distinct_words(other.title, other.summary)
+        distinct_words(first.title, first.summary), distinct_words(other.title, other.summary)
     )
 
 

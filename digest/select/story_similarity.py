@@ -196,10 +196,10 @@ class _RelatedPool:
 
     def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
         """Return the first few, without those whose title repeats the lead's or a chosen one's."""
-        titles = [text_similarity.title_words(story.lead.title)]
+        titles = [text_similarity.distinct_words(story.lead.title)]
         chosen: list[int] = []
         for n in places:
-            title = text_similarity.title_words(self._articles[n].title)
+            title = text_similarity.distinct_words(self._articles[n].title)
             if len(chosen) < MAX_RELATED and not any(
                 text_similarity.jaccard_overlap(title, t) >= SAME_TITLE_OVERLAP for t in titles
             ):

@@ -4,9 +4,11 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
+from sys import intern
 
 from digest.select.word_rarity import WordRarity, WordTable, load_shipped_rarity
 
@@ -22,9 +24,8 @@ MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the
 
 WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
 
-WORD_PATTERN = r"cve-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?"
-_WORD = re.compile(WORD_PATTERN)
-_SPELLED_WORD = re.compile(WORD_PATTERN, re.IGNORECASE)
+_TOKEN = re.compile(r"[Cc][Vv][Ee]-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?")
+_CACHED_TEXTS = 20_000  # titles and summaries of a large week; their words, topics, and places are all read from them
 
 STOP_WORDS = frozenset(
     """a about above according across after again against ago all along already also although always am amid
@@ -45,6 +46,12 @@ STOP_WORDS = frozenset(
 )
 
 
+@lru_cache(maxsize=_CACHED_TEXTS)
+def split_tokens(text: str) -> tuple[str, ...]:
+    """Return the words of a text as written, with compatibility characters folded; numbers and CVE IDs are kept whole."""
+    return tuple(map(intern, _TOKEN.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))))
+
+
 def fold_text(text: str) -> str:
     """Return a text in normalized form: compatibility characters folded, lower case, straight apostrophes."""
     if text.isascii():
@@ -54,11 +61,12 @@ def fold_text(text: str) -> str:
 
 def significant_words(text: str) -> Iterator[str]:
     """Yield the significant words in order: no stop words, plurals folded, numbers and CVE IDs kept."""
-    return filter(None, map(_folded_words.__getitem__, _WORD.findall(fold_text(text))))
+    return filter(None, map(_folded_words.__getitem__, split_tokens(text)))
 
 
-def _fold_word(word: str) -> str:
-    """Return a word without plural and possessive endings; empty if it isn't significant."""
+def _fold_word(token: str) -> str:
+    """Return a word in lower case, without plural and possessive endings; empty if it isn't significant."""
+    word = fold_text(token)
     if word in STOP_WORDS:
         return ""
     word = fold_plural(word.removesuffix("'s"))
@@ -87,15 +95,15 @@ def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
     """
     names: set[str] = set()
     common: set[str] = set()
-    for words in map(_SPELLED_WORD.findall, texts):
+    for words in map(split_tokens, texts):
         long_words = [word for word in words if len(word) >= MIN_TITLE_CASE_LENGTH]
         is_title_case = len(long_words) >= MIN_TITLE_CASE_WORDS and all(word[0].isupper() for word in long_words)
         for word in words:
             if not word[0].isupper():
-                common.update(significant_words(word))
+                common.add(_folded_words[word])
             elif not is_title_case or not word[1:].islower():
-                names.update(significant_words(word))
-    return frozenset(names - common)
+                names.add(_folded_words[word])
+    return frozenset(names - common - {""})
 
 
 def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
@@ -130,49 +138,19 @@ class ArticleText:
     is_bare: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArticleWords:
-    """The significant words of an article, in order."""
-
-    title: tuple[str, ...]
-    summary: tuple[str, ...]
-
-
-class WordExtractor:
-    """Splits the texts of articles into words, each text once; used for one proposal."""
-
-    def __init__(self) -> None:
-        """Initialize without any text."""
-        self._words: dict[tuple[str, str], ArticleWords] = {}
-
-    def read_words(self, title: str, summary: str) -> ArticleWords:
-        """Return the words of a text."""
-        words = self._words.get((title, summary))
-        if words is None:
-            words = ArticleWords(tuple(significant_words(title)), tuple(significant_words(summary)))
-            self._words[title, summary] = words
-        return words
-
-    def distinct_words(self, title: str, summary: str) -> frozenset[str]:
-        """Return the distinct words of a text."""
-        words = self.read_words(title, summary)
-        return frozenset(words.title).union(words.summary)
-
-
 class TextVectorizer:
     """Weighs the words of articles, each text once; used for one proposal."""
 
-    def __init__(self, rarity: WordRarity | None = None, words: WordExtractor | None = None) -> None:
-        """Initialize from word rarities (by default those of the shipped table) and an extractor's cached words."""
+    def __init__(self, rarity: WordRarity | None = None) -> None:
+        """Initialize from word rarities; by default, those of the shipped table."""
         self._rarity = rarity or load_shipped_rarity()
-        self.words = words or WordExtractor()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
     def read_text(self, title: str, summary: str) -> ArticleText:
         """Return the features of a text."""
         text = self._texts.get((title, summary))
         if text is None:
-            text = self._analyze_text(self.words.read_words(title, summary))
+            text = self._analyze_text([*significant_words(title)], [*significant_words(summary)])
             self._texts[title, summary] = text
         return text
 
@@ -181,14 +159,14 @@ class TextVectorizer:
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 
-    def _analyze_text(self, words: ArticleWords) -> ArticleText:
-        counts = count_weighted_words(words.title, words.summary[:MAX_SUMMARY_WORDS])
+    def _analyze_text(self, title: Sequence[str], summary: Sequence[str]) -> ArticleText:
+        counts = count_weighted_words(title, summary[:MAX_SUMMARY_WORDS])
         rarities = self._rarity.weigh_words(counts)
         return ArticleText(
             vector=weigh_words(counts, rarities),
-            title_words=frozenset(words.title),
+            title_words=frozenset(title),
             rare_words=frozenset([word for word, weight in rarities.items() if weight >= RARE_WORD_WEIGHT]),
-            is_bare=len(counts) - len(set(words.title)) < MIN_SUMMARY_WORDS,
+            is_bare=len(counts) - len(set(title)) < MIN_SUMMARY_WORDS,
         )
 
 
@@ -211,9 +189,9 @@ def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
     return total
 
 
-def title_words(title: str) -> frozenset[str]:
-    """Return the significant words of a title, for comparing titles."""
-    return frozenset(significant_words(title))
+def distinct_words(*texts: str) -> frozenset[str]:
+    """Return the distinct significant words of some texts."""
+    return frozenset(chain.from_iterable(map(significant_words, texts)))
 
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
@@ -225,9 +203,7 @@ def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
 
 def are_texts_near_duplicates(first: str, other: str, min_overlap: float = 0.85) -> bool:
     """Return whether two texts differ only in minor edits, and not in numbers or CVE IDs."""
-    return are_word_sets_near_duplicates(
-        frozenset(significant_words(first)), frozenset(significant_words(other)), min_overlap
-    )
+    return are_word_sets_near_duplicates(distinct_words(first), distinct_words(other), min_overlap)
 
 
 def are_word_sets_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:

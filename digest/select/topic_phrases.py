@@ -1,16 +1,14 @@
 """The phrases of topics: parsed from their lists, and found in texts by their first two words."""
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import compress, count
 
-from digest.select.text_similarity import WORD_PATTERN, fold_plural, fold_text
+from digest.select.text_similarity import fold_plural, fold_text, split_tokens
 from digest.select.word_rarity import WordTable
 
-_TOKEN = re.compile(WORD_PATTERN, re.IGNORECASE)
 TOGETHER = " + "
 _CACHED_WORDS = 50_000
 _STEM_KEY = 3  # letters by which stems are indexed, and so their least length
@@ -139,7 +137,7 @@ class TopicListReader:
 
     def _parse_phrase(self, text: str) -> TopicPhrase | None:
         if text not in self._known:
-            tokens = tuple(map(_folded_words.__getitem__, _TOKEN.findall(text.removesuffix("*"))))
+            tokens = tuple(map(_folded_words.__getitem__, split_tokens(text.removesuffix("*"))))
             is_stem = text.endswith("*")
             phrase = TopicPhrase(text, self._topic_index, tokens, text.isupper(), is_stem)
             self._known[text] = phrase if tokens else None
@@ -148,7 +146,7 @@ class TopicListReader:
 
 def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
     """Return a text's words, or the first `most` of them."""
-    tokens = tuple(_TOKEN.findall(text)[:most])
+    tokens = split_tokens(text)[:most]
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from itertools import chain
 from types import MappingProxyType
 
-from digest.select.penalties import is_of_other_matter, is_round_up_title, is_statement_title
+from digest.select.penalties import is_of_other_matter, is_round_up, is_statement_title
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.text_similarity import fold_plural
 from digest.select.topic_phrases import (
@@ -257,7 +257,7 @@ def _read_candidate(candidate: CandidateArticle) -> Iterator[PlacedText]:
     """Yield an article's texts, the most significant first; only the categories of a round-up."""
     for category in candidate.categories:
         yield split_text(0, category)
-    if not is_round_up_title(candidate.title):
+    if not is_round_up(candidate):
         yield split_text(1, candidate.title)
         yield split_text(2, candidate.summary, _MAX_SUMMARY_WORDS)
 

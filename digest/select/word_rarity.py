@@ -92,8 +92,8 @@ class WordRarity:
 
     def weigh_words(self, words: Iterable[str]) -> dict[str, float]:
         """Return the inverse document frequencies of words, in their order."""
-        weights = self._weights
-        return {word: weights[word] for word in words}
+        listed = tuple(words)
+        return dict(zip(listed, map(self._weights.__getitem__, listed), strict=True))
 
     def _compute_weight(self, word: str) -> float:
         return 1 - math.log(self.share(word))

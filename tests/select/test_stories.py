@@ -67,6 +67,8 @@ def test_one_canonical_url_from_several_sources_is_one_article_and_the_best_sour
     assert (kept.source, kept.views, kept.featured, kept.image) == ("Own site", 5, True, "p.jpg")
     (story,) = group_into_stories([plain, best], THRESHOLD)
     assert len(story.members) == 1
+    (described,) = merge_by_url([plain, replace(best, summary="")])
+    assert (described.source, described.summary) == ("Own site", plain.summary)
 
 
 def test_an_official_source_wins_over_a_heavier_one() -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from digest.select.penalties import find_penalties, is_round_up_title
+from digest.select.penalties import find_penalties, is_round_up
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.topics import compile_topic_rules, find_story_topic
 
@@ -301,17 +301,23 @@ def test_a_storys_topic_is_what_most_say_and_its_strength_their_mean() -> None:
 
 @pytest.mark.parametrize(
     "title",
-    ["In Other News: a dam, a ban", "Morning Report — who leads", "Pictures of the week: a regatta", "Security newsletter Round 435", "Week in review: ports", "Up First briefing: trial", "Five things to know", "Weekly recap: botnets"],
+    ["In Other News: a dam, a ban", "Morning Report — who leads", "Pictures of the week: a regatta", "Security newsletter Round 435", "Week in review: ports", "Up First briefing: trial", "Five things to know", "Weekly recap: botnets", "Your Tuesday Briefing", "Harbor security newsletter"],
 )  # fmt: skip
 def test_round_ups_are_known_by_their_titles(title: str) -> None:
-    assert is_round_up_title(title)
+    assert is_round_up(article(title))
 
 
 @pytest.mark.parametrize(
-    "title", ["Police round up suspects", "Report: dam fails", "Newsletter publisher hacked by gang of four"]
+    "title",
+    [
+        "Police round up suspects",
+        "Report: dam fails",
+        "Newsletter publisher hacked by gang of four",
+        "Governor says storm will land",
+    ],
 )
 def test_other_titles_are_no_round_ups(title: str) -> None:
-    assert not is_round_up_title(title)
+    assert not is_round_up(article(title))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, PreviousEditions
-from digest.select.text_similarity import title_words
+from digest.select.text_similarity import distinct_words
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
@@ -95,13 +95,13 @@ class GradedStories:
         ranked = sorted(_read_graded_articles(rows), key=lambda match: match[0])
         for _, url, title, grade in ranked:
             self._by_url.setdefault(url, grade)
-            if words := title_words(title):
+            if words := distinct_words(title):
                 self._by_title.setdefault(words, grade)
         self.musts = {g.matter: g for *_, g in reversed(ranked) if g.grade == MUST}
 
     def find_grade(self, headline: str, url: str) -> StoryGrade | None:
         """Return the grade of a lead, or None if it wasn't graded."""
-        return self._by_url.get(normalize_label_url(url)) or self._by_title.get(title_words(headline))
+        return self._by_url.get(normalize_label_url(url)) or self._by_title.get(distinct_words(headline))
 
 
 def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[bool, int], str, str, StoryGrade]]:

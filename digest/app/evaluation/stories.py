@@ -16,12 +16,7 @@ from digest.app.evaluation.labeled_files import (
 )
 from digest.select.places import compile_place_rules
 from digest.select.selection_types import Story
-from digest.select.stories import (
-    build_text_vectorizer,
-    count_earlier_articles_per_word,
-    group_into_stories,
-    merge_by_url,
-)
+from digest.select.stories import build_text_vectorizer, count_articles_per_word, group_into_stories, merge_by_url
 from digest.settings import Settings
 
 LARGE_STORY = 10  # number of labeled articles from which a story's fragments are reported
@@ -107,7 +102,7 @@ def evaluate_stories(
     """
     labels = _read_label_sets(gold)
     articles = merge_by_url(read_feed_articles(feeds, settings, now=now))
-    words = count_earlier_articles_per_word(read_feed_articles(earlier, settings, now=now))
+    words = count_articles_per_word(read_feed_articles(earlier, settings, now=now))
     threshold = settings.file.select.same_story if same_story is None else same_story
     selection = settings.file.select
     stories = group_into_stories(

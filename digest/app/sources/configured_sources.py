@@ -22,7 +22,7 @@ from digest.collect.sources.source_rows import (
     reset_source_visits,
     sync_sources,
 )
-from digest.collect.texts.urls import absolute_url, site_name
+from digest.collect.texts.urls import absolute_url, find_publisher_name, site_name
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
@@ -134,7 +134,8 @@ def add_source(
 ) -> tuple[SourceSettings, ParsedDocument | None]:
     """Add a source to the settings file, testing it first if `try_first`; for a web page, its best feed.
 
-    The default name is the feed's title, and the default publisher is the name.
+    The default name is the feed's title, and the default publisher is the part of the name that spells the site's host,
+    or else the name.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -146,7 +147,8 @@ def add_source(
         url = probed_source.url if probed_source else address
         refuse_duplicate_source(installation, url)
         title = (probed_source.document.title if probed_source else "") or site_name(url) or url
-        source = _make_source(url, name or title, publisher or name or title, section)
+        name = name or title
+        source = _make_source(url, name, publisher or find_publisher_name(name, [url]), section)
         _append_sources(installation, [source], draft)
         return source, probed_source.document if probed_source else None
 
@@ -196,7 +198,7 @@ def import_uploaded_opml(
             listed.add(feed.url)
             name = feed.title or urlsplit(feed.url).hostname or feed.url
             try:
-                added.append(_make_source(feed.url, name, name, section))
+                added.append(_make_source(feed.url, name, find_publisher_name(name, [feed.url]), section))
             except SourceRefusedError as exc:
                 refusals.append(str(exc))
         draft.changed = bool(added)

@@ -83,9 +83,9 @@ def find_reason_page_is_unreadable(
 
 
 def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
-    """Return the publisher in a page's JSON-LD; empty if there's none."""
+    """Return the publisher in a page's JSON-LD, or else the name of its site; empty if it has neither."""
     page = _read_page_body(body, charset)
-    return text_cleanup.clean_name(page.linked.publisher) if page else ""
+    return text_cleanup.clean_name(page_head.read_site_name(page.meta, page.linked)) if page else ""
 
 
 def _read_page_body(body: bytes, charset: str | None) -> "_Page | None":

@@ -1,13 +1,16 @@
 """URLs, made absolute and canonical so that each page has one URL."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import chain
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import idna
 
 MAX_URL_CHARACTERS = 2_000
+_NAME_SEPARATORS = " ,:;|-\u2013\u2014()[]"
 
 _TRACKING_NAMES = """
 fbclid gclid gclsrc dclid gbraid wbraid msclkid yclid ysclid twclid ttclid igshid igsh li_fat_id mkt_tok
@@ -128,6 +131,34 @@ def guess_registered_domain(url: str) -> str:
     labels = (urlsplit(url).hostname or "").split(".")
     has_short_suffix = len(labels[-1]) == 2 and len("".join(labels[-2:-1])) <= 3
     return ".".join(labels[-3 if has_short_suffix else -2 :])
+
+
+def find_publisher_name(title: str, pages: Iterable[str]) -> str:
+    """Return the words of a feed's title that spell its pages' host ("NBC News" of "NBC News World"); else all of it.
+
+    Sections of one site thus have one publisher. A leading "the" and a subdomain that's part of the name don't matter.
+
+    Args:
+        title: the feed's title.
+        pages: URLs of its articles, or of its site.
+    """
+    hosts = Counter(map(site_name, pages)).most_common(1)
+    words = title.split()
+    if not hosts or not words:
+        return title
+    host = hosts[0][0]
+    site, _, _ = guess_registered_domain(f"https://{host}").partition(".")
+    subdomain = host.partition(f"{site}.")[0].rstrip(".")
+    spellings = {
+        _spell_name(spelled).removeprefix("the") for spelled in (site, site + subdomain, subdomain + site, host)
+    }
+    longest_first = (words[n : n + length] for length in range(len(words), 0, -1) for n in range(len(words)))
+    named = (part for part in longest_first if _spell_name(part).removeprefix("the") in spellings)
+    return " ".join(next(named, words)).strip(_NAME_SEPARATORS)
+
+
+def _spell_name(words: Iterable[str]) -> str:
+    return "".join(filter(str.isalnum, chain.from_iterable(words))).casefold()
 
 
 _EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:invalid|test)", re.IGNORECASE)

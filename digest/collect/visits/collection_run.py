@@ -33,7 +33,7 @@ from digest.collect.documents.parsed_document import DocumentKind, ParsedDocumen
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources import source_rows as sources
 from digest.collect.sources.source_visit_counts import count_source_visit
-from digest.collect.texts.urls import site_name
+from digest.collect.texts.urls import find_publisher_name, site_name
 from digest.collect.visits.source_visit import (
     VisitResult,
     VisitTarget,
@@ -406,7 +406,9 @@ def _document_publisher(document: ParsedDocument) -> str:
     """Return a file's publisher, based on the document's title or its page's site."""
     if document.kind is DocumentKind.PAGE and document.items:
         return site_name(document.items[0].url)
-    return document.title[:200]
+    if any(item.publisher for item in document.items):  # it links to many sites
+        return document.title[:200]
+    return find_publisher_name(document.title, [item.url for item in document.items])[:200]
 
 
 def _record_failure(run: _CollectionRun, target: VisitTarget, failure: sources.VisitFailure) -> None:

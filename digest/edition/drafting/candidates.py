@@ -1,5 +1,7 @@
 """Loading of the inputs of selection: candidates, and the content of earlier editions."""
 
+import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -28,7 +30,7 @@ from digest.select.selection_types import (
     format_edition_name,
 )
 from digest.select.stories import merge_by_url
-from digest.select.text_similarity import title_words
+from digest.select.text_similarity import distinct_words
 from digest.settings import NEWS_SECTION
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
@@ -38,6 +40,7 @@ MAX_STORY_ARTICLES = 20  # most articles of an earlier edition's story that are 
 KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition left out
 _URLS_PER_QUERY = 500
 _SAME_EVENT_WORDS = 2  # that the titles of two events on one day share if they're the same
+_FEED_SUBDOMAIN = re.compile(r"^(?:feeds?|rss)\.")  # of a site that has its feeds on another host
 MAX_EARLIER_ARTICLES = 2000  # newest earlier articles that are considered for "related"
 
 
@@ -64,10 +67,25 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Return the candidates for articles' rows; those withheld by their own site are withdrawn for all sources."""
-    candidates = [build_candidate(*row) for row in rows]
+    """Return the candidates for articles' rows; those withheld by their own site are withdrawn for all sources.
+
+    A publisher of which only the host is known has the name of the source on that host.
+    """
+    names = _map_hosts_to_publishers(session)
+    candidates = [
+        replace(c, publisher=names.get(c.publisher, c.publisher)) if c.aggregated else c
+        for c in (build_candidate(*row) for row in rows)
+    ]
     withheld = find_urls_withdrawn_by_own_site(session, {c.url for c in candidates if not c.withdrawn})
     return [replace(c, withdrawn=True) if c.url in withheld else c for c in candidates]
+
+
+def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
+    """Return the publishers of the news sources by host, without hosts of several publishers."""
+    named: dict[str, set[str]] = defaultdict(set)
+    for url, publisher in session.execute(select(Source.url, Source.publisher).where(Source.section == NEWS_SECTION)):
+        named[_FEED_SUBDOMAIN.sub("", site_name(url))].add(publisher)
+    return {host: publishers.pop() for host, publishers in named.items() if host and len(publishers) == 1}
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
@@ -85,7 +103,7 @@ def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: 
 
 def _is_same_event(one: CandidateArticle, other: CandidateArticle) -> bool:
     days = [event.starts_at.date() for event in (one, other) if event.starts_at]
-    shared = title_words(one.title) & title_words(other.title)
+    shared = distinct_words(one.title) & distinct_words(other.title)
     return len(days) == 2 and days[0] == days[1] and len(shared) >= _SAME_EVENT_WORDS
 
 

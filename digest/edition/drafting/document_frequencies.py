@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.calendar.edition_windows import EditionWindow
-from digest.select.text_similarity import significant_words
+from digest.select.text_similarity import distinct_words
 from digest.select.word_rarity import DocumentFrequencies, count_document_frequencies
 from digest.store.models import Article, Source, StoredDocumentFrequencies
 
@@ -37,7 +37,7 @@ def load_document_frequencies(session: Session, window: EditionWindow) -> Docume
     )
     # The same text from several sources is one article.
     texts = {(title, summary) for title, summary in session.execute(earlier)}
-    return count_document_frequencies(significant_words(f"{title}\n{summary}") for title, summary in texts)
+    return count_document_frequencies(distinct_words(*text) for text in texts)
 
 
 def freeze_document_frequencies(session: Session, window: EditionWindow, table: DocumentFrequencies) -> None:

@@ -11,7 +11,7 @@ from digest.edition.content.edition_content import EarlierAppearance, EditionLin
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
 from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory, Story
 from digest.select.summary_choice import choose_summary
-from digest.select.text_similarity import jaccard_overlap, title_words
+from digest.select.text_similarity import distinct_words, jaccard_overlap
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LEAD_WORDS, ROW_WORDS = 40, 30  # words of a summary with two sentences
@@ -320,15 +320,16 @@ def _find_newest_matter(
     news: Sequence[CandidateArticle], lead: CandidateArticle, earlier: EarlierStory
 ) -> CandidateArticle | None:
     """Return the new article whose headline has the most words that aren't in the lead's or earlier headlines."""
-    lead_words = title_words(lead.title)
-    old_words = lead_words.union(*(title_words(a.title) for a in earlier.articles))
+    lead_words = distinct_words(lead.title)
+    old_words = lead_words.union(*(distinct_words(a.title) for a in earlier.articles))
     other_articles = [
         article
         for article in news
-        if article.url != lead.url and jaccard_overlap(title_words(article.title), lead_words) < SAME_HEADLINE_OVERLAP
+        if article.url != lead.url
+        and jaccard_overlap(distinct_words(article.title), lead_words) < SAME_HEADLINE_OVERLAP
     ]
 
     def count_new_words(article: CandidateArticle) -> tuple[int, datetime, str]:
-        return len(title_words(article.title) - old_words), article.dated_at, article.url
+        return len(distinct_words(article.title) - old_words), article.dated_at, article.url
 
     return max(other_articles, key=count_new_words, default=None)

@@ -91,9 +91,12 @@ def test_registered_domains_are_guessed(host: str, domain: str) -> None:
     assert guess_registered_domain(f"https://{host}/a") == domain
 
 
-def test_a_page_names_its_publisher_in_json_ld() -> None:
+def test_a_page_names_its_publisher_in_json_ld_or_its_site() -> None:
     linked = '{"@type": "NewsArticle", "headline": "Port closed", "publisher": {"@type": "Organization", "name": "The Wire"}}'
     page = f'<html><head><script type="application/ld+json">{linked}</script></head><body><p>Text</p></body></html>'
     assert read_page_publisher(page.encode()) == "The Wire"
+    named = page.replace("<head>", '<head><meta property="og:site_name" content="The Port Times">')
+    assert read_page_publisher(named.encode()) == "The Wire"
+    assert read_page_publisher(named.replace(linked, "{}").encode()) == "The Port Times"
     assert read_page_publisher(b"<html><body><p>Text</p></body></html>") == ""
     assert read_page_publisher(b"%PDF-1.7") == ""

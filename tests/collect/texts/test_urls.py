@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.collect.texts.urls import absolute_url, canonical_url, is_example_site, strip_tracking
+from digest.collect.texts.urls import absolute_url, canonical_url, find_publisher_name, is_example_site, strip_tracking
 
 PIECES = st.lists(
     st.sampled_from(
@@ -202,3 +202,21 @@ def test_a_mailed_link_says_nothing_of_where_the_click_came_from(link: str, mail
 )
 def test_a_host_that_is_reserved_for_examples_has_no_site(host: str, *, is_example: bool) -> None:
     assert is_example_site(f"https://{host}/news") is is_example
+
+
+@pytest.mark.parametrize(
+    ("title", "host", "publisher"),
+    [
+        ("Port Times World", "www.porttimes.example", "Port Times"),
+        ("Port Times (en)", "porttimes.example", "Port Times"),
+        ("World | The Port Times", "porttimes.example", "The Port Times"),
+        ("Port World", "www.theport.example", "Port"),
+        ("Port News Abroad", "news.port.example", "Port News"),
+        ("Port.example: all", "port.example", "Port.example"),
+        ("Harbor Light", "porttimes.example", "Harbor Light"),
+        ("News", "news.porttimes.example", "News"),
+        ("", "porttimes.example", ""),
+    ],
+)
+def test_the_sections_of_a_site_have_one_publisher(title: str, host: str, publisher: str) -> None:
+    assert find_publisher_name(title, [f"https://{host}/a", f"https://{host}/b", "https://other.example/"]) == publisher
