@@ -1,10 +1,8 @@
 """Cached counts over large editions, refreshed every few seconds and after every action."""
 
-import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import func, select
@@ -19,31 +17,15 @@ from digest.deliver.plan.delivery_plan import (
 )
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
+from digest.installation.kept_counts import KeptCount, KeptCounts, start_thread
 from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
-from subscribers.loggers import get_logger
 
 RECOUNT_AFTER = timedelta(seconds=4)  # reading an older count starts a recount in the background
 MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a reader waits rather than get an older count
 MAX_AGE_OVER = timedelta(minutes=1)  # the same once sending is over, when only late bounces change the count
 
 Counted = TypeVar("Counted")
-
-log = get_logger("sending")
-
-
-@dataclass(slots=True)
-class _KeptCount:
-    """A count, the version of the edition that it's for, and when it was made."""
-
-    result: object
-    version: Hashable
-    counted_at: datetime
-    is_recounting: bool = False
-
-
-def _start_thread(task: Callable[[], object]) -> None:
-    threading.Thread(target=task, name="recount", daemon=True).start()
 
 
 @dataclass(slots=True)
@@ -54,10 +36,12 @@ class CountCache:
     """
 
     max_at_once: int = 2_000
-    start_aside: Callable[[Callable[[], object]], None] = _start_thread
-    _kept: dict[Hashable, _KeptCount] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _turns: dict[Hashable, threading.Lock] = field(default_factory=dict)
+    start_aside: Callable[[Callable[[], object]], None] = start_thread
+    _kept: KeptCounts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Keep counts that are made again by `start_aside`."""
+        self._kept = KeptCounts(self.start_aside)
 
     def count_or_recall(
         self,
@@ -82,54 +66,19 @@ class CountCache:
             if has_at_most_deliveries(session, make_edition_delivery_purpose(row.name), self.max_at_once):
                 return count(session, row)
             version = _read_version(session, row)
-            is_over = row.state not in (EditionState.APPROVED, EditionState.SENDING)
-        key, max_age = (counted_name, row.name), MAX_AGE_OVER if is_over else MAX_AGE_UNDER_WAY
+        is_over = row.state not in (EditionState.APPROVED, EditionState.SENDING)
+        max_age = MAX_AGE_OVER if is_over else MAX_AGE_UNDER_WAY
 
-        def count_anew() -> Counted:
-            return self._count(installation, key, count, now)
+        def count_anew() -> KeptCount:
+            with installation.database.snapshot() as session:
+                counted = find_edition(session, edition)
+                result, read_version = count(session, counted), _read_version(session, counted)
+            good_until, shown_until = (now + age for age in (RECOUNT_AFTER, max_age))
+            return KeptCount(result, good_until.timestamp(), shown_until.timestamp(), read_version)
 
-        with self._turn_of(key):  # callers that arrive during a count wait for it
-            cached = self._kept.get(key)
-            if (
-                cached is None
-                or cached.version != version
-                or not cached.counted_at <= now < cached.counted_at + max_age
-            ):
-                return count_anew()
-            if cached.counted_at + RECOUNT_AFTER <= now and not cached.is_recounting:
-                cached.is_recounting = True
-                self.start_aside(partial(_log_failure, count_anew, cached))
-        result: Counted = cached.result  # type: ignore[assignment]  # a key has one kind of count
+        kept = self._kept.recall((counted_name, edition), count_anew, now=now.timestamp(), version=version)
+        result: Counted = kept.result  # type: ignore[assignment]  # a key has one kind of count
         return result
-
-    def _turn_of(self, key: Hashable) -> threading.Lock:
-        with self._lock:
-            return self._turns.setdefault(key, threading.Lock())
-
-    def _count(
-        self,
-        installation: Installation,
-        key: tuple[str, str],
-        count: Callable[[Session, Edition], Counted],
-        now: datetime,
-    ) -> Counted:
-        with installation.database.snapshot() as session:
-            edition = find_edition(session, key[1])
-            version, result = _read_version(session, edition), count(session, edition)
-        with self._lock:
-            cached = self._kept.get(key)
-            if cached is None or cached.counted_at <= now:  # a thread that began earlier may end later
-                self._kept[key] = _KeptCount(result, version, now)
-        return result
-
-
-def _log_failure(count_anew: Callable[[], object], cached: _KeptCount) -> None:
-    """Recount in the background; after a failure, the next read starts another."""
-    try:
-        count_anew()
-    except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
-        log.warning("a background count failed", error=type(exc).__name__)
-        cached.is_recounting = False
 
 
 def _read_version(session: Session, edition: Edition) -> Hashable:

@@ -101,6 +101,7 @@ class SubscriberRecord:
     asked_at: datetime
     asked_where: str
     batch: int | None
+    import_name: str
     in_progress: bool
     choices: str
     preferences: Preferences
@@ -157,6 +158,7 @@ def view_subscriber_record(
             asked_at=person.asked_at,
             asked_where=person.asked_where,
             batch=person.batch,
+            import_name=batch.name if batch is not None else "",
             in_progress=batch is not None and batch.done_at is None,
             choices=_describe_choices(preferences.drop_ended_pause(now.astimezone(settings.zone).date()), settings),
             preferences=preferences,

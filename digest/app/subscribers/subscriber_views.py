@@ -1,10 +1,9 @@
 """The subscriber list as shown to admins, in pages by number, without any part of an address."""
 
 import math
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
@@ -18,6 +17,7 @@ from digest.deliver.plan.planning import RecipientCounts, count_recipients
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor
+from digest.installation.kept_counts import KeptCount, KeptCounts
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -26,7 +26,6 @@ from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, MatchCount, SubscriberFilter
 from subscribers.crypto.stored_addresses import make_domain_tag
-from subscribers.loggers import get_logger
 from subscribers.pages.forms import FormError
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import PersonState
@@ -35,12 +34,10 @@ from subscribers.transfer.imports import count_imported_departures
 SEARCH = Action("addresses searched")
 LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
-MAX_COUNTS = 200  # cached at once, for all filters
 RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
 SLOW_COUNT_SECONDS = 0.2  # a page doesn't wait for a count that takes longer, if there's an earlier one
 MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer
 Counted = TypeVar("Counted")
-log = get_logger("subscribers")
 _SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
@@ -60,24 +57,7 @@ class PeopleCounts:
         return sum(self.by_state.values())
 
 
-@dataclass(slots=True)
-class _TimedCount:
-    """A count, and the times of the monotonic clock at which it expires and is no longer shown."""
-
-    result: object = None
-    good_until: float = -math.inf
-    shown_until: float = -math.inf
-    is_recounting: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def take_over(self, newer: "_TimedCount") -> None:
-        """Replace this count by a newer one. The caller holds the lock."""
-        self.result, self.good_until, self.shown_until = newer.result, newer.good_until, newer.shown_until
-        self.is_recounting = False
-
-
-_timed_counts: WeakKeyDictionary[object, dict[str, _TimedCount]] = WeakKeyDictionary()
-_kept_lock = threading.Lock()
+_kept_counts: WeakKeyDictionary[object, KeptCounts] = WeakKeyDictionary()
 
 
 def count_subscribers(
@@ -119,38 +99,18 @@ def count_or_recall(
     So counting takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes 0.1 s,
     so it's repeated every 10 s. A slow count that expired in the last minute is returned while a thread recounts.
     """
-    with _kept_lock:
-        counts = _timed_counts.setdefault(database.engine, {})
-        if len(counts) >= MAX_COUNTS and counted_name not in counts:
-            counts.clear()
-        cached = counts.setdefault(counted_name, _TimedCount())
 
-    def count_anew() -> _TimedCount:
+    def count_anew() -> KeptCount:
         began = monotonic()
         with database.read() as session:
             result = count(session)
         took = monotonic() - began
         expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
-        return _TimedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
+        return KeptCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
 
-    def recount_aside() -> None:
-        try:
-            recounted = count_anew()
-        except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
-            log.warning("a background count failed", error=type(exc).__name__)
-            recounted = _TimedCount()  # the next page counts, and reports the failure
-        with cached.lock:
-            cached.take_over(recounted)
-
-    with cached.lock:
-        now = monotonic()
-        if now >= cached.shown_until:
-            cached.take_over(count_anew())
-        elif now >= cached.good_until and not cached.is_recounting:
-            cached.is_recounting = True
-            threading.Thread(target=recount_aside, name="recount", daemon=True).start()
-        result: Counted = cached.result  # type: ignore[assignment]  # `counted_name` identifies the type
-        return result
+    counts = _kept_counts.setdefault(database.engine, KeptCounts())
+    result: Counted = counts.recall(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # `counted_name` identifies the type
+    return result
 
 
 @dataclass(frozen=True, slots=True)

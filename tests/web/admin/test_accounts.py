@@ -199,9 +199,9 @@ def test_the_member_concerned_is_warned_of_a_link_too(world: Any) -> None:
     warned = [
         mail
         for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
-        if mail["To"] == "eve@newsroom.example" and "made" in str(mail["Subject"])
+        if mail["To"] == "eve@newsroom.example" and "emailed" in str(mail["Subject"])
     ]
-    assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 made a sign-in link for staff {number}"]
+    assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 emailed a sign-in link to staff {number}"]
     body = warned[0].get_body(("plain",))
     assert body is not None
     assert "This change affects your own account." in body.get_content()

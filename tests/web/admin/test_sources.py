@@ -483,6 +483,12 @@ def test_the_summary_counts_only_sources_that_are_read(filed: Any) -> None:
     client = filed.signed_in_client("admin")
     page = client.get("/desk/sources").text
     assert "All sources are fine" not in page
+    number = source_number(filed, "https://alpha.example/feed")
+    assert f'<a href="/admin/sources/{number}">Alpha</a>' in page
+    form = re.findall(
+        r'<form class="settings" id="source".*?</form>', client.get(f"/admin/sources/{number}").text, re.DOTALL
+    )
+    assert ["Save source</button>" in each for each in form] == [True]
     assert "0 of 0 sources collected without errors, 1 not collected yet." in page
     with filed.database.write() as session:
         source = session.scalars(select(Source)).one()

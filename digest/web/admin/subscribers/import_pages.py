@@ -249,6 +249,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
         view=list_transfers.view_imports(installation, actor, now=now),
         fresh=current_staff().is_fresh(now),
         services=[form.origin for form in EXPORT_FORMATS],
+        plain_list=PLAIN_LIST,
         refusal=refusal,
         now=now,
         query=read_query(ImportsQuery),

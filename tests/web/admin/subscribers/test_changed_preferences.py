@@ -329,4 +329,4 @@ def test_the_email_and_its_page_are_in_the_subscribers_language(one_database: An
     assert mail["Subject"] == "Vos préférences pour HLS.Today ont changé"
     assert "Motif indiqué : asked by phone" in words_of(mail)
     page = unescape(world.client.get(restore_path_of(mail)).text)
-    assert "La rédaction a modifié vos préférences." in page
+    assert "Notre équipe a modifié vos préférences." in page

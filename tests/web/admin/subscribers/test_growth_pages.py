@@ -284,6 +284,14 @@ def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
     assert "never" not in table.partition("</table>")[0]
 
 
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(0, "0%"), (0.00024, "0.024%"), (0.00657, "0.657%"), (0.011823, "1.18%"), (0.03, "3%"), (1, "100%")],
+)
+def test_a_share_has_the_decimals_that_tell_it_apart(share: float, shown: str) -> None:
+    assert format_percent(share) == shown
+
+
 @pytest.mark.chromium
 @pytest.mark.parametrize(("width", "by_keyboard"), [(390, False), (1440, True)])
 def test_a_reason_given_on_the_page_is_counted(browser: Browser, both: Any, width: int, *, by_keyboard: bool) -> None:

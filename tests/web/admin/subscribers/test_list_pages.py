@@ -19,7 +19,7 @@ from digest.store.models import AuditEntry
 from subscribers.consent import disclosures, subscriber_list
 from subscribers.consent.subscriber_list import MatchCount, SubscriberFilter
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import PLAIN_LIST, ImportBatch, Person, PersonState, Suppression
+from subscribers.store.models import FILE_OPTION, PLAIN_LIST, ImportBatch, Person, PersonState, Suppression
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 from tests.web.forms import post_form
@@ -91,6 +91,25 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
         ).number
     page = client.get("/admin/readers?came=Expo").text
     assert 'href="/admin/readers/export?came=Expo">Export these subscribers…' in page
+    with both.database.write() as session:
+        session.add(
+            ImportBatch(
+                origin="Ghost",
+                file_hash="0",
+                options={FILE_OPTION: "members.csv"},
+                actor="x",
+                started_at=NOW,
+                done_at=NOW,
+                counts={},
+            )
+        )
+    named = client.get("/admin/readers/export?import=1&frequency=weekly&since=2026-01-02").text
+    for label, text in (
+        ("Import", "1, members.csv from Ghost"),
+        ("How often", "Every edition"),
+        ("Signed up since", "Jan. 2, 2026"),
+    ):
+        assert f'<th scope="row">{label}</th><td>{text}</td>' in named
     form = client.get("/admin/readers/export?came=Expo").text
     assert (
         '<th scope="row">Sign-up source</th><td>Expo</td>' in form,

@@ -322,6 +322,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
     assert "Agreed to: “" not in agreed
     assert "Agreed to: not recorded by Mailchimp." in agreed
+    assert "Import 1 (audience.csv from Mailchimp), Mailchimp (imported)" in agreed
     assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
     assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
     assert ("Agreed to" in listed, "Import 1, row 3" in listed) == (False, True)

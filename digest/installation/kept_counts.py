@@ -1,0 +1,79 @@
+"""Cached counts. A count is made once at a time, and a slow one is made again in a thread while the last one is shown."""
+
+import threading
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from functools import partial
+
+from subscribers.loggers import get_logger
+
+MAX_COUNTS = 200  # cached at once, such as for all filters of a list
+
+log = get_logger("counts")
+
+
+@dataclass(slots=True)
+class KeptCount:
+    """A count, when it begins to be outdated, and when it's no longer shown. `version` is that of what was counted."""
+
+    result: object
+    good_until: float
+    shown_until: float
+    version: Hashable = None
+    is_recounting: bool = False
+
+
+@dataclass(slots=True)
+class _KeptTurn:
+    """The latest count of a key, and the lock for which callers wait while another makes it."""
+
+    count: KeptCount | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def start_thread(task: Callable[[], object]) -> None:
+    """Run a task in a thread of its own."""
+    threading.Thread(target=task, name="recount", daemon=True).start()
+
+
+@dataclass(slots=True)
+class KeptCounts:
+    """The latest counts by key. `start_aside` runs work in the background."""
+
+    start_aside: Callable[[Callable[[], object]], None] = start_thread
+    _turns: dict[Hashable, _KeptTurn] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def recall(
+        self, key: Hashable, count: Callable[[], KeptCount], *, now: float, version: Hashable = None
+    ) -> KeptCount:
+        """Return the latest count of a key, or a new one if it's of another version or may not be shown anymore.
+
+        If it's only outdated, it's returned while a thread counts again, one at a time. After a failure, the next caller
+        starts another.
+        """
+        with self._lock:
+            if len(self._turns) >= MAX_COUNTS and key not in self._turns:
+                self._turns.clear()
+            turn = self._turns.setdefault(key, _KeptTurn())
+        with turn.lock:
+            kept = turn.count
+            if kept is None or kept.version != version or now >= kept.shown_until:
+                kept = turn.count = count()
+            elif now >= kept.good_until and not kept.is_recounting:
+                kept.is_recounting = True
+                self.start_aside(partial(_recount, turn, kept, count))
+        return kept
+
+
+def _recount(turn: _KeptTurn, kept: KeptCount, count: Callable[[], KeptCount]) -> None:
+    """Replace a count, unless another caller has replaced it meanwhile."""
+    try:
+        newer = count()
+    except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows
+        log.warning("a background count failed", error=type(exc).__name__)
+        kept.is_recounting = False
+        return
+    with turn.lock:
+        if turn.count is kept:
+            turn.count = newer
