@@ -53,9 +53,11 @@
     const form = event.target, button = event.submitter;
     if (!form.matches(".arts:not([data-plain])") || event.defaultPrevented) return;
     event.preventDefault();
-    const buttons = () => [...document.querySelectorAll(".arts li > :last-child, .arts > .row > button")], at = buttons().indexOf(button);
-    const words = find("[type=search]", form)?.value, pane = form.closest(".pane"), top = pane.scrollTop;
-    const answer = await fetch(button.formAction, { method: "POST", body: new URLSearchParams(new FormData(form, button)) }).catch(() => null);
+    const ends = () => [...document.querySelectorAll(".arts li > :last-child")], at = ends().indexOf(button);
+    const scrolled = () => [find("#edition"), find(".st.sel .fields")], tops = scrolled().map((one) => one.scrollTop);
+    const words = find("[type=search]", form)?.value;
+    const url = button.getAttribute("formaction") || form.action, body = new URLSearchParams(new FormData(form, button));
+    const answer = await fetch(url, { method: "POST", body }).catch(() => null);
     const fresh = answer?.ok && new DOMParser().parseFromString(await answer.text(), "text/html");
     if (!fresh || !find(".st.sel .arts", fresh)) {
       form.dataset.plain = "";
@@ -68,8 +70,9 @@
       field.value = words;
       searchArticles(field);
     }
-    (buttons()[at]?.matches("button") ? buttons()[at] : find(".arts .row button")).focus({ preventScroll: true });
-    pane.scrollTop = top;
+    const next = ends()[at]?.matches("button") ? ends()[at] : find(".arts > .row > button");
+    next?.focus({ preventScroll: true });
+    scrolled().forEach((one, part) => { one.scrollTop = tops[part]; });
   });
   document.addEventListener("change", ({ target }) => { if (target.form?.matches(".arts")) countArticles(target.form); });
   // Returns false if the server doesn't answer.
