@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache
 
 from sqlalchemy import Select, bindparam, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
@@ -25,6 +25,8 @@ DRAFT_ACT = "draft"  # in the audit log, with the edition as its subject
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
 # Breaking news isn't part of the sequence of editions: windows, numbers, repeats, and archive.
 IS_REGULAR = Edition.number != BREAKING_NEWS_NUMBER
+# Options of a query for editions whose texts aren't needed: parsing them takes longer than everything else.
+WITHOUT_TEXTS = (defer(Edition.content), defer(Edition.written_parts))
 
 
 class UnknownEditionError(ApplicationError):

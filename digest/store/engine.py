@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import chain
@@ -122,9 +123,23 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading, rolled back at the end."""
+        """Open a session for reading, rolled back at the end; within `read_together`, return the block's."""
+        database, shared = _shared_session.get()
+        if shared is not None and database is self:
+            yield shared
+            return
         with self._open_session(self.engine) as session:
             yield session
+
+    @contextmanager
+    def read_together(self) -> Iterator[None]:
+        """Let all reads of this thread share one session until the end of the block, which must not write."""
+        with self._open_session(self.engine) as session:
+            token = _shared_session.set((self, session))
+            try:
+                yield
+            finally:
+                _shared_session.reset(token)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -142,7 +157,7 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """Open a session for reading that sees the database as of one moment."""
-        with self.read() as session:
+        with self._open_session(self.engine) as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -163,6 +178,9 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+_shared_session: ContextVar[tuple[Database | None, Session | None]] = ContextVar("shared", default=(None, None))
 
 
 class AutocommitConnection:

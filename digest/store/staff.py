@@ -163,6 +163,8 @@ def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
     """
     proven = {member.id for member in members if member.removed_at is None and member.proven_at}
     unproven = {staff_actor(member): member.id for member in members if member.id not in proven}
+    if not unproven:
+        return proven
     worked = session.scalars(select(AuditEntry.actor).where(AuditEntry.actor.in_(unproven)).distinct())
     return proven | {unproven[actor] for actor in worked}
 

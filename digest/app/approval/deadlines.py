@@ -23,7 +23,7 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import IS_REGULAR, UNAPPROVED_STATES, find_edition, make_release_slot_key
+from digest.edition.edition_queries import IS_REGULAR, UNAPPROVED_STATES, make_release_slot_key
 from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
@@ -49,16 +49,11 @@ class _DueStep:
         return self.edition is not None and self.edition.state in UNAPPROVED_STATES
 
 
-def read_deadline(installation: Installation, name: str) -> datetime | None:
-    """Return the approval deadline of an upcoming edition; None if it isn't a draft or isn't in the calendar anymore.
-
-    Raises:
-        UnknownEditionError: there's no edition of that name.
-    """
+def read_deadline(installation: Installation, edition: Edition) -> datetime | None:
+    """Return the approval deadline of an upcoming edition; None if it isn't a draft or isn't in the calendar anymore."""
+    if edition.state not in UNAPPROVED_STATES:
+        return None
     with installation.read() as session:
-        edition = find_edition(session, name)
-        if edition.state not in UNAPPROVED_STATES:
-            return None
         return calendar_store.find_deadline(session, installation.settings.file, edition)
 
 

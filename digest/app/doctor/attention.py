@@ -29,7 +29,13 @@ from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import MAX_LATENESS
 from digest.edition.content.edition_content import map_article_headlines, parse_sections
-from digest.edition.edition_queries import DRAFT_ACT, FINISHED_STATES, UNAPPROVED_STATES, explain_missed_release
+from digest.edition.edition_queries import (
+    DRAFT_ACT,
+    FINISHED_STATES,
+    UNAPPROVED_STATES,
+    WITHOUT_TEXTS,
+    explain_missed_release,
+)
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -211,7 +217,8 @@ def find_attention(
     findings = [*_find_in_sending(session, editions, now, pause_told, zone)]
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
-        findings += (f for f in _find_passed_deadlines(session, editions, file, now) if f.subject != deadline_told)
+        untold_editions = [edition for edition in editions if edition.name != deadline_told]
+        findings += _find_passed_deadlines(session, untold_editions, file, now)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
             for slot in find_missed_runs(session, file, now)
@@ -257,7 +264,8 @@ def write_attention_for_pages(
 
 @cache  # every page of the desk calls this
 def _select_open_editions() -> Select[Edition]:
-    return select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
+    open_editions = select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
+    return open_editions.options(*WITHOUT_TEXTS)
 
 
 def _find_passed_deadlines(
@@ -324,7 +332,8 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
 def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
     """Yield the editions that were sent with refusals, until someone acknowledges them."""
     sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
-    for row in session.scalars(select(Edition).where(*sent).order_by(Edition.release_at)):
+    refused = select(Edition).where(*sent).order_by(Edition.release_at)
+    for row in session.scalars(refused.options(*WITHOUT_TEXTS)):
         refusals = count_with_noun(row.refusals, "refusal that needs a decision", "refusals that need a decision")
         said = f"{row.title} was sent with {refusals}."
         way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."

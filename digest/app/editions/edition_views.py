@@ -29,7 +29,13 @@ from digest.edition.archive import corrections, verified_editions
 from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.edition_queries import IS_REGULAR, PUBLIC_STATES, explain_missed_release, find_edition
+from digest.edition.edition_queries import (
+    IS_REGULAR,
+    PUBLIC_STATES,
+    WITHOUT_TEXTS,
+    explain_missed_release,
+    find_edition,
+)
 from digest.edition.rendering.corrected_copy import insert_corrections
 from digest.installation.opened_installation import BRING_SCHEMA_UP, Installation
 from digest.store.correction_models import Correction
@@ -159,7 +165,7 @@ def list_sent_editions(
         UnknownEditionError: there's no edition of that name.
     """
     sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
-    query = sent_ones.order_by(Edition.release_at.desc())
+    query = sent_ones.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     zone = installation.settings.zone
     with installation.read() as session:
         if before:

@@ -34,7 +34,7 @@ from digest.deliver.send.uncertain.uncertain_deliveries import (
     UncertainDelivery,
     read_oldest_uncertain_deliveries,
 )
-from digest.edition.edition_queries import find_edition
+from digest.edition.edition_queries import WITHOUT_TEXTS, find_edition
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
@@ -171,7 +171,7 @@ def view_deliveries(
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     """Return a page of sent editions, newest first, plus one; `below` is the ID of the edition before the page."""
     gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
-    sent = gone_out.order_by(Edition.release_at.desc())
+    sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
         newer = select(Edition.release_at).where(Edition.id == below)
         sent = sent.where(Edition.release_at < newer.scalar_subquery())
@@ -352,7 +352,9 @@ def view_delivery_recipients(
             recipients=_load_recipients(session, name, numbers[:MAX_RECIPIENTS], words),
             next_below=numbers[MAX_RECIPIENTS - 1] if len(numbers) > MAX_RECIPIENTS else None,
             refusals=tuple(groups),
-            domain_names=name_providers(installation, session, name, groups, for_admin=True),
+            domain_names=view.domain_names
+            if view is not None and all(each.tag in view.domain_names for each in groups)
+            else name_providers(installation, session, name, groups, for_admin=True),
         )
 
 

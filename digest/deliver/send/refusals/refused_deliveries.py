@@ -187,16 +187,17 @@ _Groups = Sequence[RefusalGroup]
 def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
     """Group an edition's refusals, each message once, in one pass. Replies that differ only in an ID are alike.
 
-    If `chosen` is the key of a group, only refusals by its provider are read.
+    If `chosen` is the key of a group, only refusals by its provider are read. The database counts equal ones.
     """
     refused = _select_refused(session, edition)
-    columns = [refused.c[name] for name in ("provider_tag", "decision", "reply", "may_mail", "may_suppress")]
-    query = select(*columns).where(_is_of_provider(refused.c.provider_tag, chosen))
+    same = [refused.c[name] for name in ("provider_tag", "decision", "reply")]
+    sums = (func.count(), func.sum(refused.c.may_mail), func.sum(refused.c.may_suppress))
+    query = select(*same, *sums).where(_is_of_provider(refused.c.provider_tag, chosen)).group_by(*same)
     alike: dict[tuple[Any, ...], _AlikeRefusals] = {}
-    for tag, decision, reply, may_mail, may_suppress in session.execute(query).yield_per(BATCH_SIZE):
+    for tag, decision, reply, *counts in session.execute(query).yield_per(BATCH_SIZE):
         cause, words, likeness = _read_refusal(decision, reply)
         refusals = alike.setdefault((tag, cause, likeness), _AlikeRefusals(tag or "", cause, words))
-        refusals.add(words, may_mail, may_suppress)
+        refusals.add(words, *counts)
     return [refusals.as_group() for refusals in alike.values()]
 
 
@@ -209,9 +210,9 @@ class _AlikeRefusals:
     may_mail: int = 0
     may_suppress: int = 0
 
-    def add(self, reply: str, may_mail: int, may_suppress: int) -> None:
+    def add(self, reply: str, count: int, may_mail: int, may_suppress: int) -> None:
         self.reply = min(self.reply, reply)  # regardless of the order of the rows
-        self.count += 1
+        self.count += count
         self.may_mail += may_mail
         self.may_suppress += may_suppress
 
@@ -389,7 +390,9 @@ def find_refused_page(
         people = people.where(_unindexed_person < below)
     numbers = iter(session.scalars(people.order_by(_unindexed_person.desc())).all())
     page: list[RefusedDelivery] = []
-    while len(page) < limit and (batch := [*filter(None, islice(numbers, BATCH_SIZE))]):
+    batch_size = limit
+    while len(page) < limit and (batch := [*filter(None, islice(numbers, batch_size))]):
+        batch_size = min(2 * batch_size, BATCH_SIZE)
         refused = [
             delivery for delivery in iterate_refused(session, edition, batch) if delivery.group.is_chosen([chosen])
         ]

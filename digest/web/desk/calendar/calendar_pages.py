@@ -13,6 +13,7 @@ from digest.app.calendar import releases as calendar
 from digest.app.calendar.release_drafts import CalendarError
 from digest.app.calendar.releases import MovePreview
 from digest.app.site.page_context import describe_release_days
+from digest.store.models import Edition
 from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from subscribers.phrases import clock_time
@@ -36,12 +37,12 @@ Moments = tuple[datetime, datetime]
 
 
 @calendar_pages.app_context_processor
-def provide_deadline_countdown() -> dict[str, Callable[[str], Moments | None]]:
+def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None]]:
     """Provide an edition's deadline, if any, and the current time to its pages."""
 
-    def deadline_of(name: str) -> Moments | None:
+    def deadline_of(edition: Edition) -> Moments | None:
         context = web_context()
-        deadline = deadlines.read_deadline(context.installation, name)
+        deadline = deadlines.read_deadline(context.installation, edition)
         return (deadline, context.clock()) if deadline else None
 
     return {"deadline_of": deadline_of}

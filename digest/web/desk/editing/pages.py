@@ -106,13 +106,16 @@ def index() -> ResponseReturnValue:
         )
     if edition.state is EditionState.SENDING and not request.args:
         return redirect(url_for("sending.show_sending", name=edition.name))
-    return _edition_page(edition)
+    with context.database.read_together():
+        return _edition_page(edition)
 
 
 @desk_pages.get("/editions/<name>")
 def edition(name: str) -> ResponseReturnValue:
     """Show an edition by its name."""
-    return _edition_page(edition_views.read_edition(web_context().installation, name))
+    context = web_context()
+    with context.database.read_together():
+        return _edition_page(edition_views.read_edition(context.installation, name))
 
 
 def _edition_page(edition: Edition) -> str:
@@ -205,7 +208,8 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
     """Show everything that an approval covers, with its content hash."""
-    return _review_page(name)
+    with web_context().database.read_together():
+        return _review_page(name)
 
 
 @desk_pages.post("/editions/<name>/check-links")
