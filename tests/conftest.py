@@ -27,6 +27,7 @@ from digest.collect.sandbox.client import SANDBOX
 from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
 from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
+from subscribers import garbage_collection
 from tests import cheap_hashing, parsed_routes, seeded_randomness
 from tests.databases_in_turn import Turn, find_turns
 from tests.fork_server import share_fork_server, start_fork_server
@@ -44,7 +45,7 @@ from tests.run_database import (
     run_on_server,
     sibling_database_url,
 )
-from tests.shared_statements import share_compiled_statements
+from tests.shared_statements import share_compiled_statements, share_statements
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -73,6 +74,11 @@ LONG_TEST_FILES = (
     "test_pages_in_browser.py",
     "test_journey_in_browser.py",
     "test_editors_week_in_browser.py",
+    "test_states_in_browser.py",
+    "test_morning_in_browser.py",
+    "test_desk_in_browser.py",
+    "test_fuzzed_forms.py",
+    "test_injected_markers.py",
     "test_link_scanner.py",
     "test_subscriber_life.py",
     "test_demo.py",  # begun last it was shared out, and each process made the demo for its share
@@ -163,9 +169,11 @@ def pytest_configure(config: pytest.Config) -> None:
     cheap_hashing.make_hashing_cheap()
     SANDBOX._module = "tests.patient_broker"
     share_fork_server()
-    # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 50 times less often than by default for
+    share_statements()
+    # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 500 times less often than by default for
     # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
-    gc.set_threshold(35_000, 20, 20)
+    garbage_collection._USUAL_THRESHOLDS = 350_000, 20, 20
+    gc.set_threshold(*garbage_collection._USUAL_THRESHOLDS)
     gc.disable()
     if RUN_KIND not in RUN_KINDS:
         pytest.exit(f"DIGEST_TEST_DATABASE={RUN_KIND}: write sqlite, postgresql, or both", 3)

@@ -48,13 +48,23 @@ def install_on_both(database: Database, tmp_path: Path) -> Installation:
     return draft_for_editors(database, tmp_path)
 
 
-def draft_for_editors(database: Database, home: Path) -> Installation:
+def draft_for_editors(
+    database: Database, home: Path, store_more: Callable[[Installation], object] | None = None
+) -> Installation:
+    """Open an installation with the draft, and what `store_more` adds to it: both are done once for all tests."""
     sender = ROOMY.file.sender.model_copy(update={"postal_address": "1 Main St, Springfield"})
     file = ROOMY.file.model_copy(update={"sender": sender})
     installation = Installation(ROOMY.model_copy(update={"home": home, "file": file}), database)
     installation.settings.key_file.write_text(KEYS.to_json())
     installation.settings.key_file.chmod(0o600)
-    store_rows_once(database, "draft for editors", lambda: store_draft_for_editors(installation), ALL_TABLES)
+
+    def store() -> None:
+        store_draft_for_editors(installation)
+        if store_more:
+            store_more(installation)
+
+    key = f"draft for editors and {store_more.__qualname__}" if store_more else "draft for editors"
+    store_rows_once(database, key, store, ALL_TABLES)
     return installation
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from digest.edition.editing.stored_proposal import ProposalWithLateStories, pack
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import StaffMember
+from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionProposal, EditionState, RenderedEditionFragment
 from subscribers.store.models import table_of
 from tests.app.approval.test_approvals import (
@@ -32,6 +34,7 @@ from tests.app.approval.test_approvals import (
     PRIYA,
     SAM,
     approve,
+    draft_for_editors,
     edition_of,
     install,
     install_on_both,
@@ -80,12 +83,15 @@ class Forger:
 
 
 @pytest.fixture
-def forger(install_on_both: Installation) -> Forger:
+def forger(database: Database, tmp_path: Path) -> Forger:
     """Give a forger of a draft whose intro Dana wrote, whose first headline Priya did, and whose end is Dana's note."""
-    write_intro(install_on_both, DANA, WORDS)
-    editing.set_editor_note(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
-    editing.set_edition_text(install_on_both, form(actor=DANA), EditionField.EDITOR, "Dana Moss")
-    return Forger(install_on_both)
+    return Forger(draft_for_editors(database, tmp_path, write_parts))
+
+
+def write_parts(install: Installation) -> None:
+    write_intro(install, DANA, WORDS)
+    editing.set_editor_note(install, form(actor=PRIYA), url_of(TITLES[0]), "Call them.")
+    editing.set_edition_text(install, form(actor=DANA), EditionField.EDITOR, "Dana Moss")
 
 
 def explain_refusal(install: Installation, actor: Actor) -> str:
