@@ -94,9 +94,9 @@ def request_address_change(
 ) -> None:
     """Email a link to the new address, and one that stops the change to the old address. Nothing else changes yet.
 
-    The answer doesn't reveal whether the new address is known. A new address isn't emailed if it's suppressed or the
-    same as before, if its mailbox or domain has reached the limits on forms, or if it's the person's fourth request in
-    a week.
+    The answer doesn't reveal whether the new address is known. A new address isn't emailed if it's suppressed, if its
+    mailbox or domain has reached the limits on forms, or if it's the person's fourth request in a week. Nothing happens
+    if it's the same as before (`has_address`).
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state is not PersonState.SUBSCRIBED:
@@ -109,6 +109,12 @@ def request_address_change(
     has_room = _count_mail_to_stranger(session, keys, new_address, signup_limits, now)
     is_emailed = has_room and suppression.find_suppression(session, keys, new_address) is None
     _begin_change(session, keys, person, ChangedAddresses(new_address, old), queue, now, is_emailed=is_emailed)
+
+
+def has_address(keys: KeyRing, person: Person, address: Address) -> bool:
+    """Return whether a person already has an address."""
+    current = people.decrypt_person_address(keys, person)
+    return current is not None and current.canonical == address.canonical
 
 
 def request_correction(
@@ -231,11 +237,17 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     if person is not None and person.state in EMPTIED_STATES:
         return AddressChange(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
-        return AddressChange(ActionLinkState.DONE)
+        return AddressChange(ActionLinkState.OVER if _is_undone(session, keys, person, token) else ActionLinkState.DONE)
     row = session.get(StoredAddressChange, one_time_tokens.hash_token(token))
     if link.state is not TokenState.FRESH or row is None or person is None:
         return AddressChange(ActionLinkState.OVER)
     return _describe_confirmable_change(session, keys, row, person)
+
+
+def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:
+    """Return whether a person has the address back that they had when a used link was made."""
+    current = people.decrypt_person_address(keys, person) if person is not None else None
+    return current is not None and one_time_tokens.is_made_for(session, token, current.mailbox)
 
 
 def _describe_confirmable_change(

@@ -55,7 +55,7 @@ def request_data_link(
         return DataLinkOutcome.UNREACHABLE
     if not one_time_tokens.may_email_link(session, number, "my data", now=now):
         return DataLinkOutcome.TOO_MANY
-    if one_time_tokens.count_tokens_since(session, number, "my data", now - DATA_LINK_LIFETIME):
+    if one_time_tokens.find_open_token(session, number, "my data", now=now) is not None:
         return DataLinkOutcome.STILL_OPEN
     expires_at = now + DATA_LINK_LIFETIME
     token = one_time_tokens.issue_token(session, "my data", number, now=now, expires_at=expires_at)

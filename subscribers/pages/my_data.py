@@ -161,6 +161,9 @@ def request_address_change(token: str) -> ResponseReturnValue:
             return _my_data_page(session, owner, token, problem=question, kept=form.email.domain)
     with page_context.database.write() as session:
         person = _find_owner(session, token)
+        if address_change.has_address(page_context.keys, person, form.email):
+            problem = page_context.language.gettext("We already use this address for you. Enter a different one.")
+            return _my_data_page(session, person, token, problem=problem)
         address_change.request_address_change(
             session,
             page_context.keys,

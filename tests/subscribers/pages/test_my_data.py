@@ -363,7 +363,7 @@ def test_a_link_to_data_runs_out_after_a_day(opened: tuple[Any, str]) -> None:
         over = at(world, NOW + timedelta(hours=25)).get(f"/my-data/{secret}{path}")
         assert over.status_code == 410
         assert "This link has expired" in over.text
-        assert "expire after 24 hours, or as soon as you change your address" in over.text
+        assert "expire after 24 hours, or when an address change is confirmed or stopped" in over.text
 
 
 def test_who_left_may_still_see_and_erase_their_data(world: Any) -> None:
@@ -482,15 +482,12 @@ def test_after_an_erasure_the_link_to_a_new_address_says_so(both: Any, method_be
     assert both.dump() == before
 
 
-@pytest.mark.parametrize("address", [ADA, ADA.upper(), "barred@example.org"])
-def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_same(
-    opened: tuple[Any, str], address: str
-) -> None:
+def test_an_address_that_cannot_be_moved_to_gets_no_mail_and_the_answer_is_the_same(opened: tuple[Any, str]) -> None:
     world, secret = opened
+    barred = "barred@example.org"
     with world.database.write() as session:
-        barred = read_address("barred@example.org")
-        complained(world, session, barred)
-    assert [str(m["To"]) for m in moved(world, secret, address) if str(m["To"]) != ADA] == []
+        complained(world, session, read_address(barred))
+    assert [str(m["To"]) for m in moved(world, secret, barred) if str(m["To"]) != ADA] == []
 
 
 def subscribe(world: Any) -> None:
@@ -629,6 +626,7 @@ def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -
         ("no at", "Check the address."),
         ("x" * 300 + "@example.org", "too long for an email address"),
         ("\u00e9@example.org", "Check the address."),
+        (ADA.upper(), "We already use this address for you."),
     ],
 )
 def test_what_is_no_address_is_explained_and_stays_in_its_field(
@@ -639,8 +637,13 @@ def test_what_is_no_address_is_explained_and_stays_in_its_field(
     answer = world.client.post(f"/my-data/{secret}/address", data={"email": typed})
     assert answer.status_code == 400
     assert words in answer.text
+<<<<<<< ours
     assert (f'name="email" value="{typed}"' in answer.text) == bool(typed)
     assert answer.headers["Cache-Control"] == "no-store"
+||||||| base
+=======
+    assert '<a href="#email">' in answer.text, "the field is far below the message"
+>>>>>>> theirs
     assert world.dump() == before
 
 

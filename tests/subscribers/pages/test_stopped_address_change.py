@@ -110,7 +110,7 @@ def test_before_the_confirmation_the_link_cancels_the_change(thief: Hijacker) ->
     assert world.dump() == before
     stopped, again = world.client.post(links[ADA]), world.client.post(links[ADA])  # twice is once
     assert "Future editions will go to this address, a•••@analytical.example, as before." in stopped.text
-    assert "The address change is stopped" in again.text
+    assert "The address change is canceled" in again.text
     assert "Future editions" not in again.text
     assert world.client.post(links[THIEF]).status_code == 410
     assert world.client.get(f"/my-data/{thief.secret}").status_code == 410, "it's the intruder's link"
@@ -143,6 +143,31 @@ def test_for_seven_days_after_the_confirmation_the_link_puts_the_old_address_bac
         assert people.read_address_matching_commitment(session, world.install.keys, person) is not None
     preferences = at(world, later).get(f"/preferences/{world.token('preferences')}")
     assert "a•••@analytical.example" in preferences.text
+
+
+def test_once_undone_no_link_says_that_the_address_changed_or_was_never_changed(thief: Hijacker) -> None:
+    world = thief.world
+    links = thief.request(THIEF)
+    thief.press(links[THIEF])
+    thief.press(links[ADA])
+    confirmation = world.client.get(links[THIEF])
+    assert confirmation.status_code == 410
+    assert "the change was stopped or undone" in confirmation.text
+    assert "The address change is canceled" in world.client.get(links[ADA]).text
+
+
+@pytest.mark.parametrize("stage", ["requested", "confirmed"])
+def test_the_owner_gets_a_new_data_link_at_once_to_renew_the_others(thief: Hijacker, stage: str) -> None:
+    world, page = thief.world, f"/preferences/{thief.world.token('preferences')}/my-data"
+    links = thief.request(THIEF)
+    if stage == "confirmed":
+        thief.press(links[THIEF])
+    thief.press(links[ADA])
+    assert at(world, NOW).post(page).status_code == 200
+    (mail,) = thief.inbox.new(NOW)
+    assert "/my-data/" in plain_text(mail)
+    assert at(world, NOW).post(page).status_code == 200
+    assert thief.inbox.new(NOW) == [], "the new link works"
 
 
 def test_after_seven_days_the_old_address_is_deleted_and_the_link_is_over(thief: Hijacker) -> None:

@@ -44,7 +44,7 @@ def test_the_owner_of_the_old_address_undoes_one_change_and_stops_the_next(
         press(page.get_by_role("button", name="Stop the change"))
         expect(page.get_by_role("status")).to_contain_text("The address hasn’t changed.")
         page.goto(address + undo)
-        expect(page.get_by_role("heading", name="The address change is stopped")).to_be_visible()
+        expect(page.get_by_role("heading", name="The address change is canceled")).to_be_visible()
         assert page_faults(page, widths=WIDTHS) == ""
     page.close()
     assert address_of(world) == ADA
