@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, UnknownPersonError, find_person_row
@@ -23,7 +24,7 @@ from subscribers.lifecycle.preference_changes import save_preferences_by_admin
 from subscribers.pages import preferences_form
 from subscribers.pages.forms import FormError
 from subscribers.pages.preferences_form import ASKED_PREFERENCES, CHECKED_LISTS, OfferedPreferences
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.subscriber_language import ENGLISH
 
 SHOW_PREFERENCES = Action("subscriber record opened")
@@ -40,24 +41,27 @@ class SubscriberPreferences:
     """A subscriber's preferences as a form, with the available options.
 
     `seen` is sent back with the form, which is refused if the preferences have changed since. `asked` names the
-    preferences that an admin can change.
+    preferences that an admin can change. `is_undo` means that the form has the preferences from before an admin's
+    change, and `keeps_breaking_news_off` that breaking news was on then, which only the subscriber can turn on again.
     """
 
     offered: OfferedPreferences
     form: MultiDict[str, str]
     seen: str
     asked: frozenset[str]
+    is_undo: bool = False
+    keeps_breaking_news_off: bool = False
 
 
 def view_subscriber_preferences(
-    installation: Installation, actor: Actor, number: int, *, now: datetime
+    installation: Installation, actor: Actor, number: int, *, undo: bool = False, now: datetime
 ) -> SubscriberPreferences:
-    """Return a subscriber's preferences for editing.
+    """Return a subscriber's preferences for editing; with `undo`, those from before the last change, by an admin.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownPersonError: no subscriber has this number.
-        PreferencesRefusedError: the person isn't subscribed.
+        PreferencesRefusedError: the person isn't subscribed, or an admin didn't make the last change.
     """
     SHOW_PREFERENCES.check_role(installation, actor, f"person {number}", now=now)
     offered = list_offered_preferences(installation.settings)
@@ -71,8 +75,21 @@ def view_subscriber_preferences(
         asked -= frozenset() if preferences.breaking_news else {"breaking_news"}
         asked -= frozenset() if offered.topics else {"omit_topics"}
         today = now.astimezone(installation.settings.zone).date()
-        form = preferences_form.write_preferences_form(preferences.drop_ended_pause(today), offered)
-        return SubscriberPreferences(offered, form, _describe_stored(person), asked)
+        shown = _find_earlier_preferences(session, number) if undo else preferences
+        form = preferences_form.write_preferences_form(shown.drop_ended_pause(today), offered)
+        lost = shown.breaking_news and not preferences.breaking_news
+        return SubscriberPreferences(offered, form, _describe_stored(person), asked, undo, lost)
+
+
+def _find_earlier_preferences(session: Session, number: int) -> Preferences:
+    """Return a subscriber's preferences from before the last change, if an admin made it."""
+    event = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
+    body = json.loads(event.body) if event is not None else {}
+    if not ledger.is_by_admin(body):
+        raise PreferencesRefusedError(
+            "The last change to the preferences wasn't made by an admin, so it can't be undone."
+        )
+    return Preferences.from_stored(body["before"])
 
 
 def change_subscriber_preferences(

@@ -119,6 +119,14 @@ class SubscriberRecord:
     may_correct_address: bool
     correction: PendingCorrection | None
 
+    @property
+    def may_undo_preferences(self) -> bool:
+        """Whether an admin made the last change to the preferences of a subscriber who can be emailed."""
+        changes = (link for link in reversed(self.links) if link.kind is ConsentKind.CHOICES_CHANGED)
+        last = next(changes, None)
+        is_by_admin = last is not None and ledger.is_by_admin(last.fields)
+        return is_by_admin and self.has_address and self.state is PersonState.SUBSCRIBED
+
 
 def view_subscriber_record(
     installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime

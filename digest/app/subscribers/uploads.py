@@ -203,6 +203,7 @@ class ListUploads:
 
         try:
             ended = run_in_child(step, *arguments, on_progress=note_progress, stop_asked=work.stop_asked)
+            ended = replace(ended, problem="")  # that of an earlier try
         except WorkStoppedError:
             stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
             ended = replace(upload, stage=stage, reached=work.reached)

@@ -24,6 +24,10 @@ class TlsHandshakeError(ApplicationError):
     """Raised when the TLS handshake fails: a wrong certificate, an old protocol, or no TLS at all."""
 
 
+class PlainHttpError(TlsHandshakeError):
+    """Raised when a server answers the TLS handshake without TLS."""
+
+
 class TimeBudget:
     """The seconds that one fetch may spend on the network, excluding the wait for its turn at a host.
 
@@ -153,7 +157,8 @@ class _TimedStream(httpcore.NetworkStream):
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, self._budget.remaining())
         except httpcore.ConnectError as exc:
-            raise TlsHandshakeError(str(exc)) from exc
+            is_plain = getattr(exc.__cause__, "reason", "") == "WRONG_VERSION_NUMBER"
+            raise (PlainHttpError if is_plain else TlsHandshakeError)(str(exc)) from exc
         return _TimedStream(stream, self._budget)
 
     def get_extra_info(self, info: str) -> Any:

@@ -83,7 +83,9 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
         return _source_page(view, form=form, problems=exc.problems), 400
     except SettingsConflictError as exc:
         current = _view(number)
-        return _source_page(current, form=form, problems=_describe_saved(current, form), refusal=exc), 409
+        problems = _describe_saved(current, form)
+        form = form.model_copy(update={"fingerprint": current.fingerprint})  # saving again overwrites
+        return _source_page(current, form=form, problems=problems, refusal=exc), 409
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(view, form=form, refusal=exc), 409
     return redirect(url_for("admin.show_source", number=number, saved="1"), 303)
@@ -127,14 +129,15 @@ def undo_source_move(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/test")
 def probe_source(number: int) -> ResponseReturnValue:
-    """Fetch a source now and show the articles, without storing anything."""
-    installation, _, now = get_installation_actor_and_time()
+    """Fetch a source now, by the URL in its form, and show the articles. Nothing is stored, and the form is kept."""
     view = _view(number)
+    form = read_query(SourceForm, request.form) if "url" in request.form else None
+    typed = form.url.strip() if form else view.row.url
     try:
-        probed_source = sources.probe_source(installation.settings, view.row.moved_to or view.row.url, now=now)
+        probed_source = _probe_url((view.row.moved_to or typed) if typed == view.row.url else typed)
     except SourceRefusedError as exc:
-        return _source_page(view, refusal=exc), 409
-    return _source_page(view, probed_source=probed_source)
+        return _source_page(view, form=form, refusal=exc), 409
+    return _source_page(view, form=form, probed_source=probed_source)
 
 
 @admin_pages.get("/sources/<int:number>/remove")
@@ -293,6 +296,7 @@ def _source_page(
         row=row,
         now=now,
         values=_saved_values(view) | typed,
+        fingerprint=form.fingerprint if form else view.fingerprint,
         feeds=feeds,
         sections=SOURCE_SECTIONS,
         problems=problems,
@@ -316,10 +320,13 @@ def _adding_page(
     source_form = SourceForm(url=address)
     if probed_source:
         source_form = SourceForm(url=probed_source.url, name=probed_source.document.title)
+    values = (form or source_form).values()
+    if probed_source and len(probed_source.feeds) > 1:
+        values |= {"name": "", "publisher": ""}  # those of the first feed may not fit the chosen one
     return render_template(
         "web/admin/sources/add_source.html",
         address=address,
-        values=_NEW_SOURCE | {"url": source_form.url} | (form or source_form).values(),
+        values=_NEW_SOURCE | {"url": source_form.url} | values,
         sections=SOURCE_SECTIONS,
         topics=installation.settings.file.select.topic_names,
         can_write=installation.settings.origin is not None,

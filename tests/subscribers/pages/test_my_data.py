@@ -637,13 +637,9 @@ def test_what_is_no_address_is_explained_and_stays_in_its_field(
     answer = world.client.post(f"/my-data/{secret}/address", data={"email": typed})
     assert answer.status_code == 400
     assert words in answer.text
-<<<<<<< ours
     assert (f'name="email" value="{typed}"' in answer.text) == bool(typed)
     assert answer.headers["Cache-Control"] == "no-store"
-||||||| base
-=======
     assert '<a href="#email">' in answer.text, "the field is far below the message"
->>>>>>> theirs
     assert world.dump() == before
 
 

@@ -256,6 +256,20 @@ def test_a_source_is_tried_and_nothing_is_stored(filed: Any, site: str, httpserv
     assert {name for name in after if after[name] != before[name]} <= {"staff_session"}
 
 
+def test_a_source_is_tested_by_the_typed_url_and_the_form_is_kept(filed: Any, site: str) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
+    assert f'form="source" formaction="{path}/test"' in client.get(path).text
+    typed = {**DESCRIBED, "name": "Alpha Two", "url": f"{site}feed", "fingerprint": "an earlier one"}
+    page = submit(client, f"{path}/test", on=path, **typed).text
+    assert ("Port reopens" in page, "Changes to the settings below aren’t saved, either." in page) == (True, True)
+    for kept in ('value="Alpha Two"', f'value="{site}feed"', 'name="fingerprint" value="an earlier one"'):
+        assert kept in page, kept
+    refused = submit(client, f"{path}/test", on=path, **typed | {"url": f"{site}nowhere"})
+    assert (refused.status_code, 'value="Alpha Two"' in refused.text) == (409, True)
+    assert "Alpha Two" not in client.get(path).text
+
+
 def test_a_list_of_feeds_goes_out_and_comes_in_again(filed: Any, tmp_path: Path) -> None:
     client = filed.signed_in_client("admin")
     written = client.get("/admin/sources.opml")
@@ -376,6 +390,9 @@ def test_a_new_source_is_one_of_its_sites_feeds(filed: Any, site_with_feeds: str
     client, site = filed.signed_in_client("admin"), site_with_feeds
     found = submit(client, "/admin/sources/look", address=site).text
     ships, comments = (f"{site}ships/feed", "Ships"), (f"{site}comments/feed", "Comments")
+    # The names of the first feed wouldn't fit another one.
+    assert re.findall(r'id="(?:name|publisher)"[^>]*value="([^"]*)"', found) == ["", ""]
+    assert "Found: Feed /feed" in found
     assert offered_feeds(found) == [(f"{site}feed", "Feed /feed"), ships, comments]
     assert f'name="address" value="{ships[0]}" formaction="/admin/sources/look"' in found
     assert "Found: Feed /ships/feed" in submit(client, "/admin/sources/look", address=ships[0]).text

@@ -232,7 +232,8 @@ def submit_preferences(number: int, form: str) -> ResponseReturnValue:
 def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = None) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     try:
-        current = subscriber_preferences.view_subscriber_preferences(installation, actor, number, now=now)
+        undo = "undo" in request.args
+        current = subscriber_preferences.view_subscriber_preferences(installation, actor, number, undo=undo, now=now)
     except UnknownPersonError:
         abort(404, "No subscriber has this number.")
     except RefusalError as exc:

@@ -236,12 +236,32 @@ def test_of_people_who_left_since_no_lost_change_is_named(both: Any) -> None:
     assert merge(both).changed_preferences == []
 
 
+def test_an_admin_undoes_the_last_change_of_an_admin_from_the_record(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    undo = f"{record}/preferences?undo=yes"
+    assert (undo in admin.get(record).text, admin.get(undo).status_code) == (False, 409)
+    with both.database.write() as session:
+        change_preferences(session, both.ada, Preferences(frequency="monthly", breaking_news=True), NOW)
+    assert change(both, frequency="weekly", pause_until=str(UNTIL))
+    assert undo in admin.get(record).text
+    form = admin.get(undo).text
+    assert 'value="monthly" checked' in form
+    assert "Only the subscriber can turn on breaking news again." not in form
+    values = dict(re.findall(r'name="(asks|seen|frequency)" value="([^"]*)"(?: checked)?>', form))
+    values |= {"frequency": "monthly", "breaking_news": "yes", "pause_until": "", "reason": "my mistake"}
+    sections = re.findall(r'name="section" value="([^"]*)" checked', form)
+    topics = re.findall(r'name="topic" value="([^"]*)" checked', form)
+    answer = post_form(admin, undo, section=sections, topic=topics, **{k: unescape(v) for k, v in values.items()})
+    assert "The preferences were changed." in admin.get(answer.headers["Location"]).text
+    assert chosen(both) == Preferences(frequency="monthly", breaking_news=True)
+
+
 def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_them(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     page = admin.get(record).text
     assert f'href="{record}/pause"' in page
     form = admin.get(f"{record}/preferences").text
-    assert "link that restores their earlier preferences for seven days. You can undo the change here, too" in form
+    assert "link that restores their earlier preferences for seven days. You can undo it, too, on their record." in form
     assert 'name="breaking_news"' not in form, "only the subscriber turns it on"
     values: dict[str, Any] = {
         "asks": "omit frequency",

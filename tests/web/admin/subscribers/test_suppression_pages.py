@@ -126,6 +126,7 @@ def test_a_wrong_passphrase_and_no_suppression_file_are_said(world: Any, tmp_pat
     assert "The passphrase doesn't decrypt this file." in post_step(world, client, path, "try", passphrase="another")
     assert "Start dry run" in client.get(path).text
     assert client.post(f"{path}/commit", data=fetch_token(client) | {"reason": "moved"}).status_code == 400
+    assert "doesn't decrypt" not in post_step(world, client, path, "try")
     no_file = upload(client, f"email\n{ADA_ADDRESS}\n".encode())
     page = post_step(world, client, no_file, "try")
     assert "The file is damaged, or it isn't a suppression file." in page
