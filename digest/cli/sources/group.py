@@ -79,7 +79,9 @@ Exit codes: 0 added, 1 not added because it can't be read, 2 usage error.""",
 )
 @click.argument("url")
 @click.option("--name", help="Name shown to editors. [default: the feed's title]")
-@click.option("--publisher", help="Publisher. [default: the source's name]")
+@click.option(
+    "--publisher", help="Publisher. [default: the part of the name that spells the site's host, or else the name]"
+)
 @click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @flag("--untried", help="Add the source even if it can't be read now.")
 @pass_command_context

@@ -136,24 +136,27 @@ def guess_registered_domain(url: str) -> str:
 def find_publisher_name(title: str, pages: Iterable[str]) -> str:
     """Return the words of a feed's title that spell its pages' host ("NBC News" of "NBC News World"); else all of it.
 
-    Sections of one site thus have one publisher. A leading "the" and a subdomain that's part of the name don't matter.
+    Sections of one site thus have one publisher. The name may begin with "the", end with "News", or contain a subdomain.
 
     Args:
         title: the feed's title.
         pages: URLs of its articles, or of its site.
     """
-    hosts = Counter(map(site_name, pages)).most_common(1)
+    hosts = Counter(filter(None, map(site_name, pages)))
+    host = max(hosts, key=hosts.__getitem__, default="")
     words = title.split()
-    if not hosts or not words:
+    if not host:
         return title
-    host = hosts[0][0]
     site, _, _ = guess_registered_domain(f"https://{host}").partition(".")
-    subdomain = host.partition(f"{site}.")[0].rstrip(".")
-    spellings = {
-        _spell_name(spelled).removeprefix("the") for spelled in (site, site + subdomain, subdomain + site, host)
-    }
+    subdomain = host.partition(f"{site}.")[0]
+    spelled = (site, f"{site}news", site + subdomain, subdomain + site, host)
+    spellings = {_spell_name(name).removeprefix("the") for name in spelled}
     longest_first = (words[n : n + length] for length in range(len(words), 0, -1) for n in range(len(words)))
-    named = (part for part in longest_first if _spell_name(part).removeprefix("the") in spellings)
+    named = (
+        part
+        for part in longest_first
+        if all(map(_spell_name, part)) and _spell_name(part).removeprefix("the") in spellings
+    )
     return " ".join(next(named, words)).strip(_NAME_SEPARATORS)
 
 

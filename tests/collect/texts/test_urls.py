@@ -213,6 +213,8 @@ def test_a_host_that_is_reserved_for_examples_has_no_site(host: str, *, is_examp
         ("Port World", "www.theport.example", "Port"),
         ("Port News Abroad", "news.port.example", "Port News"),
         ("Port.example: all", "port.example", "Port.example"),
+        ("Port News - Abroad", "port.example", "Port News"),
+        ("Port - News", "port.example", "Port"),
         ("Harbor Light", "porttimes.example", "Harbor Light"),
         ("News", "news.porttimes.example", "News"),
         ("", "porttimes.example", ""),
