@@ -35,6 +35,7 @@ from subscribers.phrases import (
     short_month_day,
     weekday_date,
     weekday_month_day,
+    zone_label,
 )
 from subscribers.subscriber_language import SubscriberLanguage
 
@@ -170,6 +171,7 @@ PLAIN_FILTERS = (
     typeset,
     url_without_scheme,
     word_mark,
+    zone_label,
 )
 
 

@@ -512,6 +512,7 @@ def merge_split_and_put_under(newsroom: Newsroom, kim: Page) -> None:
     open_by_keyboard(row.get_by_text(re.compile("articles in this story")))
     tick_by_keyboard(row.locator("input[name=article]").last)
     press_by_keyboard(button(row, "Split off selected articles"))
+    expect(row.get_by_role("status")).to_contain_text("Split off 1 article from ")
     assert list_articles(week, "topics", 0) == articles[:-1]
     assert week.state.arrangement.name_target(articles[-1]) == articles[-1]
     # And one under another.

@@ -207,7 +207,11 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
     expect(items.first).to_be_visible()
     expect(fold.get_by_role("checkbox", checked=True, disabled=False)).to_have_count(2)
     # Another lead article leaves the list where it is, and so do articles that are split off.
-    fields, place, news = page.locator(".fields"), "fields => fields.scrollTop", fold.get_by_role("status")
+    fields, place, news = (
+        page.locator(".fields"),
+        "e => [e.scrollTop, e.scrollHeight - e.clientHeight]",
+        fold.get_by_role("status"),
+    )
     for press, said in (
         (items.nth(2).get_by_role("button"), "The headline now links to "),
         (split, "Split off 2 articles from "),
@@ -217,12 +221,13 @@ def test_the_list_of_a_storys_articles_stays_as_it_is_while_a_field_is_saved(ser
             items.last.get_by_role("checkbox").check()
             expect(split).to_have_text("Split off selected articles (2)")
         press.focus()
-        before = fields.evaluate(place)
+        before, _ = fields.evaluate(place)
         press.press("Enter")
         expect(news).to_contain_text(said)
         expect(fold).to_have_attribute("open", "")
         expect(fold.locator("button:focus")).to_have_count(1)
-        assert abs(fields.evaluate(place) - before) < 60
+        now, lowest = fields.evaluate(place)
+        assert abs(now - min(before, lowest)) < 60
     expect(items).to_have_count(len(titles) - 2)
     expect(items.first).to_contain_text(titles[2])
 

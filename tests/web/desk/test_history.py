@@ -280,7 +280,7 @@ def test_consecutive_saves_of_one_block_are_one_line_with_the_old_and_new_words(
     for text in ("A drill.", "A half-day drill.", "A half-day drill on Monday."):
         save(text)
     (told,) = [act for act in acts(week) if "Pumps" in act]
-    assert "Dana wrote the block “Pumps that start”." in told
+    assert "Dana wrote the block “Pumps that start.”" in told
     view = week.client().get(f"{week.path}/history", query_string={"moment": 3}).get_data(as_text=True)
     assert "You’re viewing this version." in view
     assert "Undo only this change" not in view, "it would undo the last save, not the line"

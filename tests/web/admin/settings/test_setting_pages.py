@@ -85,7 +85,7 @@ def test_subscribers_pages_and_every_hour_follow_a_saved_publication(filed: Any)
     client = filed.signed_in_client("admin")
     assert submit(client, "publication", name="Port News", timezone="Asia/Tokyo").status_code == 303
     assert "Port News" in filed.client.get("/subscribe").text
-    assert "Times are in Asia/Tokyo" in filed.signed_in_client().get("/desk/calendar").text
+    assert "Times are in Tokyo time." in filed.signed_in_client().get("/desk/calendar").text
     assert "One email a week, only if you signed up." in filed.client.get("/privacy").text
     days = {"send-day": "mon,thu", "send-clock": "06:00"}
     assert submit(client, "schedule", **days).status_code == 303
