@@ -171,7 +171,8 @@ def pytest_configure(config: pytest.Config) -> None:
     share_fork_server()
     share_statements()
     # Each test makes objects by the ten thousand and keeps few: the garbage collector looks 500 times less often than by default for
-    # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`).
+    # those that refer to themselves, and not at all until the tests are collected (`pytest_collection`). Drafts and imports of the
+    # product look more rarely than usual meanwhile: what is usual here is back afterward.
     garbage_collection._USUAL_THRESHOLDS = 350_000, 20, 20
     gc.set_threshold(*garbage_collection._USUAL_THRESHOLDS)
     gc.disable()
