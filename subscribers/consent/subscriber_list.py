@@ -35,7 +35,7 @@ class SubscriberFilter:
     """A filter for the subscriber list. People must match everything that's set.
 
     `since` (inclusive) and `until` (exclusive) limit the sign-up time. `paused_on` is a day in the publication's time
-    zone on which their emails are paused. `part` is the key (`subscribers.part_keys`) of a section or topic that they
+    zone on which their emails are paused, and `mailed_on` one on which they aren't. `part` is the key (`subscribers.part_keys`) of a section or topic that they
     get, and `frequency` how often they get email.
     """
 
@@ -46,6 +46,7 @@ class SubscriberFilter:
     since: datetime | None = None
     until: datetime | None = None
     paused_on: date | None = None
+    mailed_on: date | None = None
     part: str = ""
     frequency: str = ""
 
@@ -187,6 +188,8 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
         yield Person.domain_tag == list_filter.domain_tag
     if list_filter.paused_on is not None:
         yield build_preference_column("pause_until") > list_filter.paused_on.isoformat()
+    if list_filter.mailed_on is not None:
+        yield func.coalesce(build_preference_column("pause_until"), "") <= list_filter.mailed_on.isoformat()
     if list_filter.frequency:
         yield func.coalesce(build_preference_column("frequency"), Preferences().frequency) == list_filter.frequency
     section_key, topic_key = split_part_key(list_filter.part)

@@ -27,7 +27,6 @@ from subscribers.transfer.exports import ExportRecipient
 FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few
 MAX_QUESTIONS = 5000  # per submission
 OFFERED_YEARS = (1, 2, 3, 5)
-OWN_PEOPLE = "the people who run this list"
 # Sender guidelines of mailbox providers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of
 # November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
@@ -50,7 +49,7 @@ def _check_years(years: int) -> int:
 class ExportForm(ReasonForm):
     """The reason for an export, and its recipient."""
 
-    to: Reason = OWN_PEOPLE
+    to: Reason = ""
 
 
 class PermissionRequestForm(FormOrQueryModel):
@@ -130,7 +129,6 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         domain_name=list_transfers.name_domain(installation, list_filter),
         parts=dict(list_transfers.list_sections_and_topics(installation)),
         refusal=refusal,
-        own_people=OWN_PEOPLE,
     )
 
 
