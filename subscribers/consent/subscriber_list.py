@@ -19,7 +19,7 @@ from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
 from subscribers.store.database import count_rows
-from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
@@ -180,6 +180,8 @@ def _split_conditions(
 
 
 def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[ColumnElement[bool]]:
+    if list_filter.since is not None or list_filter.until is not None:
+        yield Person.state.not_in(EMPTIED_STATES)  # their sign-up time was deleted
     if list_filter.since is not None:
         yield Person.asked_at >= list_filter.since
     if list_filter.until is not None:

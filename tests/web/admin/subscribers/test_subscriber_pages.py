@@ -142,6 +142,15 @@ def test_every_count_of_a_state_leads_to_its_list(world: Any) -> None:
     assert [f'/admin/readers/{world.ada}">' in admin.get(path).text for path in paths] == [False, True]
 
 
+def test_a_filter_by_sign_up_day_leaves_out_erased_people(world: Any) -> None:
+    bo = add(world, BO_ADDRESS)
+    with world.database.write() as session:
+        session.get_one(Person, world.ada).state = PersonState.ERASED
+    page = world.signed_in_client("admin").get("/admin/readers?since=2020-01-01").text
+    assert re.findall(r'<a href="/admin/readers/(\d+)">', page) == [str(bo)]
+    assert "Imported people without a sign-up time count as signed up on the day of the import." in page
+
+
 def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(both: Any) -> None:
     bo = add(both, BO_ADDRESS)
     admin = both.signed_in_client("admin")
