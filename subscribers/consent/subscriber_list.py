@@ -19,7 +19,7 @@ from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import split_part_key
 from subscribers.store.database import count_rows
-from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
 from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
@@ -34,7 +34,7 @@ class SubscriberFilter:
     """A filter for the subscriber list. People must match everything that's set.
 
     `since` (inclusive) and `until` (exclusive) limit the sign-up time. `paused_on` is a day in the publication's time
-    zone on which their emails are paused. `part` is the key (`subscribers.part_keys`) of a section or topic that they
+    zone on which their emails are paused, and `mailed_on` one on which they aren't. `part` is the key (`subscribers.part_keys`) of a section or topic that they
     get, and `frequency` how often they get email.
     """
 
@@ -45,6 +45,7 @@ class SubscriberFilter:
     since: datetime | None = None
     until: datetime | None = None
     paused_on: date | None = None
+    mailed_on: date | None = None
     part: str = ""
     frequency: str = ""
 
@@ -178,6 +179,8 @@ def _split_conditions(
 
 
 def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[ColumnElement[bool]]:
+    if list_filter.since is not None or list_filter.until is not None:
+        yield Person.state.not_in(EMPTIED_STATES)  # their sign-up time was deleted
     if list_filter.since is not None:
         yield Person.asked_at >= list_filter.since
     if list_filter.until is not None:
@@ -186,6 +189,8 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
         yield Person.domain_tag == list_filter.domain_tag
     if list_filter.paused_on is not None:
         yield build_preference_column("pause_until") > list_filter.paused_on.isoformat()
+    if list_filter.mailed_on is not None:
+        yield func.coalesce(build_preference_column("pause_until"), "") <= list_filter.mailed_on.isoformat()
     if list_filter.frequency:
         yield func.coalesce(build_preference_column("frequency"), Preferences().frequency) == list_filter.frequency
     section_key, topic_key = split_part_key(list_filter.part)

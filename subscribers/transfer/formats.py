@@ -312,4 +312,4 @@ def mask_heading(text: str) -> str:
 
 def normalize_heading(text: str) -> str:
     """Return a heading in a single spelling: `OPTIN_TIME`, `Optin-Time`, and ` optin time` are the same."""
-    return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower())
+    return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower().replace("’", "'"))

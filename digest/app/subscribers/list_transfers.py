@@ -384,6 +384,7 @@ def _describe_filter(installation: Installation, list_filter: SubscriberFilter) 
         "before": list_filter.until and f"{list_filter.until:%Y-%m-%d}",
         "gets": list_filter.part,
         "frequency": list_filter.frequency,
+        "not paused on": list_filter.mailed_on and list_filter.mailed_on.isoformat(),
         "paused on": list_filter.paused_on and list_filter.paused_on.isoformat(),
     }
     return {name: value for name, value in values.items() if value} | domain

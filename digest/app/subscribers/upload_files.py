@@ -27,6 +27,7 @@ from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMea
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows
 from subscribers.transfer.options import ImportOptions
 from subscribers.transfer.packed_lists import PACKED_STARTS
+from subscribers.transfer.rows import parse_row_time
 
 log = get_logger("uploads")
 
@@ -64,11 +65,15 @@ class UploadStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UploadColumn:
-    """A column of an uploaded file: its heading, masked examples, and the meaning derived from its heading."""
+    """A column of an uploaded file: its heading, masked examples, and the meaning derived from its heading.
+
+    `has_times` says that most of its first cells that aren't empty are times.
+    """
 
     heading: str
     examples: tuple[str, ...]
     meaning: ColumnMeaning
+    has_times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +121,25 @@ def read_upload_columns(survey: FileSurvey) -> tuple[UploadColumn, ...]:
     """Return the columns of a file, with masked examples from its first rows."""
     headings = survey.layout.headings or survey.layout.numbered_columns
     values: list[list[str]] = [[] for _ in range(survey.layout.width)]
+    filled, times = [0] * survey.layout.width, [0] * survey.layout.width
     for _, fields in islice(read_rows(survey), EXAMPLE_ROWS):
-        for column, text in zip(values, fields, strict=False):
+        for place, (column, text) in enumerate(zip(values, fields, strict=False)):
+            filled[place] += bool(text.strip())
+            times[place] += _is_time(text)
             example = mask_example(text)
             if example and example not in column and len(column) < EXAMPLES_SHOWN:
                 column.append(example)
     meanings = list_column_meanings(survey.layout)
-    pairs = zip(headings, map(tuple, values), meanings, strict=False)
+    are_times = (count * 2 > whole for count, whole in zip(times, filled, strict=True))
+    pairs = zip(headings, map(tuple, values), meanings, are_times, strict=False)
     return tuple(UploadColumn(*each) for each in pairs)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return parse_row_time(text) is not None
+    except ValueError:
+        return False
 
 
 def mask_example(text: str) -> str:

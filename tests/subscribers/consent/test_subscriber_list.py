@@ -37,6 +37,10 @@ MATCHES: list[tuple[SubscriberFilter, Callable[[int], bool]]] = [
         SubscriberFilter(state=PersonState.SUBSCRIBED, paused_on=NOW.date()),
         lambda n: n % 3 < 2 and n % 4 == 1,
     ),
+    (
+        SubscriberFilter(state=PersonState.SUBSCRIBED, mailed_on=NOW.date()),
+        lambda n: n % 3 < 2 and n % 4 != 1,
+    ),
     (SubscriberFilter(frequency="monthly"), lambda n: n % 4 == 0),
     (SubscriberFilter(frequency="weekly", asked_where="form"), lambda n: n % 4 == 2),
     (SubscriberFilter(part="events"), lambda n: n % 4 > 0),

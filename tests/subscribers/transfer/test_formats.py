@@ -104,6 +104,23 @@ def _layout_of_bare_list(address_column: int, *, width: int) -> ColumnLayout:
     return ColumnLayout(PLAIN_LIST, {ColumnMeaning.ADDRESS: (address_column,)}, width, has_heading=False)
 
 
+@pytest.mark.parametrize(
+    ("headings", "meaning"),
+    [
+        (("Consent date", "Opt-in date", "Einwilligung am", "Date de consentement"), ColumnMeaning.CONFIRMED_AT),
+        (("Einwilligungsdatum", "Fecha de consentimiento", "Bestätigt am"), ColumnMeaning.CONFIRMED_AT),
+        (("Date d’inscription", "Anmeldedatum", "Signup time"), ColumnMeaning.REQUESTED_AT),
+        (("IP-Adresse", "Adresse IP", "Dirección IP"), ColumnMeaning.REQUESTED_IP),
+        (("TAGS", "Schlagwörter", "Étiquettes", "Etiquetas"), ColumnMeaning.TAGS),
+    ],
+)
+def test_headings_are_recognized_in_four_languages(headings: tuple[str, ...], meaning: ColumnMeaning) -> None:
+    for heading in headings:
+        layout = recognize_layout(["email", heading])
+        assert layout is not None
+        assert list_column_meanings(layout) == (ColumnMeaning.ADDRESS, meaning), heading
+
+
 def test_a_list_without_headings_is_known_by_an_address_in_its_first_row() -> None:
     assert recognize_layout(["ada@example.org"]) == _layout_of_bare_list(0, width=1)
     assert recognize_layout(["Ada", "ada@example.org"]) == _layout_of_bare_list(1, width=2)

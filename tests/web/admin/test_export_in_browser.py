@@ -49,9 +49,11 @@ def test_the_subscribers_of_a_source_are_exported(browser: Browser, both: Any, w
         button = page.get_by_role("button", name="Download CSV")
         if way == "keyboard":
             write_by_keyboard(page.get_by_label("Reason"), "survey")
+            write_by_keyboard(page.get_by_label("Recipient"), "us")
             text = download_by_keyboard(button)
         else:
             page.get_by_label("Reason").fill("survey")
+            page.get_by_label("Recipient").fill("us")
             with page.expect_download() as given:
                 button.click()
             text = given.value.path().read_text("utf-8")

@@ -28,7 +28,6 @@ from subscribers.transfer.exports import ExportRecipient
 FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few
 MAX_QUESTIONS = 5000  # per submission
 OFFERED_YEARS = (1, 2, 3, 5)
-OWN_PEOPLE = "the people who run this list"
 # Sender guidelines of mailbox providers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of
 # November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
@@ -51,7 +50,7 @@ def _check_years(years: int) -> int:
 class ExportForm(ReasonForm):
     """The reason for an export, and its recipient."""
 
-    to: Reason = OWN_PEOPLE
+    to: Reason = ""
 
 
 class PermissionRequestForm(FormOrQueryModel):
@@ -140,7 +139,6 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         import_name=_name_import(query.batch) if query.batch else "",
         frequencies=FREQUENCY_LABELS,
         refusal=refusal,
-        own_people=OWN_PEOPLE,
     )
 
 

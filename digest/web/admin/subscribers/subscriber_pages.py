@@ -28,7 +28,9 @@ from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
 from subscribers.transfer.exports import EXPORTABLE_STATES
 
-PAUSED: Literal["paused"] = "paused"  # not a state: subscribers whose emails are paused today
+# Not states: subscribers whose emails are paused today, and those whose emails aren't.
+PAUSED: Literal["paused"] = "paused"
+MAILED: Literal["mailed"] = "mailed"
 MAX_ORIGIN_LENGTH = 200
 REFRESH_SECONDS = 1  # between reloads of the page while a search runs; works without scripts
 
@@ -48,7 +50,7 @@ PartKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}(:[a-z0-9-]{1,24})
 class SubscriberQuery(FormOrQueryModel):
     """The list's filter. Invalid values, and those that may contain a subscriber's address, are ignored."""
 
-    state: PersonState | Literal["paused"] | None = None
+    state: PersonState | Literal["paused", "mailed"] | None = None
     came: Annotated[str, AfterValidator(_check_origin)] = ""
     batch: Count | None = Field(default=None, ge=1, alias="import")
     domain: DomainTag | None = None
@@ -65,7 +67,7 @@ class SubscriberQuery(FormOrQueryModel):
 
     def as_filter(self) -> SubscriberFilter:
         """Return the filter. Only subscribers get anything, so preferences select only them unless a state is chosen."""
-        state = PersonState.SUBSCRIBED if self.state == PAUSED else self.state
+        state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
             asked_where=self.came,
@@ -76,6 +78,7 @@ class SubscriberQuery(FormOrQueryModel):
             since=_find_midnight(self.since) if self.since else None,
             until=_find_midnight(self.until + timedelta(days=1)) if self.until else None,
             paused_on=_find_today() if self.state == PAUSED else None,
+            mailed_on=_find_today() if self.state == MAILED else None,
         )
 
 

@@ -282,6 +282,8 @@ def test_the_list_of_imports_and_the_page_of_one_count_the_same_rows_as_left_out
 def test_rows_without_evidence_lead_to_the_column_that_may_have_it(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email,consented,status\nbo@county.example,2024-01-01,subscribed\n")
+    at_column = "These cells are times. If people agreed then, choose “Consent or confirmation time (UTC).”"
+    assert client.get(path).text.count(at_column) == 1
     hint = "No column is imported as “Consent or confirmation time (UTC),”"
     assert hint in post_step(world, client, path, "try")
     assert hint not in post_step(world, client, path, "try", **{"column-1": "confirmed at"})

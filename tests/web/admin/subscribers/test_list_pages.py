@@ -33,7 +33,7 @@ def test_the_list_is_exported_with_a_reason_that_its_subscribers_see(both: Any) 
     with both.database.write() as session:
         add_subscriber(session, both.install.keys, "+formula@county.example", evidence=sample_evidence(), now=NOW)
     client = both.signed_in_client("admin")
-    assert post(client, "/admin/readers/export", reason="").status_code == 400
+    assert post(client, "/admin/readers/export", reason="", to="x").status_code == 400
     answer = post(client, "/admin/readers/export", reason="moving house", to="Example Mail Ltd")
     assert answer.headers["Content-Disposition"] == 'attachment; filename="subscribers-2026-11-19.csv"'
     addresses = [row["email"] for row in csv.DictReader(io.StringIO(answer.text))]
@@ -120,7 +120,7 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
     )
     assert "a CSV file of 1 subscriber matching the filter, including paused ones" in form
     assert "a CSV file of 2 subscribers, including paused ones" in client.get("/admin/readers/export").text
-    answer = post(client, "/admin/readers/export?came=Expo", reason="survey")
+    answer = post(client, "/admin/readers/export?came=Expo", reason="survey", to="us")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(row["email"], row["asked_where"], row["status"]) for row in rows] == [
         ("bo@county.example", "Expo", "subscribed")
@@ -135,7 +135,7 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
 def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
     client = world.signed_in_client("admin")
     assert client.get("/admin/readers/export?state=gone").status_code == 400
-    form = {"token_page": "/admin/readers/export", "reason": "survey"}
+    form = {"token_page": "/admin/readers/export", "reason": "survey", "to": "us"}
     answer = post_form(client, "/admin/readers/export?import=many", **form)
     assert (answer.status_code, "@" in answer.text) == (400, False)
 
@@ -143,7 +143,7 @@ def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
 @pytest.mark.parametrize("state", ["requested", "unverified", "withdrawn", "suppressed", "erased"])
 def test_only_subscribers_are_exported(world: Any, state: str) -> None:
     client = world.signed_in_client("admin")
-    answer = post(client, f"/admin/readers/export?state={state}", reason="survey")
+    answer = post(client, f"/admin/readers/export?state={state}", reason="survey", to="us")
     assert (answer.status_code, "may not be exported" in answer.text) == (409, True)
     offer = 'href="/admin/readers/export'
     assert offer not in client.get(f"/admin/readers?state={state}").text, "no form for an export that's refused"

@@ -150,7 +150,8 @@ def test_more_than_a_hundred_found_asks_for_a_longer_part(world: Any) -> None:
     add(world, *(f"r{n}@many.example" for n in range(MAX_FOUND + 1)))
     admin = world.signed_in_client("admin")
     page = admin.get(begin(world, admin, "many.example")).text
-    assert "There are more matches. Enter more of the address." in page
+    assert "There are more matches. Enter more of the address below." in page
+    assert re.search(r'name="other" value="[^"]+"', page), "the reason is kept"
     assert len(set(re.findall(r'<a href="/admin/readers/(\d+)">', page))) == MAX_FOUND
 
 
