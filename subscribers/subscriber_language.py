@@ -129,10 +129,12 @@ class SubscriberLanguage:
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE"))
 
     def clock_hour(self, clock: time | datetime) -> str:
-        """Return a time as "5 p.m.", "5:30 p.m.", or "noon", and as "midnight" if it isn't of a particular day."""
-        if clock == time():
-            return self.gettext("midnight")
+        """Return a time as "5 p.m.", "5:30 p.m.", or "noon"."""
         return self._format(clock, self._hour_pattern(clock))
+
+    def daily_hour(self, hour: int) -> str:
+        """Return an hour of every day, as `clock_hour` does, or "midnight", which a date would make ambiguous."""
+        return self.clock_hour(time(hour)) if hour else self.gettext("midnight")
 
     def hour_in_zone(self, moment: datetime) -> str:
         """Return a time with its zone: "6 a.m. ET", "5:30 p.m. CET"."""

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
@@ -314,7 +314,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
         rhythm = language.gettext("Once a month: the first edition of the month.")
     send_time = language.gettext("Sent as soon as it’s out.")
     if preferences.hour is not None:
-        hour, place = language.clock_hour(time(preferences.hour)), language.zone_label(preferences.zone)
+        hour, place = language.daily_hour(preferences.hour), language.zone_label(preferences.zone)
         send_time = language.gettext("Sent at %(hour)s (time zone: %(place)s) or soon after.", hour=hour, place=place)
     return rhythm, send_time
 

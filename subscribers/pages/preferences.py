@@ -1,7 +1,7 @@
 """Preferences pages: sections, topics, frequency, time, format, and pauses."""
 
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import timedelta
 
 from flask import Response, abort, request, url_for
 from flask.typing import ResponseReturnValue
@@ -194,7 +194,7 @@ def _preferences_page(
         asks=" ".join(sorted(ASKED_PREFERENCES - page_context.site.hidden_preferences)),
         often=FREQUENCY_LABELS,
         checkboxes=group_checkboxes(page_context.site.hidden_preferences),
-        hours=[(hour, language.clock_hour(time(hour))) for hour in range(24)],
+        hours=[(hour, language.daily_hour(hour)) for hour in range(24)],
         zone=chosen.zone or page_context.site.zone.key,
         zones=zones_by_region(language),
         tomorrow=today + timedelta(days=1),

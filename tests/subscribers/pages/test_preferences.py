@@ -1,6 +1,6 @@
 import re
 from dataclasses import fields
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -117,7 +117,7 @@ def test_topics_are_listed_in_the_order_of_the_page_and_an_hour_of_no_day_can_be
     chosen_topics = describe_preferences(Preferences(omit_topics=frozenset("d"), hour=0, zone="UTC"), parts, ENGLISH)
     assert "(topics: Borders, Énergie, and Zones)" in chosen_topics
     assert "midnight" in chosen_topics
-    assert ENGLISH.clock_hour(datetime(2026, 12, 1, tzinfo=UTC)) == "12 a.m."
+    assert [ENGLISH.daily_hour(hour) for hour in (0, 1, 12)] == ["midnight", "1 a.m.", "noon"]
 
 
 def test_each_place_is_offered_once_by_its_present_name_and_the_common_ones_first() -> None:
