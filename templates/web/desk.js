@@ -952,7 +952,8 @@
     w: () => follow(".why > summary", currentRow()),
     u: () => followInMenu("a[href*='panel=under']"), M: () => followInMenu("a[href*='panel=merge']"),
     z: () => follow("button[value=undo]"), Z: () => follow("button[value=redo]"),
-    s: () => write("#head-subject", ".mailhead a"), b: () => write("[data-blank] #block-kind", "#new-block"), n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
+    s: () => write("#head-subject", ".mailhead a"), b: () => write("[data-blank] #block-kind", "#new-block"),
+    n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
     "/": () => reach("#words", 0), "?": showKeys, g: () => { going = Date.now(); },
   };
   for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => view(number);

@@ -34,7 +34,7 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_of_the_desk(week: SampleWe
     client.post(f"{week.path}/clipboard", data={"keep": first})
     approval_overviews.send_back_edition(week.installation, week.name, "The lead is <old>.", actor=EDITOR, now=later())
     edition = (
-        *(f"?open={second}&filter=all", "?open=head", "?open=own"),
+        *(f"?open={second}&filter=all", "?open=head", "?open=own", "?open=block-block-9", "?open=block-new"),
         *(f"?panel={panel}&about={second}" for panel in ("move", "merge")),
         *("/approve", "/history?moment=1", "/versions/1", "/preview?view=aloud", "/preview?variants=yes"),
     )
