@@ -1057,8 +1057,22 @@ def test_a_button_reads_the_edition_once_and_looks_once_more_when_it_stores(week
             reads.append(statement)
 
     event.listen(week.installation.database.engine, "before_cursor_execute", note)
-    client.post(f"{week.path}/act", data={"act": f"up {anchor}", "seq": seq})
+    client.post(f"{week.path}/act", data={"act": f"up {anchor}", "seq": seq}, headers={"Accept": "application/json"})
     assert len(reads) == 2
+
+
+def test_a_drafts_page_reads_its_edits_and_the_changed_settings_once(week: SampleWeek) -> None:
+    client, reads = week.client(), list[str]()
+    client.get(week.path)
+
+    def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        reads.append(" ".join(statement.split()))
+
+    event.listen(week.installation.database.engine, "before_cursor_execute", note)
+    client.get(week.path)
+    assert len([read for read in reads if "FROM edit WHERE edit.edition_id" in read]) == 1
+    assert len([read for read in reads if "FROM audit WHERE audit.act IN" in read]) == 1
+    assert reads.count("BEGIN") <= 2, "signing in, and everything that the page shows"
 
 
 def test_a_sponsored_block_has_an_image_in_the_email_and_on_the_web(week: SampleWeek) -> None:
