@@ -62,9 +62,11 @@ UNSUBSCRIBE_REASONS = {
     "job": mark_message("My job has changed"),
 }  # by the key stored in the ledger; no free text, because people would enter names and addresses
 ERASED_ROWS_FIELD = "sealed_rows"  # of an erasure: number of sealed disclosure rows that lost their salt, by table
+SILENCE_METHOD = "question after a long silence"
 SILENCE_ANSWER_METHOD = (
     "answer to a question after a long silence"  # of a confirmation that doesn't change the sign-up source
 )
+NO_ANSWER_METHOD = "no answer to a question after a long silence"
 # Events of these kinds may have another commitment than the previous event.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
 # These don't affect people who unsubscribed or consented themselves, because anyone can enter an address in a form.

@@ -288,18 +288,20 @@ def _describe_parts(
     language: SubscriberLanguage,
 ) -> str:
     """Describe the wanted sections, and the topics if some are left out."""
-    wanted, all_sections, all_topics = list[str](), set[str](), set[str]()
-    topics = dict[str, str]()
+    wanted, all_sections = list[str](), set[str]()
+    topics, omitted = dict[str, str](), dict[str, str]()
     for key, title in parts:
         section_key, topic_key = split_part_key(key)
         if topic_key and section_key not in preferences.omit:
-            all_topics.add(topic_key)
-            topics |= {} if topic_key in preferences.omit_topics else {topic_key: title}
+            (omitted if topic_key in preferences.omit_topics else topics)[topic_key] = title
         elif not topic_key:
             all_sections.add(section_key)
             wanted += [] if section_key in preferences.omit else [title]
     sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
-    if len(topics) == len(all_topics):
+    if 0 < len(omitted) < len(topics):
+        left_out = language.join_words(sorted(omitted.values(), key=str.casefold))
+        return language.gettext("%(sections)s (topics: all except %(topics)s)", sections=sections, topics=left_out)
+    if not omitted:
         return sections
     topic_list = language.join_words(sorted(topics.values(), key=collation_key)) or language.gettext("none")
     return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)

@@ -63,6 +63,13 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
         "page": language.pgettext("how a consent came about or ended", "page opened from an email"),
         "one-click": language.pgettext("how a consent came about or ended", "one-click"),
         ledger.PERMISSION_METHOD: language.pgettext("how a consent came about or ended", "re-permission email"),
+        ledger.SILENCE_METHOD: language.pgettext("how a consent came about or ended", "email to inactive subscribers"),
+        ledger.SILENCE_ANSWER_METHOD: language.pgettext(
+            "how a consent came about or ended", "answer to our email to inactive subscribers"
+        ),
+        ledger.NO_ANSWER_METHOD: language.pgettext(
+            "how a consent came about or ended", "no answer to our email to inactive subscribers"
+        ),
         "link to the new address": language.pgettext("how a consent came about or ended", "link to the new address"),
         ledger.STOPPED_CHANGE_METHOD: language.pgettext("how a consent came about or ended", "link to the old address"),
         "link mailed to the owner": language.pgettext("how a consent came about or ended", "one-time link in an email"),

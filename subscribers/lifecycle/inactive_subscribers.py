@@ -28,8 +28,6 @@ from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, T
 from subscribers.store.signup_models import OneTimeToken
 
 ANSWER_PERIOD = timedelta(days=30)
-SILENCE_METHOD = "question after a long silence"
-NO_ANSWER_METHOD = "no answer to a question after a long silence"
 STAY_PURPOSE: OneTimePurpose = "stay"
 
 
@@ -119,7 +117,7 @@ def _queue_question(
     if person is None or still_silent is None:
         return False
     body = {
-        "method": SILENCE_METHOD,
+        "method": ledger.SILENCE_METHOD,
         "actor": actor,
         "silent_since": question.silent_since.isoformat(timespec="milliseconds"),
         "takes_off": question.takes_off,
@@ -224,7 +222,7 @@ def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: Unsu
                 link.ended_at = now
                 if link.person is not None and _is_to_leave(session, link.person, int(link.serial)):
                     taken_off += unsubscribe_person(
-                        session, unsubscribe_log, link.person, method=NO_ANSWER_METHOD, now=now
+                        session, unsubscribe_log, link.person, method=ledger.NO_ANSWER_METHOD, now=now
                     )
         if len(links) < BATCH_SIZE:
             return taken_off

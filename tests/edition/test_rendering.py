@@ -219,6 +219,15 @@ def test_the_foot_promises_as_many_mails_as_the_timetable_brings(
         assert "weekly" not in foot
 
 
+def test_breaking_news_does_not_promise_a_number_of_emails(full_content: EditionContent, pages: Environment) -> None:
+    news = render_edition(replace(full_content, number=0, sections=full_content.sections[:1], blocks=()), FRAME, pages)
+    for kind in ("html", "web", "text"):
+        foot = " ".join(of(news, kind, "foot").split())
+        assert "one email a week" not in foot.lower()
+        assert "weekly" not in foot
+        assert "email address" in foot
+
+
 def test_no_line_begins_with_a_middle_dot(pieces: tuple[RenderedFragment, ...]) -> None:
     seen = {kind: "".join(p.body for p in pieces if p.kind == kind) for kind in ("html", "web", "short", "page")}
     texts = {kind: lxml_html.fragment_fromstring(f"<div>{body}</div>").text_content() for kind, body in seen.items()}

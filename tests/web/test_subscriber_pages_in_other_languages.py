@@ -61,6 +61,7 @@ def list_content(world: Any) -> list[str]:
         *known,
         *(marked, file.publication.name, "HLS . Today", file.publication.tagline, file.publication.about),
         *("hls.today", "LinkedIn", "Facebook", "Bluesky", file.sender.postal_address, file.sender.reply_to),
+        "news.example.org",  # where someone signed up
         *(sample_evidence().wording, *WRITTEN_BY_STAFF),
     ]
 

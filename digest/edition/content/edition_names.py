@@ -14,5 +14,5 @@ def write_issue(number: object, language: SubscriberLanguage) -> str:
 def write_issue_heading(number: object, language: SubscriberLanguage) -> str:
     """Return the issue as a heading, as in a masthead."""
     if number == BREAKING_NEWS_NUMBER:
-        return language.gettext("Breaking news")
+        return language.pgettext("alone, as in a masthead", "Breaking news")
     return language.pgettext("alone, as in a masthead", "No. %(number)s", number=number)

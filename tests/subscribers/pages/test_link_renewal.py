@@ -56,9 +56,9 @@ def test_the_record_says_who_renewed_the_links_and_why(world: Any) -> None:
     assert "Method: link mailed to the owner" in record
     page = world.client.get(data).text
     assert "<b>Our team renewed the links in your emails</b>" in page
-    assert "how: our team (forwarded an edition)" in page
+    assert "· our team (forwarded an edition)" in page
     assert "<b>The links in your emails were renewed</b>" in page
-    assert "how: one-time link in an email" in page
+    assert "· one-time link in an email" in page
 
 
 def set_generation(world: Any, generation: int) -> None:

@@ -44,7 +44,7 @@ CHOICES = {"omit": ["events"], "short": True}
 # What the reader is told at each step: English words, and French ones. Spaces of any kind count as one, and letters of any case.
 WORDS = {
     "home": ("Every Friday, by email", "Chaque vendredi, par e-mail"),
-    "asked": ("Check your inbox", "Regardez votre messagerie"),
+    "asked": ("Check your inbox", "Consultez votre messagerie"),
     "mail to confirm": ("You’re not subscribed yet", "n’est pas encore actif"),
     "confirm": ("You’re not subscribed yet", "n’est pas encore actif"),
     "confirmed": ("No. 147 arrives on Friday, November 20, 2026", "Le nº 147 paraît le vendredi 20 novembre 2026"),
@@ -62,7 +62,7 @@ WORDS = {
         "the data that HLS.Today stores about you",
         "les données que HLS.Today conserve à votre sujet",
     ),
-    "my data": ("Who has received your address", "Où votre adresse est passée"),
+    "my data": ("Who has received your address", "Qui a reçu votre adresse"),
     "delivered": ("To send you No. 147", "Pour vous envoyer le nº 147"),
     "erase": ("Erase all your data?", "Effacer toutes vos données ?"),
     "erased": ("Your data has been erased", "Vos données ont été effacées"),
