@@ -93,7 +93,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         le=5,
     )
     allow_networks: Annotated[list[values.NetworkText], AffectedArea.NETWORK] = file_only_setting(
-        [], "Private networks with sources, such as 10.1.0.0/16."
+        [], "Private networks with sources, such as 10.1.0.0/16, or 127.0.0.0/8 for this machine."
     )
     fetch_timeout: float = file_only_setting(20.0, "Maximum seconds for one fetch.", gt=0, le=300)
     fetch_bytes: int = file_only_setting(10_000_000, "Maximum bytes of a decompressed document.", ge=1000)

@@ -37,7 +37,7 @@ class ImportedSubscriberStatus(LabeledEnum):
     """The status of an address according to a row or a whole file. Later ones are stronger."""
 
     SUBSCRIBED = "person", "Subscribed"
-    UNCONFIRMED = "unconfirmed", "Never confirmed"  # they never confirmed, according to the service itself
+    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # they never confirmed, according to the service itself
     LEFT = "left", "Unsubscribed"
     BOUNCED = "bounced", "Bounced"
     BLOCKED = "blocked", "Blocked"

@@ -254,6 +254,7 @@ def test_the_dates_of_another_schedule_are_shown_and_nothing_is_saved(filed: Any
     assert answer.status_code == 200
     assert "Check the dates before you save." in answer.text
     assert "10 dates change" in answer.text
+    assert '<h2 tabindex="-1" autofocus>Next' in answer.text, "the keyboard goes on from the dates"
     assert '<option value="thu" selected>' in answer.text
     assert ((tmp_path / "digest.toml").read_text("utf-8"), audit_rows(filed)) == (SETTINGS, [])
 

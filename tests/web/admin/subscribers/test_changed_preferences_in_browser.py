@@ -42,7 +42,7 @@ def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
             write_day_by_keyboard(day, UNTIL)
             write_by_keyboard(reason, "asked by phone")
         press(page.get_by_role("button", name="Pause emails"))
-        expect(page.get_by_role("status")).to_contain_text("The pause was changed.")
+        expect(page.get_by_role("status")).to_contain_text("The pause was saved.")
         expect(page.get_by_text("Reason: asked by phone (entered by an admin).")).to_be_visible()
         (mail,) = Inbox(world).new()
         page.goto(address + restore_path_of(mail))
