@@ -299,7 +299,7 @@ def _describe_parts(
             wanted += [] if section_key in preferences.omit else [title]
     sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
     if 0 < len(omitted) < len(topics):
-        left_out = language.join_words(sorted(omitted.values(), key=str.casefold))
+        left_out = language.join_words(sorted(omitted.values(), key=collation_key))
         return language.gettext("%(sections)s (topics: all except %(topics)s)", sections=sections, topics=left_out)
     if not omitted:
         return sections

@@ -114,9 +114,13 @@ def test_topics_are_listed_in_the_order_of_the_page_and_an_hour_of_no_day_can_be
         ("topics:d", "X"),
     )
     assert [title for _, title in OfferedPreferences(parts=parts).topics] == ["Borders", "Énergie", "X", "Zones"]
-    chosen_topics = describe_preferences(Preferences(omit_topics=frozenset("d"), hour=0, zone="UTC"), parts, ENGLISH)
-    assert "(topics: Borders, Énergie, and Zones)" in chosen_topics
-    assert "midnight" in chosen_topics
+    fewer, most = (
+        describe_preferences(Preferences(omit_topics=frozenset(omitted), hour=0, zone="UTC"), parts, ENGLISH)
+        for omitted in ("ad", "b")
+    )
+    assert "(topics: Borders and Énergie)" in fewer
+    assert "midnight" in fewer
+    assert "(topics: all except Énergie)" in most
     assert [ENGLISH.daily_hour(hour) for hour in (0, 1, 12)] == ["midnight", "1 a.m.", "noon"]
 
 
