@@ -2,9 +2,6 @@
 
 _REACHED: dict[str, tuple[str, ...]] = {
     "digest.cli.context": ("subscribers.address",),
-    "digest.cli.accounts": ("digest.store.delivery_models",),
-    "digest.web.desk.outline.edition_outline": ("digest.store.models",),
-    "digest.web.status_rows": ("digest.store.models",),
     "digest.web.filters": ("digest.collect.texts.urls",),
 }
 FACE_EXCEPTIONS = frozenset((face, module) for face, reached in _REACHED.items() for module in reached)

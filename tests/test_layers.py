@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from sqlalchemy.orm import DeclarativeBase
 
 from tests.conftest import ROOT
 from tests.face_imports import FACE_EXCEPTIONS
@@ -244,7 +245,7 @@ def test_a_class_name_stands_in_one_module() -> None:
 def is_value_or_error(name: str) -> bool:
     """Say whether an imported name of the product is a value, a class of values, an error or a type.
 
-    Rows of the database are none: who holds one can change it.
+    So are rows of the database, since what a face changes in one is never stored: sessions for reading are rolled back.
     """
     if name in modules():
         return False
@@ -254,7 +255,7 @@ def is_value_or_error(name: str) -> bool:
         return False
     if not isinstance(thing, type):
         return True
-    values = (BaseException, enum.Enum, tuple)
+    values = (BaseException, enum.Enum, tuple, DeclarativeBase)
     return is_dataclass(thing) or issubclass(thing, values) or getattr(thing, "_is_protocol", False)
 
 

@@ -21,6 +21,7 @@ from digest.edition.editing.edits import (
     EDITION_TARGET,
     Edit,
     EditDraft,
+    EditionField,
     EditKind,
     find_previous_text,
     find_undone_edits,
@@ -29,6 +30,7 @@ from digest.edition.editing.edits import (
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import Story
+from digest.select.summary_choice import choose_summary
 from digest.settings import Settings
 from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
@@ -66,7 +68,7 @@ class EditionHistory:
 
     `approval_effects` has the edits, by number, that ended an approval ("superseded") or "reinstated" it.
 
-    `written_heads` and `regrouped` cache what `write_head_before` and `find_articles_before` need, by the number of the
+    `written_heads` and `regrouped` cache what `write_head_before` and `find_original_before` need, by the number of the
     last edit that each includes.
     """
 
@@ -109,7 +111,16 @@ class EditionHistory:
             self.written_heads[last] = build_edited_content(state.proposal, past, state.identity, self.settings)
         return self.written_heads[last]
 
-    def find_articles_before(self, edit: Edit) -> Story | None:
+    def find_original_before(self, edit: Edit) -> str:
+        """Return the unedited text that an edit's text replaced when it was made; empty if there's none."""
+        field = edit.text("field")
+        if edit.target == EDITION_TARGET:
+            head = self.write_head_before(edit.seq)
+            return str(getattr(head, field)) if field in {*EditionField} else ""
+        story = self._find_articles_before(edit)
+        return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
+
+    def _find_articles_before(self, edit: Edit) -> Story | None:
         """Return the articles that an edit's story had when it was made, led by the one that led them then."""
         past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
         last = past[-1].seq if past else 0

@@ -96,7 +96,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
 
 
 @dataclass(frozen=True, slots=True)
-class EditionResults:
+class EditionOutcome:
     """What became of an edition that isn't being edited. `stories` are those in a section.
 
     `editor_counts` counts editors' changes to the approved version; None if they weren't counted.
@@ -119,14 +119,14 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
         )
 
 
-def read_edition_results(
+def read_edition_outcome(
     installation: Installation, edition: Edition, *, recent: CountCache | None = None, now: datetime
-) -> EditionResults:
+) -> EditionOutcome:
     """Return an edition's stories, delivery counts, and editors' changes."""
     counts = count_edition_deliveries(installation, edition.name, recent, now=now)
     with installation.read() as session:
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
-        return EditionResults(
+        return EditionOutcome(
             stories=tuple(session.scalars(stories.where(EditionStory.section.is_not(None)))),
             sent=_sent_edition(session, edition, counts, now, installation.settings.zone),
             editor_counts=find_editor_change_counts(session, edition),

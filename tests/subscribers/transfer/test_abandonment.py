@@ -184,7 +184,7 @@ def test_the_command_lists_asks_and_drops(new_home: Path, tmp_path: Path) -> Non
         )
         batch = _cut_short(context, _file(tmp_path, *(f"r{n}" for n in range(MANY))))
     (row,) = json.loads(_run("--list", "--json").output)
-    assert (row["batch"], row["origin"]) == (batch, "Mailchimp")
+    assert (row["batch"], row["name"]) == (batch, "Mailchimp")
     assert row["people"] >= MAX_STEP_ROWS
     no = _run("--abandon", str(batch), typed="n\n")
     assert (no.exit_code, len(json.loads(_run("--list", "--json").output))) == (1, 1)

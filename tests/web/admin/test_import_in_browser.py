@@ -125,7 +125,7 @@ def test_a_finished_import_is_undone(browser: Browser, both: Any, way: str) -> N
             else:
                 page.get_by_label(label).fill(text)
         press(page.get_by_role("button", name="Undo import 1"))
-        expect(page.get_by_role("status")).to_have_text("Import 1 was undone.")
+        expect(page.get_by_role("status")).to_have_text("Import 1 was undone. 1 person was removed from the list.")
         expect(page.get_by_role("cell", name=re.compile("^Undone "))).to_have_count(1)
         context.close()
     assert "".join(faults) == ""

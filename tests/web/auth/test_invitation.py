@@ -273,7 +273,7 @@ def test_the_desk_says_to_whom_a_test_goes_and_its_button_sends_it(proven: Any) 
     assert answer.status_code == 303
     shown = client.get(answer.location).text
     assert "The test was saved to a file" in shown
-    assert re.search(rf"{SAM}</th><td><span class=\"pill ok\">Accepted", shown)
+    assert re.search(rf"{SAM}</th><td><span class=\"pill ok\">Saved", shown)
     (mail,) = in_outbox(proven)
     assert str(mail["To"]) == SAM
     with proven.database.read() as session:

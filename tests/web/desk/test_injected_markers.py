@@ -158,6 +158,7 @@ REFUSED = frozenset(
     {
         *("auth.submit_new_password", "auth.submit_passkey", "auth.submit_password"),
         "admin.export_suppression_list",
+        "admin.probe_source",  # the typed URL can't be reached
         "breaking_news.draft_breaking_news",
     }
 )

@@ -14,8 +14,7 @@ from digest.app.editing.edit_application import ApprovedEditionError
 from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory, NoteHistoryEntry
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
-from digest.edition.editing.edits import EDITION_TARGET, Edit, EditionField, EditKind, RevertEffect
-from digest.select.summary_choice import choose_summary
+from digest.edition.editing.edits import Edit, EditKind, RevertEffect
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
@@ -198,23 +197,13 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
     if edit.kind != EditKind.TEXT:
         return ()
     was, now = history.find_text_before(edit), edit.text("text")
-    original = "" if was and now else _read_original(history, edit)
+    original = "" if was and now else history.find_original_before(edit)
     return compare_texts(was or original, now or original)
 
 
 def _join_block_texts(value: Mapping[str, object]) -> str:
     """Return what a block's readers see as one text."""
     return " · ".join(str(value[name]) for name in ("headline", "text", "name", "url") if value.get(name))
-
-
-def _read_original(history: EditionHistory, edit: Edit) -> str:
-    """Return the unedited text when an edit was made; empty if there's none."""
-    field = edit.text("field")
-    if edit.target == EDITION_TARGET:
-        head = history.write_head_before(edit.seq)
-        return str(getattr(head, field)) if field in {*EditionField} else ""
-    story = history.find_articles_before(edit)
-    return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:

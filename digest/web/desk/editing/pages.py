@@ -131,15 +131,15 @@ def _edition_page(edition: Edition) -> str:
     if state:
         return render_edit_page(state, query)
     view = edition_views.view_edition(installation, edition, now=now)
-    results = edition_views.read_edition_results(installation, edition, recent=context.recent_counts, now=now)
-    outline = build_edition_page_data(edition, results.stories, context.settings.file.sections)
+    outcome = edition_views.read_edition_outcome(installation, edition, recent=context.recent_counts, now=now)
+    outline = build_edition_page_data(edition, outcome.stories, context.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
         edition=edition,
         view=view,
         now=now,
         is_admin=is_admin(),
-        sent=results.sent,
+        sent=outcome.sent,
         outline=outline,
         checks=summarize_checks(_find_faults(edition), outline),
         page=edition_views.search_edition_stories(
@@ -155,7 +155,7 @@ def _edition_page(edition: Edition) -> str:
         views=PREVIEW_MODES,
         preview=find_preview_mode(query.view),
         octets=len(editions.render_bytes_of_edition(installation, edition, "html")),
-        changed=describe_editor_changes(results.editor_counts) if results.editor_counts else "",
+        changed=describe_editor_changes(outcome.editor_counts) if outcome.editor_counts else "",
     )
 
 
