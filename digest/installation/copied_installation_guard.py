@@ -23,7 +23,7 @@ _DIFFERENCE_TEXTS = {
     "name": "under another name ({})",
     "machine": "on another machine",
     "path": "in another location ({})",
-    "file": "in another file that this is a copy of",
+    "file": "in another file",
     "server": "on another PostgreSQL server",
     "database": "as another database ({})",
 }
@@ -40,7 +40,7 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
         recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
         differences = [] if recorded is None else describe_differences(recorded, current)
         if differences:
-            why = f"this may be a copy, because its files were last used {' and '.join(differences)}"
+            why = f"this may be a copy, because its database was last used {' and '.join(differences)}"
             installation_hold.pause_possible_copy(
                 session,
                 (

@@ -75,7 +75,7 @@ def test_an_older_file_that_was_put_in_the_place_of_the_database_is_held(tmp_pat
     shutil.move(tmp_path / "yesterday.db", home / "digest.db")
     held = open_at(home)
     assert held is not None
-    assert "in another file that this is a copy of" in held.reason
+    assert "because its database was last used in another file." in held.reason
 
 
 @file_mark

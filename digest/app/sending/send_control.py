@@ -159,6 +159,12 @@ def saves_emails_to_files(installation: Installation) -> bool:
     return writes_files(installation.settings)
 
 
+def is_all_sending_paused(installation: Installation) -> bool:
+    """Return whether someone or the program paused all sending, so that emails wait."""
+    with installation.read() as session:
+        return installation_hold.read_current_hold(session) is not None
+
+
 def list_test_recipients(installation: Installation) -> list[StaffMember]:
     """Return the staff with a verified address, who can receive test emails."""
     with installation.read() as session:

@@ -6,7 +6,7 @@ edition's entries; selection is passed the registry. All modules of this package
 register themselves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -25,3 +25,9 @@ SECTION_KINDS: Mapping[str, SectionKind] = {
 def list_lead_sections(sections: Iterable[EditionSection]) -> list[EditionSection]:
     """Return the sections whose first entry leads an edition."""
     return [section for section in sections if SECTION_KINDS[section.kind].leads_edition]
+
+
+def find_section_before_block(sections: Sequence[EditionSection], key: str) -> EditionSection:
+    """Return the section that a labeled block follows: the one with this key, else the leading one, else the first."""
+    named = [section for section in sections if section.key == key]
+    return (named or list_lead_sections(sections) or sections)[0]

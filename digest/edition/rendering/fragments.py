@@ -26,7 +26,7 @@ from digest.edition.content.fragment_names import (
 )
 from digest.edition.content.mailable_edition import FragmentKind
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
-from digest.edition.kinds import list_lead_sections
+from digest.edition.kinds import find_section_before_block
 from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
@@ -247,14 +247,11 @@ def build_share_links(address: str, title: str) -> dict[str, str]:
 
 
 def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]:
-    """Return the labeled blocks by the section before them: their own, else the leading one, else the first."""
-    placed: dict[str, list[LabeledBlock]] = {}
-    for section in content.sections:
-        placed[section.key] = []
+    """Return the labeled blocks by the section before them."""
+    placed: dict[str, list[LabeledBlock]] = {section.key: [] for section in content.sections}
     if placed:
-        first = (list_lead_sections(content.sections) or content.sections)[0].key
         for block in content.blocks:
-            placed.get(block.after, placed[first]).append(block)
+            placed[find_section_before_block(content.sections, block.after).key].append(block)
     return placed
 
 

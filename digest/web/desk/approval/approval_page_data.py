@@ -1,6 +1,6 @@
 """Data about an edition's approval, and the authors of changes since. `standing_words.html` puts it in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from digest.app.approval.approval_overviews import ApprovalOverview
@@ -12,9 +12,10 @@ from digest.edition.content.content_changes import (
     ContentComparison,
     ItemPlace,
 )
-from digest.edition.content.edition_content import EditionContent, LabeledBlock
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock
 from digest.edition.editing.arrangement import ArrangedStory
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
+from digest.edition.kinds import find_section_before_block
 from digest.store.models import EditionState
 from digest.web.desk.outline.block_lines import list_block_lines
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
@@ -114,20 +115,28 @@ def describe_approval_status(
         sentences=sentences,
         approvers=approvers,
         comparison=comparison,
-        changes=tuple(_describe_change(each, state, after) for each in changes),
+        changes=tuple(_describe_change(each, state, after, content.sections) for each in changes),
     )
 
 
-def _describe_change(change: ContentChange, state: EditingState | None, after_seq: int) -> ChangeRow:
+def _describe_change(
+    change: ContentChange, state: EditingState | None, after_seq: int, sections: Sequence[EditionSection]
+) -> ChangeRow:
     edit = find_edit_behind(change, state, after_seq) if state else None
-    return ChangeRow(change, edit, compare_texts(change.was, change.now), tuple(_compare_blocks(*change.blocks)))
+    lines = tuple(_compare_blocks(sections, *change.blocks))
+    return ChangeRow(change, edit, compare_texts(change.was, change.now), lines)
 
 
 def _compare_blocks(
-    was: LabeledBlock | None = None, now: LabeledBlock | None = None
+    sections: Sequence[EditionSection], was: LabeledBlock | None = None, now: LabeledBlock | None = None
 ) -> Iterator[tuple[str, tuple[ChangedPassage, ...]]]:
     """Yield the fields of a labeled block that differ, each with its title."""
-    before, after = (list_block_lines(asdict(block)) if block else {} for block in (was, now))
+    before, after = (
+        list_block_lines(asdict(block), find_section_before_block(sections, block.after).title if sections else "")
+        if block
+        else {}
+        for block in (was, now)
+    )
     for title in before | after:
         old, new = before.get(title, ""), after.get(title, "")
         if old != new:

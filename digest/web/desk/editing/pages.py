@@ -351,6 +351,7 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
         report=report,
         why=error,
         goes_into_files=sending.saves_emails_to_files(installation),
+        all_paused=sending.is_all_sending_paused(installation),
     )
 
 

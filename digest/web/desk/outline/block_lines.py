@@ -15,12 +15,16 @@ _TITLES = {
 }
 
 
-def list_block_lines(value: Mapping[str, object]) -> dict[str, str]:
-    """Return the texts of a block's fields, by title, without empty ones."""
+def list_block_lines(value: Mapping[str, object], place: str = "") -> dict[str, str]:
+    """Return the texts of a block's fields, by title, without empty ones.
+
+    `place` is the title of the section before it, if known.
+    """
     if value.get("removed"):
         return {"Block": "removed"}
     texts = {name: str(value.get(name) or "") for name in _TITLES}
     texts |= {name: texts[name].replace("-", " ").capitalize() for name in ("kind", "after")}
+    texts["after"] = place or texts["after"]
     image = value.get("picture")
     texts["picture"] = str(image.get("alt", "")) if isinstance(image, Mapping) else ""
     return {_TITLES[name]: text for name, text in texts.items() if text}

@@ -392,8 +392,11 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
         "seq": week.state.last_seq,
     }
     assert week.client().post(f"{week.path}/block/pumps", data=block).status_code == 303
+    unplaced = {"kind": "sponsor", "headline": "Tools", "seq": week.state.last_seq}
+    assert week.client().post(f"{week.path}/block/tools", data=unplaced).status_code == 303
     words = page(week, "sam")
     dana = "Dana, Nov. 19, 5:35 p.m."
+    assert "Headline: Tools Place after: Featured" in words
     assert (
         f"Put under Featured 1 {dana} “{named[under]}” was in Topics 1. It’s now a line under “{named[main]}.”" in words
     )

@@ -329,7 +329,9 @@ def test_the_intros_field_shows_where_the_email_ends(week: SampleWeek) -> None:
     for intro, shown in ((f"{first} {first}", [first]), ("Good morning.", [])):
         was = re.findall(r'name="was-intro" value="([^"]*)"', page(week, "?open=head"))[0]
         week.client().post(f"{week.path}/head", data={"intro": intro, "was-intro": was})
-        assert re.findall("In the email: <q>(.+?)</q> <b>The email ends here", page(week, "?open=head")) == shown
+        assert (
+            re.findall("In the email: <q>(.+?)</q> <b>The email cuts the intro here", page(week, "?open=head")) == shown
+        )
 
 
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
@@ -757,6 +759,9 @@ def test_a_block_of_other_days_stands_below_those_that_run_and_can_be_changed(we
     text = page(week)
     assert "Not in this edition. Runs from Dec. 20, 2026, to Jan. 3, 2027" in text
     assert "?open=block-radios#" in text
+    form = page(week, "?open=block-radios")
+    assert '<option value="" selected>Featured</option>' in form, "where the email shows it"
+    assert "The lead</option>" not in form
     assert "Radios for all" not in week.client().get(f"/desk/preview/{week.name}/phone").text
     assert write(last_day="2020-01-01").status_code == 303
     assert "Not in this edition. Runs until Jan. 1, 2020" in page(week)
