@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from subscribers.import_names import FILE_OPTION, PLAIN_LIST
 from subscribers.store.column_types import (
     DamageTolerantInteger,
     RowId,
@@ -456,10 +457,6 @@ class ListExportPart(Base):
     export: Mapped[int] = mapped_column(ForeignKey("list_export.id"), primary_key=True)
     first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     bits: Mapped[bytes]
-
-
-PLAIN_LIST = "a file"  # the origin of a list that no known service exported
-FILE_OPTION = "file"
 
 
 class ImportBatch(Base):

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from subscribers.errors import RefusalError
-from subscribers.store.models import PLAIN_LIST
+from subscribers.import_names import PLAIN_LIST
 
 
 class LabeledEnum(StrEnum):

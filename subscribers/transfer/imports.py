@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
 from subscribers.garbage_collection import rare_garbage_collection
-from subscribers.store.models import FILE_OPTION, ImportBatch
+from subscribers.import_names import FILE_OPTION
+from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, decide_stated_reason
 from subscribers.transfer.formats import DEPARTURE_STATUSES
 from subscribers.transfer.import_report import (

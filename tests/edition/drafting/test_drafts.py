@@ -539,7 +539,11 @@ def test_the_page_of_an_aggregator_s_lead_names_its_publisher_in_the_same_draft(
     install = Installation(WEEKLY, database)
     add(database, "port security news", dated=NOW - timedelta(days=1), found=NOW)
     with database.write() as session:
-        session.execute(update(Article).values(publisher="wire.example", link="https://wire.example/news"))
+        session.execute(
+            update(Article).values(
+                publisher="wire.example", url="https://wire.example/news", link="https://wire.example/news"
+            )
+        )
     data = b'{"@type": "NewsArticle", "headline": "News", "publisher": {"name": "The Wire"}}'
     page = (
         b'<html><head><script type="application/ld+json">' + data + b"</script></head><body><p>News</p></body></html>"

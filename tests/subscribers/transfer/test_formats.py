@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from digest.cli.subscribers.import_export import import_list
 from subscribers.consent.preferences import Preferences
-from subscribers.store.models import PLAIN_LIST
+from subscribers.import_names import PLAIN_LIST
 from subscribers.transfer.formats import (
     EXPORT_FORMATS,
     ColumnLayout,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from subscribers.store.models import PLAIN_LIST
+from subscribers.import_names import PLAIN_LIST
 from subscribers.transfer.list_file import ListFileError, read_headings, read_rows, survey_file
 
 

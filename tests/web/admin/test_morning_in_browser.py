@@ -159,6 +159,7 @@ def export_the_list(page: Page) -> None:
     press_by_keyboard(page.get_by_role("link", name="All subscribers"))
     press_by_keyboard(page.get_by_role("link", name="Export subscribers…"))
     write_by_keyboard(page.get_by_label("Reason"), "moving house")
+    write_by_keyboard(page.get_by_label("Recipient"), "a backup")
     assert download_by_keyboard(page.get_by_role("button", name="Download CSV")).count("@county.example") == 94
 
 

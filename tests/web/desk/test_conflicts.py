@@ -149,7 +149,7 @@ def test_both_blocks_are_shown_and_none_is_taken_out_by_a_choice(two: TwoEditors
     assert "Dana's words." in two.clipboard("dana")
     (mine,) = read_forms(answer.text, "Use my version")
     assert two.choose("dana", mine, path="/block/b1").status_code == 303
-    assert "Dana's words." in unescape(two.week.client().get(two.week.path).text)
+    assert "Dana's words." in unescape(two.week.client().get(f"{two.week.path}?open=block-b1").text)
     assert not two.clipboard("dana")
 
 

@@ -186,8 +186,10 @@ def test_the_list_comes_as_one_scrolls_and_stays_when_a_story_is_added(
     desk.goto(f"{address}{week.path}?filter=all")
     rows = desk.locator("#found > li")
     expect(rows).to_have_count(MAX_POOL_STORIES)
-    desk.locator("#more").scroll_into_view_if_needed()
     everything = int(desk.evaluate("document.querySelector('.chips [aria-current]').textContent.match(/\\d+/)[0]"))
+    while (count := rows.count()) < everything:
+        desk.locator("#more").evaluate("e => e.scrollIntoView()")
+        expect(rows).not_to_have_count(count)
     expect(rows).to_have_count(everything)
     late = rows.filter(has=desk.get_by_role("button")).last
     headline = late.locator("h3").inner_text()

@@ -23,7 +23,7 @@ from digest.web.auth.access import current_staff
 from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
-from subscribers.store.models import PLAIN_LIST
+from subscribers.import_names import PLAIN_LIST
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions

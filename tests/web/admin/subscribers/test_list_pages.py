@@ -18,8 +18,9 @@ from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures, subscriber_list
 from subscribers.consent.subscriber_list import MatchCount, SubscriberFilter
+from subscribers.import_names import FILE_OPTION, PLAIN_LIST
 from subscribers.signup.manual_signup import add_subscriber
-from subscribers.store.models import FILE_OPTION, PLAIN_LIST, ImportBatch, Person, PersonState, Suppression
+from subscribers.store.models import ImportBatch, Person, PersonState, Suppression
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
 from tests.web.forms import post_form
