@@ -305,4 +305,5 @@ MEANT: dict[str, dict[str, str]] = {
     "admin.begin_search": {"part": "county"},
     "admin.export_suppression_list": {"passphrase": PASSPHRASE, "repeated": PASSPHRASE},
     "auth.submit_name": {"name": "Ida Lark"},
+    "corrections.submit_correction": {"becomes": "Ports get two weeks", "note": "The order says two weeks."},
 }
