@@ -298,6 +298,17 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     headline = candidate.locator("h3").inner_text()
     drag(desk, candidate.locator("p.meta").first, rows.nth(0))
     expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(headline)
+    # Straight up along the dots, too.
+    third = rows.nth(2).locator("h3").inner_text()
+    start, end = rows.nth(2).locator(".grip").bounding_box(), rows.nth(0).bounding_box()
+    assert start is not None
+    assert end is not None
+    desk.mouse.move(start["x"] + 6, start["y"] + start["height"] / 2)
+    desk.mouse.down()
+    desk.mouse.move(start["x"] + 6, end["y"] + 20, steps=6)
+    desk.mouse.move(start["x"] + 6, end["y"] + 2, steps=3)
+    desk.mouse.up()
+    expect(desk.locator("ol[data-section=featured] h3").first).to_have_text(third)
 
 
 def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, served: tuple[SampleWeek, str]) -> None:
