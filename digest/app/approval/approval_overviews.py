@@ -18,12 +18,13 @@ from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
-from digest.edition.content.edition_content import EditionContent
+from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock
 from digest.edition.editing import authorship
 from digest.edition.editing.authorship import WrittenPart
 from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.edition_queries import COMING_STATES, find_edition
+from digest.edition.kinds import find_section_before_block
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, SentBackNote
@@ -276,6 +277,11 @@ def list_edition_link_hosts(installation: Installation, name: str) -> tuple[Link
     with installation.read() as session:
         edition = find_edition(session, name)
         return list_linked_hosts(session, edition, EditionContent.from_json(edition.content), own_urls)
+
+
+def name_section_before_block(sections: Sequence[EditionSection], block: LabeledBlock) -> str:
+    """Return the title of the section that a labeled block follows; empty if the edition has no sections."""
+    return find_section_before_block(sections, block.after).title if sections else ""
 
 
 def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:

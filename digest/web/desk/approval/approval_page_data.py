@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from digest.app.approval.approval_overviews import ApprovalOverview
+from digest.app.approval.approval_overviews import ApprovalOverview, name_section_before_block
 from digest.app.editing.editing_state import EditingState
 from digest.edition.content.content_changes import (
     DROPPED_KINDS,
@@ -15,7 +15,6 @@ from digest.edition.content.content_changes import (
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock
 from digest.edition.editing.arrangement import ArrangedStory
 from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
-from digest.edition.kinds import find_section_before_block
 from digest.store.models import EditionState
 from digest.web.desk.outline.block_lines import list_block_lines
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
@@ -132,9 +131,7 @@ def _compare_blocks(
 ) -> Iterator[tuple[str, tuple[ChangedPassage, ...]]]:
     """Yield the fields of a labeled block that differ, each with its title."""
     before, after = (
-        list_block_lines(asdict(block), find_section_before_block(sections, block.after).title if sections else "")
-        if block
-        else {}
+        list_block_lines(asdict(block), name_section_before_block(sections, block)) if block else {}
         for block in (was, now)
     )
     for title in before | after:
