@@ -34,8 +34,8 @@ class SubscriberFilter:
     """A filter for the subscriber list. People must match everything that's set.
 
     `since` (inclusive) and `until` (exclusive) limit the sign-up time. `paused_on` is a day in the publication's time
-    zone on which their emails are paused, and `mailed_on` one on which they aren't. `part` is the key (`subscribers.part_keys`) of a section or topic that they
-    get, and `frequency` how often they get email.
+    zone on which their emails are paused, and `mailed_on` one on which they aren't. `part` is the key
+    (`subscribers.part_keys`) of a section or topic that they get, and `frequency` how often they get email.
     """
 
     state: PersonState | None = None
