@@ -1,7 +1,7 @@
 """Test emails: an edition sent only to the staff, even while it's a draft.
 
 Staff members get what a subscriber of all sections gets, composed, signed, and handed over by the same code. Only the
-address, the IDs, and the sign-up text differ, and the tokens, whose pages say that this was a test. Each email is a
+mark in the subject, the address, the IDs, and the sign-up text differ, and the tokens, whose pages say that this was a test. Each email is a
 delivery with the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
 
 A test is tried once, since someone waits for it. Its row is stored and claimed in one commit, so anything left by a
@@ -11,7 +11,7 @@ crash is `uncertain`.
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -45,6 +45,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
 BATCH_SIZE = 20  # messages handed over at once
+SUBJECT_MARK = "[Test]"  # so that no one takes a test for the edition, or forwards it as such
 
 log = get_logger("sending")
 
@@ -187,7 +188,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     template = variants.template_for(Preferences())
     if template is None or not variants.parts:
         raise SendError(f"{name} has no sections.", "Draft the edition again.")
-    return template
+    return replace(template, subject=f"{SUBJECT_MARK} {template.subject}")
 
 
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:

@@ -41,6 +41,7 @@ from tests.moments import RELEASE
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
+SUBJECT = re.compile(rb"^Subject: .*?\r\n(?=\S)", re.DOTALL | re.MULTILINE)
 
 
 def scripted(*answers: BatchOutcome | BaseException) -> ScriptedProvider:
@@ -91,7 +92,7 @@ def staff_rows(world: DeliverySetup) -> list[Delivery]:
 
 
 def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
-    """Replace each value that is one person's own by a placeholder, and remove the signatures."""
+    """Replace each value that is one person's own by a placeholder, and remove the signatures and the subject."""
     zone = world.settings.file.publication.zone
     signup_place = "the team’s pages" if kind else "hls.today"
     signup = write_signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
@@ -104,7 +105,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
         b"preferences": link_tokens.make_link_token(KEYS, number, preferences, address=to),
         b"asked": quopri.encodestring(signup.encode()).decode(),
     }
-    raw = SIGNATURE.sub(b"", raw)
+    raw = SUBJECT.sub(b"", SIGNATURE.sub(b"", raw))
     for name, value in values.items():
         assert value.encode() in raw, name
         raw = raw.replace(value.encode(), b"{" + name + b"}")
@@ -127,6 +128,7 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     assert (to_staff, to_subscriber) == ([SAM], [ADA])
     with world.database.read() as session:
         rows = {row.person: row for row in session.scalars(select(Delivery))}
+    assert str(arrived(test)["Subject"]) == f"[Test] {arrived(edition)['Subject']}"
     assert masked(world, test, SAM, rows[None], sam, "test ") == masked(world, edition, ADA, rows[ada], ada, "")
     assert len(SIGNATURE.findall(test)) == len(SIGNATURE.findall(edition)) == 2
     assert str(arrived(test)["Date"]) == str(arrived(edition)["Date"])
@@ -156,6 +158,7 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_subscriber(one_world: Deliv
             for part in body["content"]:
                 part["value"] = part["value"].replace(mark, f"<{number}>")
         person["substitutions"] = list(person["substitutions"].values())
+    assert test.pop("subject") == f"[Test] {edition.pop('subject')}"
     assert test == edition
     assert mine.keys() == theirs.keys()
     assert (mine["to"], theirs["to"]) == ([{"email": SAM}], [{"email": ADA}])
