@@ -197,13 +197,15 @@ class PlacedStory:
     """A story in a section of the edition.
 
     `related` are earlier articles on the same matter; `supporting` are further stories about it that appear under this
-    one, best first. `rule` is the reason if it's above a story with a higher score, else empty.
+    one, best first. `rule` is the reason if it's above a story with a higher score, else empty. `is_chosen` is true if
+    an editor added it.
     """
 
     scored: ScoredStory
     related: tuple[CandidateArticle, ...] = ()
     supporting: tuple[ScoredStory, ...] = ()
     rule: str = ""
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -304,7 +304,7 @@ def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> Arrang
         scored = _with_image(scored, story.picture, pictures)
     written = story.current_texts()
     return ArrangedStory(
-        placed=PlacedStory(scored, story.related),
+        placed=PlacedStory(scored, story.related, is_chosen=story.is_chosen),
         original=story.scored,
         texts={name: text.text or "" for name, text in written.items()},
         text_edits={name: text.seq for name, text in written.items()},

@@ -89,6 +89,7 @@ class BoardStory:
     topic: str | None = None
     note: str = ""
     removal: StoryRemoval | None = None
+    is_chosen: bool = False  # an editor added it
     edits: list[int] = field(default_factory=list)
     proposed: LeftOutStory | None = None  # as left out by selection
 

@@ -148,6 +148,7 @@ class StoryBoard:
             return f"section {section} doesn't exist"
         before = {key: list(placed) for key, placed in self.sections.items()}
         for story in stories:
+            story.is_chosen |= story.state in {StoryState.WAITING, StoryState.LEFT_OUT}
             self._take_away(story)
         first = self._wanted_position(edit, section)
         for position, story in enumerate(stories, first):
@@ -397,6 +398,7 @@ class StoryBoard:
             ScoredStory(Story(article), 0.0, (), edit.text("topic") or None),
             StoryState.LEFT_OUT,
             reason="an editor added it without a section",
+            is_chosen=True,
             edits=[edit.seq],
         )
         self._put_on_board(story)

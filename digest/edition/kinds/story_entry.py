@@ -83,7 +83,7 @@ def write_reason(placed: PlacedStory, page: EntryContext) -> str:
 
     It's empty if a single publisher reported the story and it has no topic.
     """
-    reason = explain_lead(placed.scored, page.language)
+    reason = explain_lead(placed.scored, page.language, is_chosen=placed.is_chosen)
     if page.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
         reason = reason[:1].upper() + reason[1:]
     return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
@@ -215,15 +215,15 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
     return language.write_number(number)
 
 
-def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
+def explain_lead(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
     """Return one sentence, without a capital and period, on why a story has its place; empty if there's no reason.
 
-    It's based only on the score: editors' choices, official actions, coverage, and readership, or else the story's rank
-    on its topic.
+    It's based on editors' choices (`is_chosen` if one added the story at the desk), official actions, coverage, and
+    readership, or else on the story's rank on its topic.
     """
     notes = {term.note for term in scored.terms if term.points > 0}
     found = (
-        _editorial_clause(notes, language),
+        _editorial_clause(notes, language, is_chosen=is_chosen),
         _action_clause(scored, language),
         _coverage_clause(scored, language),
         _readership_clause(scored.story, notes, language),
@@ -235,8 +235,8 @@ def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
     return language.pgettext("the end of a list of clauses", "%(clauses)s, and %(last)s", clauses=clauses, last=last)
 
 
-def _editorial_clause(notes: Collection[str], language: SubscriberLanguage) -> str:
-    if PINNED_NOTE in notes:
+def _editorial_clause(notes: Collection[str], language: SubscriberLanguage, *, is_chosen: bool) -> str:
+    if is_chosen or PINNED_NOTE in notes:
         return language.gettext("our editors chose it")
     return language.gettext("our editors featured it") if FEATURED_NOTE in notes else ""
 
