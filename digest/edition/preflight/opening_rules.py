@@ -62,11 +62,12 @@ def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
 
 
 def find_first_visible_line(examined: PreflightInput) -> str:
-    """Return the first visible line below the masthead and labels ("In this issue"); empty if there's none."""
+    """Return the first visible line below the masthead and labels ("In this issue", a topic); empty if there's none."""
     headlines, publication_name = _list_headlines(examined.content), examined.file.publication.name
+    topics = {_words(entry.kicker) for section in examined.content.sections for entry in section.entries}
     for tag, line in _list_seen_lines(examined.tree):
         words = _words(line)
-        is_label = tag in _HEADINGS and words not in headlines
+        is_label = words in topics or (tag in _HEADINGS and words not in headlines)
         if words and not is_label and words != _words(publication_name) and not _is_issue_line(words, examined):
             return line
     return ""

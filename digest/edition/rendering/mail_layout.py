@@ -212,6 +212,7 @@ class MailLayout:
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
     has_tall_masthead: bool = False
+    starts_with_lead: bool = False  # there's no intro, and no other headline to list first
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return whether a date is that of the lead story."""
@@ -219,10 +220,13 @@ class MailLayout:
 
     @property
     def has_late_intro(self) -> bool:
-        """True if the intro is below the lead, because the masthead or the headlines fill the first screen."""
+        """True if the intro is below the lead: the masthead or the headlines fill the first screen, or there's no intro.
+
+        Its row also has the link to the web.
+        """
         if self.lead is None:
             return False
-        if self.has_tall_masthead:
+        if self.has_tall_masthead or self.starts_with_lead:
             return True
         listed = self.contents.entries if self.contents else ()
         return _count_early_lines(self.lead.entry, listed, self.next_deadline) > MAX_EARLY_LINES
@@ -262,14 +266,16 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     deadlines = _list_next_deadlines(dated)
+    contents = _list_contents(leading, next(iter(deadlines), None))
     return MailLayout(
-        contents=_list_contents(leading, next(iter(deadlines), None)),
+        contents=contents,
         next_deadlines=deadlines,
         lead=LeadStory(section_fragment_name([leading.key]), leading.entries[0]) if leading else None,
         dates=dates,
         sections=sections,
         short=_choose_short_rest(sections),
         has_tall_masthead=has_tall_masthead,
+        starts_with_lead=contents is None and not content.intro,
     )
 
 

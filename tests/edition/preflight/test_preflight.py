@@ -23,6 +23,7 @@ from digest.edition.content.edition_content import (
 )
 from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, build_mailable_draft, join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.preflight.opening_rules import find_first_visible_line
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,
@@ -538,7 +539,6 @@ FAULTS = (
         "“View in browser,” which isn't from one of this edition's stories",
         _opening("View in browser"),
     ),
-    Fault("first-sentence", FindingLevel.WARNING, "“Read on the web,” which", lambda: bare(intro="")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(
@@ -705,6 +705,14 @@ def test_the_masthead_of_breaking_news_is_no_first_sentence() -> None:
     news = replace(bare(number=BREAKING_NEWS_NUMBER), issue_heading="Breaking news")
     assert "Breaking news · Nov 20, 2026" in news.html.replace("\xa0", " ").replace("&nbsp;", " ")
     assert [f for f in run_preflight_rules(news) if f.rule == "first-sentence"] == []
+
+
+def test_a_lone_story_without_an_intro_comes_first_and_is_announced_by_no_empty_list() -> None:
+    lone = bare(intro="")
+    assert [f for f in run_preflight_rules(lone) if f.rule == "first-sentence"] == []
+    assert "In this issue" not in lone.html
+    assert "-minute read" in lone.html
+    assert find_first_visible_line(lone) == lone.content.sections[0].entries[0].headline
 
 
 def test_an_edition_in_another_language_is_told_of_that_and_not_of_a_day_that_is_the_same() -> None:
