@@ -862,10 +862,11 @@
     row.scrollIntoView({ block: "nearest" });
     beat();
   };
-  const currentRow = () => document.activeElement.closest(ROWS);
+  // Where the keyboard is, or else the pointer.
+  const currentRow = () => document.activeElement.closest(ROWS) || find(`${ROWS}:hover`);
   const step = (by) => {
     // From where the keyboard is: the row, or what lies between rows; from anywhere else into the edition.
-    const held = document.activeElement, at = currentRow() || held, pane = held.closest("#stories, #edition");
+    const held = document.activeElement, at = currentRow() || held, pane = at.closest("#stories, #edition");
     const rows = findAll(ROWS, pane || find("#edition")).filter((one) => one.offsetParent);
     const isAhead = (one) => at !== one && Boolean(at.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) === by > 0;
     const ahead = pane ? rows.filter(isAhead) : rows, next = ahead.at(by > 0 ? 0 : -1);
@@ -876,12 +877,11 @@
     if (!row) return;
     fillMenu(row);
     const button = findAll("button[name=act]", row).find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
-    if (button && !button.disabled) button.click();
-    if (!button) explainList(row);
+    if (button) button.click(); else explainList(row);
   };
   // What doesn't work there doesn't fail without a word.
   const explainList = (row) => {
-    if (row.closest("#stories")) say("This key works on stories in the edition. Press Esc to go there.");
+    if (row.closest("#stories")) say("This key works only in the edition. Press Esc to go there.");
   };
   // Once a story is dropped, the keyboard is on the next one: the key pressed twice drops one.
   const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };

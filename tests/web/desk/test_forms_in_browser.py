@@ -282,7 +282,7 @@ def explain_keys_of_the_list(page: Page, lead: str) -> None:
     for key in ("l", "x", "Shift+M", "e"):
         page.locator("#saved").evaluate("words => { words.textContent = ''; }")
         page.keyboard.press(key)
-        expect(page.locator("#saved")).to_have_text("This key works on stories in the edition. Press Esc to go there.")
+        expect(page.locator("#saved")).to_have_text("This key works only in the edition. Press Esc to go there.")
     page.keyboard.press("Escape")
     expect(row(page, lead)).to_be_focused()
 

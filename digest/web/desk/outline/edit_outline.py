@@ -132,7 +132,7 @@ class EditPageData:
         ]
 
     def _group_findings(self) -> Iterator[tuple[str, str, Iterable[PreflightFinding]]]:
-        yield from (("head", place, findings) for place, findings in self.head_findings.items())
+        yield from ((f"head-{place.lower()}", place, findings) for place, findings in self.head_findings.items())
         for section in self.sections:
             title = section.settings.title
             yield from ((row.anchor, f"{title} {row.number}", row.findings) for row in section.rows)

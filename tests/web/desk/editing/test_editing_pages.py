@@ -317,6 +317,15 @@ def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek)
     assert counted[1].endswith(f"#{anchor}")
 
 
+def test_what_is_to_check_in_the_intro_leads_to_its_field(week: SampleWeek) -> None:
+    week.client().post(
+        f"{week.path}/head", data={"intro": "Ports list every modem on their cranes " * 4, "was-intro": ""}
+    )
+    counted = re.search(r'<a class="count warn" href="([^"]+)">1 to check</a>', page(week))
+    assert counted is not None
+    assert counted[1].endswith("open=head#head-intro")
+
+
 def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
     links = re.findall(r'href="[^"]*open=head#([^"]+)">Edit<span class="hidden"> the (\w+)', page(week))
     fields = re.findall(r'id="([^"]+)" name="(subject|preheader|intro)"', page(week, "?open=head"))
