@@ -494,7 +494,7 @@
     for (const selector of ["#desk", ".tabs"]) find(selector).className = find(selector, fresh).className;
     for (const name of ["seq", "standing", "approval"]) desk.dataset[name] = find("#desk", fresh).dataset[name];
     const parts = [
-      "#sent-back", ".head", "#void", ".state", ".tabs", "#act", "#preview .title small", "#preview .seg", "#preview .elsewhere", "#preview .size",
+      "#notes", ".head", "#void", ".state", ".tabs", "#act", "#preview .title small", "#preview .seg", "#preview .elsewhere", "#preview .size",
       "#stories", "#edition", ".sticky",
     ];
     renew(parts.map((selector) => [find(selector), find(selector, fresh)]));

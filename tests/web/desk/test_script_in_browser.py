@@ -663,7 +663,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
     desk.clock.fast_forward(16_000)
     expect(stands).to_contain_text("Sent back by eve (at a terminal)")
     stands.get_by_role("button", name="Show changes").click()
-    expect(desk.locator("#sent-back")).to_contain_text("The lead is old.")
+    expect(desk.locator("#notes")).to_contain_text("The lead is old.")
 
 
 def test_two_editors_see_each_other_and_lose_nothing(
