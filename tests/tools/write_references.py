@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code's own texts: `docs/commands.md` and `docs/doctor.md`."""
+"""Write the pages generated from the code's own texts: `docs/commands.md` and `docs/doctor.md`."""
 
 import inspect
 import re
