@@ -1,4 +1,4 @@
-"""Who acts in tests."""
+"""The people who act in tests."""
 
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, terminal_actor
 

@@ -1,4 +1,4 @@
-"""The bars that the benchmarks print beside their results: `make bench` in small, for a test and for the soak."""
+"""The bars printed next to the benchmarks' results: `make bench` at a small size, for a test and for the soak."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What tests in a real browser share: Chromium as they start it, signing in, following to the next page, and what axe finds.
+"""Helpers for tests in a real browser: starting Chromium, signing in, following links, and running axe.
 
 A click does not wait for the page that it leads to, and a look at the page right after it may see the old one. So `follow` what leads
 to another page, and look by `expect`, which waits; `tests/test_browser_tests.py` refuses the looks that do not.

@@ -1,4 +1,4 @@
-"""Passwords and passphrases that cost little to try.
+"""Passwords and passphrases that are hashed at little cost.
 
 Password hashes and backups name their cost, so that the same code runs. A key file names it too, but as one word for what is shipped:
 another process doesn't open a key file that a test protected. Tests about the cost itself take the fixture `shipped_hashing`.

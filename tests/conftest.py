@@ -1,4 +1,4 @@
-"""What many tests stand on: real databases, named people, a settled clock."""
+"""Fixtures that many tests share: real databases, named people, and a fixed clock."""
 
 import gc
 import importlib

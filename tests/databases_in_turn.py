@@ -1,4 +1,4 @@
-"""Which of two databases a test runs on, where it could run on either: docs/decisions/0090-databases-in-turn.md."""
+"""The database that a test runs on, if it could run on either (docs/decisions/0090-databases-in-turn.md)."""
 
 import zlib
 from collections import Counter, defaultdict

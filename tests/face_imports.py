@@ -1,4 +1,4 @@
-"""Where a face still goes around `digest.app`: its module, and the modules below that it acts or looks through."""
+"""Places where an interface still bypasses `digest.app`: its module, and the lower modules that it uses."""
 
 _REACHED: dict[str, tuple[str, ...]] = {
     "digest.cli.context": ("subscribers.address",),

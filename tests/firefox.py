@@ -1,4 +1,4 @@
-"""Firefox as tests drive it: by its own protocol, Marionette, because Playwright needs a Firefox of its own, which is no package of Debian.
+"""Firefox as tests drive it, through its own protocol, Marionette, because Playwright needs a Firefox that isn't in Debian.
 
 Each command is an array of its kind (0), its number, its name, and its parameters, as JSON after its length; so is the answer to it.
 """

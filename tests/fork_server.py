@@ -1,4 +1,4 @@
-"""One fork server for all child processes of a test process, with the modules of everyone who asks for one.
+"""One fork server for all child processes of a test process, with every module that they need.
 
 Python starts it once, with what the first child's owner names; children of all others would import what they need anew, each for
 longer than most tests take.

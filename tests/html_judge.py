@@ -1,4 +1,4 @@
-"""Pages as html-validate sees them."""
+"""Check pages with html-validate."""
 
 import subprocess
 from collections.abc import Mapping

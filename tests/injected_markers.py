@@ -1,4 +1,4 @@
-"""Words that would run, be evaluated or begin a header where something does not hold them for words; and what an answer does with them.
+"""Texts that would run, be evaluated, or start a header if they weren't treated as text, and checks of the responses.
 
 A marker carries a key of its own, so that whatever shows it can be traced back to the field that it was written into.
 """

@@ -1,4 +1,4 @@
-"""Two revisions of the schema that only tests have, so that upgrades are tested while the product has a single one.
+"""Two schema revisions that only tests have, so that upgrades are tested while the product has a single revision.
 
 `PREVIOUS_REVISION` stands for the schema of the previous version. It has what the models no longer know: a table, and a column of
 editions. `LATER_REVISION` stands for this version's. It moves the table's rows, drops both, and adds nothing, so the models

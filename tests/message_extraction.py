@@ -1,4 +1,4 @@
-"""The messages that the code and the templates hold, gathered as `make messages` does."""
+"""The messages in code and templates, extracted as `make messages` does."""
 
 import tomllib
 from functools import cache

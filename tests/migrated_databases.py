@@ -1,4 +1,4 @@
-"""Migrated, empty databases to copy: migrating takes a second, and each process of the tests does it once for each kind."""
+"""Migrated, empty databases to copy. Migrating takes a second, so each test process does it once per kind."""
 
 from functools import cache
 from pathlib import Path

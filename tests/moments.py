@@ -1,4 +1,4 @@
-"""Moments of the demo's week, of 16 November 2026, that many tests share, in UTC, five hours ahead of its New York, and the clock that stops at one."""
+"""Times in the demo's week of November 16, 2026, in UTC, five hours ahead of its New York, and a clock that stops at one."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

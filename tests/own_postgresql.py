@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, which can be stopped and started again."""
+"""A separate PostgreSQL that can be stopped and started again."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""Lists in ZIP files and workbooks, as tests write them."""
+"""Create lists in ZIP files and workbooks."""
 
 import io
 import zipfile

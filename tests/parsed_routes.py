@@ -1,4 +1,4 @@
-"""Routes that are parsed once in a process: each test has an application of its own, and all have the same two hundred routes.
+"""Routes that are parsed once per process, because each test has its own application with the same two hundred routes.
 
 Parsing them is half of what a small installation with its pages costs a test.
 """

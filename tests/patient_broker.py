@@ -1,4 +1,4 @@
-"""The broker that reads documents for the tests of a process: it doesn't end between two that need it, for its start takes a second."""
+"""The broker that parses documents for a test process. It stays alive between tests, because starting it takes a second."""
 
 from digest.collect.sandbox import broker
 

@@ -1,4 +1,4 @@
-"""A made-up language for tests: every message stands in brackets, so that a text without them was never translated.
+"""A made-up language with every message in brackets, so that text without them was never translated.
 
 It is written as the operator's own catalogue of a language that reads from right to left, so that the tests go the way that a publisher would.
 """

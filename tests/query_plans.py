@@ -1,4 +1,4 @@
-"""The databases' own plans for the statements that a session executes, to see which indexes they choose."""
+"""The databases' own plans for a session's statements, to see which indexes they choose."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A folder that tests use one after the other: before each it is as it was prepared."""
+"""A folder that tests use in turn. Before each one, it's restored to its prepared state."""
 
 import os
 import shutil

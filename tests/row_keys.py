@@ -1,4 +1,4 @@
-"""The keys that tests' own sessions seal rows with (`subscribers.store.keyed_row_seals`), and changes of such rows that are sealed too."""
+"""The keys with which tests seal rows (`subscribers.store.keyed_row_seals`), and changes to such rows that are sealed, too."""
 
 from collections.abc import Callable
 from functools import cache

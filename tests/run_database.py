@@ -1,4 +1,4 @@
-"""The database that a run of the tests is on: SQLite, or PostgreSQL where `DIGEST_TEST_DATABASE` says so.
+"""The database that a test run uses: SQLite, or PostgreSQL if `DIGEST_TEST_DATABASE` says so.
 
 By `DIGEST_TEST_DATABASE=both` the tests of pages and commands run on both, too, instead of in turn (`tests/databases_in_turn.py`).
 """

@@ -1,4 +1,4 @@
-"""Random bytes that are the same in each run of a test, so that a test that passed does not fail by chance.
+"""Random bytes that are the same in each run of a test, so that a test that passed doesn't fail by chance.
 
 Keys, tokens, nonces and the order of readers come from `os.urandom` and `secrets`: what a test meets of them differs from
 run to run, and one in some hundred runs meets what its writer did not think of. Here they come from a seed and the name of

@@ -1,4 +1,4 @@
-"""Emails that were handed over in tests, read as a mail program reads them."""
+"""Emails sent in tests, read as an email client would."""
 
 from datetime import datetime
 from email import message_from_bytes, policy

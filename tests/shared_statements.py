@@ -1,4 +1,4 @@
-"""Compiled statements that databases of one kind share, in tests that open many of them.
+"""Compiled statements shared by databases of one kind, in tests that open many of them.
 
 To compile its statements takes a quarter of a command's time, and each command opens its database anew.
 """

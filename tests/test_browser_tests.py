@@ -1,4 +1,4 @@
-"""Tests in a browser look at a page by what waits for it: an assertion over what a page shows at this moment fails on a busy machine."""
+"""Browser tests check a page with assertions that wait, because checks of its current state fail on a busy machine."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The message catalogues: complete, sound, and what the code and the templates say today."""
+"""The message catalogs are complete, valid, and match the code and the templates."""
 
 import re
 from collections.abc import Iterator

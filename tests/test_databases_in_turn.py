@@ -1,4 +1,4 @@
-"""Tests that need only one database run on SQLite and PostgreSQL in turn, and no room's walk in a browser is left to one of them."""
+"""Tests that need only one database take turns on SQLite and PostgreSQL, and each room has a browser walk on both."""
 
 from collections import Counter, defaultdict
 from itertools import product

@@ -1,4 +1,4 @@
-"""The audit of the pinned dependencies: it fails on a vulnerability, and skips loudly and soon without a source of advisories."""
+"""The audit of the pinned dependencies fails on a vulnerability, and is clearly skipped without an advisory database."""
 
 import json
 import os

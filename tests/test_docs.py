@@ -1,4 +1,4 @@
-"""What an operator can set, type or be told has its place in docs/, and nothing that is gone stands there."""
+"""Everything that operators can set, type, or be told is in docs/, and nothing in docs/ is outdated."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""Check names in docstrings (`module.name`, `package.module.name`, `ClassName.name`, keys of the settings) and RFC sections."""
+"""Names in docstrings (`module.name`, `package.module.name`, `ClassName.name`, setting keys) exist, and RFC sections are correct."""
 
 import ast
 import re

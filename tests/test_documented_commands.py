@@ -1,4 +1,4 @@
-"""Every command in a code block of the docs is accepted as it stands there, and a test runs it with its options."""
+"""Every command in a code block of the docs is accepted as written, and a test runs it with its options."""
 
 import re
 import shlex

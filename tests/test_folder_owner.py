@@ -1,4 +1,4 @@
-"""What root runs in a service's folder goes on as the folder's owner, or says which command to run instead."""
+"""A command that root runs in a service's folder continues as the folder's owner, or says which command to run instead."""
 
 import errno
 import os

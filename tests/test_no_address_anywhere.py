@@ -1,4 +1,4 @@
-"""After all that can happen to addresses none of them, nor a part of one, stands where it should not.
+"""After everything that can happen to addresses, no address or part of one is in the wrong place.
 
 Five hundred addresses of random local parts at random domains are typed, added, imported well and badly, mailed,
 refused, reported by a provider, looked up and erased. Then every byte that was left behind is searched. The mail

@@ -1,4 +1,4 @@
-"""The bundled sample week is whole, parses, names nobody real, and its pictures are sound."""
+"""The bundled sample week is complete, can be parsed, names no real people, and has valid images."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What a test draws is the same in each run of it."""
+"""A test draws the same values in each run."""
 
 import importlib.util
 import sys

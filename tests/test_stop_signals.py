@@ -1,4 +1,4 @@
-"""Processes end when they are told to, whatever they are doing at that moment."""
+"""Processes end when they're told to, whatever they're doing at that moment."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The check of commit subjects: which pass, and what's said about the others."""
+"""The check of commit subjects: which ones pass, and the messages about others."""
 
 import pytest
 

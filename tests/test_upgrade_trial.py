@@ -1,4 +1,4 @@
-"""The trial of an upgrade from the last release names what was lost, and says loudly if there's no release yet.
+"""The trial upgrade from the last release reports what was lost, and clearly says if there's no release yet.
 
 `.ci/run` runs the trial itself: it builds and installs two wheels.
 """

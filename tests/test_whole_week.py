@@ -1,4 +1,4 @@
-"""The week as it really runs: processes, a feed server, a browser, a mail server, kills in between."""
+"""A week with real processes: a feed server, a browser, a mail server, and kills in between."""
 
 import asyncio
 import json

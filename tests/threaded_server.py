@@ -1,4 +1,4 @@
-"""A server of a test that serves in a thread of its own as long as a block runs."""
+"""A test server that runs in its own thread for the length of a block."""
 
 import socketserver
 import threading

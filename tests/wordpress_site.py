@@ -1,4 +1,4 @@
-"""A WordPress site on loopback, as a visitor meets it: REST API, feed and pages, with posts that can be protected meanwhile."""
+"""A WordPress site on loopback, as visitors see it: REST API, feed, and pages, with posts that can become protected."""
 
 import json
 from dataclasses import dataclass, field

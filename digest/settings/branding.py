@@ -133,7 +133,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
-        "All screens use a dark one, with the colors for dark screens. With a light one, dark screens use #12161C.",
+        "A dark one is also used on light screens, with the colors for dark screens. With a light one, dark screens use #12161C.",
     )
     tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
     tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
@@ -170,10 +170,10 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     button: Literal["rounded", "square", "pill"] = setting(
         "rounded",
         "Buttons",
-        "Classic Outlook shows square buttons only.",
+        "Classic Outlook always shows square buttons.",
         choices={"rounded": "Rounded", "square": "Square", "pill": "Round ends"},
     )
-    bar: int = setting(6, "Top line", "In pixels; 0 for no line.", ge=0, le=12)
+    bar: int = setting(6, "Top line", "In pixels. Use 0 for no line.", ge=0, le=12)
     bar_color: Literal["ink", "accent"] = setting(
         "ink",
         "Color of the top line",

@@ -26,14 +26,14 @@ class SectionSettings(values.SettingsTable, title="Sections"):
         ..., "Identifies the section. Use lowercase letters, digits, and hyphens."
     )
     # The email about changed preferences lists the titles.
-    title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading subscribers see.")
+    title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading that subscribers see.")
     kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
     most: int = file_only_setting(5, "Maximum entries.", ge=1, le=40)
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
-        "Replaces a story an editor drops with the next proposed one.",
+        "With `next`, the next proposed story replaces one that an editor removes.",
         "Sections that still have `most` stories aren't refilled.",
     )
 
@@ -110,16 +110,16 @@ class SourceSettings(values.SettingsTable):
     own: bool = file_only_setting(False, "Marks the publication's own site.", "Only its stories can lead Most read.")
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
-        "Images are emailed if they're your `own` or `licensed`, or `credited` to a US agency.",
-        "For `credited`, the image's credit, which is shown, must name an agency or the publisher as its "
-        "maker. Seals and logos are never emailed.",
+        "Emails can have images that are your `own`, `licensed`, or `credited` to a US agency.",
+        "For `credited`, the displayed credit must name an agency or the publisher as the maker. "
+        "Seals and logos are never emailed.",
     )
     paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
-    topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to our topics.")
+    topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to your topics.")
     default_topic: str = file_only_setting(
         "",
         "The topic of articles that don't match another.",
-        "They must contain one of its keywords, unless the source is official or your own.",
+        "Unless the source is official or your own, they must contain one of its keywords.",
         max_length=100,
     )
     license: values.SingleLine = file_only_setting(
@@ -127,7 +127,7 @@ class SourceSettings(values.SettingsTable):
     )
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
-        "The last day its URL worked, such as 2026-08-09.",
+        "The last day when its URL worked, such as 2026-08-09.",
         "`digest doctor --online` shows it if the source stops answering.",
     )
 

@@ -22,7 +22,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         0.0,
         "Messages per second",
         _NO_LIMIT,
-        "All processes share it. Transactional emails count but don't wait.",
+        "All processes share the limit. Transactional emails count but don't wait.",
         ge=0,
         le=100_000,
     )
@@ -139,7 +139,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     list_drift_people: int = file_only_setting(100, "Smaller changes are always allowed.", ge=1)
     canary_minutes: int = file_only_setting(
         15,
-        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all immediately.",
+        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all of them immediately.",
         ge=0,
         le=24 * 60,
     )
@@ -154,13 +154,13 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         "admins",
         "Send alerts to",
         "Only people with a verified address get alerts.",
-        choices={"admins": "Admins", "staff": "The whole team", "off": "Nobody"},
+        choices={"admins": "Admins", "staff": "The whole team", "off": "No one"},
     )
     webhook: Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST] = setting(
         "",
         "Webhook",
         "Alerts are posted to this https URL. Leave empty for none.",
-        "Alerts are signed with `DIGEST_ALERT_SECRET`.",
+        "They're signed with `DIGEST_ALERT_SECRET`.",
     )
 
 
@@ -278,7 +278,7 @@ class RelaySettings(values.SettingsTable):
     dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
         "",
         "If your mail server signs all email, its key's DNS name, such as mail._domainkey.news.example.org.",
-        "Email isn't signed here then.",
+        "Then, email isn't signed here.",
     )
 
     @property

@@ -33,13 +33,13 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "One sentence for the footer of every email.",
     )
     editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
-        "", "Editor", "Signs the intro. Leave empty for no signature."
+        "", "Editor", "The name that signs the intro. Leave empty for no signature."
     )
     intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
-        "Starts each new draft, with at most 60 words. Emails show its first 90 characters or fewer.",
-        "You can use `*emphasis*`, `**strong**`, and `[links](https://…)`. Blank lines separate paragraphs.",
+        "The intro of each new draft, in at most 60 words. Emails show up to 90 characters of it.",
+        "You can use `*emphasis*`, `**strong**`, `[links](https://…)`, and blank lines between paragraphs.",
     )
     language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
         "en",
@@ -104,10 +104,9 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who confirm a consent text that mentions “breaking news” in the "
-        "publication's language, unless they only confirm a corrected address. People you add or import must "
-        "choose them. Each of these emails has a link that turns them off. If you'll never send any, turn "
-        "this off, because the sign-up form and privacy page mention them.",
+        "They're also on for people who sign up with a consent text that mentions “breaking news” in the "
+        "publication's language. If you'll never send any, turn this off, because the sign-up form and privacy "
+        "page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -147,7 +146,6 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "",
         "Bounce domain",
         "Bounces go to bounce+… at this domain. Leave empty to use the address above.",
-        "Each bounce address identifies its message.",
     )
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",

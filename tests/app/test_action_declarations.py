@@ -1,4 +1,4 @@
-"""What `actions.toml` declares is checked when it's read, and not when an action is taken."""
+"""The declarations in `actions.toml` are checked when they're read, not when an action is taken."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""What every action and setting declares that it weakens or touches. A new one without a row here fails."""
+"""The affected area of every action and setting. A new one without a row here fails."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""No sequence of edits, approvals, withdrawals, drafts and deadlines sends bytes whose approval was taken back or never given.
+"""No sequence of edits, approvals, revocations, drafts, and deadlines sends content without a valid approval.
 
 Editors and the timetable act on one edition in any order, through the acts of the application, on a real database; what is sent is
 read from the outbox, byte by byte. Each text that is written has a number of its own, so that a message tells of which draft it is made.

@@ -1,4 +1,4 @@
-"""The demo's keys are published with the program: with them nothing goes beyond this machine."""
+"""The demo's keys are public, so nothing is sent beyond this machine with them."""
 
 from contextlib import closing
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Acts on editions and on what leaves: who may do them, and what the audit log says of those refused and failed."""
+"""Actions on editions and sending: who can take them, and what the audit log says about refused and failed ones."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Four eyes: someone other than its author approves each text, link, and image, whoever edited last."""
+"""Someone other than the author approves each text, link, and image, no matter who edited last."""
 
 from collections.abc import Callable
 from dataclasses import replace

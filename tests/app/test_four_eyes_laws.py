@@ -1,4 +1,4 @@
-"""Whatever three editors do in whatever order, no approved edition shows words whose author is the only one who signed it.
+"""Whatever three editors do, in any order, no approved edition has words whose author is the only one who signed it.
 
 As `tests/edition/test_authorship_laws.py`, through the acts of the application and on real databases: all that is written holds a
 word that names who wrote it, and what is looked at are the pieces that would be sent.

@@ -1,4 +1,4 @@
-"""Jobs: by name, with plain arguments, and safe to run twice."""
+"""Jobs are called by name, with plain arguments, and can safely run twice."""
 
 import inspect
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""A key file under a passphrase: without it a copy of the file opens nothing; everything else goes on working."""
+"""A protected key file: a copy is useless without the passphrase, and everything else keeps working."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A lost key file: nobody becomes unknown, and the recovery copy comes back."""
+"""A lost key file: no subscriber becomes unknown, and the recovery copy can be restored."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From a WordPress site to an approval: what visitors can't read leaves drafts, and what holds it says so."""
+"""From a WordPress site to an approval: private articles are left out of drafts, and other editions report them."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

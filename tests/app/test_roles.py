@@ -1,4 +1,4 @@
-"""Who may do what: every act of `digest.app` that is handed who acts, found by itself, with the role that it takes.
+"""The role that each action of `digest.app` requires. The test finds the actions automatically.
 
 A new act without a row fails, and so does a row without an act. Which pages are whose is the law of `digest.web.auth.route_rules`.
 """

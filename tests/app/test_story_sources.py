@@ -1,4 +1,4 @@
-"""Stories fetched by their address, and pictures chosen at the desk: through the real fetcher and the real child processes."""
+"""Stories fetched by URL and images chosen by editors, with the real fetcher and the real child processes."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Copies of shipped templates to change, and the written contract of what templates get."""
+"""Copies of built-in templates to change, and the documented names that templates can use."""
 
 import re
 from dataclasses import fields

@@ -1,4 +1,4 @@
-"""A backup holds every row and nothing in clear; restored, it knows who left since, and nothing leaves."""
+"""A backup has every row, and no plaintext addresses. After a restore, later unsubscribes are applied, and nothing is sent."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""The docs' recipes for backups in S3-compatible storage work against a real S3 server, and what they bring back can be restored."""
+"""The docs' recipes for backups in S3-compatible storage work with a real S3 server, and their copies can be restored."""
 
 import os
 import re

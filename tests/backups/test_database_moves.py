@@ -1,4 +1,4 @@
-"""Everything moves into another database in one step, proved row by row; where anything fails nothing has moved."""
+"""Everything moves to another database in one step, verified row by row. If anything fails, nothing has moved."""
 
 import json
 from collections.abc import Iterator

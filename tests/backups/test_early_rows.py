@@ -1,4 +1,4 @@
-"""A backup reads finished editions before its snapshot, and what changes meanwhile is in it as the snapshot has it."""
+"""A backup reads finished editions before its snapshot, and has later changes as of the snapshot."""
 
 import sqlite3
 import threading

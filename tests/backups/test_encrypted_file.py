@@ -1,4 +1,4 @@
-"""An encrypted file is age's, opens at any place with its passphrase alone, and is never read where it was changed."""
+"""An encrypted file is in age's format, can be read from any position with its passphrase, and is rejected if it was changed."""
 
 import io
 

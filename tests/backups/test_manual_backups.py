@@ -1,4 +1,4 @@
-"""A backup made by hand is encrypted to a passphrase, which comes from the environment, a file, or the terminal."""
+"""A manual backup is encrypted with a passphrase from the environment, a file, or the terminal."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Which backups stay: the newest of so many days, weeks and months, and the newest that was proved in any case."""
+"""The backups that are kept: the newest of several days, weeks, and months, and always the newest verified one."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo

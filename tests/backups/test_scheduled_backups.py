@@ -1,4 +1,4 @@
-"""Backups by the clock: encrypted, proved, rotated; what fails is said in a sentence and changes nothing."""
+"""Scheduled backups are encrypted, verified, and rotated. A failure is explained in a sentence and changes nothing."""
 
 import os
 import resource

@@ -1,4 +1,4 @@
-"""`digest approve` where editors wrote: who has to sign, what the first signature comes to, and the exit codes."""
+"""`digest approve` with editors' texts: who has to sign, the effect of a first signature, and the exit codes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Breaking news from a terminal: `digest breaking-news`, and what `digest send` says before it."""
+"""Breaking news in a terminal: `digest breaking-news`, and the question that `digest send` asks first."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The commands by which docs/maintenance.md leads from SQLite to PostgreSQL and workers, run as they stand there."""
+"""The commands in docs/maintenance.md for moving from SQLite to PostgreSQL and workers, run as documented."""
 
 import importlib
 import os

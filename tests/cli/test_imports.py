@@ -1,4 +1,4 @@
-"""A command imports its own parts: what is needed at once starts quickly."""
+"""A command imports only its own parts, so urgent commands start quickly."""
 
 import json
 import subprocess

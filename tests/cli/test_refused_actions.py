@@ -1,4 +1,4 @@
-"""Who may not act leaves nothing behind but the refusal in the audit log; an act that failed stands as failed."""
+"""A refused action leaves only its entry in the audit log, and a failed action is recorded as failed."""
 
 from pathlib import Path
 from typing import Any

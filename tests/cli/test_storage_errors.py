@@ -1,4 +1,4 @@
-"""What the disk or the database says against a command is one sentence with the remedy, and nothing stays half done."""
+"""A command explains a disk or database error in one sentence with its remedy, and leaves nothing half done."""
 
 import resource
 import subprocess

@@ -1,4 +1,4 @@
-"""Files that root may open but the folder's owner may not, after a command of root's continued as the owner."""
+"""Files that root can open but the folder's owner can't, after a command run as root continues as the owner."""
 
 from pathlib import Path
 

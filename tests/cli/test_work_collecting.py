@@ -1,4 +1,4 @@
-"""`digest work --only collect`: processes share the timetable's collection over PostgreSQL, also when one is killed."""
+"""`digest work --only collect`: processes share the scheduled collection over PostgreSQL, even when one is killed."""
 
 import os
 import threading

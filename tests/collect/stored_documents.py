@@ -1,4 +1,4 @@
-"""Stores a whole document at once, for tests that need its articles."""
+"""Store a whole document at once, for tests that need its articles."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Visits through the real fetcher, against a server on loopback."""
+"""Visits with the real fetcher to a server on loopback."""
 
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select

@@ -1,4 +1,4 @@
-"""What a visitor can't read stays out, and leaves when it becomes so: a WordPress site on loopback, over REST, feed and page."""
+"""Articles that visitors can't read are left out, or withdrawn later: a WordPress site on loopback, by REST, feed, and page."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

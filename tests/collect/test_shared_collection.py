@@ -1,4 +1,4 @@
-"""Several runs share what is due: each host is visited by one of them, and nothing is left when one of them dies."""
+"""Several runs share the due sources: each host is visited by one of them, and none is left out when one dies."""
 
 import subprocess
 import sys

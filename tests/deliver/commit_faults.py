@@ -1,4 +1,4 @@
-"""Acting at a write boundary: right before a commit, or right after it is durable. For a child process alone.
+"""Act at a write boundary, right before a commit or right after it's durable. Only for child processes.
 
 What a transaction writes is its kind: the tables and columns of its statements, as the driver gets them. So the
 kinds are not listed anywhere: a send that learns to write something new has a new boundary, and dies there too.

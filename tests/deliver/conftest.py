@@ -1,4 +1,4 @@
-"""An approved edition, readers, and what a message must look like when it arrives."""
+"""An approved edition, subscribers, and the requirements for a message on arrival."""
 
 import re
 from collections.abc import Callable, Sequence

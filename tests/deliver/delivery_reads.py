@@ -1,4 +1,4 @@
-"""What transactions read from the deliveries on PostgreSQL, beside an old snapshot: it keeps every outdated row, and all entries of it."""
+"""The deliveries that transactions read on PostgreSQL during an old snapshot, which keeps outdated rows and index entries."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""A small IMAP server on loopback: as much of RFC 3501 as a mailbox reader needs, and ways to misbehave."""
+"""A small IMAP server on loopback, with as much of RFC 3501 as a mailbox reader needs, and ways to misbehave."""
 
 import re
 import socket

@@ -1,4 +1,4 @@
-"""A loopback fake of SendGrid's v3/mail/send that checks what the real one checks."""
+"""A fake of SendGrid's v3/mail/send on loopback with the real one's checks."""
 
 import json
 import threading

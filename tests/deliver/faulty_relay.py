@@ -1,4 +1,4 @@
-"""A mail server that refuses, defers, and hangs up as its faults say, and records what it accepted and what it replied.
+"""A mail server that refuses, defers, and hangs up according to its faults, and records what it accepted and replied.
 
 It's what random sends (`simulated_send`) go to: real SMTP over loopback. What it replies to an address depends on that address and on how
 often it was tried, never on the time.

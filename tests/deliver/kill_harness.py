@@ -1,4 +1,4 @@
-"""Sends in processes that are killed, and delivery counts compared with what an independent receiver recorded."""
+"""Send in processes that are killed, and compare the delivery counts with an independent receiver's record."""
 
 import multiprocessing
 import random

@@ -1,4 +1,4 @@
-"""Sends an edition of any installation, in a process that dies at the first commit at which none before it did.
+"""Send an edition of any installation in a process that dies at the first commit at which no other has died.
 
 It imports what the server that processes are forked from has imported already (`warm_sender`).
 """

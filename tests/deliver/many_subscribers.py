@@ -1,4 +1,4 @@
-"""Adding many people who are new, by a few statements."""
+"""Add many new people with a few statements."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Marks that a provider makes of its messages, recorded in their order."""
+"""The marks that a provider makes for its messages, in order."""
 
 from collections.abc import Callable
 

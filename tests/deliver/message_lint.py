@@ -1,4 +1,4 @@
-"""What every finished message must keep to, looked at as bytes: a strict receiver's view."""
+"""The requirements for every finished message, checked by its bytes as a strict receiver would."""
 
 import re
 from base64 import b32encode, urlsafe_b64decode

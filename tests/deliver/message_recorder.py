@@ -1,4 +1,4 @@
-"""A mail server or a SendGrid in a process of its own that writes down what it accepts.
+"""A mail server or a SendGrid fake in a separate process that records what it accepts.
 
     python message_recorder.py smtp|sendgrid PORT FOLDER DELAY
 

@@ -1,4 +1,4 @@
-"""Lines as Postfix writes them, of invented messages, in the three forms that a syslog gives them."""
+"""Log lines of made-up messages as Postfix writes them, in three syslog formats."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime

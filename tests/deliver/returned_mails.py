@@ -1,4 +1,4 @@
-"""Mails as a bounce mailbox gets them, in the forms of many systems, about one message to one reader."""
+"""Emails that a bounce mailbox gets, in many systems' formats, about one message to one subscriber."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

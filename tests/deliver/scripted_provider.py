@@ -1,4 +1,4 @@
-"""A provider that answers by a script, for tests of what sending does with the answers."""
+"""A provider with scripted answers, to test how sending reacts."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""Sends the benchmarks' edition, in a process that a test may kill, or that kills itself."""
+"""Send the benchmarks' edition in a process that a test can kill, or that kills itself."""
 
 import os
 import sys

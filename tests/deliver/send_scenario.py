@@ -1,4 +1,4 @@
-"""What a random send meets, drawn from a seed: a list, settings, a relay's faults, and what happens when."""
+"""The circumstances of a random send, drawn from a seed: a list, settings, a relay's faults, and a sequence of mishaps."""
 
 import random
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Looking at every message that a send handed to a server: it is sound, signed, and for one person alone."""
+"""Check every message that a send passed to a server: it's valid, signed, and for one person only."""
 
 import re
 from collections.abc import Mapping, Sequence

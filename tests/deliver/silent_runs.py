@@ -1,4 +1,4 @@
-"""Runs of which nothing was heard for long: their leases are made old, since no test waits for half a minute."""
+"""Runs that went silent: their leases are set back, so that no test waits for half a minute."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""A process of a simulated send, which follows the timetable and can be killed at any point.
+"""A process of a simulated send, which follows the schedule and can be killed at any point.
 
 One that's killed commits nothing after that moment, hears nothing from the relay, and its locks are released, as the kernel would.
 """

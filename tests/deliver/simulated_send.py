@@ -1,4 +1,4 @@
-"""A random send (`send_scenario`) lived through, with a check of the books against the relay's record after every step.
+"""Run a random send (`send_scenario`), and compare the counts with the relay's record after every step.
 
 All times are those of a clock that the scenario moves; the relay is real, over loopback.
 """

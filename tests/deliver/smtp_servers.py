@@ -1,4 +1,4 @@
-"""Mail servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
+"""Mail servers on loopback: aiosmtpd for correct behavior, a scripted one for faults."""
 
 import socket
 import socketserver

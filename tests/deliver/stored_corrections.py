@@ -1,4 +1,4 @@
-"""A correction of the edition that's sent, as tests of its emails need it."""
+"""A correction of a sent edition, for tests of its emails."""
 
 from collections.abc import Sequence
 

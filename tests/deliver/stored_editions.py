@@ -1,4 +1,4 @@
-"""The rows of an edition, which are read once where it was drafted or approved, and written into further databases as they are.
+"""An edition's rows, read once after it's drafted or approved, and copied into other databases.
 
 To store one and to approve it takes a dozen statements, and to draft one ten times as long. Some hundred tests begin with each,
 and all get the same rows.

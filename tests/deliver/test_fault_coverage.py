@@ -1,4 +1,4 @@
-"""Every fault that a send must survive, and the test that brings it about: nothing else stands here."""
+"""Every fault that a send must survive, with the test that causes it."""
 
 from pathlib import Path
 

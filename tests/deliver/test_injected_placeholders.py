@@ -1,4 +1,4 @@
-"""No text that anybody writes becomes a placeholder: with every field and every escape, on every provider, no token leaves its place."""
+"""No text becomes a placeholder: with every field, every escape, and every provider, tokens stay in their places."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

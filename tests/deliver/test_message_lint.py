@@ -1,4 +1,4 @@
-"""The look at finished messages sees what it is there for."""
+"""The check of finished messages finds the faults that it's meant to find."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An edition whose rows were written is the one that was stored and approved."""
+"""An edition whose rows were copied equals the one that was stored and approved."""
 
 from datetime import timedelta
 

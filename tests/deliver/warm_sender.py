@@ -1,4 +1,4 @@
-"""What the server that sending processes are forked from imports: it sends once, which fills what a process keeps.
+"""The imports of the server from which sending processes are forked. It sends once, which fills a process's caches.
 
 Mappers are configured, providers and PostgreSQL's dialect imported and statements compiled (those of SQLite): else each process
 would do it again.

@@ -1,4 +1,4 @@
-"""Workers for a test: a process that has imported everything forks one for each line `start ROLE`, and writes its number.
+"""Workers for a test: a process that has imported everything forks one for each line `start ROLE`, and writes its PID.
 
 A `worker` is what `digest work --only PART` is, a `scheduler` what `hls-scheduler` is. `wait NUMBER` writes how one ended.
 So it begins in milliseconds, and may be killed like any process. `start ROLE@MACHINE` gives it another host name, by which

@@ -1,4 +1,4 @@
-"""Invented weeks that grow, and edits of every kind on them, also senseless ones: for tests of the fold."""
+"""Made-up weeks that grow, with edits of every kind, even meaningless ones, to test the fold."""
 
 import itertools
 from dataclasses import dataclass, field

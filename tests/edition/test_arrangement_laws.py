@@ -1,4 +1,4 @@
-"""Laws of the fold: whatever editors do to whatever week, an edition is replayed to the same bytes, and nothing fails."""
+"""Laws of the fold: whatever editors do in any week, an edition is replayed to the same bytes, without errors."""
 
 from collections import Counter
 from dataclasses import replace

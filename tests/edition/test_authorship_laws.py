@@ -1,4 +1,4 @@
-"""Laws of authorship: whatever editors do in whatever order, an edition never shows a word whose author isn't named.
+"""Laws of authorship: whatever editors do, in any order, an edition never has words without a known author.
 
 Everything written holds a word of its own that names who wrote it (`ink-2-17`). Editors add to what they have before them, which
 may be an older state of the edition, as in a form that was open for a while: so words outlive the edits that brought them.

@@ -1,4 +1,4 @@
-"""Labelled blocks, editors' notes and stories without a page: in both parts of the mail, and from one edition to the next."""
+"""Labeled blocks, editors' notes, and stories without a page, in both parts of the email and from one edition to the next."""
 
 from dataclasses import replace
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""The publisher's look in the mail: its colours stand everywhere, and none of ours is left."""
+"""The publisher's branding in emails: its colors are used everywhere, and none of ours remain."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""A story that goes on says in every form of the edition what is new, and links where it stood."""
+"""A continuing story says what's new in every form of the edition, and links to its earlier edition."""
 
 from dataclasses import replace
 from datetime import timedelta

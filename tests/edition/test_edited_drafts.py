@@ -1,4 +1,4 @@
-"""Drafting again after an editor has touched the edition: nothing comes in unasked, and nothing is lost."""
+"""Drafting again after an edit: no story is added without an editor, and nothing is lost."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What email clients with engines of their own need, in every email that we send: Outlook, Roundcube, Thunderbird, and WebKit."""
+"""The needs of email clients with their own engines, in every email: Outlook, Roundcube, Thunderbird, and WebKit."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Words from feeds are only ever words, and their links are kept."""
+"""Text from feeds stays text, and its links are kept."""
 
 import re
 from dataclasses import replace

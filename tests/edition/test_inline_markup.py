@@ -1,4 +1,4 @@
-"""The little Markdown of an intro, in the mail's HTML and in its text."""
+"""The inline markup of an intro, in HTML and in plain text."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The contract of the inlined page: small, whole, and dark where it should be."""
+"""The requirements for the inlined page: small, complete, and dark where it should be."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The mail in another language: nothing of it is left in English, and it runs from right to left where its language does."""
+"""The email in another language: without any English, and from right to left if the language requires it."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The mail as a browser, axe, html-validate and the data of caniemail see it."""
+"""The email checked in a browser, and by axe, html-validate, and caniemail's data."""
 
 import subprocess
 from dataclasses import replace

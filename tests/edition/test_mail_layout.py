@@ -1,4 +1,4 @@
-"""Where entries stand in the mail: the first screen, the dates that come soon, and that each stands once."""
+"""The places of entries in the email: the first screen, the upcoming dates, and each entry only once."""
 
 from dataclasses import replace
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""A mistake in a template of the operator's own is one sentence with the file and the line."""
+"""A mistake in a custom template is reported in one sentence with the file and line."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The line that inboxes show after the subject: what else the edition holds, and the next deadline, of which the first screen shows all."""
+"""The line that inboxes show after the subject: the rest of the edition and the next deadline, without repeating the first screen."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""How long an edition takes to read, as its first line says."""
+"""The reading time in an edition's first line."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The pieces of an edition: what they hold, and that any of them may be left out."""
+"""The fragments of an edition: their contents, and that any of them can be left out."""
 
 import re
 from dataclasses import replace

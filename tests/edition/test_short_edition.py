@@ -1,4 +1,4 @@
-"""The short edition: the lead, the dates and at most ten lines, joined of approved pieces as any other variant."""
+"""The short edition: the lead, the dates, and at most ten lines, joined from approved fragments like any other variant."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

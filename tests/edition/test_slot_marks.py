@@ -1,4 +1,4 @@
-"""Slots: text in which templates alone can write a spot to fill."""
+"""Slots: only templates can create a place to fill in."""
 
 import json
 from dataclasses import replace

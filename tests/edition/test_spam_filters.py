@@ -1,4 +1,4 @@
-"""What spam filters make of an edition that leaves now, where they are installed."""
+"""The verdicts of spam filters, if they're installed, on an edition sent now."""
 
 from pathlib import Path
 

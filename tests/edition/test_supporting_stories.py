@@ -1,4 +1,4 @@
-"""A story that selection puts under another one: on the board, in the mail, and in the tray's memory."""
+"""A story that selection puts under another one: on the edition's page, in the email, and in the tray."""
 
 import re
 from dataclasses import replace

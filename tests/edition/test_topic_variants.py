@@ -1,4 +1,4 @@
-"""Topics that subscribers leave out: one fragment each, and at most 64 versions of an edition, each of them sound."""
+"""Topics that subscribers leave out: one fragment each, and at most 64 variants of an edition, all of them valid."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

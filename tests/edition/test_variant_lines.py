@@ -1,4 +1,4 @@
-"""Lines about the whole email: contents, next deadline, dates, preheader, and minutes are about what a subscriber gets."""
+"""Lines about the whole email (contents, next deadline, dates, preheader, minutes) match what a subscriber gets."""
 
 import re
 from dataclasses import replace

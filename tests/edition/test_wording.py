@@ -1,4 +1,4 @@
-"""The small decisions of the mail's wording."""
+"""Details of the email's wording."""
 
 from dataclasses import replace
 

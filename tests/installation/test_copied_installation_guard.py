@@ -1,4 +1,4 @@
-"""A database that is opened somewhere else than last time may be a copy: nothing leaves it before an admin has said so."""
+"""A database opened in a different place than last time may be a copy, so nothing is sent until an admin decides."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Advisories are known and grouped by their numbers, and never by their titles."""
+"""Advisories are recognized and grouped by their numbers, and never by their titles."""
 
 import random
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Stories that go on: told as such where there is news since, and left out where there is none."""
+"""Stories that continue: marked as such if there's news since, and left out if there isn't."""
 
 import random
 from dataclasses import replace

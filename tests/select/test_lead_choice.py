@@ -1,4 +1,4 @@
-"""Which article of a story leads it."""
+"""The article that leads a story."""
 
 import random
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which stories are pieces of one matter, so that one stands under the other."""
+"""Stories that are parts of one matter, so that one is put under the other."""
 
 from dataclasses import replace
 from datetime import timedelta

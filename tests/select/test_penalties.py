@@ -1,4 +1,4 @@
-"""How a title gives away its kind: where in it, and however it is written."""
+"""How a title reveals the kind of an article, by any word, anywhere in it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Countries, states and what concerns the home country are found by their names, and by nothing else."""
+"""Countries, states, and references to the home country are found by their names, and by nothing else."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What an edition holds, in which order, and why the rest is not in it."""
+"""The stories of an edition, their order, and the reasons why others are left out."""
 
 import random
 from collections import Counter

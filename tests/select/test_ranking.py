@@ -1,4 +1,4 @@
-"""A score is the sum of its terms, each of which says what it stands for."""
+"""A score is the sum of its terms, each with its explanation."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Why a story leads, said aloud."""
+"""The stated reason why a story leads."""
 
 from collections.abc import Sequence
 from dataclasses import replace

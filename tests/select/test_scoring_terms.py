@@ -1,4 +1,4 @@
-"""Each scoring term is declared once, and its words, bounds, and documentation are there."""
+"""Each scoring term is declared once, with its description, bounds, and documentation."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Articles of several sources become stories: what joins, what never does, who leads."""
+"""Articles from several sources become stories: which ones join, which never do, and which one leads."""
 
 import random
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What an editor merged stays together, what an editor split stays apart, whatever the texts say."""
+"""Articles that an editor merged stay together, and articles that an editor split stay apart, regardless of their texts."""
 
 from dataclasses import replace
 from datetime import timedelta

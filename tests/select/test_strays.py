@@ -1,4 +1,4 @@
-"""Articles that only mention the news of a large story, which its low threshold lets in."""
+"""Articles that only mention a large story's news, which its low threshold lets in."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whose summary tells a story: the lead's, else that of another of its articles that is a report."""
+"""The summary of a story: the lead's, or else that of another article that is a report."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What a story is about, and which words say so."""
+"""The topic of a story, and the words that decide it."""
 
 import tomllib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""How rare a word is: by the shipped table, and by the articles of earlier weeks."""
+"""The rarity of a word, from the built-in table and from articles of earlier weeks."""
 
 import math
 import re

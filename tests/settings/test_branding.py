@@ -1,4 +1,4 @@
-"""The publisher's look: colours that cannot be read are refused in one sentence, and the others reach mail and pages."""
+"""Branding: unreadable colors are rejected with one sentence, and the others are used in emails and pages."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A database on another machine is spoken to over verified TLS alone (ASVS 12.3.1, 12.3.2)."""
+"""A database on another machine is reached only over verified TLS (ASVS 12.3.1, 12.3.2)."""
 
 import pytest
 from pydantic import ValidationError

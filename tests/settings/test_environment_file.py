@@ -1,4 +1,4 @@
-"""digest.env beside digest.toml: its variables count for every command, and are changed without touching anything else."""
+"""digest.env next to digest.toml: its variables apply to every command, and changing one leaves the rest as it is."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every key of digest.toml can be set by a variable of the environment, which then decides, and is named."""
+"""Every key of digest.toml can be set by an environment variable, which takes precedence and is shown."""
 
 import json
 from pathlib import Path

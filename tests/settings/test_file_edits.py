@@ -1,4 +1,4 @@
-"""Changes of digest.toml by a program: what an operator wrote stays, nobody's change is lost, nothing half is written."""
+"""Changes of digest.toml by the program keep the operator's text, lose no one's change, and write nothing by halves."""
 
 import threading
 from pathlib import Path

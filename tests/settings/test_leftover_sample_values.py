@@ -1,4 +1,4 @@
-"""What is left of HLS.Today and of the sample in a publication of another name: all that reaches readers is named."""
+"""Leftovers of HLS.Today and the sample in another publication: everything that subscribers see is reported."""
 
 import tomllib
 

@@ -1,4 +1,4 @@
-"""A settings file that cannot be read is refused with one sentence, however long or deep it is."""
+"""An unreadable settings file is rejected with one sentence, however long or deep it is."""
 
 from pathlib import Path
 

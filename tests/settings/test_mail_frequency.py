@@ -1,4 +1,4 @@
-"""What readers are promised about how often the mail comes: by the timetable, in both languages, in every place."""
+"""The promised frequency of emails follows the schedule, in both languages, everywhere."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is said of a line to change is true of the file: the line that is named, or the place of a new one."""
+"""The line reported for a setting is the one in the file, or the place for a new one."""
 
 from pathlib import Path
 

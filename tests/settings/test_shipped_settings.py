@@ -1,4 +1,4 @@
-"""The settings that `digest init` writes load, name real sources enough, and show every key with its default."""
+"""The settings that `digest init` writes can be loaded, name enough real sources, and show every key with its default."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""What is shown and logged of a setting that is a secret, or an address that holds one."""
+"""How settings that are secrets, or URLs that contain one, are shown and logged."""
 
 from collections.abc import Iterator
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""Settings that stand in headers, calendars and links: one line, and an address of the web."""
+"""Settings used in headers, calendars, and links: a single line, or a web URL."""
 
 from pathlib import Path
 

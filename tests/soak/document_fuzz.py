@@ -1,4 +1,4 @@
-"""Random documents for every parser, while the pages of the same process are asked if they live.
+"""Random documents for every parser, while the same process's pages are checked for responses.
 
 Feeds, pages, calendars and pictures go through the children, as the collector sends them there. What comes to the process
 itself (bounces, posts of providers, lists, logs, settings, keys, backups) is read in it.

@@ -1,4 +1,4 @@
-"""What a receiver's record of moments tells: at which rate messages came, and where a message stood when its sender died."""
+"""What a receiver's record of times shows: the rate of messages, and where a message was when its sender died."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A year with an outage at a step of each week: `python -m tests.soak.outages [--weeks 52] [--seed N] [--no-page]`.
+"""A year with an outage at one step of each week: `python -m tests.soak.outages [--weeks 52] [--seed N] [--no-page]`.
 
 The service stops a minute before the step and stays away for more than an hour, or its mail server rejects everything for as long. Within
 an hour of the step, two things must have noticed: inside, what a doctor, the desk of another process, and the alerts share; outside, a watch

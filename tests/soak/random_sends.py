@@ -1,4 +1,4 @@
-"""Random sends by the thousand (`tests/deliver/simulated_send.py`), shared out over the machine's cores.
+"""Thousands of random sends (`tests/deliver/simulated_send.py`), distributed over the machine's cores.
 
 python -m tests.soak.random_sends [--runs 10000] [--seed N]    writes its section of benchmarks/soak.md
 python -m tests.soak.random_sends --runs 1 --seed N            one of them again

@@ -1,4 +1,4 @@
-"""benchmarks/soak.md: each long run writes its own section, and leaves the others."""
+"""benchmarks/soak.md: each long run writes its own section, and keeps the others."""
 
 import os
 import platform

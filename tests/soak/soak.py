@@ -1,4 +1,4 @@
-"""Long runs that prove what the tests prove in small: `make soak`. It writes its table into benchmarks/soak.md.
+"""Long runs that prove on a large scale what the tests prove on a small one: `make soak`. The results are in benchmarks/soak.md.
 
     python -m tests.soak.soak [--kills 32] [--subscribers 6000] [--messages 10000] [--networks 10000] [--fuzz-seconds 300] [--sends 10000] [--seed N]
     python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --seed N    one line of the table again, nothing written

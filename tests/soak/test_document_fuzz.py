@@ -1,4 +1,4 @@
-"""The fuzz of `make soak` in small: every parser is in it, and reads or refuses what it begins with."""
+"""The fuzzing of `make soak` on a small scale: every parser is included, and reads or rejects its starting documents."""
 
 from contextlib import suppress
 from pathlib import Path

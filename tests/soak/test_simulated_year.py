@@ -1,4 +1,4 @@
-"""The simulated year of `make soak` in small, and the reckoning of wall-clock times that it holds the product against."""
+"""The simulated year of `make soak` on a small scale, and the wall-clock calculations it's compared with."""
 
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the long runs make of their records."""
+"""The results that long runs compute from their records."""
 
 import re
 from pathlib import Path

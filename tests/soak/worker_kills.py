@@ -1,4 +1,4 @@
-"""Four workers on PostgreSQL send one large edition while they are killed, the timetable's process dies, and the database restarts.
+"""Four workers on PostgreSQL send one large edition while workers and the scheduler are killed and the database restarts.
 
     python -m tests.soak.worker_kills [--subscribers 50000] [--rate 300] [--kill-every 4] [--seed N] [--no-page]
 

@@ -1,4 +1,4 @@
-"""What the readers of a simulated year are owed, what arrived, and whether it came in time."""
+"""What the subscribers of a simulated year should get, what arrived, and whether it was on time."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The clock of the simulated year, and a reckoning of wall-clock times that shares no code with the product."""
+"""The clock of the simulated year, and wall-clock calculations that share no code with the product."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The machine of the simulated year: one installation, opened by the processes that follow its timetable."""
+"""The machine of the simulated year: one installation, opened by the processes that follow its schedule."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""What a simulated year is made of: publications, readers, weeks, and what goes wrong in which of them. Values, no machine."""
+"""The plan of a simulated year: publications, subscribers, weeks, and what goes wrong in each. It contains only values."""
 
 import random
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the database says of a message that is late in the simulated year: whoever reads the failure has to see the row itself."""
+"""The database rows about a late message in the simulated year, for the reader of a failure."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain

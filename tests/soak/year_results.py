@@ -1,4 +1,4 @@
-"""What came of simulated years: their table in benchmarks/soak.md, and what they waited for."""
+"""The results of simulated years: their table in benchmarks/soak.md, and their delays."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

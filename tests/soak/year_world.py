@@ -1,4 +1,4 @@
-"""What the simulated year has around its installation: a site with feeds that grow by its clock, and a mail server."""
+"""The surroundings of a simulated year's installation: a site with feeds that grow with its clock, and a mail server."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""The audit log is chained: a row that is taken away, changed or put in is named, and so are rows that a seal has covered."""
+"""The audit log is a chain: removed, changed, and inserted rows are reported, as are changes to sealed rows."""
 
 import threading
 from datetime import timedelta

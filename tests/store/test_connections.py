@@ -1,4 +1,4 @@
-"""Connections: on SQLite there is one writer at a time, and on PostgreSQL one may have died while it rested."""
+"""Connections: SQLite has one writer at a time, and a PostgreSQL connection may have died while idle."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Values that SQLite keeps in a column of another type: the rest is still read, sent, and shown, and `digest doctor` names the rows."""
+"""Values of the wrong type in SQLite: the rest is still read, sent, and shown, and `digest doctor` lists the rows."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A database or backup of a development build is refused with a sentence that says how to keep its subscribers.
+"""A development build's database or backup is refused with instructions for keeping its subscribers.
 
 `tests/fixtures/development_build` was made at commit 2f39db49 (schema 0085): `digest init`, one subscriber, and a backup.
 Its keys are throw-away keys, and its only address is invented.

@@ -1,4 +1,4 @@
-"""What the version before wrote, hashed, and signed is still valid: a ledger, seals, an audit log, an unsubscribe log, links, and an approval.
+"""What the previous version wrote, hashed, and signed is still valid: ledger, seals, audit log, unsubscribe log, links, and approval.
 
 `tests/fixtures/earlier_artifacts` was made at commit a504bac7 through the product's own actions: the bundled sample collected and
 drafted; four people added by hand, of whom one was unsubscribed, one erased, and one suppressed; the draft approved by an editor; the nightly

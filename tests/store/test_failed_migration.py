@@ -1,5 +1,5 @@
 # ruff: noqa: F811 - pytest finds the imported fixture by its name
-"""A migration that fails in the middle leaves the old schema and every row, and the message says how to go back."""
+"""A migration that fails partway leaves the old schema and every row, and the message says how to go back."""
 
 import sqlite3
 import sys

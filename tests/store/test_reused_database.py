@@ -1,4 +1,4 @@
-"""The PostgreSQL database that tests use one after the other is as it was before the first of them."""
+"""The PostgreSQL database that tests reuse is as it was before the first of them."""
 
 import pytest
 from sqlalchemy import Connection, text

@@ -1,4 +1,4 @@
-"""A populated database goes through every later migration and is whole afterwards, including two that only tests have.
+"""A populated database goes through every later migration, including two that only tests have, and is complete afterward.
 
 `tests/fixtures/revision_1001` was made at schema 1001 through the product's own actions, with the clock set by
 time-machine: a new installation, an admin added to the staff, four people added by hand, a list of 15 of them imported (three

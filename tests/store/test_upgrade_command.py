@@ -1,4 +1,4 @@
-"""`digest upgrade` backs an older database up as it is, brings it up to date, and proves it."""
+"""`digest upgrade` backs up an older database as it is, upgrades it, and verifies it."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""A process that ends in the middle of what it does, as far as the database can tell."""
+"""A process that ends in the middle of its work, as far as the database can tell."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

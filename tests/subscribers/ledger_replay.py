@@ -1,4 +1,4 @@
-"""The audience once more, from nothing but the ledger: where everybody stands is a fold over their chain."""
+"""The audience computed again from the ledger alone, as a fold over each person's chain."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

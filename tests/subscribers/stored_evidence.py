@@ -1,4 +1,4 @@
-"""What is kept, encrypted, of where a consent came from."""
+"""The encrypted evidence of where a consent came from."""
 
 from sqlalchemy.orm import Session
 

@@ -1,4 +1,4 @@
-"""Dates, hours and lists as a sentence writes them."""
+"""Dates, hours, and lists in sentences."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""How readers' languages write dates, hours, numbers and lists."""
+"""How subscribers' languages write dates, hours, numbers, and lists."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""Take the pictures of docs/admins.md: a list before it comes in, a record, the audit log, and what the demo shows."""
+"""Take the screenshots for docs/admins.md: a list before its import, a record, the audit log, and the demo's pages."""
 
 import io
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Look the pinned dependencies up in a database of advisories: `make audit`, and a step of `.ci/run`.
+"""Check the pinned dependencies against an advisory database: `make audit`, and a step of `.ci/run`.
 
 Exits with 1 where one has a known vulnerability, with 2 where the audit itself is broken, and with 0 otherwise. Where no
 source of advisories can be reached, it says AUDIT SKIPPED and exits with 0: a build must be possible without the internet.

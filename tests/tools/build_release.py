@@ -1,4 +1,4 @@
-"""Build what a release consists of into a new folder: `make dist`.
+"""Build the files of a release in a new folder: `make dist`.
 
 It has the wheel, its software bill of materials (CycloneDX), manual pages, shell completion, and checksums of all of them
 (`sha256sum --check SHA256SUMS`). The same commit gives the same bytes each time.

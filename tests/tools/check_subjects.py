@@ -1,4 +1,4 @@
-"""Check the subjects of commits, one per line of standard input: imperative, at most 72 characters, a capital first, no period last."""
+"""Check commit subjects, one per line of standard input: imperative, at most 72 characters, capitalized, without a period."""
 
 import re
 import sys

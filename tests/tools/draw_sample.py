@@ -1,4 +1,4 @@
-"""Draw the sample's pictures: `python -m tests.tools.draw_sample [NAME …]` writes JPEGs into digest/sample.
+"""Draw the sample's images: `python -m tests.tools.draw_sample [NAME …]` writes JPEG files to digest/sample.
 
 Chromium renders each scene at twice its size; Pillow brings it down and writes the JPEG without metadata.
 """

@@ -1,4 +1,5 @@
-"""Pictures of an email in the email clients that are installed: Thunderbird, Claws, neomutt, Roundcube, and WebKitGTK, which is Evolution's engine.
+"""Take screenshots of an email in the installed email clients: Thunderbird, Claws, neomutt, Roundcube, and WebKitGTK
+(Evolution's engine).
 
 Each runs in a profile of its own, on a screen of its own (Xvfb), except Roundcube: its own code cleans the email, and
 Chromium shows the result with Roundcube's style sheets. A client that's missing is named, not skipped silently.

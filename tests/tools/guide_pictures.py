@@ -1,4 +1,4 @@
-"""Take the pictures of docs/first-edition.md and docs/editors.md: the bundled sample's week at the desk, from its draft to its correction.
+"""Take the screenshots for docs/first-edition.md and docs/editors.md: the sample's week, from its draft to its correction.
 
 Time stands still but where a scene moves it on, so that the same program gives the same pictures.
 """

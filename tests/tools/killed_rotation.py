@@ -1,4 +1,4 @@
-"""Rotates the keys of copies of an installation, each of which is killed (SIGKILL) one step further on.
+"""Rotate the keys of copies of an installation, each of which is killed (SIGKILL) one step later.
 
     python killed_rotation.py HOME KIND
 

@@ -1,4 +1,4 @@
-"""Look at the mail in every way that it is met, and measure it: `make look` writes pictures and a table into ./look.
+"""Render the email in every supported form, and measure it: `make look` writes screenshots and a table to ./look.
 
 What a machine lacks (Node, Java with VNU_JAR, Lighthouse, SpamAssassin, rspamd, email clients, Firefox, WebKitGTK; Chromium's pictures excepted) stands in the table as left out.
 """

@@ -1,4 +1,4 @@
-"""What can be measured of a mail in a browser: its first screen, its links, its text when enlarged, what a voice speaks."""
+"""Measure an email in a browser: its first screen, links, enlarged text, and what a screen reader speaks."""
 
 from itertools import pairwise
 from typing import Any, NamedTuple, TypedDict

@@ -1,4 +1,4 @@
-"""Make the shipped table of words: `python -m tests.tools.make_word_table` writes digest/select/word_table.txt.
+"""Make the built-in word table: `python -m tests.tools.make_word_table` writes digest/select/word_table.txt.
 
 It wants the package wordfreq (3.1.1), which is none of the project's dependencies: install it into an environment of your
 own. A word that stands N times in a million words is taken to stand in 1 - exp(-N * 40 / 1,000,000) of all articles:

@@ -1,4 +1,4 @@
-"""Manual pages (man(7)) of a command line made with click: one page for each command and each group of commands."""
+"""Create manual pages (man(7)) for a command line made with click: one per command and group."""
 
 import inspect
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Measures how much code the product has, by package: tokens without comments, docstrings, and migrations.
+"""Measure the product's code by package, in tokens without comments, docstrings, and migrations.
 
 Tokens are counted rather than lines, so that neither long lines nor short names make the product look smaller.
 """

@@ -1,4 +1,4 @@
-"""Pictures of public pages and of the desk in Firefox and WebKitGTK, the engines besides Chromium, if they're installed.
+"""Take screenshots of public pages and the desk in Firefox and WebKitGTK, if they're installed.
 
 WebKitGTK is given the pages as files, without a session, so the preview in the desk's page stays empty there.
 """

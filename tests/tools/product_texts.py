@@ -1,4 +1,4 @@
-"""The texts that people read in the product, gathered from its templates and modules: one string per sentence, label, or message."""
+"""Gather the texts that people read in the product from its templates and modules, one string per sentence, label, or message."""
 
 import ast
 import html

@@ -1,4 +1,4 @@
-"""Scenes at the water: the container terminal, the flooded street, the pilot boat."""
+"""Scenes by the water: the container terminal, the flooded street, the pilot boat."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A mail as a browser shows it, with pictures from here and nothing from anywhere else."""
+"""Show an email in a browser, with local images and nothing from elsewhere."""
 
 import io
 from typing import Any, Self

@@ -1,4 +1,4 @@
-"""What spam filters say of a finished message: SpamAssassin without the network, rspamd with a name server of our own.
+"""Spam filters' verdicts on a finished message: SpamAssassin without the network, rspamd with our own name server.
 
 rspamd sees the message as a receiver would: signed, from a server whose name, SPF, DKIM key and DMARC policy the DNS gives.
 """

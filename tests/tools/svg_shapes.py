@@ -1,4 +1,4 @@
-"""Strokes for the sample's pictures: small functions that give SVG, on a canvas of 1200 by 675."""
+"""Small functions that return SVG shapes for the sample's images, on a canvas of 1200 by 675."""
 
 import random
 from collections.abc import Iterable, Sequence

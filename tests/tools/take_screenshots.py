@@ -1,4 +1,4 @@
-"""Take the pictures of the README, of docs/editors.md and of docs/admins.md from the running product: `make pictures` (needs Chromium)."""
+"""Take the screenshots for the README, docs/editors.md, and docs/admins.md from the running product: `make pictures` (needs Chromium)."""
 
 import io
 import tempfile

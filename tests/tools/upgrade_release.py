@@ -1,4 +1,4 @@
-"""Upgrade an installation from the last release to a new wheel, in the middle of a send: `python -m tests.tools.upgrade_release WHEEL [COMMIT]`.
+"""Upgrade an installation from the last release to a new wheel during a send: `python -m tests.tools.upgrade_release WHEEL [COMMIT]`.
 
 The wheel of COMMIT (default: `LAST_RELEASE` of `build_version.py`) is installed with the libraries of its time. On SQLite and on
 PostgreSQL, it sets up an installation, imports subscribers, and sends an edition until it's killed in the middle. Then pip

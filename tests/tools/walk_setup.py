@@ -1,4 +1,4 @@
-"""Walk docs/setup.md as a new operator does, from `digest setup` to the first edition: `python -m tests.tools.walk_setup DIGEST [WHEEL]`.
+"""Follow docs/setup.md as a new operator, from `digest setup` to the first edition: `python -m tests.tools.walk_setup DIGEST [WHEEL]`.
 
 DIGEST is the program, best one that was installed from the wheel alone; of the WHEEL an image is built where docker runs. Everything is real and on this machine: PostgreSQL, a mail server
 that keeps what it gets, `digest serve`, nginx with a certificate that signed itself, a sign-up form of another page. What a missing tool

@@ -1,4 +1,4 @@
-"""Take a picture of an HTML file with WebKitGTK. Debian's own Python runs it: `gi` isn't in the virtual environment.
+"""Take a screenshot of an HTML file with WebKitGTK, using Debian's own Python, because `gi` isn't in the virtual environment.
 
 Arguments: the file, the picture, the width in pixels, `light` or `dark`, `images` or `no-images`, and the URL that links are
 relative to.

@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code's own texts: `docs/commands.md` and `docs/doctor.md`."""
+"""Write the pages generated from the code's own texts: `docs/commands.md` and `docs/doctor.md`."""
 
 import inspect
 import re
@@ -27,8 +27,8 @@ _COMMANDS_HEAD = """\
 # Commands
 
 For examples and exit codes, run `digest COMMAND --help`. `digest --settings FILE` names the settings file (default:
-`DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team member. Exit codes are 0 for done, 1 for refused
-or a negative result, and 2 for a usage error or a problem you can fix. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+`DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team member. The exit code is 0 for success, 1 for a
+refusal or a negative result, and 2 for a usage error or a problem you can fix. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
 
 Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require
 `--reason TEXT` for the ledger or the audit log. Don't include names or email addresses.
@@ -36,9 +36,9 @@ Many commands have `--json`, which prints the result as JSON, and `--yes`, which
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation without changing anything. Fix each **error**, check each **warning**, and run it again,
-because some problems hide others. The exit code is 1 with errors, and 2 if the checks couldn't run. Names never change, so
-scripts can use them (`--json`).
+`digest doctor` checks an installation without changing anything. Fix each **error**, check each **warning**, and run the command again,
+because some problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names
+never change, so scripts can use them (`--json`).
 
 `--online` also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change
 sooner, add `--name-server` with the zone's own name server.

@@ -1,4 +1,4 @@
-"""Write what follows from the declared settings: `docs/settings.md`, and the part of `digest/shipped.toml` before its sources.
+"""Write the files generated from the settings: `docs/settings.md`, and the part of `digest/shipped.toml` before its sources.
 
     make settings
 

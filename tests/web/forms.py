@@ -1,4 +1,4 @@
-"""Forms of pages, for tests without a browser: what their hidden fields hold, and sending one."""
+"""Forms of pages for tests without a browser: reading hidden fields, and submitting a form."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""How the staff comes in, as tests in a browser share it: invitations, passkeys by Chromium's virtual authenticator, password and code by the keyboard, and the hour that pages go by."""
+"""How team members sign in, for browser tests: invitations, virtual passkeys, password and code by keyboard, and the pages' clock."""
 
 import re
 from collections.abc import Iterable

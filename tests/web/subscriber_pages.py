@@ -1,4 +1,4 @@
-"""Every page that readers meet, in every state, gathered from one small installation by its own acts."""
+"""Every page that subscribers see, in every state, gathered from one small installation by its own actions."""
 
 import re
 from datetime import timedelta

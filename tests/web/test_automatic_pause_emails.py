@@ -1,4 +1,4 @@
-"""An alarm that paused an edition is mailed to the staff once; what a person paused is not."""
+"""If a stop rule pauses an edition, the team is emailed once. If a person pauses it, no one is."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Three publishers' emails and pages in a browser: no text of theirs is illegible, in light or dark."""
+"""Three publishers' emails and pages in a browser: all of their text is legible, in light and dark."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Forms are read by their models, and what is wrong is said at its field."""
+"""Forms are read by their models, and errors appear at their field."""
 
 from datetime import date
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Every route and every form, made from the route table, with anything in them: no answer is a fault of ours."""
+"""Every route and every form, made from the route table, with random contents: no response is a server error."""
 
 import re
 from datetime import timedelta

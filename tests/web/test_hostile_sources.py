@@ -1,4 +1,4 @@
-"""One feed item must not stop the house: it is read elsewhere, and its source says so."""
+"""One feed item must not stop the service: it's parsed elsewhere, and its source reports it."""
 
 import http.client
 import threading

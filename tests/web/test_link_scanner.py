@@ -1,4 +1,4 @@
-"""A mail scanner opens everything that it finds. It must change nothing."""
+"""An email scanner opens every link, and must not change anything."""
 
 import re
 from collections import Counter

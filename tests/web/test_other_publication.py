@@ -1,4 +1,4 @@
-"""A publication of another name: nothing of HLS.Today stands in its mails and pages."""
+"""A publication with another name: its emails and pages don't mention HLS.Today."""
 
 import re
 from collections.abc import Mapping

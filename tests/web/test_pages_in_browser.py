@@ -1,4 +1,4 @@
-"""The pages in a real browser: seen by axe, without scripts, on a phone, and by an editor's clicks."""
+"""The pages in a real browser: checked by axe, without scripts, on a phone, and with an editor's clicks."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Routes that compile what writes their addresses late."""
+"""Routes compile the code that writes their URLs only when it's needed."""
 
 import pytest
 from werkzeug.routing import BuildError, Map, Rule

@@ -1,4 +1,4 @@
-"""The scripts of our pages: few, small, and as ESLint's recommended rules and ours want them (tests/node/eslint.config.mjs)."""
+"""The pages' scripts: few, small, and without problems by ESLint's recommended rules and ours (tests/node/eslint.config.mjs)."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""Seals that leave the machine: by mail, to the admins who have proven their address, as often as the settings say."""
+"""Integrity emails: sent to the admins with a verified address, as often as the settings say."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The whole life of a reader, in a real browser, against a served installation whose mail goes into files.
+"""The whole life of a subscriber, in a real browser, with a served installation that saves emails to files.
 
 And what a scanner does to it: every link of every mail, opened in every way, twice, in any order.
 """

@@ -1,4 +1,4 @@
-"""Readers' pages in another language: nothing of them is left in English, they run from right to left, and French is French."""
+"""Subscribers' pages in another language: without any English, from right to left if needed, and in correct French."""
 
 import json
 import re

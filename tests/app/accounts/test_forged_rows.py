@@ -1,4 +1,4 @@
-"""Whoever can write to the database, but lacks the key file, lets nobody in: every row that would is sealed."""
+"""Someone who can write to the database, but lacks the key file, can't let anyone in, because such rows are sealed."""
 
 import hashlib
 import re

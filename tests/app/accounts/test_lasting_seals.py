@@ -1,4 +1,4 @@
-"""Sealed rows stay genuine over rotations, backups, and moves, and none of these makes a forged row genuine."""
+"""Sealed rows stay valid through rotations, backups, and moves, and none of these makes a forged row valid."""
 
 import json
 from contextlib import closing

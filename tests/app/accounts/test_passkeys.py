@@ -1,4 +1,4 @@
-"""Passkeys, as an authenticator in software answers: only answers given on our own page count."""
+"""Passkeys, answered by an authenticator in software. Only answers given on our own page count."""
 
 import hashlib
 import json

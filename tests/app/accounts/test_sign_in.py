@@ -1,4 +1,4 @@
-"""Signing in by password and code: what is taken, what is refused, and how often somebody may try."""
+"""Signing in with a password and code: what's accepted, what's refused, and how many attempts there are."""
 
 import json
 from collections import Counter

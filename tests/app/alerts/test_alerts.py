@@ -1,4 +1,4 @@
-"""What needs somebody is told once, by mail and webhook, and once more when it is over."""
+"""Each problem is reported once, by email and webhook, and once more when it's over."""
 
 import base64
 import hashlib

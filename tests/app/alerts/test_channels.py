@@ -1,4 +1,4 @@
-"""Each channel of alerts is declared once: its setting, its field on the settings page, and how it sends."""
+"""Each alert channel is declared once: its setting, its field on the settings page, and how it sends."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Approving with colleagues: an author alone may not, a note stops it, and what was approved last can stand again at a deadline."""
+"""Approval with colleagues: an author can't approve alone, a note prevents approval, and a deadline can restore the last version."""
 
 from collections.abc import Callable
 from datetime import timedelta

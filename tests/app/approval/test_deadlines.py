@@ -1,4 +1,4 @@
-"""Whole weeks on a simulated clock: the timetable drafts, reminds, decides at the deadline and sends; the clocks change in between.
+"""Whole weeks on a simulated clock, with changes to daylight saving time: drafts, reminders, deadlines, and sends.
 
 The clock goes forward in New York on Sunday, March 14, 2027; the edition's release is on Friday, March 19, at 6 a.m., 10:00 UTC.
 """

@@ -1,4 +1,4 @@
-"""A draft that was changed in the database, without the key file, is not approved until it's drafted again."""
+"""A draft that was changed in the database without the key file isn't approved until it's drafted again."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Skipping, moving, adding and bringing back releases, with the drafts that follow them."""
+"""Skipping, moving, adding, and restoring editions, and the effect on their drafts."""
 
 from datetime import UTC, date, datetime, time, timedelta
 

@@ -1,4 +1,4 @@
-"""What happens in the coming fortnight, and what should have happened and did not."""
+"""The steps of the next two weeks, and earlier ones that were missed."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A name server on loopback: answers from a table, by UDP."""
+"""A name server on loopback that answers from a table over UDP."""
 
 import socketserver
 import threading

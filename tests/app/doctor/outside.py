@@ -1,4 +1,4 @@
-"""The world outside on loopback, all as it should be: DNS, mail server, mailbox, SendGrid's account, pages behind a proxy."""
+"""The outside world on loopback, without faults: DNS, mail server, mailbox, SendGrid account, and pages behind a proxy."""
 
 import json
 import ssl

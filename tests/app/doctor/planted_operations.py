@@ -1,4 +1,4 @@
-"""Faults of an installation and of how it is run, each with the check that names it and its advice."""
+"""Faults of an installation and its operation, each with the check that finds it and the advice."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Faults of DNS, mail servers, SendGrid's account and pages, each with the check that names it and its advice."""
+"""Faults of DNS, mail servers, the SendGrid account, and pages, each with the check that finds it and the advice."""
 
 import re
 from base64 import b64encode

@@ -1,4 +1,4 @@
-"""Carrying out what a finding says to do, as an operator would: its commands are run, its lines written into the files it names."""
+"""Follow a finding's advice as an operator would: run its commands, and write its lines into the files it names."""
 
 import os
 import re

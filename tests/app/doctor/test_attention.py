@@ -1,4 +1,4 @@
-"""What somebody should look at is said by `digest status` and `digest doctor` alike."""
+"""`digest status` and `digest doctor` report the same problems."""
 
 import json
 from datetime import datetime, timedelta

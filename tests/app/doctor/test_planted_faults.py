@@ -1,4 +1,4 @@
-"""Every planted fault is found by the check of its name, and the sentence says what to do."""
+"""Every planted fault is found by the check of its name, and the finding says what to do."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A message as it arrived: sound as we send it, and every change on its way is named."""
+"""A received message: fine as we send it, and every change made in transit is reported."""
 
 import json
 import re

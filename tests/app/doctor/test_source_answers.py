@@ -1,4 +1,4 @@
-"""`digest doctor --online` tells which sources answer, against a server on loopback."""
+"""`digest doctor --online` reports which sources respond, tested against a server on loopback."""
 
 from pathlib import Path
 

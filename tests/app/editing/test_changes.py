@@ -1,4 +1,4 @@
-"""Acts of editors on an edition: what each does to the real edition, to its approval, and to a colleague's act."""
+"""Editors' actions: their effects on the edition, its approval, and a colleague's actions."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""An editor's own clipboard: it outlives the session, and nobody else sees or clears it."""
+"""An editor's own clipboard: it outlives the session, and no one else can see or clear it."""
 
 from datetime import timedelta
 

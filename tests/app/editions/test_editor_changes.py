@@ -1,4 +1,4 @@
-"""What editors changed is counted once, when they approve, and shown of the last editions alone; it grades drafts too."""
+"""Editors' changes are counted once, at approval, and shown for recent editions. They can also grade drafts."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`digest evaluate draft`: an editor's grades from a file, and the scores worked out by hand."""
+"""`digest evaluate draft`, with an editor's grades from a file and scores computed by hand."""
 
 import json
 from datetime import UTC, datetime

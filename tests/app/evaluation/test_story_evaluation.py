@@ -1,4 +1,4 @@
-"""`digest evaluate stories`: real feeds and labels from files, and the scores worked out by hand."""
+"""`digest evaluate stories`, with real feeds, labels from files, and scores computed by hand."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`digest evaluate topics`: labels from a file, and the scores worked out by hand."""
+"""`digest evaluate topics`, with labels from a file and scores computed by hand."""
 
 import json
 from pathlib import Path

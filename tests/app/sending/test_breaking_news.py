@@ -1,4 +1,4 @@
-"""Breaking news: an extra edition of named stories, which someone sends now, and which leaves the regular edition alone."""
+"""Breaking news is an extra edition of chosen stories that someone sends now, without affecting the regular edition."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Breaking news goes only to subscribers who have chosen it at that moment, once, whatever changes or dies meanwhile."""
+"""Breaking news is sent once, only to subscribers who have chosen it at that moment, despite changes and crashes."""
 
 import random
 import signal

@@ -1,4 +1,4 @@
-"""Domains whose email the same servers take: looked up beside all sends, kept by keyed tags, and renewed."""
+"""Domains that share mail servers: looked up apart from sending, stored by keyed tags, and renewed."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Transactional emails keep to a wait that the provider asked another process for."""
+"""Transactional emails respect a wait that the provider requested from another process."""
 
 from datetime import timedelta
 from pathlib import Path

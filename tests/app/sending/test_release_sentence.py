@@ -1,4 +1,4 @@
-"""The sentence that asks whether to approve or send an edition: to whom, when, and how many don't get it."""
+"""The question before approving or sending an edition: its recipients, its time, and how many people don't get it."""
 
 from datetime import timedelta
 

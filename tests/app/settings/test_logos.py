@@ -1,4 +1,4 @@
-"""The publisher's logo: kept clean, named in the settings, shown in mail and pages, and missed where it is not kept."""
+"""The publisher's logo is stored clean, set in the settings, shown in emails and pages, and reported if it's missing."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""`digest setup` asks once, shows what would change, writes what an installation needs, and may be run again."""
+"""`digest setup` asks once, shows the changes, writes what an installation needs, and can be run again."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Editions of before this installation: read from files and pages, and what they keep from coming again."""
+"""Editions from before this installation: read from files and pages, and used to prevent repeats."""
 
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage

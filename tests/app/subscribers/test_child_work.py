@@ -1,4 +1,4 @@
-"""Work in a child: its reports and result arrive, it stops when asked, and whatever ends it is said in a sentence."""
+"""Work in a child process: its reports and result arrive, it stops on request, and a failure is explained in a sentence."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Lists in ZIP files and spreadsheets, opened by the sandbox, and fifty hostile files, each with a sentence."""
+"""Lists in ZIP files and spreadsheets, opened in the sandbox, and fifty hostile files, each with an error."""
 
 import codecs
 import csv

@@ -1,4 +1,4 @@
-"""Reasons that people type: kept in logs and chains, so no address may be in them, however it's written."""
+"""Reasons that people type are kept in logs and chains, so they can't contain an address in any form."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Heartbeats: what's requested after a job, by which job, and that no job waits for it."""
+"""Heartbeats: the URL requested after each job, without making the job wait."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""The commands that control a send: what they say, what they ask, and their exit codes."""
+"""The commands that control a send: their output, questions, and exit codes."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`digest refused`: what it lists, asks and answers."""
+"""`digest refused`: its lists, questions, and results."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`digest send`: what it waits out and what stops it, as a process; its exit codes."""
+"""`digest send` as a process: what it waits for, what stops it, and its exit codes."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""`digest uncertain`: what it lists, asks and answers."""
+"""`digest uncertain`: its lists, questions, and results."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`digest work`: when it cannot begin. That workers share a send is proved in `tests/deliver/send/test_worker_processes.py`."""
+"""`digest work`: when it can't start. `tests/deliver/send/test_worker_processes.py` tests several workers."""
 
 import pytest
 from click.testing import CliRunner

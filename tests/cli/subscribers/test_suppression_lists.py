@@ -1,4 +1,4 @@
-"""A suppression list leaves as an encrypted file, and is adopted by another installation, from the terminal."""
+"""A suppression list is exported to an encrypted file, and adopted by another installation, in the terminal."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""`digest audit`: the log in the terminal, by actor, topic, subject and time, and as a file."""
+"""`digest audit`: the log in the terminal, by actor, topic, subject, and time, and as a file."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""The links of an installation whose pages are served at another port than the default."""
+"""The links of an installation whose pages are served on a port other than the default."""
 
 import re
 import subprocess

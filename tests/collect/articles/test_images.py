@@ -1,4 +1,4 @@
-"""Pictures: hostile bytes in, small clean ones out, kept once."""
+"""Images: hostile bytes come in, small clean ones are stored once."""
 
 import io
 import random

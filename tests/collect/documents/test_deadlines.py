@@ -1,4 +1,4 @@
-"""What a deadline is worth when only a part of it is known."""
+"""The meaning of a deadline of which only a part is known."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo

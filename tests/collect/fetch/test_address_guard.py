@@ -1,4 +1,4 @@
-"""Which addresses may be reached, for literals in every form and for every DNS answer."""
+"""The IP addresses that can be reached, for literals in every form and for every DNS answer."""
 
 import ipaddress
 import socket

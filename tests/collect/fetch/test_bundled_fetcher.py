@@ -1,4 +1,4 @@
-"""The bundled web answers as the real one would."""
+"""The bundled web responds like the real one."""
 
 import json
 from pathlib import Path

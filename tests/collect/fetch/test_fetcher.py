@@ -1,4 +1,4 @@
-"""A fetch against a real loopback server: redirects, conditions, refusals and waits."""
+"""Fetches from a real loopback server: redirects, conditional requests, refusals, and waits."""
 
 import threading
 from collections.abc import Iterator

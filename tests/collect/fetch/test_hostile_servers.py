@@ -1,4 +1,4 @@
-"""Servers that break the rules: each is cut off within the limits, and gives a reason."""
+"""Servers that break the rules: each is cut off within the limits, with a reason."""
 
 import gzip
 import socket

@@ -1,4 +1,4 @@
-"""What may be asked for and what an answer says: the pure parts of a fetch."""
+"""The pure parts of a fetch: allowed requests, and what responses mean."""
 
 import gzip
 import zlib

@@ -1,4 +1,4 @@
-"""robots.txt, as RFC 9309 wants it read, from a real loopback server."""
+"""robots.txt, read as RFC 9309 requires, from a real loopback server."""
 
 import subprocess
 import sys

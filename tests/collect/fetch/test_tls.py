@@ -1,4 +1,4 @@
-"""TLS goes to the checked address, and to the name that was asked for: certificate and SNI."""
+"""TLS connects to the checked IP address, with the requested name in the certificate and SNI."""
 
 import datetime as dt
 import socket

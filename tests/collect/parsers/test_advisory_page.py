@@ -1,4 +1,4 @@
-"""What the page of an advisory says has become of it."""
+"""The status that an advisory's page states."""
 
 import pytest
 

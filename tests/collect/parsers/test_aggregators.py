@@ -1,4 +1,4 @@
-"""Feeds that link to many sites: each item has its own publisher, and an ordinary feed's items have none."""
+"""Feeds that link to many sites: each item has its own publisher, unlike in an ordinary feed."""
 
 import pytest
 

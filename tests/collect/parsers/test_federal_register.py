@@ -1,4 +1,4 @@
-"""The Federal Register's API: notices with their dates, from which deadlines and meetings are read."""
+"""The Federal Register's API: notices with their dates, which give deadlines and meetings."""
 
 import json
 from datetime import UTC, date, datetime, time

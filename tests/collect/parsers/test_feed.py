@@ -1,4 +1,4 @@
-"""RSS, RDF, Atom, OPML and news sitemaps: told apart by looking, every item taken or named."""
+"""RSS, RDF, Atom, OPML, and news sitemaps: recognized by content, with every item read or reported."""
 
 from datetime import UTC, date, datetime
 from html import escape

@@ -1,4 +1,4 @@
-"""Whatever comes back, reading it ends, stays small, and raises nothing but its own error."""
+"""Reading any document ends, stays small, and raises only its own error."""
 
 import json
 from pathlib import Path

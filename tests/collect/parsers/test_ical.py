@@ -1,4 +1,4 @@
-"""Calendars: events in UTC, repeating ones as their next occurrences, hostile rules bounded."""
+"""Calendars: events in UTC, repeating ones as their next occurrences, with limits on hostile rules."""
 
 from datetime import UTC, date, datetime, time, timedelta
 

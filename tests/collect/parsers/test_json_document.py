@@ -1,4 +1,4 @@
-"""JSON Feed and WordPress's REST answers."""
+"""JSON Feed and responses of WordPress's REST API."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What is only long takes time in proportion; each of these took minutes, and held the interpreter's lock."""
+"""Long texts take time in proportion to their length. Each of these once took minutes and held the interpreter's lock."""
 
 import time
 

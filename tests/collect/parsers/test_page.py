@@ -1,4 +1,4 @@
-"""Article pages, as HTML and as plain text, and the feeds that a site names."""
+"""Article pages, as HTML and plain text, and the feeds that a site links to."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime

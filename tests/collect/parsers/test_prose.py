@@ -1,4 +1,4 @@
-"""The prose of posts as Gutenberg, the Classic editor, Elementor, and Divi render them, with what they put around it."""
+"""The text of posts as Gutenberg, the Classic editor, Elementor, and Divi render them, without its surroundings."""
 
 import json
 import re

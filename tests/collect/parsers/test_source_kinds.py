@@ -1,4 +1,4 @@
-"""Each kind of source is declared in one place, `DocumentKind`: its parser, what tells it, and its name in the help."""
+"""Each kind of source is declared once, in `DocumentKind`: its parser, how it's recognized, and its name in the help."""
 
 import inspect
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Items and pages that a visitor can't read: what documents say of them in each of their forms."""
+"""Items and pages that visitors can't read, in all the forms in which documents say so."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""A broker on a kernel that has no Landlock: another filter, from before it starts, says so."""
+"""A broker on a kernel without Landlock, simulated by a filter that's installed before it starts."""
 
 import ctypes
 import errno

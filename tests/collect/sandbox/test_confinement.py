@@ -1,4 +1,4 @@
-"""What may be opened and called, decided by pure functions; and that everything is still parsed within it."""
+"""The files and calls allowed in the sandbox, decided by pure functions, and parsing within it."""
 
 import errno
 import io

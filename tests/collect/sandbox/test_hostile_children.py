@@ -1,4 +1,4 @@
-"""A child that was taken over by what it read gets at nothing, and what it answers is only ever looked at as bytes."""
+"""A compromised child process reaches nothing, and its answers are only ever treated as bytes."""
 
 import errno
 import json

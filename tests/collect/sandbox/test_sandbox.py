@@ -1,4 +1,4 @@
-"""A document from outside can end the process that reads it, and nothing else."""
+"""A document from outside can end the process that reads it, but nothing else."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""A broker whose children can also be asked to misbehave, within limits small enough for a test.
+"""A broker whose children can be told to misbehave, with limits small enough for a test.
 
 Children are forks of it, so they know these operations too.
 """

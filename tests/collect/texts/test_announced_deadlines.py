@@ -1,4 +1,4 @@
-"""Deadlines in texts: found where the text announces one, with hour and zone, and nowhere else."""
+"""Deadlines in texts are found if the text announces one, with hour and time zone, and nowhere else."""
 
 import re
 from datetime import UTC, date, datetime, time

@@ -1,4 +1,4 @@
-"""Dates are read, doubted, and named by what they rest on."""
+"""Dates are parsed, checked, and stored with their basis."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Events in texts: when and where, read where a text announces one, and nowhere else."""
+"""Events in texts: the time and place, if the text announces an event, and nowhere else."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""An image is an agency's own only if its credit says so in so many words."""
+"""An image is an agency's own only if its credit says so explicitly."""
 
 import pytest
 

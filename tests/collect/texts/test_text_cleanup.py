@@ -1,4 +1,4 @@
-"""Texts come out as plain words, and shortened where a sentence ends."""
+"""Texts are reduced to plain words, and shortened at the end of a sentence."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""One page has one address, and what isn't a page's address is refused."""
+"""Each page has one canonical URL, and anything that isn't a page's URL is rejected."""
 
 import pytest
 from hypothesis import given

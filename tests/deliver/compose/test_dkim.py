@@ -1,4 +1,4 @@
-"""Our signatures before another's eyes: dkimpy verifies every one, and none that was tampered with."""
+"""dkimpy verifies each of our signatures, and rejects messages that were tampered with."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The ids of deliveries: what stands in databases and in bounces must be found again by every later version."""
+"""The IDs of deliveries: every later version must recognize those in databases and bounces."""
 
 import hmac
 from base64 import b32encode

@@ -1,4 +1,4 @@
-"""List-Unsubscribe by email, only if a mailbox is read, and Feedback-ID, only if it's wanted."""
+"""List-Unsubscribe by email, only if a mailbox is read, and Feedback-ID, only if it's set."""
 
 from dataclasses import replace
 from email import message_from_bytes, policy

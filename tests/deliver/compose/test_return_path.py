@@ -1,4 +1,4 @@
-"""The return path names a delivery, and nobody but us can write one."""
+"""The return path identifies a delivery, and can't be forged."""
 
 import re
 

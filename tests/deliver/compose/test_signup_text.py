@@ -1,4 +1,4 @@
-"""The sentence on why somebody gets the mail: whole, in any script, in both parts, over every provider."""
+"""The sentence on why someone gets the email: complete, in any script, in both parts, with every provider."""
 
 import unicodedata
 from datetime import UTC, datetime

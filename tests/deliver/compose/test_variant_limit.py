@@ -1,4 +1,4 @@
-"""An edition has at most 64 variants, and nobody misses in theirs what they chose."""
+"""An edition has at most 64 variants, and each subscriber's includes everything they chose."""
 
 from hypothesis import given
 from hypothesis import strategies as st

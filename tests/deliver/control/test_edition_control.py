@@ -1,4 +1,4 @@
-"""Control what leaves: pause, resume, cancel, hold; the first readers; alarms; bounds; a database that is away."""
+"""Controlling a send: pause, resume, cancel, and hold, the canary, stop rules, limits, and an unreachable database."""
 
 import json
 from collections import Counter

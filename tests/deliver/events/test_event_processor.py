@@ -1,4 +1,4 @@
-"""What was said of messages: read, counted once, and applied the same way in whatever order it comes."""
+"""Events about messages are read, counted once, and applied with the same result in any order."""
 
 import json
 import random

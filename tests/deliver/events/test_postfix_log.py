@@ -1,4 +1,4 @@
-"""What a Postfix log says, by Message-ID, in every form of a syslog; and which time it covers."""
+"""The contents of a Postfix log by Message-ID, in every syslog format, and the time it covers."""
 
 import gzip
 from datetime import UTC, datetime, timedelta, tzinfo

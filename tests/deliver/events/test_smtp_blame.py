@@ -1,4 +1,4 @@
-"""The table of blame: what each reply of a mail server means, by stage, and its copy in the docs."""
+"""The blame table: the meaning of each mail server reply by stage, and its copy in the docs."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Following the mail server's log: each message's end arrives as one event, whatever happens to the file or to us in between."""
+"""Following the mail server's log: each message's result is one event, despite changes of the file and interruptions."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The bounce mailbox on a real IMAP server on loopback: read over TLS, stored, put away, applied."""
+"""The bounce mailbox on a real IMAP server on loopback: messages are read over TLS, stored, moved, and applied."""
 
 import json
 from collections import Counter

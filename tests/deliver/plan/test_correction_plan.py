@@ -1,4 +1,4 @@
-"""Who got an error, held against the messages that left: over every combination of sections, and more than an edition has variants for."""
+"""The recipients of an error, compared with the messages sent, over every combination of sections and more."""
 
 import re
 from dataclasses import replace

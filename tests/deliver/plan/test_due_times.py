@@ -1,4 +1,4 @@
-"""For whom an edition is and when: laws over many zones and clock changes, and the same in a real plan."""
+"""The recipients of an edition and their times: laws over many time zones and clock changes, and a real plan."""
 
 from collections import Counter
 from dataclasses import replace

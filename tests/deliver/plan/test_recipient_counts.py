@@ -1,4 +1,4 @@
-"""The subscribers whom an edition will be sent to, counted before it's planned."""
+"""The count of an edition's recipients before it's planned."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What every provider keeps, whatever it stands for: each test runs against each provider of the registry."""
+"""The contract of every provider. Each test runs with each registered provider."""
 
 import json
 import re

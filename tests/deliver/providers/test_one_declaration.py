@@ -1,4 +1,4 @@
-"""A provider is declared in its own folder: nothing else of the product names it, and nothing that others ask for is left out."""
+"""A provider is declared in its own folder. No other module names it, and its declaration is complete."""
 
 from pathlib import Path
 

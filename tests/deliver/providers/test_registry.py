@@ -1,4 +1,4 @@
-"""Which provider the settings open, and what they must say first."""
+"""The provider that the settings select, and the settings it requires."""
 
 import re
 import subprocess

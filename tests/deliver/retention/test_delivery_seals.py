@@ -1,4 +1,4 @@
-"""Where addresses have been is shown as evidence: whatever changes of it behind our back, the check of the seals says so."""
+"""Disclosures of addresses are evidence, so the check of the seals reports any change from outside."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Deliveries that were kept long enough become totals, and no count changes by it."""
+"""Old deliveries become totals, without changing any count."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""Erasure passed on to SendGrid: queued with the erasure itself, told by night, gone after 30 days."""
+"""Erasures are queued for SendGrid with the erasure itself, passed on at night, and dropped after 30 days."""
 
 import logging
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""Whatever happens to deliveries, their seals hold; whatever single row is changed behind our back, they don't."""
+"""The seals of deliveries stay valid through every operation, and fail if a single row is changed from outside."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A backup in the middle of a send disturbs nothing; restored elsewhere it is whole, and nothing leaves by itself."""
+"""A backup during a send disturbs nothing. Restored elsewhere, it's complete, and nothing is sent automatically."""
 
 from pathlib import Path
 

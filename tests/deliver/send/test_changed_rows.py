@@ -1,4 +1,4 @@
-"""Deliveries that were changed in the database, by hand or a trigger: nothing goes to the wrong person, and no one else waits."""
+"""Deliveries changed in the database by hand or by a trigger: no one gets another's email, and no one else waits."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""A send whose database is away for a while waits for it, in the same process, and goes on: nobody is in doubt."""
+"""A send waits while its database is unreachable, and continues in the same process without uncertain messages."""
 
 import resource
 import socket

@@ -1,4 +1,4 @@
-"""Senders that are frozen (SIGSTOP) at each step for longer than their lease: others go on, and nothing is sent twice."""
+"""Senders frozen (SIGSTOP) at each step for longer than their lease: others continue, and nothing is sent twice."""
 
 import os
 import signal

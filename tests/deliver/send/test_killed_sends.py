@@ -1,4 +1,4 @@
-"""A send that is killed, again and again: nobody is lost, nobody gets it twice, every doubt has a name.
+"""A send is killed again and again: no subscriber is lost or gets two emails, and every uncertain message is listed.
 
 The receiver is a process of its own; what it recorded is the truth that the delivery counts are compared with, after every
 kill. A kill leaves in doubt at most what was under way: one message a connection, or one batch.

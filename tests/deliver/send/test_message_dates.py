@@ -1,4 +1,4 @@
-"""The Date of a message: the moment of its first handing over, whatever the release was, and however often it is repeated."""
+"""A message's Date is the time of its first attempt, regardless of the send time and of retries."""
 
 from datetime import datetime, timedelta
 from email import message_from_bytes

@@ -1,4 +1,4 @@
-"""A send beside an old snapshot, such as that of a backup: PostgreSQL can't remove an outdated row, or pass it by, until it ends."""
+"""A send during an old snapshot, such as a backup's: PostgreSQL can't remove or skip outdated rows until it ends."""
 
 from collections.abc import Sequence
 from dataclasses import replace

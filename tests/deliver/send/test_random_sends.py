@@ -1,4 +1,4 @@
-"""Random sends (`simulated_send`): whatever a relay replies and whenever processes die, the books balance and no one gets an edition twice.
+"""Random sends (`simulated_send`): the counts balance and no one gets an edition twice, despite any reply or crash.
 
 `make soak` lives through 10,000 of them. `DIGEST_TEST_SEED=7` takes 80 others.
 """

@@ -1,4 +1,4 @@
-"""Two processes that send one edition together keep to one limit. What counts is when each message was claimed."""
+"""Two processes that send one edition share a limit. The claim time of each message counts."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta

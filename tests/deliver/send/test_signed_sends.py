@@ -1,4 +1,4 @@
-"""What arrives over SMTP when everything is set: signed, with a return path of its own, for one person each."""
+"""Messages received over SMTP with everything set up: signed, with their own return path, each for one person."""
 
 import pytest
 from pydantic import SecretStr, ValidationError

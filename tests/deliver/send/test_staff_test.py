@@ -1,4 +1,4 @@
-"""Test mails: the edition to the staff, byte for byte but for what is one person's, and counted by no book."""
+"""Tests: the edition sent to the team, the same except for personal parts, and not counted."""
 
 import quopri
 import re

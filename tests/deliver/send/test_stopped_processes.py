@@ -1,4 +1,4 @@
-"""Processes that are stopped (SIGSTOP, a machine that is paused) while others go on, and wake up later."""
+"""Processes that are stopped (SIGSTOP, a paused machine) while others continue, and wake up later."""
 
 import os
 import shutil

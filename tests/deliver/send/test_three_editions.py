@@ -1,4 +1,4 @@
-"""Three editions in a row over a real SMTP server: which alarm rings where, is told once, and ends with an admin's word."""
+"""Three editions in a row over a real SMTP server: which stop rule is triggered, reported once, and ended by an admin."""
 
 import re
 from collections import Counter

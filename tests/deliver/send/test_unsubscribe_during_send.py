@@ -1,4 +1,4 @@
-"""Readers leave by one click while a send runs in another process: who has left is not handed over any more.
+"""Subscribers unsubscribe with one click while another process sends, and then get nothing.
 
 What is promised: consent is asked once more after the claim, right before a message is handed over. Whoever has the
 answer to their click by then gets nothing. What was handed over before can't be called back, whenever it is accepted.

@@ -1,4 +1,4 @@
-"""Several workers (`digest work`) send one edition over PostgreSQL, and one after the other is killed."""
+"""Several workers (`digest work`) send one edition over PostgreSQL, and are killed one after another."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Approved versions: who has to sign, what ends one, and which may still be sent. What is proved of one is in `test_drafting`."""
+"""Approved versions: who has to sign, what ends one, and which can still be sent. `test_drafting` covers their verification."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Who may approve: no one twice, no author alone for their own words, and the only editor may."""
+"""Approvers: no one counts twice, an author alone can't approve their own words, and a sole editor can."""
 
 import pytest
 

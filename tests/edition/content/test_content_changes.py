@@ -1,4 +1,4 @@
-"""What two versions say differently: each kind of change by its name, as few as explain it, and nothing twice."""
+"""The differences between two versions: each kind of change by name, as few as explain them, and none twice."""
 
 import random
 from dataclasses import replace

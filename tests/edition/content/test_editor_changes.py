@@ -1,4 +1,4 @@
-"""What editors changed, in stories: each kind of act counted as what it is, and what follows from it as nothing."""
+"""Editors' changes, counted by story: each action counts as its kind, and its side effects don't count."""
 
 from dataclasses import replace
 

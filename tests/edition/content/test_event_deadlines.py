@@ -1,4 +1,4 @@
-"""An event's own deadline, which its texts may not state: shown on the event, and announced as the next deadline."""
+"""An event's own deadline, which its text may not state: shown on the event, and used as the next deadline."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time

@@ -1,4 +1,4 @@
-"""Deadlines of which a text gives only the weekday: offered to editors, and announced only if one chose it."""
+"""Deadlines for which a text gives only a weekday: suggested to editors, and announced only if an editor chooses one."""
 
 from dataclasses import replace
 from datetime import date

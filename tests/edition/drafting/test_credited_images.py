@@ -1,4 +1,4 @@
-"""Of a source with `images = "credited"`, an image is mailed only if its own credit names the agency that made it."""
+"""With `images = "credited"`, an image is emailed only if its own credit names the agency that made it."""
 
 import pytest
 from sqlalchemy import update

@@ -1,4 +1,4 @@
-"""How rare words are is counted from the news before a window, and frozen with the window's first draft."""
+"""Word rarity is counted from the news before a window, and frozen at the window's first draft."""
 
 from datetime import timedelta
 

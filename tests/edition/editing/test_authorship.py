@@ -1,4 +1,4 @@
-"""Who is an author of what an edition shows, edit by edit."""
+"""The authors of an edition's content, edit by edit."""
 
 from dataclasses import replace
 from typing import Any

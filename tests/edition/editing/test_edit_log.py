@@ -1,4 +1,4 @@
-"""What this process keeps of the proposals that it read."""
+"""The cache of proposals that a process has read."""
 
 import gc
 from typing import cast

@@ -1,4 +1,4 @@
-"""How events and opportunities are written: date, hour, zone and place, as precisely as they are known."""
+"""Events and opportunities are written with date, hour, time zone, and place, as precisely as they're known."""
 
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo

@@ -1,4 +1,4 @@
-"""The registry of section kinds, and what the settings and the sources know of them."""
+"""The registry of section kinds, and its use by settings and sources."""
 
 import re
 from typing import get_args

@@ -1,4 +1,4 @@
-"""Breaking news: who may get it, and which consent texts turn it on."""
+"""Breaking news: who can get it, and which consent texts turn it on."""
 
 from datetime import date, timedelta
 

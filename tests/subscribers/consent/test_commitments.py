@@ -1,4 +1,4 @@
-"""Each consent is bound to its address: what an intruder writes into `person` alone is noticed."""
+"""Each consent is bound to its address, so changes that an intruder makes only in `person` are noticed."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Any interleaving of what happens to people keeps the laws of consent."""
+"""Any interleaving of people's events keeps the laws of consent."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""The words that readers agree to: what a publisher may write, and the register that keeps every text that ever counted."""
+"""The consent text: what publishers can write, and the register of every text that was ever used."""
 
 import re
 import threading

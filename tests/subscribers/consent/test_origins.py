@@ -1,4 +1,4 @@
-"""When and where somebody asked is shown as evidence: both columns have to follow from the chain."""
+"""The time and place of a sign-up are evidence, so both columns must follow from the chain."""
 
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Seals: what a chain alone cannot show, a kept seal does."""
+"""Seals: a saved seal shows changes that a chain alone can't."""
 
 import hashlib
 import json

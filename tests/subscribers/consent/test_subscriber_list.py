@@ -1,4 +1,4 @@
-"""The list of readers in pages: everybody once, the newest first, whatever is chosen; and no query without a bound."""
+"""The list of subscribers in pages: everyone once, newest first, with any filter, and no unbounded query."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Which of an address's rows counts: since the last lifting the gravest, whoever wrote it first."""
+"""The row of an address that counts: the gravest since it was last removed from the list, regardless of order."""
 
 import re
 from itertools import permutations

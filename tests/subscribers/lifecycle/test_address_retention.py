@@ -1,4 +1,4 @@
-"""Thirty days after somebody left, their address goes; what keeps them off the list stays."""
+"""An address is deleted thirty days after its owner unsubscribes, but what keeps them off the list stays."""
 
 import hashlib
 from collections.abc import Iterator

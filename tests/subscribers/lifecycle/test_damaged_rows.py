@@ -1,4 +1,4 @@
-"""A row whose ciphertext is no ciphertext any more: it is named, shown, erased, and holds up nobody else."""
+"""A row with invalid ciphertext is reported, shown, and erased, and doesn't hold up anyone else."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Whoever wishes it, and by whichever way: after an erasure nothing leads to the person any more."""
+"""After an erasure, however it was requested, nothing leads to the person anymore."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

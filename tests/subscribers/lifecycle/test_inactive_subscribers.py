@@ -1,4 +1,4 @@
-"""Readers of whom nothing was heard for long can be asked, once, whether they still want the mail."""
+"""Subscribers who have been inactive for long can be asked, once, whether they still want the emails."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The installation of the web tests, for the pages and acts of readers."""
+"""The installation of the web tests, for subscribers' pages and actions."""
 
 from tests.web.conftest import both, build_world, world
 

@@ -1,4 +1,4 @@
-"""A crowd of networks that floods the sign-up form, and people on quiet networks among it; the soak runs a larger one."""
+"""A crowd of networks that floods the sign-up form, with people on quiet networks among it. The soak runs a larger one."""
 
 from collections import Counter
 from dataclasses import dataclass

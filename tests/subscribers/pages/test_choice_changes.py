@@ -1,4 +1,4 @@
-"""Choices made by the link of a mail, which may have been forwarded: named to the owner, who can put them back."""
+"""Preferences changed through an email's link, which may have been forwarded: reported to the owner, who can restore them."""
 
 import re
 from datetime import timedelta

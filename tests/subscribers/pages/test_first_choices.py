@@ -1,4 +1,4 @@
-"""Topics and breaking news that are chosen while signing up, and on the page that follows."""
+"""Topics and breaking news chosen while signing up, and on the page that follows."""
 
 import re
 from dataclasses import replace

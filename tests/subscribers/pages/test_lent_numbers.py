@@ -1,4 +1,4 @@
-"""A subscriber who can write to the database lends themselves another's number, has links emailed, and puts everything back."""
+"""A subscriber who can write to the database assigns themselves another's number, has links emailed, and restores everything."""
 
 import re
 from typing import Any

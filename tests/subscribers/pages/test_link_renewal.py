@@ -1,4 +1,4 @@
-"""Renewed links: those of older mails leave, and do no more."""
+"""Renewed links: those in older emails unsubscribe, and do nothing else."""
 
 import re
 from typing import Any

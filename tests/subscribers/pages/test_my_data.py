@@ -1,4 +1,4 @@
-"""A reader's data: the link to it, what it shows, taking it along, another address, erasure; and a line to the editors."""
+"""A subscriber's data: its link, contents, and download, a change of address, erasure, and messages to the editors."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The sign-up pages: one answer for everybody, and a consent only by the button."""
+"""The sign-up pages: one answer for everyone, and consent only by clicking the button."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Forms sent to harm: a flood holds up nobody else, and no form can be turned on one mailbox."""
+"""Malicious forms: a flood doesn't hold anyone else up, and forms can't be aimed at one mailbox."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Sign-up in a real browser, scripts off, on a phone; and its pages and mails as axe sees them."""
+"""Sign-up in a real browser, on a phone without scripts, with its pages and emails checked by axe."""
 
 import re
 from collections.abc import Iterator

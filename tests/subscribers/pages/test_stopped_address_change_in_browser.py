@@ -1,4 +1,4 @@
-"""Stopping an address change in a real browser: by pointer and by keyboard, on a phone and a desktop, as axe sees it."""
+"""Stopping an address change in a real browser: by pointer and by keyboard, on a phone and a desktop, checked by axe."""
 
 from collections.abc import Callable
 from datetime import timedelta

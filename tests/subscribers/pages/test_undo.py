@@ -1,4 +1,4 @@
-"""Pausing in place of leaving, the one question, and a week to take it back."""
+"""Pausing instead of unsubscribing, the one question about reasons, and a week to undo it."""
 
 import json
 import re

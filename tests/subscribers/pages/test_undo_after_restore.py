@@ -1,4 +1,4 @@
-"""A restored copy hears of leaving, and of taking it back."""
+"""A restored copy learns of unsubscribes, and of their undoing."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""RFC 8058 on `/u/<token>`, in every form that a mail provider may send."""
+"""RFC 8058 at `/u/<token>`, in every form that a mailbox provider can send."""
 
 import json
 import logging

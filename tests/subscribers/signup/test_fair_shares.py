@@ -1,4 +1,4 @@
-"""Which waiting form is answered next, and which one a full queue drops: pure decisions over nested networks."""
+"""The next form to answer, and the one that a full queue drops: pure decisions over nested networks."""
 
 from collections import Counter
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Those whom a list named without evidence can be asked, once."""
+"""Imported people without evidence of consent can be asked, once."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a form is answered with: pure rules over what is known, and what counts as too much."""
+"""The answer to a form: pure rules over what's known, and the limits."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

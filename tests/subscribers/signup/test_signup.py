@@ -1,4 +1,4 @@
-"""Sign-up below the pages: forms in sealed rows, their answers, confirming, and what nobody confirmed."""
+"""Sign-up below the pages: sealed forms, their answers, confirmations, and unconfirmed forms."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Prepared statements say what SQLAlchemy says for the same statement, on both databases."""
+"""Prepared statements say the same as SQLAlchemy's own, on both databases."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""A key file is held against the database before anything is read or written about people."""
+"""A key file is checked against the database before any data about people is read or written."""
 
 import pytest
 

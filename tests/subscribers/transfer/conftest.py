@@ -1,4 +1,4 @@
-"""The database of another installation, where lists are exported to."""
+"""The database of another installation, to which lists are exported."""
 
 import shutil
 from collections.abc import Iterator

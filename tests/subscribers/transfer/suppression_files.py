@@ -1,4 +1,4 @@
-"""Suppression files as tests make and change them."""
+"""Create and change suppression files."""
 
 import io
 import json

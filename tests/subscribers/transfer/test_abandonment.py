@@ -1,4 +1,4 @@
-"""An import that was cut short can be dropped: nobody whom it brought stays."""
+"""An interrupted import can be dropped, and no one whom it added stays."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Any interleaving of imports, crashes, leaving, erasing and suppressing keeps those away who are gone."""
+"""Any interleaving of imports, crashes, unsubscribes, erasures, and suppressions keeps people who left off the list."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A finished import is taken back within seven days: events are appended, nobody is suppressed, and others are kept."""
+"""A finished import is undone within seven days: events are appended, no one is suppressed, and others are kept."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A list of 2,500 invented people of every kind is exported and imported elsewhere: the same may be emailed there, the same may not."""
+"""A list of 2,500 made-up people of every kind is exported and imported elsewhere, and the same people can be emailed there."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""What every row of a list comes to, and why: the same in a dry run and in the import, by row numbers, without an address."""
+"""The result of every row of a list, and its reason: the same in a dry run and an import, by row number, without addresses."""
 
 import csv
 import io

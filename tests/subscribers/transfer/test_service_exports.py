@@ -1,4 +1,4 @@
-"""The exports of ten services in the columns that each documents: the right people may be emailed afterwards, and no others."""
+"""The exports of ten services with their documented columns: afterward, the right people can be emailed, and no others."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""CSV files that go out: no cell is a formula, by whatever separator a spreadsheet takes them apart."""
+"""Exported CSV files: no cell is a formula, whatever separator a spreadsheet uses."""
 
 import csv
 import io

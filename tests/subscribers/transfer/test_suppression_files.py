@@ -1,4 +1,4 @@
-"""A suppression file suppresses the same people elsewhere, by one rule, once, whatever happens on the way."""
+"""A suppression file suppresses the same people elsewhere, by one rule, once, despite interruptions."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A long list is written by a process of its own: what comes of it is the same, and it ends with whoever started it."""
+"""A long list is written by a separate process, with the same result. It ends with the process that started it."""
 
 import signal
 import subprocess

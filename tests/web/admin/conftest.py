@@ -1,4 +1,4 @@
-"""An installation whose settings stand in a file, for pages that change it."""
+"""An installation with a settings file, for pages that change it."""
 
 from collections.abc import Callable
 from dataclasses import replace

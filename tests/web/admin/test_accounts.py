@@ -1,4 +1,4 @@
-"""The staff's page for admins: who is invited, gets another role, a link, or goes; and an invited editor's first day."""
+"""The team page for admins: invitations, roles, links, and removals, and an invited editor's first day."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The list of subscribers behind a count of an edition's deliveries: by number, with the server's words, and addresses after a reason."""
+"""The subscribers behind a count of an edition's deliveries: by number, with the server's reply, and addresses for a reason."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What the doctor finds, in a page: begun by a button, in the background; a look at the page begins nothing."""
+"""The doctor's findings in a page: a button starts the checks in the background, and viewing the page starts nothing."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""A filtered list is exported in a browser, by the pointer and by the keyboard, and the audit log has that among its group."""
+"""A filtered list is exported in a browser, by pointer and by keyboard, and the audit log lists it in its group."""
 
 import csv
 import io

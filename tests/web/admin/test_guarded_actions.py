@@ -1,4 +1,4 @@
-"""Guarded actions: people confirm who they are first, and all other admins get an email, whatever the settings."""
+"""Guarded actions: people confirm their identity first, and all other admins get an email, whatever the settings."""
 
 import io
 import re

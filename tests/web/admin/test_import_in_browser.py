@@ -1,4 +1,4 @@
-"""The pages of an import in a browser, where the file's own words leave no place to break a line."""
+"""Import pages in a browser, with texts in the file that leave no place to break a line."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pages for admins as html-validate sees them: every one, with something on it."""
+"""Every admin page checked by html-validate, each with content."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""A form that asks for a recent sign-in waits until its sender has signed in again, and is submitted as it was filled in."""
+"""A form that requires a recent sign-in is kept until the sender signs in again, and is then submitted as filled in."""
 
 import io
 from datetime import timedelta

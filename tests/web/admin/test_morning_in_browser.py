@@ -1,4 +1,4 @@
-"""An admin's morning in a real browser, by the keyboard alone and without scripts; all of it stands in the audit log."""
+"""An admin's morning in a real browser, by keyboard alone and without scripts, all of it recorded in the audit log."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Alerts and backups in the settings pages: what is told where, tried at once; and what came of the last backup."""
+"""Alerts and backups in the settings pages: where alerts go, their tests, and the result of the last backup."""
 
 import json
 import re

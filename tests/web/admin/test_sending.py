@@ -1,4 +1,4 @@
-"""Deliveries for admins: counts that add up, refusals by reason and receiver, doubts settled by a word, the hold."""
+"""Deliveries, for admins: counts that add up, refusals by reason and recipient, uncertain deliveries, and the pause."""
 
 import io
 import re

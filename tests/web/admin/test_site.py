@@ -1,4 +1,4 @@
-"""The record of processing says what the settings say: who answers, who gets to know addresses, and how long data is kept."""
+"""The record of processing matches the settings: who is responsible, who gets addresses, and how long data is kept."""
 
 from typing import Any
 

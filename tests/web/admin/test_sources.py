@@ -1,4 +1,4 @@
-"""Sources in pages: their weeks and what they gave, added by a site's address or OPML, tried, changed, removed."""
+"""Sources in pages: their weeks and results, added by a site's URL or OPML, tested, changed, and removed."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""A source gets another of its site's feeds, and is paused, in a browser, by the pointer and by the keyboard."""
+"""A source's feed is replaced by another of its site's, and paused, in a browser, by pointer and by keyboard."""
 
 from collections.abc import Callable
 from pathlib import Path

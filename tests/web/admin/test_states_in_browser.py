@@ -1,4 +1,4 @@
-"""Every page that an admin meets, in every state, as axe sees it and in three widths, light and dark."""
+"""Every admin page in every state, checked by axe in three widths, light and dark."""
 
 import io
 import os

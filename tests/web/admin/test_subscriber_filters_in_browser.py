@@ -1,4 +1,4 @@
-"""Paused subscribers are found, and a record is opened by its number, in a browser, by the pointer and by the keyboard."""
+"""Paused subscribers are found, and a record is opened by its number, in a browser, by pointer and by keyboard."""
 
 from datetime import timedelta
 from typing import Any

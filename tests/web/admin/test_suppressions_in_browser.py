@@ -1,4 +1,4 @@
-"""The suppression list leaves an installation, and another one's is adopted, in a browser, by the pointer and by the keyboard."""
+"""The suppression list is exported, and another installation's is adopted, in a browser, by pointer and by keyboard."""
 
 from pathlib import Path
 from typing import Any

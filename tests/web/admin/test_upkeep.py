@@ -1,4 +1,4 @@
-"""The audit log's pages: by person, act, subject and date; its check; its export; who may see it."""
+"""The audit log's pages: filters by person, action, subject, and date, verification, export, and access."""
 
 import csv
 import html

@@ -1,4 +1,4 @@
-"""What is listed and found: editions in pages, topics with feeds, search by words, feeds with whole editions, the map of the site."""
+"""Lists and searches: editions in pages, topics with feeds, search by words, feeds with whole editions, and the sitemap."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Deadlines and events as a calendar: for one edition and to follow, read back by icalendar, by vobject, and by hand."""
+"""Deadlines and events as iCalendar files: for one edition and to follow, read back by icalendar, vobject, and by hand."""
 
 from dataclasses import replace
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Public pages show what was approved and nothing that was put into the database since."""
+"""Public pages show what was approved, and nothing that was put into the database since."""
 
 import json
 from typing import Any

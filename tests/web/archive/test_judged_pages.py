@@ -1,4 +1,4 @@
-"""The public pages as html-validate sees them."""
+"""The public pages checked by html-validate."""
 
 from datetime import timedelta
 from pathlib import Path

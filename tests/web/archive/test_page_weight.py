@@ -1,4 +1,4 @@
-"""How heavy the pages are that newcomers see: bytes and requests, counted from the HTML and what it links to, as they are served."""
+"""The weight of the pages that newcomers see: bytes and requests, counted from the HTML and its links, as served."""
 
 import re
 from dataclasses import replace

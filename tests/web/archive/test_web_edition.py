@@ -1,4 +1,4 @@
-"""The page of an edition: its stories with sources and anchors, what it says of itself, its card, its corrections."""
+"""An edition's page: its stories with sources and anchors, its metadata, card, and corrections."""
 
 import io
 import json

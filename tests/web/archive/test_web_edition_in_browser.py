@@ -1,4 +1,4 @@
-"""An edition's web page in a browser: news first, and an introduction that unfolds."""
+"""An edition's web page in a browser: news first, with an intro that unfolds."""
 
 from dataclasses import replace
 from pathlib import Path

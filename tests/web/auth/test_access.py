@@ -1,4 +1,4 @@
-"""Who may open what: every route has a rule, and every rule is kept wherever a request comes from."""
+"""Access: every route has a rule, and every rule is enforced wherever a request comes from."""
 
 import re
 from datetime import datetime, timedelta

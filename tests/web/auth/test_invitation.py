@@ -1,4 +1,4 @@
-"""The staff: invited, proven and signed in by a button, let go; by command, mail and page."""
+"""The team: invited, verified, signed in by a button, and removed, by command, email, and page."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Team members' names: emails and corrections show them, so they're a person's, and no one else's."""
+"""Team members' names appear in emails and corrections, so each is a person's name and no one else's."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,5 @@
-"""The ways in, in a real browser: passkeys with Chromium's virtual authenticator, password and code, recovery codes. By keyboard: `tests/web/desk/test_editors_week_in_browser.py`."""
+"""Ways to sign in, in a real browser: passkeys with Chromium's virtual authenticator, password and code, recovery codes. For
+the keyboard, see `tests/web/desk/test_editors_week_in_browser.py`."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The bundled sample's week, collected and drafted once: each test gets a copy of its own."""
+"""The bundled sample's week, collected and drafted once. Each test gets its own copy."""
 
 import shutil
 from collections.abc import Callable, Iterator

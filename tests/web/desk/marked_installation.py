@@ -1,4 +1,4 @@
-"""An installation into whose every field a marker was written, by the forms of its pages and from outside, and whose week has passed."""
+"""An installation with a marker in every field, from its forms and from outside, after its week has passed."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The forms of every page, read from its HTML, and an installation where every page has something on it: for tests that send them all."""
+"""The forms of every page, read from its HTML, and an installation with content on every page, for tests that submit them all."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The bundled sample's week as a draft at the desk: real sources, a stored proposal, two editors."""
+"""The bundled sample's week as an editors' draft: real sources, a stored proposal, two editors."""
 
 import re
 from dataclasses import dataclass

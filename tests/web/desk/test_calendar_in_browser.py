@@ -1,4 +1,4 @@
-"""The calendar in a real browser: as axe sees it, on narrow screens, and an edition skipped and brought back by keyboard alone."""
+"""The calendar in a real browser: checked by axe, on narrow screens, and with an edition skipped and restored by keyboard."""
 
 from collections.abc import Iterator
 from itertools import pairwise

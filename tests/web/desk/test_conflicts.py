@@ -1,4 +1,4 @@
-"""Two editors who change the same: whoever is second is shown both versions of everything, and loses no word."""
+"""Two editors change the same text: the second sees both versions of everything, and loses no word."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""Four eyes on the email of a correction: it goes to subscribers once someone other than its author approved exactly its text."""
+"""A correction's email goes to subscribers once someone other than its author has approved exactly its text."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""An error in an edition that went out: corrected in the archive, carried on, and mailed to exactly those who got it."""
+"""An error in a sent edition: corrected in the archive, carried forward, and emailed to exactly those who got it."""
 
 import html
 import json

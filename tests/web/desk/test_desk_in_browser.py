@@ -1,4 +1,4 @@
-"""An editor arranges and writes in a real browser: without scripts, on a phone, and as axe sees it."""
+"""An editor arranges and writes in a real browser: without scripts, on a phone, checked by axe."""
 
 import re
 from collections.abc import Iterator

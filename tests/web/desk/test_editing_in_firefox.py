@@ -1,4 +1,4 @@
-"""The main path of an edition in Firefox: moved, removed, rewritten, and approved, by pointer and by keys."""
+"""The main path of an edition in Firefox: moved, removed, rewritten, and approved, by pointer and by keyboard."""
 
 import json
 from collections.abc import Iterator

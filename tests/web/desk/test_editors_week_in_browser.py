@@ -1,4 +1,4 @@
-"""What an editor does with an edition, from the invitation to the mail, in a real browser and by keyboard alone.
+"""An editor's week, from the invitation to the email, in a real browser and by keyboard alone.
 
 Nothing is clicked, filled or given the focus by a script: every place is reached by Tab or by a key of the desk.
 Choosing a file is the one thing that the browser's own dialog does.

@@ -1,4 +1,4 @@
-"""Right before the release every article is looked at again, through the real fetcher and at the desk."""
+"""The pre-send check visits every article right before the send time, with the real fetcher, and editors see the result."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The forms of the edition's page keep what an editor does in them, and save it once, in a real browser."""
+"""Forms of the edition's page keep an editor's input, and save it once, in a real browser."""
 
 import re
 

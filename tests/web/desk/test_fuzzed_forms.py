@@ -1,4 +1,4 @@
-"""Every form of every page, read from its HTML: sent as it stands, with hostile values in each field, and by the wrong people."""
+"""Every form of every page, read from its HTML: submitted as is, with hostile values in each field, and by the wrong people."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""The history of an edition: told by day and in sentences, looked at, and brought back."""
+"""The history of an edition: by day and in sentences, viewed, and restored."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""Images of an edition in a real browser: dropped, pasted, or chosen, seen at once, with a focus point, described once, and sent with their progress."""
+"""Images of an edition in a real browser: dropped, pasted, or chosen, shown immediately, with a focus point and description."""
 
 import base64
 import io

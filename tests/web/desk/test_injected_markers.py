@@ -1,4 +1,4 @@
-"""What anybody writes into any field, and what comes from outside, is words wherever it is shown: in pages, mail, feeds and archive."""
+"""Text from any field or from outside stays text wherever it's shown: in pages, emails, feeds, and the archive."""
 
 from collections.abc import Iterator
 from email import message_from_bytes, policy

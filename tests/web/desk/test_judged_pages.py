@@ -1,4 +1,4 @@
-"""The pages of the desk as html-validate sees them, while an edition is arranged, approved and edited again."""
+"""The editors' pages checked by html-validate while an edition is arranged, approved, and edited again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The own site's links are opened as a visitor before approval: through the real fetcher, at the desk and in the terminal."""
+"""Links to your own site are opened as a visitor before approval, with the real fetcher, in pages and in the terminal."""
 
 import json
 import re

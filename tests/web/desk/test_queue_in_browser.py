@@ -1,4 +1,4 @@
-"""What editors do on the edition's page is shown at once, sent in one queue, and put back if it's refused, in a real browser."""
+"""Editors' actions are shown immediately, sent in one queue, and reverted if they're refused, in a real browser."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The edition's page as an editor reads it: how much is in sight, and that nothing moves under the pointer, in a real browser."""
+"""The edition's page as an editor reads it: how much is visible, and that nothing moves under the pointer, in a real browser."""
 
 import re
 from collections.abc import Iterator

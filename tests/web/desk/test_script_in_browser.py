@@ -1,4 +1,4 @@
-"""The edition's page with its script, in a real browser: keys, dragging, saving on leaving a field, two editors at once."""
+"""The edition's page with its script, in a real browser: shortcuts, dragging, saving on leaving a field, two editors at once."""
 
 import io
 import re

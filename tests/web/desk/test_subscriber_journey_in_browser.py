@@ -1,4 +1,4 @@
-"""A reader from the home page to the erasure, in a real browser on a phone, scripts off, by real SMTP; in English and in French."""
+"""A subscriber's path from the home page to the erasure, in a phone's browser without scripts, over real SMTP, in English and French."""
 
 import re
 import shutil

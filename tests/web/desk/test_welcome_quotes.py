@@ -1,4 +1,4 @@
-"""A welcome email quotes only what colleagues signed: writing to the database puts nothing into it."""
+"""A welcome email quotes only what colleagues signed, so writing to the database adds nothing to it."""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The signed Event Webhook at its door: only SendGrid's own posts come in, and each is kept before it is answered."""
+"""The signed Event Webhook: only SendGrid's own posts are accepted, and each is stored before it's answered."""
 
 import json
 from base64 import b64encode

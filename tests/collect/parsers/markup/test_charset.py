@@ -1,4 +1,4 @@
-"""Documents that say nothing of their characters, or something wrong, and the kinds that stand inside another."""
+"""Documents with a missing or wrong encoding, and documents embedded in another kind."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""What a mail in the bounce mailbox says, by its bytes alone."""
+"""The meaning of an email in the bounce mailbox, judged by its bytes alone."""
 
 import json
 import re

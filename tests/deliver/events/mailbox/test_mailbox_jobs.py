@@ -1,4 +1,4 @@
-"""The mailbox as an operator has it: settings, `digest inbound`, the timetable's ticks, `digest doctor`."""
+"""The mailbox as operators use it: settings, `digest inbound`, scheduled ticks, and `digest doctor`."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""Replies that ask to leave: which words do, how they may be written, and who wrote them."""
+"""Replies that ask to unsubscribe: the recognized words and forms, and their senders."""
 
 from base64 import b64encode
 

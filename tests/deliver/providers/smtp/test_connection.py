@@ -1,4 +1,4 @@
-"""Envelopes in one write (RFC 2920), and what is said in them."""
+"""Envelopes sent in one write (RFC 2920), and their contents."""
 
 import socket
 from collections.abc import Iterator

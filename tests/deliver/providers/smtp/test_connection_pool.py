@@ -1,4 +1,4 @@
-"""Connections that one thread moves on: each message has its own fate, each connection its own pace."""
+"""Connections driven by one thread: each message has its own result, and each connection its own pace."""
 
 import os
 import threading

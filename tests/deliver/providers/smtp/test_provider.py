@@ -1,4 +1,4 @@
-"""SMTP against real servers on loopback: aiosmtpd where they behave, a scripted one where they do not."""
+"""SMTP with real servers on loopback: aiosmtpd for correct behavior, a scripted one for faults."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Claims that run ahead: a commit carries many messages, and whoever may not get theirs any more still does not."""
+"""Claims ahead of time: a commit covers many messages, but people who unsubscribe still don't get theirs."""
 
 import time
 from collections.abc import Callable, Sequence

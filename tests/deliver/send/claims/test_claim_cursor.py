@@ -1,4 +1,4 @@
-"""The cursor of a run's claims: where they continue, and when they return to the start."""
+"""The cursor of a run's claims: where they continue, and when they start over."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""A restored copy sends no one bulk email that may have gone out since the copy was made, short of an admin's word."""
+"""Without an admin's decision, a restored copy doesn't send bulk email that may have been sent since the backup."""
 
 from collections.abc import Callable
 from datetime import date, timedelta

@@ -1,4 +1,4 @@
-"""Leases of runs: when a run counts as silent, what happens to its claims, and that it hands over nothing after that."""
+"""Leases of runs: when a run counts as silent, what happens to its claims, and that it then sends nothing."""
 
 import time
 from collections.abc import Sequence

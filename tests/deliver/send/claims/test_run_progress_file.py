@@ -1,4 +1,4 @@
-"""The run's file: what it tells of a run that is over, and when it tells nothing."""
+"""The run file: what it says about a run that ended, and when it doesn't count."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Bounds and queues: pure laws over made-up moments."""
+"""Limits and queues: pure laws over made-up times."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The days of a new sender, counted over runs."""
+"""A new sender's days, counted across runs."""
 
 from datetime import datetime
 

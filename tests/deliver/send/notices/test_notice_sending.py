@@ -1,4 +1,4 @@
-"""Mails that are no edition: queued with what brought them about, claimed, asked again, handed over once."""
+"""Transactional emails are queued with their cause, claimed, checked again, and sent once."""
 
 import re
 from collections.abc import Sequence

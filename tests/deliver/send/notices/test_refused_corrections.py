@@ -1,4 +1,4 @@
-"""A correction whose message the mail server refuses waits, and no subscriber is blamed for it."""
+"""A correction that the mail server refuses waits, and isn't blamed on a subscriber."""
 
 from contextlib import closing
 from datetime import timedelta

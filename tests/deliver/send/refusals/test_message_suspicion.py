@@ -1,4 +1,4 @@
-"""Over SMTP: a server that refuses the message itself, and readers who are refused one after the other."""
+"""Over SMTP: a server that refuses the message itself, and subscribers who are refused one by one."""
 
 from contextlib import closing
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""An edition with many refusals says so until someone acknowledges them, and what was refused for a doubtful reason can be sent again."""
+"""An edition with many refusals reports them until they're acknowledged. Those not due to an address can be sent again."""
 
 import json
 from collections.abc import Callable, Sequence

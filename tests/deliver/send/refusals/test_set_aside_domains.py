@@ -1,4 +1,4 @@
-"""Stop rules per receiving domain: one that refuses is set aside while the others go on; if several do, everything pauses."""
+"""Stop rules per receiving domain: one that refuses is set aside while others continue. If several do, everything pauses."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A variant that the mail server refuses is set aside while the others go on; if several are refused, everything pauses."""
+"""A refused variant is set aside while others continue. If several are refused, everything pauses."""
 
 from collections.abc import Iterator
 from contextlib import closing

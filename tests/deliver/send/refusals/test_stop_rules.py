@@ -1,4 +1,4 @@
-"""What is counted against an edition: its own failures alone, and those since somebody resumed it."""
+"""An edition's failures: only its own count, and only since it was last resumed."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

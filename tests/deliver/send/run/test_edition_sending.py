@@ -1,4 +1,4 @@
-"""Sending into the outbox: who gets what, once, and the delivery counts."""
+"""Sending to the outbox: who gets what, once, and the delivery counts."""
 
 import re
 import stat

@@ -1,4 +1,4 @@
-"""A send over several connections to one server: none waits for another, and those that are refused come back."""
+"""Sending over several connections to one server: none waits for another, and refused ones are tried again."""
 
 from collections import Counter
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Several connections at once: each goes its own way, and together they keep to the rules of one."""
+"""Several connections at once work independently, and together keep the rules of one."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A mail server's log settles what is uncertain: what stands in it always, what does not where it proves that."""
+"""A mail server's log resolves uncertain deliveries: by its entries, and by their absence if the log proves it."""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta, tzinfo

@@ -1,4 +1,4 @@
-"""What is uncertain is settled by an admin's word, once, and never against what is known by then."""
+"""Uncertain deliveries are resolved once, by an admin, and never against what's known by then."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Settings in pages: saved into digest.toml with who and what before, refused at their field, followed by the running process."""
+"""Settings pages: changes are saved to digest.toml and recorded, errors appear at their field, and the process applies them."""
 
 import io
 import re

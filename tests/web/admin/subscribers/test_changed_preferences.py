@@ -1,4 +1,4 @@
-"""An admin pauses a subscriber or changes their preferences: they're emailed, and can undo it."""
+"""An admin pauses a subscriber or changes their preferences. The subscriber is emailed, and can undo it."""
 
 import json
 import re

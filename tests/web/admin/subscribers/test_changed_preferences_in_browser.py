@@ -1,4 +1,4 @@
-"""An admin changes a subscriber's preferences in a real browser: by pointer and by keyboard, on a phone and a desktop, as axe sees it."""
+"""An admin changes a subscriber's preferences in a real browser: by pointer and by keyboard, on a phone and a desktop, checked by axe."""
 
 from collections.abc import Callable
 from datetime import date

@@ -1,4 +1,4 @@
-"""An admin corrects an address: its new owner confirms, the old one can stop it, and nobody who left is emailed."""
+"""An admin corrects an address: its new owner confirms, the old one can stop it, and no one who unsubscribed is emailed."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Growth and standing: counted every night, each event once; shown from the counts alone, as charts that the content policy allows."""
+"""Growth is counted every night, each event once, and shown from the counts as charts that the content policy allows."""
 
 import re
 from datetime import date, datetime, timedelta

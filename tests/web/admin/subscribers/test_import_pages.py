@@ -1,4 +1,4 @@
-"""Lists are brought in at the pages for admins: recognised, mapped, tried without writing, imported, gone on with, taken back."""
+"""Admins import lists in pages: recognized, mapped, tried without writing, imported, continued, and undone."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The list as a whole, for admins: exported with a reason, asked once, and a barred address that may sign up again."""
+"""The whole list, for admins: exported with a reason, asked once, and suppressed addresses that can sign up again."""
 
 import csv
 import io

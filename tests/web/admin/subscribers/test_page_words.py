@@ -1,4 +1,4 @@
-"""Whatever a record or an import may hold has its words in the templates of the pages for admins."""
+"""The admin pages' templates have words for everything that a record or an import can contain."""
 
 from enum import StrEnum
 from typing import Any

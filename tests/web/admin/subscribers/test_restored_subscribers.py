@@ -1,4 +1,4 @@
-"""An admin undoes that they unsubscribed somebody by mistake."""
+"""An admin restores a subscriber whom they unsubscribed by mistake."""
 
 import io
 import json

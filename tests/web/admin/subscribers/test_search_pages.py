@@ -1,4 +1,4 @@
-"""A search for a part of an address: numbers first, addresses on a click that their owners see; stopped, and forgotten."""
+"""A search for part of an address: numbers first, then addresses, whose owners can see it. It can be stopped, and is forgotten."""
 
 import re
 import time

@@ -1,4 +1,4 @@
-"""Silent readers, for admins: counted, then asked as the admin says."""
+"""Inactive subscribers, for admins: counted, then asked as the admin chooses."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Readers for admins: the list without an address, the record, who may see an address, and every act on one reader."""
+"""Subscribers, for admins: the list without addresses, the record, who can see an address, and every action on a subscriber."""
 
 import re
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The suppression list leaves by a page, and one of another installation is uploaded, checked, and adopted there."""
+"""The suppression list is downloaded from a page, and another installation's is uploaded, checked, and adopted."""
 
 import html
 import io

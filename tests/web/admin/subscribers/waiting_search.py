@@ -1,4 +1,4 @@
-"""A search that waits. Its child process imports this module, so it has little to import."""
+"""A search that waits. Its child process imports this module, so it imports little."""
 
 import time
 

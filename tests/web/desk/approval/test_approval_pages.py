@@ -1,4 +1,4 @@
-"""Approving through the pages: who may, what changed since the last approved version, and the note that sends an edition back."""
+"""Approving in pages: who can, what changed since the last approved version, and the note that sends an edition back."""
 
 import re
 from html import unescape

@@ -1,4 +1,4 @@
-"""The calendar at the desk: each act is a form, each form says first what follows."""
+"""The editors' calendar: each action is a form that first shows its consequences."""
 
 import re
 from collections.abc import Callable

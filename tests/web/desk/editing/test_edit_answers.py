@@ -1,4 +1,4 @@
-"""What a form of the edition's page is answered with: the page again, or only what changed if the page's script asks for that."""
+"""The response to a form of the edition's page: the page again, or only the changes if the page's script requests them."""
 
 import io
 import re

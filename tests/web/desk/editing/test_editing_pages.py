@@ -1,4 +1,4 @@
-"""The desk's acts through its pages: each button and form does to the real edition what it says, and a page keeps its place."""
+"""Editing in pages: each button and form has its stated effect on the edition, and a page keeps its position."""
 
 import io
 import itertools

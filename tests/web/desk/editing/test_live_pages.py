@@ -1,4 +1,4 @@
-"""Who else is here, what changed meanwhile, and the keys: as the page's script asks, without it."""
+"""Colleagues on the page, changes in the meantime, and shortcuts, as the page's script requests them."""
 
 import html
 import re

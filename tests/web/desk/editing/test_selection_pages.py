@@ -1,4 +1,4 @@
-"""Several stories changed by one form, without scripts: their boxes and what the bar asks."""
+"""Several stories changed by one form, without scripts: their checkboxes and the bar's questions."""
 
 import re
 from dataclasses import replace

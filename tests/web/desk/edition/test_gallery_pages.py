@@ -1,4 +1,4 @@
-"""The gallery: every mail as readers and staff see it, by who may see it, in every view."""
+"""The gallery: every email as subscribers and the team see it, in every view, for those who can open it."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The final bytes in every view: as a reader of some sections gets them, as a voice reads them, and how heavy they are."""
+"""The final bytes in every view: as subscribers of some sections get them, as read aloud, and their size."""
 
 import json
 import re

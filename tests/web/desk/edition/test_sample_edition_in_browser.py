@@ -1,4 +1,4 @@
-"""The sample's edition as email and web page in a browser: its weight, its narrowest lines, and its print."""
+"""The sample's edition as email and web page in a browser: its size, its narrowest lines, and its print."""
 
 from collections.abc import Iterator
 from datetime import timedelta

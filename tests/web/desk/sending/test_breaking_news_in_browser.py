@@ -1,4 +1,4 @@
-"""Breaking news in a real browser: drafted, approved, and sent on a phone and a desktop, by pointer and by keyboard, and as axe sees it."""
+"""Breaking news in a real browser: drafted, approved, and sent on a phone and a desktop, by pointer and by keyboard, checked by axe."""
 
 import re
 from collections.abc import Callable, Iterator

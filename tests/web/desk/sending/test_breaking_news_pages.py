@@ -1,4 +1,4 @@
-"""Breaking news at the desk: the form that drafts it, and the page that sends it now."""
+"""Breaking news in pages: the form that drafts it, and the page that sends it now."""
 
 import re
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""An edition with refusals at the desk: how it's listed, why they are, acknowledging them, and sending them again."""
+"""An edition with refusals, for editors: how it's listed, the reasons, acknowledging, and sending again."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The page of an edition that goes out: what it counts, what rang, what each button does, without a browser."""
+"""The page of an edition that's being sent: its counts, triggered stop rules, and buttons, without a browser."""
 
 import re
 from collections import Counter
