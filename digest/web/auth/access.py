@@ -84,7 +84,7 @@ def is_admin() -> bool:
 
 
 def read_request_visitor() -> Visitor:
-    """Return the origin of this request."""
+    """Return the visitor who sent this request: IP address, user agent, and device token."""
     proxies = web_context().settings.file.limits.proxies
     return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
@@ -116,9 +116,9 @@ def check_access() -> ResponseReturnValue | None:
 
 
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
-    """Redirect to the page that confirms people's identity, and returns here.
+    """Redirect to the page where staff members confirm their identity, which leads back here.
 
-    For a form, it returns to the page with the form. The form itself is kept until they've confirmed.
+    After a submitted form, it leads to the form's page, and the form is kept meanwhile, if it may be.
     """
     if _is_look():
         back = _here()

@@ -18,7 +18,7 @@ auth_pages = Blueprint("auth", __name__)
 
 @auth_pages.get("/desk/sign-in")
 def show_sign_in() -> ResponseReturnValue:
-    """Show the ways to sign in, or a link onward if already signed in."""
+    """Show the ways to sign in, or redirect if already signed in."""
     if find_current_staff() is not None:
         return redirect(next_url(request.args.get("next")), 303)
     return _sign_in_page(request.args.get("next"))

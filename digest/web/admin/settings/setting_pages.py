@@ -119,7 +119,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
-    """Store uploaded logos and header image, and record them in the settings."""
+    """Store the uploaded logos and header image, and save their names in the settings."""
     installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
     chosen = {name: file for name, file in files.items() if file and file.filename}

@@ -35,7 +35,7 @@ OpenNote = dict[str, object]
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
-    """Provide open notes to the desk's layout, which shows them until they're done. Pages of an edition get its own."""
+    """Provide open notes to the desk's layout, which shows them until they're done. An edition's pages show only its own."""
 
     def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
@@ -56,7 +56,7 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 def read_approval_status(
     edition: Edition, state: EditingState | None = None, *, compares_first_draft: bool = False
 ) -> ApprovalStatusView:
-    """Return an edition's approval status for the signed-in user. `state` is the edition's if already loaded.
+    """Return an edition's approval status for the signed-in user. `state` is its editing state, if already loaded.
 
     If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
     """
@@ -98,7 +98,7 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
-    """Update the draft to the current settings and version, and redirect to its review."""
+    """Update the draft to match the current settings and program version, and redirect to its review."""
     updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 

@@ -97,7 +97,7 @@ def show_correction_email(name: str, number: int) -> Response:
 
 @correction_pages.post("/<int:number>")
 def email_correction(name: str, number: int) -> ResponseReturnValue:
-    """Approve the email of exactly the correction that was shown. Without its mark, request approval."""
+    """Approve the email of exactly the correction shown, which the form identifies by `mark`; without it, request approval."""
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:

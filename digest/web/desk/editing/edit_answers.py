@@ -130,7 +130,7 @@ def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
 
 
 def address_findings(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:
-    """Return preflight findings as the signed-in member should read them. Admins aren't told to ask one."""
+    """Return preflight findings worded for the signed-in user. Those for admins don't say to ask an admin."""
     return [finding.address_to_admin() for finding in findings] if is_admin() else list(findings)
 
 

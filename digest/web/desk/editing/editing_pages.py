@@ -232,7 +232,7 @@ class ImageForm:
 
 @dataclass(frozen=True, slots=True)
 class RefusedImage:
-    """An image that couldn't be saved, to be shown next to the input: its story, and the reason."""
+    """An image that couldn't be saved: the anchor of its story or block, the input, and the reason."""
 
     anchor: str
     form: ImageForm

@@ -53,7 +53,7 @@ def pause(world: Any, now: Any = NOW) -> EmailMessage:
 def test_a_pause_is_recorded_and_emailed_with_its_reason_and_the_person_undoes_it(both: Any) -> None:
     mail = pause(both)
     assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
-    assert "The HLS.Today team changed what this address gets. The reason given: asked by phone" in words_of(mail)
+    assert "The HLS.Today team changed what this address gets. They gave this reason: asked by phone" in words_of(mail)
     assert "NOW Paused until December 31, 2026, then all sections." in words_of(mail)
     assert "forwarded" not in words_of(mail)
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
