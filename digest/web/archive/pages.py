@@ -159,7 +159,7 @@ def edition_as_sent(name: str) -> AnyResponse:
     if html is None:
         abort(404)
     response = Response(localize_image_urls(html), mimetype="text/html")
-    response.headers["Content-Security-Policy"] = mail_content_policy()
+    response.headers["Content-Security-Policy"] = build_email_content_policy()
     response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the page instead
     return _cacheable_response(response, seconds=300)
 
@@ -328,7 +328,7 @@ def make_safe_html_with_local_images(html: str) -> Markup:
     return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
-def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
+def build_email_content_policy(*, images: bool = True, framed: bool = False) -> str:
     """Return the content security policy for a page made from an email.
 
     Mail apps only support inline styles, so they're allowed here, and only here.

@@ -65,7 +65,7 @@ def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
     return next(chain(marked, typed), FieldInputKind.TEXT)
 
 
-def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
+def build_displayed_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
     """Return the fields of a table's form, with what was typed, or else the current values."""
     fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
     return [replace(field, problem=problems.get(field.name, "")) for field in fields]
@@ -85,7 +85,7 @@ def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str
     """Return the saved value of each field whose input differs, as text, after someone else saved the table first."""
     typed = read_form_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
-    saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
+    saved = {field.name: field.text for field in build_displayed_fields(table, None, {}) if field.name in fields}
     return {
         name: f"Saved value: {saved[name] or '(empty)'}"
         for name, field in fields.items()

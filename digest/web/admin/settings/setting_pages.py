@@ -195,7 +195,7 @@ def _settings_page(
         "consent": lambda: {"wordings": consent_texts.view_consent_texts(installation, actor, now=now)},
     }
     parts = _NO_PARTS | (find_parts[table]() if table in find_parts else {})
-    fields = [] if parts["rows"] else setting_fields.show_fields(earlier or values, form, problems)
+    fields = [] if parts["rows"] else setting_fields.build_displayed_fields(earlier or values, form, problems)
     renews = bool(parts["backups"] and parts["backups"].progress)
     page = render_template(
         "web/admin/settings.html",

@@ -87,7 +87,7 @@ class ApprovalStatusView:
         return [self.overview.name_actor(author) for author in other_authors]
 
 
-def describe_approval_status(
+def build_approval_status_view(
     overview: ApprovalOverview,
     state: EditingState | None,
     content: EditionContent,
@@ -121,7 +121,7 @@ def describe_approval_status(
 def _describe_change(
     change: ContentChange, state: EditingState | None, after_seq: int, sections: Sequence[EditionSection]
 ) -> ChangeRow:
-    edit = find_edit_behind(change, state, after_seq) if state else None
+    edit = find_edit_behind_change(change, state, after_seq) if state else None
     lines = tuple(_compare_blocks(sections, *change.blocks))
     return ChangeRow(change, edit, compare_texts(change.was, change.now), lines)
 
@@ -150,7 +150,7 @@ def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
     return "; ".join([coming, version, *notes])
 
 
-def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
+def find_edit_behind_change(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
     """Return the last edit in force, after a version, that caused a change.
 
     Return None if a section's rules or a later draft caused it.

@@ -15,8 +15,8 @@ from digest.store.models import Edition
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_page_data import ApprovalStatusView, describe_approval_status
-from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.approval.approval_page_data import ApprovalStatusView, build_approval_status_view
+from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
@@ -65,7 +65,7 @@ def read_approval_status(
     state = state or editing_state.find_editing_state(context.installation, edition)
     sections = context.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
-    return describe_approval_status(
+    return build_approval_status_view(
         overview,
         state,
         EditionContent.from_json(edition.content),
@@ -126,4 +126,4 @@ def show_version_mail(name: str, number: int) -> Response:
     html = approval_overviews.read_version_html(web_context().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")
-    return preview_response(html, "phone")
+    return build_preview_response(html, "phone")
