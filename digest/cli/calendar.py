@@ -84,7 +84,7 @@ Examples:
   digest calendar move 2027-01-01 2026-12-31T06:00
   digest calendar move next 2026-11-21T08:00
 
-TO is in the publication's time zone. Draft time, reminders, and deadline move too, and an existing draft gets the new date.
+TO is in the publication's time zone. The draft time, reminders, and deadline move, too, and an existing draft gets the new date.
 Exit codes: 0 moved, 1 not possible."""
 )
 @click.argument("release")
@@ -104,7 +104,7 @@ def move(context: CommandContext, release: str, to: str) -> None:
 Example:
   digest calendar add 2026-12-08T12:00
 
-WHEN is in the publication's time zone. The edition contains articles since the one before it and gets the next number.
+WHEN is in the publication's time zone. The edition contains articles published since the edition before it and gets the next number.
 To remove it, run 'digest calendar skip'. Exit codes: 0 added, 1 not possible at that time."""
 )
 @click.argument("when")

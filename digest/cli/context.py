@@ -262,7 +262,7 @@ def find_system_user() -> str:
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """Validate a reason. It's stored in chains, disclosures, and the audit log, so it must not contain an address."""
+    """Validate a reason. It's stored in consent records and the audit log, so it must not contain an address."""
     from digest.installation.action_reasons import ReasonError, read_reason
 
     try:

@@ -1,4 +1,4 @@
-"""`digest demo`: produce a whole week as files, and say how to look at them."""
+"""`digest demo`: run a whole week into files, and say how to view them."""
 
 import sys
 from pathlib import Path

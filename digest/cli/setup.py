@@ -174,7 +174,7 @@ def _describe_empty_answer(question: SetupQuestion, proposed: Any) -> str:
     """Return what an empty answer does, if it doesn't accept the default."""
     if question.is_secret:
         return " (leave empty to keep the current value)" if proposed else ""
-    return " (needed)" if proposed is None else ""
+    return " (required)" if proposed is None else ""
 
 
 def _show_planned_file(planned: PlannedFile, plan: SetupPlan) -> None:

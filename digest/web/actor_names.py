@@ -8,7 +8,7 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return an actor's name: a staff member's display name, a terminal's user, or the schedule."""
+    """Return an actor's name for colleagues: a display name, a terminal's user, or "The scheduler"."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -22,7 +22,7 @@ def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose edits, including those of shelved stories, have their authors' names."""
+    """Return an arrangement with display names instead of actors in its edits, including those of removed stories."""
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
     outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

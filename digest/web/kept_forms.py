@@ -94,9 +94,9 @@ def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | 
     typed = request.form.items(multi=True)
     fields = tuple((name, text) for name, text in typed if name != TOKEN_FIELD)
     action = _write_label((request.endpoint or "").rpartition(".")[2])
-    return KeptForm(get_target(request), fields, back, now, action)
+    return KeptForm(get_submitted_path(request), fields, back, now, action)
 
 
-def get_target(request: Request) -> str:
+def get_submitted_path(request: Request) -> str:
     """Return the path a form was submitted to, with its query, below the base URL."""
     return request.full_path.rstrip("?")

@@ -35,17 +35,19 @@ class RedactingFlask(Flask):
         """
         kind, _, frames = exc_info
         frame_lines = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
-        log.error("page failed", route=route_pattern(), error=kind.__name__ if kind else "", frames=frame_lines[-12:])
+        log.error(
+            "page failed", route=find_route_pattern(), error=kind.__name__ if kind else "", frames=frame_lines[-12:]
+        )
 
 
-def route_pattern() -> str:
+def find_route_pattern() -> str:
     """Return the requested route, without the values in a subscriber's link."""
     return str(request.url_rule) if request.url_rule else "no such page"
 
 
 def log_response(response: Response) -> Response:
     """Write one log line per response, without path, IP address, or user agent."""
-    log.info("page", method=request.method, route=route_pattern(), status=response.status_code)
+    log.info("page", method=request.method, route=find_route_pattern(), status=response.status_code)
     return response
 
 

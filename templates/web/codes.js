@@ -8,7 +8,7 @@
     print: () => window.print(),
   };
   for (const button of document.querySelectorAll("button[data-codes]")) {
-    // Browsers copy only on pages that came over https or from this machine.
+    // Browsers allow copying only on https pages and on localhost.
     if (button.dataset.codes === "copy" && !navigator.clipboard) continue;
     button.hidden = false;
     button.addEventListener("click", acts[button.dataset.codes]);

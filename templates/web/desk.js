@@ -1,5 +1,5 @@
-// The edition's page, quicker: keys, dragging, saving on leaving a field, who else is here. Whatever it does, it does by sending the
-// page's own forms, and shows what the server then says: without it, the page does the same by links and buttons.
+// Speeds up the edition's page: keyboard shortcuts, dragging, saving when a field loses focus, and who else is here. It only submits the
+// page's own forms and shows the server's responses, so without it, the page does the same with links and buttons.
 "use strict";
 (() => {
   const desk = document.getElementById("desk");
@@ -10,16 +10,16 @@
   const token = () => find("input[name=csrf_token]", actForm()).value;
   const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
-  // A refusal answers a form with the page: its address becomes the page's own, which can be loaded again.
+  // After a refusal, the URL is the form's. Replace it with the page's own, which can be reloaded.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
   const ROWS = "li[data-story]";
 
-  // --- sending a form, and showing what came of it ---------------------------------------------------------
+  // --- submitting a form, and showing the result -----------------------------------------------------------
 
   let queue = Promise.resolve();
   let waiting = 0;
 
-  // One after the other: each is sent on the state that the one before has left.
+  // One at a time, because each is based on the state that the previous one produced.
   const inTurn = (work) => {
     waiting += 1;
     const fail = () => {
@@ -43,7 +43,7 @@
       : fetch(form.action, { method: "POST", body, headers, redirect: "manual", keepalive: true });
     const answer = await once();
     if (answer.status !== 400) return answer;
-    // Whoever signed in again meanwhile has another token than their page.
+    // If the user signed in again meanwhile, the page's token is outdated.
     const fresh = await fetch(location.pathname + location.search), given = fresh.ok && find("#act [name=csrf_token]", parse(await fresh.text()));
     if (!given) return answer;
     for (const input of findAll("input[name=csrf_token]")) input.value = given.value;
@@ -56,7 +56,7 @@
     Object.assign(input, { type: "hidden", name, value });
     form.append(input);
   };
-  // Of a form that saves itself goes what was left, beside what is hidden in it: what stood before, and what the page is.
+  // A form that saves itself sends the fields that were left and its hidden ones: earlier values, and the page's state.
   const fieldsLeft = (form, left) => {
     const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
     const controls = [...left.keys()], isUpload = controls.some((one) => one.type === "file");
@@ -64,8 +64,8 @@
     return [...hidden, ...choice, ...[...left].map(([control, value]) => [control.name, value])];
   };
 
-  // A conflict, a refusal: the server has a page for each, which a plain sending of the same fields shows. Whoever is signed out, or
-  // writes on in the next field, stays: what was refused is sent again with that.
+  // The server has a page for conflicts and refusals, which submitting the same fields normally shows. Editors who are signed out, or
+  // are already typing in the next field, stay here. The refused fields are sent again with that field.
   const showRefusal = async (answer, form, fields, left = new Map()) => {
     if (answer.status === 401) return say(SIGNED_OUT);
     const held = document.activeElement;
@@ -83,19 +83,19 @@
     HTMLFormElement.prototype.submit.call(plain);
   };
 
-  // --- what is shown before the server confirms it ---------------------------------------------------------
+  // --- changes shown before the server confirms them -------------------------------------------------------
 
-  // `shown` puts back what is shown, the last first. A refusal ends a round: what waits behind it in the queue isn't sent.
+  // `shown` has functions that undo what is shown, newest last. A refusal ends a round: what's queued behind it isn't sent.
   const shown = [];
   let round = 0;
   const putBack = () => {
     round += 1;
     while (shown.length) shown.pop()();
-    // Whoever agreed to a change that wasn't made didn't agree to the next.
+    // Consent to a change that wasn't made doesn't extend to the next.
     forgetAgreement();
   };
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
-  // The parts that answers changed, by their ids, until the queue is empty: what waits is shown already.
+  // Changed parts from responses, by ID, kept until the queue is empty, because queued changes are already shown.
   const confirmed = new Map();
   let isBehind = false, isPreviewOld = false, touched = "";
   const take = (answer, at) => {
@@ -103,7 +103,7 @@
     touched = answer.story;
     isPreviewOld = true;
     isBehind ||= Boolean(answer.reload);
-    // Such as the end of an approval: it's said with the page that shows it.
+    // The reloaded page says what changed, such as the end of an approval.
     if (answer.reload) return;
     if (waiting === 1) say(answer.saved);
     desk.dataset.seq = answer.seq;
@@ -117,7 +117,7 @@
     if (!isBehind && !confirmed.size) return;
     if (isBehind) await preview;
     await untilStill();
-    // What was done meanwhile is shown already: these parts are from before it, and are shown once it's answered.
+    // Changes made meanwhile are already shown. These parts are older, and are shown once those changes are answered.
     if (waiting) return;
     if (isBehind) {
       isBehind = false;
@@ -127,10 +127,10 @@
     confirmed.clear();
     settle();
   };
-  // What an act changes beside its own row, such as the checks and the list of stories, comes once the editor pauses.
+  // An action's other effects, such as on the checks and the list of stories, are shown once the editor pauses.
   const PAUSE = 1000; // milliseconds
   let settling = 0;
-  // A menu or a dialog that's open is about the page as it is.
+  // An open menu or dialog refers to the page as it is.
   const isChoosing = () => find(".more[open], .pickmenu[open], dialog[open]");
   const settle = () => {
     clearTimeout(settling);
@@ -151,7 +151,7 @@
       if (button) button.disabled = isEnd || !takes(list.dataset.section);
     }
   });
-  // Puts a row before another one of a list, or at its end; returns what puts it back.
+  // Moves a row before another row of a list, or to its end; returns a function that moves it back.
   const putRow = (row, list, before) => {
     const from = row.parentElement, next = row.nextElementSibling, held = document.activeElement;
     const put = (to, at) => {
@@ -190,7 +190,7 @@
     return () => line.replaceChildren(...was);
   };
 
-  // A refusal is said in the row, which is back where it was, until it's dismissed.
+  // A refusal is shown in the row, which is back in its place, until it's dismissed.
   let refused = null;
   const refuse = async (answer, form, fields, story) => {
     putBack();
@@ -239,7 +239,7 @@
       desk.dispatchEvent(new CustomEvent("saved", { detail: value }));
     });
   };
-  // Several are taken out first, so that the place of the first is counted without the others.
+  // Several rows are removed first, so that the position of the first is counted without the others.
   const showAtOnce = (word, rows, extra) => {
     const isAmong = rows.length > 1, position = Number(extra.position);
     if (isAmong && word === "move") shown.push(...rows.map((row) => putRow(row, null)));
@@ -251,7 +251,7 @@
   };
   const underWay = new Set();
   const act = (value, extra = {}) => unlessApproved(nameAct(value), () => {
-    // Pressed twice, it is done once; up and down go on.
+    // Pressed twice, a button acts once, except up and down.
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
     if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(key);
@@ -259,7 +259,7 @@
     const rows = stories.map((one) => document.getElementById(one)).filter((one) => one?.matches(".st")), [row] = rows;
     say("Saving…");
     if (refused?.story === story) refused = null;
-    // Where a story is dropped, the one that takes its place is looked at.
+    // When a story is removed, the preview shows the one that takes its place.
     const next = row && ["drop", "keep"].includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
     const at = next && next.dataset.place || place;
     if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
@@ -269,12 +269,12 @@
       for (const one of rows) one.removeAttribute("aria-busy");
       const placed = find(`#edition [data-story="${story || touched}"]`), held = document.activeElement;
       if (!placed) return;
-      // The keyboard goes on from there, unless it's in a field or on a button.
+      // The focus moves there, unless it's in a field or on a button.
       if (held.matches("body, .pane") || !story && held.matches(ROWS)) focusRow(placed); else placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   });
-  // Says that a story can't take a pinned one's place, before anything is asked or sent.
+  // Says that a story can't take a pinned one's place, before anything is confirmed or sent.
   const isBlocked = (value) => {
     const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
     const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
@@ -282,9 +282,9 @@
     refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Choose another place, or unpin that story.` };
     return showRefused();
   };
-  // The page's other scripts have theirs done in the same queue.
+  // The page's other scripts use the same queue for their actions.
   desk.addEventListener("act", ({ detail }) => act(detail.value, detail.fields));
-  // What revokes an approval is asked first, once for each approval. The server asks, too, where a form doesn't name the approval.
+  // Changes that revoke an approval are confirmed first, once per approval. The server asks, too, if a form doesn't name the approval.
   let agreed = "", asking = false;
   const mustAsk = () => Boolean(desk.dataset.approval) && desk.dataset.approval !== agreed;
   const nameAgreed = () => {
@@ -323,7 +323,7 @@
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     const isTyped = !form.dataset.saves || [...unsaved].some((one) => one.form === form);
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
-    // The form itself is sent on what its fields' own saves have left.
+    // The form is sent after its fields' own saves, and based on them.
     const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
     if (event.defaultPrevented || !changes || !(isBusy || isVain || isTyped && mustAsk())) return;
     event.preventDefault();
@@ -334,12 +334,12 @@
       if (!button || button.isConnected) form.requestSubmit(button);
     };
     if (!isBusy) return unlessApproved(button?.name === "act" ? nameAct(button.value) : `${button?.textContent.trim() || "Save"}?`, again);
-    // Pressed twice, it is sent once.
+    // Pressed twice, the form is sent once.
     if (heldBack !== form) queue.then(again);
     heldBack = form;
   }, true);
 
-  // The preview leads to the story that was touched last: `place` is its id there, `looks` renews the address of a changed mail.
+  // The preview scrolls to the last story touched. `place` is its ID there, and `looks` changes the URL when the email has changed.
   let place = new URL(find(".frame iframe")?.src || location.href).hash.slice(1), looks = 0;
   const leadTo = (at) => {
     const frame = find(".frame iframe");
@@ -348,10 +348,10 @@
     place = at;
     if (looks) url.searchParams.set("look", looks);
     url.hash = at;
-    // Not a step that the browser's way back would have to undo.
+    // Replacing the location adds no step for the Back button.
     frame.contentWindow.location.replace(url.href);
   };
-  // The mail comes first: the rest of the page follows when it is there, and does not wait for it longer than it takes to notice.
+  // The email is loaded first. The rest of the page follows, but doesn't wait for it noticeably long.
   const showPreview = () => new Promise((done) => {
     const frame = find(".frame iframe");
     if (!frame || !frame.offsetParent) return done();
@@ -368,7 +368,7 @@
     menu.open = false;
     find("summary", menu).focus();
     place = link.closest("[data-place]").dataset.place;
-    // A list of mails and the text part show no story: the view is changed for one that does.
+    // The inbox and the text view don't show stories, so switch to one that does.
     if (find(".frame.inbox, .frame.text")) showView(find(".seg a")); else leadTo(place);
   });
 
@@ -380,7 +380,7 @@
     if (listed) page.searchParams.set("rows", listed);
     const answer = await fetch(page, { redirect: "error" });
     const fresh = answer.ok && parse(await answer.text());
-    // It goes out: its page is another one.
+    // An edition that's being sent has another page.
     return fresh && find("#desk[data-presence]", fresh) ? fresh : null;
   };
   const refresh = async (href = location.href, isLeft = () => false) => {
@@ -398,8 +398,8 @@
     return saved;
   };
 
-  // A link to another state of this page changes the page in place: what is in sight stays where it is, and the way back leads back.
-  // While a panel or form is on its way, search.js holds letters back. Esc, or a press of the pointer, gives it up.
+  // A link to another state of this page changes the page in place, without scrolling, and the Back button works.
+  // While a panel or form is loading, search.js holds back typed letters. Esc or a pointer press cancels it.
   const openIn = (href) => new URL(href).searchParams.get("open");
   const visit = (href) => {
     const opens = /#(asked|head|block)/.test(href), isLeft = () => opens && desk.dataset.opening !== href;
@@ -407,19 +407,19 @@
     return inTurn(() => isLeft() || openPage(href, isLeft));
   };
   const openPage = async (href, isLeft) => {
-    // What another open form would lose is asked about by the browser.
+    // If another open form would lose input, the browser asks.
     const closes = openIn(href) !== openIn(location.href);
     if (closes && [...unsaved].some((control) => control.isConnected && !control.closest("#own"))) return location.assign(href);
     if (await refresh(href, isLeft) === undefined || isLeft()) return;
     if (desk.dataset.opening === href) delete desk.dataset.opening;
     const target = document.getElementById(new URL(href).hash.slice(1));
     if (target?.id === "found") find("#stories").scrollTop = 0;
-    // Whoever writes in another form by now goes on there.
+    // An editor who is already typing in another form stays there.
     const isWriting = document.activeElement.closest("form[data-saves]");
     if (target?.matches(ROWS) && !isWriting) focusRow(target);
     else if (!isWriting) target?.focus({ preventScroll: Boolean(target.closest(".fields")) });
     showOpen();
-    // Colleagues see at once what is open now.
+    // Tell colleagues immediately what is open now.
     lastBeat = 0;
     beat();
   };
@@ -431,16 +431,16 @@
   document.addEventListener("click", (event) => {
     const link = event.target.closest("#stories a[href], #edition a[href]");
     if (!link || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    // The page is at /desk/, too.
+    // The page is also at /desk/.
     if (`${link.origin}${link.pathname}/act` !== actForm().action || link.search === location.search) return;
     event.preventDefault();
     visit(link.href);
   });
-  // Where panes scroll, the way back would lead to the story that an address names, and away from what is in sight.
+  // If panes scroll, going back would scroll to the story in the URL, away from what is visible.
   if (window.innerWidth >= 960) history.scrollRestoration = "manual";
   window.addEventListener("popstate", () => {
     if (location.search === shownQuery) return;
-    // The field that is searched in is renewed like the rest.
+    // The search field is updated like the rest.
     if (document.activeElement.closest(".find")) document.activeElement.blur();
     listed = 0;
     inTurn(refresh);
@@ -451,7 +451,7 @@
     watchList();
   });
 
-  // Where the list ends more of it comes, and what came stays.
+  // More of the list is loaded at its end, and what was loaded stays.
   let listed = 0;
   const sight = new IntersectionObserver(([seen]) => {
     if (!seen.isIntersecting || seen.target.contains(document.activeElement)) return;
@@ -463,7 +463,7 @@
     for (const more of findAll("#more[data-rows]")) sight.observe(more);
   };
 
-  // Nothing moves under a mouse that is pressed, nor under a story that is dragged: dragging ends a press.
+  // Nothing moves while a mouse button is pressed or a story is dragged, which ends the press.
   let letGo = Promise.resolve();
   document.addEventListener("pointerdown", () => {
     letGo = new Promise((done) => {
@@ -472,7 +472,7 @@
     });
   }, true);
 
-  // A date is typed part by part, and a field that is put back begins with its first part again.
+  // A date is typed part by part, and a replaced field would start again with its first part.
   const MOMENTS = "input[type=date], input[type=time]";
   const THINKING = 10000; // milliseconds between two keys of one date
   let dating = 0;
@@ -485,7 +485,7 @@
     while (find(".dragged") || isDating()) await new Promise((done) => setTimeout(done, 50));
   };
 
-  // What an editor is writing stays as it is; all around it becomes what the server says.
+  // Fields being edited stay as they are, and everything around them is updated from the server.
   const swap = (fresh) => {
     const present = find("#present");
     document.title = fresh.title;
@@ -510,7 +510,7 @@
       if (!old || !now) continue;
       if (old.id === "stories" && old.contains(held) && held.matches("input, textarea, select")) continue;
       const top = old.scrollTop, open = findAll("details[open]", old).map(nameFold);
-      // A field that is taken out and put back was not left.
+      // Removing and reinserting a field doesn't count as leaving it.
       swapping = true;
       keepForms(old, now);
       keepMenus(old, now);
@@ -531,7 +531,7 @@
 
   const nameFold = (fold) => fold.id || fold.matches(".why") && fold.closest(ROWS).dataset.story;
 
-  // What is written on an older state than the page has now says on which, where somebody changed the same since: it is shown both.
+  // A field based on an older state says which one, if someone has changed the same text since. Then both versions are shown.
   const squeeze = (text) => text.trim().replace(/\s+/g, " ");
   const keepBasis = (form, name, isSame = false) => {
     const basis = form.elements.namedItem(`seq-${name}`);
@@ -570,11 +570,11 @@
       showInbox(mine);
       theirs.replaceWith(mine);
     }
-    // A list of the same articles, and the panel of a merge, stay as they are looked through, searched, and ticked.
+    // A list of the same articles and the merge panel stay unchanged, because an editor may be searching or selecting in them.
     for (const mine of findAll("[data-kept]", old)) find(`[data-kept="${mine.dataset.kept}"]`, fresh)?.replaceWith(mine);
   };
 
-  // An open menu stays open. What no longer fits its row goes.
+  // An open menu stays open, without actions that no longer fit its row.
   const keepMenus = (old, fresh) => {
     for (const menu of findAll("details.more[open]", old)) {
       const row = find(`[data-story="${menu.closest(ROWS).dataset.story}"]:has(a[data-more])`, fresh);
@@ -606,7 +606,7 @@
       return;
     }
     const rows = findAll(ROWS, kept.pane);
-    // A story that waits stands in the tray and in the list.
+    // A waiting story is both in the tray and in the list.
     const row = [rows[kept.place], ...rows].find((one) => one?.dataset.story === kept.story) || rows[Math.min(kept.place, rows.length - 1)];
     const button = row && (kept.menu ? find(".more > summary", row)
       : kept.act && findAll("button[name=act]:not([disabled])", row).find((one) => one.value === kept.act));
@@ -615,7 +615,7 @@
 
   // --- the rows' menus ---------------------------------------------------------------------------------------
 
-  // Without this a row's menu is a link.
+  // Without this script, a row's menu is a link.
   const makeMenus = () => {
     for (const link of findAll("a[data-more]")) {
       const menu = document.createElement("details"), summary = document.createElement("summary");
@@ -641,7 +641,7 @@
     menu.append(fresh);
   };
 
-  // A row's words lead to its fields, as its "Edit" does.
+  // Clicking a row's text opens its fields, as its "Edit" does.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
     if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
@@ -655,7 +655,7 @@
     act(event.submitter.value);
   });
 
-  // --- saving on leaving a field ---------------------------------------------------------------------------
+  // --- saving when a field loses focus ---------------------------------------------------------------------
 
   const unsaved = new Set();
   let leaving = false, swapping = false;
@@ -679,9 +679,9 @@
     const left = [...unsaved].filter((control) => control.isConnected), names = [...new Set(left.map(labelOf))];
     const words = names.length ? `Not saved yet: ${names.join(", ")}` : "";
     Object.assign(find("#unsaved"), { textContent: words, title: words });
-    // What they would take back is not what is being typed.
+    // Undo and redo wouldn't affect unsaved input, so they're disabled.
     for (const button of findAll(".state button[name=act]")) button.disabled = left.some((control) => control.form.dataset.saves !== "own");
-    // What is typed is saved on leaving its field: a picture alone is lost by closing.
+    // Text is saved when its field loses focus, so only an image can be lost by closing.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
       link.textContent = isLost ? "Close without saving the image" : "Close";
@@ -719,7 +719,7 @@
     if (!saves || saves === "own") return false;
     return !inPicture(control) || IMAGE_FIELDS.includes(control.name) && (showsPicture(form) || isReady(form));
   };
-  // A block is whole or not at all.
+  // A block is saved only if all its fields are valid.
   const isWhole = (control) => {
     const wrong = control.form.dataset.saves === "block" && find("input:invalid", control.form);
     if (!wrong) return true;
@@ -736,7 +736,7 @@
     showInbox(control.form);
     showUnsaved();
   });
-  // What was left in a form, as it was then, without the field that is typed in meanwhile.
+  // A form's unsaved fields, without another field that is being typed in.
   const leftIn = (form, control) =>
     [...unsaved].filter((one) => one.form === form && savesItself(one) && (one === control || one !== document.activeElement));
   const onItsWay = new Map();
@@ -759,7 +759,7 @@
     if (back) shown.push(back);
     let saved;
     inTurn(async () => {
-      // One that is saved by now isn't chosen any more.
+      // A file that has been saved meanwhile is no longer chosen.
       const file = hasImage && chosenFile(form);
       if (file) left.set(file, valueOf(file));
       const fields = fieldsLeft(form, left);
@@ -768,7 +768,7 @@
         if (file) return refuseFile(answer, form, left);
         return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
       }
-      // Of a refused image the texts are saved all the same.
+      // If only the image is refused, the texts are still saved.
       const said = await answer.json(), kept = new Map(answer.ok ? [] : [...left].filter(([one]) => !said.saved || inPicture(one)));
       for (const one of kept.keys()) left.delete(one);
       for (const [one, value] of left) {
@@ -792,34 +792,34 @@
     title.textContent = words;
     return () => { title.textContent = was; };
   };
-  // What is typed stays, and says why it isn't saved.
+  // Refused input stays, with the reason next to it.
   const refuseText = (left, why) => {
     for (const one of left.keys()) note(one, `Not saved. ${why}`);
     say(`Not saved: ${why}`);
     showUnsaved();
   };
-  // The page that shows a conflict would lose the file: it comes with the next "Save", which images.js then leaves alone.
+  // The conflict page would lose the file, so it's shown only after the next "Save", which images.js then doesn't intercept.
   const refuseFile = async (answer, form, left) => {
     if (answer.status === 409) form.dataset.plain = "";
     const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
     refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
-  // A day changes with each digit that is typed of it. What revokes an approval is asked about on leaving the form, or by its
-  // buttons: asked on leaving a field, the question would take what's typed into the next one.
+  // A date changes with each digit. Changes that revoke an approval are confirmed when the form loses focus or by its buttons,
+  // because a question asked earlier would receive what is typed into the next field.
   const TYPED = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
   document.addEventListener("change", ({ target, isTrusted }) => {
     if (target.type !== "date" && !(isTrusted && mustAsk() && target.matches(TYPED))) saveLeft(target);
   });
-  // Where the page was renewed around a field, its browser tells of no change on leaving it. Another window leaves no field.
+  // If the page was updated around a field, the browser fires no change event. Switching windows doesn't leave the field.
   document.addEventListener("focusout", ({ target, relatedTarget: next }) => {
     if (document.activeElement === target || mustAsk() && next && next.form === target.form) return;
     const left = mustAsk() ? [...unsaved].find((one) => one.form === target.form && savesItself(one)) : unsaved.has(target) && target;
     if (!left) return;
     saveLeft(left);
-    // Once that's answered, whoever was on the way to another field is in it.
+    // After the answer, focus the field that the editor was going to.
     if (asking && next?.matches(TYPED)) find("dialog.asked").addEventListener("close", () => next.focus());
   });
-  // Texts alone are saved here, too, by a form's buttons: another form that was opened meanwhile stays open.
+  // A form's buttons also save here if only texts changed, so that another form opened meanwhile stays open.
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter, isClosed = button?.name === "close";
     if (event.defaultPrevented || !form.dataset.saves) return;
@@ -832,7 +832,7 @@
     if (left.length) saveLeft(left[0]);
     queue.then(() => { if (isClosed && ![...unsaved].some((one) => one.form === form)) visit(find("a[data-close]", form).href); });
   });
-  // A menu opens above its button where there is no room below it; without any, it is scrolled to.
+  // A menu opens above its button if there's no room below. If there's none at all, it's scrolled into view.
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches("details.more[open]")) return;
     fillMenu(event.target.closest(ROWS));
@@ -843,7 +843,7 @@
     if (box.bottom > Math.min(pane.bottom, innerHeight) && top - box.height > Math.max(pane.top, 0)) menu.classList.add("up");
     menu.scrollIntoView({ block: "nearest" });
   }, true);
-  // A link waits until what was typed is saved; one to another view leaves no page.
+  // Links wait until input is saved, except those to another view, which don't leave the page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
     if (!link || !waiting || showsView(link) || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -865,7 +865,7 @@
   // Where the keyboard is, or else the pointer.
   const currentRow = () => document.activeElement.closest(ROWS) || find(`${ROWS}:hover`);
   const step = (by) => {
-    // From where the keyboard is: the row, or what lies between rows; from anywhere else into the edition.
+    // Steps start at the focus, in or between rows. From elsewhere, they start in the edition.
     const held = document.activeElement, at = currentRow() || held, pane = at.closest("#stories, #edition");
     const rows = findAll(ROWS, pane || find("#edition")).filter((one) => one.offsetParent);
     const isAhead = (one) => at !== one && Boolean(at.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) === by > 0;
@@ -879,11 +879,11 @@
     const button = findAll("button[name=act]", row).find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
     if (button) button.click(); else explainList(row);
   };
-  // What doesn't work there doesn't fail without a word.
+  // Keys that don't work in the list say so.
   const explainList = (row) => {
     if (row.closest("#stories")) say("This key works only in the edition. Press Esc to go there.");
   };
-  // Once a story is dropped, the keyboard is on the next one: the key pressed twice drops one.
+  // After a removal, the focus is on the next story, so a key pressed twice must remove only one.
   const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
   const followInMenu = (selector) => {
@@ -892,7 +892,7 @@
     fillMenu(row);
     if (find(selector, row)) follow(selector, row); else explainList(row);
   };
-  // The keyboard goes to a part of the page, out of whatever is folded; where that lies behind a tab, with the page that shows it.
+  // Focuses a part of the page, opening collapsed sections. If it's on another tab, that tab's page is loaded.
   const reach = (selector, tab) => {
     const part = find(selector);
     for (let fold = part.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
@@ -931,7 +931,7 @@
     const near = (row && find(".form, .move", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition");
     const link = find(".move a.quiet, .form a.quiet", near), held = document.activeElement;
     if (link) return link.click();
-    // From the list to the edition, once a search is cleared.
+    // From the list to the edition, if the search field is empty.
     const rows = held.closest("#stories") && !(field && held.value) ? findAll("#edition li.st") : [];
     if (rows.length) focusRow(rows.find((one) => one.dataset.place === place) || rows[0]);
   };
@@ -967,7 +967,7 @@
       if (button) { event.preventDefault(); button.click(); }
       return;
     }
-    // A text of one line is only wrapped: Enter saves it, as in an input.
+    // These texts only wrap, and don't have line breaks, so Enter saves them.
     if (event.key === "Enter" && event.target.matches(".line")) {
       event.preventDefault();
       return find("button[type=submit]", event.target.form).click();
@@ -981,7 +981,7 @@
     if (!letters || isCommand || event.altKey) return;
     if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
     const does = KEYS[event.key];
-    // A key that is held down acts once.
+    // Holding down a key acts once, except for J and K.
     if (does) { event.preventDefault(); if (!event.repeat || "jk".includes(event.key)) does(); }
   });
 
@@ -994,7 +994,7 @@
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
-    // A new frame, because another address in the old one would be a step that the browser's way back leads to.
+    // A new frame, because changing the old one's URL would add a step for the Back button.
     const old = find("iframe", frame), inner = old.cloneNode();
     inner.src = old.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
     old.replaceWith(inner);
@@ -1008,12 +1008,12 @@
     showView(link);
   });
 
-  // A section by reads alone is no choice for a story of one's own either.
+  // Sections sorted by page views don't accept written stories either, so the form doesn't offer them.
   const takes = (section) => section && find(`#own option[value="${section}"]`);
 
   // --- who else is here ----------------------------------------------------------------------------------------
 
-  // What is open to be edited: who goes from story to story only looks.
+  // What is being edited. Moving from story to story doesn't count.
   const placeNow = () => {
     const at = document.activeElement.closest("form[data-saves]") || find("form#head, .st.sel form[data-saves]");
     return at ? at.dataset.saves : "";
@@ -1033,11 +1033,11 @@
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
     if (!answer) return;
     if (!answer.ok) { if (answer.status === 401) say(SIGNED_OUT); return; }
-    // Where nothing is new the answer holds who is here, and no more.
+    // If there's no news, the response contains only who is here.
     const heard = await answer.json();
     told = { ...told, ...heard };
     showPresent(told);
-    // Told before an act of one's own was: the page knows better.
+    // Skipped if the editor has acted since, because the page is then newer.
     if (!waiting && seq === desk.dataset.seq) showStanding(told.standing);
   };
   const IDLE = 60000; // milliseconds without a key or a pointer
@@ -1045,8 +1045,8 @@
   const noteAct = () => { acted = Date.now(); };
   for (const name of ["keydown", "pointermove"]) document.addEventListener(name, noteAct, true);
   document.addEventListener("visibilitychange", () => beat());
-  // A button keeps the focus where it is: a field that is being typed in is not left by it, and not saved. Whoever comes back from
-  // elsewhere, such as their phone, finds the page as it is now.
+  // The button doesn't take the focus, so that a field being typed in isn't left and saved. After a minute without input, the page
+  // is updated by itself, so that editors who return to it find the current state.
   const offerIt = () => {
     const button = document.createElement("button");
     Object.assign(button, { className: "lnk", type: "button", textContent: "Show changes" });
@@ -1058,7 +1058,8 @@
     if (Date.now() - acted > IDLE && !isChoosing() && ![...unsaved].some((control) => control.isConnected)) setTimeout(() => button.click());
     return button;
   };
-  // A colleague approved it, sent it back, took that back, or it goes out: the head says so, and offers no act that fitted before.
+  // When a colleague approves the edition, sends it back, or undoes either, or when it's being sent, the header says so and drops
+  // actions that no longer apply.
   const showStanding = ({ key, badge, tone, words, approval }) => {
     const stands = find("#stands");
     if (key === (stands.dataset.key || desk.dataset.standing)) return;
@@ -1101,7 +1102,7 @@
   watchList();
   showUnsaved();
   showOpen();
-  // The row that the address names is the keyboard's.
+  // Focus the row that the URL names.
   const named = document.getElementById(location.hash.slice(1));
   if (named && named.matches(ROWS) && document.activeElement === document.body) focusRow(named);
   beat();

@@ -1,4 +1,4 @@
-// Says that a file is on its way. A download leaves the page as it was, with any error that was corrected since.
+// Says that a file is being prepared, and clears errors that were corrected since, because a download doesn't reload the page.
 "use strict";
 (() => {
   const note = document.querySelector("[data-downloading]");

@@ -1,5 +1,5 @@
-// Images in the edition page's forms: dropped, pasted, or chosen, seen before they're sent, and sent with their progress. A file goes into
-// the form's own field, and a focus point into its two number fields, so desk.js saves them as it saves whatever is typed there.
+// Images in the edition page's forms: dropped, pasted, or chosen, shown before they're sent, and sent with a progress bar. A file goes into
+// the form's own field and a focus point into its two number fields, so desk.js saves them like typed input.
 "use strict";
 (() => {
   const desk = document.getElementById("desk");
@@ -24,7 +24,7 @@
     const source = find("canvas", image) || find(".shown", image);
     if (source) for (const cut of findAll(".cuts canvas", form)) draw(cut, source, left / 100, top / 100);
   };
-  // As the server crops: what is cut off on either side is in proportion to where the point is.
+  // Crops as the server does: what's cut off on each side is in proportion to the point's position.
   const draw = (cut, source, left, top) => {
     const width = source.naturalWidth || source.width, height = source.naturalHeight || source.height;
     const scale = Math.max(cut.width / width, cut.height / height), across = cut.width / scale, down = cut.height / scale;
@@ -37,7 +37,7 @@
     });
     settle(form);
   };
-  // Every crop is made again: not for each step on the way.
+  // All crops are remade, so this waits until the point stops moving.
   const PAUSE = 600; // milliseconds
   const settling = new WeakMap(); // by form
   const settle = (form) => {
@@ -48,7 +48,7 @@
     const box = ring.getBoundingClientRect();
     return [100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height];
   };
-  // The point is dragged by its dot, or put where the image is tapped: a finger that moves elsewhere scrolls the page.
+  // The point can be dragged by its dot, or set by tapping the image. A finger moving elsewhere scrolls the page.
   const DOT = 22, TAP = 6; // CSS pixels
   const distance = (event, at) => Math.hypot(event.clientX - at.clientX, event.clientY - at.clientY);
   const dotAt = (event, ring = event.target.closest(".ring")) => {
@@ -114,7 +114,7 @@
     words.focus({ preventScroll: true });
     words.scrollIntoView({ block: "center" });
   };
-  // Choosing a file chooses "an upload", and choosing another picture lets go of the file; words stay with the picture they describe.
+  // Choosing a file selects "Uploaded image", and choosing another image discards the file. Texts stay with the image they describe.
   const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
   const matchChoice = (control) => {
     const { form } = control, file = fieldOf(form), upload = find("input[value=upload]", form);
@@ -135,7 +135,7 @@
     if (type === "file" || name === "picture") matchChoice(event.target);
   });
 
-  // Where a file is dropped or pasted: the form that it's on, or the story that's open.
+  // The form for a dropped or pasted file: the one it's on, or the open story's.
   const formAt = (place) => {
     const form = place.closest("form[data-saves]"), open = place.closest("details.block") || find(".st.sel", desk);
     const near = form || open && find("form[data-saves]", open);
@@ -146,7 +146,7 @@
     for (const one of findAll(".dropping", desk)) one.classList.toggle("dropping", one === form);
     form?.classList.add("dropping");
   };
-  // A file that's dropped beside a form would be opened in place of the page.
+  // Browsers would open a file dropped outside a form in place of the page.
   document.addEventListener("dragover", (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -164,7 +164,7 @@
     else if (form) hint(form, "This file isn’t an image");
   });
   document.addEventListener("paste", (event) => {
-    // What's copied from a text document has an image of itself beside its text.
+    // Content copied from a text document includes an image of itself.
     const file = !event.clipboardData.types.includes("text/plain") && imageIn(event.clipboardData);
     const form = file && formAt(event.target);
     if (!form) return;
@@ -186,7 +186,7 @@
     for (const name of ["error", "abort"]) sent.addEventListener(name, () => fail(new TypeError(name)));
     sent.send(body);
   });
-  // "Save" sends a file the same way. A form that wasn't saved, because somebody changed the same image, is then sent plainly.
+  // "Save" sends a file the same way. After a conflict over the same image, the form is submitted normally.
   let closing = null;
   document.addEventListener("submit", (event) => {
     const form = event.target, isChosen = fieldOf(form)?.files.length && !("plain" in form.dataset || "blank" in form.dataset);

@@ -1,4 +1,4 @@
-// A story in the preview leads to its form, by its row's own link. Without this, links in the email do, and the page is loaded again.
+// Clicking a story in the preview opens its form with its row's own link. Without this script, links in the email reload the page.
 "use strict";
 (() => {
   const rowOf = (link) => link?.dataset && document.querySelector(`#edition li.st[data-place="${link.dataset.place}"]`);
@@ -8,7 +8,7 @@
     event.preventDefault();
     const link = row.querySelector(".acts a[href*='open=']");
     if (!link) return row.querySelector("#headline").focus();
-    // On a phone, a form is in another tab than the preview.
+    // On a phone, the form and the preview are on different tabs.
     const url = new URL(link.href);
     url.searchParams.delete("tab");
     link.href = url.href;
@@ -16,7 +16,7 @@
   };
   const mark = (isOn) => (event) => { rowOf(event.target)?.classList.toggle("pointed", isOn); };
   const listen = (frame) => {
-    // Nothing if the browser keeps the frame apart.
+    // The document is missing if the browser isolates the frame.
     const mail = frame?.contentDocument;
     if (!mail) return;
     mail.addEventListener("click", openStory);

@@ -1,9 +1,9 @@
-// Searching the week's stories as you type: the list alone is renewed, and the browser's Back button restores the list before it.
-// An open story's articles are searched on the page itself; the stories to merge with or put one under, by the panel's own form.
+// Searches the week's stories as you type. Only the list is updated, and the Back button restores the previous list.
+// An open story's articles are searched on the page itself, and stories to merge with or put one under, with the panel's own form.
 "use strict";
 (() => {
   const TYPING = 150; // milliseconds between two letters
-  // What the list was asked for. No link of the edition changes it.
+  // The list's query, which links in the edition don't change.
   const LISTED = ["q", "filter", "topic_filter", "order", "start"];
   const find = (selector, root = document) => root.querySelector(selector);
   let typing = 0, asking = new AbortController();
@@ -11,7 +11,7 @@
     const url = new URL(form.action), asked = new URLSearchParams(location.search);
     url.hash = "";
     for (const [name, value] of new FormData(form)) if (value && name !== "was-q") url.searchParams.set(name, value);
-    // Another search goes through every tab.
+    // A new search covers all tabs.
     const isSame = form.elements.namedItem("q").value.trim() === (asked.get("q") || ""), filter = isSame && asked.get("filter");
     if (filter) url.searchParams.set("filter", filter); else url.searchParams.delete("filter");
     return url;
@@ -27,7 +27,7 @@
     if (signal.aborted) return true;
     const fresh = text && new DOMParser().parseFromString(text, "text/html");
     if (!fresh || !find("#results", fresh)) return false;
-    // The first letter is a step that Back undoes; the others aren't.
+    // Only the first letter adds a step for the Back button.
     const isSearch = new URLSearchParams(location.search).has("q");
     history[isSearch ? "replaceState" : "pushState"](null, "", url);
     for (const id of ["#hits", "#results"]) find(id).replaceChildren(...find(id, fresh).childNodes);
@@ -39,7 +39,7 @@
     for (const item of field.form.querySelectorAll("li")) {
       const text = find("div", item).textContent.toLowerCase();
       item.hidden = !words.every((word) => text.includes(word));
-      // What isn't in sight isn't split off, and is still selected when it's back.
+      // Hidden articles aren't split off, and are still selected when they're shown again.
       find("input", item).name = item.hidden ? "hidden" : "article";
     }
     countArticles(field.form);
@@ -48,7 +48,7 @@
     const count = form.querySelectorAll("[name=article]:checked").length;
     for (const said of form.querySelectorAll(".count")) said.textContent = count ? ` (${count})` : "";
   };
-  // Another lead article, or some that are split off: the page is renewed around the place in the list, which is searched as before.
+  // After a lead article is chosen or articles are split off, the page is updated, but the list keeps its place and search.
   document.addEventListener("submit", async (event) => {
     const form = event.target, button = event.submitter;
     if (!form.matches(".arts:not([data-plain])") || event.defaultPrevented) return;
@@ -90,7 +90,7 @@
     list.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
     return true;
   };
-  // No story is chosen before an editor does, unless it's the only one.
+  // No story is preselected unless it's the only one.
   const enterMatches = (isChosen) => {
     const [first, ...others] = document.querySelectorAll("#choices input");
     if (!first) return;
@@ -102,7 +102,7 @@
     event.preventDefault();
     enterMatches(true);
   });
-  // What's typed while a panel or form is on its way is no shortcut: in a panel that searches, it's what to search for.
+  // Letters typed while a panel or form is loading aren't shortcuts. In a panel with a search, they go into its field.
   let typed = "";
   const giveUp = () => {
     typed = "";
@@ -146,7 +146,7 @@
     }
     if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);
   });
-  // A story's score is fetched once its "Why" opens.
+  // A story's score is fetched when its "Why" is opened.
   document.addEventListener("toggle", async ({ target }) => {
     const link = target.matches(".why[open]") && find(".points > a", target);
     if (!link) return;

@@ -1,4 +1,4 @@
-// Selecting several stories of the edition's page, by pointer and by keyboard. What is done with them goes through desk.js, by its queue.
+// Selecting several stories on the edition's page with pointer or keyboard. Actions on them go through the queue in desk.js.
 "use strict";
 (() => {
   const desk = document.getElementById("desk"), bar = document.getElementById("selected");
@@ -10,13 +10,13 @@
   const rowOf = (element) => element.closest("#edition li.st, #stories li.cand");
   const boxOf = (row) => find(".tick", row);
 
-  // --- which are selected --------------------------------------------------------------------------------
+  // --- the selection -------------------------------------------------------------------------------------
 
-  // `picked` are the anchors of stories, also of those that the list doesn't show; `last` is where a range begins. `asked` is what
-  // was to be done with several: once it's saved, they aren't selected any more.
+  // `picked` has the anchors of selected stories, even if the list doesn't show them; `last` is where a range begins. `asked` is the
+  // action requested for several, which clears the selection once it's saved.
   const picked = new Set(), asked = new Set();
   let last = "";
-  // Those in sight, with the edition's first: what is done is done with these alone.
+  // The selected stories on the page, the edition's first. Actions apply only to these.
   const listRows = () => {
     const listed = new Map();
     for (const row of findAll("#edition li.st, #stories li.cand").sort((a, b) => b.matches(".st") - a.matches(".st"))) {
@@ -29,8 +29,8 @@
     const title = find("h3", row).textContent, list = row.closest("ol");
     return list ? `${find(`#section-${list.dataset.section} h2`).textContent} ${find(".n", row).textContent}: ${title}` : title;
   };
-  // What others can be merged into or put under: the edition's stories and the selected ones. Several are merged into the first of
-  // them, and a single one into the story whose headline shares the most words with its own. If none shares any, an editor chooses.
+  // Stories that others can be merged into or put under: the edition's and the selected ones. By default, several are merged into the
+  // first, and a single one into the story whose headline shares the most words with its own. If none does, the editor chooses.
   const wordsOf = (row) => new Set(find("h3", row).textContent.toLowerCase().match(/[\p{L}\p{N}]{4,}/gu));
   const listMainChoices = () => {
     const select = find("[name=main]", bar), rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
@@ -110,7 +110,7 @@
     pick(boxOf(row), isBox ? event.target.checked : true, event.shiftKey);
   }, true);
 
-  // The second of two quick clicks is on whatever has come under the mouse by then.
+  // The second of two quick clicks hits whatever is under the mouse by then.
   document.addEventListener("click", (event) => {
     const button = event.detail > 1 && event.target.closest("button[name=act]");
     if (button && button.value.includes(" ")) event.preventDefault();
@@ -122,7 +122,7 @@
 
   // --- by keyboard -----------------------------------------------------------------------------------------
 
-  // Enter in the menu presses the button that the key was for.
+  // Enter in the menu presses the button for the action whose key was pressed.
   const open = (id, word) => {
     const menu = document.getElementById(id);
     Object.assign(menu, { open: true, word });
@@ -198,7 +198,7 @@
     section.focus();
   };
 
-  // --- what is done with them --------------------------------------------------------------------------------
+  // --- actions on the selection ------------------------------------------------------------------------------
 
   const act = (word, fields = {}, stories = listPicked()) => {
     if (!stories.length) return;
@@ -224,7 +224,7 @@
   }
   // --- dragging --------------------------------------------------------------------------------------------
 
-  // The edges of a row are places to move to; its middle is the story itself.
+  // Dropping on a row's edge moves stories there; dropping on its middle means the story itself.
   let dragged = null, carried = [];
   const clearMark = () => { for (const row of findAll(".drop-on")) row.classList.remove("drop-on"); };
   const rowUnder = ({ target, clientY }) => {
@@ -248,7 +248,7 @@
     const row = target.closest(".grip, .st h3, .st .thumb") ? target.closest("li.st") : target.closest("li.cand, .tray li");
     if (row?.dataset.story && !target.closest("a, button, input, select, textarea, summary")) row.draggable = true;
   });
-  // Of the selected stories all are carried.
+  // Dragging a selected story drags all selected ones.
   document.addEventListener("dragstart", (event) => {
     dragged = event.target.closest?.("li[data-story]");
     if (!dragged) return;
@@ -298,7 +298,7 @@
     carried = [];
   });
 
-  // Asked where the story was dropped.
+  // The question appears where the story was dropped.
   const askWhich = (stories, row) => {
     const heading = document.createElement("h2"), choices = document.createElement("div");
     const main = row.dataset.story, box = row.getBoundingClientRect();
@@ -324,7 +324,7 @@
     dialog.style.top = `${Math.max(8, Math.min(box.bottom, innerHeight - dialog.offsetHeight - 8))}px`;
     dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
   };
-  // What is left until the deadline, reckoned by the server's clock; digest/web/desk/calendar/countdown.py writes the same.
+  // The time left until the deadline, by the server's clock, in the words of web/desk/calendar/countdown.html.
   const countDown = () => findAll("[data-until]").forEach((left) => {
     left.dataset.seen ??= Date.now();
     const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;

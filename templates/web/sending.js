@@ -1,5 +1,5 @@
-// The page of an edition that goes out, live: its counts are fetched every few seconds and put in place. Without it, the page
-// renews itself as a whole. What somebody is in, a field or an open table, stays as it is.
+// Updates the page of an edition that's being sent every few seconds, in place. Without this script, the whole page reloads.
+// A field with the focus and open tables stay as they are.
 "use strict";
 (() => {
   const head = document.getElementById("sending");
@@ -32,7 +32,7 @@
     }
   };
 
-  // To load the page anew while a button or a link is followed would be not to follow it.
+  // Stop when the user leaves, because reloading the page would cancel the navigation.
   window.addEventListener("beforeunload", () => { stopped = true; });
   window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 

@@ -157,7 +157,7 @@ def colors_and_actions(home: Path) -> tuple[set[str], list[str]]:
 
 def test_drafts_are_updated_by_an_upgrade_and_by_the_terminal(initialized_home: Path) -> None:
     recolor("#00606B")
-    assert "Held: " in run("draft").output
+    assert "Incomplete: " in run("draft").output
     assert "was updated" not in upgrade().output
     assert colors_and_actions(initialized_home) == ({"#00606B"}, [])
     recolor("#8A2C5E")  # as another version might

@@ -44,7 +44,7 @@ from digest.store.models import Edition, EditionState, EditionStory, MediaFile, 
 from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
 
-SENT_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+SENT_OR_CANCELED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
 SENT_PAGE_SIZE = 50  # editions
 
 
@@ -150,7 +150,7 @@ def _sent_edition(
 
 @dataclass(frozen=True, slots=True)
 class SentEditionsPage:
-    """A page of sent editions, newest first. `older_than` is its last edition if there are older ones; else it's empty."""
+    """A page of editions being sent, sent, or canceled, newest first. `older_than` is its last one if older ones exist."""
 
     editions: tuple[SentEdition, ...]
     older_than: str
@@ -164,7 +164,7 @@ def list_sent_editions(
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
+    sent_ones = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     query = sent_ones.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     zone = installation.settings.zone
     with installation.read() as session:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
-from digest.app.editions.edition_views import SENT_STATES
+from digest.app.editions.edition_views import SENT_OR_CANCELED_STATES
 from digest.app.sending.refusal_actions import name_providers
 from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
@@ -170,7 +170,7 @@ def view_deliveries(
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     """Return a page of sent editions, newest first, plus one; `below` is the ID of the edition before the page."""
-    gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
+    gone_out = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
         newer = select(Edition.release_at).where(Edition.id == below)

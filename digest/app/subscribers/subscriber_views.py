@@ -14,14 +14,14 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts, count_recipients
-from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, find_edition
+from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, PUBLIC_STATES, find_edition
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.kept_counts import KeptCount, KeptCounts
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
-from digest.store.models import Edition, EditionState
+from digest.store.models import Edition
 from subscribers.address import AddressError, read_address
 from subscribers.consent import audience, subscriber_list
 from subscribers.consent.subscriber_list import ImportOrigin, ListedSubscriber, MatchCount, SubscriberFilter
@@ -38,7 +38,6 @@ RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settin
 SLOW_COUNT_SECONDS = 0.2  # a page doesn't wait for a count that takes longer, if there's an earlier one
 MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer
 Counted = TypeVar("Counted")
-_SENT_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def view_subscriber_list(
     matches = _count_matching_people(installation, list_filter, now)
     with installation.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
-        newest = select(Edition).where(IS_REGULAR, Edition.state.in_(_SENT_STATES))
+        newest = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
         edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
         last_edition = None
         if edition is not None:

@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage e
     "--mail",
     type=int,
     metavar="NUMBER",
-    help="Request or approve emailing this correction to its recipients.",
+    help="Request or approve the email about this correction to subscribers who received the error.",
 )
 @yes_option()
 @pass_command_context
@@ -131,7 +131,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 
 
 def describe_correction_audience(audience: CorrectionAudience) -> str:
-    """Return a sentence on how many subscribers got an error."""
+    """Return sentences about how many emails contained an error."""
     return (
         f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with unknown status contained the error. "
         f"{audience.gone:,} of those subscribers have unsubscribed since. {audience.spared:,} messages didn't contain "

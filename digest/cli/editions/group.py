@@ -38,7 +38,7 @@ MAX_LEFT_OUT_SHOWN = 20
 
 
 def explain_proposal(proposal: Proposal) -> Iterator[str]:
-    """Yield the lines of the full explanation of a proposal."""
+    """Yield lines that explain each placed story of a proposal, and why up to 20 others were skipped."""
     for section, placed in proposal.sections.items():
         if not placed:
             continue
@@ -79,18 +79,18 @@ Examples:
   digest draft                        the next edition
   digest draft --explain              also print scores and why stories were skipped
   digest draft --now 2026-11-19T17:30 as of that time (publication's time zone)
-  digest draft --update current       after a change of the settings: the same stories
+  digest draft --update current       after changing settings: keep the same stories
 
 Exit codes: 0 drafted, 1 drafted but incomplete (too few stories), 2 usage error."""
 )
 @click.option("--now", type=MOMENT, help="Draft as of this time.")
-@flag("--explain", help="Print each story's score in detail, and why 20 others were skipped.")
+@flag("--explain", help="Print each story's score in detail, and why up to 20 others were skipped.")
 @json_option("Print the draft as JSON.")
 @click.option(
     "--update",
     "outdated",
     metavar="EDITION",
-    help="Only update an existing draft to the current settings and version.",
+    help="Update an existing draft to match the current settings and program version.",
 )
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool, outdated: str | None) -> None:
@@ -130,7 +130,7 @@ def _describe_draft(context: CommandContext, drafted: DraftResult, *, explain: b
     )
     yield from (f"  note: {note}" for note in (*drafted.proposal.notes, *drafted.warnings))
     if drafted.incomplete_reason:
-        yield f"Held: {drafted.incomplete_reason}"
+        yield f"Incomplete: {drafted.incomplete_reason}"
     else:
         yield f"Next: run 'digest check {drafted.name}', then review the edition ('digest serve')."
 

@@ -33,9 +33,9 @@ Examples:
   digest refused 2026-W47 --acknowledge --because "the list is old"
 
 An edition ends as "sent with refusals" if at least 5 messages and 2% were refused, not counting addresses that don't exist, until
-someone acknowledges that. Only refusals that don't blame the address can be sent again: those for the reasons "message" (or one of
+someone acknowledges the refusals. Only refusals that don't blame the address can be sent again: those for the reasons "message" (or one of
 its variants), "relay" (your mail server or settings), "reputation" (yours), "authentication" (DKIM, SPF, or reverse DNS), and
-"domain" (the receiving one). First fix what the replies complain about. Consent is checked again, and no one gets the edition twice.
+"domain" (the receiving domain). First fix what the replies complain about. Consent is checked again, and no one gets the edition twice.
 
 \b
 Exit codes:
@@ -138,7 +138,7 @@ def _describe_groups(overview: RefusalOverview) -> Iterator[RenderableType]:
         table.add_row(group.key, overview.domain_names.get(group.tag, ""), group.reply, f"{group.count:,}", again)
     yield table
     if len(groups) > MAX_ROWS_SHOWN:
-        yield f"… and {len(groups) - MAX_ROWS_SHOWN:,} more. To list all of them, use --json."
+        yield f"… and {len(groups) - MAX_ROWS_SHOWN:,} more. For the full list, use --json."
     if edition.has_refusals:
         refusals = count_with_noun(edition.refusals, "refusal that needs a decision", "refusals that need a decision")
         way = "To send them again or acknowledge them, see 'digest refused --help'."

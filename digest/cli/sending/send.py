@@ -34,7 +34,7 @@ process crashes, 'digest uncertain' lists the messages whose status is unknown. 
 'digest status', 'digest pause', and 'digest cancel'.
 Exit codes: 0 everything is sent (for a test, accepted), 1 some messages aren't sent yet (or accepted), or the delivery counts
 don't add up, 2 usage error, or it can't be sent, 3 everything is sent, but some messages have an unknown status, 4 everything is
-sent, but at least 5 messages and 2% were refused (not counting addresses that don't exist), and no one has acknowledged that."""
+sent, but at least 5 messages and 2% were refused (not counting addresses that don't exist), and no one has acknowledged the refusals."""
 )
 @click.argument("edition")
 @flag(

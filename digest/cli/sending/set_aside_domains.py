@@ -27,9 +27,9 @@ Examples:
   digest set-aside 2026-W47 --send gmail.com
   digest set-aside 2026-W47 --drop "text-only variant"
 
-If a mailbox provider rejects too many emails, a stop rule sets the rest of its emails aside, and the other subscribers get
-theirs. It does the same if your mail server rejects a variant, such as the text-only one. --send sends them even if more are
-rejected. --drop cancels them. NAME is one of those listed.
+If a mailbox provider rejects too many emails, a stop rule sets the remaining emails to that provider aside, and other subscribers
+get theirs. The same happens if your mail server rejects a variant, such as the text-only one. --send sends the emails that were
+set aside, even if more are rejected. --drop cancels them. NAME is a provider or variant from the list.
 Exit codes: 0 listed, or will be sent or dropped, 1 you answered no, 2 no such edition or name.""",
 )
 @edition_argument

@@ -207,7 +207,7 @@ def _describe_resolution(
         now = "" if name == NOTICES else f" To send them now: digest send {name}"
         yield f"'digest serve' or hls-scheduler sends them soon.{now}"
     if resolved_meanwhile:
-        yield f"{resolved_meanwhile:,} were already resolved by someone else and weren't changed."
+        yield f"{count_with_noun(resolved_meanwhile, 'delivery was', 'deliveries were')} already resolved by someone else."
 
 
 def _resolve_by_log(
@@ -265,18 +265,18 @@ def _describe_deliveries(name: str, candidates: Sequence[UncertainDelivery]) -> 
         yield f"{name} has no messages with unknown status."
         return
     kind_column = ["Kind"] if name == NOTICES else []
-    table = Table(Column("Delivery", no_wrap=True), *kind_column, "Sent (UTC)", "Over", "Server reply")
+    table = Table(Column("Delivery", no_wrap=True), *kind_column, "Sent (UTC)", "Provider", "Server reply")
     for delivery in candidates[:MAX_ROWS_SHOWN]:
         at = f"{delivery.handed_at:%Y-%m-%d %H:%M:%S}" if delivery.handed_at else ""
         kind = [delivery.kind] if kind_column else []
         table.add_row(delivery.delivery_id, *kind, at, delivery.provider_name, delivery.reply)
     yield table
     if len(candidates) > MAX_ROWS_SHOWN:
-        yield f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more. To list all of them, use --json."
+        yield f"… and {len(candidates) - MAX_ROWS_SHOWN:,} more. For the full list, use --json."
     if silent := sum(delivery.is_silent for delivery in candidates):
         yield (
-            f"{silent:,} were probably not accepted, because the provider hasn't reported them for 24 hours but "
-            f"has reported others sent with them. To send them again: digest uncertain {name} --again silent "
+            f"{count_with_noun(silent, 'message was', 'messages were')} probably not accepted, because in 24 hours, the provider hasn't reported on them but "
+            f"has reported on others sent at the same time. To send them again: digest uncertain {name} --again silent "
             "--because …"
         )
     other_word = "--again or --lost" if name == NOTICES else "--again"

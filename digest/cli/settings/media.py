@@ -19,7 +19,7 @@ Examples:
   digest media add logo-light.png logo-dark.png
   digest media add --header header.jpg
 
-Use the names of the files in branding.logo and branding.logo_dark in digest.toml. A logo is shown as high as branding.logo_height says, 30 pixels by default, and at most 300 pixels wide.
+Enter the file names as branding.logo and branding.logo_dark in digest.toml. A logo is shown as high as branding.logo_height says, 30 pixels by default, and at most 300 pixels wide.
 The file must be at least 60 pixels high, and 120 for a logo 60 pixels high, to be sharp on every screen. Transparent parts of a logo stay transparent.
 A header image must be at least 560 pixels wide (1120 to be sharp on every screen) and at least four times as wide as it's tall. Transparent parts become white.
 Exit codes: 0 all stored, 2 a file can't be used."""

@@ -92,7 +92,7 @@ Exit codes:
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
     """Add a person with evidence of their consent. No email is sent.
 
-    They choose breaking news in their preferences, even if the consent text mentions it.
+    Breaking news stays off until they choose it in their preferences, even if the consent text mentions it.
     """
     evidence = ConsentEvidence(
         **evidence_fields,
@@ -191,7 +191,7 @@ Exit codes:
     metavar="HASH",
     help="Also check that this saved seal is in the ledger. Repeatable.",
 )
-@flag("--seal-now", "seals_now", help="First seal the ledger, without waiting for the night.")
+@flag("--seal-now", "seals_now", help="Seal the ledger first instead of waiting for the nightly seal.")
 @json_option("Print the result as JSON.")
 @pass_command_context
 def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], seals_now: bool, as_json: bool) -> None:

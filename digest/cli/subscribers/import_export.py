@@ -59,7 +59,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     people = context.act(list_transfers.count_import_people, batch, now=now)
     if not confirmed:
         click.confirm(
-            f"Import {batch} has added {count_with_noun(people, 'person', 'people')} so far, not emailed yet. Undo it?",
+            f"Import {batch} has added {count_with_noun(people, 'person', 'people')} so far, who haven't been emailed yet. Undo it?",
             abort=True,
         )
     result = context.act(list_transfers.abandon_import, batch, now=now)
@@ -83,7 +83,7 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
     click.echo(
         f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
         f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} unconfirmed before, {counted.active:,} active since, and "
-        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}. Suppressed by the file, and staying so: {preview.suppressed:,}."
+        f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}. Suppressed by the file, and still suppressed afterward: {preview.suppressed:,}."
     )
     if not confirmed:
         click.confirm("Undo it?", abort=True)
@@ -199,7 +199,7 @@ def _run_import(
     # An interrupted import leaves this file, and the next run continues with it.
     account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
     try:
-        with show_progress("Importing" if commit else "Looking") as progress:
+        with show_progress("Importing" if commit else "Checking") as progress:
             if commit:
                 report, rejected_file = context.act(
                     list_transfers.import_list, file, options, now=now, progress=progress, outcomes=account
@@ -294,7 +294,7 @@ def export(
     batch: int | None,
     since: datetime | None,
 ) -> None:
-    """Export active subscribers to a CSV file that only you can read. Each of them can see the export in their data.
+    """Export active subscribers to a CSV file that only you can read. Each subscriber in it can see the export in their data.
 
     The file includes consent and preferences, and another installation can import it. People who never confirmed,
     unsubscribed, or are suppressed are never exported.
@@ -460,7 +460,7 @@ def _describe_counts(report: ImportReport) -> Iterator[str]:
         if count := report.counts[outcome]:
             yield f"  {words:20}{count:>11,}  {meaning}".rstrip()
     if ended := report.counts[ENDED_SUBSCRIPTIONS]:
-        yield f"Of the departures, {ended:,} subscribed here. Undoing the import doesn't resubscribe them."
+        yield f"Of the departures, {ended:,} were subscribed here. Undoing the import doesn't resubscribe them."
     if flags := [f"{report.counts[flag]:,} {flag}" for flag in ROW_FLAGS if report.counts[flag]]:
         yield f"Check these: {'; '.join(flags)} (see docs/importing.md)."
 

@@ -113,7 +113,7 @@ Exit codes:
 def adopt_suppressions(
     context: CommandContext, file: Path, commit: bool, reason: str | None, passphrase: str, as_json: bool
 ) -> None:
-    """Adopt the suppression list of another installation: imports can't bring the people in it back.
+    """Adopt another installation's suppression list, so that imports can't bring back the people in it.
 
     Subscribers here who are in the file are unsubscribed or suppressed, unless they confirmed here later. Adopting can't be
     undone. To continue after an interruption, run the command again.
@@ -149,8 +149,8 @@ def _describe(report: AdoptionReport, file: Path, *, committed: bool) -> Iterato
     yield f"{file.name}: {count_with_noun(report.entries, 'suppression')}."
     for count, label in suppression_lists.list_lines(report):
         yield f"{count:>11,}  {label}"
-    yield f"Taken off the list here: {count_with_noun(report.removed.total(), 'person', 'people')}."
+    yield f"Unsubscribed or suppressed here: {count_with_noun(report.removed.total(), 'person', 'people')}."
     if report.consented:
-        yield f"Kept because they confirmed here later: {count_with_noun(report.consented, 'person', 'people')}."
+        yield f"Kept because they've confirmed here since they were suppressed there: {count_with_noun(report.consented, 'person', 'people')}."
     if not committed:
         yield "This was a dry run. To adopt the file, run the same command with --commit. Adopting can't be undone."

@@ -57,7 +57,7 @@ def backup(context: CommandContext, file: Path | None, as_json: bool) -> None:
     """Back up the database to a FILE that only you can read. You don't need to stop anything.
 
     Without FILE, the backup goes to the folder in the settings, is verified by restoring it to a temporary database, and
-    outdated backups are deleted. It's encrypted to the passphrase in DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE;
+    outdated backups are deleted. It's encrypted with the passphrase in DIGEST_BACKUP_PASSPHRASE or DIGEST_BACKUP_PASSPHRASE_FILE;
     if neither is set, the command asks for one. Subscriber addresses in it also need the key file. It can be restored into
     SQLite and PostgreSQL.
     """
@@ -119,7 +119,9 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
         f"{file}: {manifest.people:,} people, {sum(rows.values()):,} rows, {size:,} bytes, "
         f"verified.\n{_describe_keys(context)}"
     )
-    click.echo("It can't be restored without the passphrase, so keep that somewhere else, too.")
+    click.echo(
+        "The backup can't be restored without the passphrase, so keep a copy of the passphrase somewhere else, too."
+    )
 
 
 def _describe_keys(context: CommandContext) -> str:

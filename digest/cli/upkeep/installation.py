@@ -215,7 +215,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
     from scheduler import JobScheduler  # the only upward import, as serving starts the scheduler too
 
     logs.configure_logging(log_format=context.settings.log_format)
-    follow_port(context, port)
+    use_port_in_links(context, port)
     installation = context.installation
     links = make_sign_in_links(context, emails)
     app = create_app(installation)
@@ -245,7 +245,7 @@ def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[t
     return [(f"the {role} {email}", link) for role, email, link in zip(roles, emails, links, strict=True)]
 
 
-def follow_port(context: CommandContext, port: int) -> None:
+def use_port_in_links(context: CommandContext, port: int) -> None:
     """Set the port being served in links if the base URL is the default.
 
     It's set in the environment, so that it also applies when the settings are reloaded, and to child processes.

@@ -30,7 +30,7 @@ def keys() -> None:
 def list_keys(context: CommandContext, as_json: bool) -> None:
     """List the keys by kind, with the number of rows that use each. Secrets aren't shown."""
     usages = context.act(key_actions.list_keys, now=context.now())
-    table = Table("Kind", "Id", Column("Rows", justify="right"), "")
+    table = Table("Kind", "ID", Column("Rows", justify="right"), "")
     for usage in usages:
         rows = "-" if usage.rows is None else f"{usage.rows:,}"
         table.add_row(usage.kind, usage.id, rows, _key_status(usage))
@@ -78,8 +78,8 @@ def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
         )
     _print_rotation(result)
     click.echo(
-        '"New recovery copy of the keys. Replace the old copy with it, and keep it apart from the '
-        f'backups:\\n\\n{recovery_copy}\\n"'
+        "This is the new recovery copy of the keys. Replace the old copy with it, and keep it apart from the "
+        f"backups:\n\n{recovery_copy}\n"
     )
     if result.unmoved_rows:
         raise SystemExit(EXIT_ROWS_STUCK)
@@ -142,8 +142,8 @@ def protect(context: CommandContext) -> None:
     """Protect the key file with the passphrase in DIGEST_KEY_PASSPHRASE."""
     context.act(key_actions.protect_keys, now=context.now())
     click.echo(
-        f"\"{context.settings.key_file} is now protected by the passphrase. Its recovery copy isn't, and still "
-        "works.\\nKeep the copy, because a forgotten passphrase can't be recovered.\""
+        f"{context.settings.key_file} is now protected by the passphrase. Its recovery copy isn't, and still "
+        "works.\nKeep the copy, because a forgotten passphrase can't be recovered."
     )
 
 

@@ -76,7 +76,7 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/staff/<int:number>")
 def show_member(number: int) -> ResponseReturnValue:
-    """Show a staff member, with an admin's actions on their sign-in."""
+    """Show a staff member, with the actions that admins can take."""
     return _member_page(_find_row(number))
 
 

@@ -23,7 +23,7 @@ def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
 
 
 def require_number_typed_to_confirm(number: int) -> None:
-    """Check that a form contains the typed number of what it changes irreversibly.
+    """Check that the form's `number` field, typed to confirm an irreversible change, is this number.
 
     Raises:
         FormError: the number is missing or wrong.

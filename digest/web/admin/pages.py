@@ -23,7 +23,7 @@ ADMIN_PLACES = (
 
 @admin_pages.get("/")
 def redirect_to_first_page() -> ResponseReturnValue:
-    """Redirect to the first area."""
+    """Redirect to the first area of the admin pages."""
     _, _, endpoint = ADMIN_PLACES[0]
     return redirect(url_for(endpoint))
 

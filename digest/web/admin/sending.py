@@ -47,7 +47,7 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 class RecipientsQuery(FormOrQueryModel):
-    """The deliveries listed: those with a result, or those in a group of refusals, by its key."""
+    """The deliveries to list: those with a result or, if `group` is set, those in the refusal group with this key."""
 
     result: str = "planned"
     group: str = ""
@@ -62,7 +62,7 @@ def list_delivery_recipients(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/recipients")
 def show_recipient_addresses(name: str) -> ResponseReturnValue:
-    """Grant access to the addresses on the page. Each owner can see that, with the reason."""
+    """Grant access to the addresses on the page. Each owner can see the access and its reason."""
     context = web_context()
     try:
         reason = read_address_access_reason()
@@ -116,7 +116,7 @@ def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> s
 
 @admin_pages.post("/deliveries/<name>/doubts")
 def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
-    """Resolve an edition's deliveries with unknown status as the admin says. The others stay unresolved."""
+    """Resolve an edition's deliveries with unknown status as chosen in the form. The others stay unresolved."""
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -135,7 +135,7 @@ def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/notices/doubts")
 def resolve_uncertain_notices() -> ResponseReturnValue:
-    """Resolve transactional emails with unknown status as the admin says. The others stay unresolved."""
+    """Resolve transactional emails with unknown status as chosen in the form. The others stay unresolved."""
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -154,7 +154,7 @@ def resolve_uncertain_notices() -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/silence")
 def resend_unreported(name: str) -> ResponseReturnValue:
-    """Resend deliveries without a report for a day, although others sent at the same time were reported."""
+    """Resend deliveries unreported for a day, although the provider has reported on others sent at the same time."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason

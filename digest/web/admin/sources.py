@@ -129,7 +129,10 @@ def undo_source_move(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/test")
 def probe_source(number: int) -> ResponseReturnValue:
-    """Fetch a source now, by the URL in its form, and show the articles. Nothing is stored, and the form is kept."""
+    """Fetch a source now, from the form's URL, and show its articles. Nothing is stored, and the form is kept.
+
+    If the URL is unchanged and the source has moved, its new URL is fetched.
+    """
     view = _view(number)
     form = read_query(SourceForm, request.form) if "url" in request.form else None
     typed = form.url.strip() if form else view.row.url
@@ -186,7 +189,7 @@ def preview_new_source() -> ResponseReturnValue:
 
 @admin_pages.post("/sources")
 def submit_new_source() -> ResponseReturnValue:
-    """Add the sources that were found."""
+    """Add a source with the form's settings."""
     installation, actor, now = get_installation_actor_and_time()
     form = read_query(SourceForm, request.form)
     values = form.values() | {"url": form.url}
@@ -202,7 +205,7 @@ def submit_new_source() -> ResponseReturnValue:
 
 @admin_pages.post("/sources/opml")
 def upload_opml() -> ResponseReturnValue:
-    """Add the feeds of an OPML file."""
+    """Add the feeds in an uploaded OPML file."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         _require_file()
@@ -255,7 +258,7 @@ def _require_file() -> None:
 
 
 def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
-    """Describe the saved value of each field with other input, after someone else saved the source first."""
+    """Return the saved value of each field whose input differs, as text, after someone else saved the source first."""
     saved, typed = _saved_values(view), form.values()
     differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
     return {name: f"Saved value: {_write_value(saved[name])}" for name in differing}

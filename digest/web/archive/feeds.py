@@ -29,7 +29,7 @@ class FeedEntry:
     story_url: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the item for a JSON Feed."""
+        """Return the entry as an item of a JSON Feed."""
         content = {"content_html": self.html} if self.html else {"content_text": self.summary or self.address}
         return {
             "id": self.address,
@@ -84,7 +84,7 @@ def _join_origin(source: str, dated: str, number: int, language: SubscriberLangu
 
 
 def find_last_update(entries: Sequence[FeedEntry]) -> str:
-    """Return when an entry last changed, or an early moment if there are none."""
+    """Return the time of the newest change to an entry, or the start of 2000 if there are none."""
     return max((entry.updated for entry in entries), default=_LONG_AGO)
 
 

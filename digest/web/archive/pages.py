@@ -139,7 +139,7 @@ def site_map() -> AnyResponse:
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
-    """Show the web page of an edition that's being sent or was sent."""
+    """Show the page of an edition that's being sent or was sent, or redirect to the URL of an imported past edition."""
     context = web_context()
     page = web_editions.read_edition_page(context.installation, name, now=context.clock())
     if page is None:
@@ -159,7 +159,7 @@ def edition_as_sent(name: str) -> AnyResponse:
     if html is None:
         abort(404)
     response = Response(localize_image_urls(html), mimetype="text/html")
-    response.headers["Content-Security-Policy"] = mail_content_policy()
+    response.headers["Content-Security-Policy"] = build_email_content_policy()
     response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the page instead
     return _cacheable_response(response, seconds=300)
 
@@ -203,7 +203,7 @@ def _missing_icon() -> Response:
 
 @archive_pages.get("/editions/<name>.ics")
 def serve_edition_dates_calendar(name: str) -> AnyResponse:
-    """Return the dates listed early in an edition as a calendar file (RFC 5545, section 3.4)."""
+    """Return the dates that an edition lists before its sections as an iCalendar file (RFC 5545, section 3.4)."""
     body = build_edition_calendar(web_context().installation, name)
     if body is None:
         abort(404)
@@ -212,7 +212,7 @@ def serve_edition_dates_calendar(name: str) -> AnyResponse:
 
 @archive_pages.get("/calendar.ics")
 def serve_deadline_and_event_calendar() -> AnyResponse:
-    """Return the deadlines and events of the newest editions as a calendar to subscribe to."""
+    """Return the deadlines and events of the newest editions as an iCalendar feed to subscribe to."""
     body = build_calendar_feed(web_context().installation)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
@@ -328,7 +328,7 @@ def make_safe_html_with_local_images(html: str) -> Markup:
     return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
 
 
-def mail_content_policy(*, images: bool = True, framed: bool = False) -> str:
+def build_email_content_policy(*, images: bool = True, framed: bool = False) -> str:
     """Return the content security policy for a page made from an email.
 
     Mail apps only support inline styles, so they're allowed here, and only here.

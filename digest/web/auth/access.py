@@ -17,7 +17,7 @@ from digest.installation.audited_actions import Actor, ConfirmationRequiredError
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
-from digest.web.kept_forms import get_target, read_kept_form
+from digest.web.kept_forms import get_submitted_path, read_kept_form
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import client_address
 
@@ -84,7 +84,7 @@ def is_admin() -> bool:
 
 
 def read_request_visitor() -> Visitor:
-    """Return the origin of this request."""
+    """Return the visitor who sent this request: IP address, user agent, and device token."""
     proxies = web_context().settings.file.limits.proxies
     return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
@@ -109,16 +109,16 @@ def check_access() -> ResponseReturnValue | None:
     if rule.fresh and not signed_in.is_fresh(web_context().clock()):
         return redirect_to_confirm_identity()
     if not _is_look():
-        web_context().kept_forms.drop(signed_in.sign_in, get_target(request))
+        web_context().kept_forms.drop(signed_in.sign_in, get_submitted_path(request))
     if rule.max_bytes is not None:  # before the form token is checked, which reads the form
         request.max_content_length = rule.max_bytes
     return None
 
 
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
-    """Redirect to the page that confirms people's identity, and returns here.
+    """Redirect to the page where staff members confirm their identity, which leads back here.
 
-    For a form, it returns to the page with the form. The form itself is kept until they've confirmed.
+    After a submitted form, it leads to the form's page, and the form is kept meanwhile, if it may be.
     """
     if _is_look():
         back = _here()
@@ -171,7 +171,7 @@ def _is_staff_path(path: str) -> bool:
     return rule is not None and rule.role is not None
 
 
-def next_url(path: str | None) -> str:
+def build_next_url(path: str | None) -> str:
     """Return the path after signing in: `sanitize_next_path`, with the base URL's path."""
     return f"{request.script_root}{sanitize_next_path(path)}"
 

@@ -8,7 +8,13 @@ from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemp
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError
 from digest.store.staff import StaffError, VerificationLink, VerificationLinkState
-from digest.web.auth.access import current_staff, find_current_staff, next_url, read_request_visitor, sanitize_next_path
+from digest.web.auth.access import (
+    build_next_url,
+    current_staff,
+    find_current_staff,
+    read_request_visitor,
+    sanitize_next_path,
+)
 from digest.web.auth.cookies import delete_session_cookie, read_session_cookie, set_session_cookie, set_sign_in_cookies
 from digest.web.context import web_context
 from digest.web.kept_forms import KeptForm
@@ -18,9 +24,9 @@ auth_pages = Blueprint("auth", __name__)
 
 @auth_pages.get("/desk/sign-in")
 def show_sign_in() -> ResponseReturnValue:
-    """Show the ways to sign in, or a link onward if already signed in."""
+    """Show the ways to sign in, or redirect if already signed in."""
     if find_current_staff() is not None:
-        return redirect(next_url(request.args.get("next")), 303)
+        return redirect(build_next_url(request.args.get("next")), 303)
     return _sign_in_page(request.args.get("next"))
 
 
@@ -38,7 +44,7 @@ def submit_password() -> ResponseReturnValue:
             now=context.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError) as exc:
-        return _sign_in_page(form.get("next"), email=form.get("email", "")[:320], refusal=exc), refusal_status(exc)
+        return _sign_in_page(form.get("next"), email=form.get("email", "")[:320], refusal=exc), find_refusal_status(exc)
     return finish_sign_in(new_session, form.get("next"))
 
 
@@ -77,7 +83,7 @@ def _relying_party() -> RelyingParty:
     return RelyingParty.from_base_url(web_context().settings.link_base)
 
 
-def refusal_status(refusal: Exception) -> int:
+def find_refusal_status(refusal: Exception) -> int:
     """Return the HTTP status for a refused sign-in."""
     return 429 if isinstance(refusal, TooManyAttemptsError) else 401
 
@@ -85,7 +91,7 @@ def refusal_status(refusal: Exception) -> int:
 def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) -> Response:
     """Set the cookies of a new session with a new form token, and redirect."""
     session.clear()
-    response = Response(status=303, headers={"Location": next_url(next_path)})
+    response = Response(status=303, headers={"Location": build_next_url(next_path)})
     return set_sign_in_cookies(response, new_session)
 
 
@@ -163,7 +169,7 @@ def confirm_identity_by_password() -> ResponseReturnValue:
             now=context.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
-        return _confirm_page(form.get("next"), refusal=exc), refusal_status(exc)
+        return _confirm_page(form.get("next"), refusal=exc), find_refusal_status(exc)
     return _go_on(token, form.get("next"))
 
 
@@ -183,7 +189,7 @@ def confirm_identity_by_passkey() -> ResponseReturnValue:
 def _go_on(token: str, next_path: str | None) -> Response:
     """Redirect to the kept form on the next page, if any, or else to the page itself."""
     form = _find_kept_form(sanitize_next_path(next_path))
-    location = url_for("auth.show_kept_form") if form else next_url(next_path)
+    location = url_for("auth.show_kept_form") if form else build_next_url(next_path)
     return set_session_cookie(Response(status=303, headers={"Location": location}), token)
 
 
@@ -208,7 +214,7 @@ def discard_kept_form() -> ResponseReturnValue:
     """Discard the kept form, and redirect to its page."""
     form = _find_kept_form()
     web_context().kept_forms.drop(current_staff().sign_in)
-    return redirect(next_url(form.back if form else None), 303)
+    return redirect(build_next_url(form.back if form else None), 303)
 
 
 def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:

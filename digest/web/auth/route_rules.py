@@ -292,7 +292,7 @@ def check_route_rules(endpoints: Iterable[str]) -> None:
     """Check that every route has a rule, and every rule a route.
 
     Raises:
-        ValueError: some don't. The message lists them.
+        ValueError: a rule or a route is missing. The message lists those.
     """
     endpoint_names = set(endpoints)
     if unruled := sorted(endpoint_names - ROUTE_RULES.keys()):

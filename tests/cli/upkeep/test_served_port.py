@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from digest.cli import digest
 from digest.cli.context import CommandContext
-from digest.cli.upkeep.installation import follow_port
+from digest.cli.upkeep.installation import use_port_in_links
 from digest.settings import load_settings
 from tests.conftest import WAIT_TIMEOUT
 
@@ -24,7 +24,7 @@ def _run_in_empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 def test_links_lead_to_the_port_that_is_served(port: int, url: str) -> None:
     context = CommandContext()
     assert context.settings.base_url == "http://localhost:8025"
-    follow_port(context, port)
+    use_port_in_links(context, port)
     assert context.settings.base_url == url
     assert load_settings(None).base_url == url, "also when the settings are read again"
 
@@ -32,7 +32,7 @@ def test_links_lead_to_the_port_that_is_served(port: int, url: str) -> None:
 def test_a_base_url_that_was_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIGEST_BASE_URL", "https://news.example.org")
     context = CommandContext()
-    follow_port(context, 9000)
+    use_port_in_links(context, 9000)
     assert context.settings.base_url == load_settings(None).base_url == "https://news.example.org"
 
 

@@ -85,7 +85,7 @@ def test_a_form_whose_hidden_field_a_browser_filled_in_is_sent_once_more(
         expect(page.get_by_role("heading", name="One more step")).to_be_visible()
         expect(page.get_by_text(BO)).to_be_visible()
         check(page)
-        press(page.get_by_role("button", name="Send it"))
+        press(page.get_by_role("button", name="Send the form"))
         expect(page.get_by_role("heading", name="Check your inbox")).to_be_visible()
     page.close()
     assert sum(process_signup_requests(world.install, clock=lambda: NOW).values()) == 1

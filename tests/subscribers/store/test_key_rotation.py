@@ -395,7 +395,7 @@ def test_the_command_rotates_prints_the_recovery_copy_and_writes_an_audit_line(h
     result = CliRunner().invoke(digest, ["keys", "rotate", "vault"])
     assert result.exit_code == 0
     text = (home / "keys.json").read_text()
-    assert text.strip() in result.output
+    assert f"apart from the backups:\n\n{text.strip()}\n" in result.output
     assert "Rows updated: 1" in result.output
     database = open_database(load_settings().effective_database_url)
     with database.read() as session:

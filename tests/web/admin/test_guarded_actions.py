@@ -207,7 +207,7 @@ def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
     added = {str(email["To"]): text_of(email) for email in sent_emails(world)}
     own = [MEMBERS["admin"]] if has_proven_address else []
     assert sorted(added) == [*own, MEMBERS["editor"]]
-    assert "No other admin can be told, so the whole team gets this email." in added[MEMBERS["editor"]]
+    assert "There’s no other admin to notify, so the whole team gets this email." in added[MEMBERS["editor"]]
     assert "/admin/" not in added[MEMBERS["editor"]]
     assert all("/admin/staff" in added[address] for address in own)
     sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)

@@ -17,7 +17,7 @@ from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
 from digest.web.app import create_app
-from digest.web.auth.access import next_url
+from digest.web.auth.access import build_next_url
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule, check_route_rules
 from subscribers.address import read_address
 from tests.actors import ADMIN
@@ -186,15 +186,15 @@ ELSEWHERE = (
 @pytest.mark.parametrize("path", ELSEWHERE)
 def test_nobody_is_led_elsewhere_after_signing_in(world: Any, path: str | None) -> None:
     with world.app.test_request_context("/desk/"):
-        assert next_url(path) == "/desk/"
+        assert build_next_url(path) == "/desk/"
 
 
 @pytest.mark.parametrize("path", ["/desk/", "/desk/?tab=stories", "/desk/editions/2026-W47", "/desk/sources"])
 def test_whoever_had_to_sign_in_comes_back_to_where_they_were(world: Any, path: str) -> None:
     with world.app.test_request_context("/desk/"):
-        assert next_url(path) == path
+        assert build_next_url(path) == path
     with world.app.test_request_context("/desk/", base_url="http://localhost/weekly"):
-        assert next_url(path) == f"/weekly{path}"
+        assert build_next_url(path) == f"/weekly{path}"
 
 
 def test_the_first_of_repeated_fields_counts(world: Any) -> None:

@@ -65,7 +65,7 @@ def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
     return next(chain(marked, typed), FieldInputKind.TEXT)
 
 
-def show_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
+def build_displayed_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
     """Return the fields of a table's form, with what was typed, or else the current values."""
     fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
     return [replace(field, problem=problems.get(field.name, "")) for field in fields]
@@ -82,10 +82,10 @@ def _show_field(table: BaseModel, name: str, form: Form) -> DisplayedField:
 
 
 def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
-    """Describe the saved value of each field with other input, after someone else saved the table first."""
+    """Return the saved value of each field whose input differs, as text, after someone else saved the table first."""
     typed = read_form_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
-    saved = {field.name: field.text for field in show_fields(table, None, {}) if field.name in fields}
+    saved = {field.name: field.text for field in build_displayed_fields(table, None, {}) if field.name in fields}
     return {
         name: f"Saved value: {saved[name] or '(empty)'}"
         for name, field in fields.items()
@@ -179,12 +179,12 @@ class SectionRow(FormOrQueryModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it's a section. Any input makes a new one count, so that missing values are reported."""
+        """Whether the section is kept. A new one with any input is, so that missing values are reported."""
         return bool(self.key or self.title or self.note or self.topics) and not self.out
 
     @property
     def order(self) -> int:
-        """Its position among the others, or the last if it has none."""
+        """The typed position, or `MAX_SECTIONS` if it isn't a number."""
         return int(self.place) if re.fullmatch(r"[0-9]{1,3}", self.place) else MAX_SECTIONS
 
     def values(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the form's sections in the chosen order, without removed ones and an empty new one."""
+    """Return the form's sections in the chosen order, without removed ones or an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
     wanted_rows = [row for row in rows if row.is_wanted]
     return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

@@ -119,7 +119,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 @admin_pages.post("/settings/branding/logos")
 def replace_logos() -> ResponseReturnValue:
-    """Store uploaded logos and header image, and record them in the settings."""
+    """Store the uploaded logos and header image, and save their names in the settings."""
     installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
     chosen = {name: file for name, file in files.items() if file and file.filename}
@@ -195,7 +195,7 @@ def _settings_page(
         "consent": lambda: {"wordings": consent_texts.view_consent_texts(installation, actor, now=now)},
     }
     parts = _NO_PARTS | (find_parts[table]() if table in find_parts else {})
-    fields = [] if parts["rows"] else setting_fields.show_fields(earlier or values, form, problems)
+    fields = [] if parts["rows"] else setting_fields.build_displayed_fields(earlier or values, form, problems)
     renews = bool(parts["backups"] and parts["backups"].progress)
     page = render_template(
         "web/admin/settings.html",

@@ -133,7 +133,7 @@ def _read_outcome_words() -> dict[RowReason, str]:
 
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
 def abandon_import(batch: int) -> ResponseReturnValue:
-    """Undo an unfinished import, including everyone whom only it added."""
+    """Undo an unfinished import, and remove the people that only it added."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         require_number_typed_to_confirm(batch)

@@ -150,7 +150,7 @@ def show_permission_form() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/ask")
 def ask_unverified_people() -> ResponseReturnValue:
-    """Queue the permission email for some of those listed without evidence."""
+    """Queue the permission email for people without evidence of consent, up to the form's maximum."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         most = read_form(PermissionRequestForm).most
@@ -189,7 +189,7 @@ def count_inactive_subscribers() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/silent")
 def ask_inactive_subscribers() -> ResponseReturnValue:
-    """Queue the question for some of the counted subscribers."""
+    """Queue the question for inactive subscribers, up to the form's maximum."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InactivityQuestionForm)
@@ -254,7 +254,7 @@ def _allowing_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/growth")
 def show_growth() -> str:
-    """Show joins and departures, mailbox providers' feedback, the hours of the last edition, and reads."""
+    """Show the list's growth, mailbox providers' feedback, the last edition's emails by hour, and the most-read stories."""
     installation, actor, now = get_installation_actor_and_time()
     view = view_list_growth(installation, actor, now=now)
     return render_template(

@@ -30,7 +30,7 @@ from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
 
-# The file name and type of each form of response.
+# The file suffix and media type of each form of answer.
 _ANSWER_FILES: dict[AnswerForm, tuple[str, str]] = {
     "html": ("html", "text/html"),
     "json": ("json", "application/json"),
@@ -115,7 +115,7 @@ def ask_address_access_reason(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
-    """Grant access to an address for 15 minutes. Its owner can see that, with the reason."""
+    """Grant access to an address for 15 minutes. Its owner can see the access and its reason."""
     installation, _, now = get_installation_actor_and_time()
     try:
         reason = read_address_access_reason()
@@ -140,7 +140,7 @@ def confirm_subscriber_action(number: int, act: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(leave, restore, stop, links, withdraw, erase):act>")
 def change_subscriber(number: int, act: str) -> ResponseReturnValue:
-    """Unsubscribe a subscriber, undo that, suppress them, renew their links, or erase them."""
+    """Unsubscribe, restore, suppress, or erase a subscriber, renew their links, or withdraw an address correction."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -210,7 +210,7 @@ def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def submit_preferences(number: int, form: str) -> ResponseReturnValue:
-    """Change a subscriber's preferences. They're emailed, and can undo it."""
+    """Change a subscriber's preferences, and email them about it with a link that undoes the change."""
     installation, actor, now = get_installation_actor_and_time()
     if request.form.get("check"):
         return _preferences_page(number, form)

@@ -247,7 +247,7 @@ def stop_search(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/search/<name>/addresses")
 def reveal_found_addresses(name: str) -> ResponseReturnValue:
-    """Grant access to the addresses that a search found. Each owner can see that, with the reason."""
+    """Grant access to the addresses that a search found. Each owner can see the access and its reason."""
     context, search = web_context(), _find_search(name)
     try:
         subscriber_records.reveal_addresses(

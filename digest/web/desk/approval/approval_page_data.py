@@ -1,4 +1,4 @@
-"""Data about an edition's approval, and the authors of changes since. `standing_words.html` puts it in words."""
+"""Data about an edition's approval, and the edits behind later changes. `standing_words.html` puts it in words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +44,7 @@ class ChangeRow:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the story only filled a place that others left."""
+        """Whether the story only filled a place that another story left."""
         is_story = self.change.after is not None
         return self.edit is None and is_story and self.change.kind in {ChangeKind.ADDED, ChangeKind.MOVED}
 
@@ -69,17 +69,17 @@ class ApprovalStatusView:
 
     @property
     def refusal(self) -> str:
-        """The reason why `actor` can't approve it; empty if they can."""
+        """The reason why `actor` can't approve the edition; empty if they can."""
         return self.overview.rule.explain_refusal(self.actor)
 
     @property
     def is_partial(self) -> bool:
-        """Whether it needs another approval after theirs."""
+        """Whether the edition needs another approval after that of `actor`."""
         return self.overview.rule.sign(self.actor).missing > 0
 
     @property
     def approved_authors(self) -> list[str]:
-        """The authors whose texts are all that an approval by `actor` covers; empty if `actor` wrote nothing."""
+        """The authors whose texts alone `actor` can approve; empty if `actor` can approve everything or nothing."""
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []
@@ -87,7 +87,7 @@ class ApprovalStatusView:
         return [self.overview.name_actor(author) for author in other_authors]
 
 
-def describe_approval_status(
+def build_approval_status_view(
     overview: ApprovalOverview,
     state: EditingState | None,
     content: EditionContent,
@@ -121,7 +121,7 @@ def describe_approval_status(
 def _describe_change(
     change: ContentChange, state: EditingState | None, after_seq: int, sections: Sequence[EditionSection]
 ) -> ChangeRow:
-    edit = find_edit_behind(change, state, after_seq) if state else None
+    edit = find_edit_behind_change(change, state, after_seq) if state else None
     lines = tuple(_compare_blocks(sections, *change.blocks))
     return ChangeRow(change, edit, compare_texts(change.was, change.now), lines)
 
@@ -150,7 +150,7 @@ def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
     return "; ".join([coming, version, *notes])
 
 
-def find_edit_behind(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
+def find_edit_behind_change(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
     """Return the last edit in force, after a version, that caused a change.
 
     Return None if a section's rules or a later draft caused it.

@@ -15,8 +15,8 @@ from digest.store.models import Edition
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
-from digest.web.desk.approval.approval_page_data import ApprovalStatusView, describe_approval_status
-from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.approval.approval_page_data import ApprovalStatusView, build_approval_status_view
+from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
 approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<name>")
@@ -35,7 +35,7 @@ OpenNote = dict[str, object]
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
-    """Provide open notes to the desk's layout, which shows them until they're done. Pages of an edition get its own."""
+    """Provide open notes to the desk's layout, which shows them until they're done. An edition's pages show only its own."""
 
     def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
@@ -56,7 +56,7 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 def read_approval_status(
     edition: Edition, state: EditingState | None = None, *, compares_first_draft: bool = False
 ) -> ApprovalStatusView:
-    """Return an edition's approval status for the signed-in user. `state` is the edition's if already loaded.
+    """Return an edition's approval status for the signed-in user. `state` is its editing state, if already loaded.
 
     If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
     """
@@ -65,7 +65,7 @@ def read_approval_status(
     state = state or editing_state.find_editing_state(context.installation, edition)
     sections = context.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
-    return describe_approval_status(
+    return build_approval_status_view(
         overview,
         state,
         EditionContent.from_json(edition.content),
@@ -98,7 +98,7 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
-    """Update the draft to the current settings and version, and redirect to its review."""
+    """Update the draft to match the current settings and program version, and redirect to its review."""
     updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
@@ -126,4 +126,4 @@ def show_version_mail(name: str, number: int) -> Response:
     html = approval_overviews.read_version_html(web_context().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")
-    return preview_response(html, "phone")
+    return build_preview_response(html, "phone")

@@ -1,4 +1,4 @@
-"""Saving a form's edits one by one, and the page that shows both versions of those that someone else changed first."""
+"""Saving a form's edits one by one, and the page that shows both versions of what someone else changed first."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ Refusals = Sequence[RefusedEdit]
 
 @dataclass(frozen=True, slots=True)
 class FieldEdit:
-    """An edit from a form with several fields: its fields' names, of which the first identifies it, and the action."""
+    """An edit made from some fields of a form: their names, the first of which identifies it, and the action."""
 
     names: tuple[str, ...]
     write: Callable[[EditForm], EditResult]
@@ -83,7 +83,7 @@ def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditR
 
 
 def read_base_edit_number_of_field(fields: MultiDict[str, str], name: str) -> int | None:
-    """Return the number of the last edit that a field is based on, or None if it's the page's."""
+    """Return the number of the last edit that a field is based on, or None if it's based on the page's."""
     return read_number(fields.get(f"seq-{name}", ""))
 
 
@@ -177,7 +177,7 @@ def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
 
 
 def remove_from_clipboard(name: str, edit: Edit) -> None:
-    """Remove a text from the editor's clipboard that's now in the edition."""
+    """Remove a text that's now in the edition from the editor's clipboard."""
     if field := clipboard.find_text_field_of_edit(edit.kind, edit.value):
         form = EditForm(name, current_actor(), web_context().clock())
         clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)

@@ -11,8 +11,8 @@ from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.archive.corrections import CorrectedField
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import read_edition_from_url
-from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.editing.editing_pages import read_edition_name_from_url
+from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.changed_texts import compare_texts
 
 REFRESH_SECONDS = 1  # between reloads of the page while a count runs; works without scripts
@@ -92,12 +92,12 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 def show_correction_email(name: str, number: int) -> Response:
     """Return the email of a correction as subscribers get it, to be framed."""
     sample = correction_emails.compose_sample_correction(web_context().installation, name, number)
-    return preview_response(sample.html, "phone")
+    return build_preview_response(sample.html, "phone")
 
 
 @correction_pages.post("/<int:number>")
 def email_correction(name: str, number: int) -> ResponseReturnValue:
-    """Approve the email of exactly the correction that was shown. Without its mark, request approval."""
+    """Approve the email of exactly the correction shown, which the form identifies by `mark`; without it, request approval."""
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:
@@ -112,6 +112,6 @@ def email_correction(name: str, number: int) -> ResponseReturnValue:
 @correction_pages.errorhandler(CorrectionError)
 def answer_unknown_correction(error: CorrectionError) -> ResponseReturnValue:
     """Show that the correction doesn't exist, with a link back."""
-    name = read_edition_from_url()
+    name = read_edition_name_from_url()
     back = url_for("corrections.show_corrections", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 404

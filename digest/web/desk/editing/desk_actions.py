@@ -37,12 +37,12 @@ class EditActionRequest:
         return self.urls[0]
 
     @property
-    def about(self) -> tuple[Installation, EditForm, str]:
+    def story_arguments(self) -> tuple[Installation, EditForm, str]:
         """The first arguments of every action on one story."""
         return self.installation, self.form, self.url
 
     @property
-    def about_all(self) -> tuple[Installation, EditForm, *tuple[str, ...]]:
+    def bulk_arguments(self) -> tuple[Installation, EditForm, *tuple[str, ...]]:
         """The first arguments of every action on one or more stories."""
         return self.installation, self.form, *self.urls
 
@@ -83,13 +83,13 @@ def _move_to(act: EditActionRequest) -> EditResult:
     section = act.fields.get("section", "")
     position = read_number(act.fields.get("position", ""), 3)
     at = None if position is None else max(0, position - 1)
-    return editing.place_stories(*act.about_all, section=section, position=at)
+    return editing.place_stories(*act.bulk_arguments, section=section, position=at)
 
 
 def _make_lead(act: EditActionRequest) -> EditResult:
     """Move a story to the top of the section that leads the edition."""
     section = find_lead_section(act.installation.settings.file.sections)
-    return editing.place_stories(*act.about, section=section, after="")
+    return editing.place_stories(*act.story_arguments, section=section, after="")
 
 
 def _add(act: EditActionRequest) -> EditResult:
@@ -108,13 +108,13 @@ def _add(act: EditActionRequest) -> EditResult:
     originals = [story.original for story in placed]
     position = SECTION_KINDS[section.kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
-    return editing.place_stories(*act.about, section=section.key, after=after)
+    return editing.place_stories(*act.story_arguments, section=section.key, after=after)
 
 
 def _merge(act: EditActionRequest) -> EditResult:
     """Merge the other stories' articles into the main story. For a single story, merge those of a chosen other."""
     if len(act.urls) == 1 and not act.fields.get("main"):
-        return editing.merge_stories(*act.about, act.story_url("other"))
+        return editing.merge_stories(*act.story_arguments, act.story_url("other"))
     main, others = _read_main_and_others(act)
     return editing.merge_stories(act.installation, act.form, main, *others)
 
@@ -144,7 +144,7 @@ def _split(act: EditActionRequest) -> EditResult:
     articles = act.fields.getlist("article")
     if not articles:
         raise EditRefusedError("No articles were selected.", "Select the articles for the new story.")
-    return editing.split_story(*act.about, *articles)
+    return editing.split_story(*act.story_arguments, *articles)
 
 
 def _split_others(act: EditActionRequest) -> EditResult:
@@ -156,7 +156,7 @@ def _split_others(act: EditActionRequest) -> EditResult:
     others = [article.url for article in story.original.story.members[1:] if article.url not in kept] if story else []
     if not others:
         raise EditRefusedError("All articles were selected.", "Select only those that belong to the story.")
-    return editing.split_story(*act.about, *others)
+    return editing.split_story(*act.story_arguments, *others)
 
 
 def _leave_late_stories_out(installation: Installation, form: EditForm) -> EditResult:
@@ -170,22 +170,22 @@ def _leave_late_stories_out(installation: Installation, form: EditForm) -> EditR
 
 STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "add": _add,
-    "up": lambda act: editing.move_story(*act.about, steps=-1),
-    "down": lambda act: editing.move_story(*act.about, steps=1),
+    "up": lambda act: editing.move_story(*act.story_arguments, steps=-1),
+    "down": lambda act: editing.move_story(*act.story_arguments, steps=1),
     "move": _move_to,
     "lead": _make_lead,
-    "drop": lambda act: editing.drop_stories(*act.about_all),
-    "keep": lambda act: editing.keep_stories_for_next_edition(*act.about_all),
-    "restore": lambda act: editing.restore_story(*act.about),
-    "pin": lambda act: editing.pin_story(*act.about, pinned=True),
-    "unpin": lambda act: editing.pin_story(*act.about, pinned=False),
+    "drop": lambda act: editing.drop_stories(*act.bulk_arguments),
+    "keep": lambda act: editing.keep_stories_for_next_edition(*act.bulk_arguments),
+    "restore": lambda act: editing.restore_story(*act.story_arguments),
+    "pin": lambda act: editing.pin_story(*act.story_arguments, pinned=True),
+    "unpin": lambda act: editing.pin_story(*act.story_arguments, pinned=False),
     "under": _put_under,
     "merge": _merge,
     "apart": _keep_apart,
     "split": _split,
     "split-others": _split_others,
-    "original-headline": lambda act: editing.set_story_text(*act.about, StoryField.HEADLINE, None),
-    "original-summary": lambda act: editing.set_story_text(*act.about, StoryField.SUMMARY, None),
+    "original-headline": lambda act: editing.set_story_text(*act.story_arguments, StoryField.HEADLINE, None),
+    "original-summary": lambda act: editing.set_story_text(*act.story_arguments, StoryField.SUMMARY, None),
 }
 # Actions on the button's stories or, if it has none, those selected in the form.
 BULK_ACTIONS = frozenset({"move", "drop", "keep", "merge", "apart", "under"})

@@ -32,14 +32,14 @@ from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
 from subscribers.phrases import curl_quotes
 
 
-def asks_for_changes() -> bool:
+def is_script_request() -> bool:
     """Return whether the page's script sent a form and will update the open page."""
     return request.accept_mimetypes.best == "application/json"
 
 
 def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
     """Redirect to the page, or return the changes to its script. `state` is the edition with the edits."""
-    if not asks_for_changes():
+    if not is_script_request():
         return redirect(back, 303)
     return jsonify(_describe_saved_edits(state, saved))
 
@@ -56,7 +56,7 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
     If the page misses earlier edits, or an approval began or ended, the script is told to reload it.
     """
     fields, query = request.form, read_page_query(request.form)
-    words = say_news("saved", state.edits[-1]) if state.edits else ""
+    words = render_news_text("saved", state.edits[-1]) if state.edits else ""
     about = saved[-1].target if saved else ""
     answer = {"saved": words, "story": story_anchor(state.arrangement.name_target(about))}
     known_seq = state.last_seq - len(saved)
@@ -65,7 +65,7 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
         return answer | {"reload": True}
     before = state.arrange_at(web_context().installation, known_seq)
     names = staff.read_display_names(web_context().installation)
-    parts: dict[str, Any] = {"edition": state.edition, **describe_sections(state, query, (), names)}
+    parts: dict[str, Any] = {"edition": state.edition, **build_section_template_values(state, query, (), names)}
     html = _render_changed_parts(parts, before, state.arrangement)
     return answer | {"seq": state.last_seq, "html": html}
 
@@ -90,7 +90,7 @@ def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
     return arrangement.sections.get(key), removed
 
 
-def describe_sections(
+def build_section_template_values(
     state: EditingState,
     query: EditionPageQuery,
     findings: Sequence[PreflightFinding],
@@ -129,12 +129,12 @@ def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
     return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
 
 
-def address_findings(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:
-    """Return preflight findings as the signed-in member should read them. Admins aren't told to ask one."""
+def word_findings_for_viewer(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:
+    """Return preflight findings worded for the signed-in user. Those for admins don't say to ask an admin."""
     return [finding.address_to_admin() for finding in findings] if is_admin() else list(findings)
 
 
-def say_news(macro: str, *values: object) -> str:
+def render_news_text(macro: str, *values: object) -> str:
     """Return the text of a macro as plain text."""
     words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
     return words.strip().unescape()

@@ -57,7 +57,7 @@ class SavedAndRefusedVersions:
     before: tuple[LabeledVersionLine, ...]
 
     @property
-    def takes_third(self) -> bool:
+    def allows_new_version(self) -> bool:
         """Whether it's a single text, so that a third version can be written instead."""
         return self.write.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
@@ -132,7 +132,7 @@ def name_story_position(writer: EditSentenceWriter, target: str) -> str:
     for key, stories in writer.arrangement.sections.items():
         for number, story in enumerate(stories, 1):
             if story.url == url:
-                return f"{writer.title_section(key)} {number}"
+                return f"{writer.find_section_title(key)} {number}"
     return writer.quote(target)
 
 

@@ -33,12 +33,12 @@ from digest.web.desk.editing.desk_actions import (
     find_anchored_story,
 )
 from digest.web.desk.editing.edit_answers import (
-    address_findings,
     answer_saved_edits,
-    asks_for_changes,
-    describe_sections,
+    build_section_template_values,
+    is_script_request,
     list_topic_choices,
-    say_news,
+    render_news_text,
+    word_findings_for_viewer,
 )
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query, read_words
@@ -81,7 +81,7 @@ TYPED_FIELDS = {
 }
 
 
-def read_edition_from_url() -> str:
+def read_edition_name_from_url() -> str:
     """Return the name of the edition in a page's URL, for error pages."""
     return str((request.view_args or {})["name"])
 
@@ -92,9 +92,9 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
 
     The page's script only gets the reason, because it keeps the text.
     """
-    if asks_for_changes():
+    if is_script_request():
         return jsonify(why=curl_quotes(str(error))), 409
-    name, fields = read_edition_from_url(), list(request.form.items(multi=True))
+    name, fields = read_edition_name_from_url(), list(request.form.items(multi=True))
     typed = [(key, TYPED_FIELDS[key], text) for key, text in fields if key in TYPED_FIELDS]
     has_text = any(text.strip() for _, _, text in typed)
     page = render_template(
@@ -112,12 +112,12 @@ def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
 @editing_pages.app_errorhandler(ApprovedEditionError)
 def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
     """Ask whether the change should revoke the approval."""
-    return render_approval_warning(build_edit_page_url(read_edition_from_url())), 409
+    return render_approval_warning(build_edit_page_url(read_edition_name_from_url())), 409
 
 
 def render_approval_warning(back: str) -> str:
     """Return the page that asks whether to revoke the approval. Its cancel link goes to `back`."""
-    context, name = web_context(), read_edition_from_url()
+    context, name = web_context(), read_edition_name_from_url()
     dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
@@ -181,7 +181,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
     `changed` are new values for the query.
     """
-    if result.conflict and asks_for_changes() and "act" in request.form:
+    if result.conflict and is_script_request() and "act" in request.form:
         return jsonify(why=_say_who_was_first(result.state, result.conflict.current_edit), versions=True), 409
     if result.conflict:
         base_edit = read_edit_form(name).based_on
@@ -198,7 +198,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
     installation = web_context().installation
     writer = create_sentence_writer(state.arrangement, state.edits, installation.settings.file.sections)
     is_own = edit.actor == current_actor().name
-    return say_news("was_first", edit, writer, is_own, staff.read_display_names(installation))
+    return render_news_text("was_first", edit, writer, is_own, staff.read_display_names(installation))
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
@@ -232,7 +232,7 @@ class ImageForm:
 
 @dataclass(frozen=True, slots=True)
 class RefusedImage:
-    """An image that couldn't be saved, to be shown next to the input: its story, and the reason."""
+    """An image that couldn't be saved: the anchor of its story or block, the input, and the reason."""
 
     anchor: str
     form: ImageForm
@@ -263,7 +263,9 @@ def render_edit_page(
         content = EditionContent.from_json(edition.content)
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))
     standing = read_approval_status(edition, state)
-    parts = describe_sections(state, query, address_findings(mail.findings), standing.overview.names)
+    parts = build_section_template_values(
+        state, query, word_findings_for_viewer(mail.findings), standing.overview.names
+    )
     outline: EditPageData = parts["outline"]
     pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
     return render_template(
@@ -379,14 +381,14 @@ def _tell_news(name: str) -> dict[str, object]:
     last = state.edits[-1] if state and state.edits else None
     return {
         "seq": state.last_seq if state else 0,
-        "changed": say_news("changed", last, overview) if last else "",
+        "changed": render_news_text("changed", last, overview) if last else "",
         "tray": len(tray),
-        "waiting": say_news("waiting", tray),
+        "waiting": render_news_text("waiting", tray),
         "standing": {
             "key": make_approval_status_fingerprint(overview),
-            "badge": say_news("badge", overview),
-            "tone": say_news("tone", overview),
-            "words": say_news("words", overview),
+            "badge": render_news_text("badge", overview),
+            "tone": render_news_text("tone", overview),
+            "words": render_news_text("words", overview),
             "approval": state.approval if state else "",
         },
     }

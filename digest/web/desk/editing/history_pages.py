@@ -18,9 +18,9 @@ from digest.edition.editing.edits import Edit, EditKind, RevertEffect
 from digest.web.actor_names import name_actor
 from digest.web.auth.access import current_actor
 from digest.web.context import web_context
-from digest.web.desk.editing.editing_pages import read_edit_form, read_edition_from_url, render_approval_warning
+from digest.web.desk.editing.editing_pages import read_edit_form, read_edition_name_from_url, render_approval_warning
 from digest.web.desk.editing.page_query import read_number
-from digest.web.desk.edition.previews import preview_response
+from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
@@ -32,7 +32,7 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 @history_pages.errorhandler(EditRefusedError)
 def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
     """Show why an action was refused, with a link back."""
-    name = read_edition_from_url()
+    name = read_edition_name_from_url()
     # If the history itself can't be shown, link to the edition.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -41,7 +41,7 @@ def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
 @history_pages.errorhandler(ApprovedEditionError)
 def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
     """Ask whether the action should revoke an approval that the page didn't show."""
-    return render_approval_warning(url_for("history.show_history", name=read_edition_from_url())), 409
+    return render_approval_warning(url_for("history.show_history", name=read_edition_name_from_url())), 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
     """Return the email as it would have been after an edit."""
-    return preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
+    return build_preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 
 @history_pages.post("/undo")

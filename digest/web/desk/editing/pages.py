@@ -32,16 +32,16 @@ from digest.store.staff import StaffError
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
-from digest.web.desk.editing.edit_answers import address_findings
+from digest.web.desk.editing.edit_answers import word_findings_for_viewer
 from digest.web.desk.editing.editing_pages import (
-    read_edition_from_url,
+    read_edition_name_from_url,
     render_edit_page,
     render_story_choices,
     render_story_results,
     render_story_score,
 )
 from digest.web.desk.editing.page_query import EditionPageQuery, read_page_query
-from digest.web.desk.edition.previews import PREVIEW_MODES, find_preview_mode, preview_response
+from digest.web.desk.edition.previews import PREVIEW_MODES, build_preview_response, find_preview_mode
 from digest.web.desk.outline.edition_outline import build_edition_page_data, summarize_checks
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES
 from digest.web.security import STRICT_POLICY
@@ -65,7 +65,7 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(EditionControlError)
 def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
     """Show the edition's current state after an outdated form: it was changed, sent, or canceled meanwhile."""
-    context, name, mark = web_context(), read_edition_from_url(), request.form.get("mark", "")
+    context, name, mark = web_context(), read_edition_name_from_url(), request.form.get("mark", "")
     row = edition_views.read_edition(context.installation, name)
     current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
     page = render_template(
@@ -165,7 +165,7 @@ def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
         return ()
     context = web_context()
     mail = edition_checks.check_edition_email(context.installation, edition, now=context.clock())
-    return address_findings(mail.findings)
+    return word_findings_for_viewer(mail.findings)
 
 
 @desk_pages.get("/preview/<name>/<view>")
@@ -185,7 +185,7 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
             short=request.args.get("short") == "yes",
         )
         edit_url = _link_to_forms(name, view) if request.args.get("edit") == "yes" else None
-        return preview_response(body.decode(), view, EditionContent.from_json(row.content), edit_url)
+        return build_preview_response(body.decode(), view, EditionContent.from_json(row.content), edit_url)
     preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
     sender = context.settings.file.sender.name
     response = Response(render_template("web/desk/edition/inbox.html", edition=row, preheader=preheader, sender=sender))
@@ -234,7 +234,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         mail=mail,
         now=now,
         is_admin=is_admin(),
-        checks=summarize_checks(address_findings(mail.findings if visited is None else visited), outline),
+        checks=summarize_checks(word_findings_for_viewer(mail.findings if visited is None else visited), outline),
         visited=visited is not None,
         standing=read_approval_status(view.edition, compares_first_draft=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),

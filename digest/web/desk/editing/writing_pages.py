@@ -31,7 +31,7 @@ from digest.web.desk.editing.conflict_pages import (
     show_conflicts,
 )
 from digest.web.desk.editing.desk_actions import find_anchored_story
-from digest.web.desk.editing.edit_answers import answer_refused_image, answer_saved_edits, asks_for_changes
+from digest.web.desk.editing.edit_answers import answer_refused_image, answer_saved_edits, is_script_request
 from digest.web.desk.editing.editing_pages import (
     ImageForm,
     RefusedImage,
@@ -68,7 +68,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
             raise
         except EditRefusedError as error:
             if not written.refused:
-                if asks_for_changes():
+                if is_script_request():
                     return answer_refused_image(written.form.state or state, written.saved, error)
                 refused = RefusedImage(anchor, picture, explain_refused_image(error, picture))
                 query = replace(read_page_query(request.form), open=anchor, tab="edition")
@@ -175,7 +175,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     except ApprovedEditionError:
         raise
     except EditRefusedError as error:
-        if asks_for_changes():
+        if is_script_request():
             return answer_refused_image(written.state, [written.edit] if written.edit else [], error)
         refused = RefusedImage(f"block-{block_id}", picture, explain_refused_image(error, picture))
         query = replace(read_page_query(request.form), open=refused.anchor, tab="edition")

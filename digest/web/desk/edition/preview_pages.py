@@ -15,7 +15,13 @@ from digest.app.editions import edition_views, sample_emails
 from digest.app.editions.sample_emails import SampleEmail
 from digest.edition.content.edition_content import EditionContent
 from digest.web.context import web_context
-from digest.web.desk.edition.previews import PREVIEW_MODES, MailSize, PreviewMode, find_preview_mode, preview_response
+from digest.web.desk.edition.previews import (
+    PREVIEW_MODES,
+    MailSize,
+    PreviewMode,
+    build_preview_response,
+    find_preview_mode,
+)
 
 preview_pages = Blueprint("previews", __name__, url_prefix="/desk/editions/<name>")
 
@@ -80,7 +86,7 @@ def show_sample_email_frame(key: str) -> Response:
     """Return an email in one view, to be framed."""
     rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
     view = find_preview_mode(request.args.get("view"))
-    return preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
+    return build_preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
 
 
 def _find_mail(key: str) -> SampleEmail:

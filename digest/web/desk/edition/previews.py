@@ -13,7 +13,7 @@ from flask import Response
 
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
-from digest.web.archive.pages import localize_image_urls, mail_content_policy
+from digest.web.archive.pages import build_email_content_policy, localize_image_urls
 from digest.web.desk.outline.preview_anchors import insert_preview_anchors
 from digest.web.filters import kilobytes
 
@@ -86,7 +86,7 @@ def find_preview_mode(key: str | None) -> PreviewMode:
     return next((v for v in PREVIEW_MODES if v.key == key), PREVIEW_MODES[0])
 
 
-def preview_response(
+def build_preview_response(
     body: str,
     view_key: str,
     content: EditionContent | None = None,
@@ -105,7 +105,7 @@ def preview_response(
         html = insert_preview_anchors(html, content, edit_url) if content else html
         response = Response(html, mimetype="text/html")
     # Images are blocked by policy, so that the bytes stay those that a subscriber's app renders.
-    policy = mail_content_policy(images=view_key != "noimages", framed=True)
+    policy = build_email_content_policy(images=view_key != "noimages", framed=True)
     sandbox = LINKED_SANDBOX if edit_url else "allow-popups"
     response.headers["Content-Security-Policy"] = f"{policy}; sandbox {sandbox}"
     response.headers["X-Frame-Options"] = "SAMEORIGIN"

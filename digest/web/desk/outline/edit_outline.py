@@ -114,7 +114,7 @@ class EditPageData:
             for row in section.rows
         )
 
-    def name_place(self, anchor: str) -> str:
+    def find_place_name(self, anchor: str) -> str:
         """Return a story's place, "Featured 2", by its anchor, or an empty text."""
         return dict(self.placed_choices).get(anchor, "").partition(":")[0]
 
@@ -303,5 +303,5 @@ def list_clipboard_rows(
     rows = []
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""
-        rows.append(ClipboardRow(clipping, anchor, outline.name_place(anchor)))
+        rows.append(ClipboardRow(clipping, anchor, outline.find_place_name(anchor)))
     return rows

@@ -59,7 +59,7 @@ class EditSentenceWriter:
         listed = find_listed_story(self.arrangement, target)
         return listed.story.lead.title if listed else ""
 
-    def title_section(self, key: str) -> str:
+    def find_section_title(self, key: str) -> str:
         """Return the title of a section, or its key if it's no longer in the settings."""
         return self.section_titles.get(key, key)
 

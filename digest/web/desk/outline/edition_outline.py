@@ -47,7 +47,7 @@ class OutlineSection:
 
 @dataclass(frozen=True, slots=True)
 class LengthCounter:
-    """The length of a text, and its limit. `phone` is about how much a phone shows; 0 means all of it."""
+    """The length of a text, and its limit. `phone` is roughly the length that a phone shows; 0 means all of it."""
 
     length: int
     limit: int

@@ -148,7 +148,7 @@ def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
     return parts
 
 
-def compute_messages_per_minute(limits: UsageLimitSettings) -> float:
+def compute_limit_per_minute(limits: UsageLimitSettings) -> float:
     """Return the settings' limit on messages per minute, or 0 if there's none."""
     return limits.send_per_second * 60 or limits.send_per_hour / 60
 
@@ -165,7 +165,7 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
     labeled = max(1, -(-length // 5))
     labels = [time.partition(" ")[0] for time in times]
     labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
-    limit = compute_messages_per_minute(limits)
+    limit = compute_limit_per_minute(limits)
     # A limit far above every bar would make the bars too low to see. The text next to the chart gives it anyway.
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
     most = messages.index(max(messages))
@@ -208,7 +208,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         parts=list_progress_bar_parts(view),
         happenings=list_sending_history(view),
         chart=draw_minute_chart(minutes, context.zone, limits) if minutes else None,
-        limit=compute_messages_per_minute(limits),
+        limit=compute_limit_per_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
         refusal=refusal,

@@ -53,7 +53,7 @@ def pause(world: Any, now: Any = NOW) -> EmailMessage:
 def test_a_pause_is_recorded_and_emailed_with_its_reason_and_the_person_undoes_it(both: Any) -> None:
     mail = pause(both)
     assert (mail["To"], mail["Subject"]) == (ADA, "Your preferences for HLS.Today changed")
-    assert "The HLS.Today team changed what this address gets. The reason given: asked by phone" in words_of(mail)
+    assert "The HLS.Today team changed what this address gets. They gave this reason: asked by phone" in words_of(mail)
     assert "NOW Paused until December 31, 2026, then all sections." in words_of(mail)
     assert "forwarded" not in words_of(mail)
     assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
@@ -261,7 +261,10 @@ def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_th
     page = admin.get(record).text
     assert f'href="{record}/pause"' in page
     form = admin.get(f"{record}/preferences").text
-    assert "link that restores their earlier preferences for seven days. You can undo it, too, on their record." in form
+    assert (
+        "link that restores the earlier preferences for seven days. You can also undo the change on the subscriber’s record."
+        in form
+    )
     assert 'name="breaking_news"' not in form, "only the subscriber turns it on"
     values: dict[str, Any] = {
         "asks": "omit frequency",

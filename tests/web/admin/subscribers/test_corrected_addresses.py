@@ -66,7 +66,7 @@ def test_the_new_address_counts_once_its_owner_agrees(both: Any) -> None:
     assert address_of(both) == ADA
     link = read_link(mails[NEW])
     page = both.client.get(link).text
-    assert "and you agree to this:" in page
+    assert "and you agree to this text:" in page
     assert both.install.settings.file.publication.name in page
     both.client.post(link)
     assert (address_of(both), state_of(both), may_be_emailed(both)) == (NEW, PersonState.SUBSCRIBED, True)
@@ -286,7 +286,7 @@ def test_a_damaged_correction_leaves_the_record_usable_and_can_be_withdrawn(both
     with both.database.write() as session:
         session.execute(update(StoredAddressChange).values(ciphertext=b"damaged"))
     page = unescape(admin.get(record).text)
-    assert "and can’t be read." in page
+    assert "but it can’t be read." in page
     assert f'href="{record}/erase"' in page
     post_form(admin, f"{record}/withdraw", reason="misheard")
     assert "The address correction was withdrawn." in admin.get(record).text

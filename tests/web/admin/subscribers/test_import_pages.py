@@ -282,7 +282,9 @@ def test_the_list_of_imports_and_the_page_of_one_count_the_same_rows_as_left_out
 def test_rows_without_evidence_lead_to_the_column_that_may_have_it(world: Any) -> None:
     client = world.signed_in_client("admin")
     path = upload(client, "email,consented,status\nbo@county.example,2024-01-01,subscribed\n")
-    at_column = "These cells are times. If people agreed then, choose “Consent or confirmation time (UTC).”"
+    at_column = (
+        "These cells contain times. If people agreed at those times, choose “Consent or confirmation time (UTC).”"
+    )
     assert client.get(path).text.count(at_column) == 1
     hint = "No column is imported as “Consent or confirmation time (UTC),”"
     assert hint in post_step(world, client, path, "try")
@@ -613,7 +615,7 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 11
         assert session.scalar(select(func.count()).select_from(Person)) == 1
-    assert 'suppressed rows of imports</dt><dd><a href="/admin/import">11</a></dd>' in client.get("/admin/readers").text
+    assert 'suppressed import rows</dt><dd><a href="/admin/import">11</a></dd>' in client.get("/admin/readers").text
     assert "11 rows in all imports" in client.get("/admin/import").text
 
 

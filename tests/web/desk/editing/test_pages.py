@@ -91,7 +91,9 @@ def test_what_only_admins_can_act_on_is_folded_for_editors(world: Any) -> None:
 def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:
     page = world.desk.get("/desk/").text
     assert "No edition yet" in page
-    assert "digest collect" in page
+    assert "ask the server’s operator" in page
+    assert "digest collect" not in page
+    assert "digest collect" in world.signed_in_client("admin").get("/desk/").text
     assert "You don\u2019t have any sources yet" in world.desk.get("/desk/sources").text
     assert "No editions have been sent yet" in world.desk.get("/desk/sent").text
 
@@ -441,8 +443,8 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
     assert "Next try: at the next collection" in page
-    assert "The publisher denied access (403); ask them. Since Nov. 19, 5:30 p.m.<" in page
-    assert "Since Nov. 11, 5:30 p.m., 14 tries." in page
+    assert "The publisher denied access (403); ask them. Blocked since Nov. 19, 5:30 p.m.<" in page
+    assert "Failing since Nov. 11, 5:30 p.m. (14 tries)." in page
     assert "Failing for a week" in page
     assert "14 tries" in page
     assert "If it has moved, ask an admin to add its new URL" in page

@@ -89,7 +89,7 @@ def test_one_editor_drafts_it_and_another_approves_and_sends_it(
     final = review.get_by_role("button", name="Send now to 3 subscribers")
     if size == PHONE:  # both are in sight on the first screen
         expect(final).to_be_in_viewport()
-        expect(review.get_by_text("It can\u2019t be recalled.")).to_be_in_viewport()
+        expect(review.get_by_text("Breaking news can\u2019t be recalled.")).to_be_in_viewport()
     assert not was_requested(week)
     hand.press(final)
     expect(review).to_have_url(re.compile(f"{NEWS}/sending(#.*)?$"))

@@ -108,7 +108,10 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     assert approve(sam, path) == path
     assert f'href="{path}/send-now">Send now…</a>' in sam.get(path).text
     ready = sam.get(f"{path}/send-now").text
-    recalled, button = ready.index("It can\u2019t be recalled."), ready.index("Send now to 3 subscribers</button>")
+    recalled, button = (
+        ready.index("Breaking news can\u2019t be recalled."),
+        ready.index("Send now to 3 subscribers</button>"),
+    )
     assert recalled < button
     assert "disabled" not in ready[recalled:button]
     assert "1 who didn\u2019t choose breaking news and 0 who paused" in ready
