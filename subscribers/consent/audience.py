@@ -1,4 +1,4 @@
-"""The audience: people who may be emailed now, computed from ledger and suppression list."""
+"""The audience: people who may be emailed now, computed from the ledger and the suppression list."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -58,7 +58,7 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
-    lookup: tuple[str | None, str | None]  # and the key's ID
+    lookup: tuple[str | None, str | None]  # the hash and its key's ID
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
@@ -88,13 +88,13 @@ def load_audience_page(
     after_number: int = 0,
     page_size: int = 1000,
 ) -> list[AudienceMember]:
-    """Return the next page of people who may be emailed, by number."""
+    """Return the next page of people who may be emailed, ordered by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     return [_build_member(row) for row in _compile_page_query(_MEMBER_COLUMNS).fetch_rows(session, parameters)]
 
 
 def load_preferences_page(session: Session, *, after_number: int, page_size: int) -> list[MemberPreferences]:
-    """Return the preferences of the next page of people who may be emailed, by number."""
+    """Return the preferences of the next page of people who may be emailed, ordered by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     rows = _compile_page_query(_PREFERENCES_COLUMNS).fetch_rows(session, parameters)
     return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
@@ -136,7 +136,7 @@ def read_audience_member(row: Any) -> AudienceMember | None:
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Return those of `numbers` (at most 1,000) who may be emailed now. Checked at submission."""
+    """Return those of `numbers` (at most 1,000) who may be emailed now; checked again at submission."""
     connection = session.connection()
     query = _compile_mailable_query(connection.dialect.name)
     return frozenset(row.number for row in query.fetch_rows(session, bind_person_numbers(connection, numbers)))

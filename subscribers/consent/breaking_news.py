@@ -19,7 +19,7 @@ def names_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """The numbers of subscribers who get breaking news, haven't chosen it, or chose it but paused their emails."""
+    """Numbers of subscribers: those who get breaking news, haven't chosen it, or chose it but paused their emails."""
 
     recipients: int
     not_chosen: int

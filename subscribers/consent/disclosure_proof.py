@@ -123,7 +123,7 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
         return []
     query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
     return [
-        f"{subject.replace(':', ' ')}: {table.noun} added after all of them were sealed ({count:,})"
+        f"{subject.replace(':', ' ')}: {table.noun} added after sealing was complete ({count:,})"
         for subject, count in session.execute(text(query))
         if subject in closed
     ]

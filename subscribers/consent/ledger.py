@@ -87,7 +87,7 @@ class NewChainLink(NamedTuple):
 
 
 def lock_person(session: Session, number: int) -> Person | None:
-    """Return a person's row, locked until this transaction ends, or None."""
+    """Lock a person's row until this transaction ends, and return it; None if it doesn't exist."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 

@@ -119,15 +119,15 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
+        """True if any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
     def current(self, kind: KeyKind) -> SecretKey:
-        """Return the newest key of a kind, used for new values."""
+        """Return the newest key of a kind, which is used for new values."""
         return self._snapshot.current[kind]
 
     def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
-        """Return all keys of a kind that the file has now, oldest first."""
+        """Return all keys of a kind, oldest first, after reloading the file if it was replaced."""
         self._reload_if_replaced()
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 

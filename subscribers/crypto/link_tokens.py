@@ -1,9 +1,9 @@
 """Email tokens: 22 characters that identify a person and the address they're sent to, computed and never stored.
 
-A token is 16 bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1), six
+A token is 16 bytes in base64url: the generation of the person's links (1), the person's number (4), the key's number (1), six
 bytes of an HMAC over the purpose and all of these, and four bytes of an HMAC that also covers the address. A token is
 only valid for its purpose, and is checked before any lookup. Only the last four bytes need the person's row
-(`is_emailed_to`): rows decide whose number it is, but not what was emailed to whom.
+(`is_emailed_to`): the row decides whose number it is, but not what was emailed to whom.
 
 The generation is 0 until a person's links are renewed. It isn't compared with the person's current one here, because a
 token to unsubscribe never expires.

@@ -408,7 +408,7 @@ def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: Change
 
 
 def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
-    """Return the addresses of a change. If the ciphertext was made for another person, only the new one."""
+    """Return the addresses of a change; only the new one if the ciphertext was made for another person."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
     new = read_address(values["address"])
     if values.get("person") != row.person or "old" not in values:

@@ -1,4 +1,4 @@
-"""Erasure: deletes an address for good with everything that leads to it, and keeps what prevents its return.
+"""Erasure: deletes an address for good with everything that leads to it, but keeps what prevents its return.
 
 The person's own page, admins, and the merge of the unsubscribe log after a restore all use this module.
 """

@@ -68,7 +68,7 @@ class PageContext:
     person's deliveries (one by one for `delivery_retention`, then as totals), and `forget_deliveries` detaches them
     from an erased person. `describe_first_edition` describes the first edition that a new subscriber gets.
     `find_variant_limit` returns the maximum number of versions of an edition, or 0 if everyone got exactly the sections
-    they chose of the last one. `translate_recipient_description` translates a stored recipient. `release_days` are the
+    they chose in the last edition. `translate_recipient_description` translates a stored recipient. `release_days` are the
     weekdays of editions (Monday is 0), `wording` and `wording_with_breaking_news` the consent texts, and
     `trusted_proxies` the number of X-Forwarded-For entries that are ours.
     """
@@ -161,7 +161,7 @@ page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribe
 
 
 def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
-    """Record in the unsubscribe log, after the commit, that someone is back (`UnsubscribeLog.append_return`)."""
+    """Record in the unsubscribe log, after the commit, that someone is back; if writing fails, log `problem`."""
     page_context.unsubscribe_log.append_return(departure, problem=problem, at=page_context.now)
 
 
@@ -173,10 +173,9 @@ def is_subscribed(person: Person | None) -> bool:
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
 ) -> OpenedLink:
-    """Return the owner of a link.
+    """Return a link with its owner, or abort the request if it has none.
 
-    Abort the request if it has none. A link of a test email gets a page that says so, and all other links get the same
-    page.
+    A link in a test email gets a page that says so. All other links without an owner get the same page.
     """
     keys = page_context.keys
     owner = link_tokens.read_link_token(keys, token, purpose)
@@ -188,9 +187,9 @@ def read_link_owner(
 
 
 def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bool:
-    """Return whether a link can only unsubscribe.
+    """Return whether a link may only be used to unsubscribe.
 
-    It can if its owner has renewed their links, or if it wasn't emailed to their current address.
+    Its owner has then renewed their links, or it wasn't emailed to their current address.
     """
     if person is None or link.generation != person.link_generation:
         return person is not None
@@ -226,7 +225,7 @@ def unknown_link_page() -> Response:
 
 
 def ask_about_domain(address: Address) -> str:
-    """Return the question about a domain that's probably mistyped, or an empty text if there's none to ask.
+    """Return the question whether a domain is mistyped, or an empty string if it needn't be asked.
 
     It's asked once: the form is then submitted with the domain in its field `kept`.
     """

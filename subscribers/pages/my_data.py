@@ -50,7 +50,7 @@ def my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
-    """Show all data stored about a person as a page to print. It needs a button because it has the full address."""
+    """Show all data stored about a person as a page to print, behind a button because it has the full address."""
     record = _record_for_token(token, page_context.language)
     site = page_context.site
     facts = PublicationFacts(

@@ -95,7 +95,7 @@ def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
 
 @subscriber_pages.get("/preferences/<token>/breaking-news")
 def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
-    """Show the button. Nothing changes until it's pressed."""
+    """Show the button that turns off breaking news. Nothing changes until it's pressed."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _breaking_news_page(session, link)

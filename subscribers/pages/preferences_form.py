@@ -60,7 +60,7 @@ class OfferedPreferences:
 
     @property
     def topic_sections(self) -> tuple[str, ...]:
-        """The titles of the sections that topics can be left out of."""
+        """The titles of the sections from which topics can be left out."""
         keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
         return tuple(title for key, title in self.sections if key in keys)
 
@@ -79,7 +79,7 @@ def list_offered_zones() -> frozenset[str]:
 
 @lru_cache(maxsize=8)
 def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the offered time zones as name and label by region, each once, starting with the common ones."""
+    """Return the offered time zones (name and label) by region, each zone once, the common ones first."""
     common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
     labels = {name: language.zone_label(name) for name in list_offered_zones() - set(COMMON_ZONES)}
     others = sorted(labels.items(), key=lambda zone: collation_key(zone[1]))
@@ -92,7 +92,7 @@ def check_topics(
     form: MultiDict[str, str],
     site: OfferedPreferences,
 ) -> MultiDict[str, str] | None:
-    """Return the form with all topics checked or unchecked if that button was pressed, or None if it's to be saved."""
+    """Return a form with all topics checked or unchecked if either button was pressed, or None if it must be saved."""
     if form.get("check") not in ("all", "none"):
         return None
     checked = MultiDict([*form.items(multi=True)])
@@ -131,7 +131,7 @@ def change_requested_preferences(old: Preferences, new: Preferences, asked: froz
 def read_preferences_form(
     form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> Preferences:
-    """Parse the form.
+    """Return the preferences that a submitted form asks for.
 
     The form has the sections and topics that are wanted, but those that aren't are stored. A new section is included
     for everyone until they leave it out.
@@ -180,7 +180,7 @@ def list_offered(site: OfferedPreferences) -> dict[str, list[str]]:
 
 
 def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
-    """Return the form that represents preferences, as `read_preferences_form` parses it."""
+    """Return form values that `read_preferences_form` parses into the given preferences."""
     form = MultiDict[str, str]((name, "yes") for name in CHECKBOXES if getattr(preferences, name))
     for name in _TYPED_FIELDS:
         value = getattr(preferences, name)
@@ -191,7 +191,7 @@ def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -
 
 
 def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
-    """Return the field with a valid value that the form doesn't offer, or an empty text."""
+    """Return the field with a valid value that the form doesn't offer, or an empty string."""
     until, offered_keys = preferences.pause_until, list_offered(site)
     offered = {
         "omit": len(preferences.omit) < len(offered_keys["omit"]),

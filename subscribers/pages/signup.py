@@ -87,7 +87,7 @@ def submit_signup() -> Response:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
         return _refused_signup_page(exc.words, exc.at)
-    # The consent text is on the confirmation page above its button, and pressing that is the consent. A form with its
+    # The consent text is on the confirmation page above its button, and pressing the button is the consent. A form with its
     # own text submits its version.
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
@@ -141,7 +141,7 @@ def _read_signup_choices() -> Preferences:
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
-    """Show the form that requests a lost link."""
+    """Show the form that requests a lost link to one's preferences."""
     return _lost_link_page()
 
 
@@ -175,7 +175,7 @@ def show_confirmation(token: str) -> Response:
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
-    """Subscribe the person. Idempotent."""
+    """Subscribe the person to whom the link was emailed. Idempotent."""
     now = page_context.now
     with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
@@ -271,7 +271,7 @@ def ask_to_stay(token: str) -> Response:
 
 @signup_pages.post("/stay/<token>")
 def stay_now(token: str) -> Response:
-    """Record that they do. Idempotent."""
+    """Record that an inactive subscriber wants to stay. Idempotent."""
     with page_context.database.write() as session:
         link = inactive_subscribers.keep_subscription(
             session,
@@ -361,8 +361,8 @@ def _request_origin() -> RequestOrigin:
 def client_address(trusted_proxies: int) -> str:
     """Return the IP address that a request came from.
 
-    Each proxy appends its client to X-Forwarded-For, so only as many entries as we have proxies, at the end, are
-    trustworthy. Anyone can write those before them. Some proxies add the port. Requests with unreadable entries are
+    Each proxy appends its client to X-Forwarded-For, so only the last entries are trustworthy, one for each of our
+    proxies. Anyone can forge the entries before them. Some proxies add the port. Requests with unreadable entries are
     counted together, so that none is exempt from the limits.
     """
     forwarded = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]

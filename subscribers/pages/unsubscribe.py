@@ -102,7 +102,7 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
-    """Pause emails for one of the offered periods."""
+    """Pause emails for one of the offered periods, if the link is current."""
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:

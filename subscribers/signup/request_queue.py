@@ -225,7 +225,7 @@ def _request_binding(kind: str, tag: str) -> str:
 def decide_queue_admission(
     session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
 ) -> QueueAdmissionDecision:
-    """Return whether a form is accepted. Counts nothing.
+    """Decide whether a form is accepted, without counting it.
 
     The decision depends on the addresses in forms, never on whether they're known. The worker applies the limits per
     mailbox.
@@ -330,7 +330,7 @@ def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota,
 
 
 def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
-    """Decrypt a form.
+    """Decrypt a queued form.
 
     Raises:
         DecryptionError: it was changed.

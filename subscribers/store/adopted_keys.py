@@ -28,12 +28,12 @@ class SuppressionKeySet(NamedTuple):
 
     @classmethod
     def of_ring(cls, keys: KeyRing) -> Self:
-        """Return those of a key ring."""
+        """Return the suppression and lookup keys of a key ring."""
         return cls(keys.of_kind("suppression"), keys.of_kind("lookup"))
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Parse plain JSON.
+        """Parse a key set from the plain JSON of `as_json`.
 
         Raises:
             ValueError, KeyError, TypeError: it isn't a set of keys.
@@ -41,14 +41,14 @@ class SuppressionKeySet(NamedTuple):
         return cls(_parse_keys("suppression", value["suppression"]), _parse_keys("lookup", value["lookup"]))
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return plain JSON, including the secrets."""
+        """Return the key set as plain JSON, including the secrets."""
         return {
             "suppression": [_key_as_json(key) for key in self.suppression],
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
     def list_adopted(self) -> list[AdoptedKey]:
-        """Return the keys in the form used by an installation that adopts them."""
+        """Return the keys as an installation that adopts them uses them: each alone, and with each lookup key."""
         lookups = (*self.lookup, None)
         return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
 
@@ -96,7 +96,7 @@ def encrypt_key_sets(
 
 
 def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
-    """Load all adopted keys.
+    """Return the distinct key sets of all adopted suppression files.
 
     Raises:
         DecryptionError: a row is damaged. Without its keys, suppressed people wouldn't be recognized.
@@ -110,7 +110,7 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
 
 
 def list_adopted_keys(sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
-    """Return the keys of several sets, each once, because two files of one installation share theirs."""
+    """Return the distinct keys of several sets, because two files of one installation share keys."""
     return list(dict.fromkeys(key for each in sets for key in each.list_adopted()))
 
 

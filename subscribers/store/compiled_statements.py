@@ -166,7 +166,7 @@ def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> Colu
 
 
 def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the values of rows with the same columns, by column."""
+    """Return the values of rows by column. All rows must have the same columns."""
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 

@@ -259,7 +259,7 @@ def is_made_for(session: Session, token: str, address: str) -> bool:
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
-    """Return a hash of the owner's address and the token, or an empty text if their address fails verification."""
+    """Return a hash of the owner's address and the token, or an empty string if their address fails verification."""
     keys, owner = find_keys_of_session(session), session.get(Person, person)
     address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""

@@ -177,7 +177,7 @@ class ColumnLayout:
 
     @property
     def guessed_heading(self) -> str:
-        """The address column's heading if only its cells identified it, else an empty text."""
+        """The address column's heading if only its cells identified it, else an empty string."""
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 

@@ -128,7 +128,7 @@ def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = (
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address in `::ffff:a.b.c.d`, to which the packets would go."""
+    """Return the IPv4 address in `::ffff:a.b.c.d`, to which packets would go; return other addresses unchanged."""
     return getattr(address, "ipv4_mapped", None) or address
 
 

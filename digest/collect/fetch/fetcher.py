@@ -1,4 +1,4 @@
-"""Fetching of content: polite, limited, guarded GET requests, or files of a bundled web for the sample.
+"""Fetching of content: polite, limited, guarded GET requests, or responses from a folder for the sample.
 
 Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by `policy`. This module
 sequences the hops and turns all failures into `FetchError`.
@@ -42,7 +42,7 @@ def build_user_agent(contact: str) -> str:
 def open_fetcher(
     settings: Settings, replacement: ContentFetcher | None = None
 ) -> AbstractContextManager[ContentFetcher]:
-    """Open a fetcher with the limits of the settings and our user agent, or yield its replacement and leave it open."""
+    """Return a context that yields a fetcher with the settings' limits, or `replacement`, which stays open."""
     if replacement is not None:
         return nullcontext(replacement)
     return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
@@ -74,7 +74,7 @@ class HttpFetcher:
     """Fetches pages, feeds, and images from the public internet; created once per run, thread-safe.
 
     Each host gets one request at a time. Proxies, netrc, and cookies aren't used, and connections aren't kept. Leaving
-    the context discards the robots.txt files and ends its use.
+    the context discards the cached robots.txt files.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class HttpFetcher:
         """Return the response for `url` (http or https, without credentials), following redirects, within the limits.
 
         Raises:
-            FetchError: there's no body (and it isn't "not modified").
+            FetchError: the fetch failed; "not modified" isn't a failure.
         """
         headers = {"Accept": options.get("accept") or "*/*"}
         if etag := usable_validator(options.get("etag")):
@@ -253,7 +253,7 @@ class FolderFetcher:
         """Return the listed response for `url`.
 
         Raises:
-            FetchError: with `FetchErrorReason.DNS` if `url` isn't listed, like an unknown host.
+            FetchError: `url` isn't listed (`FetchErrorReason.DNS`, like an unknown host), or its body is too long.
         """
         address = policy.parse_web_address(url)
         entry = self._index.get(str(address))

@@ -47,6 +47,8 @@ _MAX_CREDIT_CHARACTERS = 140  # of a line that's only a credit
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Parse a page with an article, as HTML or plain text; for a site's front page, return only its feeds.
 
+    An article that visitors can't read is in `rejected`, with the reason.
+
     Raises:
         ParseError: there's neither an article nor a feed.
     """

@@ -21,13 +21,13 @@ _MAX_SITE_CHARACTERS = 100
 
 
 def first_xpath_text(root: Any, path: str) -> str:
-    """Return the first text that an XPath finds, or ""."""
+    """Return the first nonempty text that an XPath finds, or ""."""
     values = (str(value).strip() for value in root.xpath(path))
     return next(filter(None, values), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
-    """Return the page's meta elements by name, property, or itemprop; the first of each takes precedence."""
+    """Return the contents of a page's meta elements by property, name, or itemprop; the first of each counts."""
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
         name = element.get("property") or element.get("name") or element.get("itemprop") or ""
@@ -43,7 +43,7 @@ def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
 
 
 def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
-    """Return the title: the only visible heading if the head agrees, otherwise the head's."""
+    """Return a page's title: the only h1 that agrees with the title in the head, else the latter, else the first h1."""
     candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
     candidate = candidate or first_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
@@ -77,7 +77,7 @@ def _strip_site_name(title: str, site: str) -> str:
 
 
 def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
-    """Return the publisher's description if it reads well: whole sentences that don't repeat the title."""
+    """Return the publisher's description, at most 60 words; empty if it's too short or repeats the title."""
     offered = {**meta, "json-ld": linked.description}
     for name in ("og:description", "description", "json-ld", "twitter:description"):
         text = text_cleanup.html_to_text(offered.get(name, ""))
@@ -98,7 +98,7 @@ def publication_date(
     fallback: str | None,
     context: ParseContext,
 ) -> str | None:
-    """Return the publication date as written: the first plausible one on the page."""
+    """Return the publication date as written: the page's first readable one, else its first one, else None."""
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_NAMES.split()),
@@ -123,7 +123,7 @@ def _bare_host(url: str) -> str:
 
 
 def image_alt_text(root: Any, image: str | None) -> str:
-    """Return the alt text of the page's image element with a URL, or ""."""
+    """Return the alt text of the page's image with the same file name as a URL, or ""."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     for element in root.iter("img") if name else ():
         if name in element.get("src", "") and (alt := element.get("alt")):

@@ -56,7 +56,7 @@ _PLACE_REACH = 300  # characters around the day that are searched for the place
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedEvent:
-    """An announced event in UTC; `all_day` ones, without an hour and zone, are at noon of their days."""
+    """An announced event, in UTC; one without a time and zone is `all_day`, from noon of its first day."""
 
     starts_at: datetime
     ends_at: datetime | None
@@ -73,7 +73,8 @@ def is_event_title(title: str) -> bool:
 def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEvent | None:
     """Return the event that an item announces; None if there's none, or it had passed at publication.
 
-    A day without a year is the first such day on or after the publication date; without one it's ignored.
+    A day without a year is the first such day on or after the publication date; without a publication date, it's
+    ignored.
     """
     if not (is_event_title(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None

@@ -208,7 +208,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
                 next_try_at=RELEASE,
             )
         ),
-        "deliveries added after all of them were sealed (1)",
+        "deliveries added after sealing was complete (1)",
     ),
     "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 sealed disclosures, 4 missing"),
     "a look with another reason": (

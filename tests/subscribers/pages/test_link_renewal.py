@@ -30,7 +30,7 @@ def test_links_that_are_revived_behind_our_back_are_reported(both: Any, generati
     renew(both)
     assert find_fault(both) == ""
     set_generation(both, generation)
-    assert "other links than the last renewal" in find_fault(both)
+    assert "link generation in the record and the row differ" in find_fault(both)
 
 
 def test_a_renewal_leaves_where_a_person_stands_and_is_in_their_record(world: Any) -> None:

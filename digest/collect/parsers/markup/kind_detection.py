@@ -48,7 +48,7 @@ def detect_kind(text: str) -> DocumentKind | None:
 
 
 def strip_feed_preamble(text: str) -> str:
-    """Return a feed's XML without blank lines and server messages in front of it."""
+    """Return a feed's XML without blank lines, server messages, or an HTML page around it."""
     text = text.lstrip("\ufeff \t\r\n\0")
     declaration = text.find("<?xml", 0, _HEAD_CHARACTERS)
     if declaration == 0 or (declaration > 0 and not text.startswith("<")):
@@ -84,7 +84,7 @@ def _kind_from_markup(text: str) -> DocumentKind:
         return _kind_from_root(match[1])
     if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
-    root_name = f"<{root[1]}>" if root else "no closed element"
+    root_name = f"<{root[1]}>" if root else "no root element"
     raise ParseError(
         f"The response is XML or HTML of an unknown type ({root_name}), not a feed, calendar, or page. Find "
         "the feed's URL."

@@ -65,8 +65,7 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
     Args:
         text: the decoded document.
-        item_pattern: the element name of items, as a pattern: "item
-        entry".
+        item_pattern: a regular expression for the element names of items, such as "item|entry".
 
     Raises:
         ParseError: nothing can be recovered.
