@@ -123,7 +123,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
 def read_addresses_matching_commitments(
     session: Session, keys: KeyRing, people: Collection[Person]
 ) -> dict[int, Address | None]:
-    """Do the same for several people (at most 1,000); return the addresses by person."""
+    """Return people's (at most 1,000) addresses by number, as `read_address_matching_commitment` does for one."""
     numbers = [person.number for person in people]
     commitments = select(ConsentEvent.person, ConsentEvent.commitment).where(ConsentEvent.person.in_(numbers))
     newest = {row.person: row.commitment for row in session.execute(commitments.order_by(ConsentEvent.seq))}

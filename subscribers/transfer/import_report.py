@@ -152,7 +152,7 @@ def _count_row(
 ) -> None:
     """Add `by` to a row's outcome, and for added people also to their marks."""
     outcome = reason.outcome
-    assert outcome is not None, "a row that is judged comes to something"
+    assert outcome is not None, "every decided row has an outcome"
     counts[outcome] += by
     if outcome not in _ADDED_OUTCOMES:
         return

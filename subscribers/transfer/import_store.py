@@ -109,7 +109,7 @@ def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> int | None:
-    """Return the last processed row of an import, or None if it has ended. Lock it until our commit."""
+    """Lock an import until the commit; return its last processed row, or None if it has ended."""
     query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
     row = session.execute(query).one()
     return row.reached if row.done_at is None else None

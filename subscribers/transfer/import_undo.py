@@ -81,11 +81,11 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people kept."""
+        """The number of people who stay: here before, active since, or unsubscribed since."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
-        """Count one person."""
+        """Count one person under an outcome, and whether their earlier preferences are restored."""
         self.removed += outcome is UndoOutcome.REMOVED
         self.earlier += outcome is UndoOutcome.EARLIER
         self.active += outcome is UndoOutcome.ACTIVE
@@ -157,7 +157,7 @@ def abandon_batch(
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Undo a finished import, or continue to. From the first moment on, its people aren't emailed.
+    """Undo a finished import, or continue an interrupted undo. Its people aren't emailed from the start.
 
     The unsubscribe log gets one entry, before the commit as for departures, so that a copy restored from before the
     undo learns of it (`repeat_lost_undos`).
@@ -241,7 +241,7 @@ def check_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> No
     """Check that undoing an import can begin or continue.
 
     Raises:
-        ImportUndoError: it can't.
+        ImportUndoError: it can't. The message says why.
     """
     if not is_undo_interrupted(row):
         check_undoable(row, batch, now=now)

@@ -1,7 +1,7 @@
 """The outcome of every row of a list, and the reason: stored in a file during a dry run or import, then written as CSV.
 
 Rows are identified only by number. People with the list can find the addresses by those numbers. For anyone else, a
-file with addresses would be a disclosure of everyone in it, and of who left. As it has none, no one needs to be told.
+file with addresses would be a disclosure of everyone in it, and of who left. Because this file has no addresses, it isn't one.
 
 The file is a small database, because outdated rows are decided again, and interrupted imports continue.
 """

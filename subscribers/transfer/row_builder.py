@@ -30,7 +30,7 @@ from subscribers.transfer.rows import ImportRow
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """A running import, as far as its rows and events need it."""
+    """The facts about a running import that its rows and events contain."""
 
     id: int
     origin: str
@@ -60,7 +60,7 @@ class DecidedRow(NamedTuple):
 
     @property
     def ends_subscription(self) -> bool:
-        """Whether it unsubscribes someone whom this import didn't add."""
+        """True if it unsubscribes someone whom this import didn't add."""
         if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
             return False
         return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished

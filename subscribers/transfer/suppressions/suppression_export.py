@@ -36,7 +36,7 @@ def export_suppressions(
     *,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write everyone who must not be emailed, line by line; return the number of hashes by cause."""
+    """Write the hashes of all addresses that must not be emailed, line by line; return their number by cause."""
     with database.read() as session:
         adopted = load_key_sets(session, keys)
         total = count_rows(session, Suppression) + count_rows(session, Person)
