@@ -9,7 +9,7 @@ _RARE_THRESHOLD = 100_000  # new objects between two collections
 
 
 @contextmanager
-def rare_garbage_collection() -> Iterator[None]:
+def reduce_garbage_collection() -> Iterator[None]:
     """Collect garbage less often in the whole process, inside the block.
 
     The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of the time of an import

@@ -7,13 +7,13 @@ _NOT_A_WORD = re.compile(r"\W+")
 _PLAIN_KEY = re.compile(r"[a-z0-9-]{1,24}")  # longer ones would exceed the column for fragment names
 
 
-def make_topic_key(topic: str) -> str:
+def make_topic_slug(topic: str) -> str:
     """Return a topic's key in preferences and fragments: a slug, or a hash if the slug is long or isn't ASCII."""
-    key = make_topic_name(topic)
+    key = slugify_topic(topic)
     return key if _PLAIN_KEY.fullmatch(key) else hashlib.sha256(topic.casefold().encode()).hexdigest()[:16]
 
 
-def make_topic_name(topic: str) -> str:
+def slugify_topic(topic: str) -> str:
     """Return a topic as a slug for exported files and tags, such as "maritime-security", of any length."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-")
 

@@ -108,12 +108,12 @@ def load_people_page(
     People of unfinished imports are left out.
     """
     query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
-        *conditions, exclude_unfinished_imports(), Person.number > after_number
+        *conditions, build_finished_import_condition(), Person.number > after_number
     )
     return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(1000))]
 
 
-def audience_columns() -> tuple[ColumnElement[Any], ...]:
+def build_audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns that `read_audience_member` needs, to join to another query."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
@@ -131,7 +131,7 @@ def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> Comp
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:
-    """Return the audience member in a row selected with `audience_columns`, or None if they may not be emailed now."""
+    """Return the audience member in a row selected with `build_audience_columns`, or None if they may not be emailed now."""
     return _build_member(row) if row.may_mail else None
 
 
@@ -200,10 +200,10 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
     """Return the condition for the audience. `suppression.suppress_address` makes suppression a person's state."""
-    return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
+    return (Person.state == PersonState.SUBSCRIBED) & build_finished_import_condition()
 
 
-def exclude_unfinished_imports() -> ColumnElement[bool]:
+def build_finished_import_condition() -> ColumnElement[bool]:
     """Return the condition that leaves out people of unfinished imports, so a crash can't get half a list emailed."""
     return or_(Person.batch.is_(None), Person.batch.not_in(_unfinished_imports()))
 

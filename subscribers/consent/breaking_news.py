@@ -12,7 +12,7 @@ from subscribers.store.stored_preferences import build_preference_column
 from subscribers.subscriber_language import SubscriberLanguage
 
 
-def names_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
+def mentions_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
     """Return whether a consent text mentions breaking news, in the subscribers' language."""
     return language.gettext("breaking news").casefold() in consent_text.casefold()
 

@@ -18,7 +18,7 @@ from subscribers.callback_types import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
-from subscribers.crypto.stored_addresses import commit_address, decrypt_address, matches_lookup
+from subscribers.crypto.stored_addresses import compute_address_commitment, decrypt_address, matches_lookup
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
@@ -339,7 +339,7 @@ def _find_stored_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str
         return "the address can't be decrypted"
     if not isinstance(owner.salt, bytes):
         return "the address has no salt"
-    if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
+    if commitment not in [compute_address_commitment(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
         return "the address doesn't match the record"
     is_found = matches_lookup(keys, mailbox, owner.lookup, owner.lookup_key)
     return "" if is_found else "the lookup hash doesn't match the address"

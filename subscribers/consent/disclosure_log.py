@@ -104,7 +104,7 @@ def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntr
 
 def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
     """Return an entry's hash (64 hex digits); `moment` is text such as 2026-11-20T08:30:00.000+00:00."""
-    return hashlib.sha256(ledger.canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
+    return hashlib.sha256(ledger.encode_canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
 
 
 def _authenticate(secret: bytes, entry_hash: str) -> str:
@@ -186,7 +186,7 @@ def has_sealing_begun(session: Session, source: str) -> bool:
     return session.scalar(query) is not None
 
 
-def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
+def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
     """Return the subjects whose rows are all sealed."""
     is_stated = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),

@@ -25,9 +25,9 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.english_text import make_collation_key, sentence
 from subscribers.errors import ApplicationError
 from subscribers.part_keys import split_part_key
-from subscribers.phrases import collation_key, sentence
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
@@ -299,11 +299,11 @@ def _describe_parts(
             wanted += [] if section_key in preferences.omit else [title]
     sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
     if 0 < len(omitted) < len(topics):
-        left_out = language.join_words(sorted(omitted.values(), key=collation_key))
+        left_out = language.join_words(sorted(omitted.values(), key=make_collation_key))
         return language.gettext("%(sections)s (topics: all except %(topics)s)", sections=sections, topics=left_out)
     if not omitted:
         return sections
-    topic_list = language.join_words(sorted(topics.values(), key=collation_key)) or language.gettext("none")
+    topic_list = language.join_words(sorted(topics.values(), key=make_collation_key)) or language.gettext("none")
     return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)
 
 

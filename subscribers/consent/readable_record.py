@@ -85,7 +85,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
     return known_methods.get(method, method)
 
 
-def build_record_page(
+def build_record_context(
     record: Mapping[str, Any],
     facts: PublicationFacts,
     language: SubscriberLanguage = ENGLISH,

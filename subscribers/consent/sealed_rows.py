@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import disclosure_log
 from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
 from subscribers.consent.disclosure_log import LogEntryDraft, LogEntryKind
-from subscribers.consent.ledger import canonical_json
+from subscribers.consent.ledger import encode_canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
@@ -129,7 +129,7 @@ def read_rows_by_id(
 
 
 def _as_json(ids: Sequence[Any]) -> str:
-    return canonical_json({"ids": list(ids)})[7:-1]
+    return encode_canonical_json({"ids": list(ids)})[7:-1]
 
 
 def compute_row_commitment(
@@ -139,7 +139,7 @@ def compute_row_commitment(
     content = {"table": table.name, "id": str(row.id), "row": row.values} | (
         {"settled": row.settled_values} if covers_settled else {}
     )
-    return keyed_hash(secret, b"disclosure\0", salt + canonical_json(content).encode())
+    return keyed_hash(secret, b"disclosure\0", salt + encode_canonical_json(content).encode())
 
 
 def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
@@ -256,7 +256,7 @@ def plan_adding_rows_to_totals(
 
     Rows of batches that fail verification stay, so that the fault remains visible. So do rows added to closed subjects.
     """
-    closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
+    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     by_batch = _sort_by_batch(rows)
     never_sealed = [row for row in by_batch.pop(0, []) if row.subject not in closed]
     drafts = _describe_unsealed(table, never_sealed)

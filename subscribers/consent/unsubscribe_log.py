@@ -123,7 +123,7 @@ class UnsubscribeLog:
         if new:
             sync_folder(self.path.parent)
 
-    def append_return(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
+    def append_after_commit(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
         """Write an entry after the commit, such as for someone who's back; if writing fails, log `problem`.
 
         The change stays in effect. Only a restored copy of the database wouldn't know of it.

@@ -200,7 +200,7 @@ class KeyRing:
         """
         keys = cls.generate()
         try:
-            key_file.create_file(path, keys.file_text(passphrase))
+            key_file.create_file(path, keys.to_file_text(passphrase))
         except FileExistsError:
             raise KeyFileError(f"{path} already exists and wasn't changed.") from None
         return keys
@@ -268,7 +268,7 @@ class KeyRing:
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
-    def file_text(self, passphrase: str | None) -> str:
+    def to_file_text(self, passphrase: str | None) -> str:
         """Return the text of the key file: the recovery copy, encrypted if there's a passphrase."""
         return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 

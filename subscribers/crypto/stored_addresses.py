@@ -121,18 +121,18 @@ def _person_binding(number: int) -> str:
     return f"person {number}"
 
 
-def new_address_salt() -> bytes:
+def generate_address_salt() -> bytes:
     """Return a random 128-bit salt for one person's commitments. Without it, guessed addresses can't be checked."""
-    return new_address_salts(1)[0]
+    return generate_address_salts(1)[0]
 
 
-def new_address_salts(count: int) -> list[bytes]:
+def generate_address_salts(count: int) -> list[bytes]:
     """Return `count` random salts."""
     random_bytes = secrets.token_bytes(_SALT_LENGTH * count)
     return [random_bytes[at : at + _SALT_LENGTH] for at in range(0, len(random_bytes), _SALT_LENGTH)]
 
 
-def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
+def compute_address_commitment(key: SecretKey, mailbox: str, salt: bytes) -> str:
     """Return the commitment (64 hex digits) to `mailbox`, the address in ASCII."""
     return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 

@@ -219,7 +219,7 @@ def _count_mail_to_stranger(
         return False
     if rate_limits.is_domain_over_limit(session, domain, signup_limits, now=now):
         return False
-    rate_limits.count_domain(session, domain, now=now)
+    rate_limits.count_domain_form(session, domain, now=now)
     rate_limits.record_signup_mail(session, mailbox_tag, "move", now)
     return True
 

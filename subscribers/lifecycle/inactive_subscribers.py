@@ -94,7 +94,7 @@ def _query_silent(silent_since: datetime) -> Select[int]:
     was_asked = exists().where(question.person == Person.number, question.kind == ConsentKind.RE_ASKED, ~has_answered)
     conditions: tuple[ColumnElement[bool], ...] = (
         Person.state == PersonState.SUBSCRIBED,
-        audience.exclude_unfinished_imports(),
+        audience.build_finished_import_condition(),
         Person.asked_at <= silent_since,
         ~has_sign_of_life,
         ~was_asked,
@@ -197,7 +197,7 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
     )
 
 
-def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
+def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
     """Unsubscribe people who didn't answer in time, if the question announced it; end all expired links.
 
     Return the number of people unsubscribed. Those who were active since the question stay.

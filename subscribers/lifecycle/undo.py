@@ -152,12 +152,12 @@ def find_restorable_unsubscribe(
     since, or the import that subscribed them was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
-    if by_admin is None or by_admin[1] != actor or not can_be_restored(session, person, now=now):
+    if by_admin is None or by_admin[1] != actor or not may_admin_undo_unsubscribe(session, person, now=now):
         return None
     return by_admin[0] if now < by_admin[0].at + ledger.UNDO_PERIOD else None
 
 
-def can_be_restored(session: Session, person: Person, *, now: datetime) -> bool:
+def may_admin_undo_unsubscribe(session: Session, person: Person, *, now: datetime) -> bool:
     """Return whether an admin who unsubscribed a person now could undo it.
 
     Restoring is possible once in 7 days, if the earlier consent still counts.

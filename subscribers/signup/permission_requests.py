@@ -78,7 +78,9 @@ def ask_in_batches(
 
 def _query_candidates() -> Select[int]:
     return select(Person.number).where(
-        Person.state == PersonState.UNVERIFIED, Person.ciphertext.is_not(None), audience.exclude_unfinished_imports()
+        Person.state == PersonState.UNVERIFIED,
+        Person.ciphertext.is_not(None),
+        audience.build_finished_import_condition(),
     )
 
 

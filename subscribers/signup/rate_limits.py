@@ -152,14 +152,14 @@ def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[
     return {tag: int(answers) for tag, answers in session.execute(query)}
 
 
-def count_domain(session: Session, tags: DomainHashes, *, now: datetime) -> None:
+def count_domain_form(session: Session, tags: DomainHashes, *, now: datetime) -> None:
     """Count an accepted form for an address of a small domain."""
     for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
         if tag:
             increment_count(session, scope, tag, now=now, window=DAY)
 
 
-def network_prefix(address: str) -> str | None:
+def find_narrowest_network(address: str) -> str | None:
     """Return the narrowest network of an IP address (/24 or /48), or None if it isn't public."""
     prefixes = list_networks_of_ip_address(address)
     return prefixes[-1] if prefixes else None

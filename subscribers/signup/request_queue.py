@@ -263,7 +263,7 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
     if decision.displaced is not None:
         session.execute(delete(SignupRequest).where(SignupRequest.id == decision.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
-    rate_limits.count_domain(session, prepared.domain, now=now)
+    rate_limits.count_domain_form(session, prepared.domain, now=now)
     prepared.row.turn = decision.turn
     session.add(prepared.row)
     session.flush()

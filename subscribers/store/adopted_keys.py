@@ -47,7 +47,7 @@ class SuppressionKeySet(NamedTuple):
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
-    def list_adopted(self) -> list[AdoptedKey]:
+    def list_keys(self) -> list[AdoptedKey]:
         """Return the keys as an installation that adopts them uses them: each alone, and with each lookup key."""
         lookups = (*self.lookup, None)
         return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
@@ -74,24 +74,24 @@ def _is_sound(key: SecretKey) -> bool:
 
 
 def parse_key_sets(values: Any) -> list[SuppressionKeySet]:
-    """Parse sets of keys from plain JSON.
+    """Parse key sets from plain JSON.
 
     Raises:
-        ValueError, KeyError, TypeError: they aren't sets of keys, or there are too many.
+        ValueError, KeyError, TypeError: they aren't key sets, or there are too many.
     """
-    sets = [SuppressionKeySet.parse(value) for value in values]
-    if len(list_adopted_keys(sets)) > MAX_ADOPTED_KEYS:
+    key_sets = [SuppressionKeySet.parse(value) for value in values]
+    if len(list_suppression_keys(key_sets)) > MAX_ADOPTED_KEYS:
         raise ValueError("too many keys")
-    return sets
+    return key_sets
 
 
 def encrypt_key_sets(
     keys: KeyRing,
-    sets: Sequence[SuppressionKeySet],
+    key_sets: Sequence[SuppressionKeySet],
     adoption: int,
 ) -> tuple[bytes, str]:
     """Encrypt adopted keys for the row of an adoption; return the ciphertext and the vault key's ID."""
-    value = {"sets": [each.as_json() for each in sets]}
+    value = {"sets": [each.as_json() for each in key_sets]}
     return encrypt_json(keys, value, bound_to=_binding(adoption))
 
 
@@ -102,16 +102,16 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
         DecryptionError: a row is damaged. Without its keys, suppressed people wouldn't be recognized.
     """
     columns = (SuppressionAdoption.id, SuppressionAdoption.ciphertext, SuppressionAdoption.key_id)
-    sets: list[SuppressionKeySet] = []
+    key_sets: list[SuppressionKeySet] = []
     for row in session.execute(select(*columns).order_by(SuppressionAdoption.id)):
         stored = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_binding(row.id))
-        sets += [each for each in parse_key_sets(stored["sets"]) if each not in sets]
-    return sets
+        key_sets += [each for each in parse_key_sets(stored["sets"]) if each not in key_sets]
+    return key_sets
 
 
-def list_adopted_keys(sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
-    """Return the distinct keys of several sets, because two files of one installation share keys."""
-    return list(dict.fromkeys(key for each in sets for key in each.list_adopted()))
+def list_suppression_keys(key_sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
+    """Return the distinct keys of several key sets, because two files of one installation share keys."""
+    return list(dict.fromkeys(key for each in key_sets for key in each.list_keys()))
 
 
 def _binding(adoption: int) -> str:

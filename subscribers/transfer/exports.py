@@ -137,7 +137,7 @@ def build_person_record(
     }
 
 
-def write_portable_copy(
+def build_portable_copy(
     session: Session,
     keys: KeyRing,
     number: int,

@@ -19,10 +19,11 @@ import httpx
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
-from digest.collect.fetch.http_response import usable_validator
+from digest.collect.fetch.http_response import parse_validator
+from digest.collect.fetch.keyed_locks import KeyedLocks
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
-from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
+from digest.collect.fetch.robots_txt import RobotsRules, is_without_rules
 from digest.settings import Settings, UsageLimitSettings
 from subscribers.loggers import get_logger
 
@@ -113,9 +114,9 @@ class HttpFetcher:
             FetchError: the fetch failed; "not modified" isn't a failure.
         """
         headers = {"Accept": options.get("accept") or "*/*"}
-        if etag := usable_validator(options.get("etag")):
+        if etag := parse_validator(options.get("etag")):
             headers["If-None-Match"] = etag
-        if last_modified := usable_validator(options.get("last_modified")):
+        if last_modified := parse_validator(options.get("last_modified")):
             headers["If-Modified-Since"] = last_modified
         max_bytes = options.get("max_bytes") or self._limits.fetch_bytes
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
@@ -142,7 +143,7 @@ class HttpFetcher:
             answer = self._fetch_hop(current, request, budget)
             if answer.status not in policy.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
-            target = policy.redirect_target(current, answer.headers, request.url)
+            target = policy.resolve_redirect(current, answer.headers, request.url)
             if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             visited_urls.add(str(target))
@@ -217,10 +218,10 @@ def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None =
         body=response.body,
         content_type=content_type,
         charset=charset,
-        etag=usable_validator(response.headers.get("etag")),
-        last_modified=usable_validator(response.headers.get("last-modified")),
+        etag=parse_validator(response.headers.get("etag")),
+        last_modified=parse_validator(response.headers.get("last-modified")),
         not_modified=response.status == 304,
-        max_age=http_response.freshness_seconds(response.headers),
+        max_age=http_response.parse_freshness_seconds(response.headers),
         moved_to=moved_to,
     )
 

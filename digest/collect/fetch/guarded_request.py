@@ -14,7 +14,7 @@ from digest.settings import Settings
 TIMEOUT = 10.0  # seconds for one request
 
 
-def request_guarded(
+def send_guarded_request(
     settings: Settings,
     url: str,
     body: bytes | None = None,

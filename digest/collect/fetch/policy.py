@@ -57,7 +57,7 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
     return None
 
 
-def redirect_target(
+def resolve_redirect(
     current: httpx.URL,
     headers: Mapping[str, str],
     requested_url: str,

@@ -1,6 +1,5 @@
 """The rules of sites' robots.txt files (RFC 9309, section 2), cached for an hour."""
 
-import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urljoin
@@ -8,22 +7,9 @@ from urllib.parse import urljoin
 import httpx
 from protego import Protego
 
+from digest.collect.fetch.keyed_locks import KeyedLocks
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
-from subscribers.phrases import end_sentence
-
-
-class KeyedLocks:
-    """A lock for each key, created on first use and kept as long as this object."""
-
-    def __init__(self) -> None:
-        self._creation_lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-
-    def lock_for(self, key: str) -> threading.Lock:
-        """Return the lock of `key`, to be held with `with`."""
-        with self._creation_lock:
-            return self._locks.setdefault(key, threading.Lock())
-
+from subscribers.english_text import end_sentence
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, section 2.5: the least that must be parsed; the rest is ignored
 CACHE_SECONDS = 3600.0  # seconds; RFC 9309, section 2.4, allows a day

@@ -20,7 +20,7 @@ dc.date.issued dcterms.created dc.date pubdate publish-date date
 _MAX_SITE_CHARACTERS = 100
 
 
-def first_xpath_text(root: Any, path: str) -> str:
+def find_xpath_text(root: Any, path: str) -> str:
     """Return the first nonempty text that an XPath finds, or ""."""
     values = (str(value).strip() for value in root.xpath(path))
     return next(filter(None, values), "")
@@ -42,10 +42,10 @@ def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 
-def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
+def choose_page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
     """Return a page's title: the only h1 that agrees with the title in the head, else the latter, else the first h1."""
     candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
-    candidate = candidate or first_xpath_text(root, "//head/title/text()")
+    candidate = candidate or find_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
     cleaned = (_clean_plain_title(element.text_content()) for element in root.iter("h1"))
     headings = list(filter(None, cleaned))
@@ -76,7 +76,7 @@ def _strip_site_name(title: str, site: str) -> str:
     return title[: matched.start()] if ending in name or name in ending else title
 
 
-def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
+def choose_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
     """Return the publisher's description, at most 60 words; empty if it's too short or repeats the title."""
     offered = {**meta, "json-ld": linked.description}
     for name in ("og:description", "description", "json-ld", "twitter:description"):
@@ -91,7 +91,7 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
     return ""
 
 
-def publication_date(
+def choose_publication_date(
     root: Any,
     meta: dict[str, str],
     linked: LinkedData,
@@ -102,7 +102,7 @@ def publication_date(
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_NAMES.split()),
-        first_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
+        find_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
         fallback or "",
     ]
     dates = list(filter(None, candidates))
@@ -110,9 +110,9 @@ def publication_date(
     return next(itertools.chain(readable, dates), None)
 
 
-def canonical_page_url(root: Any, base: str, url: str) -> str:
+def choose_page_url(root: Any, base: str, url: str) -> str:
     """Return a page's declared canonical URL if it's on the same host and not the front page; otherwise its URL."""
-    own = usable_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
+    own = usable_url(find_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     claimed = urlsplit(own)
     is_front = claimed.path in {"", "/"} and not claimed.query
     return own if _bare_host(url) == _bare_host(own) and not is_front else url
@@ -122,7 +122,7 @@ def _bare_host(url: str) -> str:
     return re.sub(r"^(?:www|amp|m|mobile)\.", "", urlsplit(url).hostname or "")
 
 
-def image_alt_text(root: Any, image: str | None) -> str:
+def find_image_alt_text(root: Any, image: str | None) -> str:
     """Return the alt text of the page's image with the same file name as a URL, or ""."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     for element in root.iter("img") if name else ():

@@ -76,7 +76,7 @@ def read_past_edition(
     root = read_html_tree(text_cleanup.normalize_numeric_references(decode_document_text(body, charset)))
     meta = page_head.read_meta_elements(root)
     title = text_cleanup.remove_email_addresses(
-        text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
+        text_cleanup.clean_title(page_head.choose_page_title(root, meta, LinkedData()))
     )
     head = f"{title}\n{text_cleanup.normalize_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
     links = list(_list_links(root, address or "https://invalid.example/"))

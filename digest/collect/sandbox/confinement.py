@@ -257,7 +257,7 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
     return False
 
 
-def landlock_version() -> int:
+def read_landlock_version() -> int:
     """Return the version of Landlock that this system has (its ABI); 0 if none."""
     return max(0, _landlock(_CREATE_RULESET, None, 0, 1)) if sys.platform == "linux" else 0
 
@@ -267,7 +267,7 @@ def _give_up_privileges() -> bool:
 
 
 def _restrict_files(places: Iterable[Path]) -> None:
-    version = landlock_version()
+    version = read_landlock_version()
     if not version:
         return
     rights = [_rights_until(version, by_version) for by_version in (_FILE_RIGHTS, _NETWORK_RIGHTS, _SCOPES)]

@@ -25,9 +25,9 @@ from digest.collect.texts.urls import canonical_url
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
-from subscribers.phrases import count_with_noun
 
 log = get_logger(__name__)
 

@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from itertools import chain, islice
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_with_hour
+from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_and_time
 
 _REACH = 140  # characters from the announcing words to the end of the day and hour
 _MAX_STEPS = 28  # words and punctuation in between
@@ -129,7 +129,7 @@ def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]
     """Yield the deadlines of a text, extended ones first and obligations last."""
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         head = text[start : start + _REACH]
-        written = read_day_with_hour(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
+        written = read_day_and_time(head, 0, published, filler=_FILLER, read_time=read_clock, max_steps=_MAX_STEPS)
         if written is None or not is_ahead(written[0].first, published):
             continue
         day, clock, at = written

@@ -161,13 +161,13 @@ def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     return None
 
 
-def read_day_with_hour(
+def read_day_and_time(
     text: str,
     start: int,
     published: datetime | None,
     *,
     filler: re.Pattern[str],
-    read_hour: Callable[[str, int], WrittenClock | None],
+    read_time: Callable[[str, int], WrittenClock | None],
     max_steps: int,
 ) -> tuple[WrittenDay, WrittenClock | None, int] | None:
     """Return the first day from `start`, the time written before it (or None), and the day's index.
@@ -179,7 +179,7 @@ def read_day_with_hour(
     for _ in range(max_steps):
         if day := read_day(text, at, published):
             return day, clock, at
-        if hour := None if clock else read_hour(text, at):
+        if hour := None if clock else read_time(text, at):
             clock, at = hour, hour.end
         elif gap := filler.match(text, at):
             at = gap.end()

@@ -187,7 +187,7 @@ class PageCheckResult:
         return self.barrier or f"the page returned {self.status}"
 
 
-def fetch_page_states(
+def check_linked_pages(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
 ) -> dict[str, PageCheckResult]:
     """Check whether visitors can still read pages, without recording anything; return the results by link.

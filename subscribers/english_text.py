@@ -80,7 +80,7 @@ def zone_label(name: str) -> str:
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
 
 
-def collation_key(text: str) -> str:
+def make_collation_key(text: str) -> str:
     """Return a key that sorts words as a dictionary does, accents aside: "Éducation" is between "Eau" and "Emploi"."""
     letters = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in letters if not unicodedata.combining(letter)).casefold()
