@@ -21,7 +21,12 @@ from digest.store.models import Edition, EditionState
 from subscribers.address import Address
 from subscribers.crypto import key_file
 from subscribers.crypto.keys import KeyRing
-from subscribers.crypto.stored_addresses import encrypt_address, make_domain_tag, make_lookup_hash, new_address_salt
+from subscribers.crypto.stored_addresses import (
+    encrypt_address,
+    generate_address_salt,
+    make_domain_tag,
+    make_lookup_hash,
+)
 from subscribers.store.models import Person, PersonState, table_of
 
 KEYS = KeyRing.from_seed(b"benchmarks")
@@ -103,7 +108,7 @@ def _person_rows(numbers: range, domains: int) -> Iterator[dict[str, object]]:
             "domain_tag": make_domain_tag(KEYS, address),
             "ciphertext": ciphertext,
             "key_id": key_id,
-            "salt": new_address_salt(),
+            "salt": generate_address_salt(),
             "state": PersonState.SUBSCRIBED,
             "choices": {},
             "chain_head": "",

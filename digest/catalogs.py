@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from subscribers.errors import ApplicationError
-from subscribers.subscriber_language import ENGLISH, SOURCE_LANGUAGE, SubscriberLanguage, base_language
+from subscribers.subscriber_language import ENGLISH, SOURCE_LANGUAGE, SubscriberLanguage, get_base_language
 
 BUILT_IN_CATALOGS = Path(__file__).parent / "locale"
 
@@ -30,7 +30,7 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
     The operator's catalog takes precedence over the built-in one, and "fr-CA" over "fr".
     """
     for folder in ([operator_folder / "locale"] if operator_folder else []) + [BUILT_IN_CATALOGS]:
-        for name in (code.replace("-", "_"), base_language(code)):
+        for name in (code.replace("-", "_"), get_base_language(code)):
             file = folder / name / "LC_MESSAGES" / "digest.po"
             if file.is_file():
                 return file
@@ -65,7 +65,7 @@ def load_language(code: str, operator_folder: Path | None = None) -> SubscriberL
     file = find_catalog(code, operator_folder)
     if file is not None:
         return _load_catalog(code, file, file.stat().st_mtime_ns)
-    if base_language(code) != SOURCE_LANGUAGE:
+    if get_base_language(code) != SOURCE_LANGUAGE:
         raise CatalogError(
             f"there's no catalog for {code!r}: use one of {', '.join(list_languages(operator_folder))}, or save a "
             f"translation of the messages as locale/{code.replace('-', '_')}/LC_MESSAGES/digest.po in the "

@@ -22,8 +22,8 @@ from jinja2 import (
 from jinja2.bccache import Bucket
 from markupsafe import Markup, escape
 
+from subscribers.english_text import curl_quotes
 from subscribers.errors import ApplicationError
-from subscribers.phrases import curl_quotes
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 

@@ -69,7 +69,7 @@ def mask_address(address: str) -> str:
 
 
 def mask_two_addresses(first: str, second: str) -> tuple[str, str]:
-    """Mask two addresses so that the masks differ, if necessary by the first character in which the addresses do."""
+    """Mask two addresses so that the masks differ, if necessary by revealing the first character that differs."""
     masks = mask_address(first), mask_address(second)
     locals_ = first.rpartition("@")[0], second.rpartition("@")[0]
     if masks[0] != masks[1] or locals_[0] == locals_[1]:

@@ -9,10 +9,10 @@ _RARE_THRESHOLD = 100_000  # new objects between two collections
 
 
 @contextmanager
-def rare_garbage_collection() -> Iterator[None]:
-    """Collect garbage less often in this whole process.
+def reduce_garbage_collection() -> Iterator[None]:
+    """Collect garbage less often in the whole process, inside the block.
 
-    The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of an import's time
+    The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of the time of an import
     and a sixth of a draft's.
     """
     gc.set_threshold(_RARE_THRESHOLD, *_USUAL_THRESHOLDS[1:])

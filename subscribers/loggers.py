@@ -28,7 +28,7 @@ class LazyLogger:
 
 
 def get_logger(name: str) -> LazyLogger:
-    """Return the logger with a name."""
+    """Return a logger with a name, created when first used."""
     return LazyLogger(name)
 
 

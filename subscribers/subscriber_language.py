@@ -1,7 +1,7 @@
 """The subscribers' language: its messages (gettext), and the formats of its dates, times, numbers, and lists.
 
 Anything that writes to subscribers is passed one object. There's no global state, so two publications in one process
-can differ. The desk and the command line are in English and use `subscribers.phrases`.
+can differ. The desk and the command line are in English and use `subscribers.english_text`.
 
 Formats of dates and times are messages, too, in the CLDR's pattern letters (UTS #35, part 4). English ones are in the
 code, those of other languages in their catalogs.
@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from gettext import NullTranslations
 from typing import TYPE_CHECKING, Literal
 
-from subscribers.phrases import COMMON_ZONE_NAMES, zone_label, zone_name_at
+from subscribers.english_text import COMMON_ZONE_NAMES, zone_label, zone_name_at
 
 if TYPE_CHECKING:
     from babel import Locale
@@ -30,14 +30,14 @@ def mark_message(message: str) -> str:
     return message
 
 
-def base_language(code: str) -> str:
+def get_base_language(code: str) -> str:
     """Return the base language of a tag: "fr" for "fr-CA"."""
     return code.partition("-")[0].lower()
 
 
-def writing_direction(code: str) -> Literal["ltr", "rtl"]:
+def find_writing_direction(code: str) -> Literal["ltr", "rtl"]:
     """Return the writing direction of a language."""
-    return "rtl" if base_language(code) in RIGHT_TO_LEFT_LANGUAGES else "ltr"
+    return "rtl" if get_base_language(code) in RIGHT_TO_LEFT_LANGUAGES else "ltr"
 
 
 @lru_cache(maxsize=1024)
@@ -58,7 +58,7 @@ class SubscriberLanguage:
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
         """The writing direction, for `dir`."""
-        return writing_direction(self.code)
+        return find_writing_direction(self.code)
 
     def gettext(self, message: str, **values: object) -> str:
         """Return a message's translation with its values, written as %(name)s. Percent signs are doubled."""
@@ -66,7 +66,7 @@ class SubscriberLanguage:
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
         """Return the translation of the message for a count, which is available as the value `num`."""
-        return self.translations.ngettext(singular, plural, count) % ({"num": self.write_number(count)} | values)
+        return self.translations.ngettext(singular, plural, count) % ({"num": self.format_number(count)} | values)
 
     def pgettext(self, context: str, message: str, **values: object) -> str:
         """Return the translation of a message that has other meanings in other contexts."""
@@ -76,7 +76,7 @@ class SubscriberLanguage:
         """Return the translation of a text if it's one of our messages (`mark_message`), or else the text."""
         return self.translations.gettext(text) if text else ""
 
-    def write_number(self, number: int) -> str:
+    def format_number(self, number: int) -> str:
         """Return a whole number with grouping: "12,000"."""
         from babel.numbers import format_decimal  # here, so that commands start faster
 
@@ -141,7 +141,7 @@ class SubscriberLanguage:
         hour, zone, key = self.clock_hour(moment), zone_name_at(moment), getattr(moment.tzinfo, "key", "")
         if key in COMMON_ZONE_NAMES:
             zone = self._common_zone_name(zone)
-        elif "/" in key and base_language(self.code) != SOURCE_LANGUAGE:
+        elif "/" in key and get_base_language(self.code) != SOURCE_LANGUAGE:
             # Short names of zones are English, but places have names in every language.
             place = self.zone_label(key)
             return self.pgettext(

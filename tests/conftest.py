@@ -24,7 +24,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from digest.app.accounts import passwords
 from digest.collect.sandbox.client import SANDBOX
-from digest.collect.sandbox.confinement import ARCHITECTURES, landlock_version
+from digest.collect.sandbox.confinement import ARCHITECTURES, read_landlock_version
 from digest.edition.content.edition_content import EditionContent
 from digest.store.engine import Database, newest_schema_revision, open_database
 from subscribers import garbage_collection
@@ -131,7 +131,7 @@ def has_tool(name: str) -> bool:
     if name == "s3":
         return all(shutil.which(command) for command in ("rclone", "restic"))
     if name == "landlock":
-        return landlock_version() > 0
+        return read_landlock_version() > 0
     if name == "seccomp":
         return sys.platform == "linux" and platform.machine() in ARCHITECTURES
     return bool(find_tool(name))

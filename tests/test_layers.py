@@ -78,7 +78,7 @@ FACE_TOOLS = (
     "digest.timetable",
     "subscribers.loggers",
     "subscribers.pages",
-    "subscribers.phrases",
+    "subscribers.english_text",
 )
 
 

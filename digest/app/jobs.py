@@ -45,9 +45,9 @@ from digest.store.models import EditionState
 from digest.store.process_identity import ProcessIdentity, identify_current_process
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs
 from subscribers.callback_types import Clock
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
-from subscribers.phrases import count_with_noun
 
 SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
 

@@ -27,7 +27,7 @@ from digest.backups.encrypted_file import CHUNK_BYTES, EncryptedReader, Encrypte
 from digest.backups.table_rows import READ_BATCH_SIZE, make_row_encoder, select_columns
 from digest.store.delivery_models import ChangedRow, Delivery, RunningBackup, StoredDeliveryEvent
 from digest.store.engine import Database
-from subscribers.consent.disclosure_log import list_fully_sealed_row_groups
+from subscribers.consent.disclosure_log import list_fully_sealed_subjects
 from subscribers.store.models import DisclosureLogEntry, table_of
 
 MAX_BACKUP_TIME = timedelta(days=3)  # after which a backup counts as killed, and changes are no longer recorded for it
@@ -240,7 +240,7 @@ def _have_writers_ended(database: Database) -> bool:
 def _choose_splits(database: Database, last_event: int) -> Sequence[RowSplit]:
     subject = DisclosureLogEntry.subject
     with database.read() as session:
-        finished = subject.in_(list_fully_sealed_row_groups(session, Delivery.__tablename__))
+        finished = subject.in_(list_fully_sealed_subjects(session, Delivery.__tablename__))
         query = select(subject).where(finished).distinct()
         purposes = session.scalars(query.order_by(subject)).all()
     return _split_deliveries(purposes), _split_events(last_event)

@@ -11,7 +11,7 @@ from digest.deliver.control import installation_hold
 from digest.settings import SettingsFileContent
 from digest.store.engine import Database
 from digest.store.schedule_slots import MAX_JOB_LATENESS, is_job_running
-from subscribers.phrases import short_day_and_hour
+from subscribers.english_text import short_day_and_hour
 
 BACKUP_STATE_KEY = "backup"
 

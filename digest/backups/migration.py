@@ -30,7 +30,7 @@ from digest.store.engine import Database, describe_driver_error, open_database, 
 from subscribers.callback_types import Progress
 from subscribers.consent import seals
 from subscribers.crypto.keys import KeyRing
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 from subscribers.store.keyed_row_seals import attach_keys_to_session
 
 HOLD_REASON = "everything was moved to another database, which now does the sending"

@@ -11,7 +11,7 @@ from digest.app.calendar import releases as calendar_actions
 from digest.app.calendar.releases import CalendarEntry
 from digest.cli.context import CommandContext, json_option, pass_command_context, pick_json_fields, print_result
 from digest.edition.calendar.release_calendar import PlannedRelease
-from subscribers.phrases import clock_time, weekday_date
+from subscribers.english_text import clock_time, weekday_date
 
 
 @click.group(epilog="\b\nExample:\n  digest calendar list")

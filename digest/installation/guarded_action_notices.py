@@ -26,8 +26,8 @@ from digest.store.engine import Database
 from digest.store.staff import list_verified_staff
 from digest.store.subscriber_address_use_models import SubscriberAddressUseCount
 from subscribers.crypto.keys import KeyRing
+from subscribers.english_text import curl_quotes
 from subscribers.mail_requests import MailRequest
-from subscribers.phrases import curl_quotes
 from subscribers.store.database import upsert
 
 STAFF_PREFIX, STAFF_PATH = "staff ", "/admin/staff"

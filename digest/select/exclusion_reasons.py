@@ -6,7 +6,7 @@ from digest.select.ranking import make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.selection_types import ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 WITHDRAWN_REASON = "visitors can't read its page anymore"
 

@@ -48,13 +48,13 @@ from digest.select.text_similarity import TextVectorizer, distinct_words
 from digest.select.topics import compile_topic_rules
 from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
-from subscribers.garbage_collection import rare_garbage_collection
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
+from subscribers.garbage_collection import reduce_garbage_collection
 
 _NO_READERSHIP_NOTE = "there's no readership data, so its weight went to the other terms"
 
 
-@rare_garbage_collection()
+@reduce_garbage_collection()
 def propose_edition(
     candidates: Iterable[CandidateArticle],
     *,

@@ -25,8 +25,8 @@ from digest.settings.setting_lines import (
     find_variable_line,
     read_text_or_empty,
 )
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 
 MAX_LINE_LENGTH = 10_000  # characters
 

@@ -10,7 +10,7 @@ from digest.settings.affected_areas import AffectedArea
 from digest.settings.values import setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.consent_texts import check_consent_template
-from subscribers.subscriber_language import writing_direction
+from subscribers.subscriber_language import find_writing_direction
 
 
 class PublicationSettings(values.SettingsTable, title="Publication"):
@@ -62,7 +62,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
         """The writing direction of `language`, for `dir`."""
-        return writing_direction(self.language)
+        return find_writing_direction(self.language)
 
 
 class ConsentSettings(values.SettingsTable, title="Consent"):

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.models import AuditEntry
 from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
-from subscribers.consent.ledger import canonical_json
+from subscribers.consent.ledger import encode_canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 from subscribers.errors import ApplicationError
@@ -115,7 +115,7 @@ def record_audit(
 def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, detail: object, *, previous: str) -> str:
     """Return the hash of a row (64 hex digits); `at` is in UTC, as 2026-11-20 12:00:00.123000."""
     fields = {"seq": seq, "at": at, "actor": actor, "act": act, "subject": subject, "detail": detail}
-    return hashlib.sha256(canonical_json(fields | {"previous": previous}).encode()).hexdigest()
+    return hashlib.sha256(encode_canonical_json(fields | {"previous": previous}).encode()).hexdigest()
 
 
 def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str:

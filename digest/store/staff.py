@@ -24,7 +24,7 @@ from subscribers.address import Address, AddressError, mask_address, read_addres
 from subscribers.errors import RefusalError
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
-from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, seal_row_as_is
+from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genuine, seal_row_as_is
 
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that verifies an address
@@ -92,7 +92,7 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
     """Return the member if the row is genuine and as new as the audit log, or else None."""
-    genuine = drop_if_forged(session, member)
+    genuine = keep_if_genuine(session, member)
     if genuine is None:
         read_revocations(session)  # as many queries as for a member, so that timing doesn't reveal the staff
         return None

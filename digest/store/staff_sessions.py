@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from digest.store.account_models import StaffSession
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
-from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, is_genuine_row
+from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row, keep_if_genuine
 
 SESSION_LIFETIME = timedelta(days=30)  # after signing in
 IDLE_LIMIT = timedelta(days=7)  # without a request
@@ -77,7 +77,7 @@ def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
 
 def reauthenticate_session(session: Session, session_id: int, *, now: datetime) -> str | None:
     """Give a session a new token after the member has proved who they are again; return None if it has ended."""
-    row = drop_if_forged(session, session.get(StaffSession, session_id, with_for_update=True))
+    row = keep_if_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None
     token = secrets.token_urlsafe(TOKEN_BYTES)

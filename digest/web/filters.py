@@ -20,7 +20,7 @@ from digest.edition.content.edition_content import LabeledBlock
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.branding import Palette
 from digest.web.actor_names import name_actor
-from subscribers.phrases import (
+from subscribers.english_text import (
     QUOTED_CODE,
     clock_hour,
     clock_time,
@@ -192,7 +192,7 @@ def install_subscriber_filters(
         "issue": lambda number: name_edition(number, find_language()),
         "link_tag": make_link_start_tag,
         "translated": lambda text: find_language().translate_text(text),
-        "written_number": lambda number: find_language().write_number(number),
+        "written_number": lambda number: find_language().format_number(number),
     }
     environment.globals["link_end"] = Markup("</a>")
 

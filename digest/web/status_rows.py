@@ -9,7 +9,7 @@ from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.edition.content.editor_changes import EditorChangeCounts
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 # The tones of the sources' statuses. Those that need attention come first.
 _TONES = {"refusing": "bad", "gone": "bad", "failing for a week": "bad", "failing": "warn", "good": "ok"}

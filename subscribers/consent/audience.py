@@ -1,4 +1,4 @@
-"""The audience: people who may be emailed now, computed from ledger and suppression list."""
+"""The audience: people who may be emailed now, computed from the ledger and the suppression list."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -58,7 +58,7 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
-    lookup: tuple[str | None, str | None]  # and the key's ID
+    lookup: tuple[str | None, str | None]  # the hash and its key's ID
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
@@ -88,13 +88,13 @@ def load_audience_page(
     after_number: int = 0,
     page_size: int = 1000,
 ) -> list[AudienceMember]:
-    """Return the next page of people who may be emailed, by number."""
+    """Return the next page of people who may be emailed, ordered by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     return [_build_member(row) for row in _compile_page_query(_MEMBER_COLUMNS).fetch_rows(session, parameters)]
 
 
 def load_preferences_page(session: Session, *, after_number: int, page_size: int) -> list[MemberPreferences]:
-    """Return the preferences of the next page of people who may be emailed, by number."""
+    """Return the preferences of the next page of people who may be emailed, ordered by number."""
     parameters = {"after_number": after_number, "page_size": page_size}
     rows = _compile_page_query(_PREFERENCES_COLUMNS).fetch_rows(session, parameters)
     return [MemberPreferences(row.number, _read_preferences(row), row.domain_tag) for row in rows]
@@ -108,12 +108,12 @@ def load_people_page(
     People of unfinished imports are left out.
     """
     query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
-        *conditions, exclude_unfinished_imports(), Person.number > after_number
+        *conditions, build_finished_import_condition(), Person.number > after_number
     )
     return [_build_member(row) for row in session.execute(query.order_by(Person.number).limit(1000))]
 
 
-def audience_columns() -> tuple[ColumnElement[Any], ...]:
+def build_audience_columns() -> tuple[ColumnElement[Any], ...]:
     """Return the columns that `read_audience_member` needs, to join to another query."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
@@ -131,12 +131,12 @@ def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> Comp
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:
-    """Return the audience member in a row selected with `audience_columns`, or None if they may not be emailed now."""
+    """Return the audience member in a row selected with `build_audience_columns`, or None if they may not be emailed now."""
     return _build_member(row) if row.may_mail else None
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Return those of `numbers` (at most 1,000) who may be emailed now. Checked at submission."""
+    """Return those of `numbers` (at most 1,000) who may be emailed now; checked again at submission."""
     connection = session.connection()
     query = _compile_mailable_query(connection.dialect.name)
     return frozenset(row.number for row in query.fetch_rows(session, bind_person_numbers(connection, numbers)))
@@ -200,10 +200,10 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
     """Return the condition for the audience. `suppression.suppress_address` makes suppression a person's state."""
-    return (Person.state == PersonState.SUBSCRIBED) & exclude_unfinished_imports()
+    return (Person.state == PersonState.SUBSCRIBED) & build_finished_import_condition()
 
 
-def exclude_unfinished_imports() -> ColumnElement[bool]:
+def build_finished_import_condition() -> ColumnElement[bool]:
     """Return the condition that leaves out people of unfinished imports, so a crash can't get half a list emailed."""
     return or_(Person.batch.is_(None), Person.batch.not_in(_unfinished_imports()))
 

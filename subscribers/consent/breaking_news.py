@@ -12,14 +12,14 @@ from subscribers.store.stored_preferences import build_preference_column
 from subscribers.subscriber_language import SubscriberLanguage
 
 
-def names_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
+def mentions_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
     """Return whether a consent text mentions breaking news, in the subscribers' language."""
     return language.gettext("breaking news").casefold() in consent_text.casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """The numbers of subscribers who get breaking news, haven't chosen it, or chose it but paused their emails."""
+    """Numbers of subscribers: those who get breaking news, haven't chosen it, or chose it but paused their emails."""
 
     recipients: int
     not_chosen: int

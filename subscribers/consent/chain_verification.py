@@ -18,7 +18,7 @@ from subscribers.callback_types import Progress
 from subscribers.consent import ledger
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
-from subscribers.crypto.stored_addresses import commit_address, decrypt_address, matches_lookup
+from subscribers.crypto.stored_addresses import compute_address_commitment, decrypt_address, matches_lookup
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentKind, PersonState
 
@@ -102,7 +102,7 @@ def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> It
 
 
 def load_chain(session: Session, number: int) -> EventChainBatch:
-    """Return one person with their links as a chunk."""
+    """Return one person and their links as a batch."""
     between = {"first": number, "last": number}
     people = [ChainOwner(*row) for row in read_raw_rows(session, "person", _OWNER_COLUMNS, _OWNERS_IN_CHUNK, between)]
     rows = read_raw_rows(session, "consent_event", _LINK_COLUMNS, _LINKS_IN_CHUNK, between)
@@ -195,7 +195,7 @@ def _begin_snapshot(session: Session) -> None:
 
 
 def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
-    """Return the first invalid link among 1,000 people, or None."""
+    """Return the first invalid link of a batch, or None."""
     chains: dict[int, list[ChainLink]] = {owner.number: [] for owner in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
@@ -206,7 +206,7 @@ def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
 
 
 def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
-    """Return the hashes of the consent texts that we showed to 1,000 people. The register must contain them."""
+    """Return the hashes of the consent texts shown to the people of a batch. The register must contain them."""
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
     return {match[1] for body in bodies if (match := _WORDING_HASH_PATTERN.search(body))}
 
@@ -226,7 +226,7 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
     for place, link in enumerate(links, start=1):
         fault = _find_link_fault(link, place, head)
         if not fault and place > 1 and link.commitment != commitment and link.kind not in ledger.ADDRESS_KINDS:
-            fault = "the event is about another address than the one before it"
+            fault = "the event is about a different address from the one before it"
         if fault:
             return BrokenLink(owner.number, place, fault)
         head, commitment = link.hash, link.commitment
@@ -250,7 +250,7 @@ def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: Person
     if not _are_choices_of_chain(owner, links):
         return "the preferences in the record and the row differ"
     if not _is_generation_of_chain(owner, links):
-        return "the row allows other links than the last renewal in the record"
+        return "the link generation in the record and the row differ"
     return _find_origin_fault(owner, links)
 
 
@@ -322,7 +322,7 @@ class StoredAddressFault:
 
 
 def find_stored_address_faults(keys: KeyRing, chunk: EventChainBatch) -> list[StoredAddressFault]:
-    """Return the stored-address faults among 1,000 people."""
+    """Return the people of a batch whose stored address doesn't match their chain or can't be decrypted, and why."""
     commitments = {link.person: link.commitment for link in chunk.links}  # dicts keep the last link's value
     faults = [
         (owner.number, _find_stored_address_fault(keys, owner, commitments.get(owner.number, "")))
@@ -339,7 +339,7 @@ def _find_stored_address_fault(keys: KeyRing, owner: ChainOwner, commitment: str
         return "the address can't be decrypted"
     if not isinstance(owner.salt, bytes):
         return "the address has no salt"
-    if commitment not in [commit_address(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
+    if commitment not in [compute_address_commitment(key, mailbox, owner.salt) for key in keys.of_kind("commitment")]:
         return "the address doesn't match the record"
     is_found = matches_lookup(keys, mailbox, owner.lookup, owner.lookup_key)
     return "" if is_found else "the lookup hash doesn't match the address"
@@ -355,7 +355,7 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
-    """Find people and links that pages by number don't reach, given the numbers of those that were checked."""
+    """Return a fault if people or links have invalid numbers, so that fewer were checked than are stored; else None."""
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
         return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")

@@ -39,7 +39,7 @@ class ConsentText:
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextVersion:
-    """A consent text that was agreed to, as it was shown."""
+    """A version of a consent text in the register, as it was shown."""
 
     version: str
     language: str
@@ -52,7 +52,7 @@ class ConsentTextVersion:
         return hash_consent_text(self.text)
 
     def as_json(self) -> dict[str, str]:
-        """Return the version's representation in the ledger."""
+        """Return the version as it's stored in the ledger."""
         return {
             "wording": self.text,
             "wording_version": self.version,
@@ -62,7 +62,7 @@ class ConsentTextVersion:
 
 
 def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
-    """Return the consent text that an event proves; empty if it has none. Pure.
+    """Return the consent text that an event proves was shown; empty if it doesn't prove one. Pure.
 
     For imports, `wording` can say that the text wasn't recorded. Only texts that were shown have a hash.
     """
@@ -71,7 +71,7 @@ def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
 
 
 def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
-    """Return the text that a person agreed to according to us or a list; empty if it wasn't recorded. Pure."""
+    """Return the consent text in an event, proven or only stated by a list; empty if it wasn't recorded. Pure."""
     words = read_consent_text_of_event(body) or body.get("wording")
     is_known = isinstance(words, str) and (body.get("wording_hash") or not words.startswith(NOT_RECORDED_BY))
     return str(words) if is_known else ""
@@ -83,7 +83,7 @@ def hash_consent_text(text: str) -> str:
 
 
 def check_consent_template(template: str) -> str:
-    """Check a publisher's consent text; return it with single spaces, or an empty text if it's blank.
+    """Check a publisher's consent text, and return it with single spaces; an empty one is returned unchanged.
 
     Raises:
         ValueError: the text can't be used. The message says why and what to do.
@@ -163,7 +163,7 @@ def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
 
 
 def find_register_fault(session: Session, hashes: Collection[str]) -> str:
-    """Return a description of the register's fault, or an empty text. `hashes` are those in consent events."""
+    """Return the register's first fault, or an empty string. `hashes` are those of the texts in consent events."""
     registered_hashes = {row.hash for row in session.scalars(select(PublishedConsentText))}
     for row in session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version)):
         if hash_consent_text(row.text) != row.hash:

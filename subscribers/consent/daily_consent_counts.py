@@ -54,7 +54,7 @@ DayKey = tuple[date, str, str]
 
 
 def find_last_fully_committed_event(session: Session, now: datetime) -> int:
-    """Return the highest event number that no open transaction can precede, or 0."""
+    """Return the highest event number that no open transaction can still undercut, or 0 if there's none."""
     settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
@@ -144,7 +144,7 @@ def count_list_changes(
 
 
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
-    """Add counts to the stored ones."""
+    """Add counts to those stored for the same day, kind, and method."""
     statement = upsert(session, DailyConsentCount)
     updated_count = {"count": DailyConsentCount.count + statement.excluded["count"]}
     statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=updated_count)

@@ -1,4 +1,4 @@
-"""The disclosure log: an append-only chain of the disclosure rows that were sealed and later became totals.
+"""The disclosure log: an append-only chain that records which disclosure rows were sealed and later became totals.
 
 Each entry is hashed with the previous one and has a MAC, so appending requires the key file. The nightly seal includes
 the newest entry. See docs/decisions/0012-what-a-chain-proves.md.
@@ -66,21 +66,21 @@ class SealedBatch(NamedTuple):
 
 
 class LogProof(NamedTuple):
-    """The result of verifying the log: the number of entries, and the first fault, or an empty text."""
+    """The result of verifying the log: the number of entries checked, and the first fault, or an empty string."""
 
     entries: int
     fault: str
 
 
 def lock_disclosure_log(session: Session) -> tuple[int, str]:
-    """Return the number and hash of the newest entry. On PostgreSQL, block other writers until the transaction ends."""
+    """Block other writers until the transaction ends (on PostgreSQL); return the newest entry's number and hash."""
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     return read_log_head(session)
 
 
 def read_log_head(session: Session) -> tuple[int, str]:
-    """Return the number and hash of the newest entry, or 0 and an empty text."""
+    """Return the number and hash of the newest entry, or 0 and an empty string."""
     newest = select(DisclosureLogEntry.id, DisclosureLogEntry.hash).order_by(DisclosureLogEntry.id.desc()).limit(1)
     row = session.execute(newest).one_or_none()
     return (row.id, row.hash) if row else (0, "")
@@ -104,7 +104,7 @@ def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntr
 
 def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
     """Return an entry's hash (64 hex digits); `moment` is text such as 2026-11-20T08:30:00.000+00:00."""
-    return hashlib.sha256(ledger.canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
+    return hashlib.sha256(ledger.encode_canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
 
 
 def _authenticate(secret: bytes, entry_hash: str) -> str:
@@ -186,7 +186,7 @@ def has_sealing_begun(session: Session, source: str) -> bool:
     return session.scalar(query) is not None
 
 
-def list_fully_sealed_row_groups(session: Session, source: str) -> set[str]:
+def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
     """Return the subjects whose rows are all sealed."""
     is_stated = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
@@ -211,5 +211,5 @@ def count_erased_in_disclosure_totals(session: Session, source: str) -> int:
 
 
 def sum_added_to_disclosure_totals(session: Session) -> int:
-    """Return the sum of what all entries added to the recipients' totals."""
+    """Return the number of disclosures that all entries added to recipients' totals."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

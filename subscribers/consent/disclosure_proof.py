@@ -118,12 +118,12 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
     """Find rows added to closed subjects, which this program never does."""
-    closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
+    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     if not closed:
         return []
     query = f"SELECT {table.subject}, count(*) FROM {table.name} WHERE sealed_in IS NULL GROUP BY 1"  # noqa: S608 - our own names
     return [
-        f"{subject.replace(':', ' ')}: {table.noun} added after all of them were sealed ({count:,})"
+        f"{subject.replace(':', ' ')}: {table.noun} added after sealing was complete ({count:,})"
         for subject, count in session.execute(text(query))
         if subject in closed
     ]

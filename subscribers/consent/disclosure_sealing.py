@@ -1,4 +1,4 @@
-"""Nightly sealing of disclosures other than deliveries, and of the totals when sealing began."""
+"""Nightly sealing of disclosures other than deliveries, and a one-time record of the totals from before."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ def seal_matching_rows(
     subject: str = "",
     now: datetime,
 ) -> int:
-    """Seal all rows of a table that match a condition, 500 per transaction, using the index of unsealed rows."""
+    """Seal all unsealed rows of a table that match a condition, 500 per transaction; return how many were sealed."""
     columns = table_of(table.model).c
     unsealed = select(columns.id).where(text("sealed_in IS NULL"), condition).order_by(columns.id)
     sealed, after = 0, None

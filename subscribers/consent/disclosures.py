@@ -22,9 +22,9 @@ TotalKey = tuple[int | None, str, str]  # person, recipient, reason
 
 @dataclass(frozen=True, slots=True)
 class AddressDisclosure:
-    """One disclosure of an address: the recipient, reason, time, and the ID by which the recipient knows it.
+    """One disclosure of an address: when, to whom, why, and the ID by which the recipient knows it.
 
-    For a total of old disclosures, `times` can be more than 1, and `at` is the last of them.
+    For a total of old disclosures, `times` can be more than 1, and `at` is the time of the last one.
     """
 
     at: datetime
@@ -106,7 +106,7 @@ def add_to_totals(
     keys: KeyRing,
     times: Mapping[TotalKey, Sequence[datetime]],
 ) -> int:
-    """Add disclosures (at most 500 totals) to the totals shown to each person; return their number.
+    """Add disclosures to at most 500 totals, which are shown to each person; return the number of disclosures.
 
     Each total gets a new commitment, including totals without a person.
     """

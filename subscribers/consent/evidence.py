@@ -33,7 +33,7 @@ class RequestOrigin:
 
 
 def hash_request_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
-    """Return the digests for the chain."""
+    """Return the salted digests of a form's IP address and user agent, for the chain; empty values have none."""
     values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 

@@ -87,7 +87,7 @@ class NewChainLink(NamedTuple):
 
 
 def lock_person(session: Session, number: int) -> Person | None:
-    """Return a person's row, locked until this transaction ends, or None."""
+    """Lock a person's row until this transaction ends, and return it; None if it doesn't exist."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
@@ -160,7 +160,7 @@ def append_event(
         person.number,
         person.state,
         kind,
-        canonical_json(body),
+        encode_canonical_json(body),
         at,
         seq=last.seq + 1 if last else 1,
         previous=person.chain_head,
@@ -258,7 +258,7 @@ def find_next_person_state(state: PersonState, kind: ConsentKind) -> PersonState
 _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def canonical_json(body: dict[str, Any]) -> str:
+def encode_canonical_json(body: dict[str, Any]) -> str:
     """Return the canonical JSON that is hashed: sorted keys, no spaces, and unescaped letters."""
     return _CANONICAL_ENCODER.encode(body)
 

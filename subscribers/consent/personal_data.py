@@ -11,7 +11,7 @@ from subscribers.store import one_time_tokens, people
 from subscribers.store.signup_models import StoredAddressChange
 
 
-def clear_all_traces(
+def clear_all_personal_data(
     session: Session,
     numbers: Collection[int],
     *,

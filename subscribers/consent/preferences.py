@@ -25,9 +25,9 @@ from sqlalchemy import Text, cast, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
+from subscribers.english_text import make_collation_key, sentence
 from subscribers.errors import ApplicationError
 from subscribers.part_keys import split_part_key
-from subscribers.phrases import collation_key, sentence
 from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
@@ -222,7 +222,7 @@ def group_checkboxes(
 
 
 def describe_preference_options(language: SubscriberLanguage, hidden: Collection[str] = ()) -> str:
-    """Describe the available preferences for the privacy page, without the `hidden` ones."""
+    """Return the names of available preferences as a list in words, for the privacy page, without `hidden` ones."""
     offered = (texts for name, texts in PREFERENCE_TEXTS.items() if name not in hidden)
     listed = dict.fromkeys(texts["listed"] for texts in offered if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
@@ -263,7 +263,7 @@ def list_unreadable_preferences(session: Session) -> list[int]:
 def describe_preferences(
     preferences: Preferences, parts: Sequence[tuple[str, str]], language: SubscriberLanguage = ENGLISH
 ) -> str:
-    """Describe preferences, so that subscribers notice mistakes immediately.
+    """Return sentences that describe preferences, so that subscribers notice mistakes immediately.
 
     Args:
         preferences: the preferences.
@@ -299,11 +299,11 @@ def _describe_parts(
             wanted += [] if section_key in preferences.omit else [title]
     sections = language.gettext("all sections") if len(wanted) == len(all_sections) else language.join_words(wanted)
     if 0 < len(omitted) < len(topics):
-        left_out = language.join_words(sorted(omitted.values(), key=collation_key))
+        left_out = language.join_words(sorted(omitted.values(), key=make_collation_key))
         return language.gettext("%(sections)s (topics: all except %(topics)s)", sections=sections, topics=left_out)
     if not omitted:
         return sections
-    topic_list = language.join_words(sorted(topics.values(), key=collation_key)) or language.gettext("none")
+    topic_list = language.join_words(sorted(topics.values(), key=make_collation_key)) or language.gettext("none")
     return language.gettext("%(sections)s (topics: %(topics)s)", sections=sections, topics=topic_list)
 
 
@@ -322,7 +322,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return people's (at most 1,000) preferences at a given moment each, by number, except those without a row."""
+    """Return the preferences that people (at most 1,000) had, each at their moment; defaults for unknown numbers."""
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))

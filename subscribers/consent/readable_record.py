@@ -56,7 +56,7 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
 
 
 def describe_method(method: str, language: SubscriberLanguage) -> str:
-    """Describe how consent was given or withdrawn. Text supplied by an admin or a list is returned unchanged."""
+    """Return a phrase for how consent was given or withdrawn; unknown methods, such as a list's, stay unchanged."""
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
         "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
@@ -85,12 +85,12 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
     return known_methods.get(method, method)
 
 
-def build_record_page(
+def build_record_context(
     record: Mapping[str, Any],
     facts: PublicationFacts,
     language: SubscriberLanguage = ENGLISH,
 ) -> dict[str, Any]:
-    """Return the template's context: the record, its language, and functions that format values.
+    """Return the context of `web/record.html`: the record, its language, and a function that formats values.
 
     Methods, reasons, and preferences are described in words.
     """

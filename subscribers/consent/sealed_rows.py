@@ -1,4 +1,4 @@
-"""Sealed disclosure rows: each has a salted, keyed commitment, and the disclosure log has a root per 500 rows at most.
+"""Sealed disclosure rows: each has a salted, keyed commitment, and the disclosure log has a root for up to 500 rows.
 
 A commitment covers everything that's shown of its row. Erasing a person deletes the salts of their rows, so no
 commitment can be linked to anyone, and their consent chain records the number of those rows.
@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import disclosure_log
 from subscribers.consent.chain_verification import read_raw_rows, stream_raw_rows
 from subscribers.consent.disclosure_log import LogEntryDraft, LogEntryKind
-from subscribers.consent.ledger import canonical_json
+from subscribers.consent.ledger import encode_canonical_json
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
@@ -54,7 +54,7 @@ class SealedTable:
 
     @property
     def has_holder(self) -> bool:
-        """Whether each row belongs to a person."""
+        """True if each row belongs to a person."""
         return _HOLDER in self.columns
 
 
@@ -120,7 +120,7 @@ def read_rows_by_id(
     *,
     lock: bool = False,
 ) -> list[StoredRow]:
-    """Return rows by their IDs, in order of ID. On PostgreSQL, `lock` makes concurrent writers wait."""
+    """Return rows by their IDs, ordered by ID. On PostgreSQL, `lock` makes concurrent writers wait."""
     if is_postgresql(session):
         return read_rows(
             session, table, f"id = ANY(:ids) ORDER BY id{' FOR UPDATE' if lock else ''}", {"ids": list(ids)}
@@ -129,7 +129,7 @@ def read_rows_by_id(
 
 
 def _as_json(ids: Sequence[Any]) -> str:
-    return canonical_json({"ids": list(ids)})[7:-1]
+    return encode_canonical_json({"ids": list(ids)})[7:-1]
 
 
 def compute_row_commitment(
@@ -139,7 +139,7 @@ def compute_row_commitment(
     content = {"table": table.name, "id": str(row.id), "row": row.values} | (
         {"settled": row.settled_values} if covers_settled else {}
     )
-    return keyed_hash(secret, b"disclosure\0", salt + canonical_json(content).encode())
+    return keyed_hash(secret, b"disclosure\0", salt + encode_canonical_json(content).encode())
 
 
 def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
@@ -256,7 +256,7 @@ def plan_adding_rows_to_totals(
 
     Rows of batches that fail verification stay, so that the fault remains visible. So do rows added to closed subjects.
     """
-    closed = disclosure_log.list_fully_sealed_row_groups(session, table.name)
+    closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     by_batch = _sort_by_batch(rows)
     never_sealed = [row for row in by_batch.pop(0, []) if row.subject not in closed]
     drafts = _describe_unsealed(table, never_sealed)
@@ -352,7 +352,7 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
 def record_row_aggregation(
     session: Session, keys: KeyRing, plan: RowsToTotalsPlan, *, added: int, now: datetime
 ) -> None:
-    """Append a plan's entries to the log. `added` is what was added to the recipients' totals."""
+    """Append a plan's entries to the log. `added` is the number of disclosures added to totals."""
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]
     disclosure_log.append_log_entries(session, keys, drafts, now)
 
@@ -363,7 +363,7 @@ def find_changed_rows(
     tables: Collection[SealedTable],
     person: int,
 ) -> list[str]:
-    """Describe how many of a person's rows don't match their seal, by table."""
+    """Return a phrase for each table in which rows of a person don't match their seal, with their number."""
     faults = []
     for table in tables:
         if table.has_holder:

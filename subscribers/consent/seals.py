@@ -87,13 +87,13 @@ class LedgerProof:
     fault: str
     address_fault_count: int = 0
     address_faults: tuple[chain_verification.StoredAddressFault, ...] = ()
-    survey: LedgerSummary | None = None
+    summary: LedgerSummary | None = None
     disclosures: int = 0
     disclosure_faults: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
-        """Whether everything passed verification."""
+        """True if everything passed verification."""
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
@@ -117,7 +117,7 @@ def _find_last_fully_committed_row(database: PeopleDatabase, number: Instrumente
 
 def append_seal(
     session: Session,
-    survey: LedgerSummary,
+    summary: LedgerSummary,
     now: datetime,
     *,
     log_head: LogHead | None = None,
@@ -132,8 +132,8 @@ def append_seal(
     at = ledger.truncate_to_millisecond(now)
     previous = last.hash if last else ""
     disclosures = LogHead(*disclosure_log.read_log_head(session))
-    seal_hash = hash_seal(ledger.format_ledger_time(at), survey, previous, log_head, disclosures)
-    fields = _sealed_fields(survey, log_head, disclosures)
+    seal_hash = hash_seal(ledger.format_ledger_time(at), summary, previous, log_head, disclosures)
+    fields = _sealed_fields(summary, log_head, disclosures)
     seal = Seal(at=at, previous=previous, hash=seal_hash, **fields)
     session.add(seal)
     session.flush()
@@ -142,20 +142,20 @@ def append_seal(
 
 def hash_seal(
     moment: str,
-    survey: LedgerSummary,
+    summary: LedgerSummary,
     previous: str,
     log_head: LogHead | None,
     disclosures: LogHead,
 ) -> str:
     """Return a seal's hash (64 hex digits); `moment` has the form 2026-11-20T08:30:00.000+00:00."""
-    fields = {"at": moment, "previous": previous, **_sealed_fields(survey, log_head, disclosures)}
-    return hashlib.sha256(ledger.canonical_json(fields).encode()).hexdigest()
+    fields = {"at": moment, "previous": previous, **_sealed_fields(summary, log_head, disclosures)}
+    return hashlib.sha256(ledger.encode_canonical_json(fields).encode()).hexdigest()
 
 
-def _sealed_fields(survey: LedgerSummary, log_head: LogHead | None, disclosures: LogHead) -> dict[str, Any]:
+def _sealed_fields(summary: LedgerSummary, log_head: LogHead | None, disclosures: LogHead) -> dict[str, Any]:
     """Return the fields of a seal, named like its columns and as they're hashed."""
-    fields = {"through": survey.through, "people": survey.people, "links": survey.links, "root": survey.root}
-    for name, covered in (("suppressions", survey.suppressions), ("wordings", survey.wordings)):
+    fields = {"through": summary.through, "people": summary.people, "links": summary.links, "root": summary.root}
+    for name, covered in (("suppressions", summary.suppressions), ("wordings", summary.wordings)):
         fields |= {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
     if log_head is not None:
         fields |= {"log_through": log_head.through, "log_head": log_head.hash}
@@ -197,7 +197,7 @@ def verify_ledger(
     suppressions, barred = _summarize_table(session, "suppression", _SUPPRESSION_COLUMNS, [row for _, row, _ in points])
     _, registered = _summarize_table(session, "wording", _WORDING_COLUMNS, [version for _, _, version in points])
     pairs = zip(roots, points, strict=True)
-    surveys = [root.survey(barred[row], registered[version]) for root, (_, row, version) in pairs]
+    summaries = [root.summarize(barred[row], registered[version]) for root, (_, row, version) in pairs]
     heads = {seal.disclosures_through: seal.disclosures_hash for seal in seals}
     proven = verify_disclosures(session, keys, tables, sealed_heads=heads, erased=tally.erased, night=night)
     return LedgerProof(
@@ -208,10 +208,10 @@ def verify_ledger(
         broken=tally.broken or chain_verification.find_stray_rows(session, tally.people, tally.links),
         address_fault_count=tally.address_fault_count,
         address_faults=tuple(tally.address_faults),
-        fault=_find_seal_fault(seals, surveys)
+        fault=_find_seal_fault(seals, summaries)
         or _find_missing_seal(seals, kept_hashes)
         or consent_texts.find_register_fault(session, tally.wording_hashes),
-        survey=None if through is None else surveys[-1],
+        summary=None if through is None else summaries[-1],
         disclosures=proven.rows,
         disclosure_faults=proven.faults,
     )
@@ -317,7 +317,7 @@ class _RootHash:
     links: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
-    def survey(self, suppressions: TableSummary, wordings: TableSummary) -> LedgerSummary:
+    def summarize(self, suppressions: TableSummary, wordings: TableSummary) -> LedgerSummary:
         return LedgerSummary(self.through, self.people, self.links, self.digest.hexdigest(), suppressions, wordings)
 
 
@@ -364,38 +364,38 @@ def _summarize_table(
     session: Session, table: str, columns: Sequence[str], places: Iterable[int]
 ) -> tuple[int, dict[int, TableSummary]]:
     """Hash all rows of a table in order; return their number, and the summary up to each row in `places`."""
-    surveys: dict[int, TableSummary] = {}
+    summaries: dict[int, TableSummary] = {}
     waiting = sorted(set(places), reverse=True)
     digest, count = hashlib.sha256(), 0
     rows = chain_verification.stream_raw_rows(session, table, columns, page_size=PAGE_SIZE)
     for row in rows:
         while waiting and waiting[-1] < row[0]:
             place = waiting.pop()
-            surveys[place] = TableSummary(place, count, digest.hexdigest())
+            summaries[place] = TableSummary(place, count, digest.hexdigest())
         digest.update(f"{json.dumps(row)}\n".encode())
         count += 1
-    surveys |= {place: TableSummary(place, count, digest.hexdigest()) for place in waiting}
-    return count, surveys
+    summaries |= {place: TableSummary(place, count, digest.hexdigest()) for place in waiting}
+    return count, summaries
 
 
 _SUPPRESSION_COLUMNS = ("id", "'hash", "'key_id", "'reason", "@at")
 _WORDING_COLUMNS = ("version", "'language", "'hash", "@first_used_at")
 
 
-def _find_seal_fault(seals: Sequence[_StoredSeal], surveys: Sequence[LedgerSummary]) -> str:
+def _find_seal_fault(seals: Sequence[_StoredSeal], summaries: Sequence[LedgerSummary]) -> str:
     previous = ""
-    for seal, survey in zip(seals, surveys, strict=False):
+    for seal, summary in zip(seals, summaries, strict=False):
         name = f"the seal of {seal.at[:16] or 'an unreadable time'} UTC"
         if seal.previous != previous:
             return f"{name} doesn't match the one before it; a seal was changed or removed"
-        if (seal.people, seal.links, seal.root) != (survey.people, survey.links, survey.root):
+        if (seal.people, seal.links, seal.root) != (summary.people, summary.links, summary.root):
             return f"{name} doesn't match the ledger; events before it were changed, swapped, or removed"
-        if seal.covered_suppressions != survey.suppressions:
+        if seal.covered_suppressions != summary.suppressions:
             return f"{name} doesn't match the suppression list; rows before it were changed or removed"
-        if seal.covered_consent_texts != survey.wordings:
+        if seal.covered_consent_texts != summary.wordings:
             return f"{name} doesn't match the consent texts; rows before it were changed, added, or removed"
         moment = chain_verification.convert_to_hashed_time(seal.at)
-        if moment is None or seal.hash != hash_seal(moment, survey, previous, seal.log_head, seal.disclosure_head):
+        if moment is None or seal.hash != hash_seal(moment, summary, previous, seal.log_head, seal.disclosure_head):
             return f"{name} doesn't match its hash"
         previous = seal.hash
     return ""

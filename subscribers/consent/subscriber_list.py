@@ -72,7 +72,7 @@ class ListedSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPage:
-    """A page of people, and the number below which to continue, or None. If `is_cut`, more may match below it."""
+    """A page of people, and the number below which to continue (None at the end). If `is_cut`, more may match."""
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
@@ -158,7 +158,7 @@ def count_paused(session: Session, today: date) -> int:
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
-    """Return some people (at most 1,000) as list rows, newest first."""
+    """Return people (at most 1,000) as rows of the list, newest first; unknown numbers are left out."""
     query = select(Person).where(Person.number.in_(numbers)).order_by(Person.number.desc())
     return _describe_rows(session, session.scalars(query).all())
 
@@ -243,7 +243,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubs
 
 
 def list_signup_sources(session: Session) -> list[str]:
-    """Return the sign-up sources in alphabetical order, found by skipping through their index."""
+    """Return the first 40 sign-up sources in alphabetical order, found by skipping through their index."""
     origins: list[str] = []
     while len(origins) < MAX_ORIGINS:
         following = select(func.min(Person.asked_where))
@@ -255,7 +255,7 @@ def list_signup_sources(session: Session) -> list[str]:
 
 
 def list_recent_imports(session: Session) -> list[ImportOrigin]:
-    """Return the latest imports, newest first."""
+    """Return the latest 40 imports, newest first."""
     query = select(ImportBatch).order_by(ImportBatch.id.desc()).limit(MAX_IMPORTS)
     rows = session.scalars(query)
     return [ImportOrigin(row.id, row.name, row.started_at) for row in rows]

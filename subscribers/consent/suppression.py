@@ -19,8 +19,8 @@ from subscribers.crypto import stored_addresses
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import AddressHashes, is_adopted_key_id, make_departure_hash
 from subscribers.store import people
-from subscribers.store.adopted_keys import list_adopted_keys, load_key_sets
-from subscribers.store.compiled_statements import insert_many, matches_any
+from subscribers.store.adopted_keys import list_suppression_keys, load_key_sets
+from subscribers.store.compiled_statements import build_any_hash_condition, insert_many
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
@@ -67,7 +67,7 @@ def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]
     Raises:
         DecryptionError: adopted keys are damaged.
     """
-    adopted = list_adopted_keys(load_key_sets(session, keys))
+    adopted = list_suppression_keys(load_key_sets(session, keys))
     return stored_addresses.hash_addresses(keys, addresses, adopted)
 
 
@@ -97,7 +97,9 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
         hashes_by_key.setdefault(key_id, []).append(address_hash)
     rows: list[Suppression] = []
     for key_id, hashes in hashes_by_key.items():
-        query = select(Suppression).where(matches_any(session, Suppression.hash, hashes), Suppression.key_id == key_id)
+        query = select(Suppression).where(
+            build_any_hash_condition(session, Suppression.hash, hashes), Suppression.key_id == key_id
+        )
         rows += session.scalars(query)
     by_address: list[list[Suppression]] = [[] for _ in addresses]
     for row in sorted(rows, key=lambda row: row.id):

@@ -81,7 +81,7 @@ class UnsubscribeLog:
         self._keys = keys
 
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
-        """Return the hash of a person's lookup in this file."""
+        """Return the keyed hash that stands for a person's lookup hash in this file, by default with the current key."""
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return make_departure_hash(key, lookup)
 
@@ -123,10 +123,10 @@ class UnsubscribeLog:
         if new:
             sync_folder(self.path.parent)
 
-    def append_return(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
-        """Record, after the commit, that someone is back. If writing fails, log the problem.
+    def append_after_commit(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
+        """Write an entry after the commit, such as for someone who's back; if writing fails, log `problem`.
 
-        They're back all the same. Only a restored copy wouldn't know.
+        The change stays in effect. Only a restored copy of the database wouldn't know of it.
         """
         try:
             self.append(entry, at=at)

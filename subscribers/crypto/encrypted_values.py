@@ -25,7 +25,7 @@ def _cipher(secret: bytes) -> AESGCM:
 def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes, str]:
     """Encrypt bytes with the current vault key; return the ciphertext and the key's ID.
 
-    The ciphertext can only be decrypted with the same `bound_to`, so rows that were swapped in the database can't be.
+    The ciphertext can only be decrypted with the same `bound_to`, so it's useless in another row.
     """
     (ciphertext,), key_id = encrypt_many(keys, [(plain, bound_to)])
     return ciphertext, key_id
@@ -76,7 +76,7 @@ def reencrypt(
     bound_to: str,
     label: str = "",
 ) -> tuple[bytes, str]:
-    """Encrypt a value again with the current vault key.
+    """Decrypt a value and encrypt it with the current vault key.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another row.

@@ -119,15 +119,15 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
+        """True if any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
     def current(self, kind: KeyKind) -> SecretKey:
-        """Return the newest key of a kind, used for new values."""
+        """Return the newest key of a kind, which is used for new values."""
         return self._snapshot.current[kind]
 
     def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
-        """Return all keys of a kind that the file has now, oldest first."""
+        """Return all keys of a kind, oldest first, after reloading the file if it was replaced."""
         self._reload_if_replaced()
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 
@@ -200,7 +200,7 @@ class KeyRing:
         """
         keys = cls.generate()
         try:
-            key_file.create_file(path, keys.file_text(passphrase))
+            key_file.create_file(path, keys.to_file_text(passphrase))
         except FileExistsError:
             raise KeyFileError(f"{path} already exists and wasn't changed.") from None
         return keys
@@ -268,7 +268,7 @@ class KeyRing:
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
-    def file_text(self, passphrase: str | None) -> str:
+    def to_file_text(self, passphrase: str | None) -> str:
         """Return the text of the key file: the recovery copy, encrypted if there's a passphrase."""
         return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 

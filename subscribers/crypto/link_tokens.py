@@ -1,9 +1,9 @@
 """Email tokens: 22 characters that identify a person and the address they're sent to, computed and never stored.
 
-A token is 16 bytes in base64url: the generation of the person's links (1), their number (4), the key's number (1), six
+A token is 16 bytes in base64url: the generation of the person's links (1), the person's number (4), the key's number (1), six
 bytes of an HMAC over the purpose and all of these, and four bytes of an HMAC that also covers the address. A token is
 only valid for its purpose, and is checked before any lookup. Only the last four bytes need the person's row
-(`is_emailed_to`): rows decide whose number it is, but not what was emailed to whom.
+(`was_made_for_address`): the row decides whose number it is, but not what was emailed to whom.
 
 The generation is 0 until a person's links are renewed. It isn't compared with the person's current one here, because a
 token to unsubscribe never expires.
@@ -70,7 +70,7 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
     return LinkOwner(int.from_bytes(numbers[1:5]), numbers[0]) if is_ours else None
 
 
-def is_emailed_to(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
+def was_made_for_address(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
     """Return whether a token was made for emails to `address`."""
     key, numbers, mac = _split_token(keys, token)
     if key is None:

@@ -1,4 +1,4 @@
-"""Stored addresses: encrypted for one person each, and found by keyed hashes."""
+"""Stored addresses: each encrypted for one person, and found by keyed hashes."""
 
 import hmac
 import secrets
@@ -29,7 +29,7 @@ class AddressHashes(NamedTuple):
 
 
 class AdoptedKey(NamedTuple):
-    """A suppression key of another installation. With one of its lookup keys, it's the key for hashes of departures."""
+    """A suppression key of another installation. `lookup` is set if the key is for hashes in an unsubscribe log."""
 
     suppression: SecretKey
     lookup: SecretKey | None
@@ -99,7 +99,7 @@ def matches_lookup(
     lookup: str | None,
     key_id: str | None,
 ) -> bool:
-    """Return whether a row's lookup hash matches its encrypted address. Rows combined from several don't."""
+    """Return whether a row's lookup hash matches its encrypted address; False if its lookup key is missing."""
     try:
         key = keys.by_id("lookup", key_id or "")
     except KeyFileError:
@@ -121,18 +121,18 @@ def _person_binding(number: int) -> str:
     return f"person {number}"
 
 
-def new_address_salt() -> bytes:
-    """Return a random 128-bit salt for one person's commitments. Without it, addresses can't be tried against them."""
-    return new_address_salts(1)[0]
+def generate_address_salt() -> bytes:
+    """Return a random 128-bit salt for one person's commitments. Without it, guessed addresses can't be checked."""
+    return generate_address_salts(1)[0]
 
 
-def new_address_salts(count: int) -> list[bytes]:
+def generate_address_salts(count: int) -> list[bytes]:
     """Return `count` random salts."""
     random_bytes = secrets.token_bytes(_SALT_LENGTH * count)
     return [random_bytes[at : at + _SALT_LENGTH] for at in range(0, len(random_bytes), _SALT_LENGTH)]
 
 
-def commit_address(key: SecretKey, mailbox: str, salt: bytes) -> str:
+def compute_address_commitment(key: SecretKey, mailbox: str, salt: bytes) -> str:
     """Return the commitment (64 hex digits) to `mailbox`, the address in ASCII."""
     return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 
@@ -142,10 +142,10 @@ def hash_addresses(
     addresses: Iterable[Address],
     adopted: Sequence[AdoptedKey],
 ) -> list[AddressHashes]:
-    """Return all lookup and suppression hashes of addresses. `consent.suppression.hash_addresses` has the adopted keys.
+    """Return all lookup and suppression hashes of addresses; `consent.suppression.hash_addresses` adds adopted keys.
 
     After a restore, a suppression may only be known by the unsubscribe log's hash of the lookup
-    (`subscribers.lifecycle.unsubscribe_log_merge`). Those hashes precede our own others.
+    (`subscribers.lifecycle.unsubscribe_log_merge`). Those hashes precede the direct ones.
     """
     *older_keys, current_key = keys.of_kind("lookup")
     key_id = current_key.id

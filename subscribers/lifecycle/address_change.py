@@ -219,7 +219,7 @@ def _count_mail_to_stranger(
         return False
     if rate_limits.is_domain_over_limit(session, domain, signup_limits, now=now):
         return False
-    rate_limits.count_domain(session, domain, now=now)
+    rate_limits.count_domain_form(session, domain, now=now)
     rate_limits.record_signup_mail(session, mailbox_tag, "move", now)
     return True
 
@@ -408,7 +408,7 @@ def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: Change
 
 
 def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
-    """Return the addresses of a change. If the ciphertext was made for another person, only the new one."""
+    """Return the addresses of a change; only the new one if the ciphertext was made for another person."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
     new = read_address(values["address"])
     if values.get("person") != row.person or "old" not in values:

@@ -122,7 +122,7 @@ def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
     person = session.get(Person, number)
     if person is None or person.state is not PersonState.REQUESTED:
         return False
-    return not expiry.had_permission_pass(session, person.number)
+    return not expiry.was_asked_for_permission(session, person.number)
 
 
 def _clear_unconfirmed_sign_up(session: Session, keys: KeyRing, address: Address, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Erasure: deletes an address for good with everything that leads to it, and keeps what prevents its return.
+"""Erasure: deletes an address for good with everything that leads to it, but keeps what prevents its return.
 
 The person's own page, admins, and the merge of the unsubscribe log after a restore all use this module.
 """
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address
 from subscribers.consent import disclosures, ledger, suppression
 from subscribers.consent.ledger import ERASED_ROWS_FIELD
-from subscribers.consent.personal_data import clear_all_traces
+from subscribers.consent.personal_data import clear_all_personal_data
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup import request_queue
@@ -65,7 +65,7 @@ def erase_person(
     released |= disclosures.detach_disclosures(session, number)
     ledger.append_event(session, person, ConsentKind.ERASED, _describe_erasure(method, released), now)
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "erased"), at=now)
-    clear_all_traces(session, [number], keep_lookup=full_address is None, now=now)
+    clear_all_personal_data(session, [number], keep_lookup=full_address is None, now=now)
     return True
 
 

@@ -22,7 +22,7 @@ from subscribers.store.signup_models import OneTimeToken, StoredAddressChange
 BATCH_SIZE = 100  # people per transaction
 
 
-def expire_unconfirmed(database: PeopleDatabase, *, now: datetime) -> int:
+def expire_unconfirmed_requests(database: PeopleDatabase, *, now: datetime) -> int:
     """Expire overdue requests and delete data that's no longer needed; return the number of expired requests."""
     expired = 0
     while True:
@@ -75,13 +75,13 @@ def expire_request(session: Session, number: int, seq: int, now: datetime) -> No
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):
         # People we asked keep their lookup hash, so that a later list can't get them asked again.
-        keep_lookup = not never or had_permission_pass(session, number)
+        keep_lookup = not never or was_asked_for_permission(session, number)
         people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, [number])
     ledger.append_event(session, person, ConsentKind.EXPIRED, {"request": seq}, now)
 
 
-def had_permission_pass(session: Session, number: int) -> bool:
+def was_asked_for_permission(session: Session, number: int) -> bool:
     """Return whether we have asked a person on an imported list whether they want the newsletter."""
     re_asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
     return session.scalar(select(exists().where(*re_asked))) or False
@@ -96,7 +96,7 @@ _RETENTION_START_KINDS = {
 }  # the events after which an address is no longer needed
 
 
-def find_deletion_time(session: Session, person: Person) -> datetime | None:
+def find_address_deletion_time(session: Session, person: Person) -> datetime | None:
     """Return when a person's address will be deleted, or None if it won't."""
     kinds = _RETENTION_START_KINDS.get(person.state)
     departure = ledger.find_last_event(session, person.number, kinds) if kinds else None

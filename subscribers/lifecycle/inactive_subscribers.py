@@ -1,6 +1,6 @@
 """Asking inactive subscribers, once, whether they still want the newsletter.
 
-Opens and clicks aren't recorded, so only their own actions count: consent, changed preferences or address, or an undone
+Opens and clicks aren't recorded, so only subscribers' own actions count: consent, changed preferences or address, or an undone
 unsubscribe (docs/decisions/0051-silent-readers.md). A yes is a new consent to the current text. Those who don't answer
 stay on the list, unless the question said that they'd be removed.
 """
@@ -33,7 +33,7 @@ STAY_PURPOSE: OneTimePurpose = "stay"
 
 @dataclass(frozen=True, slots=True)
 class InactivityQuestion:
-    """A question for subscribers inactive since `silent_since`. `takes_off` removes those who don't answer."""
+    """A question for subscribers inactive since `silent_since`. With `takes_off`, those who don't answer are unsubscribed."""
 
     silent_since: datetime
     takes_off: bool
@@ -68,7 +68,7 @@ def queue_inactivity_questions(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` subscribers, by number; return how many.
+    """Queue the question for up to `limit` subscribers, lowest numbers first; return how many.
 
     After an interruption, those already queued are asked, and the next run continues with the others. They agree to
     `wording` by pressing the button at `page`.
@@ -94,7 +94,7 @@ def _query_silent(silent_since: datetime) -> Select[int]:
     was_asked = exists().where(question.person == Person.number, question.kind == ConsentKind.RE_ASKED, ~has_answered)
     conditions: tuple[ColumnElement[bool], ...] = (
         Person.state == PersonState.SUBSCRIBED,
-        audience.exclude_unfinished_imports(),
+        audience.build_finished_import_condition(),
         Person.asked_at <= silent_since,
         ~has_sign_of_life,
         ~was_asked,
@@ -156,7 +156,7 @@ def keep_subscription(
 ) -> StayLink:
     """Record that a subscriber wants to stay, if their link is open. Idempotent.
 
-    When and where they signed up doesn't change, because that's how they remember it.
+    The time and place of their sign-up don't change, because subscribers remember those.
     """
     link = look_up_stay_link(session, token, now=now)
     if link.stage is not ActionLinkState.OPEN:
@@ -197,8 +197,10 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
     )
 
 
-def resolve_unanswered_questions(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
-    """End expired links, and unsubscribe people as announced if they stayed inactive; return how many.
+def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
+    """Unsubscribe people who didn't answer in time, if the question announced it; end all expired links.
+
+    Return the number of people unsubscribed. Those who were active since the question stay.
 
     Raises:
         OSError: the unsubscribe log couldn't be written. People already processed stay unsubscribed.

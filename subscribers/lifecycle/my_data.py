@@ -46,7 +46,7 @@ class DataLinkOutcome(StrEnum):
 def request_data_link(
     session: Session, number: int, queue: QueueMail, *, by_editor: bool = False, now: datetime
 ) -> DataLinkOutcome:
-    """Queue an email with a link to their data, at most three times in seven days and not while an earlier one works.
+    """Queue an email with a link to a person's data, at most three times in seven days, and not while a link works.
 
     With `by_editor`, the team requests it, because the person asked by phone or letter.
     """
@@ -70,7 +70,7 @@ def may_request_data(person: Person | None) -> bool:
 
 
 def list_consent_history(session: Session, number: int, language: SubscriberLanguage) -> list[ConsentHistoryEntry]:
-    """Return the events of a person's consent, oldest first."""
+    """Return a person's consent events described in words, oldest first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     return [_history_entry(event, language) for event in session.scalars(query)]
 
@@ -129,7 +129,7 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
 
 
 def start_new_link_generation(session: Session, number: int, *, now: datetime, **origin: str) -> int:
-    """Begin a new generation of a subscribed person's links, and record it in their chain; return it.
+    """Begin a new generation of a subscribed person's links, and record it in their chain; return its number.
 
     `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin. A restored copy doesn't
     know of renewals after it was made.

@@ -47,10 +47,10 @@ class UndoLink:
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
-    """Return until when a person's unsubscribe can be undone, or None if it can't.
+    """Return the time at which a person's unsubscribe can no longer be undone, or None if it can't be undone now.
 
-    It can for 7 days if they unsubscribed themselves or it was reported, unless they were erased or complained since.
-    Both end the state `withdrawn` for good.
+    It can be undone for 7 days if they unsubscribed themselves or it was reported, unless they were erased or complained since.
+    Erasures and complaints end the state `withdrawn` for good.
     """
     departure = _find_undoable_departure(session, number, now=now)
     return departure.at + ledger.UNDO_PERIOD if departure else None
@@ -152,15 +152,15 @@ def find_restorable_unsubscribe(
     since, or the import that subscribed them was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
-    if by_admin is None or by_admin[1] != actor or not can_be_restored(session, person, now=now):
+    if by_admin is None or by_admin[1] != actor or not may_admin_undo_unsubscribe(session, person, now=now):
         return None
     return by_admin[0] if now < by_admin[0].at + ledger.UNDO_PERIOD else None
 
 
-def can_be_restored(session: Session, person: Person, *, now: datetime) -> bool:
-    """Return whether an admin who unsubscribes a person now could undo it.
+def may_admin_undo_unsubscribe(session: Session, person: Person, *, now: datetime) -> bool:
+    """Return whether an admin who unsubscribed a person now could undo it.
 
-    They can once in 7 days, if the earlier consent still counts.
+    Restoring is possible once in 7 days, if the earlier consent still counts.
     """
     restored = ledger.find_last_event(session, person.number, {ConsentKind.RESTORED})
     had_one = restored is not None and now < restored.at + ledger.UNDO_PERIOD

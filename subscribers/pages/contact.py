@@ -16,14 +16,14 @@ from subscribers.mail_requests import MailRequest
 from subscribers.pages.context import (
     OptionalAddress,
     ask_again_if_trapped,
+    make_private_response,
     page_context,
-    private_response,
-    refused_form_page,
     render_page,
+    render_refused_form_page,
     subscriber_pages,
 )
 from subscribers.pages.forms import FormError, FormModel, read_form
-from subscribers.pages.signup import client_address
+from subscribers.pages.signup import read_client_ip_address
 from subscribers.signup.rate_limits import (
     NetworkHashes,
     SubmissionOutcome,
@@ -48,7 +48,7 @@ def _clean_message(text: str) -> str:
             "The message is %(num)s character over the limit of %(most)s.",
             "The message is %(num)s characters over the limit of %(most)s.",
             len(message) - MAX_MESSAGE_LENGTH,
-            most=language.write_number(MAX_MESSAGE_LENGTH),
+            most=language.format_number(MAX_MESSAGE_LENGTH),
         )
         raise ValueError(words)
     return message
@@ -81,13 +81,13 @@ def write_to_the_editors() -> Response:
         line = read_form(EditorMessage, request.form)
     except FormError as exc:
         return _contact_page(exc)
-    tags = hash_networks(page_context.keys, client_address(page_context.trusted_proxies), page_context.now)
+    tags = hash_networks(page_context.keys, read_client_ip_address(page_context.trusted_proxies), page_context.now)
     with page_context.database.read() as session:  # a rejected flood mustn't wait for the single writer
         _, outcome = check_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
             outcome = _queue_message(session, tags, line)
-    return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else refused_form_page(outcome)
+    return _sent_page(line.reply_to) if outcome is SubmissionOutcome.ACCEPTED else render_refused_form_page(outcome)
 
 
 def _queue_message(session: Session, tags: NetworkHashes, line: EditorMessage) -> SubmissionOutcome:
@@ -104,7 +104,7 @@ def _queue_message(session: Session, tags: NetworkHashes, line: EditorMessage) -
 def _contact_page(problem: FormError | None) -> Response:
     entered = {"message": request.form.get("message", ""), "email": request.form.get("email", "")}
     page = render_template("web/contact.html", problem=problem, said=entered, longest=MAX_MESSAGE_LENGTH)
-    return private_response(page, 400) if problem else Response(page, mimetype="text/html")
+    return make_private_response(page, 400) if problem else Response(page, mimetype="text/html")
 
 
 def _sent_page(reply_to: str) -> Response:

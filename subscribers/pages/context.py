@@ -23,13 +23,13 @@ from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
+from subscribers.english_text import sentence
 from subscribers.lifecycle.erasure import ForgetElsewhere
 from subscribers.lifecycle.my_data import start_new_link_generation
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
 from subscribers.pages.forms import FormModel
 from subscribers.pages.preferences_form import OfferedPreferences
-from subscribers.phrases import sentence
 from subscribers.signup.rate_limits import NetworkQuota, SignupLimits, SubmissionOutcome
 from subscribers.store import people
 from subscribers.store.database import PeopleDatabase
@@ -68,7 +68,7 @@ class PageContext:
     person's deliveries (one by one for `delivery_retention`, then as totals), and `forget_deliveries` detaches them
     from an erased person. `describe_first_edition` describes the first edition that a new subscriber gets.
     `find_variant_limit` returns the maximum number of versions of an edition, or 0 if everyone got exactly the sections
-    they chose of the last one. `translate_recipient_description` translates a stored recipient. `release_days` are the
+    they chose in the last edition. `translate_recipient_description` translates a stored recipient. `release_days` are the
     weekdays of editions (Monday is 0), `wording` and `wording_with_breaking_news` the consent texts, and
     `trusted_proxies` the number of X-Forwarded-For entries that are ours.
     """
@@ -88,7 +88,7 @@ class PageContext:
     controller: DataController
     base_url: str
     release_days: tuple[int, ...]
-    bounds: SignupLimits
+    signup_limits: SignupLimits
     contact_quota: NetworkQuota
     evidence_retention: timedelta
     trusted_proxies: int
@@ -161,8 +161,8 @@ page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribe
 
 
 def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
-    """Record in the unsubscribe log, after the commit, that someone is back (`UnsubscribeLog.append_return`)."""
-    page_context.unsubscribe_log.append_return(departure, problem=problem, at=page_context.now)
+    """Record in the unsubscribe log, after the commit, that someone is back; if writing fails, log `problem`."""
+    page_context.unsubscribe_log.append_after_commit(departure, problem=problem, at=page_context.now)
 
 
 def is_subscribed(person: Person | None) -> bool:
@@ -173,31 +173,30 @@ def is_subscribed(person: Person | None) -> bool:
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
 ) -> OpenedLink:
-    """Return the owner of a link.
+    """Return a link with its owner, or abort the request if it has none.
 
-    Abort the request if it has none. A link of a test email gets a page that says so, and all other links get the same
-    page.
+    A link in a test email gets a page that says so. All other links without an owner get the same page.
     """
     keys = page_context.keys
     owner = link_tokens.read_link_token(keys, token, purpose)
     if owner is None:
         if link_tokens.read_link_token(keys, token, test_purpose) is not None:
             abort(render_page("web/test_mail.html", what=page_description))
-        abort(unknown_link_page())
+        abort(render_unknown_link_page())
     return OpenedLink(owner.number, owner.generation, token, purpose)
 
 
-def is_outdated(session: Session, link: OpenedLink, person: Person | None) -> bool:
-    """Return whether a link can only unsubscribe.
+def is_outdated_link(session: Session, link: OpenedLink, person: Person | None) -> bool:
+    """Return whether a link may only be used to unsubscribe.
 
-    It can if its owner has renewed their links, or if it wasn't emailed to their current address.
+    Its owner has then renewed their links, or it wasn't emailed to their current address.
     """
     if person is None or link.generation != person.link_generation:
         return person is not None
     if person.ciphertext is None:
         return False
     keys, address = page_context.keys, people.read_address_matching_commitment(session, page_context.keys, person)
-    return address is None or not link_tokens.is_emailed_to(keys, link.token, link.purpose, address.mailbox)
+    return address is None or not link_tokens.was_made_for_address(keys, link.token, link.purpose, address.mailbox)
 
 
 def renew_links_and_make_link_token(session: Session, number: int) -> str:
@@ -214,19 +213,19 @@ def make_preferences_token(session: Session, number: int) -> str:
     return link_tokens.make_link_token(keys, number, "preferences", person.link_generation, address=mailbox)
 
 
-def outdated_link_page(link: OpenedLink) -> Response:
+def render_outdated_link_page(link: OpenedLink) -> Response:
     """Return the page for an outdated link. It only offers to unsubscribe, with a link that can't do more."""
     leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation, address="")
     return render_page("web/outdated_link.html", 410, leave_token=leave_token)
 
 
-def unknown_link_page() -> Response:
+def render_unknown_link_page() -> Response:
     """Return the page for invalid links, which is the same for truncated and forged ones and those of other pages."""
     return render_page("web/unknown_link.html", 404)
 
 
-def ask_about_domain(address: Address) -> str:
-    """Return the question about a domain that's probably mistyped, or an empty text if there's none to ask.
+def build_domain_question(address: Address) -> str:
+    """Return the question whether a domain is mistyped, or an empty string if it needn't be asked.
 
     It's asked once: the form is then submitted with the domain in its field `kept`.
     """
@@ -238,7 +237,7 @@ def ask_about_domain(address: Address) -> str:
     )
 
 
-def refused_form_page(outcome: SubmissionOutcome) -> Response:
+def render_refused_form_page(outcome: SubmissionOutcome) -> Response:
     """Return the page that says why a form was rejected, and when to try again."""
     in_all = outcome is SubmissionOutcome.HOUSE_LIMIT_REACHED
     response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
@@ -259,10 +258,10 @@ def ask_again_if_trapped() -> Response | None:
 
 def render_page(template: str, status: int = 200, **values: object) -> Response:
     """Render a page that must not be stored or indexed."""
-    return private_response(render_template(template, **values), status)
+    return make_private_response(render_template(template, **values), status)
 
 
-def private_response(html: str, status: int = 200) -> Response:
+def make_private_response(html: str, status: int = 200) -> Response:
     """Return a response for one subscriber, with headers against caching and indexing."""
     response = Response(html, status, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"

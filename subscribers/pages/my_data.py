@@ -15,30 +15,30 @@ from subscribers.address import mask_address
 from subscribers.consent import disclosures, readable_record
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.readable_record import PublicationFacts
+from subscribers.english_text import capitalize_first
 from subscribers.lifecycle import address_change, address_change_stop
 from subscribers.lifecycle.address_change import AddressChange
 from subscribers.lifecycle.erasure import erase_person
-from subscribers.lifecycle.expiry import find_deletion_time
+from subscribers.lifecycle.expiry import find_address_deletion_time
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.pages.context import (
     AddressForm,
     add_return_to_unsubscribe_log,
-    ask_about_domain,
+    build_domain_question,
     make_preferences_token,
+    make_private_response,
     page_context,
-    private_response,
     render_page,
+    render_unknown_link_page,
     renew_links_and_make_link_token,
     subscriber_pages,
-    unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
-from subscribers.phrases import capitalize_first
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import EMPTIED_STATES, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
-from subscribers.transfer.exports import build_person_record, convert_disclosure_to_json, write_portable_copy
+from subscribers.transfer.exports import build_person_record, build_portable_copy, convert_disclosure_to_json
 
 
 @subscriber_pages.get("/my-data/<token>")
@@ -50,7 +50,7 @@ def my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
-    """Show all data stored about a person as a page to print. It needs a button because it has the full address."""
+    """Show all data stored about a person as a page to print, behind a button because it has the full address."""
     record = _record_for_token(token, page_context.language)
     site = page_context.site
     facts = PublicationFacts(
@@ -61,9 +61,9 @@ def show_my_record(token: str) -> ResponseReturnValue:
         mail_days=page_context.delivery_retention.days,
         hidden_preferences=site.hidden_preferences,
     )
-    values = readable_record.build_record_page(record, facts, page_context.language)
+    values = readable_record.build_record_context(record, facts, page_context.language)
     page = render_template("web/record.html", **values)
-    response = private_response(page)
+    response = make_private_response(page)
     response.headers["Content-Security-Policy"] = _style_only_policy(page)
     return response
 
@@ -78,7 +78,7 @@ def _style_only_policy(html: str) -> str:
 @subscriber_pages.post("/my-data/<token>/download")
 def download_my_data(token: str) -> ResponseReturnValue:
     """Return all data stored about a person as JSON (ISO/IEC TS 27560)."""
-    response = private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
+    response = make_private_response(json.dumps(_record_for_token(token, ENGLISH), indent=2, ensure_ascii=False) + "\n")
     response.mimetype = "application/json"
     response.headers["Content-Disposition"] = 'attachment; filename="my-data.json"'
     return response
@@ -89,7 +89,7 @@ def download_portable_copy(token: str, form: Literal["csv", "json"]) -> Response
     """Return the data that a person provided, for themselves or another service (GDPR, Article 20)."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
-        response = private_response(write_portable_copy(session, page_context.keys, person.number, form))
+        response = make_private_response(build_portable_copy(session, page_context.keys, person.number, form))
     response.mimetype = "text/csv" if form == "csv" else "application/json"
     response.headers["Content-Disposition"] = f'attachment; filename="my-copy.{form}"'
     return response
@@ -155,7 +155,7 @@ def request_address_change(token: str) -> ResponseReturnValue:
     except FormError as exc:
         with page_context.database.read() as session:
             return _my_data_page(session, _find_owner(session, token), token, problem=exc.words)
-    if question := ask_about_domain(form.email):
+    if question := build_domain_question(form.email):
         with page_context.database.read() as session:
             owner = _find_owner(session, token)
             return _my_data_page(session, owner, token, problem=question, kept=form.email.domain)
@@ -170,7 +170,7 @@ def request_address_change(token: str) -> ResponseReturnValue:
             person.number,
             form.email,
             page_context.queue,
-            page_context.bounds,
+            page_context.signup_limits,
             now=page_context.now,
         )
     return render_page("web/move_asked.html", token=token, days=address_change.ADDRESS_CHANGE_LIFETIME.days)
@@ -229,7 +229,7 @@ def _address_change_page(
     move: AddressChange, token: str, template: str = "web/move.html", *, new_token: str = ""
 ) -> Response:
     if move.stage is ActionLinkState.UNKNOWN:
-        return unknown_link_page()
+        return render_unknown_link_page()
     if move.stage is ActionLinkState.ERASED:
         return render_page("web/erased.html", 410, new=False)
     status = 410 if move.stage is ActionLinkState.OVER else 409 if move.stage is ActionLinkState.TAKEN else 200
@@ -240,7 +240,7 @@ def _find_owner(session: Session, token: str) -> Person:
     """Return the person whose data a link opens, or abort with a page that gives the reason."""
     link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
-        abort(unknown_link_page())
+        abort(render_unknown_link_page())
     # Use the row that the link was compared with; when read again, it might be someone else's.
     person = link.owner or session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
@@ -264,7 +264,7 @@ def _my_data_page(
         token=token,
         masked=_masked_address(person),
         subscribed=person.state is PersonState.SUBSCRIBED,
-        deleted_after=find_deletion_time(session, person),
+        deleted_after=find_address_deletion_time(session, person),
         evidence_days=page_context.evidence_retention.days,
         history=list_consent_history(session, person.number, page_context.language),
         passages=_list_disclosures(session, person.number),

@@ -15,26 +15,26 @@ from subscribers.lifecycle import my_data, preference_changes
 from subscribers.lifecycle.preference_changes import PreferenceRestoration, save_preferences_by_link
 from subscribers.pages.context import (
     OpenedLink,
-    is_outdated,
+    is_outdated_link,
     is_subscribed,
-    outdated_link_page,
     page_context,
     read_link_owner,
+    render_outdated_link_page,
     render_page,
+    render_unknown_link_page,
     renew_links_and_make_link_token,
     subscriber_pages,
-    unknown_link_page,
 )
 from subscribers.pages.forms import FormError
 from subscribers.pages.preferences_form import (
     ASKED_PREFERENCES,
     MAX_PAUSE,
-    change_requested_preferences,
-    check_topics,
+    apply_topics_button,
     list_asked_preferences,
+    list_zones_by_region,
+    merge_asked_preferences,
     preview_preferences,
     read_preferences_form,
-    zones_by_region,
 )
 from subscribers.store import people
 from subscribers.store.models import Person
@@ -60,7 +60,7 @@ def show_preferences(token: str) -> ResponseReturnValue:
 def save_preferences(token: str) -> ResponseReturnValue:
     """Save the form and show what was saved, without a redirect, because there's no cookie to carry the message."""
     link = _read_link(token)
-    if (form := check_topics(request.form, page_context.site)) is not None:
+    if (form := apply_topics_button(request.form, page_context.site)) is not None:
         with page_context.database.read() as session:
             return _preferences_page(session, link, typed=form)
     try:
@@ -72,9 +72,9 @@ def save_preferences(token: str) -> ResponseReturnValue:
             return _preferences_page(session, link, problem=exc)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
-        if person is not None and is_subscribed(person) and not is_outdated(session, link, person):
+        if person is not None and is_subscribed(person) and not is_outdated_link(session, link, person):
             asked = list_asked_preferences(request.form, page_context.site)
-            preferences = change_requested_preferences(Preferences.from_stored(person.choices), preferences, asked)
+            preferences = merge_asked_preferences(Preferences.from_stored(person.choices), preferences, asked)
             save_preferences_by_link(session, link.number, preferences, page_context.queue, now=page_context.now)
     saved = describe_preferences(preferences, page_context.site.parts, page_context.language)
     with page_context.database.read() as session:
@@ -84,8 +84,8 @@ def save_preferences(token: str) -> ResponseReturnValue:
 def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
     """Return a link's subscriber and their address. Abort if there's none, or if the link is outdated."""
     person = session.get(Person, link.number)
-    if is_outdated(session, link, person):
-        abort(outdated_link_page(link))
+    if is_outdated_link(session, link, person):
+        abort(render_outdated_link_page(link))
     address = people.read_address_matching_commitment(session, page_context.keys, person) if person else None
     if person is None or address is None or not is_subscribed(person):
         mine = link.token if my_data.may_request_data(person) else ""
@@ -95,7 +95,7 @@ def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
 
 @subscriber_pages.get("/preferences/<token>/breaking-news")
 def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
-    """Show the button. Nothing changes until it's pressed."""
+    """Show the button that turns off breaking news. Nothing changes until it's pressed."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _breaking_news_page(session, link)
@@ -125,8 +125,8 @@ def email_my_data_link(token: str) -> ResponseReturnValue:
     """Email the owner of the address a link to their data. The response is always the same."""
     link = _read_link(token)
     with page_context.database.write() as session:
-        if is_outdated(session, link, session.get(Person, link.number)):
-            return outdated_link_page(link)
+        if is_outdated_link(session, link, session.get(Person, link.number)):
+            return render_outdated_link_page(link)
         my_data.request_data_link(session, link.number, page_context.queue, now=page_context.now)
     return render_page("web/data_asked.html", hours=my_data.DATA_LINK_LIFETIME // timedelta(hours=1))
 
@@ -155,7 +155,7 @@ def restore_now(token: str) -> ResponseReturnValue:
 
 def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str = "") -> Response:
     if link.stage is ActionLinkState.UNKNOWN:
-        return unknown_link_page()
+        return render_unknown_link_page()
     return render_page(
         "web/restore.html",
         410 if link.stage is ActionLinkState.OVER else 200,
@@ -196,7 +196,7 @@ def _preferences_page(
         checkboxes=group_checkboxes(page_context.site.hidden_preferences),
         hours=[(hour, language.daily_hour(hour)) for hour in range(24)],
         zone=chosen.zone or page_context.site.zone.key,
-        zones=zones_by_region(language),
+        zones=list_zones_by_region(language),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for("subscribers.ask_to_leave", token=leave_token),

@@ -16,9 +16,9 @@ from subscribers.consent.preferences import (
     PreferencesError,
     list_known_zones,
 )
+from subscribers.english_text import make_collation_key
 from subscribers.pages.forms import FormError
 from subscribers.part_keys import split_part_key
-from subscribers.phrases import collation_key
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 REGIONS = (
@@ -56,11 +56,11 @@ class OfferedPreferences:
     def topics(self) -> tuple[tuple[str, str], ...]:
         """The key and title of each topic, by title; none if subscribers can't choose them."""
         topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
-        return tuple(sorted(topics.items(), key=lambda topic: collation_key(topic[1])))
+        return tuple(sorted(topics.items(), key=lambda topic: make_collation_key(topic[1])))
 
     @property
     def topic_sections(self) -> tuple[str, ...]:
-        """The titles of the sections that topics can be left out of."""
+        """The titles of the sections from which topics can be left out."""
         keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
         return tuple(title for key, title in self.sections if key in keys)
 
@@ -78,21 +78,21 @@ def list_offered_zones() -> frozenset[str]:
 
 
 @lru_cache(maxsize=8)
-def zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the offered time zones as name and label by region, each once, starting with the common ones."""
+def list_zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Return the offered time zones (name and label) by region, each zone once, the common ones first."""
     common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
     labels = {name: language.zone_label(name) for name in list_offered_zones() - set(COMMON_ZONES)}
-    others = sorted(labels.items(), key=lambda zone: collation_key(zone[1]))
+    others = sorted(labels.items(), key=lambda zone: make_collation_key(zone[1]))
     return {mark_message("Common"): common} | {
         region: tuple(zone for zone in others if zone[0].startswith(f"{region}/")) for region in REGIONS
     }
 
 
-def check_topics(
+def apply_topics_button(
     form: MultiDict[str, str],
     site: OfferedPreferences,
 ) -> MultiDict[str, str] | None:
-    """Return the form with all topics checked or unchecked if that button was pressed, or None if it's to be saved."""
+    """Return a form with all topics checked or unchecked if either button was pressed, or None if it must be saved."""
     if form.get("check") not in ("all", "none"):
         return None
     checked = MultiDict([*form.items(multi=True)])
@@ -106,7 +106,7 @@ def preview_preferences(
     """Return the preferences that an unsaved form would store. Invalid values stay as stored."""
     asked = list_asked_preferences(form, site)
     with suppress(PreferencesError):
-        stored = change_requested_preferences(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
+        stored = merge_asked_preferences(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
     omitted = frozenset(key for key, _ in site.topics) - {*form.getlist("topic")}
     return replace(stored, omit_topics=omitted)
 
@@ -120,7 +120,7 @@ def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) 
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
-def change_requested_preferences(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
+def merge_asked_preferences(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
     """Return the old preferences with new values for those in `asked`. An unchanged frequency keeps its start day."""
     changed = {name: getattr(new, name) for name in asked}
     if "frequency" in asked:
@@ -131,7 +131,7 @@ def change_requested_preferences(old: Preferences, new: Preferences, asked: froz
 def read_preferences_form(
     form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> Preferences:
-    """Parse the form.
+    """Return the preferences that a submitted form asks for.
 
     The form has the sections and topics that are wanted, but those that aren't are stored. A new section is included
     for everyone until they leave it out.
@@ -162,7 +162,7 @@ def _read_choices(
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
     values: dict[str, Any] = {name: text for name, text in typed.items() if text}
     values |= {name: form.get(name) == "yes" for name in CHECKBOXES if name in asked}
-    for name, offered in list_offered(site).items():
+    for name, offered in list_offered_keys(site).items():
         if name in asked:
             values[name] = [key for key in offered if key not in form.getlist(CHECKED_LISTS[name])]
     if "hour" in values:
@@ -174,25 +174,25 @@ def _read_choices(
     return values
 
 
-def list_offered(site: OfferedPreferences) -> dict[str, list[str]]:
+def list_offered_keys(site: OfferedPreferences) -> dict[str, list[str]]:
     """Return the keys that a form's checkboxes offer, by the preference that stores the unchecked ones."""
     return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
 
 
-def write_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
-    """Return the form that represents preferences, as `read_preferences_form` parses it."""
+def build_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
+    """Return form values that `read_preferences_form` parses into the given preferences."""
     form = MultiDict[str, str]((name, "yes") for name in CHECKBOXES if getattr(preferences, name))
     for name in _TYPED_FIELDS:
         value = getattr(preferences, name)
         form.add(name, "" if value is None else str(value))
-    for name, offered in list_offered(site).items():
+    for name, offered in list_offered_keys(site).items():
         form.setlist(CHECKED_LISTS[name], [key for key in offered if key not in getattr(preferences, name)])
     return form
 
 
 def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
-    """Return the field with a valid value that the form doesn't offer, or an empty text."""
-    until, offered_keys = preferences.pause_until, list_offered(site)
+    """Return the field with a valid value that the form doesn't offer, or an empty string."""
+    until, offered_keys = preferences.pause_until, list_offered_keys(site)
     offered = {
         "omit": len(preferences.omit) < len(offered_keys["omit"]),
         "omit_topics": not preferences.omit_topics or len(preferences.omit_topics) < len(offered_keys["omit_topics"]),

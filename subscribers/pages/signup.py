@@ -27,20 +27,20 @@ from subscribers.lifecycle import inactive_subscribers
 from subscribers.lifecycle.inactive_subscribers import StayLink
 from subscribers.pages.context import (
     AddressForm,
-    ask_about_domain,
     ask_again_if_trapped,
+    build_domain_question,
     make_preferences_token,
+    make_private_response,
     page_context,
-    private_response,
-    refused_form_page,
     render_page,
-    unknown_link_page,
+    render_refused_form_page,
+    render_unknown_link_page,
 )
 from subscribers.pages.forms import FormError, read_form
 from subscribers.pages.preferences_form import (
-    change_requested_preferences,
-    check_topics,
+    apply_topics_button,
     list_asked_preferences,
+    merge_asked_preferences,
     preview_preferences,
     read_preferences_form,
 )
@@ -87,7 +87,7 @@ def submit_signup() -> Response:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
         return _refused_signup_page(exc.words, exc.at)
-    # The consent text is on the confirmation page above its button, and pressing that is the consent. A form with its
+    # The consent text is on the confirmation page above its button, and pressing the button is the consent. A form with its
     # own text submits its version.
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
@@ -96,7 +96,7 @@ def submit_signup() -> Response:
         chosen = _read_signup_choices()
     except FormError as exc:
         return _refused_signup_page(exc.words)
-    if question := ask_about_domain(form.email):
+    if question := build_domain_question(form.email):
         typed = _TypedForm(form.email.mailbox, form.form, kept=form.email.domain)
         return _signup_page(question, problem_field="email", typed=typed, chosen=chosen)
     if chosen.breaking_news:
@@ -106,7 +106,7 @@ def submit_signup() -> Response:
 
 def _show_checked_topics() -> Response | None:
     """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
-    if not (checked := check_topics(request.form, page_context.site)):
+    if not (checked := apply_topics_button(request.form, page_context.site)):
         return None
     chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
     return _signup_page("", typed=_read_typed_form(), chosen=chosen)
@@ -141,7 +141,7 @@ def _read_signup_choices() -> Preferences:
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
-    """Show the form that requests a lost link."""
+    """Show the form that requests a lost link to one's preferences."""
     return _lost_link_page()
 
 
@@ -154,7 +154,7 @@ def request_lost_link() -> Response:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
         return _lost_link_page(exc.words)
-    if question := ask_about_domain(form.email):
+    if question := build_domain_question(form.email):
         return _lost_link_page(question, kept=form.email.domain)
     return _store_request("lost link", form, None)
 
@@ -175,7 +175,7 @@ def show_confirmation(token: str) -> Response:
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
-    """Subscribe the person. Idempotent."""
+    """Subscribe the person to whom the link was emailed. Idempotent."""
     now = page_context.now
     with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
@@ -196,7 +196,7 @@ def submit_confirmation(token: str) -> Response:
 def save_first_preferences(token: str) -> Response:
     """Save the preferences from the page after a confirmation. Its link was only emailed to the owner."""
     now, site = page_context.now, page_context.site
-    if checked := check_topics(request.form, site):
+    if checked := apply_topics_button(request.form, site):
         with page_context.database.read() as session:
             return _welcome_page(session, token, typed=checked)
     try:
@@ -208,7 +208,7 @@ def save_first_preferences(token: str) -> Response:
         person = confirmation.find_new_subscriber(session, token, now=now, for_update=True)
         if person is not None:
             asked = SIGNUP_PREFERENCES & list_asked_preferences(request.form, site)
-            chosen = change_requested_preferences(Preferences.from_stored(person.choices), new, asked)
+            chosen = merge_asked_preferences(Preferences.from_stored(person.choices), new, asked)
             change_preferences(session, person.number, chosen, now, method=confirmation.CONFIRMATION_METHOD)
     with page_context.database.read() as session:
         return _welcome_page(session, token, is_saved=person is not None)
@@ -271,7 +271,7 @@ def ask_to_stay(token: str) -> Response:
 
 @signup_pages.post("/stay/<token>")
 def stay_now(token: str) -> Response:
-    """Record that they do. Idempotent."""
+    """Record that an inactive subscriber wants to stay. Idempotent."""
     with page_context.database.write() as session:
         link = inactive_subscribers.keep_subscription(
             session,
@@ -286,7 +286,7 @@ def stay_now(token: str) -> Response:
 
 def _stay_page(link: StayLink) -> Response:
     if link.stage is ActionLinkState.UNKNOWN:
-        return unknown_link_page()
+        return render_unknown_link_page()
     return render_page(
         "web/stay.html", 410 if link.stage is ActionLinkState.OVER else 200, link=link, stage=str(link.stage)
     )
@@ -311,17 +311,17 @@ def _store_request(
     prepared = request_queue.prepare_request(page_context.keys, submission)
     # Read first, because a flood of rejected forms mustn't wait for the database's single writer.
     with page_context.database.read() as session:
-        outcome = request_queue.decide_queue_admission(session, prepared, page_context.bounds).outcome
+        outcome = request_queue.decide_queue_admission(session, prepared, page_context.signup_limits).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:
-            outcome = request_queue.enqueue_request(session, prepared, page_context.bounds)
+            outcome = request_queue.enqueue_request(session, prepared, page_context.signup_limits)
     return _request_answer(kind, outcome)
 
 
 def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
     if outcome is SubmissionOutcome.ACCEPTED:
         return render_page("web/asked.html", kind=kind, days=CONFIRMATION_LIFETIME.days)
-    return refused_form_page(outcome)
+    return render_refused_form_page(outcome)
 
 
 def _signup_page(
@@ -332,13 +332,15 @@ def _signup_page(
     values |= {"typed": typed, "chosen": chosen}
     page = render_template("web/subscribe.html", **values, **_signup_form_values())
     is_filled_in = problem or request.method == "POST"
-    return private_response(page, 400 if problem else 200) if is_filled_in else Response(page, mimetype="text/html")
+    return (
+        make_private_response(page, 400 if problem else 200) if is_filled_in else Response(page, mimetype="text/html")
+    )
 
 
 def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, token: str) -> Response:
     match link.stage:
         case ConfirmationLinkState.UNKNOWN:
-            return unknown_link_page()
+            return render_unknown_link_page()
         case ConfirmationLinkState.OPEN:
             parts, language = page_context.site.parts, page_context.language
             chosen_text = describe_preferences(link.chosen, parts, language) if link.chosen else ""
@@ -355,14 +357,14 @@ def _confirmation_page(session: Session, link: confirmation.ConfirmationLink, to
 
 
 def _request_origin() -> RequestOrigin:
-    return RequestOrigin(client_address(page_context.trusted_proxies), request.headers.get("User-Agent", ""))
+    return RequestOrigin(read_client_ip_address(page_context.trusted_proxies), request.headers.get("User-Agent", ""))
 
 
-def client_address(trusted_proxies: int) -> str:
+def read_client_ip_address(trusted_proxies: int) -> str:
     """Return the IP address that a request came from.
 
-    Each proxy appends its client to X-Forwarded-For, so only as many entries as we have proxies, at the end, are
-    trustworthy. Anyone can write those before them. Some proxies add the port. Requests with unreadable entries are
+    Each proxy appends its client to X-Forwarded-For, so only the last entries are trustworthy, one for each of our
+    proxies. Anyone can forge the entries before them. Some proxies add the port. Requests with unreadable entries are
     counted together, so that none is exempt from the limits.
     """
     forwarded = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]

@@ -18,13 +18,13 @@ from subscribers.lifecycle.undo import UndoLink
 from subscribers.pages.context import (
     OpenedLink,
     add_return_to_unsubscribe_log,
-    is_outdated,
+    is_outdated_link,
     is_subscribed,
     page_context,
     read_link_owner,
     render_page,
+    render_unknown_link_page,
     subscriber_pages,
-    unknown_link_page,
 )
 from subscribers.store import people
 from subscribers.store.models import Person
@@ -95,14 +95,14 @@ def ask_to_pause(token: str) -> ResponseReturnValue:
     link = _read_link(token)
     with page_context.database.read() as session:
         person = session.get(Person, link.number)
-        if is_outdated(session, link, person) or not is_subscribed(person):
+        if is_outdated_link(session, link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
     return render_page("web/pause.html", pauses=PAUSE_LENGTHS, token=token, until="", problem="")
 
 
 @subscriber_pages.post("/u/<token>/pause")
 def pause_now(token: str) -> ResponseReturnValue:
-    """Pause emails for one of the offered periods."""
+    """Pause emails for one of the offered periods, if the link is current."""
     link = _read_link(token)
     days, _ = PAUSE_LENGTHS.get(request.form.get("length", ""), (0, ""))
     if not days:
@@ -111,7 +111,7 @@ def pause_now(token: str) -> ResponseReturnValue:
     until = page_context.today() + timedelta(days=days)
     with page_context.database.write() as session:
         person = session.get(Person, link.number, with_for_update=True)
-        if person is None or is_outdated(session, link, person) or not is_subscribed(person):
+        if person is None or is_outdated_link(session, link, person) or not is_subscribed(person):
             return _status_page(session, link, token)
         paused = replace(Preferences.from_stored(person.choices), pause_until=until)
         save_preferences_by_link(session, link.number, paused, page_context.queue, now=page_context.now)
@@ -154,7 +154,7 @@ def undo_now(token: str) -> ResponseReturnValue:
 def _undo_page(link: UndoLink, token: str) -> Response:
     match link.stage:
         case ActionLinkState.UNKNOWN:
-            return unknown_link_page()
+            return render_unknown_link_page()
         case ActionLinkState.OPEN:
             return render_page("web/undo.html", token=token, until=link.until)
         case ActionLinkState.DONE:
@@ -179,7 +179,7 @@ def _status_page(
 ) -> Response:
     person = session.get(Person, link.number)
     if is_subscribed(person):
-        is_current = not is_outdated(session, link, person)
+        is_current = not is_outdated_link(session, link, person)
         # An outdated link may have been emailed to another address, which mustn't learn this one.
         address = (
             people.read_address_matching_commitment(session, page_context.keys, person)

@@ -14,7 +14,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from subscribers.consent import audience, evidence, ledger, suppression
-from subscribers.consent.breaking_news import names_breaking_news
+from subscribers.consent.breaking_news import mentions_breaking_news
 from subscribers.consent.consent_texts import read_consent_text_of_event
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import KeyRing
@@ -110,7 +110,7 @@ def _merge_preferences(person: Person, request: Mapping[str, Any], language: Sub
         return earlier
     preferences = Preferences.from_json({**earlier.as_json(), **request.get("choices", {})})
     is_kept = preferences.breaking_news and person.state is PersonState.SUBSCRIBED
-    is_agreed = names_breaking_news(read_consent_text_of_event(request), language)
+    is_agreed = mentions_breaking_news(read_consent_text_of_event(request), language)
     return replace(preferences, breaking_news=is_kept or is_agreed)
 
 

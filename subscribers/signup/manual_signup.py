@@ -39,7 +39,7 @@ class ConsentEvidence:
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
-        """Return the ledger's representation, including the hash of the consent text."""
+        """Return the evidence as it's stored in the ledger, with the hash of the consent text."""
         fields = asdict(self)
         del fields["kind"]
         return fields | {
@@ -50,7 +50,7 @@ class ConsentEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ManualSignup:
-    """The person's number. If `already_subscribed`, nothing was changed."""
+    """The result of adding a person: their number. If they were `already_subscribed`, nothing was changed."""
 
     number: int
     already_subscribed: bool

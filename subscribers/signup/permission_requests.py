@@ -43,7 +43,7 @@ def queue_permission_emails(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` people, by number; return how many.
+    """Queue permission emails for up to `limit` people, lowest numbers first; return how many.
 
     After an interruption, those already queued are asked, and the next run continues with the others.
 
@@ -63,7 +63,7 @@ def ask_in_batches(
     *,
     limit: int,
 ) -> int:
-    """Ask up to `limit` candidates by number, one batch per transaction; return how many `ask` returned True for."""
+    """Call `ask` for candidates in order of number, until it returned True for `limit` of them; return that number."""
     asked_count = after = 0
     while asked_count < limit:
         with database.write() as session:
@@ -78,7 +78,9 @@ def ask_in_batches(
 
 def _query_candidates() -> Select[int]:
     return select(Person.number).where(
-        Person.state == PersonState.UNVERIFIED, Person.ciphertext.is_not(None), audience.exclude_unfinished_imports()
+        Person.state == PersonState.UNVERIFIED,
+        Person.ciphertext.is_not(None),
+        audience.build_finished_import_condition(),
     )
 
 

@@ -152,15 +152,15 @@ def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[
     return {tag: int(answers) for tag, answers in session.execute(query)}
 
 
-def count_domain(session: Session, tags: DomainHashes, *, now: datetime) -> None:
+def count_domain_form(session: Session, tags: DomainHashes, *, now: datetime) -> None:
     """Count an accepted form for an address of a small domain."""
     for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
         if tag:
             increment_count(session, scope, tag, now=now, window=DAY)
 
 
-def network_prefix(address: str) -> str | None:
-    """Return the narrowest network of `list_networks_of_ip_address`, or None."""
+def find_narrowest_network(address: str) -> str | None:
+    """Return the narrowest network of an IP address (/24 or /48), or None if it isn't public."""
     prefixes = list_networks_of_ip_address(address)
     return prefixes[-1] if prefixes else None
 
@@ -206,7 +206,7 @@ def hash_domain_unless_large_provider(keys: KeyRing, address: Address) -> str:
 
 
 def hash_domain_and_network(keys: KeyRing, address: Address, ip_address: str) -> DomainHashes:
-    """Return the hashes by which a form is counted. All forms from unknown networks count as one network's."""
+    """Return the hashes by which a form is counted for its domain. Unknown networks count as one network."""
     domain = hash_domain_unless_large_provider(keys, address)
     wide = (list_networks_of_ip_address(ip_address) or ("",))[0]
     return DomainHashes(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
@@ -308,7 +308,7 @@ def list_recent_mails(
 
 
 def find_open_signup_surge(session: Session) -> SignupSurge | None:
-    """Return the open surge, or None."""
+    """Return the surge that hasn't ended, or None."""
     return session.scalar(_select_open_surge())
 
 
@@ -321,7 +321,7 @@ _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.
 
 
 def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
-    """Describe an open surge and what to do. `since` is its beginning as text, by default in UTC."""
+    """Return sentences on an open surge and what to do. `since` is its beginning as text, by default in UTC."""
     since = since or f"{surge.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
         f"Sign-ups have surged since {since}, with up to {surge.detail['most']:,} in an hour. Sign-ups over "
@@ -331,7 +331,7 @@ def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = 
 
 
 def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Update the surge's row; return "raised" or "over" if its state just changed, else an empty text."""
+    """Update the surge's row; return "raised" or "over" if its state just changed, else an empty string."""
     surge = find_open_signup_surge(session)
     if forms_taken <= signup_limits.surge_per_hour:
         if surge is None:

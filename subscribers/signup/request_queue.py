@@ -225,7 +225,7 @@ def _request_binding(kind: str, tag: str) -> str:
 def decide_queue_admission(
     session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
 ) -> QueueAdmissionDecision:
-    """Return whether a form is accepted. Counts nothing.
+    """Decide whether a form is accepted, without counting it.
 
     The decision depends on the addresses in forms, never on whether they're known. The worker applies the limits per
     mailbox.
@@ -263,7 +263,7 @@ def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: 
     if decision.displaced is not None:
         session.execute(delete(SignupRequest).where(SignupRequest.id == decision.displaced))
     rate_limits.count_signup(session, prepared.networks.network, prepared.networks.wide, now=now)
-    rate_limits.count_domain(session, prepared.domain, now=now)
+    rate_limits.count_domain_form(session, prepared.domain, now=now)
     prepared.row.turn = decision.turn
     session.add(prepared.row)
     session.flush()
@@ -330,7 +330,7 @@ def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota,
 
 
 def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
-    """Decrypt a form.
+    """Decrypt a queued form.
 
     Raises:
         DecryptionError: it was changed.

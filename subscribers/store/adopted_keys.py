@@ -28,12 +28,12 @@ class SuppressionKeySet(NamedTuple):
 
     @classmethod
     def of_ring(cls, keys: KeyRing) -> Self:
-        """Return those of a key ring."""
+        """Return the suppression and lookup keys of a key ring."""
         return cls(keys.of_kind("suppression"), keys.of_kind("lookup"))
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Parse plain JSON.
+        """Parse a key set from the plain JSON of `as_json`.
 
         Raises:
             ValueError, KeyError, TypeError: it isn't a set of keys.
@@ -41,14 +41,14 @@ class SuppressionKeySet(NamedTuple):
         return cls(_parse_keys("suppression", value["suppression"]), _parse_keys("lookup", value["lookup"]))
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return plain JSON, including the secrets."""
+        """Return the key set as plain JSON, including the secrets."""
         return {
             "suppression": [_key_as_json(key) for key in self.suppression],
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
-    def list_adopted(self) -> list[AdoptedKey]:
-        """Return the keys in the form used by an installation that adopts them."""
+    def list_keys(self) -> list[AdoptedKey]:
+        """Return the keys as an installation that adopts them uses them: each alone, and with each lookup key."""
         lookups = (*self.lookup, None)
         return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
 
@@ -74,44 +74,44 @@ def _is_sound(key: SecretKey) -> bool:
 
 
 def parse_key_sets(values: Any) -> list[SuppressionKeySet]:
-    """Parse sets of keys from plain JSON.
+    """Parse key sets from plain JSON.
 
     Raises:
-        ValueError, KeyError, TypeError: they aren't sets of keys, or there are too many.
+        ValueError, KeyError, TypeError: they aren't key sets, or there are too many.
     """
-    sets = [SuppressionKeySet.parse(value) for value in values]
-    if len(list_adopted_keys(sets)) > MAX_ADOPTED_KEYS:
+    key_sets = [SuppressionKeySet.parse(value) for value in values]
+    if len(list_suppression_keys(key_sets)) > MAX_ADOPTED_KEYS:
         raise ValueError("too many keys")
-    return sets
+    return key_sets
 
 
 def encrypt_key_sets(
     keys: KeyRing,
-    sets: Sequence[SuppressionKeySet],
+    key_sets: Sequence[SuppressionKeySet],
     adoption: int,
 ) -> tuple[bytes, str]:
     """Encrypt adopted keys for the row of an adoption; return the ciphertext and the vault key's ID."""
-    value = {"sets": [each.as_json() for each in sets]}
+    value = {"sets": [each.as_json() for each in key_sets]}
     return encrypt_json(keys, value, bound_to=_binding(adoption))
 
 
 def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
-    """Load all adopted keys.
+    """Return the distinct key sets of all adopted suppression files.
 
     Raises:
         DecryptionError: a row is damaged. Without its keys, suppressed people wouldn't be recognized.
     """
     columns = (SuppressionAdoption.id, SuppressionAdoption.ciphertext, SuppressionAdoption.key_id)
-    sets: list[SuppressionKeySet] = []
+    key_sets: list[SuppressionKeySet] = []
     for row in session.execute(select(*columns).order_by(SuppressionAdoption.id)):
         stored = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_binding(row.id))
-        sets += [each for each in parse_key_sets(stored["sets"]) if each not in sets]
-    return sets
+        key_sets += [each for each in parse_key_sets(stored["sets"]) if each not in key_sets]
+    return key_sets
 
 
-def list_adopted_keys(sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
-    """Return the keys of several sets, each once, because two files of one installation share theirs."""
-    return list(dict.fromkeys(key for each in sets for key in each.list_adopted()))
+def list_suppression_keys(key_sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
+    """Return the distinct keys of several key sets, because two files of one installation share keys."""
+    return list(dict.fromkeys(key for each in key_sets for key in each.list_keys()))
 
 
 def _binding(adoption: int) -> str:

@@ -156,7 +156,7 @@ def _compile_for_dialect(statement: Executable, dialect: Dialect) -> _DialectSta
 Column = InstrumentedAttribute[Any]
 
 
-def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
+def build_any_hash_condition(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
     """Return the condition that a text column is one of many hexadecimal hashes, which are sent as one parameter."""
     if is_postgresql(session):
         # One text, because the driver inspects each value of an array. Such a query must be planned again each time
@@ -166,7 +166,7 @@ def matches_any(session: Session, column: Column, hashes: Sequence[str]) -> Colu
 
 
 def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the values of rows with the same columns, by column."""
+    """Return the values of rows by column. All rows must have the same columns."""
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 

@@ -127,7 +127,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
     try:
         with lock_file(key_file):
             keys = KeyRing.load(key_file, passphrase)
-            replace_file(key_file, keys.with_new_key(kind).file_text(passphrase if keys.under_passphrase else None))
+            replace_file(key_file, keys.with_new_key(kind).to_file_text(passphrase if keys.under_passphrase else None))
     except OSError as exc:
         raise KeyFileError(f"Can't write {key_file}: {exc.strerror}. The key wasn't added.") from exc
     return KeyRing.load(key_file, passphrase)

@@ -82,8 +82,8 @@ def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if is_genuine_row(session, row)]
 
 
-def drop_if_forged(session: Session, row: Row | None) -> Row | None:
-    """Return the row if its seal is valid, or else None."""
+def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
+    """Return the row if its seal is valid, or else None. Nothing is deleted."""
     return row if row is not None and is_genuine_row(session, row) else None
 
 

@@ -221,7 +221,7 @@ class ConsentEvent(Base):
     """One event in a person's consent chain: canonical JSON, hashed with the previous event.
 
     `commitment` is the keyed, salted commitment to the address that the consent is for
-    (`subscribers.crypto.stored_addresses.commit_address`).
+    (`subscribers.crypto.stored_addresses.compute_address_commitment`).
     """
 
     __tablename__ = "consent_event"

@@ -25,7 +25,7 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.loggers import get_logger
 from subscribers.store import people
 from subscribers.store.database import count_rows
-from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows, find_keys_of_session
+from subscribers.store.keyed_row_seals import filter_genuine_rows, find_keys_of_session, keep_if_genuine
 from subscribers.store.models import Person
 from subscribers.store.signup_models import OneTimeToken
 
@@ -237,7 +237,7 @@ def _find_row(
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     query = select(OneTimeToken).where(OneTimeToken.hash == hash_token(token), OneTimeToken.purpose == purpose)
-    return drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))
+    return keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
 
 
 def _describe_token(session: Session, token: str, row: OneTimeToken | None, now: datetime) -> TokenLookup:
@@ -259,7 +259,7 @@ def is_made_for(session: Session, token: str, address: str) -> bool:
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
-    """Return a hash of the owner's address and the token, or an empty text if their address fails verification."""
+    """Return a hash of the owner's address and the token, or an empty string if their address fails verification."""
     keys, owner = find_keys_of_session(session), session.get(Person, person)
     address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""

@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 from subscribers.address import Address, read_address
 from subscribers.crypto.keys import DecryptionError, KeyFileError, KeyRing
 from subscribers.crypto.stored_addresses import (
-    commit_address,
+    compute_address_commitment,
     decrypt_address,
     encrypt_address,
+    generate_address_salt,
     make_domain_tag,
     make_lookup_hash,
     matches_lookup,
-    new_address_salt,
 )
 from subscribers.loggers import get_logger
 from subscribers.store.models import ConsentEvent, Person, PersonState
@@ -83,7 +83,7 @@ def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
 
     The caller appends an event with the commitment to it (`make_person_address_commitment`).
     """
-    person.salt = person.salt or new_address_salt()
+    person.salt = person.salt or generate_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
     person.domain_tag = make_domain_tag(keys, address)
 
@@ -91,7 +91,7 @@ def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
 def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
     """Return the commitment for the first event about a person's address. Later events repeat it."""
     assert person.salt is not None, "set_person_address gave one"
-    return commit_address(keys.current("commitment"), address.mailbox, person.salt)
+    return compute_address_commitment(keys.current("commitment"), address.mailbox, person.salt)
 
 
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
@@ -123,7 +123,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
 def read_addresses_matching_commitments(
     session: Session, keys: KeyRing, people: Collection[Person]
 ) -> dict[int, Address | None]:
-    """Do the same for several people (at most 1,000); return the addresses by person."""
+    """Return people's (at most 1,000) addresses by number, as `read_address_matching_commitment` does for one."""
     numbers = [person.number for person in people]
     commitments = select(ConsentEvent.person, ConsentEvent.commitment).where(ConsentEvent.person.in_(numbers))
     newest = {row.person: row.commitment for row in session.execute(commitments.order_by(ConsentEvent.seq))}
@@ -139,7 +139,9 @@ def _read_committed_address(keys: KeyRing, person: Person, commitment: str | Non
     if address is None:
         return None
     salt = person.salt or b""
-    if commitment and commitment not in [commit_address(k, address.mailbox, salt) for k in keys.of_kind("commitment")]:
+    if commitment and commitment not in [
+        compute_address_commitment(k, address.mailbox, salt) for k in keys.of_kind("commitment")
+    ]:
         log.error("an address doesn't match the record", person=person.number)
         return None
     return address

@@ -90,7 +90,7 @@ class ConsentEventSummary:
 
 @dataclass(frozen=True, slots=True)
 class ExistingPerson:
-    """A person who already exists. `import_unfinished`: they were added by an unfinished import."""
+    """A person who already exists. `import_unfinished` is true if an unfinished import added them."""
 
     number: int
     state: PersonState
@@ -126,7 +126,7 @@ class EarlierRow(NamedTuple):
 
     @property
     def departed(self) -> bool:
-        """Whether it says that the person left."""
+        """True if it says that the person left."""
         return self.claim.outcome is RowOutcome.DEPARTED
 
 
@@ -163,7 +163,7 @@ DEPARTURES = {
 def decide_row(
     row: ImportRow, existing: ExistingPerson | None, *, suppressed: str, batch: int | None, options: ImportOptions
 ) -> RowDecision:
-    """Return the decision on a row.
+    """Decide what a row changes, and why.
 
     Args:
         row: the row.

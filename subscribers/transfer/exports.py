@@ -137,20 +137,19 @@ def build_person_record(
     }
 
 
-def write_portable_copy(
+def build_portable_copy(
     session: Session,
     keys: KeyRing,
     number: int,
     form: Literal["csv", "json"],
     topic_names: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the data that a person provided, as CSV with the columns of a list export (GDPR, Article 20).
+    """Return the data that a person provided, as CSV or JSON with the fields of a list export (GDPR, Article 20).
 
-    `topic_names` are as for `export_list`.
+    `topic_names` are as for `export_list`. An address that can't be decrypted is empty.
 
     Raises:
-        LookupError: the person doesn't exist.
-        DecryptionError: their address can't be decrypted.
+        sqlalchemy.exc.NoResultFound: the person doesn't exist.
     """
     person = session.get_one(Person, number)
     address = people.decrypt_person_address(keys, person)

@@ -22,7 +22,7 @@ from subscribers.import_names import PLAIN_LIST
 
 
 class LabeledEnum(StrEnum):
-    """Stored values, each with its label on admin pages."""
+    """Base class of enumerations whose stored values have labels for admin pages."""
 
     label: str
 
@@ -116,7 +116,7 @@ class ExportFormat:
     exports_consent: bool = True
 
     def matches(self, address: str, headings: Collection[str]) -> bool:
-        """Return whether a file with these normalized headings is such an export; `address` is that of the addresses.
+        """Return whether a file with these normalized headings is such an export; `address` is the address column's.
 
         A heading for the address in another language says nothing about the service.
         """
@@ -177,7 +177,7 @@ class ColumnLayout:
 
     @property
     def guessed_heading(self) -> str:
-        """The address column's heading if only its cells identified it, else an empty text."""
+        """The address column's heading if only its cells identified it, else an empty string."""
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
@@ -277,7 +277,7 @@ def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
 
 
 def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
-    """Check that the columns' meanings make a list.
+    """Check that one column has addresses, and that no two have the same meaning if it must be unique.
 
     Raises:
         ColumnMappingError: a meaning is missing or used twice. The message says which.
@@ -291,10 +291,10 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
 
 
 def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeaning]) -> ColumnLayout:
-    """Return the layout with other meanings of its columns.
+    """Return the layout with the columns' meanings replaced.
 
     Raises:
-        ColumnMappingError: they don't make a list. The message says why.
+        ColumnMappingError: the meanings don't fit the file or each other. The message says why.
     """
     if len(meanings) != layout.width:
         raise ColumnMappingError("The file's columns don't match the ones you chose. Choose the columns again.")

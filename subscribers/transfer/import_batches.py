@@ -24,7 +24,7 @@ class UnfinishedImport:
 
     @property
     def sentence(self) -> str:
-        """A sentence that says it's unfinished, and what to do."""
+        """Sentences that say that the import is unfinished, and what to do."""
         if self.is_undo:
             return (
                 f"Undoing import {self.batch} ({self.name}) was interrupted, so the people in it won't be emailed. To "
@@ -38,7 +38,7 @@ class UnfinishedImport:
 
 
 def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
-    """Return the unfinished imports."""
+    """Return the imports that are unfinished or whose undo was interrupted, oldest first."""
     query = select(ImportBatch).where(ImportBatch.done_at.is_(None)).order_by(ImportBatch.id)
     rows = session.scalars(query)
     return [
@@ -64,7 +64,7 @@ class FinishedImport:
 
 
 def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImport]:
-    """Return the newest finished imports."""
+    """Return up to `limit` finished imports, newest first."""
     done = select(ImportBatch).where(ImportBatch.done_at.is_not(None)).order_by(ImportBatch.id.desc()).limit(limit)
     return [each for row in session.scalars(done) if (each := _describe_finished_import(row)) is not None]
 

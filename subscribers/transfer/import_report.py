@@ -152,7 +152,7 @@ def _count_row(
 ) -> None:
     """Add `by` to a row's outcome, and for added people also to their marks."""
     outcome = reason.outcome
-    assert outcome is not None, "a row that is judged comes to something"
+    assert outcome is not None, "every decided row has an outcome"
     counts[outcome] += by
     if outcome not in _ADDED_OUTCOMES:
         return
@@ -168,7 +168,7 @@ def _count_row(
 
 @lru_cache(maxsize=20_000)
 def find_likely_domain(domain: str) -> str:
-    """Return the large domain that was probably meant, or an empty text.
+    """Return the large domain that was probably meant, or an empty string.
 
     A typo is one letter that's missing, extra, or wrong, or two swapped letters (Damerau's four kinds of typing errors:
     F. J. Damerau, Communications of the ACM 7(3), 1964).

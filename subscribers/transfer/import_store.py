@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger, suppression
 from subscribers.consent.suppression import SuppressionReason
 from subscribers.crypto.stored_addresses import AddressHashes
-from subscribers.store.compiled_statements import Columns, matches_any
+from subscribers.store.compiled_statements import Columns, build_any_hash_condition
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, ImportBatch, Person
 from subscribers.transfer.decisions import ConsentEventSummary, ExistingPerson
@@ -64,7 +64,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
         *(Person.number, Person.lookup, Person.lookup_key, Person.state, Person.batch),
         *(Person.asked_at, Person.chain_head, Person.choices),
     )
-    query = select(*columns).where(matches_any(session, Person.lookup, list(current)))
+    query = select(*columns).where(build_any_hash_condition(session, Person.lookup, list(current)))
     rows = session.execute(query).mappings()
     return {current[row["lookup"]]: ExistingPerson(**row, import_unfinished=row["batch"] in unfinished) for row in rows}
 
@@ -109,7 +109,7 @@ def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> int | None:
-    """Return the last processed row of an import, or None if it has ended. Lock it until our commit."""
+    """Lock an import until the commit; return its last processed row, or None if it has ended."""
     query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
     row = session.execute(query).one()
     return row.reached if row.done_at is None else None
@@ -227,7 +227,8 @@ def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHash
 
 def _is_there(session: Session, lookups: Sequence[str]) -> bool:
     return bool(lookups) and (
-        session.scalar(select(Person.number).where(matches_any(session, Person.lookup, lookups)).limit(1)) is not None
+        session.scalar(select(Person.number).where(build_any_hash_condition(session, Person.lookup, lookups)).limit(1))
+        is not None
     )
 
 

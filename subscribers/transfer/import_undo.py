@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, exists, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
-from subscribers.consent.personal_data import clear_all_traces
+from subscribers.consent.personal_data import clear_all_personal_data
 from subscribers.consent.unsubscribe_log import IMPORT_UNDONE, PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase, count_rows
@@ -81,11 +81,11 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people kept."""
+        """The number of people who stay: here before, active since, or unsubscribed since."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
-        """Count one person."""
+        """Count one person under an outcome, and whether their earlier preferences are restored."""
         self.removed += outcome is UndoOutcome.REMOVED
         self.earlier += outcome is UndoOutcome.EARLIER
         self.active += outcome is UndoOutcome.ACTIVE
@@ -157,7 +157,7 @@ def abandon_batch(
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Undo a finished import, or continue to. From the first moment on, its people aren't emailed.
+    """Undo a finished import, or continue an interrupted undo. Its people aren't emailed from the start.
 
     The unsubscribe log gets one entry, before the commit as for departures, so that a copy restored from before the
     undo learns of it (`repeat_lost_undos`).
@@ -237,11 +237,11 @@ def check_no_undo_interrupted(session: Session) -> None:
         raise ImportUndoError(f"Import {row.id} is being undone. Finish undoing it, then import the file again.")
 
 
-def check_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
+def check_undo_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
     """Check that undoing an import can begin or continue.
 
     Raises:
-        ImportUndoError: it can't.
+        ImportUndoError: it can't. The message says why.
     """
     if not is_undo_interrupted(row):
         check_undoable(row, batch, now=now)
@@ -271,7 +271,7 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
     after = 0
     with database.read() as session:
         row = session.get(ImportBatch, batch)
-        check_can_begin(row, batch, now=now)
+        check_undo_can_begin(row, batch, now=now)
         result = UndoResult(removed=_count_people_without_other_events(session, batch))
         while people := _load_people(session, batch, after, where=_has_other_events(batch)):
             for person in people:
@@ -355,7 +355,7 @@ def _reverse_people(
         _append_changes(changes, person, outcome, body, now)
         result.count(outcome, restores=_restores_preferences(person, outcome, body["batch"]))
     ledger.insert_chain_links(session, changes.events, changed_people=changes.people)
-    clear_all_traces(session, changes.removed, now=now)
+    clear_all_personal_data(session, changes.removed, now=now)
 
 
 def _append_changes(
@@ -365,7 +365,7 @@ def _append_changes(
     last = person.links[-1]
     state, seq, head = person.state, last.seq, person.chain_head
     for kind, fields in _list_new_links(person, outcome, body):
-        text = ledger.canonical_json(fields)
+        text = ledger.encode_canonical_json(fields)
         seq += 1
         link = ledger.build_chain_link(
             person.number, state, kind, text, now, seq=seq, previous=head, commitment=last.commitment

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger, suppression
-from subscribers.garbage_collection import rare_garbage_collection
+from subscribers.garbage_collection import reduce_garbage_collection
 from subscribers.import_names import FILE_OPTION
 from subscribers.store.models import ImportBatch
 from subscribers.transfer.decisions import EarlierRow, RowOutcome, RowReason, decide_stated_reason
@@ -151,7 +151,7 @@ def run_import(
     if outcomes is not None and not reached:
         outcomes.clear()
     with (
-        rare_garbage_collection(),
+        reduce_garbage_collection(),
         closing(SeenAddresses(options)) as seen_addresses,
         closing(ImportRun(context, report, batch, reached=reached)) as run,
     ):

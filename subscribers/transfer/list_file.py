@@ -71,7 +71,7 @@ def survey_file(
     try:
         with path.open("rb") as file:
             stamp = _file_stamp(file)
-            file_hash, encoding = hash_and_encoding(file)
+            file_hash, encoding = hash_and_detect_encoding(file)
     except OSError as exc:
         raise ListFileError(f"Can't read {path}: {exc.strerror}") from None
     options = options or ImportOptions()
@@ -117,7 +117,7 @@ def _file_stamp(file: IO[bytes]) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def hash_and_encoding(file: IO[bytes]) -> tuple[str, str]:
+def hash_and_detect_encoding(file: IO[bytes]) -> tuple[str, str]:
     """Return the SHA-256 of a file (64 hex digits) and its encoding.
 
     Raises:

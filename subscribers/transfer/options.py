@@ -1,4 +1,4 @@
-"""Import options."""
+"""The options of an import, which are stored with it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

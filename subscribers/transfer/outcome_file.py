@@ -1,7 +1,7 @@
 """The outcome of every row of a list, and the reason: stored in a file during a dry run or import, then written as CSV.
 
 Rows are identified only by number. People with the list can find the addresses by those numbers. For anyone else, a
-file with addresses would be a disclosure of everyone in it, and of who left. As it has none, no one needs to be told.
+file with addresses would be a disclosure of everyone in it, and of who left. Because this file has no addresses, it isn't one.
 
 The file is a small database, because outdated rows are decided again, and interrupted imports continue.
 """
@@ -92,14 +92,16 @@ class OutcomeFile:
 def read_outcomes(path: Path) -> Iterator[ImportRowResult]:
     """Yield the outcomes by row number, in constant memory."""
     # The server may send the rest from another thread than the first.
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)) as account:
-        for row, reason, detail in account.execute("SELECT row, reason, detail FROM outcome ORDER BY row"):
+    with closing(
+        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+    ) as connection:
+        for row, reason, detail in connection.execute("SELECT row, reason, detail FROM outcome ORDER BY row"):
             yield ImportRowResult(row, RowReason(reason), detail)
 
 
 def write_outcomes(
     file: IO[str],
-    accounts: Iterable[ImportRowResult],
+    results: Iterable[ImportRowResult],
     name_outcome: Callable[[RowReason], str],
     *,
     headings: Sequence[str] = OUTCOME_COLUMNS,
@@ -108,10 +110,10 @@ def write_outcomes(
     writer = SpreadsheetCsvWriter(file)
     if headings:
         writer.write_row(headings)
-    for account in accounts:
-        writer.write_row((account.row, name_outcome(account.reason), describe_reason(account)))
+    for result in results:
+        writer.write_row((result.row, name_outcome(result.reason), describe_reason(result)))
 
 
-def describe_reason(account: ImportRowResult) -> str:
+def describe_reason(result: ImportRowResult) -> str:
     """Return the reason for a row's outcome as a sentence."""
-    return account.reason.words.format(detail=account.detail)
+    return result.reason.words.format(detail=result.detail)

@@ -18,7 +18,13 @@ from itertools import islice
 from python_calamine import CalamineError, CalamineWorkbook, PasswordError, SheetVisibleEnum
 
 from subscribers.transfer.formats import ColumnLayout, ImportedSubscriberStatus, normalize_heading, recognize_layout
-from subscribers.transfer.list_file import SAMPLE_ROWS, ListFileError, detect_layout, hash_and_encoding, parse_rows
+from subscribers.transfer.list_file import (
+    SAMPLE_ROWS,
+    ListFileError,
+    detect_layout,
+    hash_and_detect_encoding,
+    parse_rows,
+)
 
 MAX_ENTRIES = 1000
 MAX_UNPACKED_BYTES = 512_000_000
@@ -131,7 +137,7 @@ def _read_text_table(archive: zipfile.ZipFile, name: str) -> PackedTable | None:
     path = zipfile.Path(archive, name)
     try:
         with path.open("rb") as file:
-            _, encoding = hash_and_encoding(file)
+            _, encoding = hash_and_detect_encoding(file)
         separator, layout = detect_layout(path, encoding)
     except ListFileError:  # other files may be lists
         return None

@@ -16,10 +16,10 @@ from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import (
     AddressHashes,
-    commit_address,
+    compute_address_commitment,
     encrypt_addresses,
+    generate_address_salts,
     make_domain_tag,
-    new_address_salts,
 )
 from subscribers.store.compiled_statements import Columns, transpose_rows
 from subscribers.store.models import ConsentKind, PersonState
@@ -30,7 +30,7 @@ from subscribers.transfer.rows import ImportRow
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """A running import, as far as its rows and events need it."""
+    """The facts about a running import that its rows and events contain."""
 
     id: int
     origin: str
@@ -60,7 +60,7 @@ class DecidedRow(NamedTuple):
 
     @property
     def ends_subscription(self) -> bool:
-        """Whether it unsubscribes someone whom this import didn't add."""
+        """True if it unsubscribes someone whom this import didn't add."""
         if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
             return False
         return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished
@@ -95,9 +95,11 @@ class ImportRowBuilder:
         """Return the rows of new people, and those of the first events of their chains, both by column."""
         addresses = [row.row.address for row in rows]
         ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))
-        salts = new_address_salts(len(rows))
+        salts = generate_address_salts(len(rows))
         first_links = [
-            self._build_first_link(number, row, commit_address(self._commitment_key, row.row.address.mailbox, salt))
+            self._build_first_link(
+                number, row, compute_address_commitment(self._commitment_key, row.row.address.mailbox, salt)
+            )
             for number, row, salt in zip(numbers, rows, salts, strict=True)
         ]
         chosen = [
@@ -171,7 +173,7 @@ class ImportRowBuilder:
             event["person"],
             previous.person["state"],
             ConsentKind.CHOICES_CHANGED,
-            ledger.canonical_json(body),
+            ledger.encode_canonical_json(body),
             self._batch.now,
             seq=event["seq"] + 1,
             previous=event["hash"],
@@ -203,7 +205,7 @@ class ImportRowBuilder:
         """Return the body of an event with only what the file proves. No service exports the consent text as shown."""
         if kind in _LISTED_METHODS:
             return self._listed_body(number, kind, row)
-        return ledger.canonical_json(
+        return ledger.encode_canonical_json(
             {
                 "actor": self._batch.actor,
                 "batch": self._batch.id,
@@ -244,7 +246,7 @@ class ImportRowBuilder:
         if method and kind is ConsentKind.IMPORTED:
             recorded = method.removeprefix("import: ")
             fields["method"] = f"import: {recorded}"
-        return ledger.canonical_json(fields)
+        return ledger.encode_canonical_json(fields)
 
     def _prepare_shared_json(self) -> None:
         """Encode the parts of canonical JSON that all rows share, without braces."""
@@ -282,7 +284,7 @@ _LISTED_METHODS = {
 
 
 def _json_members(**members: str | int) -> str:
-    return ledger.canonical_json(members)[1:-1]
+    return ledger.encode_canonical_json(members)[1:-1]
 
 
 def _moment_member(name: str, moment: datetime | None) -> str:

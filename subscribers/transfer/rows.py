@@ -73,7 +73,7 @@ class ImportRow(NamedTuple):
 
     @property
     def lacks_network(self) -> bool:
-        """Whether it's confirmed without an IP address."""
+        """True if it's confirmed without an IP address."""
         return self.confirmed_at is not None and not self.confirmed_ip
 
 

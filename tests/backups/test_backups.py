@@ -123,9 +123,9 @@ def fill(world: WebSetup) -> WebSetup:
     through = seals.find_last_fully_committed_rows(database)
     with database.read() as session:
         proof = seals.verify_ledger(session, keys, tables=SEALED_TABLES, through=through)
-    assert proof.survey is not None
+    assert proof.summary is not None
     with database.write() as session:
-        seals.append_seal(session, proof.survey, NOW)
+        seals.append_seal(session, proof.summary, NOW)
     return world
 
 

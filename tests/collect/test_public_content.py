@@ -17,8 +17,8 @@ from digest.collect.visits.collection_run import SourceReport, collect_sources
 from digest.collect.visits.page_check import (
     PageCheckResult,
     check_article_pages,
+    check_linked_pages,
     explain_unrelated_redirect,
-    fetch_page_states,
 )
 from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
@@ -245,7 +245,7 @@ def test_a_visitor_sees_what_is_there(fetcher: HttpFetcher, httpserver: HTTPServ
     for status in (401, 403, 404, 500):
         httpserver.expect_request(f"/{status}").respond_with_data("", status)
     links = {path: httpserver.url_for(path) for path in (*LOOKS, "/403", "/500")}
-    looks = fetch_page_states(fetcher, links.values(), workers=2)
+    looks = check_linked_pages(fetcher, links.values(), workers=2)
     assert {path: looks[links[path]] for path in LOOKS} == LOOKS
     assert {path: looks[path].is_gone for path in looks} == {
         link: LOOKS.get(path, PageCheckResult(200)).is_gone for path, link in links.items()

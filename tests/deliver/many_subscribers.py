@@ -21,7 +21,7 @@ def add_many_subscribers(
 ) -> list[int]:
     """Add people as `add_subscriber` does; return their numbers. All are new, and nobody is suppressed."""
     numbers = list(reserve_person_numbers(session, len(addresses)))
-    body = ledger.canonical_json(evidence.as_json())
+    body = ledger.encode_canonical_json(evidence.as_json())
     rows, events = [], []
     for number, address in zip(numbers, map(read_address, addresses), strict=True):
         person = Person(

@@ -20,7 +20,7 @@ from digest.edition.rendering.fragments import build_publication_context, create
 from digest.settings import PreferenceSettings, Settings
 from digest.store.models import Edition, EditionState
 from subscribers.consent.preferences import Preferences
-from subscribers.part_keys import make_topic_key, split_part_key
+from subscribers.part_keys import make_topic_slug, split_part_key
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.message_lint import message_faults
 from tests.edition.test_rendering import unbalanced
@@ -35,7 +35,7 @@ TOPICS = (
     *("Border security", "Maritime security", "Public health", "Fire service", "Cybersecurity"),
     *("Aviation security", "Emergency communications"),
 )
-KEYS = tuple(map(make_topic_key, TOPICS))
+KEYS = tuple(map(make_topic_slug, TOPICS))
 ALL_TOPICS = frozenset(KEYS)
 
 
@@ -149,7 +149,7 @@ def test_any_name_of_a_topic_makes_a_fragment(content: EditionContent, topic: st
     sections = [replace(s, entries=(*s.entries, entry)) if s.key == "topics" else s for s in content.sections]
     own = variants_of(replace(content, sections=tuple(sections)))
     assert "A story of its own" in bodies(own, Preferences())[1]
-    assert "A story of its own" not in bodies(own, Preferences(omit_topics=frozenset({make_topic_key(topic)})))[1]
+    assert "A story of its own" not in bodies(own, Preferences(omit_topics=frozenset({make_topic_slug(topic)})))[1]
 
 
 def test_topics_that_differ_in_capitals_are_one(content: EditionContent) -> None:
@@ -194,5 +194,5 @@ def test_each_of_64_versions_is_sound_and_none_is_clipped_by_gmail(
             assert "<!--cut" not in template.html.text
             omitted = frozenset(split_part_key(part)[1] for part in key.omitted)
             more = examine(variants, Preferences(omit_topics=omitted), content) - as_drafted
-            left_out = [topic for topic in TOPICS if make_topic_key(topic) in omitted]
+            left_out = [topic for topic in TOPICS if make_topic_slug(topic) in omitted]
             assert all(any(f"{topic}, story" in sentence for topic in left_out) for sentence in more), more

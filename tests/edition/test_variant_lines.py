@@ -16,7 +16,7 @@ from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
 from digest.edition.rendering.variant_lines import compose_preheader, count_reading_minutes
 from subscribers.consent.preferences import Preferences
-from subscribers.part_keys import make_topic_key
+from subscribers.part_keys import make_topic_slug
 from subscribers.subscriber_language import ENGLISH
 from tests.edition.test_rendering import unbalanced
 from tests.edition.test_topic_variants import KEYS, variants_of, with_topics
@@ -59,7 +59,7 @@ def left_of(content: EditionContent, chosen: Preferences) -> EditionContent:
 
 
 def is_chosen(section: str, entry: SectionEntry, chosen: Preferences) -> bool:
-    return section != "topics" or make_topic_key(entry.kicker) not in chosen.omit_topics
+    return section != "topics" or make_topic_slug(entry.kicker) not in chosen.omit_topics
 
 
 class Email:

@@ -201,7 +201,7 @@ def run_outage_year(seed: int) -> Iterator[OutageYear]:
         settings = PLAN.write_settings(site.base, folder / "backups")
         place.settings_file.write_text(f"{settings}\n[heartbeats]\n{heartbeats}", "utf-8")
         year = OutageYear(place, clock, mailbox, seed)
-        stack.enter_context(patch.object(guarded_request, "request_guarded", year.take_heartbeat))
+        stack.enter_context(patch.object(guarded_request, "send_guarded_request", year.take_heartbeat))
         yield year
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.catalogs import load_language
-from subscribers import phrases
+from subscribers import english_text
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 FRENCH = load_language("fr")
@@ -26,10 +26,10 @@ def test_english_for_subscribers_is_the_english_of_the_desk(
 ) -> None:
     local = moment.replace(tzinfo=ZoneInfo(zone))
     for name in ("weekday_date", "full_date", "month_day", "weekday_month_day"):
-        assert getattr(ENGLISH, name)(local) == getattr(phrases, name)(local)
-    assert ENGLISH.clock_hour(local) == phrases.clock_hour(local)
-    assert ENGLISH.hour_in_zone(local) == phrases.hour_in_zone(local)
-    assert ENGLISH.join_words(words, more) == phrases.join_words(words, more)
+        assert getattr(ENGLISH, name)(local) == getattr(english_text, name)(local)
+    assert ENGLISH.clock_hour(local) == english_text.clock_hour(local)
+    assert ENGLISH.hour_in_zone(local) == english_text.hour_in_zone(local)
+    assert ENGLISH.join_words(words, more) == english_text.join_words(words, more)
 
 
 def plain(text: str) -> str:
@@ -71,7 +71,7 @@ def test_french_lists_and_counts() -> None:
     assert FRENCH.join_words(["a", "b", "c"]) == "a, b et c"
     assert FRENCH.join_words(["a", "b"], 4) == "a, b et 4 autres"
     assert FRENCH.join_words(["a"], 1) == "a et 1 autre"
-    assert FRENCH.write_number(12000) == "12\N{NARROW NO-BREAK SPACE}000"
+    assert FRENCH.format_number(12000) == "12\N{NARROW NO-BREAK SPACE}000"
     assert FRENCH.ngettext("%(num)s more", "%(num)s more", 0) == "0 autre"
 
 

@@ -11,7 +11,7 @@ import click
 from digest.app.doctor import examination, received_message
 from digest.app.doctor.check_registry import DoctorCheck
 from digest.cli import digest
-from subscribers.phrases import QUOTED_CODE
+from subscribers.english_text import QUOTED_CODE
 from tests.conftest import ROOT
 
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"

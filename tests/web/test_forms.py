@@ -11,8 +11,8 @@ from werkzeug.datastructures import MultiDict
 from digest.templating import create_jinja_environment
 from digest.web.filters import refusal_sentence
 from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
+from subscribers.english_text import count_with_noun
 from subscribers.pages.forms import FormError
-from subscribers.phrases import count_with_noun
 
 
 class VisitFields(FormOrQueryModel):

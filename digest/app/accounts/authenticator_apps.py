@@ -17,7 +17,7 @@ from digest.store.account_models import AuthenticatorApp, RecoveryCode
 from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import KeyRing
-from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows
+from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genuine
 
 STEP_SECONDS = 30
 STEPS_BESIDE = 1  # a clock may be one step fast or slow
@@ -151,7 +151,7 @@ def _hash_recovery_code(code: str) -> str:
 def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime) -> bool:
     """Use up a recovery code and return whether it was valid; of two simultaneous uses, only one succeeds."""
     own = (RecoveryCode.staff == staff, RecoveryCode.hash == _hash_recovery_code(code), RecoveryCode.used_at.is_(None))
-    row = drop_if_forged(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
+    row = keep_if_genuine(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
     if row is not None:
         row.used_at = now
     return row is not None

@@ -23,7 +23,7 @@ from digest.store.staff_revocations import read_revocations
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.store.database import upsert
-from subscribers.store.keyed_row_seals import drop_if_forged, filter_genuine_rows
+from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genuine
 
 if TYPE_CHECKING:
     from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
@@ -114,7 +114,7 @@ def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passke
     """Return the passkey that a response claims to come from, unverified; None if it's unknown."""
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
-    row = drop_if_forged(session, session.scalar(query.with_for_update() if lock else query))
+    row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
     return row if row is not None and read_revocations(session)[row.staff].allow_method(row) else None
 
 

@@ -17,7 +17,7 @@ from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_AD
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 from subscribers.store.keyed_row_seals import filter_genuine_rows
 
 ADD = Action(STAFF_ADDED)

@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 from subscribers.crypto.keys import KeyRing
-from subscribers.signup.rate_limits import network_prefix
+from subscribers.signup.rate_limits import find_narrowest_network
 
 # Order matters, because most browsers also claim to be those further down.
 _BROWSERS = (
@@ -48,7 +48,7 @@ class Visitor:
             return "an unknown network"
         if address.is_loopback:
             return "this machine"
-        return network_prefix(self.address) or "a private network"
+        return find_narrowest_network(self.address) or "a private network"
 
     @property
     def browser(self) -> str:

@@ -31,7 +31,7 @@ from digest.store.approval_models import Approval, SentBackNote
 from digest.store.audit import SENT_BACK
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_staff_members, map_staff_display_names, staff_actor
-from subscribers.phrases import add_comma, join_words
+from subscribers.english_text import add_comma, join_words
 
 SEND_BACK = Action(SENT_BACK)
 FINISH_NOTE = Action("sent-back note done")

@@ -28,7 +28,7 @@ from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
 from digest.store.models import Edition, EditionState
-from subscribers.phrases import curl_quotes, hour_in_zone, weekday_month_day
+from subscribers.english_text import curl_quotes, hour_in_zone, weekday_month_day
 
 MAIL_KIND: Literal["deadline"] = "deadline"
 _MAX_LISTED = 6  # stories per section in an email's preview

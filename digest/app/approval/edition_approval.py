@@ -16,7 +16,7 @@ from digest.edition.preflight.rule_registry import FindingLevel, PreflightFindin
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 APPROVE = Action(APPROVED)
 REVOKE_APPROVAL = Action(APPROVAL_REVOKED)

@@ -24,8 +24,8 @@ from digest.settings import Settings
 from digest.store.audit import record_audit
 from digest.store.models import Edition, EditionState
 from subscribers.callback_types import Clock
+from subscribers.english_text import curl_quotes, hour_in_zone, weekday_date
 from subscribers.loggers import get_logger
-from subscribers.phrases import curl_quotes, hour_in_zone, weekday_date
 
 if TYPE_CHECKING:
     from digest.collect.fetch.result import ContentFetcher
@@ -120,12 +120,12 @@ def _ask_for_pages(
 ) -> "dict[str, PageCheckResult]":
     # Most sends only ask here whether a check is due, so the fetching code is imported only for a check.
     from digest.collect.fetch.fetcher import open_fetcher
-    from digest.collect.visits.page_check import PageCheckResult, fetch_page_states
+    from digest.collect.visits.page_check import PageCheckResult, check_linked_pages
 
     settings = installation.settings
     try:
         with open_fetcher(settings, fetcher) as active_fetcher:
-            return fetch_page_states(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
+            return check_linked_pages(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the pre-send check failed")
         return {url: PageCheckResult(failure="the look failed: see the log") for url in articles}

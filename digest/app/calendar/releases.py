@@ -43,7 +43,7 @@ from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
-from subscribers.phrases import clock_time, weekday_month_day
+from subscribers.english_text import clock_time, weekday_month_day
 
 SKIP = Action("skipped release")
 MOVE = Action("moved release")

@@ -15,7 +15,7 @@ from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
 from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, is_job_running
 from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
-from subscribers.phrases import clock_hour, short_month_day, weekday_month_day
+from subscribers.english_text import clock_hour, short_month_day, weekday_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
 LOOK_AHEAD = timedelta(days=14)

@@ -239,7 +239,7 @@ def _pause_until(now: datetime) -> Preferences:
 def _pause_people(installation: Installation, people: list[int], now: datetime) -> None:
     """Pause everyone's email with one consent event each, as `change_preferences` does, a thousand at a time."""
     paused = _pause_until(now).as_json()
-    body = ledger.canonical_json({"before": {}, "after": paused})
+    body = ledger.encode_canonical_json({"before": {}, "after": paused})
     for begin in range(0, len(people), _PEOPLE_A_STEP):
         step = people[begin : begin + _PEOPLE_A_STEP]
         with installation.write() as session:

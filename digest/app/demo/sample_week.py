@@ -39,8 +39,8 @@ from digest.store.models import MediaFile
 from digest.store.staff import StaffRole
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.crypto.keys import DEMO_KEY_SEED, KeyRing
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 from subscribers.signup import manual_signup
 
 SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York, when the sample's week is drafted

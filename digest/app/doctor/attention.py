@@ -42,7 +42,7 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.store.schedule_slots import MAX_JOB_LATENESS
 from digest.store.staff import map_staff_display_names
-from subscribers.phrases import (
+from subscribers.english_text import (
     clock_hour,
     count_with_noun,
     end_sentence,

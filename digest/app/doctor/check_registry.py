@@ -17,8 +17,8 @@ from digest.installation.opened_installation import Installation
 from digest.installation.storage_errors import find_damage
 from digest.settings import Settings
 from digest.store.engine import describe_driver_error
+from subscribers.english_text import end_sentence
 from subscribers.errors import ApplicationError
-from subscribers.phrases import end_sentence
 
 LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
 

@@ -20,8 +20,8 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError
 from subscribers.callback_types import Progress
+from subscribers.english_text import end_sentence
 from subscribers.errors import ApplicationError
-from subscribers.phrases import end_sentence
 
 CHECK_MODULES = (
     installation_checks,

@@ -12,7 +12,7 @@ from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
 from digest.settings import Settings
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, find_exposure
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 OTHERS = 0o077  # the mode bits of all users but the owner
 MAX_FILES_NAMED = 3

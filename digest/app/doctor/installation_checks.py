@@ -39,8 +39,8 @@ from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError, read_whole_lines
 from subscribers.crypto.keys import RESTORE_RECOVERY_COPY
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import Person, PersonState
 

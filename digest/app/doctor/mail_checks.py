@@ -27,7 +27,7 @@ from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerC
 from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
 from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: shorter keys must not and should not be used
 NULL_EXCHANGER = "."  # RFC 7505, section 3

@@ -61,8 +61,8 @@ from digest.store.staff import display_name_of, list_staff_members
 from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
+from subscribers.english_text import count_with_noun, join_words, sentence
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun, join_words, sentence
 from subscribers.store import keyed_row_seals
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, ConsentEvent, Person, Seal, UtcDateTime

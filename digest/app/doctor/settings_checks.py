@@ -35,7 +35,7 @@ from digest.settings.leftover_sample_values import list_leftover_texts, list_sam
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.template_markup import list_markup_mistakes
 from digest.templating import find_template_mistakes
-from subscribers.phrases import count_with_noun, join_words, month_day, sentence, short_day_and_hour
+from subscribers.english_text import count_with_noun, join_words, month_day, sentence, short_day_and_hour
 from subscribers.signup.mailbox_identity import is_large_provider
 from subscribers.store.models import Person, PersonState
 

@@ -27,8 +27,8 @@ from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
 from digest.deliver.providers.certificates import judge_certificate, read_certificate_end
 from digest.settings import is_local_url
 from digest.settings.setting_lines import advise_key_change
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 
 PRIVATE_PAGES = ("/desk/", "/admin/readers", "/metrics")
 MIN_HSTS_SECONDS = 180 * 24 * 3600

@@ -19,7 +19,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
 from digest.select.stories import group_into_stories
 from digest.select.story_links import StoryGroupingDecision
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 # Markup left by pasting from a web page or word processor. A "<" that isn't part of such a tag is text.
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)

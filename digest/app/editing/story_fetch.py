@@ -19,7 +19,7 @@ from digest.edition.drafting.candidates import may_mail_image
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
 from digest.store.models import Source
-from subscribers.phrases import end_sentence
+from subscribers.english_text import end_sentence
 
 PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 

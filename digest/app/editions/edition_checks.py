@@ -14,7 +14,7 @@ from digest.collect.documents.item_identity import is_front_page
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import is_example_site, site_name, usable_canonical_url
-from digest.collect.visits.page_check import fetch_page_states
+from digest.collect.visits.page_check import check_linked_pages
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.providers import registry
 from digest.deliver.send.limits.rate_limiter import read_first_handover
@@ -158,7 +158,7 @@ def check_edition(
         return run_preflight_rules(facts)
     workers = installation.settings.file.limits.fetch_workers
     with open_fetcher(installation.settings, fetcher) as active_fetcher:
-        own_pages = fetch_page_states(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
+        own_pages = check_linked_pages(active_fetcher, own_links, workers=workers, seconds=OWN_SITE_SECONDS)
         facts = replace(facts, own_pages=own_pages, fetcher=active_fetcher if online else None)
         return run_preflight_rules(facts)
 

@@ -12,7 +12,7 @@ from digest.edition.edition_queries import find_edition, find_upcoming_or_last_e
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import BREAKING_NEWS_NUMBER, EditionState
-from subscribers.phrases import weekday_date
+from subscribers.english_text import weekday_date
 
 
 def resolve_edition_name(installation: Installation, name: str) -> str:
@@ -29,7 +29,7 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
 class EditionStatus:
     """The status of an edition. `refusals` is how many refusals need a decision; `content_hash` identifies its content.
 
-    `blocked_reason` says why sending is stopped (the edition or all sending is paused); `progress_sentence` describes
+    `find_block_reason` says why sending is stopped (the edition or all sending is paused); `progress_sentence` describes
     the last run.
     """
 

@@ -12,7 +12,7 @@ from digest.installation.staff_mail import make_pause_email_key, queue_staff_mai
 from digest.store.audit import record_audit
 from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
-from subscribers.phrases import curl_quotes
+from subscribers.english_text import curl_quotes
 
 PAUSE_EMAILED = "alarm mailed"  # the action in the audit log
 

@@ -29,8 +29,8 @@ from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
 from subscribers.consent.breaking_news import BreakingNewsAudience
+from subscribers.english_text import end_sentence
 from subscribers.errors import ApplicationError
-from subscribers.phrases import end_sentence
 
 SEND_NOW = Action("send now")
 

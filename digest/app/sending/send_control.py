@@ -34,8 +34,8 @@ from digest.store.delivery_models import DeliveryState, StaffMember
 from digest.store.models import Edition, EditionState
 from digest.store.staff import list_verified_staff
 from subscribers.callback_types import Clock, Progress, StopCheck
+from subscribers.english_text import count_with_noun
 from subscribers.loggers import get_logger
-from subscribers.phrases import count_with_noun
 
 SEND = Action("send")
 SEND_TEST = Action("test")

@@ -22,8 +22,8 @@ from digest.settings.model import SettingsFileContent
 from digest.settings.operations import Heartbeat
 from digest.timetable import parse_schedule_rule
 from subscribers.address import read_address
+from subscribers.english_text import join_words
 from subscribers.errors import ApplicationError
-from subscribers.phrases import join_words
 
 _DRAFT_BEFORE_RELEASE = timedelta(hours=12, minutes=30)
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -19,8 +19,8 @@ from digest.settings import Settings
 from digest.timetable import ScheduleRule
 from subscribers.callback_types import Clock
 from subscribers.consent.disclosures import AddressDisclosure
+from subscribers.english_text import join_words
 from subscribers.pages.context import PageContext, SiteDetails
-from subscribers.phrases import join_words
 from subscribers.signup.rate_limits import NetworkQuota
 from subscribers.subscriber_language import SubscriberLanguage
 from subscribers.transfer.exports import DataController
@@ -63,7 +63,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         controller=build_data_controller(settings),
         base_url=settings.link_base,
         release_days=settings.mail_frequency.days,
-        bounds=build_signup_limits(settings),
+        signup_limits=build_signup_limits(settings),
         contact_quota=NetworkQuota(limits.contact_per_network, limits.contact_first, limits.contact_further),
         evidence_retention=timedelta(days=settings.file.retention.evidence_days),
         describe_first_edition=first_edition,

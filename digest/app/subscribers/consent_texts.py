@@ -7,7 +7,7 @@ from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from subscribers.consent import consent_texts
-from subscribers.consent.breaking_news import names_breaking_news
+from subscribers.consent.breaking_news import mentions_breaking_news
 from subscribers.consent.consent_texts import ConsentText, ConsentTextVersion
 
 LIST = Action("consent wordings listed")
@@ -56,7 +56,7 @@ def current_consent_text(settings: Settings, *, breaking_news: bool = False) -> 
     if not template:
         frequency = settings.mail_frequency
         template = frequency.consent_with_breaking_news if breaking_news else frequency.consent
-    if breaking_news and not names_breaking_news(template, language):
+    if breaking_news and not mentions_breaking_news(template, language):
         named = language.gettext("breaking news")
         more = language.gettext(
             "Also email me %(breaking_news)s. I can turn that off at any time.", breaking_news=named

@@ -24,8 +24,8 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_me
 from subscribers.transfer.exports import (
     DataController,
     build_person_record,
+    build_portable_copy,
     convert_disclosure_to_json,
-    write_portable_copy,
 )
 
 SHOW = Action("subscriber shown")
@@ -73,7 +73,7 @@ def write_data_answer(
         )
         if form in {"csv", "portable"}:
             file_format: Literal["csv", "json"] = "csv" if form == "csv" else "json"
-            return write_portable_copy(session, keys, number, file_format, name_topics(installation))
+            return build_portable_copy(session, keys, number, file_format, name_topics(installation))
         language = settings.subscriber_language if form == "html" else ENGLISH
         record = _build_record(session, installation, number, language, now)
     if form == "html":
@@ -110,7 +110,7 @@ def _render_record_page(settings: Settings, record: dict[str, Any], today: date)
         hidden_preferences=settings.file.preferences.hidden,
     )
     page = create_jinja_environment(settings.templates, language).get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, facts, language))
+    return page.render(readable_record.build_record_context(record, facts, language))
 
 
 def send_data_link(

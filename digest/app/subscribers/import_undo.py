@@ -104,7 +104,7 @@ def begin_preview(installation: Installation, actor: Actor, batch: int, *, now: 
     """
     UNDO.check_role(installation, actor, f"import {batch}", now=now)
     with installation.database.read() as session:
-        import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
+        import_undo.check_undo_can_begin(session.get(ImportBatch, batch), batch, now=now)
         is_large = import_undo.has_more_people(session, batch, MAX_COUNTED_AT_ONCE)
     count = partial(preview_undo, installation, actor, batch, now=now)
     if not is_large:
@@ -169,7 +169,7 @@ def begin_undo(
     """
     UNDO.check_permitted(installation, actor, f"import {batch}", now=now)
     with installation.read() as session:
-        import_undo.check_can_begin(session.get(ImportBatch, batch), batch, now=now)
+        import_undo.check_undo_can_begin(session.get(ImportBatch, batch), batch, now=now)
     failures: list[Exception] = []
     results: list[UndoResult] = []
 

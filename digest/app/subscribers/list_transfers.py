@@ -23,7 +23,7 @@ from digest.store.engine import open_database
 from subscribers.callback_types import Progress
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
-from subscribers.part_keys import make_topic_name, split_part_key
+from subscribers.part_keys import slugify_topic, split_part_key
 from subscribers.signup import permission_requests
 from subscribers.transfer import exports, import_batches, imports
 from subscribers.transfer.decisions import RowOutcome, RowReason
@@ -165,7 +165,7 @@ def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str
 def name_topics(installation: Installation) -> dict[str, str]:
     """Return the names of topics in exported files, by key."""
     parts = ((split_part_key(key)[1], title) for key, title in list_sections_and_topics(installation))
-    return {topic: make_topic_name(title) for topic, title in parts if topic}
+    return {topic: slugify_topic(title) for topic, title in parts if topic}
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions)
     words = {
         word.lower(): key
         for key, title in sections_last
-        for word in (make_topic_name(title), *split_part_key(key), title)
+        for word in (slugify_topic(title), *split_part_key(key), title)
         if word
     }
     keys = {key for key, _ in parts}

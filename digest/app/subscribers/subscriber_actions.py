@@ -151,7 +151,7 @@ def restore_subscriber(
                 "and only if that person hasn't unsubscribed, reported spam, bounced, or been erased since.",
                 "Ask them to sign up again.",
             )
-    installation.unsubscribe_log.append_return(
+    installation.unsubscribe_log.append_after_commit(
         undone, problem="a restored subscription isn't in the unsubscribe log", at=now
     )
     return number, True

@@ -76,7 +76,7 @@ def view_subscriber_preferences(
         asked -= frozenset() if offered.topics else {"omit_topics"}
         today = now.astimezone(installation.settings.zone).date()
         shown = _find_earlier_preferences(session, number) if undo else preferences
-        form = preferences_form.write_preferences_form(shown.drop_ended_pause(today), offered)
+        form = preferences_form.build_preferences_form(shown.drop_ended_pause(today), offered)
         lost = shown.breaking_news and not preferences.breaking_news
         return SubscriberPreferences(offered, form, _describe_stored(person), asked, undo, lost)
 
@@ -154,14 +154,12 @@ def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings
     if hidden := offered.hidden_preferences.intersection(form.get("asks", "").split()):
         words = describe_preference_options(ENGLISH, PREFERENCE_TEXTS.keys() - hidden)
         raise PreferencesRefusedError(f"Your publication doesn't offer {words}.", "Change your settings first.")
-    for name, keys in preferences_form.list_offered(offered).items():
+    for name, keys in preferences_form.list_offered_keys(offered).items():
         field = CHECKED_LISTS[name]
         if unknown := sorted(set(form.getlist(field)) - set(keys)):
             raise FormError({name: f"There's no {field} {unknown[0]!r}. Choose from {', '.join(keys)}."})
     new = preferences_form.read_preferences_form(form, offered, today, ENGLISH)
-    changed = preferences_form.change_requested_preferences(
-        old, new, preferences_form.list_asked_preferences(form, offered)
-    )
+    changed = preferences_form.merge_asked_preferences(old, new, preferences_form.list_asked_preferences(form, offered))
     if changed.breaking_news and not old.breaking_news:
         raise PreferencesRefusedError(
             "Only subscribers can turn on breaking news for themselves.",

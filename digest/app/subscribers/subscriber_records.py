@@ -279,7 +279,7 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
     """
     require_subscriber(installation, staff, number, now=now)
     with installation.read() as session:
-        return undo.can_be_restored(session, session.get_one(Person, number), now=now)
+        return undo.may_admin_undo_unsubscribe(session, session.get_one(Person, number), now=now)
 
 
 def reveal_addresses(

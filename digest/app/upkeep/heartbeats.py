@@ -79,10 +79,10 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
         claimed = {**note, "tries": tries + 1, "next_try_at": next_try_at}
         installation_hold.write_installation_state(session, _state_key(job), claimed, now=now)
     # Imported here, as only requests need the HTTP client.
-    from digest.collect.fetch.guarded_request import request_guarded
+    from digest.collect.fetch.guarded_request import send_guarded_request
 
     url = heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
-    trouble = request_guarded(installation.settings, url)
+    trouble = send_guarded_request(installation.settings, url)
     with installation.write() as session:
         if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else the job ended again
             outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})

@@ -129,7 +129,7 @@ def restore_keys(
             lost_keys = _find_lost_keys(session, keys)
         if aside:
             os.link(file, aside)  # so that a key file exists at every moment
-        key_file.replace_file(file, keys.file_text(passphrase))
+        key_file.replace_file(file, keys.to_file_text(passphrase))
         return KeyRestoration(aside, lost_keys)
 
 
@@ -188,7 +188,7 @@ def _rewrite_key_file(
     with act.steps(installation, actor, "keys", now=now), _change_key_file(file):
         _ = installation.keys  # raises an error if there's no key file, or it isn't the database's
         keys = KeyRing.load(file, installation.settings.key_passphrase_text)
-        key_file.replace_file(file, keys.file_text(new_passphrase))
+        key_file.replace_file(file, keys.to_file_text(new_passphrase))
 
 
 @contextmanager

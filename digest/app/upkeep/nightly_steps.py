@@ -47,11 +47,11 @@ from digest.store.staff import list_verified_staff
 from subscribers.consent import daily_consent_counts, disclosure_sealing, disclosures, seals
 from subscribers.consent.daily_consent_counts import DayKey
 from subscribers.consent.seals import LedgerProof
+from subscribers.english_text import count_with_noun
 from subscribers.errors import RefusalError
 from subscribers.lifecycle import expiry, inactive_subscribers
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
-from subscribers.phrases import count_with_noun
 from subscribers.store.models import DailyConsentCount, Seal
 from subscribers.subscriber_language import ENGLISH
 from subscribers.transfer.import_batches import drop_import_salts
@@ -136,11 +136,11 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
         proof = seals.verify_ledger(session, installation.keys, tables=SEALED_TABLES, through=through, night=now)
         log_proof = verify_audit_log(session)
         proof = replace(proof, fault=proof.fault or log_proof.fault)
-    assert proof.survey is not None, "it was asked for"
+    assert proof.summary is not None, "it was asked for"
     with installation.write() as session:
         log_head = seals.LogHead(*read_audit_head(session))
         try:
-            sealed = seals.append_seal(session, proof.survey, now, log_head=log_head)
+            sealed = seals.append_seal(session, proof.summary, now, log_head=log_head)
         except IntegrityError as exc:
             raise JustSealedError("Another process has just sealed the ledger, so it isn't sealed again.") from exc
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
@@ -180,12 +180,12 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
 
 def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
     """Delete addresses that weren't confirmed within seven days, and form data past its retention period."""
-    return f"{expiry.expire_unconfirmed(installation.database, now=now):,} unconfirmed sign-ups deleted"
+    return f"{expiry.expire_unconfirmed_requests(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
-def resolve_inactivity_questions(installation: Installation, now: datetime) -> str:
+def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
     """Resolve unanswered emails to inactive subscribers, unsubscribing those who were told that this would happen."""
-    removed_count = inactive_subscribers.resolve_unanswered_questions(
+    removed_count = inactive_subscribers.unsubscribe_nonresponders(
         installation.database, installation.unsubscribe_log, now=now
     )
     return f"{removed_count:,} people who didn't answer unsubscribed"
@@ -379,7 +379,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     seal_ledger_and_email_admins,
     aggregate_old_disclosures,
     delete_unconfirmed_signups,
-    resolve_inactivity_questions,
+    unsubscribe_nonresponders,
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,

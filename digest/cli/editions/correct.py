@@ -11,7 +11,7 @@ from digest.cli.editions.group import EXIT_ANSWER_NO
 from digest.cli.lazy_group import UnmetPrerequisiteError
 from digest.deliver.plan.correction_plan import CorrectionAudience
 from digest.edition.archive.corrections import CorrectedField
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 
 @click.command(

@@ -32,7 +32,7 @@ from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel
 from digest.installation.opened_installation import Installation
 from digest.select.selection_types import Proposal, ScoredStory
 from digest.store.models import EditionState
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 MAX_LEFT_OUT_SHOWN = 20
 

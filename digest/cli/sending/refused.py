@@ -19,7 +19,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.lazy_group import CommandRefusedError
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 MAX_ROWS_SHOWN = 30  # groups; --json lists all
 

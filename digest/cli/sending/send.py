@@ -13,7 +13,7 @@ from digest.cli.terminal import show_progress
 from digest.deliver.send.run.edition_sending import SendReport
 from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 EXIT_STILL_WAITING = 1  # or the counts don't balance, or not all test emails were accepted
 EXIT_UNCERTAIN = 3  # nothing is waiting, but the status of some messages is unknown

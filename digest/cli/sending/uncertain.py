@@ -24,7 +24,7 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
-from subscribers.phrases import count_with_noun, sentence
+from subscribers.english_text import count_with_noun, sentence
 
 MAX_ROWS_SHOWN = 50  # of the table; --json lists all
 ALL, SILENT = "all", "silent"

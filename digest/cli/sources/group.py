@@ -21,7 +21,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.settings import SOURCE_SECTIONS
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 _MAX_ITEMS_SHOWN = 10  # items shown by a test
 

@@ -19,7 +19,7 @@ from digest.cli.context import (
     print_result,
 )
 from digest.cli.terminal import show_progress
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 
 @click.group(epilog="\b\nExample:\n  digest editions import https://www.example.org/newsletter/146")

@@ -28,7 +28,7 @@ from digest.cli.terminal import show_progress
 from digest.store.audit_chain import AuditProof
 from subscribers.address import Address
 from subscribers.consent.seals import LedgerProof
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 

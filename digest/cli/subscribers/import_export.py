@@ -27,7 +27,7 @@ from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
 from digest.deliver.providers.kind import ProviderSettingsError
 from subscribers.consent.subscriber_list import SubscriberFilter
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 from subscribers.transfer.decisions import RowOutcome, RowReason
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.formats import DEPARTURE_STATUSES, ImportedSubscriberStatus

@@ -19,7 +19,7 @@ from digest.cli.context import (
 )
 from digest.cli.lazy_group import CommandRefusedError
 from digest.cli.terminal import show_progress
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 from subscribers.transfer.exports import ExportRecipient
 from subscribers.transfer.suppressions.suppression_adoption import AdoptionReport
 

@@ -20,7 +20,7 @@ from digest.cli.context import (
     pick_json_fields,
     print_lines,
 )
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 
 @click.command(

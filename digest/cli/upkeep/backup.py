@@ -29,8 +29,8 @@ from digest.installation.opened_installation import open_installation
 from digest.installation.passphrases import check_new_passphrase
 from digest.settings import Settings
 from subscribers.consent.seals import LedgerProof
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 
 
 @click.command(

@@ -16,7 +16,7 @@ from digest.cli.context import (
     yes_option,
 )
 from digest.cli.terminal import show_progress
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 
 @click.command(

@@ -40,7 +40,7 @@ IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage(EncodedImage):
-    """An image ready to be stored, with its URL."""
+    """An encoded image that isn't stored yet, with the URL or label of its origin."""
 
     source_url: str
 
@@ -51,7 +51,7 @@ class PreparedImage(EncodedImage):
 
 
 def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fetch `url` and fit the image for emails: at most 1200 pixels wide and 200 KB.
+    """Fetch an image and reduce it for emails to at most 1200 pixels wide and 200 KB.
 
     Raises:
         FetchError: it couldn't be fetched.
@@ -62,7 +62,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -
 
 
 def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedImage:
-    """Fit an uploaded image for emails, as `fetch_image` does; its `source_url` is `upload:` and its hash.
+    """Reduce an uploaded image for emails, as `fetch_image` does; its `source_url` is `upload:` and its hash.
 
     Raises:
         ImageError: it's too large or isn't a usable image: SVG, broken, too many pixels, or too small to show.
@@ -103,12 +103,12 @@ def _encode(operation: str, body: bytes, source_url: str, **options: Any) -> Pre
 
 
 def make_logo_source_url(name: str) -> str:
-    """Return the `source_url` of a logo."""
+    """Return the `source_url` under which a logo is stored."""
     return f"logo:{name}"
 
 
 def make_header_source_url(name: str) -> str:
-    """Return the `source_url` of a header image."""
+    """Return the `source_url` under which a header image is stored."""
     return f"header:{name}"
 
 
@@ -118,9 +118,9 @@ def make_crop_source_url(source_url: str, shape: CropShape, focus: FocusPoint | 
 
 
 def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: FocusPoint | None = None) -> PreparedImage:
-    """Crop a stored image to a shape around its focus point, filling all of it; a small one is enlarged.
+    """Crop a stored image to the size of a shape around its focus point, enlarging it if it's too small.
 
-    Its `source_url` is from `make_crop_source_url`.
+    The crop's `source_url` is from `make_crop_source_url`.
 
     Raises:
         ImageError: `body` isn't an image.
@@ -132,32 +132,32 @@ def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: Foc
 def draw_social_card(
     source_url: str, picture: bytes, words: SocialCardTexts, focus: FocusPoint | None = None
 ) -> PreparedImage:
-    """Draw the social card of an edition; `picture` is a stored image, cropped around its focus point, or empty.
+    """Draw the social card of an edition; `picture` is an image to crop around its focus point, or empty for none.
 
     Raises:
-        ImageError: a letter of the words can't be drawn, or `picture` isn't an image.
+        ImageError: the font lacks a letter of the texts, or `picture` isn't an image.
     """
     return _encode("draw card", picture, source_url, focus=focus or DEFAULT_FOCUS, **asdict(words))
 
 
-def draw_icon(letter: str, dot: str, size: int) -> bytes:
-    """Return the site's icon with a letter and a dot of that color, `size` pixels wide, as PNG.
+def draw_icon(letter: str, dot_color: str, size: int) -> bytes:
+    """Return the site's icon as PNG, `size` pixels wide: a letter, and a dot in the color `dot_color`.
 
     Raises:
         ImageError: no child process could draw it.
     """
-    return _encode("draw icon", b"", "", letter=letter, dot=dot, size=size).body
+    return _encode("draw icon", b"", "", letter=letter, dot_color=dot_color, size=size).body
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the stored image for a URL (or a crop's `make_crop_source_url`), so that it isn't fetched again."""
+    """Return the newest stored image with a `source_url` (a crop has its own); None if there's none."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))
 
 
 def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
-    """Return the image that a crop was made from; None if it isn't stored."""
+    """Return the image that a crop was made from; None if the image or the crop isn't stored."""
     crop = session.get(MediaFile, crop_hash)
     return find_image(session, crop.source_url.rpartition("#")[0]) if crop else None
 
@@ -172,7 +172,7 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
 
 
 def delete_stored_image(session: Session, source_url: str) -> None:
-    """Delete a stored image and its crops, unless they're in an edition that was sent or approved."""
+    """Delete a stored image and its crops, except those contained in a sent or approved edition."""
     crop_urls = [make_crop_source_url(source_url, shape) for shape in CropShape]
     focused = (MediaFile.source_url.startswith(url + _FOCUS_MARK, autoescape=True) for url in crop_urls)
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)

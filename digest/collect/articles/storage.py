@@ -49,7 +49,10 @@ _Values = dict[str, Any]  # of a row, by column
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """Results for a document's items: found = new + updated + unchanged + rejected."""
+    """Counts of a document's items: found = new + updated + unchanged + len(rejected).
+
+    A batch has only `new`, `updated`, and `unchanged`, to be added to the document's counts.
+    """
 
     found: int = 0
     new: int = 0
@@ -67,7 +70,7 @@ def prepare_item_batches(
     document: ParsedDocument,
     max_items: int,
 ) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
-    """Split the storable items of a document into batches, and return counts with `found` and the rejected items.
+    """Return counts (`found` and `rejected` only), and a document's storable items in batches.
 
     `max_items` is the largest number of items taken from one document.
     """
@@ -112,7 +115,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 
 
 def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
-    """Return the date of a new item and its basis: published, else updated, else found."""
+    """Return an item's date and its basis: the publication date, else the date of the update, else `now`."""
     basis = item.date_basis
     if item.published:
         return item.published, DateBasis.PUBLISHED if basis.is_first_seen else basis
@@ -122,20 +125,20 @@ def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, Date
 
 
 def mark_withdrawn(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Record that an article's page is gone, keeping its row; return False if that was already recorded.
+    """Mark an article as withdrawn, keeping its row; return False if it was already withdrawn.
 
-    `response` is the page's answer, such as "404".
+    `response` is the page's status, such as "404", or the source's reason.
     """
     return _set_withdrawn(session, article, now, withdrawn=True, response=response)
 
 
 def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
-    """Record that an article's page is back; return False if it wasn't withdrawn."""
+    """Mark a withdrawn article as available again; return False if it wasn't withdrawn."""
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
 def mark_withdrawn_and_delete_image(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Withdraw an article that visitors mustn't read, and delete its stored images; see `mark_withdrawn`."""
+    """Withdraw an article that isn't public, and delete its images; see `mark_withdrawn` and `delete_stored_image`."""
     if article.image_url:
         delete_stored_image(session, article.image_url)
     return mark_withdrawn(session, article, now, response)
@@ -157,7 +160,7 @@ def withdraw_listed_articles(session: Session, source: Source, entries: Iterable
 def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
     """Return the links to articles that visitors can't read, with the reasons.
 
-    They're withdrawn for every source that listed them, or withheld by their own site.
+    Such an article is withdrawn from every source that listed it, or withheld by its own site.
     """
     urls = {link: usable_canonical_url(link) for link in links}
     columns = select(Article.url, Article.id, Article.withdrawn_at)
@@ -173,7 +176,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
 
 
 def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> dict[str, str]:
-    """Return the canonical URLs that their own site says aren't public, with the reasons.
+    """Return the canonical URLs that a source on the same site says aren't public, with the reasons.
 
     This applies to all sources' articles, including those listed afterward.
     """
@@ -216,7 +219,7 @@ def _read_last_withdrawal(session: Session, article_id: int) -> str:
 
 
 def was_withdrawn_by_source(session: Session, article: Article) -> bool:
-    """Return whether a source said that a withdrawn article isn't public; its page may still be in a cache."""
+    """Return whether an article was last withdrawn because a source said it isn't public, whatever its page returns."""
     return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
 
 
@@ -229,7 +232,7 @@ def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], 
 
 
 def record_supersession(session: Session, article: Article, now: datetime, sentence: str) -> None:
-    """Record the status on an advisory's page: "superseded by …", or empty if it's current again."""
+    """Record whether an advisory is superseded: the sentence of its page, or empty if it's current (again)."""
     before = article.superseded
     if before != sentence:
         _note_change(session, article, now, field="superseded", before=before, after=sentence)
@@ -237,7 +240,7 @@ def record_supersession(session: Session, article: Article, now: datetime, sente
 
 
 def record_publisher(article: Article, name: str) -> None:
-    """Record the publisher that an article's page names, if the feed only gave its host."""
+    """Record the publisher named on an article's page, if only the host is known so far."""
     if name and article.publisher == site_name(article.url):
         article.publisher = name[: _LENGTHS["publisher"]]
 

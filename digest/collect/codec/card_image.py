@@ -52,8 +52,8 @@ def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint =
     return EncodedImage(buffer.getvalue(), "image/png", *CARD_SIZE)
 
 
-def draw_icon(_body: bytes, *, letter: str, dot: str, size: int) -> EncodedImage:
-    """Draw the site's icon as PNG, `size` pixels wide: the letter and the masthead's dot.
+def draw_icon(_body: bytes, *, letter: str, dot_color: str, size: int) -> EncodedImage:
+    """Draw the site's icon as PNG, `size` pixels wide: a letter, and the masthead's dot.
 
     If the font lacks the letter, the icon is the dot alone.
     """
@@ -61,9 +61,9 @@ def draw_icon(_body: bytes, *, letter: str, dot: str, size: int) -> EncodedImage
     draw = ImageDraw.Draw(icon)
     if letter and not _find_missing_letter(letter):
         draw.text((226, 376), letter, PAPER, load_font("Bold", 368), "ms")
-        draw.circle((408, 340), 40, dot)
+        draw.circle((408, 340), 40, dot_color)
     else:
-        draw.circle((256, 256), 128, dot)
+        draw.circle((256, 256), 128, dot_color)
     buffer = io.BytesIO()
     icon.resize((size, size), Image.Resampling.LANCZOS).save(buffer, "PNG", optimize=True)
     return EncodedImage(buffer.getvalue(), "image/png", size, size)
@@ -126,7 +126,10 @@ def _write_deadline(
 
 
 def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:
-    """Return the largest font in which a headline fits, and its balanced lines; it's cut at a word if necessary."""
+    """Return the largest font in which a headline fits, and its balanced lines.
+
+    If it doesn't fit in any font, return the smallest one, and lines that end early with an ellipsis.
+    """
     words = headline.split()
     for size in _HEADLINE_SIZES:
         font = load_font("Bold", size)
@@ -171,9 +174,9 @@ def _balance_lines(
 
 @lru_cache(maxsize=16)
 def load_font(weight: str, size: int) -> _Font:
-    """Return the serif font of cards, or Pillow's own if its package is missing."""
+    """Return the cards' serif font, or Pillow's default font if the serif font isn't installed."""
     if find_spec(_FONT_PACKAGE) is None:
-        logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's own font")
+        logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's default font")
         font = ImageFont.load_default(size)
         assert isinstance(font, _Font), "Pillow was built without FreeType"
         return font
@@ -183,7 +186,7 @@ def load_font(weight: str, size: int) -> _Font:
 
 
 def _find_missing_letter(text: str) -> str:
-    """Return the first letter that the font would draw as a box, or an empty text."""
+    """Return the first letter that the font would draw as a box; empty if there's none."""
     font = load_font("Bold", 38)
     box = bytes(font.getmask(_NO_GLYPH))
     letters = sorted(set("".join(text.split())))

@@ -1,4 +1,4 @@
-"""The values that the codec returns, in a module of their own because Pillow is slow to import."""
+"""Values that the codec takes and returns, in a module of their own because Pillow is slow to import."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,14 +19,14 @@ HEADER_WIDTH = 560  # CSS pixels, the column of an email
 
 
 class CropShape(StrEnum):
-    """The crops in emails, as mail clients can't crop."""
+    """The shapes of images in emails, cropped beforehand because email clients can't crop."""
 
     LEAD = "lead"
     THUMB = "thumb"
 
 
 class ImageError(ApplicationError):
-    """Raised when bytes aren't a usable image; the message explains why, and fetching them again won't help."""
+    """Raised when bytes aren't a usable image, or an image can't be drawn; the message explains why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
 def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
-    """Return the image that a child process described.
+    """Return the image that a child process answered with, after checking it.
 
     Raises:
         ValueError: the values don't describe an image, or the bytes aren't of its type.
@@ -65,7 +65,7 @@ class LogoColors:
 
 @dataclass(frozen=True, slots=True)
 class SocialCardTexts:
-    """The text of a social card: publication, issue ("No. 147 · November 20, 2026"), headline, any deadline."""
+    """The texts of a social card, such as "No. 147 · November 20, 2026" for `issue`; `deadline` is empty for none."""
 
     name: str
     issue: str

@@ -30,7 +30,7 @@ MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
 MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
 MIN_HEIGHT = 60  # pixels; below are rules and spacers
-MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height: two for one that is shown
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height, twice as many as shown
 MIN_HEADER_RATIO, MAX_HEADER_RATIO = 4, 40  # a taller one would push the news off the first screen
 MAX_HEADER_BYTES = 60_000
 _OPAQUE = 128  # of an alpha of 255
@@ -48,7 +48,7 @@ _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Fit an image for emails: at most 1200 pixels wide and 200 KB.
+    """Reduce an image for emails to at most 1200 pixels wide and 200 KB.
 
     Raises:
         ImageError: it isn't a usable image: SVG, broken, too many pixels, or too small to show.
@@ -62,7 +62,7 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Fit a logo for emails: a PNG at most LOGO_PIXELS high that keeps its transparency.
+    """Reduce a logo for emails to a PNG at most `LOGO_PIXELS` high, keeping its transparency.
 
     Raises:
         ImageError: it isn't a usable image: SVG, broken, too many pixels, too low to be sharp, or too wide for the
@@ -85,10 +85,10 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Fit an image for the space above the masthead: at most 1120 pixels wide and 60 KB, with transparent parts in white.
+    """Reduce an image above the masthead to at most 1120 pixels wide and 60 KB, filling transparent parts with white.
 
     Raises:
-        ImageError: it is no usable picture, too narrow to be sharp, too tall, or not tall enough.
+        ImageError: it isn't a usable image, or it's too narrow to be sharp, too tall, or not tall enough.
     """
     image = decode_image(body, max_pixels=max_pixels, max_size=(2 * HEADER_WIDTH, 2 * HEADER_WIDTH // MIN_HEADER_RATIO))
     width, height = _read_upright_size(body)
@@ -114,7 +114,7 @@ def _read_upright_size(body: bytes) -> tuple[int, int]:
 
 
 def count_colors(body: bytes) -> LogoColors:
-    """Return the numbers of a stored logo's opaque pixels by color.
+    """Count a stored logo's opaque pixels by color.
 
     Raises:
         ImageError: `body` isn't an image.
@@ -129,7 +129,7 @@ def count_colors(body: bytes) -> LogoColors:
 
 
 def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
-    """Crop a stored image to a shape around its focus point, filling all of it; a small one is enlarged.
+    """Crop a stored image to the size of a shape around its focus point, enlarging it if it's too small.
 
     Raises:
         ImageError: `body` isn't an image.
@@ -225,9 +225,9 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
 
 
 def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
-    """Encode RGB as JPEG, or as PNG if few colors make that smaller, within `max_bytes`.
+    """Encode an RGB image in at most `max_bytes`, as JPEG or PNG, whichever is smaller.
 
-    First the quality is lowered, then the size.
+    To make it fit, its JPEG quality is lowered first, then its width and height.
     """
     while True:
         best = _best_encoding(image, max_bytes, _JPEG_QUALITIES)

@@ -12,7 +12,7 @@ _OFFSET_ZONE = re.compile(r"UTC([+-])(\d{2}):(\d{2})")
 class Deadline:
     """The end of a call or an obligation, as stated by the source; everything else is derived.
 
-    `day` and `clock` are in `zone`. If a source gives an hour without a zone, `zone` is empty, and only the day counts.
+    `day` and `clock` are in `zone`. If a source gives a time without a zone, `zone` is empty, and only the day counts.
     """
 
     day: date
@@ -22,7 +22,7 @@ class Deadline:
 
     @property
     def moment(self) -> datetime | None:
-        """Return the end in UTC; None if only the day, or an hour without a zone, is known."""
+        """Return the end in UTC; None if the time or its zone is unknown."""
         zone = load_deadline_zone(self.zone)
         if self.clock is None or zone is None:
             return None
@@ -36,12 +36,12 @@ class Deadline:
 
     @property
     def order(self) -> tuple[date, time]:
-        """Return the sort key of a deadline: the day and hour shown to readers, with a bare day at its end."""
+        """Return a sort key: the day and time shown to readers; a day without a time sorts as its end."""
         return (self.day, self.clock or time.max)
 
 
 def load_deadline_zone(name: str) -> tzinfo | None:
-    """Return the time zone of a deadline's zone name; None if the name is empty or unknown."""
+    """Return the time zone with a name as in `Deadline.zone`; None if it's empty or unknown."""
     if match := _OFFSET_ZONE.fullmatch(name):
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset >= timedelta(days=1):

@@ -26,26 +26,26 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 class IdentifiedItem:
     """An item with its key within the source.
 
-    `address_shared` is true if its URL doesn't identify it: other items have the same one, or it's a site's front page.
+    `has_shared_url` is true if its URL doesn't identify it: other items have the same one, or it's a site's front page.
     `occurrences` is how often the document listed it.
     """
 
     item: ParsedItem
     key: str
-    address_shared: bool
+    has_shared_url: bool
     occurrences: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ItemBatch:
-    """Some items of a document, with the keys of the others."""
+    """Some items of a document, with the keys of its other items."""
 
     items: tuple[IdentifiedItem, ...]
     other_keys: frozenset[str] = frozenset()
 
 
 def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
-    """Merge repeated items and return each with its key, in the order of URLs and keys.
+    """Merge repeated items, and return each distinct item with its key, sorted by URL and key.
 
     The key is based on the publisher's ID if no other item of the document has it (some repeat one ID for all), else on
     the URL if no other item has it, else on URL, date, and title.
@@ -71,7 +71,10 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
 
 
 def split_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
-    """Yield batches of `BATCH_SIZE` items; those with one URL may be split, as titles or dates tell them apart."""
+    """Yield batches of at most `BATCH_SIZE` items.
+
+    Items with the same URL may be in different batches, because titles or dates tell them apart.
+    """
     keys = frozenset(item.key for item in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
         items = tuple(identified[start : start + BATCH_SIZE])
@@ -88,11 +91,11 @@ def match_stored_rows(
 
     2. A row with its URL and title, or else its URL and date (the ID changed).
 
-    3. The only row with its URL, if only one item has that URL.
+    3. The only row with its URL, if no other item has that URL.
     """
     matched = _match_keys(batch.items, rows)
     crowded = _find_repeated(row.url for row in rows)
-    crowded.update(item.item.url for item in batch.items if item.address_shared)
+    crowded.update(item.item.url for item in batch.items if item.has_shared_url)
     for rank in range(3):
         unmatched = [item for item in batch.items if item.key not in matched]
         claimed = {row.key for row in matched.values()} | batch.other_keys

@@ -19,7 +19,7 @@ UtcMoment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astime
 """A moment in UTC."""
 
 WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
-"""An address of the web, or nothing; it's looked at where a child hands it over."""
+"""An http or https URL, or an empty string; checked when a child process's answer is decoded."""
 
 
 class DocumentKind(StrEnum):
@@ -78,7 +78,7 @@ class DocumentKind(StrEnum):
 
 
 class DateBasis(StrEnum):
-    """The date that an article uses, and why."""
+    """The origin of an article's date."""
 
     PUBLISHED = "published"
     UPDATED = "updated"  # no publication date, only a date of change
@@ -96,7 +96,7 @@ class DateBasis(StrEnum):
 
 
 class SummaryBasis(StrEnum):
-    """The author of an article's summary; unknown without one."""
+    """The origin of an article's summary; unknown if there's no summary."""
 
     UNKNOWN = ""
     DESCRIPTION = "description"  # the publisher's own description of the article
@@ -150,7 +150,7 @@ class ParsedItem:
 
 
 NOT_PUBLIC = "not public: "  # prefix of the reason for an item that visitors can't read
-SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # without 403, which publishers also send to programs alone
+SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # 403 may mean that only programs are rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class ParsedDocument:
     """The content of one document; `item_count` includes rejected items.
 
     `site` is a page's name for its site. `next_url` is the next page of a paged response; `feeds` are other feeds that
-    a page or OPML lists. `refresh_seconds` is the least time between visits that the publisher asks for, in seconds.
+    a page or OPML lists. `refresh_seconds` is the time that the publisher asks to wait between visits.
     """
 
     kind: DocumentKind
@@ -198,7 +198,7 @@ class FeedLink:
 
 
 def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
-    """Return a document's head, and the lines of its items."""
+    """Return a document as JSON: its fields without the items, and one line per item."""
     head = type_adapter(ParsedDocument).dump_python(document, mode="json", exclude={"items"})
     dump_json = type_adapter(ParsedItem).dump_json
     lines = (dump_json(item, exclude_defaults=True) for item in document.items)
@@ -206,7 +206,7 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
-    """Return the decoded document, with every type checked as its writer may be compromised.
+    """Return the document that `encode_document` encoded, checking all types because its writer may be compromised.
 
     Raises:
         ValueError: the JSON isn't a document.

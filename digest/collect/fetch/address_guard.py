@@ -99,7 +99,7 @@ class AddressGuard:
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
         for answer in answers:
-            if why := blocked_reason(answer, self._allowed_networks):
+            if why := find_block_reason(answer, self._allowed_networks):
                 raise AddressRefusedError(host, f"points to {answer}, which isn't on the public internet ({why})")
         return list(dict.fromkeys(unmap_ipv4(answer) for answer in answers))
 
@@ -114,7 +114,7 @@ class AddressGuard:
         return answers
 
 
-def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
+def find_block_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
     """Return why `address` may not be reached ("private", "loopback"…), or None if it may."""
     inner = unmap_ipv4(address)
     if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
@@ -123,12 +123,12 @@ def blocked_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = (
         if inner in network:
             return why
     if inner in _NAT64:
-        return blocked_reason(IPv4Address(inner.packed[-4:]))
+        return find_block_reason(IPv4Address(inner.packed[-4:]))
     return "reserved" if inner.version == 6 and inner not in _GLOBAL_V6 else None
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address in `::ffff:a.b.c.d`, to which the packets would go."""
+    """Return the IPv4 address in `::ffff:a.b.c.d`, to which packets would go; return other addresses unchanged."""
     return getattr(address, "ipv4_mapped", None) or address
 
 

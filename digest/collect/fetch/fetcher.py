@@ -1,4 +1,4 @@
-"""Fetching of content: polite, limited, guarded GET requests, or files of a bundled web for the sample.
+"""Fetching of content: polite, limited, guarded GET requests, or responses from a folder for the sample.
 
 Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by `policy`. This module
 sequences the hops and turns all failures into `FetchError`.
@@ -19,10 +19,11 @@ import httpx
 from digest import __version__
 from digest.collect.fetch import http_connection, http_response, policy
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
-from digest.collect.fetch.http_response import usable_validator
+from digest.collect.fetch.http_response import parse_validator
+from digest.collect.fetch.keyed_locks import KeyedLocks
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
-from digest.collect.fetch.robots_txt import KeyedLocks, RobotsRules, is_without_rules
+from digest.collect.fetch.robots_txt import RobotsRules, is_without_rules
 from digest.settings import Settings, UsageLimitSettings
 from subscribers.loggers import get_logger
 
@@ -42,7 +43,7 @@ def build_user_agent(contact: str) -> str:
 def open_fetcher(
     settings: Settings, replacement: ContentFetcher | None = None
 ) -> AbstractContextManager[ContentFetcher]:
-    """Open a fetcher with the limits of the settings and our user agent, or yield its replacement and leave it open."""
+    """Return a context that yields a fetcher with the settings' limits, or `replacement`, which stays open."""
     if replacement is not None:
         return nullcontext(replacement)
     return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
@@ -74,7 +75,7 @@ class HttpFetcher:
     """Fetches pages, feeds, and images from the public internet; created once per run, thread-safe.
 
     Each host gets one request at a time. Proxies, netrc, and cookies aren't used, and connections aren't kept. Leaving
-    the context discards the robots.txt files and ends its use.
+    the context discards the cached robots.txt files.
     """
 
     def __init__(
@@ -110,12 +111,12 @@ class HttpFetcher:
         """Return the response for `url` (http or https, without credentials), following redirects, within the limits.
 
         Raises:
-            FetchError: there's no body (and it isn't "not modified").
+            FetchError: the fetch failed; "not modified" isn't a failure.
         """
         headers = {"Accept": options.get("accept") or "*/*"}
-        if etag := usable_validator(options.get("etag")):
+        if etag := parse_validator(options.get("etag")):
             headers["If-None-Match"] = etag
-        if last_modified := usable_validator(options.get("last_modified")):
+        if last_modified := parse_validator(options.get("last_modified")):
             headers["If-Modified-Since"] = last_modified
         max_bytes = options.get("max_bytes") or self._limits.fetch_bytes
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
@@ -142,7 +143,7 @@ class HttpFetcher:
             answer = self._fetch_hop(current, request, budget)
             if answer.status not in policy.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
-            target = policy.redirect_target(current, answer.headers, request.url)
+            target = policy.resolve_redirect(current, answer.headers, request.url)
             if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             visited_urls.add(str(target))
@@ -217,10 +218,10 @@ def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None =
         body=response.body,
         content_type=content_type,
         charset=charset,
-        etag=usable_validator(response.headers.get("etag")),
-        last_modified=usable_validator(response.headers.get("last-modified")),
+        etag=parse_validator(response.headers.get("etag")),
+        last_modified=parse_validator(response.headers.get("last-modified")),
         not_modified=response.status == 304,
-        max_age=http_response.freshness_seconds(response.headers),
+        max_age=http_response.parse_freshness_seconds(response.headers),
         moved_to=moved_to,
     )
 
@@ -253,7 +254,7 @@ class FolderFetcher:
         """Return the listed response for `url`.
 
         Raises:
-            FetchError: with `FetchErrorReason.DNS` if `url` isn't listed, like an unknown host.
+            FetchError: `url` isn't listed (`FetchErrorReason.DNS`, like an unknown host), or its body is too long.
         """
         address = policy.parse_web_address(url)
         entry = self._index.get(str(address))

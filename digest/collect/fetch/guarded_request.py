@@ -1,4 +1,4 @@
-"""Requests to URLs that operators set, such as a webhook's, with the guards of every fetch and without redirects."""
+"""Requests to URLs in the settings, such as webhooks, guarded like all fetches, but without following redirects."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from digest.settings import Settings
 TIMEOUT = 10.0  # seconds for one request
 
 
-def request_guarded(
+def send_guarded_request(
     settings: Settings,
     url: str,
     body: bytes | None = None,

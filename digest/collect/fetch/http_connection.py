@@ -41,7 +41,7 @@ class TimeBudget:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Count the time inside the block."""
+        """Subtract the time spent inside the block from the budget."""
         self._deadline = time.monotonic() + self._remaining
         try:
             yield

@@ -31,7 +31,7 @@ def parse_content_type(value: str) -> tuple[str, str | None]:
     return value.partition(";")[0].strip(), charset[1] if charset else None
 
 
-def usable_validator(value: str | None) -> str | None:
+def parse_validator(value: str | None) -> str | None:
     """Return an ETag or Last-Modified that can be sent back unchanged; None if it can't."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
@@ -52,7 +52,7 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     return min(max(seconds.total_seconds(), 0.0), float(MAX_RETRY_SECONDS))
 
 
-def freshness_seconds(headers: Mapping[str, str]) -> int | None:
+def parse_freshness_seconds(headers: Mapping[str, str]) -> int | None:
     """Return the seconds for which a response is fresh by its Cache-Control, minus its Age; None if unspecified.
 
     `no-store` and `no-cache` give 0.

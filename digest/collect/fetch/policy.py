@@ -1,4 +1,4 @@
-"""Which URLs may be requested, and the meaning of responses and failures: pure functions, with operator messages."""
+"""Rules of fetching: the URLs that may be requested, and the meaning of responses and failures for operators."""
 
 import html
 import json
@@ -57,7 +57,7 @@ def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
     return None
 
 
-def redirect_target(
+def resolve_redirect(
     current: httpx.URL,
     headers: Mapping[str, str],
     requested_url: str,
@@ -65,7 +65,7 @@ def redirect_target(
     """Return the URL that a redirect at `current` leads to.
 
     Raises:
-        FetchError: it leads nowhere, or to a URL that may not be requested; its `url` is `requested_url`.
+        FetchError: there's no target, or it may not be requested; the error's `url` is `requested_url`.
     """
     location = headers.get("location", "")
     if not location:
@@ -88,7 +88,7 @@ def redirect_target(
 def classify_status(
     status: int, headers: Mapping[str, str], *, agent: str, now: datetime
 ) -> tuple[FetchErrorReason, str, float | None] | None:
-    """Return None if a response's status is usable, else the reason, message, and requested wait."""
+    """Return None if a response's status is usable, else the reason, the message, and the requested wait in seconds."""
     if 200 <= status < 300 or status in REDIRECT_STATUSES or status == 304:
         return None
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE

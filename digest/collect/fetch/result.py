@@ -37,7 +37,7 @@ class FetchError(ApplicationError):
     """Raised when a fetch fails; `url` is as requested, and the message says what to do.
 
     `retry_after` is the wait that the publisher asks for, in seconds; `status` is the HTTP status, if any;
-    `explanation` is that of the publisher's software.
+    `explanation` is the text that the publisher's software sent, or empty.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class FetchError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A successful response; `url` is the final location, `moved_to` the URL to request in the future.
+    """A successful response; `url` is the final location, `moved_to` the URL to request in the future, if it changed.
 
     `body` is decompressed, and empty if `not_modified`. `content_type` is in lower case without parameters ("" if
     absent), `charset` the header's. `etag` and `last_modified` are for the next request; `max_age` is in seconds.

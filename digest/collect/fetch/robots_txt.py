@@ -1,6 +1,5 @@
 """The rules of sites' robots.txt files (RFC 9309, section 2), cached for an hour."""
 
-import threading
 import time
 from collections.abc import Callable
 from urllib.parse import urljoin
@@ -8,22 +7,9 @@ from urllib.parse import urljoin
 import httpx
 from protego import Protego
 
+from digest.collect.fetch.keyed_locks import KeyedLocks
 from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason
-from subscribers.phrases import end_sentence
-
-
-class KeyedLocks:
-    """A lock for each key, created on first use and kept as long as this object."""
-
-    def __init__(self) -> None:
-        self._creation_lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
-
-    def lock_for(self, key: str) -> threading.Lock:
-        """Return the lock of `key`, to be held with `with`."""
-        with self._creation_lock:
-            return self._locks.setdefault(key, threading.Lock())
-
+from subscribers.english_text import end_sentence
 
 MAX_ROBOTS_BYTES = 500 * 1024  # RFC 9309, section 2.5: the least that must be parsed; the rest is ignored
 CACHE_SECONDS = 3600.0  # seconds; RFC 9309, section 2.4, allows a day
@@ -32,7 +18,7 @@ CACHE_SECONDS = 3600.0  # seconds; RFC 9309, section 2.4, allows a day
 class RobotsRules:
     """The rules of each origin, fetched on first use. Thread-safe.
 
-    `read` returns the text of a robots.txt: empty if the site has none, None if it couldn't be reached.
+    `fetch_text` returns the text of a robots.txt: empty if the site has none, None if it couldn't be reached.
     """
 
     def __init__(
@@ -50,7 +36,7 @@ class RobotsRules:
         self._cache: dict[str, tuple[float, Protego | None]] = {}
 
     def allows(self, url: httpx.URL) -> bool:
-        """Return whether `url` is allowed; not if its site is unreachable (RFC 9309, section 2.3.1.4)."""
+        """Return whether `url` is allowed; False if robots.txt can't be reached (RFC 9309, section 2.3.1.4)."""
         rules = self._load_rules(str(url.copy_with(raw_path=b"/robots.txt", fragment=None)))
         return rules is not None and bool(rules.can_fetch(str(url), self._product_token))
 
@@ -74,7 +60,7 @@ def is_without_rules(error: FetchError) -> bool:
 
 
 def explain_robots_refusal(fetcher: ContentFetcher, url: str) -> str:
-    """Explain why `may_read` returns False: the robots.txt can't be read, or it disallows the page."""
+    """Return a sentence on why `may_read` is False: the site can't be reached, or its robots.txt disallows the page."""
     try:
         fetcher.get(urljoin(url, "/robots.txt"), accept="text/plain")
     except FetchError as error:

@@ -302,7 +302,9 @@ def list_next_occurrences(
     start: date,
     today: date,
 ) -> list[date]:
-    """Return the days of an RRULE (RFC 5545, section 3.3.10) within `LOOK_AHEAD`; `parts` are from icalendar.
+    """Return the next days of an RRULE (RFC 5545, section 3.3.10), at most ten within 120 days.
+
+    `parts` is the rule as parsed by icalendar. A rule with COUNT that started over three years ago gives no days.
 
     Raises:
         ValueError: the rule repeats within a day, or uses parts that public calendars don't.
@@ -346,7 +348,7 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
 
 
 def _read_until(value: object) -> date:
-    """Return the date of a date, a time, or a text."""
+    """Return the day of a date, a datetime, or a string."""
     if isinstance(value, date):
         return date(value.year, value.month, value.day)
     return dateutil_parser.parse(str(value)).date()

@@ -11,13 +11,13 @@ from digest.collect.parsers.raw_item import RawItem
 
 
 def read_text(value: object) -> str:
-    """Return a text, or the first of a list; empty for anything else."""
+    """Return a string, or the first string of a list that begins with one; empty for anything else."""
     text = value[0] if isinstance(value, list) and value else value
     return text.strip() if isinstance(text, str) else ""
 
 
 def read_text_values_by_key(entry: dict[str, Any]) -> defaultdict[str, str]:
-    """Return an object's texts by key, as `read_text` does; missing keys are empty."""
+    """Return an object's values by key as `read_text` reads them; missing keys give empty strings."""
     return defaultdict(str, {key: read_text(value) for key, value in entry.items()})
 
 
@@ -35,7 +35,7 @@ def read_day(value: object) -> date | None:
 
 
 def read_deadline(value: object, label: str) -> Deadline | None:
-    """Return the deadline at the end of a day; None if the value isn't a day."""
+    """Return a deadline without a time of day; None if the value doesn't begin with a date."""
     day = read_day(value)
     return Deadline(day, label=label) if day else None
 

@@ -47,6 +47,8 @@ _MAX_CREDIT_CHARACTERS = 140  # of a line that's only a credit
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Parse a page with an article, as HTML or plain text; for a site's front page, return only its feeds.
 
+    An article that visitors can't read is in `rejected`, with the reason.
+
     Raises:
         ParseError: there's neither an article nor a feed.
     """
@@ -65,14 +67,14 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
         kind,
         [item] if item else [],
         context,
-        title=text_cleanup.clean_title(page_head.first_xpath_text(page.root, "//title/text()")),
+        title=text_cleanup.clean_title(page_head.find_xpath_text(page.root, "//title/text()")),
         site=page_head.read_site_name(page.meta, page.linked),
         language=normalize_language(page.language),
         feeds=feeds,
     )
 
 
-def find_reason_page_is_unreadable(
+def explain_unreadable_page(
     body: bytes,
     *,
     charset: str | None = None,
@@ -130,7 +132,7 @@ class _Page:
 
 def _read_page(document: str, url: str) -> _Page:
     root = read_html_tree(document[:_MAX_CHARACTERS])
-    base = usable_url(page_head.first_xpath_text(root, "//base/@href"), url) or url
+    base = usable_url(page_head.find_xpath_text(root, "//base/@href"), url) or url
     linked = parse_linked_data(_linked_data_scripts(root))
     return _Page(root, url, base, page_head.read_meta_elements(root), linked)
 
@@ -208,7 +210,7 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
     main = _extract_main_text(page.root, context)
     paragraphs = _split_paragraphs(main.text)
     summary, basis = _find_summary(page, head.title, paragraphs)
-    published = page_head.publication_date(page.root, page.meta, page.linked, main.date, context)
+    published = page_head.choose_publication_date(page.root, page.meta, page.linked, main.date, context)
     is_empty = not head.title or not (summary or paragraphs)
     if is_empty or (names_feeds and not _may_name_feeds(page, published)):
         return None
@@ -245,7 +247,7 @@ def _find_summary(
     paragraphs: list[str],
 ) -> tuple[str, SummaryBasis]:
     """Return the publisher's description of an article, or its opening, with the basis."""
-    if described := page_head.publisher_description(page.meta, page.linked, title):
+    if described := page_head.choose_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
     return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
@@ -257,13 +259,13 @@ def _head_item(page: _Page) -> RawItem:
     image = own_image or linked.image or meta.get("twitter:image")
     alt = meta.get("og:image:alt") or meta.get("twitter:image:alt")
     return RawItem(
-        link=page_head.canonical_page_url(page.root, page.base, page.url),
-        title=page_head.page_title(page.root, meta, linked),
+        link=page_head.choose_page_url(page.root, page.base, page.url),
+        title=page_head.choose_page_title(page.root, meta, linked),
         base=page.base,
         categories=(meta.get("article:section", ""),),
         language=page.language or meta.get("og:locale"),
         image=image,
-        image_alt=alt or page_head.image_alt_text(page.root, image),
+        image_alt=alt or page_head.find_image_alt_text(page.root, image),
         updated=linked.updated or meta.get("article:modified_time"),
         starts=linked.starts,
         ends=linked.ends,

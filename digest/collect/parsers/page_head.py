@@ -20,14 +20,14 @@ dc.date.issued dcterms.created dc.date pubdate publish-date date
 _MAX_SITE_CHARACTERS = 100
 
 
-def first_xpath_text(root: Any, path: str) -> str:
-    """Return the first text that an XPath finds, or ""."""
+def find_xpath_text(root: Any, path: str) -> str:
+    """Return the first nonempty text that an XPath finds, or ""."""
     values = (str(value).strip() for value in root.xpath(path))
     return next(filter(None, values), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
-    """Return the page's meta elements by name, property, or itemprop; the first of each takes precedence."""
+    """Return the contents of a page's meta elements by property, name, or itemprop; the first of each counts."""
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
         name = element.get("property") or element.get("name") or element.get("itemprop") or ""
@@ -42,10 +42,10 @@ def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 
-def page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
-    """Return the title: the only visible heading if the head agrees, otherwise the head's."""
+def choose_page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
+    """Return a page's title: the only h1 that agrees with the title in the head, else the latter, else the first h1."""
     candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
-    candidate = candidate or first_xpath_text(root, "//head/title/text()")
+    candidate = candidate or find_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
     cleaned = (_clean_plain_title(element.text_content()) for element in root.iter("h1"))
     headings = list(filter(None, cleaned))
@@ -76,8 +76,8 @@ def _strip_site_name(title: str, site: str) -> str:
     return title[: matched.start()] if ending in name or name in ending else title
 
 
-def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
-    """Return the publisher's description if it reads well: whole sentences that don't repeat the title."""
+def choose_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
+    """Return the publisher's description, at most 60 words; empty if it's too short or repeats the title."""
     offered = {**meta, "json-ld": linked.description}
     for name in ("og:description", "description", "json-ld", "twitter:description"):
         text = text_cleanup.html_to_text(offered.get(name, ""))
@@ -91,18 +91,18 @@ def publisher_description(meta: dict[str, str], linked: LinkedData, title: str) 
     return ""
 
 
-def publication_date(
+def choose_publication_date(
     root: Any,
     meta: dict[str, str],
     linked: LinkedData,
     fallback: str | None,
     context: ParseContext,
 ) -> str | None:
-    """Return the publication date as written: the first plausible one on the page."""
+    """Return the publication date as written: the page's first readable one, else its first one, else None."""
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_NAMES.split()),
-        first_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
+        find_xpath_text(root, "//article//time/@datetime | //time[@itemprop='datePublished' or @pubdate]/@datetime"),
         fallback or "",
     ]
     dates = list(filter(None, candidates))
@@ -110,9 +110,9 @@ def publication_date(
     return next(itertools.chain(readable, dates), None)
 
 
-def canonical_page_url(root: Any, base: str, url: str) -> str:
+def choose_page_url(root: Any, base: str, url: str) -> str:
     """Return a page's declared canonical URL if it's on the same host and not the front page; otherwise its URL."""
-    own = usable_url(first_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
+    own = usable_url(find_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     claimed = urlsplit(own)
     is_front = claimed.path in {"", "/"} and not claimed.query
     return own if _bare_host(url) == _bare_host(own) and not is_front else url
@@ -122,8 +122,8 @@ def _bare_host(url: str) -> str:
     return re.sub(r"^(?:www|amp|m|mobile)\.", "", urlsplit(url).hostname or "")
 
 
-def image_alt_text(root: Any, image: str | None) -> str:
-    """Return the alt text of the page's image element with a URL, or ""."""
+def find_image_alt_text(root: Any, image: str | None) -> str:
+    """Return the alt text of the page's image with the same file name as a URL, or ""."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     for element in root.iter("img") if name else ():
         if name in element.get("src", "") and (alt := element.get("alt")):

@@ -61,10 +61,10 @@ def read_past_edition(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Parse a past edition; for a saved file (`url` is file:), relative links use the URL that it states.
+    """Parse a past edition; in a saved file (`url` is file:), relative links are resolved against the URL that it states.
 
-    A saved email may be the message as received (.eml) or only its HTML. It identifies its recipient, so email
-    addresses in its texts and links are removed.
+    A saved email may be the message as received (.eml) or only its HTML. Because it identifies its recipient, email
+    addresses are removed from texts and links.
 
     Raises:
         ParseError: it isn't HTML, or no story is found in it.
@@ -76,7 +76,7 @@ def read_past_edition(
     root = read_html_tree(text_cleanup.normalize_numeric_references(decode_document_text(body, charset)))
     meta = page_head.read_meta_elements(root)
     title = text_cleanup.remove_email_addresses(
-        text_cleanup.clean_title(page_head.page_title(root, meta, LinkedData()))
+        text_cleanup.clean_title(page_head.choose_page_title(root, meta, LinkedData()))
     )
     head = f"{title}\n{text_cleanup.normalize_text(' '.join(root.itertext()))[:_HEAD_CHARACTERS]}"
     links = list(_list_links(root, address or "https://invalid.example/"))
@@ -168,7 +168,7 @@ def _text_of(element: Any) -> str:
 
 
 def _summary_after(element: Any) -> str:
-    """Return the paragraph after a headline's block, or an empty text."""
+    """Return the paragraph after a headline's block, or an empty string."""
     block = element.getparent()
     following = block.getnext() if block is not None else None
     if following is None or following.tag not in {"p", "div"}:

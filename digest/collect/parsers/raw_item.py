@@ -39,7 +39,7 @@ from subscribers.errors import ApplicationError
 _MAX_TITLE_WORDS = 14  # words of a title made from the text of an item without one
 _MIN_SUMMARY_CHARACTERS = 25  # characters; the content replaces a shorter description
 _MAX_CATEGORIES = 30
-# Of a feed with other publishers' articles: the least number of linked sites, and the largest share of items on one.
+# Of a feed with other publishers' articles: the smallest number of linked sites, and the largest share of items on one.
 _MIN_SITES, _MAX_SITE_SHARE = 3, 0.5
 # The part of the content searched for an article's opening, which an image and its caption may precede.
 _MARKUP_SHARE, _MAX_PRECEDING_CHARACTERS = 4, 2_000
@@ -48,7 +48,7 @@ _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """The URL and time (UTC) at which a document was read, and its language."""
+    """The URL of a document, the current time in UTC, and the document's language if it's known."""
 
     url: str
     now: datetime
@@ -57,7 +57,7 @@ class ParseContext:
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """One item as its document has it: texts may be HTML, dates are as written, links may be relative to `base`.
+    """One item as found in its document: texts may be HTML, dates are as written, links may be relative to `base`.
 
     `starts` and `ends` of an event are also as written; a day without a time is an all-day event's.
     """
@@ -144,7 +144,7 @@ def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str)
 
 
 def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
-    """Return the cleaned item.
+    """Return an item with plain text, canonical URLs, and UTC dates, completed by what its text says.
 
     Raises:
         UnusableItemError: it has no usable URL, or no title and no text to make one from.

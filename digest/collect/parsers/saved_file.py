@@ -18,7 +18,7 @@ _TEXT_SUFFIXES = (".txt", ".text", ".md")
 
 
 def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
-    """Parse a saved document; without a URL of its own, it's at `file_url`, or on `site` if it's plain text.
+    """Parse a saved document; if it doesn't state its URL, use `file_url`, or `site` for plain text.
 
     Raises:
         ParseError: it can't be parsed.

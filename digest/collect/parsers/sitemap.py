@@ -1,4 +1,4 @@
-"""News sitemaps: a publisher's articles of the last days, as listed for search engines."""
+"""News sitemaps: a publisher's recent articles, as listed for search engines."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _MAX_CHILDREN = 1_000
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse the articles of a news sitemap; a sitemap index lists its sitemaps as feeds.
+    """Parse the articles of a news sitemap; for a sitemap index, return its sitemaps as feeds.
 
     An entry without a title (as in plain sitemaps) is rejected, because its page must be read instead.
 

@@ -1,4 +1,4 @@
-"""Posts from WordPress's REST API (`/wp-json/wp/v2/posts?_embed`), many or one."""
+"""Posts from WordPress's REST API (`/wp-json/wp/v2/posts?_embed`), one or several."""
 
 from collections.abc import Iterator
 from itertools import chain

@@ -46,7 +46,7 @@ _PIPE_PART = 1 << 20
 
 
 def serve_requests() -> None:
-    """Take requests from standard input until it ends, and write the replies to standard output.
+    """Take requests from standard input until it ends or none comes for 30 seconds; reply on standard output.
 
     The command-line arguments are paths that no process here may open.
     """
@@ -265,7 +265,7 @@ class _Broker:
 
 
 def describe_child_exit(exit_code: int, limits: DocumentLimits) -> str:
-    """Explain why a child ended before its document was read."""
+    """Return a phrase on why a child ended before its document was read."""
     if exit_code == -signal.SIGXCPU:
         return f"reading took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:

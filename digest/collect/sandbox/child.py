@@ -43,10 +43,10 @@ def compute_document_limits(size: int) -> DocumentLimits:
 
 @contextmanager
 def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
-    """Apply the limits to this process inside the block. CPU time ends it by SIGXCPU; memory raises MemoryError.
+    """Limit this process inside the block: SIGXCPU ends it for CPU time, and MemoryError is raised for memory.
 
-    Both are soft limits that are restored afterward, so that the reply can be written and the next document read.
-    `occupied` is the process's initial memory in bytes; None if unknown.
+    Both soft limits are restored afterward, so that the reply can be written and the next document read.
+    `occupied` is the process's initial memory in bytes; if it's None (unknown), memory isn't limited.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lowered = {resource.RLIMIT_CPU: math.ceil(usage.ru_utime + usage.ru_stime) + limits.cpu_seconds}

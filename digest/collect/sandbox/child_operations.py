@@ -14,7 +14,7 @@ from digest.collect.codec.image_codec import count_colors, crop_image, fit_heade
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.page import find_reason_page_is_unreadable, read_page_publisher, read_supersession
+from digest.collect.parsers.page import explain_unreadable_page, read_page_publisher, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox.confinement import list_sandbox_gaps
@@ -45,7 +45,7 @@ def _read_past_edition(body: bytes, *, now: str, **source: Any) -> Reply:
 
 def _read_article_page(body: bytes, **headers: Any) -> Reply:
     return {
-        "barrier": find_reason_page_is_unreadable(body, **headers),
+        "barrier": explain_unreadable_page(body, **headers),
         "supersession": read_supersession(body, **headers),
         "publisher": read_page_publisher(body, **headers),
     }, b""

@@ -254,7 +254,7 @@ def parse_document(
     now: datetime,
     charset: str | None = None,
 ) -> ParsedDocument:
-    """Parse one document as `parsers.parse_document` does.
+    """Parse a document in a child process, as `parsers.parse_document` does.
 
     Raises:
         ParseError: the document can't be parsed, or exceeds a limit.
@@ -263,7 +263,7 @@ def parse_document(
 
 
 def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
-    """Parse a saved document as `parsers.saved_file.parse_saved_file` does.
+    """Parse a saved document in a child process, as `parsers.saved_file.parse_saved_file` does.
 
     Raises:
         ParseError: the document can't be parsed, or exceeds a limit.
@@ -285,7 +285,7 @@ class ArticlePageFindings:
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Return the facts that a page states, from the functions of `digest.collect.parsers.page`."""
+    """Return the facts that a page states, found in a child process; all are empty if it can't be read."""
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
     except (DocumentRefusedError, SandboxError):  # no facts from a page that can't be read
@@ -299,7 +299,7 @@ def read_past_edition_in_child(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Parse a past edition as `digest.collect.parsers.past_edition.read_past_edition` does.
+    """Parse a past edition in a child process, as `digest.collect.parsers.past_edition.read_past_edition` does.
 
     Raises:
         ParseError: it can't be parsed, or exceeds a limit.
@@ -309,7 +309,7 @@ def read_past_edition_in_child(
 
 
 def list_child_sandbox_gaps() -> list[str]:
-    """Return what this system fails to deny to the sandbox: "files", "connections", "processes".
+    """Return what a sandboxed child can use though it mustn't: "files", "connections", "processes".
 
     Raises:
         SandboxError: the sandbox can't be started, or fails.
@@ -325,7 +325,7 @@ def list_child_sandbox_gaps() -> list[str]:
 
 
 def unpack_list_in_child(body: bytes) -> Iterator[bytes]:
-    """Yield a ZIP file's or spreadsheet's table as `subscribers.transfer.packed_lists.unpack_list` does.
+    """Yield a ZIP file's or spreadsheet's table in pieces, unpacked in a child process, as `subscribers.transfer.packed_lists.unpack_list` does.
 
     Raises:
         DocumentRefusedError: there's no table, or it exceeds a limit.

@@ -1,7 +1,8 @@
-"""Kernel restrictions on the processes that parse documents: Landlock for files, seccomp for everything else.
+"""Kernel restrictions on the processes that parse documents: Landlock for files, and seccomp for system calls.
 
-Both apply to the calling process and all that it starts, and can't be undone. If a system lacks one of them, the
-processes have only the other; `digest doctor` reports it.
+Newer versions of Landlock also restrict TCP, abstract sockets, and signals. Both mechanisms apply to the calling process
+and all processes it starts, and can't be undone. A system that lacks one of them applies the other; `digest doctor`
+reports what isn't restricted.
 """
 
 import ctypes
@@ -218,9 +219,9 @@ def _leave_out_of(place: Path, closed: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def confine_sandbox_broker(closed: Iterable[Path]) -> None:
-    """Restrict this process and all that it starts to reading code, without connections or other programs.
+    """Restrict this process, and all it starts, to reading code; they can't connect or run other programs.
 
-    It can't be undone. `closed` is never readable, even within a folder of code.
+    The restriction can't be undone. `closed` is never readable, even within a folder of code.
 
     Raises:
         OSError: Landlock or seccomp is available but can't be applied. It isn't an error if they're unavailable.
@@ -239,7 +240,7 @@ def confine_child() -> None:
 
 
 def list_sandbox_gaps() -> list[str]:
-    """Try what a confined child may not do, and return what it can: "files", "connections", "processes"."""
+    """Try what a confined child mustn't do, and return what succeeds: "files", "connections", "processes"."""
     attempts: dict[str, Callable[[], object]] = {
         "files": lambda: list(Path("/").iterdir()),
         "connections": lambda: socket.socket().close(),
@@ -256,7 +257,7 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
     return False
 
 
-def landlock_version() -> int:
+def read_landlock_version() -> int:
     """Return the version of Landlock that this system has (its ABI); 0 if none."""
     return max(0, _landlock(_CREATE_RULESET, None, 0, 1)) if sys.platform == "linux" else 0
 
@@ -266,7 +267,7 @@ def _give_up_privileges() -> bool:
 
 
 def _restrict_files(places: Iterable[Path]) -> None:
-    version = landlock_version()
+    version = read_landlock_version()
     if not version:
         return
     rights = [_rights_until(version, by_version) for by_version in (_FILE_RIGHTS, _NETWORK_RIGHTS, _SCOPES)]

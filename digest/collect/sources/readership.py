@@ -25,9 +25,9 @@ from digest.collect.texts.urls import canonical_url
 from digest.settings import Settings
 from digest.store.engine import Database
 from digest.store.models import Article
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
-from subscribers.phrases import count_with_noun
 
 log = get_logger(__name__)
 
@@ -108,7 +108,7 @@ def apply_views(
     *,
     complete: bool = True,
 ) -> frozenset[str]:
-    """Set the views of the articles with those canonical URLs, and return the URLs that match an article.
+    """Set the views of articles by canonical URL, and return the URLs that match an article.
 
     With `complete`, other articles lose the counts of an earlier import.
     """
@@ -150,10 +150,10 @@ def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ParsedReadershipReport:
-    """Fetch the most viewed posts of seven days from a WordPress site with the plug-in WordPress Popular Posts.
+    """Fetch the most viewed posts of the last seven days from a WordPress site with the plug-in WordPress Popular Posts.
 
     Raises:
-        ReadershipError: the site doesn't answer, or not as the plug-in does.
+        ReadershipError: the site can't be reached, or its response isn't the plug-in's list of posts.
     """
     address = site.rstrip("/") + POPULAR_POSTS_PATH
     try:
@@ -257,7 +257,7 @@ def _parse_row(
 
 def _parse_post(post: object) -> tuple[str, int]:
     if not isinstance(post, dict) or not isinstance(post.get("link"), str):
-        raise ValueError("none of the posts has a link")  # noqa: TRY004  (bad data, as the other reasons are)
+        raise ValueError("the post has no link")  # noqa: TRY004  (bad data, as the other reasons are)
     return canonical_url(post["link"]), _parse_count(str(post.get("pageviews", "")))
 
 

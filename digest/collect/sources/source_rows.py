@@ -31,7 +31,7 @@ _SYNCED_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class VisitSuccess:
-    """A successful visit; `refresh_seconds` is the least time to the next one, from max-age or the feed's ttl."""
+    """A successful visit; `refresh_seconds` is the shortest wait before the next one, from max-age or the feed's ttl."""
 
     kind: DocumentKind | None = None  # None: not modified, so unchanged
     etag: str | None = None
@@ -57,7 +57,7 @@ class VisitFailure:
 
 
 def sync_sources(session: Session, settings: Settings) -> None:
-    """Update the rows from the settings; sources that were removed keep their row and articles."""
+    """Update source rows from the settings; removed sources become inactive but keep their rows and articles."""
     every_row = session.scalars(select(Source)).all()
     rows = {row.url: row for row in every_row if not row.url.startswith(FILE_PREFIX)}
     configured = {source.url: source for source in settings.file.sources}
@@ -84,7 +84,7 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
-    """Return the visit's failure for a failed fetch."""
+    """Return a failed visit for a fetch error: the source is gone, refuses access, or fails for any other reason."""
     telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
     health = telling.get(error.reason, SourceHealth.FAILING)
     barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
@@ -97,11 +97,12 @@ def choose_next_visit_time(
     now: datetime,
     jitter: float,
 ) -> datetime | None:
-    """Return the time of a source's next visit; None for never, until it's added again.
+    """Return the time of a source's next visit; None if the source is gone.
 
-    After a success, that's when the content is no longer fresh. A failing source is visited after a random part of a
-    time that doubles with each failure ("full jitter", so that sources that failed together don't recover together), a
-    refusing one once or twice a day, both no earlier than the publisher's Retry-After.
+    After a success, the next visit is when the content is no longer fresh, at most a day later. A failing source is
+    visited after a random part of a time that doubles with each failure ("full jitter", so that sources that failed
+    together don't recover together), and a refusing one after 12 to 24 hours, both no earlier than the publisher's
+    Retry-After.
 
     Args:
         outcome: the result of the visit.
@@ -127,7 +128,7 @@ def is_source_due(source: Source, now: datetime) -> bool:
 
 
 def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
-    """Record a successful visit."""
+    """Record a successful visit in a source's row: its health, validators, kind, and next visit."""
     source.health, source.message = SourceHealth.GOOD, ""
     source.failures, source.failing_since = 0, None
     source.good_at = source.tried_at = now
@@ -139,7 +140,7 @@ def record_visit_success(source: Source, success: VisitSuccess, now: datetime, j
 
 
 def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, jitter: float) -> None:
-    """Record a failed visit; a 404 or 410 discards what was learned about the URL."""
+    """Record a failed visit in a source's row; if a new URL is missing (404 or 410), forget it."""
     if failure.is_missing and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
         failure = replace(failure, health=SourceHealth.FAILING)  # the URL in the settings may still work
@@ -151,7 +152,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
-    """Return the sources that editors should know about: failing for a week, refusing, or gone; longest first."""
+    """Return the active sources that fail for over a week, refuse access, or are gone, longest first."""
     problems = [
         row
         for row in session.scalars(_select_bad_sources())
@@ -168,7 +169,7 @@ def _select_bad_sources() -> Select[Source]:
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
-    """Describe a source's health; if it's bad, the message says what to do."""
+    """Return a phrase on a source's health; for bad health, it includes what to do."""
     since = source.failing_since or now
     match source.health:
         case SourceHealth.NEW:
@@ -188,7 +189,7 @@ def describe_source_health(source: Source, now: datetime) -> str:
 
 
 def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
-    """Return the row of a file that's read as a source, creating it for a new file."""
+    """Return the row of a local file that's a source, adding one if there's none; `address` is its file: URL."""
     row = session.scalar(select(Source).where(Source.url == address))
     if row is None:
         row = Source(url=address, name=name, publisher=publisher, topics={})

@@ -25,7 +25,7 @@ class SourceWeek:
 
     @property
     def state(self) -> WeekState:
-        """The week's state, which is partly good if some visits failed and others succeeded."""
+        """The week's state: "partly" if some visits failed and others succeeded, "nothing" if there were none."""
         if not self.bad:
             return "good" if self.good else "nothing"
         return "partly" if self.good else "failing"
@@ -39,7 +39,7 @@ def count_source_visit(
     is_good: bool,
     item_count: int = 0,
 ) -> None:
-    """Count a visit to a source, in the caller's transaction."""
+    """Add a visit, and the number of new articles it found, to a source's counts for a day."""
     counted = session.get(DailySourceVisitCounts, (source.id, day))
     if counted is None:
         counts = {"good": 0, "bad": 0, "found": 0}
@@ -53,7 +53,7 @@ def count_source_visit(
 def read_source_weeks(
     session: Session, today: date, *, only: Collection[int] | None = None
 ) -> dict[int, tuple[SourceWeek, ...]]:
-    """Return the last seven-day weeks of all or some sources by source ID; the last one ends today."""
+    """Return eight weeks of visits by source ID, the last ending today; sources without visits are left out."""
     begin = today - timedelta(days=7 * SHOWN_WEEKS - 1)
     query = select(DailySourceVisitCounts).where(DailySourceVisitCounts.day.between(begin, today))
     if only is not None:

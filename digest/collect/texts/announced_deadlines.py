@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from itertools import chain, islice
 
 from digest.collect.documents.deadlines import Deadline
-from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_with_hour
+from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_and_time
 
 _REACH = 140  # characters from the announcing words to the end of the day and hour
 _MAX_STEPS = 28  # words and punctuation in between
@@ -90,10 +90,10 @@ _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
 
 
 def find_deadline(text: str, published: datetime | None) -> Deadline | None:
-    """Return the deadline for applications, registrations, responses, or bids in a text.
+    """Return a text's deadline for applications, registrations, responses, or bids; None if it has none.
 
-    "closes Dec 4", "deadline: December 12, 2026", "due by 5 p.m. ET on September 29, 2023". For an extended deadline,
-    it's the later one. A day without a year is the first such day on or after the publication date; without a
+    Examples are "closes Dec 4", "deadline: December 12, 2026", and "due by 5 p.m. ET on September 29, 2023". If it was
+    extended, it's the new deadline. A day without a year is the first such day on or after the publication date; without a
     publication date it's ignored, and so is one that had passed at publication.
     """
     return next(_read_deadlines(text, published), None)
@@ -102,13 +102,13 @@ def find_deadline(text: str, published: datetime | None) -> Deadline | None:
 # The same texts are parsed at each edit of an edition.
 @lru_cache(maxsize=512)
 def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...]:
-    """Return all deadlines in a text, one per day, soonest first; see `find_deadline`."""
+    """Return all deadlines in a text, one per day, earliest first; see `find_deadline`."""
     by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}
     return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
 
 
 def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ...]:
-    """Return the deadlines given only as a weekday: "by Friday" is the first one after the publication.
+    """Return the deadlines given only as a weekday: "by Friday" means the first Friday after publication.
 
     Ambiguous weekdays are ignored: the publication's own, and those more than four days later.
     """
@@ -129,7 +129,7 @@ def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]
     """Yield the deadlines of a text, extended ones first and obligations last."""
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         head = text[start : start + _REACH]
-        written = read_day_with_hour(head, 0, published, filler=_FILLER, read_hour=read_clock, max_steps=_MAX_STEPS)
+        written = read_day_and_time(head, 0, published, filler=_FILLER, read_time=read_clock, max_steps=_MAX_STEPS)
         if written is None or not is_ahead(written[0].first, published):
             continue
         day, clock, at = written

@@ -72,7 +72,7 @@ def explain_unusable_date(moment: datetime, now: datetime) -> DateBasis | None:
 def parse_item_dates(
     published: str | None, updated: str | None, now: datetime
 ) -> tuple[datetime | None, datetime | None, DateBasis]:
-    """Return both dates of an item and the basis of the one that counts: publication, else change, else neither."""
+    """Return an item's publication date, its update date, and the basis of the first usable one (or why there's none)."""
     first, basis = parse_date(published, now)
     changed, why_not = parse_date(updated, now)
     if first is None and changed is not None:
@@ -83,7 +83,7 @@ def parse_item_dates(
 
 
 def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
-    """Return the time of an event, in any future year, in UTC, and whether it's a day without a time."""
+    """Return an event's time in UTC (noon for a day without a time), and whether it's such a day; None if unreadable."""
     text = " ".join((text or "").split())
     moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:

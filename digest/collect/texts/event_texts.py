@@ -12,7 +12,7 @@ from itertools import islice
 
 from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.documents.parsed_document import noon_utc
-from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock_range, read_day_with_hour
+from digest.collect.texts.written_times import WrittenClock, WrittenDay, is_ahead, read_clock_range, read_day_and_time
 
 _EVENT_NOUN = re.compile(
     r"\b(?:webinars?|webcasts?|workshops?|conferences?|summits?|symposi(?:um|a)|forums?|seminars?|training|exercises?|"
@@ -56,7 +56,7 @@ _PLACE_REACH = 300  # characters around the day that are searched for the place
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedEvent:
-    """An announced event in UTC; `all_day` ones, without an hour and zone, are at noon of their days."""
+    """An announced event, in UTC; one without a time and zone is `all_day`, from noon of its first day."""
 
     starts_at: datetime
     ends_at: datetime | None
@@ -73,13 +73,14 @@ def is_event_title(title: str) -> bool:
 def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEvent | None:
     """Return the event that an item announces; None if there's none, or it had passed at publication.
 
-    A day without a year is the first such day on or after the publication date; without one it's ignored.
+    A day without a year is the first such day on or after the publication date; without a publication date, it's
+    ignored.
     """
     if not (is_event_title(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None
     for body, start in _list_starts(title, text):
-        written = read_day_with_hour(
-            body, start, published, filler=_FILLER, read_hour=read_clock_range, max_steps=_MAX_STEPS
+        written = read_day_and_time(
+            body, start, published, filler=_FILLER, read_time=read_clock_range, max_steps=_MAX_STEPS
         )
         if written and is_ahead(written[0].last, published):
             day, clock, at = written

@@ -76,12 +76,12 @@ _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,})
 
 
 def unescape_html(text: str) -> str:
-    """Decode character references as HTML does, also with thousands of digits, for which `html.unescape` fails."""
+    """Decode character references as HTML does, even with thousands of digits, for which `html.unescape` fails."""
     return html.unescape(normalize_numeric_references(text))
 
 
 def normalize_numeric_references(text: str) -> str:
-    """Return a text with shortened numeric references, even if escaped twice; Python reads at most 4,300 digits."""
+    """Shorten numeric references of eight or more digits, even if escaped twice; Python reads at most 4,300 digits."""
     return _LONG_REFERENCE.sub(_normalize_numeric_reference, text) if "#" in text else text
 
 
@@ -147,8 +147,8 @@ _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*
 def strip_boilerplate(text: str) -> str:
     """Return a summary without boilerplate at its end.
 
-    That's "The post X appeared first on Y.", "Continue reading", "Read more", "For more information, visit" with a URL,
-    and "[...]", which becomes "…" if it cuts off a sentence.
+    Examples are "The post X appeared first on Y.", "Continue reading", "Read more", "For more information, visit" with a
+    URL, and "[...]", which becomes "…" if it cuts off a sentence.
     """
     for _ in range(_MAX_FOOTERS):
         before = text
@@ -186,7 +186,7 @@ def clean_summary(markup: str) -> str:
 
 
 def is_cut_off(markup: str) -> bool:
-    """Return whether a text is cut off like an automatic excerpt, with "[…]", or too long for a summary."""
+    """Return whether a text contains "[…]" at its end, like an automatic excerpt, or is too long for a summary."""
     if _CUT_MARKUP.search(markup, max(0, len(markup) - _MAX_FOOTER_CHARACTERS)):
         return True
     return len(markup) > MAX_SUMMARY_CHARACTERS and len(html_to_text(markup)) > MAX_SUMMARY_CHARACTERS

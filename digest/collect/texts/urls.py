@@ -73,7 +73,7 @@ def canonical_url(url: str, base: str | None = None) -> str:
     """Return the canonical URL of a page, regardless of how it was linked to. Idempotent.
 
     https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
-    the others sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalized
+    the other parameters sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalized
     (RFC 3986, section 6.2.2). A URL with a nondefault port keeps its scheme.
 
     Raises:
@@ -134,7 +134,7 @@ def guess_registered_domain(url: str) -> str:
 
 
 def find_publisher_name(title: str, pages: Iterable[str]) -> str:
-    """Return the words of a feed's title that spell its pages' host ("NBC News" of "NBC News World"); else all of it.
+    """Return the words of a feed's title that spell its pages' host ("NBC News" of "NBC News World"), else all of it.
 
     Sections of one site thus have one publisher. The name may begin with "the", end with "News", or contain a subdomain.
 

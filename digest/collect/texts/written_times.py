@@ -1,4 +1,4 @@
-"""Days, hours, and time zones in English texts, parsed at a given position.
+"""Days, times of day, and time zones in English texts, parsed at a given position.
 
 All patterns match a bounded number of characters, so that parsing a hostile text takes linear time.
 """
@@ -89,7 +89,7 @@ class WrittenDay:
 
 @dataclass(frozen=True, slots=True)
 class WrittenClock:
-    """An hour found in a text, with its zone (empty if none) and the index of the word that follows."""
+    """A time of day found in a text, with its zone (empty if none) and the index of the word that follows."""
 
     clock: time
     zone: str
@@ -97,7 +97,7 @@ class WrittenClock:
 
 
 def is_ahead(day: date, published: datetime | None) -> bool:
-    """Return whether a day hadn't ended in all zones when a text was published."""
+    """Return whether a day had yet to end somewhere on Earth when a text was published; True if it's unknown when."""
     return published is None or day >= published.date() - timedelta(days=1)
 
 
@@ -161,21 +161,25 @@ def _next_anniversary(month: int, day: int, published: datetime) -> date | None:
     return None
 
 
-def read_day_with_hour(
+def read_day_and_time(
     text: str,
     start: int,
     published: datetime | None,
     *,
     filler: re.Pattern[str],
-    read_hour: Callable[[str, int], WrittenClock | None],
+    read_time: Callable[[str, int], WrittenClock | None],
     max_steps: int,
 ) -> tuple[WrittenDay, WrittenClock | None, int] | None:
-    """Return the next day after hours and text that `filler` matches, with its hour and the day's index."""
+    """Return the first day from `start`, the time written before it (or None), and the day's index.
+
+    Only times and text that `filler` matches may precede the day; otherwise, the result is None. Each is a step, and
+    after `max_steps` steps, the search ends.
+    """
     at, clock = start, None
     for _ in range(max_steps):
         if day := read_day(text, at, published):
             return day, clock, at
-        if hour := None if clock else read_hour(text, at):
+        if hour := None if clock else read_time(text, at):
             clock, at = hour, hour.end
         elif gap := filler.match(text, at):
             at = gap.end()
@@ -185,7 +189,7 @@ def read_day_with_hour(
 
 
 def read_clock(text: str, start: int) -> WrittenClock | None:
-    """Return the hour written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
+    """Return the time written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
     match = _CLOCK.match(text, start)
     clock = _clock_value(match) if match else None
     return _with_zone(clock, text, match.end()) if match and clock else None
@@ -213,7 +217,7 @@ def _zone_name(match: re.Match[str]) -> str:
 
 
 def read_clock_range(text: str, start: int) -> WrittenClock | None:
-    """Return the first hour of a range, with the zone after it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
+    """Return the start of a range of times, with the zone after it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
     if match := _SHARED_HALF.match(text, start):
         hour, until = int(match["hour"]) % 12, int(match["until"]) % 12
         afternoon = match["half"].lower() == "p" and hour <= until  # 11 to 1 p.m. begins in the morning

@@ -57,7 +57,7 @@ log = get_logger(__name__)
 
 
 class UnknownSourceError(ApplicationError):
-    """Raised when no source has a given name or URL; the message lists the existing ones."""
+    """Raised when no source has a given name or URL; the message lists the configured sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class SourceReport(ItemCounts):
         return self.error is None and self.skipped is None
 
 
-CollectionProgress = Callable[[int, int, SourceReport | None], None]  # number done, total number, and the last one
+CollectionProgress = Callable[[int, int, SourceReport | None], None]  # number done, total number, and the latest report
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def join_collection_run(
     since: datetime,
     stopping: threading.Event,
 ) -> list[SourceReport]:
-    """Visit due sources at hosts that no other run holds, to help a run of `collect_sources` elsewhere.
+    """Visit due sources at hosts that no other run holds, to help another run, and return the reports.
 
     Sources visited since `since` aren't due, and hosts held by other runs are left to them.
     """
@@ -253,7 +253,7 @@ def _reason_not_due(row: Source, settings: Settings, now: datetime, since: datet
     zone = settings.zone
     if not sources.is_source_due(row, now):
         if row.next_try_at is None:
-            return f"gone: {row.message}; only visited with --force, or after you add it again"
+            return f"gone: {row.message}; visited only with --force, or after you add it again"
         reason = f" ({row.message})" if row.message else ""
         return f"not due until {row.next_try_at.astimezone(zone):%Y-%m-%d %H:%M}{reason}"
     if since and row.tried_at and row.tried_at >= since:

@@ -59,7 +59,7 @@ _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 
 
 def explain_unrelated_redirect(requested_url: str, final_url: str) -> str:
-    """Return why the page at the end of a link isn't the article's; empty if it may be.
+    """Return why the final page of a link isn't the article; empty if it may be.
 
     Sign-in, not-found, and front pages are accepted if the link asked for one, and so are other sites' front pages.
     """
@@ -102,7 +102,7 @@ def check_article_pages(
         database: the database with the articles.
         fetcher: the fetcher, used by several threads at the same time.
         pages: the links to fetch, by the articles' canonical URL.
-        advisories: the canonical URLs of those that are security advisories.
+        advisories: the canonical URLs of the pages that are security advisories.
         workers: the number of hosts fetched from at the same time.
         now: the time to record.
 
@@ -160,7 +160,7 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
 
 @dataclass(frozen=True, slots=True)
 class PageCheckResult:
-    """The result of requesting a page as a visitor; `failure` says why it's unknown, unlike a gone page.
+    """The result of requesting a page as a visitor; `failure` says why its state is unknown.
 
     `barrier` is why a visitor can't read the page; `status` is 0 if there was no response.
     """
@@ -173,12 +173,12 @@ class PageCheckResult:
 
     @property
     def is_gone(self) -> bool:
-        """True if visitors don't find the article: it's missing, or they may not read it."""
+        """True if visitors can't read the article: its page is missing, or isn't public."""
         return bool(self.barrier) or self.status in MISSING_STATUSES
 
     @property
     def words(self) -> str:
-        """The page's answer: "404", or why a visitor can't read it."""
+        """The reason in short: why a visitor can't read the page, or its status, such as "404"."""
         return self.barrier or str(self.status)
 
     @property
@@ -187,13 +187,13 @@ class PageCheckResult:
         return self.barrier or f"the page returned {self.status}"
 
 
-def fetch_page_states(
+def check_linked_pages(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
 ) -> dict[str, PageCheckResult]:
-    """Return whether visitors can still read pages, without recording anything.
+    """Check whether visitors can still read pages, without recording anything; return the results by link.
 
-    Pages that aren't answered within `seconds` have a failure, as do answers other than a page, 401, 404, or 410. Pages
-    that robots.txt disallows aren't fetched and also have one.
+    A result has a failure if the page wasn't fetched within `seconds`, if the response wasn't a page, 401, 404, or 410,
+    or if robots.txt disallows the page, which then isn't fetched.
     """
     if not links:
         return {}
@@ -231,7 +231,7 @@ def _fetch_host_pages(
             if fetcher.may_read(link):
                 looks[link] = _read_page(link, fetcher.get(link, accept="text/html, */*;q=0.5"))
             else:
-                looks[link] = PageCheckResult(failure="robots.txt disallows this or didn't respond")
+                looks[link] = PageCheckResult(failure="robots.txt disallows this page or couldn't be reached")
         except FetchError as error:
             looks[link] = _judge_failure(error)
         except Exception:  # one page's unexpected error mustn't prevent an edition's draft

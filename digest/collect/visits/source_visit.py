@@ -68,7 +68,7 @@ def find_visit_host(url: str) -> str:
 class VisitResult:
     """The result of a visit; `document` is None if it failed, or if nothing has changed since the last visit.
 
-    `note` says what a successful visit left out. `feeds` are those that a page links to, best first.
+    `note` says what a successful visit left out. `feeds` are the feeds that a page links to, best first.
     """
 
     outcome: VisitSuccess | VisitFailure
@@ -161,7 +161,7 @@ _WHOLE_SITE_PARAMETERS = frozenset({"_embed", "_fields", "order", "orderby", "pa
 
 
 def find_feed_beside_rest_api(url: str) -> str | None:
-    """Return the feed URL with the same posts as a WordPress REST URL; None if that requests only some posts."""
+    """Return the feed URL with the same posts as a WordPress REST URL; None if it selects only some posts, or isn't such a URL."""
     match = _REST_POSTS.fullmatch(url)
     if match is None:
         return None

@@ -46,7 +46,7 @@ def claim_hosts(
     run: str,
     now: datetime,
 ) -> set[str]:
-    """Claim free hosts for a run, and return those that another run didn't claim first."""
+    """Claim hosts for a run, and return those it got, without those that another run claimed first."""
     # All runs use the same order, so two that want the same hosts can't deadlock.
     claim = {"owner": run, "lease_until": now + CLAIM_LEASE}
     claims = [claim | {"host": host} for host in sorted(hosts)]
@@ -63,7 +63,7 @@ def renew_claims(session: Session, run: str, now: datetime) -> None:
 
 
 def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
-    """Release hosts that a run has finished with."""
+    """Release a run's claims on hosts."""
     own = delete(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.where(SourceHostClaim.host.in_(hosts)))
 
@@ -132,7 +132,7 @@ class VisitQueue:
             self._finished.add(target.host)
 
     def renew(self) -> None:
-        """Renew the claims if it's time."""
+        """Renew the run's claims if `CLAIM_RENEWAL` has passed since the last renewal."""
         now = datetime.now(UTC)
         if now - self._renewed_at >= CLAIM_RENEWAL:
             self._renewed_at = now

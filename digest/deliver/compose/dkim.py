@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from digest.settings import Settings
+from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
-from subscribers.phrases import count_with_noun
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),

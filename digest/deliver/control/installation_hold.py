@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.audit import record_audit
 from digest.store.delivery_models import StoredInstallationValue
-from subscribers.phrases import sentence
+from subscribers.english_text import sentence
 from subscribers.store.database import upsert
 
 # The name, machine, and server that the database was last opened with.

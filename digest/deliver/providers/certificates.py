@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from digest.deliver.providers.kind import DoctorFinding
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 FEW_DAYS, MANY_DAYS = 7, 21  # days of validity required, and recommended
 

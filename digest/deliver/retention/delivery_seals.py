@@ -41,7 +41,7 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
     """Seal the deliveries of finished editions and of notices, and return their number."""
     disclosure_sealing.record_initial_totals(database, keys, DELIVERIES, now)
     with database.read() as session:
-        closed = disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name)
+        closed = disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name)
         finished = select(Edition.name).where(Edition.state.in_(FINISHED_STATES)).order_by(Edition.release_at)
         names = [name for name in session.scalars(finished) if make_edition_delivery_purpose(name) not in closed]
     sealed = sum(seal_edition(database, keys, name, now=now) for name in names)
@@ -119,6 +119,6 @@ def _close_edition(
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_disclosure_log(session)
         is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # no one is planning it anymore
-        if is_over and purpose not in disclosure_log.list_fully_sealed_row_groups(session, DELIVERIES.name):
+        if is_over and purpose not in disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name):
             closed = LogEntryDraft(LogEntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_log_entries(session, keys, [closed], now)

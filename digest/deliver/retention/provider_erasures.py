@@ -24,8 +24,8 @@ from subscribers.address import Address
 from subscribers.consent import disclosures
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import DecryptionError, KeyRing
+from subscribers.english_text import count_with_noun
 from subscribers.loggers import get_logger
-from subscribers.phrases import count_with_noun
 from subscribers.store.models import DisclosureTotal
 
 ERASURE_KEPT_FOR = timedelta(days=30)  # an address that the provider doesn't accept isn't kept longer

@@ -11,7 +11,7 @@ from digest.edition.editing.edits import Edit
 from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithLateStories, unpack_proposal
 from digest.store.models import Edition, EditionEdit, EditionProposal
 from subscribers.garbage_collection import freeze_long_lived_objects
-from subscribers.store.keyed_row_seals import drop_if_forged, is_genuine_row, seal_row_as_is
+from subscribers.store.keyed_row_seals import is_genuine_row, keep_if_genuine, seal_row_as_is
 
 MAX_CACHED_PROPOSALS = 4  # per process; a week of 5,000 articles takes about 30 MB
 LARGE_PROPOSAL = 1_000  # stories left out
@@ -83,7 +83,7 @@ _CACHE = ProposalCache()
 
 def read_proposal_hash(session: Session, edition: Edition) -> str | None:
     """Return the hash of an edition's stored proposal; None if there's no genuine one."""
-    row = drop_if_forged(session, session.get(EditionProposal, edition.id))
+    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
     return row.hash if row else None
 
 
@@ -94,7 +94,7 @@ def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories
 
 def load_proposal_with_hash(session: Session, edition: Edition) -> tuple[ProposalWithLateStories | None, str]:
     """Return an edition's stored proposal with its hash; None and an empty text if there's no genuine one."""
-    row = drop_if_forged(session, session.get(EditionProposal, edition.id))
+    row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
     if row is None:
         return None, ""
     proposal = _CACHE.find(row.hash)

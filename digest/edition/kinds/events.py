@@ -15,7 +15,7 @@ from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_minimal_entry
 from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory
 from digest.store.models import Article
-from subscribers.phrases import month_day
+from subscribers.english_text import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LOOKAHEAD = timedelta(days=90)

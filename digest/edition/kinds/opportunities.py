@@ -16,7 +16,7 @@ from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
 from digest.store.models import Article
-from subscribers.phrases import month_day
+from subscribers.english_text import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 LOOKBACK = timedelta(days=60)  # older announcements are no longer offered

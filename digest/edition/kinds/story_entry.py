@@ -212,7 +212,7 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
     """Return a number as a word up to twelve, in figures above."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
-    return language.write_number(number)
+    return language.format_number(number)
 
 
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
@@ -254,7 +254,7 @@ def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
         "it’s the only story that we found on this topic",
         "it’s No. %(place)s of the %(num)s stories that we found on this topic",
         rank.stories,
-        place=language.write_number(rank.place),
+        place=language.format_number(rank.place),
         num=spell_number(rank.stories, language),
     )
 

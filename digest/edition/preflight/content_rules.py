@@ -29,7 +29,7 @@ from digest.edition.preflight.rule_registry import (
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
 from digest.edition.rendering.template_filters import cuts_off_intro
 from digest.store.models import BREAKING_NEWS_NUMBER
-from subscribers.phrases import count_with_noun, month_day, name_language
+from subscribers.english_text import count_with_noun, month_day, name_language
 
 MAX_HEADLINE_LENGTH = 110  # characters; longer ones are a wall of bold text on a phone
 

@@ -19,7 +19,7 @@ from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from subscribers.crypto import link_tokens
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 # Gmail shows the first 102 KB of a message's HTML and hides the rest, including the unsubscribe link.
 GMAIL_CLIP_SIZE = 102 * 1024

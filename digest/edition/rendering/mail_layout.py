@@ -15,7 +15,7 @@ from digest.edition.content.fragment_names import LINES_HEAD, MAX_SHORT_LINES, l
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionLook
 from digest.settings import NEWS_SECTION
-from subscribers.part_keys import join_part_key, make_topic_key
+from subscribers.part_keys import join_part_key, make_topic_slug
 from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; later dates stay in their section
@@ -154,7 +154,7 @@ def find_part_key(section: EditionSection, entry: SectionEntry | None = None) ->
     Without an entry, it's the key for any topic of the section.
     """
     if _lists_topics(section):
-        return join_part_key(section.key, make_topic_key(entry.kicker) if entry else "")
+        return join_part_key(section.key, make_topic_slug(entry.kicker) if entry else "")
     return section.key
 
 

@@ -19,7 +19,7 @@ from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
 from digest.web.kept_forms import get_submitted_path, read_kept_form
 from digest.web.security import DESK_POLICY, mark_response_private
-from subscribers.pages.signup import client_address
+from subscribers.pages.signup import read_client_ip_address
 
 MAX_NEXT_LENGTH = 500  # characters of a redirect path
 _LOCAL_PATH = re.compile(
@@ -86,7 +86,7 @@ def is_admin() -> bool:
 def read_request_visitor() -> Visitor:
     """Return the visitor who sent this request: IP address, user agent, and device token."""
     proxies = web_context().settings.file.limits.proxies
-    return Visitor(client_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
+    return Visitor(read_client_ip_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
 
 def provide_current_staff() -> dict[str, SignedInStaff | None]:

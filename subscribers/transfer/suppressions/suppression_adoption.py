@@ -24,14 +24,14 @@ from subscribers.consent import ledger, suppression
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry
 from subscribers.crypto import stored_addresses
 from subscribers.crypto.stored_addresses import ADOPTED_MARK, AddressHashes, is_adopted_key_id
-from subscribers.store.adopted_keys import encrypt_key_sets, list_adopted_keys, load_key_sets
-from subscribers.store.compiled_statements import insert_many, matches_any
+from subscribers.store.adopted_keys import encrypt_key_sets, list_suppression_keys, load_key_sets
+from subscribers.store.compiled_statements import build_any_hash_condition, insert_many
 from subscribers.store.database import MAX_TRANSACTION_ROWS, count_rows
 from subscribers.store.models import ConsentKind, Person, PersonState, Suppression, SuppressionAdoption, table_of
 from subscribers.transfer import import_store
 from subscribers.transfer.decisions import ExistingPerson, has_consented_here_since
 from subscribers.transfer.import_run import ImportContext
-from subscribers.transfer.suppressions.suppression_export import list_departed, stream_addresses
+from subscribers.transfer.suppressions.suppression_export import list_departure_hashes, stream_addresses
 from subscribers.transfer.suppressions.suppression_file import (
     SuppressedHash,
     SuppressionFileError,
@@ -93,7 +93,7 @@ def rehearse_adoption(
                 private.add(_list_new_entries(session, header, entries, departed, report, now))
             progress(report.entries, total)
         with context.database.read() as session:
-            keys = list_adopted_keys([*load_key_sets(session, context.keys), *header.key_sets])
+            keys = list_suppression_keys([*load_key_sets(session, context.keys), *header.key_sets])
         for page in stream_addresses(context.database, context.keys, _LISTED_STATES):
             addresses = [address for _, address in page]
             hashes = stored_addresses.hash_addresses(context.keys, addresses, keys)
@@ -228,7 +228,7 @@ def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> 
     in_file = {key.id for each in header.key_sets for key in each.suppression}
     for key in context.keys.of_kind("suppression"):
         if key.id in in_file:
-            departed.add(list_departed(context.database, key))
+            departed.add(list_departure_hashes(context.database, key))
     return departed
 
 
@@ -243,7 +243,7 @@ def _list_new_entries(
     """Return the entries (at most 1,000) that add to what's here, marked as adopted, and count all of them."""
     usable = {key.id for each in header.key_sets for key in each.suppression}
     hashes = [entry.hash for entry in entries]
-    query = select(Suppression).where(matches_any(session, Suppression.hash, hashes))
+    query = select(Suppression).where(build_any_hash_condition(session, Suppression.hash, hashes))
     known: _KnownEntries = {}
     for row in (*session.scalars(query), *departed.list_rows(hashes)):
         known.setdefault((row.key_id, row.hash), []).append((row.reason, row.at))

@@ -36,13 +36,13 @@ def export_suppressions(
     *,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write everyone who must not be emailed, line by line; return the number of hashes by cause."""
+    """Write the hashes of all addresses that must not be emailed, line by line; return their number by cause."""
     with database.read() as session:
         adopted = load_key_sets(session, keys)
         total = count_rows(session, Suppression) + count_rows(session, Person)
     write(SuppressionFileHeader.make([SuppressionKeySet.of_ring(keys), *adopted]).as_line())
     counts: Counter[str] = Counter()
-    for source in (_list_suppressed(database, keys), list_departed(database, keys.current("suppression"))):
+    for source in (_list_suppressed(database, keys), list_departure_hashes(database, keys.current("suppression"))):
         for entry in source:
             write(entry.as_line())
             counts[entry.reason] += 1
@@ -120,7 +120,7 @@ def stream_addresses(
         after = rows[-1].number
 
 
-def list_departed(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
+def list_departure_hashes(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
     """Yield the people who left, by their hash in the unsubscribe log under a key, which doesn't need an address."""
     after = 0
     columns = (Person.number, Person.state, Person.lookup)

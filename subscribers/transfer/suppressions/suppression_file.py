@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 from subscribers.consent.ledger import format_ledger_time
 from subscribers.consent.suppression import DEPARTURE_KINDS, SuppressionReason
 from subscribers.errors import RefusalError
-from subscribers.store.adopted_keys import MAX_ADOPTED_KEYS, SuppressionKeySet, list_adopted_keys, parse_key_sets
+from subscribers.store.adopted_keys import MAX_ADOPTED_KEYS, SuppressionKeySet, list_suppression_keys, parse_key_sets
 
 FORMAT, VERSION = "hls-digest suppressions", 1
 MAX_ENTRIES = 20_000_000
@@ -57,7 +57,7 @@ class SuppressionFileHeader:
         Raises:
             SuppressionFileError: it would have more keys than a file may have.
         """
-        if len(list_adopted_keys(key_sets)) > MAX_ADOPTED_KEYS:
+        if len(list_suppression_keys(key_sets)) > MAX_ADOPTED_KEYS:
             raise SuppressionFileError(
                 f"The file would contain more than {MAX_ADOPTED_KEYS} keys, which others can't adopt."
             )

@@ -530,5 +530,5 @@ def test_no_statement_of_ours_updates_a_sealed_row_past_its_seal() -> None:
 
 def test_whoever_reads_sealed_rows_judges_their_seals() -> None:
     subscribers = find_statements(rf"\b(?:select|get|get_one)\((?:{SEALED_NAMES})\b")
-    judging = find_statements(r"\b(?:is_genuine_row|filter_genuine_rows|drop_if_forged|find_forged_rows)\b")
+    judging = find_statements(r"\b(?:is_genuine_row|filter_genuine_rows|keep_if_genuine|find_forged_rows)\b")
     assert subscribers.keys() - judging.keys() == UNJUDGED_SUBSCRIBERS

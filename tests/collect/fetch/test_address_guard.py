@@ -12,7 +12,7 @@ from digest.collect.fetch.address_guard import (
     AddressGuard,
     AddressRefusedError,
     UnknownHostError,
-    blocked_reason,
+    find_block_reason,
     parse_ip_literal,
     unmap_ipv4,
 )
@@ -83,7 +83,7 @@ def test_all_ways_of_writing_an_ipv4_address_are_judged_alike(
         literal = parse_ip_literal(host)
         assert literal is not None
         assert unmap_ipv4(literal) == address
-        assert blocked_reason(literal) == blocked_reason(address)
+        assert find_block_reason(literal) == find_block_reason(address)
 
 
 @given(st.ip_addresses(v=6))
@@ -92,7 +92,7 @@ def test_an_ipv6_address_outside_the_global_range_is_refused(
 ) -> None:
     inside = address in ipaddress.ip_network("2000::/3")
     embeds = any(address in ipaddress.ip_network(n) for n in ("64:ff9b::/96", "::ffff:0:0/96"))
-    assert inside or embeds or blocked_reason(address)
+    assert inside or embeds or find_block_reason(address)
 
 
 @given(st.ip_addresses())
@@ -100,7 +100,7 @@ def test_whatever_python_calls_private_or_special_is_closed(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
     if address.is_private or address.is_loopback or address.is_link_local or address.is_multicast:
-        assert blocked_reason(address)
+        assert find_block_reason(address)
 
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "[2606:4700::1111]", "[64:ff9b::8.8.8.8]", "[::ffff:8.8.8.8]"])

@@ -14,12 +14,12 @@ from digest.collect.fetch.http_response import (
     BodyTooLargeError,
     ContentEncodingError,
     decode_body,
-    freshness_seconds,
     parse_content_type,
+    parse_freshness_seconds,
     parse_retry_after,
-    usable_validator,
+    parse_validator,
 )
-from digest.collect.fetch.policy import parse_web_address, redirect_target
+from digest.collect.fetch.policy import parse_web_address, resolve_redirect
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from tests.moments import AFTER_RELEASE as NOW
 
@@ -115,7 +115,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date(value: str | None, seconds:
     ],
 )
 def test_freshness_is_cache_control_less_age(control: str, age: str, seconds: int | None) -> None:
-    assert freshness_seconds(httpx.Headers({"Cache-Control": control, "Age": age})) == seconds
+    assert parse_freshness_seconds(httpx.Headers({"Cache-Control": control, "Age": age})) == seconds
 
 
 def test_a_content_type_is_split() -> None:
@@ -124,8 +124,8 @@ def test_a_content_type_is_split() -> None:
 
 
 def test_only_what_can_be_sent_back_is_kept_as_a_validator() -> None:
-    assert usable_validator('W/"1"') == 'W/"1"'
-    assert [usable_validator(value) for value in ("a\r\nb", "é", "x" * 2000, "", None)] == [None] * 5
+    assert parse_validator('W/"1"') == 'W/"1"'
+    assert [parse_validator(value) for value in ("a\r\nb", "é", "x" * 2000, "", None)] == [None] * 5
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_web_address_is_brought_to_one_form(url: str, ascii_form: str) -> None
 @pytest.mark.parametrize("location", ["http://[::1/", "http://127.0.0.1:99999/", "http://\u202ea@b/"])
 def test_a_redirect_to_no_address_is_the_publishers_mistake(location: str) -> None:
     with pytest.raises(FetchError) as caught:
-        redirect_target(parse_web_address("https://example.org/a"), {"location": location}, "https://example.org/feed")
+        resolve_redirect(parse_web_address("https://example.org/a"), {"location": location}, "https://example.org/feed")
     assert caught.value.reason is FetchErrorReason.BAD_URL
     assert caught.value.url == "https://example.org/feed"
     assert "https://example.org/a redirects to" in caught.value.message
@@ -206,4 +206,4 @@ def test_a_redirect_to_no_address_is_the_publishers_mistake(location: str) -> No
 
 def test_a_relative_redirect_is_resolved() -> None:
     current = parse_web_address("https://example.org/a/b?c")
-    assert str(redirect_target(current, {"location": "../d?e#f"}, "x")) == "https://example.org/d?e"
+    assert str(resolve_redirect(current, {"location": "../d?e#f"}, "x")) == "https://example.org/d?e"

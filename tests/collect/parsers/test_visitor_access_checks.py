@@ -7,7 +7,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import SIGN_IN, ParsedDocument
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.page import find_reason_page_is_unreadable
+from digest.collect.parsers.page import explain_unreadable_page
 from digest.collect.parsers.visitor_access_checks import MISSING, PROTECTED
 from digest.collect.sandbox.client import read_article_page_in_child
 from tests.moments import AFTER_RELEASE as NOW
@@ -224,14 +224,14 @@ PUBLIC_PAGES = {
 @pytest.mark.parametrize("case", WITHHELD_PAGES)
 def test_a_page_that_a_visitor_cannot_read_says_why(case: str) -> None:
     body, reason = WITHHELD_PAGES[case]
-    assert find_reason_page_is_unreadable(body, charset="utf-8") == reason
+    assert explain_unreadable_page(body, charset="utf-8") == reason
     said = read_article_page_in_child(body, charset="utf-8")
     assert said.barrier == reason
 
 
 @pytest.mark.parametrize("case", PUBLIC_PAGES)
 def test_a_page_that_a_visitor_can_read_has_no_barrier(case: str) -> None:
-    assert find_reason_page_is_unreadable(PUBLIC_PAGES[case]) == ""
+    assert explain_unreadable_page(PUBLIC_PAGES[case]) == ""
 
 
 @pytest.mark.parametrize("case", WITHHELD_PAGES)

@@ -119,7 +119,7 @@ def test_popular_posts_of_wordpress_are_read() -> None:
     ]
     counted = fetch_wordpress_views(Plugin(json.dumps(posts).encode()), SITE + "/")
     assert dict(counted.views) == {f"{SITE}/a/": 1200, f"{SITE}/b/": 7}
-    assert counted.rejected == (RejectedEntry(3, "none of the posts has a link"),)
+    assert counted.rejected == (RejectedEntry(3, "the post has no link"),)
 
 
 @pytest.mark.parametrize("body", [None, b"<html>", b'{"code": "rest_no_route"}'])

@@ -208,7 +208,7 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
                 next_try_at=RELEASE,
             )
         ),
-        "deliveries added after all of them were sealed (1)",
+        "deliveries added after sealing was complete (1)",
     ),
     "a look deleted": (lambda s: s.execute(delete(Disclosure)), "of 4 sealed disclosures, 4 missing"),
     "a look with another reason": (
@@ -282,22 +282,22 @@ def _seal_ledger(world: DeliverySetup) -> None:
     through = seals.find_last_fully_committed_rows(world.database)
     with world.database.read() as session:
         proof = seals.verify_ledger(session, world.keys, tables=SEALED_TABLES, through=through)
-    assert proof.survey is not None
+    assert proof.summary is not None
     with world.database.write() as session:
-        seals.append_seal(session, proof.survey, NIGHT)
+        seals.append_seal(session, proof.summary, NIGHT)
 
 
 def test_an_edition_is_sealed_and_closed_once_nothing_of_it_is_under_way(world: DeliverySetup) -> None:
     send(world, DeliveryState.ACCEPTED, DeliveryState.SKIPPED, DeliveryState.WAITING)
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 2
     with world.database.write() as session:
-        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == set()
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == set()
         waiting = update(Delivery).where(Delivery.state == DeliveryState.WAITING)
         session.execute(waiting.values(state=DeliveryState.CANCELLED))
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 1
     assert seal_deliveries(world.database, world.keys, now=NIGHT) == 0
     with world.database.read() as session:
-        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
         kinds = session.scalars(select(DisclosureLogEntry.kind).order_by(DisclosureLogEntry.id)).all()
     assert kinds == ["begun", "sealed", "sealed", "closed"]
     assert find_faults(world) == ()
@@ -550,7 +550,7 @@ def test_a_send_that_is_done_seals_its_deliveries(world: DeliverySetup) -> None:
     )
     with world.database.read() as session:
         assert session.scalar(select(func.count()).where(Delivery.sealed_in.is_not(None))) == 2
-        assert disclosure_log.list_fully_sealed_row_groups(session, "delivery") == {PURPOSE}
+        assert disclosure_log.list_fully_sealed_subjects(session, "delivery") == {PURPOSE}
     assert find_faults(world) == ()
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from digest.catalogs import load_language
 from digest.store.engine import Database
 from subscribers.consent.audience import count_preferences
-from subscribers.consent.breaking_news import BreakingNewsAudience, count_breaking_news_audience, names_breaking_news
+from subscribers.consent.breaking_news import BreakingNewsAudience, count_breaking_news_audience, mentions_breaking_news
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import ImportBatch, Person, PersonState, table_of
 from subscribers.subscriber_language import ENGLISH
@@ -48,7 +48,7 @@ def test_breaking_news_is_for_those_who_chose_it_and_have_not_paused(preferences
 )
 def test_a_consent_text_names_breaking_news_in_the_subscribers_language(text: str, code: str, is_named: bool) -> None:  # noqa: FBT001 - a parameter of the table
     language = ENGLISH if code == "en" else load_language(code)
-    assert names_breaking_news(text, language) is is_named
+    assert mentions_breaking_news(text, language) is is_named
 
 
 def test_the_audience_is_counted_with_those_who_are_left_out(database: Database) -> None:

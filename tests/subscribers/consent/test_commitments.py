@@ -113,7 +113,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
     assert (broken.person, broken.seq, broken.fault) == (
         ada,
         2,
-        "the event is about another address than the one before it",
+        "the event is about a different address from the one before it",
     )
 
 

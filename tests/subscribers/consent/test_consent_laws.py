@@ -312,7 +312,7 @@ class Life(RuleBasedStateMachine):
     @rule(hours=st.sampled_from([0.001, 1, 30, 24 * 8, 24 * 31]))
     def time_passes(self, hours: float) -> None:
         self.now += timedelta(hours=hours)
-        expiry.expire_unconfirmed(self.database, now=self.now)
+        expiry.expire_unconfirmed_requests(self.database, now=self.now)
         expiry.delete_expired_addresses(self.database, now=self.now)
         for story in self.stories.values():
             if story.asked and not story.consent and self.now >= story.asked + timedelta(days=7):
@@ -389,7 +389,7 @@ class Life(RuleBasedStateMachine):
             )
         assert (merged.departed.total(), merged.unknown_hashes) == (0, 0)
         # What the first night after a restore does: of requests that ran out meanwhile no address stays either.
-        expiry.expire_unconfirmed(self.database, now=self.now)
+        expiry.expire_unconfirmed_requests(self.database, now=self.now)
         expiry.delete_expired_addresses(self.database, now=self.now)
         with self.database.read() as session:
             for name, story in self.stories.items():
@@ -468,9 +468,9 @@ class Life(RuleBasedStateMachine):
         with self.database.read() as session:
             proof = seals.verify_ledger(session, KEYS, through=through)
         assert proof.sound, proof
-        assert proof.survey is not None
+        assert proof.summary is not None
         with self.database.write() as session:
-            seals.append_seal(session, proof.survey, self.now)
+            seals.append_seal(session, proof.summary, self.now)
 
     @invariant()
     def only_who_consented_and_did_not_depart_is_mailed(self) -> None:
@@ -491,7 +491,7 @@ class Life(RuleBasedStateMachine):
             return
         with self.database.read() as session:
             by_ledger = {n for n, state in replay_ledger(session) if state is PersonState.SUBSCRIBED}
-            begun = set(session.scalars(select(Person.number).where(~audience.exclude_unfinished_imports())))
+            begun = set(session.scalars(select(Person.number).where(~audience.build_finished_import_condition())))
             assert by_ledger - begun == {subscriber.number for subscriber in audience.load_audience_page(session)}
             assert list(find_ledger_differences(session)) == []
             proof = seals.verify_ledger(session, KEYS)

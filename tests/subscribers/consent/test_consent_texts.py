@@ -168,7 +168,7 @@ def test_a_sealed_register_tells_when_a_row_was_changed(database: Database, stat
         register_consent_text(session, FIRST, NOW)
         register_consent_text(session, SECOND, NOW)
     with database.read() as session:
-        survey = verify_ledger(session, KEYS, through=find_last_fully_committed_rows(database)).survey
+        survey = verify_ledger(session, KEYS, through=find_last_fully_committed_rows(database)).summary
     assert survey is not None
     with database.write() as session:
         append_seal(session, survey, NOW)

@@ -69,7 +69,7 @@ def _record(database: Database, number: int) -> dict[str, Any]:
 
 def _page(record: dict[str, Any]) -> str:
     page = create_jinja_environment().get_template("web/record.html")
-    return page.render(readable_record.build_record_page(record, FACTS))
+    return page.render(readable_record.build_record_context(record, FACTS))
 
 
 class _Text(HTMLParser):
@@ -284,7 +284,7 @@ def test_the_page_speaks_the_subscribers_language(database: Database, ada: int, 
     with database.read() as session:
         record = build_person_record(session, KEYS, ada, controller=DESK, now=NOW)
     assert record is not None
-    values = readable_record.build_record_page(json.loads(json.dumps(record)), FACTS, language)
+    values = readable_record.build_record_context(json.loads(json.dumps(record)), FACTS, language)
     page = create_jinja_environment(language=language).get_template("web/record.html").render(values)
     recorded = (YES.wording, *YES.as_json().values(), "Kim", "a question", "r-7", "ada@example.org", "person-1", "UTC")
     recorded += astuple(DESK)
@@ -303,7 +303,7 @@ def test_a_reason_for_unsubscribing_is_in_the_persons_words(
         unsubscribe_person(session, unsubscribe_log, ada, method="page", now=NOW, reason="never")
     record = _record(database, ada)
     english, french = (
-        readable_record.build_record_page(record, FACTS, load_language(code))["record"]["events"][-1]["details"]
+        readable_record.build_record_context(record, FACTS, load_language(code))["record"]["events"][-1]["details"]
         for code in ("en", "fr")
     )
     assert english["reason"] == "I didn’t sign up"

@@ -81,7 +81,7 @@ def _forge(session: Session, number: int) -> None:
     """Rewrite a person's whole chain so that it is sound in itself: with other words, and never withdrawn."""
     head = ""
     for event in session.scalars(select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)):
-        event.body, event.previous = ledger.canonical_json({"wording": "anything at all"}), head
+        event.body, event.previous = ledger.encode_canonical_json({"wording": "anything at all"}), head
         head = event.hash = ledger.hash_chain_link(
             event.person,
             event.seq,

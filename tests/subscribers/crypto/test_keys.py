@@ -15,9 +15,9 @@ from subscribers.crypto.stored_addresses import (
     decrypt_address,
     encrypt_address,
     encrypt_addresses,
+    generate_address_salts,
     make_domain_tag,
     make_lookup_hash,
-    new_address_salts,
 )
 
 KEYS = KeyRing.from_seed(b"vault tests")
@@ -55,7 +55,7 @@ def test_addresses_encrypted_together_share_no_random_bytes_and_open_each_for_it
     assert len({ciphertext[:12] for ciphertext in ciphertexts}) == 50  # the nonces
     opened = [decrypt_address(KEYS, (sealed, key_id), number) for number, sealed in enumerate(ciphertexts, start=1)]
     assert opened == [address.mailbox for address in addresses]
-    salts = new_address_salts(50)
+    salts = generate_address_salts(50)
     assert len(set(salts)) == 50
     assert {len(salt) for salt in salts} == {16}
 

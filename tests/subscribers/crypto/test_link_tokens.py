@@ -33,7 +33,7 @@ def test_a_token_with_any_character_changed_is_none(number: int, place: int, cha
     token = link_tokens.make_link_token(KEYS, number, "leave", address=ADA)
     changed = token[:place] + character + token[place + 1 :]
     is_read = link_tokens.read_link_token(KEYS, changed, "leave") == (number, 0)
-    assert (is_read and link_tokens.is_emailed_to(KEYS, changed, "leave", ADA)) == (changed == token)
+    assert (is_read and link_tokens.was_made_for_address(KEYS, changed, "leave", ADA)) == (changed == token)
     assert not is_read or changed[:16] == token[:16], "the last characters say to whom it was emailed"
 
 
@@ -73,12 +73,12 @@ def test_last_years_token_works_after_the_key_was_succeeded() -> None:
 @given(NUMBERS, st.sampled_from(PURPOSES), st.sampled_from(["bo@county.example", "ada@okapi.example", ""]))
 def test_a_token_is_for_emails_to_one_address(number: int, purpose: LinkPurpose, other: str) -> None:
     token = link_tokens.make_link_token(KEYS, number, purpose, address=ADA)
-    assert link_tokens.is_emailed_to(KEYS, token, purpose, ADA)
-    assert link_tokens.is_emailed_to(KEYS, token, purpose, ADA.upper()), (
+    assert link_tokens.was_made_for_address(KEYS, token, purpose, ADA)
+    assert link_tokens.was_made_for_address(KEYS, token, purpose, ADA.upper()), (
         "the address as its owner may type it next time"
     )
-    assert not link_tokens.is_emailed_to(KEYS, token, purpose, other)
-    assert not link_tokens.is_emailed_to(KEYS, token[:-2] + "AA", purpose, ADA)
+    assert not link_tokens.was_made_for_address(KEYS, token, purpose, other)
+    assert not link_tokens.was_made_for_address(KEYS, token[:-2] + "AA", purpose, ADA)
 
 
 @given(GENERATIONS)

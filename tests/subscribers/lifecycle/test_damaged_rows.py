@@ -12,7 +12,7 @@ from subscribers.address import read_address
 from subscribers.consent import seals, suppression
 from subscribers.consent.audience import load_audience_page
 from subscribers.consent.preferences import Preferences, change_preferences
-from subscribers.consent.readable_record import PublicationFacts, build_record_page
+from subscribers.consent.readable_record import PublicationFacts, build_record_context
 from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_lookup_hash
@@ -108,7 +108,7 @@ def test_it_is_shown_as_damaged_with_its_number(database: PeopleDatabase, ada: i
     page = (
         create_jinja_environment()
         .get_template("web/record.html")
-        .render(build_record_page(record, PublicationFacts((), NOW.date())))
+        .render(build_record_context(record, PublicationFacts((), NOW.date())))
     )
     assert f"<dd>person-{ada}</dd>" in page
     assert "<dt>Address</dt>\n<dd>damaged: it can’t be decrypted</dd>" in page

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from digest.app.sending import background_tasks
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers, count_inactive_subscribers
-from digest.app.upkeep.nightly_steps import resolve_inactivity_questions
+from digest.app.upkeep.nightly_steps import unsubscribe_nonresponders
 from digest.installation.audited_actions import terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import ledger, seals
@@ -119,7 +119,7 @@ def test_preferences_that_an_import_set_are_no_sign_of_life(both: WebSetup) -> N
     assert (count(both), ask(both, takes_off=True)) == (1, 1)
     set_preferences_by_import(NOW + timedelta(days=1))
     assert count(both) == 0, "not asked twice"
-    assert resolve_inactivity_questions(both.install, NOW + ANSWER_PERIOD).startswith("1 ")
+    assert unsubscribe_nonresponders(both.install, NOW + ANSWER_PERIOD).startswith("1 ")
 
 
 @pytest.mark.takes_turns
@@ -160,9 +160,9 @@ def test_who_does_not_answer_leaves_only_where_the_mail_said_so(both: WebSetup, 
     with both.database.write() as session:
         change_preferences(session, chose, Preferences(text_only=True), NOW + timedelta(days=3))
     over = NOW + ANSWER_PERIOD
-    assert resolve_inactivity_questions(both.install, over - timedelta(minutes=1)).startswith("0 ")
-    assert resolve_inactivity_questions(both.install, over).startswith("1 " if takes_off else "0 ")
-    assert resolve_inactivity_questions(both.install, over).startswith("0 ")
+    assert unsubscribe_nonresponders(both.install, over - timedelta(minutes=1)).startswith("0 ")
+    assert unsubscribe_nonresponders(both.install, over).startswith("1 " if takes_off else "0 ")
+    assert unsubscribe_nonresponders(both.install, over).startswith("0 ")
     state = PersonState.WITHDRAWN if takes_off else PersonState.SUBSCRIBED
     assert (person(both, number).state, person(both, chose).state) == (state, PersonState.SUBSCRIBED)
     client = create_app(both.install, clock=lambda: over).test_client()
@@ -183,7 +183,7 @@ def test_who_left_meanwhile_does_not_come_back_by_the_link(both: WebSetup) -> No
     client = create_app(both.install, clock=lambda: NOW).test_client()
     assert client.post(link_of(message)).status_code == 410
     assert person(both, number).state is PersonState.WITHDRAWN
-    assert resolve_inactivity_questions(both.install, NOW + ANSWER_PERIOD).startswith("0 ")
+    assert unsubscribe_nonresponders(both.install, NOW + ANSWER_PERIOD).startswith("0 ")
     assert [str(event.kind) for event in chain(both, number)] == ["attested", "re-asked", "withdrawn"]
 
 
@@ -201,5 +201,5 @@ def test_a_question_is_settled_however_late_the_night_comes(both: WebSetup) -> N
     late = NOW + ANSWER_PERIOD + timedelta(days=100)
     with both.database.write() as session:
         one_time_tokens.delete_old_tokens(session, now=late)
-    assert resolve_inactivity_questions(both.install, late).startswith("1 ")
+    assert unsubscribe_nonresponders(both.install, late).startswith("1 ")
     assert person(both, number).state is PersonState.WITHDRAWN

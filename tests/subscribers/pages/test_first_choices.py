@@ -16,7 +16,7 @@ from digest.installation.opened_installation import Installation
 from digest.settings import ConsentSettings, PreferenceSettings, Settings, SettingsFileContent
 from digest.web.app import create_app
 from digest.web.server import open_page_server
-from subscribers.consent.breaking_news import names_breaking_news
+from subscribers.consent.breaking_news import mentions_breaking_news
 from subscribers.consent.preferences import Preferences
 from subscribers.store.models import Person
 from tests.browser import follow, page_faults, tab_to
@@ -174,8 +174,8 @@ def test_the_consent_text_with_breaking_news_names_it(text: str, language: str, 
     schedule = file.schedule.model_copy(update={"send": send})
     settings = Settings(file=file.model_copy(update={"publication": publication, "schedule": schedule}))
     plain, full = current_consent_text(settings), current_consent_text(settings, breaking_news=True)
-    assert not names_breaking_news(plain.text, load_language(language))
-    assert names_breaking_news(full.text, load_language(language))
+    assert not mentions_breaking_news(plain.text, load_language(language))
+    assert mentions_breaking_news(full.text, load_language(language))
     assert not {"{", "}", "%"} & set(full.text)
 
 

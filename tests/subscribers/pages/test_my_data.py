@@ -25,7 +25,7 @@ from digest.web.app import create_app
 from subscribers.address import Address, read_address
 from subscribers.consent import disclosures, ledger, suppression
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle.expiry import expire_unconfirmed
+from subscribers.lifecycle.expiry import expire_unconfirmed_requests
 from subscribers.lifecycle.my_data import list_consent_history
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens
@@ -614,7 +614,7 @@ def test_what_happened_to_a_consent_is_said_as_it_was(
 def test_an_address_that_nobody_confirms_is_forgotten(opened: tuple[Any, str]) -> None:
     world, secret = opened
     moved(world, secret)
-    expire_unconfirmed(world.database, now=NOW + timedelta(days=8))
+    expire_unconfirmed_requests(world.database, now=NOW + timedelta(days=8))
     with world.database.read() as session:
         assert session.scalars(select(StoredAddressChange)).all() == []
 

@@ -125,7 +125,7 @@ def test_topics_are_listed_in_the_order_of_the_page_and_an_hour_of_no_day_can_be
 
 
 def test_each_place_is_offered_once_by_its_present_name_and_the_common_ones_first() -> None:
-    offered = [name for places in preferences.zones_by_region(ENGLISH).values() for name, _ in places]
+    offered = [name for places in preferences.list_zones_by_region(ENGLISH).values() for name, _ in places]
     assert len(offered) == len(set(offered)) == len(preferences.list_offered_zones())
     assert {"Europe/Kyiv", "America/New_York", "Europe/Oslo", "UTC"} <= set(offered)
     assert not {"Europe/Kiev", "Australia/LHI", "Pacific/Truk", "US/Eastern"} & set(offered)

@@ -15,7 +15,7 @@ from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from subscribers.address import read_address
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle.expiry import expire_unconfirmed
+from subscribers.lifecycle.expiry import expire_unconfirmed_requests
 from subscribers.lifecycle.unsubscribe_log_merge import merge_unsubscribe_log
 from subscribers.signup.confirmation import confirm_subscription
 from subscribers.signup.manual_signup import add_subscriber
@@ -175,9 +175,9 @@ def test_after_seven_days_the_old_address_is_deleted_and_the_link_is_over(thief:
     link = thief.change(THIEF)
     week = NOW + 7 * DAY
     assert thief.press(link, week).status_code == 410
-    expire_unconfirmed(world.database, now=week - timedelta(seconds=1))
+    expire_unconfirmed_requests(world.database, now=week - timedelta(seconds=1))
     assert count_changes(world) == 1
-    expire_unconfirmed(world.database, now=week)
+    expire_unconfirmed_requests(world.database, now=week)
     assert count_changes(world) == 0
     assert address_of(world) == THIEF
 
@@ -187,7 +187,7 @@ def test_a_change_that_is_confirmed_late_can_be_undone_for_seven_days_all_the_sa
     links = thief.request(THIEF)
     confirmed = NOW + 7 * DAY - timedelta(minutes=1)
     assert at(world, confirmed).post(links[THIEF]).status_code == 200
-    expire_unconfirmed(world.database, now=confirmed + 6 * DAY)
+    expire_unconfirmed_requests(world.database, now=confirmed + 6 * DAY)
     assert thief.press(links[ADA], confirmed + 7 * DAY - timedelta(minutes=1)).status_code == 200
     assert address_of(world) == ADA
 

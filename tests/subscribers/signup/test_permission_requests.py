@@ -117,7 +117,7 @@ def test_nobody_is_asked_twice_and_no_later_list_has_them_asked_again(both: WebS
     bring(both, BO)
     assert (asked(both), asked(both)) == (1, 0)
     later = datetime.now(UTC) + timedelta(days=8)
-    expiry.expire_unconfirmed(both.database, now=later)
+    expiry.expire_unconfirmed_requests(both.database, now=later)
     emptied = person(both, BO)
     assert emptied is not None, "the keyed hash stays"
     assert (emptied.ciphertext, emptied.state) == (None, PersonState.WITHDRAWN)
@@ -148,7 +148,7 @@ def test_whoever_was_asked_and_uses_the_form_gets_a_confirmation_of_their_own(bo
     assert kinds[-3:] == ["listed", "re-asked", "requested"]
     assert sent == ["ask", "confirm"]
     later = datetime.now(UTC) + timedelta(days=8)
-    expiry.expire_unconfirmed(both.database, now=later)
+    expiry.expire_unconfirmed_requests(both.database, now=later)
     emptied = person(both, BO)
     assert emptied is not None, "they were asked, and are not asked again"
     assert emptied.ciphertext is None

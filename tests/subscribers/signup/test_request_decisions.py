@@ -15,9 +15,9 @@ from subscribers.signup.rate_limits import (
     SignupLimits,
     SubmissionOutcome,
     decide_submission_outcome,
+    find_narrowest_network,
     find_window_start,
     list_networks_of_ip_address,
-    network_prefix,
 )
 from subscribers.signup.request_processor import AddressStatus, SignupReplyKind, decide_signup_answer
 from tests.moments import DRAFTING as NOW
@@ -170,7 +170,7 @@ def test_a_mailbox_has_one_spelling(typed: str, mailbox: str) -> None:
 )
 def test_networks_are_nested_and_only_public_ones_count(address: str, networks: tuple[str, ...]) -> None:
     assert list_networks_of_ip_address(address) == networks
-    assert network_prefix(address) == (networks[-1] if networks else None)
+    assert find_narrowest_network(address) == (networks[-1] if networks else None)
 
 
 @pytest.mark.parametrize(

@@ -389,10 +389,10 @@ def test_every_one_of_several_requests_that_nobody_confirms_runs_out(house: Hous
     person = house.person()
     assert person is not None
     house.now += timedelta(days=6)
-    expiry.expire_unconfirmed(house.database, now=house.now)
+    expiry.expire_unconfirmed_requests(house.database, now=house.now)
     assert house.person() is not None, "the second link is open"
     house.now += timedelta(days=1)
-    expiry.expire_unconfirmed(house.database, now=house.now)
+    expiry.expire_unconfirmed_requests(house.database, now=house.now)
     assert house.person() is None
     assert house.count(RequestEvidence) == 0
 
@@ -473,7 +473,7 @@ def test_whose_address_the_vault_let_go_is_encrypted_again_only_while_they_are_a
     assert (person := house.person()) is not None
     assert person.ciphertext is not None
     house.now += timedelta(days=8)
-    assert expiry.expire_unconfirmed(house.database, now=house.now) == 1
+    assert expiry.expire_unconfirmed_requests(house.database, now=house.now) == 1
     assert (person := house.person()) is not None
     assert (person.state, person.ciphertext, person.key_id) == (PersonState.WITHDRAWN, None, None)
     assert house.sound()
@@ -486,7 +486,7 @@ def test_who_bounced_comes_back_by_their_own_word_and_is_asked_once_in_30_days(h
     assert house.asked(days=31) == {SignupReplyKind.CONFIRM: 1}
     assert house.asked(hours=5) == {SignupReplyKind.NOTHING: 1}
     house.now += timedelta(days=8)
-    expiry.expire_unconfirmed(house.database, now=house.now)
+    expiry.expire_unconfirmed_requests(house.database, now=house.now)
     assert house.asked() == {SignupReplyKind.NOTHING: 1}
     assert house.asked(days=25) == {SignupReplyKind.CONFIRM: 1}
     assert not house.may_mail(number)
@@ -594,9 +594,9 @@ def test_what_nobody_confirms_is_gone_after_seven_days(house: House) -> None:
     house.asked(hours=3)
     number = (house.person() or Person()).number
     house.now = NOW + timedelta(days=7) - timedelta(seconds=1)
-    assert expiry.expire_unconfirmed(house.database, now=house.now) == 0
+    assert expiry.expire_unconfirmed_requests(house.database, now=house.now) == 0
     house.now = NOW + timedelta(days=7)
-    assert expiry.expire_unconfirmed(house.database, now=house.now) == 2
+    assert expiry.expire_unconfirmed_requests(house.database, now=house.now) == 2
     assert house.person() is None
     with house.database.read() as session:
         person = session.get(Person, number)
@@ -606,7 +606,7 @@ def test_what_nobody_confirms_is_gone_after_seven_days(house: House) -> None:
     assert house.count(RequestEvidence) == 0
     assert house.look().stage is ConfirmationLinkState.EXPIRED
     assert house.sound()
-    assert expiry.expire_unconfirmed(house.database, now=house.now) == 0
+    assert expiry.expire_unconfirmed_requests(house.database, now=house.now) == 0
     assert house.asked() == {SignupReplyKind.CONFIRM: 1}
 
 
@@ -616,7 +616,7 @@ def test_traces_counts_and_old_forms_go_after_their_time(house: House) -> None:
     house.now += timedelta(days=1, seconds=1)
     assert house.work() == {SignupReplyKind.NOTHING: 1}  # a day too late: nobody is puzzled by mail
     house.now = NOW + timedelta(days=90)
-    expiry.expire_unconfirmed(house.database, now=house.now)
+    expiry.expire_unconfirmed_requests(house.database, now=house.now)
     assert [house.count(t) for t in (RequestEvidence, RateLimitCount, SignupMail, SignupRequest)] == [0] * 4
     assert house.sound()  # the digests stay, and prove what they are shown
 

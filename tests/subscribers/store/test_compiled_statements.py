@@ -10,7 +10,12 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from digest.store.engine import Database
 from subscribers.consent import audience
-from subscribers.store.compiled_statements import CompiledStatement, convert_column, insert_missing, matches_any
+from subscribers.store.compiled_statements import (
+    CompiledStatement,
+    build_any_hash_condition,
+    convert_column,
+    insert_missing,
+)
 from subscribers.store.models import Person, PersonState, table_of
 from tests.moments import RELEASE as NOW
 
@@ -120,7 +125,7 @@ def test_of_many_rows_those_are_inserted_that_are_not_there(people: Database) ->
 
 def test_many_hashes_reach_postgresql_as_an_array_that_is_read_once(postgresql: Database) -> None:
     with postgresql.read() as session:
-        query = select(Person.number).where(matches_any(session, Person.lookup, ["0a", "1b"]))
+        query = select(Person.number).where(build_any_hash_condition(session, Person.lookup, ["0a", "1b"]))
         session.execute(text("SET LOCAL enable_indexscan = off"))
         session.execute(text("SET LOCAL enable_bitmapscan = off"))
         compiled = query.compile(dialect=session.get_bind().dialect)

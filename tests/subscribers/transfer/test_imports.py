@@ -118,7 +118,7 @@ def test_a_confirmed_row_may_be_mailed_and_its_chain_says_what_is_not_known(
     fields = json.loads(event_.body)
     assert (event_.kind, fields["wording"], fields["row"]) == (ConsentKind.IMPORTED, "not recorded by Mailchimp", 2)
     assert fields["agreed_at"] == "2019-04-05T10:01:00.000+00:00"
-    assert event_.body == ledger.canonical_json(fields)
+    assert event_.body == ledger.encode_canonical_json(fields)
     assert "192.0.2" not in event_.body
     assert fields["confirmed_from"] == fields["requested_from"]
     (listed,) = _chain(context, "bo")
@@ -145,7 +145,7 @@ def test_preferences_of_a_list_count_and_the_chain_says_where_they_came_from(
     assert (ada.choices, bo.choices) == ({"frequency": "monthly"}, {})
     imported, chosen = _chain(context, "ada")
     assert (imported.kind, json.loads(imported.body)["language"]) == (ConsentKind.IMPORTED, "de")
-    assert imported.body == ledger.canonical_json(json.loads(imported.body))
+    assert imported.body == ledger.encode_canonical_json(json.loads(imported.body))
     body = json.loads(chosen.body)
     assert (chosen.kind, body["before"], body["after"]) == (ConsentKind.CHOICES_CHANGED, {}, {"frequency": "monthly"})
     assert body["method"] == "import: preferences from a file"

@@ -23,7 +23,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import undo
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
-from subscribers.part_keys import make_topic_key, make_topic_name
+from subscribers.part_keys import make_topic_slug, slugify_topic
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import people
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, ListExport, Person, PersonState
@@ -255,14 +255,14 @@ def test_a_filter_exports_those_who_match_and_only_they_see_it(database: Databas
 
 def test_a_topic_with_a_long_title_leaves_and_arrives_by_its_name(one_database: Database, tmp_path: Path) -> None:
     title = "Chemical, biological, radiological, and nuclear"
-    key, name = make_topic_key(title), "chemical-biological-radiological-and-nuclear"
+    key, name = make_topic_slug(title), "chemical-biological-radiological-and-nuclear"
     context, file = context_of(one_database, KEYS, tmp_path), tmp_path / "list.csv"
     file.write_text("email,confirmed_at\np@example.org,2024-01-01\n", "utf-8")
     bring_in(context, file, ImportOptions())
     with one_database.write() as session:
         session.get_one(Person, 1).choices = {"omit_topics": [key]}
     text = io.StringIO(newline="")
-    export_list(one_database, KEYS, text, RECIPIENT, now=NOW, topic_names={key: make_topic_name(title)})
+    export_list(one_database, KEYS, text, RECIPIENT, now=NOW, topic_names={key: slugify_topic(title)})
     heading, fields = csv.reader(io.StringIO(text.getvalue()))
     assert fields[heading.index("topics_left_out")] == name
     file.write_text(text.getvalue(), "utf-8")

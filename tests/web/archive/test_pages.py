@@ -215,7 +215,7 @@ def test_an_icon_that_cannot_be_drawn_is_not_found(world: Any, monkeypatch: pyte
 
 def test_a_letter_that_the_icons_font_lacks_is_left_out(world: Any) -> None:
     for letter in ("\N{ARABIC LETTER NOON}", ""):
-        icon = Image.open(io.BytesIO(draw_icon(b"", letter=letter, dot="#F2966B", size=180).body)).convert("RGB")
+        icon = Image.open(io.BytesIO(draw_icon(b"", letter=letter, dot_color="#F2966B", size=180).body)).convert("RGB")
         assert (icon.getpixel((4, 4)), icon.getpixel((90, 90))) == (INK, DOT)
 
 

@@ -15,7 +15,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.store import staff
 from digest.web.desk.outline.changed_texts import ChangedPassage, compare_texts
-from subscribers.phrases import curl_quotes
+from subscribers.english_text import curl_quotes
 from tests.moments import Clock
 from tests.web.desk.sample_week import EDITORS, SampleWeek
 

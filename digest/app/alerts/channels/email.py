@@ -23,8 +23,8 @@ from digest.installation.staff_mail import (
 from digest.settings import Settings
 from digest.store.alert_models import Alert
 from digest.store.models import Edition
+from subscribers.english_text import curl_quotes, short_day_and_hour
 from subscribers.errors import ApplicationError
-from subscribers.phrases import curl_quotes, short_day_and_hour
 
 # While sending is paused, no email leaves, including this one.
 UNMAILED_KINDS = frozenset({"held"})

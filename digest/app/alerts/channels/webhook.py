@@ -12,7 +12,7 @@ from datetime import datetime
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTestAlert
 from digest.collect.fetch import policy
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
-from digest.collect.fetch.guarded_request import TIMEOUT, request_guarded
+from digest.collect.fetch.guarded_request import TIMEOUT, send_guarded_request
 from digest.collect.fetch.result import FetchError
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
@@ -82,7 +82,7 @@ def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime
     """Sign and post a body under the rules for outgoing requests; return an error message, empty if it worked."""
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     headers = {"Content-Type": "application/json", **sign_payload(secret, message_id, now, body)}
-    return request_guarded(settings, settings.file.alerts.webhook, body, headers)
+    return send_guarded_request(settings, settings.file.alerts.webhook, body, headers)
 
 
 def _send_test(installation: Installation, now: datetime) -> str:

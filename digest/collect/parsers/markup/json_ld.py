@@ -31,7 +31,7 @@ class LinkedData:
 
 
 def parse_linked_data(scripts: list[str]) -> LinkedData:
-    """Parse a page's JSON-LD blocks: the first article, else the first event; broken blocks are ignored."""
+    """Return the first article in a page's JSON-LD blocks, else the first event; broken blocks are ignored."""
     nodes = list(chain.from_iterable(map(_json_ld_nodes, scripts[:30])))
     articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
     events = [node for node in nodes if _has_type(node, "Event")]

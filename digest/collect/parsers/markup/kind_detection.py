@@ -3,7 +3,7 @@
 import re
 
 from digest.collect.documents.parsed_document import DocumentKind, ParseError
-from digest.collect.parsers.markup.xml_repair import root_offset
+from digest.collect.parsers.markup.xml_repair import find_root_offset
 
 _ROOT_ELEMENT = re.compile(r"<(?:[A-Za-z_][\w.-]{0,40}:)?([A-Za-z_][\w.-]{0,40})(?=[\s/>])")
 _ROOT_KINDS = {root: kind for kind in DocumentKind for root in kind.roots}
@@ -48,7 +48,7 @@ def detect_kind(text: str) -> DocumentKind | None:
 
 
 def strip_feed_preamble(text: str) -> str:
-    """Return a feed's XML without blank lines and server messages in front of it."""
+    """Return a feed's XML without blank lines, server messages, or an HTML page around it."""
     text = text.lstrip("\ufeff \t\r\n\0")
     declaration = text.find("<?xml", 0, _HEAD_CHARACTERS)
     if declaration == 0 or (declaration > 0 and not text.startswith("<")):
@@ -62,7 +62,7 @@ def strip_feed_preamble(text: str) -> str:
 
 def _find_wrapped_feed(text: str) -> re.Match[str] | None:
     """Return the match of a feed inside an HTML page, as some templates and proxies serve it."""
-    root = _ROOT_ELEMENT.match(text, root_offset(text))
+    root = _ROOT_ELEMENT.match(text, find_root_offset(text))
     if not root or root[1].lower() != "html":
         return None
     match = _WRAPPED_FEED.search(text[:_HEAD_CHARACTERS])
@@ -77,14 +77,14 @@ def _find_wrapped_feed(text: str) -> re.Match[str] | None:
 def _kind_from_markup(text: str) -> DocumentKind:
     if wrapped := _find_wrapped_feed(text):
         return _kind_from_root(wrapped[1] or wrapped[2])
-    root = _ROOT_ELEMENT.match(text, root_offset(text))
+    root = _ROOT_ELEMENT.match(text, find_root_offset(text))
     if root and (kind := _ROOT_KINDS.get(root[1].lower())):
         return kind
     if match := _LATE_ROOT.search(text[:_HEAD_CHARACTERS]):
         return _kind_from_root(match[1])
     if _HTML_TAG.search(text[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
-    root_name = f"<{root[1]}>" if root else "no closed element"
+    root_name = f"<{root[1]}>" if root else "no root element"
     raise ParseError(
         f"The response is XML or HTML of an unknown type ({root_name}), not a feed, calendar, or page. Find "
         "the feed's URL."

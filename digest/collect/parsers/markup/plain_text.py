@@ -1,4 +1,4 @@
-"""Articles in plain text with the site's header and footer: the article and its first sentences."""
+"""Articles in plain text that includes a site's header and footer, and the lead sentences of articles."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _IMAGE_CAPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlainTextArticle:
-    """An article in a plain text; `date` is as written."""
+    """An article found in plain text; `date` is as written."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -43,7 +43,7 @@ class PlainTextArticle:
 
 
 def extract_article(document: str) -> PlainTextArticle | None:
-    """Return the title, date, author, paragraphs, and credit of the article in a plain text; None if there's none.
+    """Return the article in plain text; None if there's none.
 
     1. The body begins with the first line of 18 words or more that ends like a sentence.
 
@@ -142,9 +142,10 @@ _BOILERPLATE = re.compile(
 
 
 def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
-    """Return up to two whole sentences of at most 60 words in all, near the start and on the title's subject.
+    """Return an article's lead: one or two sentences near its start that match its title, at most 60 words in all.
 
-    They're adjacent in the text, so that they read well together. A dateline before them is removed.
+    Two sentences are adjacent in the text, so that they read well together. A single sentence that's too long is
+    shortened, and a dateline is removed. The lead is empty if no paragraph is usable.
     """
     long = (text for text in paragraphs[:12] if len(text.split()) >= _MIN_WORDS)
     start = [text for text in long if not _BOILERPLATE.match(text)]

@@ -48,7 +48,7 @@ _MANY_ATTRIBUTES = etree.XPath(f"//*[@*[{_MAX_SIMILAR + 1}]]")
 _MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
 
 
-def root_offset(text: str) -> int:
+def find_root_offset(text: str) -> int:
     """Return the index of a document's root element, after declarations, comments, and document types."""
     at = 0
     while at < len(text) and (skipped := _BEFORE_ROOT.match(text, at)):
@@ -65,8 +65,7 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
     Args:
         text: the decoded document.
-        item_pattern: the element name of items, as a pattern: "item
-        entry".
+        item_pattern: a regular expression for the element names of items, such as "item|entry".
 
     Raises:
         ParseError: nothing can be recovered.
@@ -239,7 +238,7 @@ def _declare_prefixes(text: str) -> str:
     """Return a text with undeclared prefixes declared on the root element."""
     used = {match[1] or match[2] for match in _PREFIX.finditer(text)}
     missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
-    name = re.compile(r"<[\w:.-]{1,80}").match(text, root_offset(text))
+    name = re.compile(r"<[\w:.-]{1,80}").match(text, find_root_offset(text))
     if not name:
         return text
     declarations = text[: name.end()]

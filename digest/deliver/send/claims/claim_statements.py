@@ -47,7 +47,7 @@ _SELECT_CLAIMS = (
         _columns.person,
         _columns.first_handed_at,
         select_domain_group_tag(inspect(Person).local_table.c.domain_tag).label("group_tag"),
-        *audience.audience_columns(),
+        *audience.build_audience_columns(),
     )
     .select_from(outerjoin(_columns.id.table, Person, Person.number == _columns.person))
     .where(

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
-from subscribers.phrases import clock_time
+from subscribers.english_text import clock_time
 
 WRITE_INTERVAL = timedelta(seconds=5)
 STALE_AFTER = timedelta(minutes=2)  # a run that hasn't reported for this long isn't running

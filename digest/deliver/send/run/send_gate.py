@@ -16,7 +16,7 @@ from digest.deliver.plan import canary
 from digest.store.delivery_models import StoredInstallationValue
 from digest.store.models import Edition, EditionState
 from subscribers.consent import audience
-from subscribers.phrases import end_sentence
+from subscribers.english_text import end_sentence
 from subscribers.store.compiled_statements import CompiledStatement
 from subscribers.store.models import Person
 

@@ -20,9 +20,9 @@ from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.consent.preferences import FREQUENCY_LABELS
+from subscribers.english_text import clock_hour, short_month_day
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
-from subscribers.phrases import clock_hour, short_month_day
 from subscribers.transfer.exports import ExportRecipient
 
 FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few

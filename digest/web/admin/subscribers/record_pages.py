@@ -25,7 +25,7 @@ from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
-from subscribers.pages.preferences_form import check_topics, zones_by_region
+from subscribers.pages.preferences_form import apply_topics_button, list_zones_by_region
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
@@ -244,11 +244,11 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         number=number,
         form=form,
         current=current,
-        values=check_topics(request.form, current.offered) or typed or current.form,
+        values=apply_topics_button(request.form, current.offered) or typed or current.form,
         asked=current.asked if form == "preferences" else {"pause_until"},
         frequencies=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
-        zones=zones_by_region(ENGLISH),
+        zones=list_zones_by_region(ENGLISH),
         publication_zone=web_context().zone.key,
         refusal=refusal,
     )

@@ -16,7 +16,7 @@ from digest.app.site.page_context import describe_release_days
 from digest.store.models import Edition
 from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
-from subscribers.phrases import clock_time
+from subscribers.english_text import clock_time
 
 MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that every time zone can represent
 

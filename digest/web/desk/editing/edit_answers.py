@@ -29,7 +29,7 @@ from digest.web.desk.outline.edit_outline import build_edit_page_data
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
-from subscribers.phrases import curl_quotes
+from subscribers.english_text import curl_quotes
 
 
 def is_script_request() -> bool:

@@ -56,7 +56,7 @@ from digest.web.desk.outline.story_pool import (
     list_story_choices,
     story_anchor,
 )
-from subscribers.phrases import curl_quotes
+from subscribers.english_text import curl_quotes
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 

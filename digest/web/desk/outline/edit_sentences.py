@@ -8,7 +8,7 @@ from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import OWN_STORY_PREFIX, Edit
 from digest.settings import SectionSettings
 from digest.web.desk.outline.story_pool import find_lead_section, find_listed_story
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 MAX_QUOTED_CHARACTERS = 60
 

@@ -16,7 +16,7 @@ from digest.edition.content.edition_content import (
 from digest.edition.preflight.rule_registry import PREFLIGHT_RULES, FindingLevel, PreflightFinding
 from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 MAX_INTRO_WORDS = 60
 

@@ -23,7 +23,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12

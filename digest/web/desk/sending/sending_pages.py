@@ -35,9 +35,9 @@ from digest.web.charts import Chart, LimitLine, draw_bar_chart
 from digest.web.context import web_context
 from digest.web.filters import thousands
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form
+from subscribers.english_text import clock_time, count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
-from subscribers.phrases import clock_time, count_with_noun
 
 sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 

@@ -628,7 +628,7 @@ def test_sealed_deliveries_leave_their_seal_to_be_sent_again_and_are_sealed_anew
 
     def closed() -> set[str]:
         with world.database.read() as session:
-            return disclosure_log.list_fully_sealed_row_groups(session, "delivery")
+            return disclosure_log.list_fully_sealed_subjects(session, "delivery")
 
     assert closed() == {make_edition_delivery_purpose(EDITION_NAME)}
     world.clock.now += timedelta(hours=1)

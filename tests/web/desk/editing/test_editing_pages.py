@@ -29,7 +29,7 @@ from digest.store.delivery_models import StaffMember
 from digest.store.models import Article, RenderedEditionFragment, Source
 from digest.web.app import create_app
 from digest.web.desk.outline.story_pool import MAX_POOL_STORIES, story_anchor
-from subscribers.phrases import curl_quotes
+from subscribers.english_text import curl_quotes
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock

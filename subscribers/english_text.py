@@ -57,7 +57,7 @@ COMMON_ZONE_NAMES = {
 
 
 def zone_name_at(moment: datetime) -> str:
-    """Return the name of a moment's time zone: "ET", "CET", or "UTC+02:00" if it has no short name."""
+    """Return the abbreviation of a moment's time zone, such as "ET" or "CET", or "UTC+02:00" if it has none."""
     if common := COMMON_ZONE_NAMES.get(getattr(moment.tzinfo, "key", "")):
         return common
     name = moment.tzname() or ""
@@ -75,12 +75,12 @@ def short_day_and_hour(moment: datetime) -> str:
 
 
 def zone_label(name: str) -> str:
-    """Return a time zone's place: "New York", "Knox (Indiana)"."""
+    """Return the place that a time zone is named after: "New York", "Knox (Indiana)"."""
     parts = [part.replace("_", " ") for part in name.split("/")[1:] or [name]]
     return f"{parts[-1]} ({', '.join(parts[:-1])})" if parts[1:] else parts[0]
 
 
-def collation_key(text: str) -> str:
+def make_collation_key(text: str) -> str:
     """Return a key that sorts words as a dictionary does, accents aside: "Éducation" is between "Eau" and "Emploi"."""
     letters = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in letters if not unicodedata.combining(letter)).casefold()
@@ -119,7 +119,7 @@ def capitalize_first(text: str) -> str:
 
 
 def end_sentence(text: str) -> str:
-    """Return a text with a period at its end, unless it ends with a question or exclamation mark."""
+    """Return a text that ends with one period, or with the question mark or exclamation point it has."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 

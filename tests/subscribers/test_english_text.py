@@ -4,7 +4,15 @@ from datetime import datetime
 
 import pytest
 
-from subscribers.phrases import clock_time, curl_quotes, full_date, join_words, month_day, short_month_day, weekday_date
+from subscribers.english_text import (
+    clock_time,
+    curl_quotes,
+    full_date,
+    join_words,
+    month_day,
+    short_month_day,
+    weekday_date,
+)
 
 EARLY = datetime(2026, 12, 4, 0, 5)  # noqa: DTZ001 - the functions write what they are given
 
