@@ -543,7 +543,7 @@
     ...IMAGE_FIELDS.map((name) => squeeze(form.elements.namedItem(`was-${name}`).value))].join();
   const keepForms = (old, fresh) => {
     for (const mine of findAll("form[data-saves]", old)) {
-      const theirs = findAll("form[data-saves]", fresh).find((one) => one.getAttribute("action") === mine.getAttribute("action"))
+      const theirs = findAll("form[data-saves]", fresh).find((one) => one.action === mine.action)
         || mine.matches("[data-blank]") && find("form[data-blank]", fresh);
       if (!theirs) continue;
       const fold = theirs.closest("details");
@@ -782,6 +782,7 @@
       if (file) {
         for (const one of findAll("[name=picture]", form)) unsaved.delete(one);
         form.dispatchEvent(new CustomEvent("uploaded", { bubbles: true, detail: said.html }));
+        showUnsaved();
       }
     }).then(() => {
       if (saved) for (const one of left.keys()) note(one, unsaved.has(one) ? "Not saved yet" : saved);

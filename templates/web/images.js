@@ -199,12 +199,11 @@
     if (held.form === form && held.matches("input, textarea, select")) tell(held, "change");
   }, true);
   document.addEventListener("uploaded", (event) => {
-    const form = event.target, { detail } = event;
-    const page = new DOMParser().parseFromString(detail || "", "text/html");
-    const fresh = findAll("form", page).find((one) => one.getAttribute("action") === form.getAttribute("action"));
+    const form = event.target, page = new DOMParser().parseFromString(event.detail || "", "text/html");
+    const fresh = findAll("form", page).find((one) => one.action === form.action);
     fieldOf(form).value = "";
     find("input[value=shown]", form).checked = true;
-    if (fresh) imageOf(form).replaceWith(imageOf(fresh));
+    if (fresh) for (const part of [".image", ".pics"]) find(part, form).replaceWith(find(part, fresh));
     show(form);
     if (closing === form) find("a[data-close]", form)?.click();
     closing = null;

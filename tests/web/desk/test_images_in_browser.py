@@ -240,6 +240,20 @@ def test_words_that_are_written_while_an_image_is_sent_are_saved_with_it(served:
     assert (served.image()["alt"], served.image()["credit"]) == ("A crane", "Port of Ellery")
 
 
+def test_an_image_that_was_saved_is_the_current_one_at_once(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    form = form_of(page)
+    give(form, "drop", png())
+    form.locator("[name=alt]").fill("A crane")
+    # The page around the form is brought up to date a second later.
+    page.route(re.compile(r"/desk/editions/[^/]+(\?.*)?$"), lambda route: None)
+    form.locator("[name=alt]").press("Tab")
+    expect_saved(page)
+    expect(form.get_by_role("radio", name="Current image")).to_be_checked()
+    expect(form.get_by_role("radio", name="No image")).not_to_be_checked()
+    expect(page.locator("#unsaved")).to_be_empty()
+
+
 def test_a_refused_image_says_why_in_place_and_what_was_typed_stays(served: ServedWeek) -> None:
     page = served.open(WIDE)
     form, alt = form_of(page), form_of(page).locator("[name=alt]")
