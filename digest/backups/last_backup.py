@@ -1,4 +1,4 @@
-"""The result of the last scheduled backup, and whether one is overdue."""
+"""The result of the last scheduled backup, and whether another one is overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def read_backup_outcome(session: Session) -> BackupOutcome:
 
 
 def find_last_verified_backup(session: Session) -> datetime | None:
-    """Return the time of the last verified backup, or None."""
+    """Return the time of the last verified backup, or None if there's none."""
     return read_backup_outcome(session).proved_at
 
 

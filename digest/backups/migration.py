@@ -67,7 +67,7 @@ def parse_target_url(text_: str) -> URL:
     """Parse the URL of the database to move to.
 
     Raises:
-        BackupError: it isn't a supported URL; the message contains no password.
+        BackupError: the URL isn't supported; the message contains no password.
     """
     try:
         url = make_url(text_)
@@ -92,7 +92,7 @@ def move_database(
     `progress` is called with (completed, total) steps, as each row is copied and read back.
 
     Raises:
-        BackupError: it can't be moved; nothing has changed.
+        BackupError: the database can't be moved; nothing has changed.
     """
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")

@@ -68,7 +68,7 @@ def rehearse_restore(
     """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
 
     Raises:
-        BackupError: it can't be restored.
+        BackupError: the backup can't be restored.
     """
     with (
         _explain_restore_errors(file),
@@ -115,7 +115,7 @@ def restore_backup(
     is called with (completed, total) rows, and `tell_admins` may queue emails in the restored database.
 
     Raises:
-        BackupError: it can't be restored; nothing has changed.
+        BackupError: the backup can't be restored; nothing has changed.
         UnsubscribeLogError: `left.log` is damaged; nothing has changed.
         OSError: a file can't be written.
     """
@@ -241,7 +241,7 @@ def _restore_into_postgresql(
 
 
 def wait_for_other_connections(connection: Connection) -> None:
-    """Wait until no other client has the database open, as a closed connection is still listed briefly.
+    """Wait up to 5 seconds until no other client has the database open. Closed connections are still listed briefly.
 
     Raises:
         BackupError: another client still has it open.

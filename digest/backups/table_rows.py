@@ -42,7 +42,7 @@ def tables_by_dependency() -> list[Table]:
 def reflect_tables(connection: Connection) -> list[Table]:
     """Return the tables and columns of a database with an older schema, each table after those it references.
 
-    Columns have today's types; removed ones, the database's. Internal tables of indexes are left out.
+    Columns have today's types, or the database's if today's schema lacks them. Internal tables of indexes are left out.
     """
     stored = MetaData()
     not_ours = ("alembic_version", *_list_virtual_tables(connection))

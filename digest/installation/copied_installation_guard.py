@@ -44,8 +44,8 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
             installation_hold.pause_possible_copy(
                 session,
                 (
-                    f"{why}. Resume sending only if nothing else is sending to the same list. Email sent since this was "
-                    "copied would be sent twice, so first cancel those editions"
+                    f"{why}. Resume sending only if nothing else is sending to the same list. Editions sent since this "
+                    "was copied would be sent twice, so cancel them first"
                 ),
                 actor=COPY_GUARD_ACTOR,
                 now=now,
@@ -65,7 +65,7 @@ def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]
 
 
 def database_identity(database: Database, settings: Settings) -> dict[str, str]:
-    """Return the identity of a database's place: its name in the settings, or marks of its machine, server, or file."""
+    """Return what identifies a database's place: the installation's name in the settings, or the machine, server, or file."""
     if settings.installation:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":

@@ -90,7 +90,7 @@ def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> S
 class GuardedActionNotice:
     """An immediate email: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
 
-    `undo_path` is the path of the page where it can be undone, if it isn't the team page.
+    `undo_path` is the path of the page where the action can be undone, if it isn't the team page.
     """
 
     actor: str
@@ -104,7 +104,7 @@ class GuardedActionNotice:
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
         """Queue the email for each recipient in the action's transaction, with the sender in `settings`.
 
-        That's the sender before the action, so a change of the sender can't suppress its own warning.
+        These are the settings from before the action, so a change of the sender can't suppress its own warning.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")

@@ -1,4 +1,4 @@
-"""Cached counts. A count is made once at a time, and a slow one is made again in a thread while the last one is shown."""
+"""Cached counts. Only one caller at a time counts, and an outdated count is still shown while a thread counts again."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -14,7 +14,7 @@ log = get_logger("counts")
 
 @dataclass(slots=True)
 class KeptCount:
-    """A count, when it begins to be outdated, and when it's no longer shown. `version` is that of what was counted."""
+    """A count, when it's outdated, and when it may no longer be shown. `version` identifies the state that was counted."""
 
     result: object
     good_until: float
@@ -47,10 +47,10 @@ class KeptCounts:
     def recall(
         self, key: Hashable, count: Callable[[], KeptCount], *, now: float, version: Hashable = None
     ) -> KeptCount:
-        """Return the latest count of a key, or a new one if it's of another version or may not be shown anymore.
+        """Return the latest count under a key, or a new one if it has another version or may no longer be shown.
 
-        If it's only outdated, it's returned while a thread counts again, one at a time. After a failure, the next caller
-        starts another.
+        A count that's only outdated is returned while a thread counts again, one at a time. If that fails, the next
+        caller starts another.
         """
         with self._lock:
             if len(self._turns) >= MAX_COUNTS and key not in self._turns:
@@ -67,7 +67,7 @@ class KeptCounts:
 
 
 def _recount(turn: _KeptTurn, kept: KeptCount, count: Callable[[], KeptCount]) -> None:
-    """Replace a count, unless another caller has replaced it meanwhile."""
+    """Replace a count, unless another caller has replaced it in the meantime."""
     try:
         newer = count()
     except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows

@@ -157,7 +157,7 @@ class Installation:
         """Refuse actions that reach beyond this machine if the keys are the demo's.
 
         Raises:
-            InstallationError: they are.
+            InstallationError: the keys are the demo's.
         """
         if self.keys.has_demo_keys:
             raise InstallationError(
@@ -192,9 +192,9 @@ def open_installation(
     (`digest.installation.copied_installation_guard`).
 
     Raises:
-        InstallationError: there's none, its folder or database is unavailable, or its schema is older and may not be
-            migrated.
-        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
+        InstallationError: there's no installation, its folder or database is unavailable, or its schema is older and
+            may not be migrated.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.
         MigrationError: an upgrade failed, and the schema is unchanged.
     """
@@ -328,7 +328,7 @@ def create_home_folder(home: Path) -> None:
     """Create the home folder, accessible only to its owner.
 
     Raises:
-        InstallationError: it can't be created.
+        InstallationError: the folder can't be created.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -372,9 +372,9 @@ def create_key_file(installation: Installation) -> KeyRing | None:
     """Create the key file if it's missing and return its keys; return None if it already exists.
 
     Raises:
-        InstallationError: it's missing, and the database was written with other keys.
-        KeyMismatchError: the existing one isn't the database's.
-        KeyFileError: it can't be created or read.
+        InstallationError: the key file is missing, and the database was written with other keys.
+        KeyMismatchError: the existing keys aren't the database's.
+        KeyFileError: the key file can't be created or read.
     """
     settings = installation.settings
     if settings.key_file.exists():

@@ -51,7 +51,7 @@ def explain_damage(reason: str) -> ApplicationError:
     """Return the error for a damaged database, with what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
-        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore. "
+        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing else is using the database. "
         f"{RESTORE_LOSSES}",
     )
 

@@ -274,7 +274,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
 def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     only_dana(install)
-    invited = "You can approve it, because priya and sam haven't accepted the invitation yet."
+    invited = "You can approve this, because priya and sam haven't accepted the invitation yet."
     assert sentences(install, DANA.name)[-1] == invited
     with install.database.write() as session:
         change_rows(session, StaffMember, StaffMember.id > 1, removed_at=NOW - timedelta(days=30))
@@ -754,12 +754,12 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     assert sentences(install, DANA.name) == [
         "You wrote the intro, which someone else needs to approve.",
         "priya wrote the headline “Tunnel found,” which someone other than priya needs to approve.",
-        "You, priya, and sam can approve it.",
+        "You, priya, and sam can approve this.",
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [
         "1 of 2 approvals (by dana).",
         "dana wrote the intro, which someone other than dana needs to approve.",
         "You wrote the headline “Tunnel found,” approved by dana.",
-        "You and sam can approve it.",
+        "You and sam can approve this.",
     ]

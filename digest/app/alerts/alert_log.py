@@ -23,7 +23,7 @@ log = get_logger("alerts")
 
 @dataclass(frozen=True, slots=True)
 class AlertChanges:
-    """The changes that a check makes: alerts by ID, and new conditions."""
+    """The changes that a check makes: new problems to store, and the IDs of alerts whose state changes."""
 
     new: list[AlertCondition] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
@@ -40,7 +40,7 @@ class AlertChanges:
 def decide_alert_changes(
     open_alerts: Iterable[Alert], current_conditions: Iterable[AlertCondition], now: datetime
 ) -> AlertChanges:
-    """Return the changes that a check makes. `open_alerts` are the alerts that aren't over."""
+    """Compare current problems with the alerts that aren't over, and return the changes to make."""
     conditions = {condition.key: condition for condition in current_conditions}
     changes = AlertChanges()
     for alert in open_alerts:
@@ -63,7 +63,7 @@ def decide_alert_changes(
 def update_alerts(installation: Installation, *, now: datetime) -> str:
     """Compare current problems with the open alerts, and queue each channel's notifications.
 
-    Return the counts as text, empty if nothing changed. However many processes check, each alert is sent once.
+    Return the counts as text; empty if no alert began or ended. If several processes check, each alert is sent once.
     """
     recount_refusals_of_sent_editions(installation.database, now=now)
     conditions = find_alert_conditions(installation, now=now)
@@ -101,7 +101,7 @@ def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tu
 
 
 def _insert_alert(session: Session, condition: AlertCondition, now: datetime) -> Alert | None:
-    """Store an alert; return None if another process already has."""
+    """Store a problem as an alert; return None if another process already has."""
     opened_at = None if condition.confirmation else now
     values = {"kind": condition.kind, "subject": condition.subject, "sentence": condition.sentence}
     statement = upsert(session, Alert).values(**values, seen_at=now, opened_at=opened_at)

@@ -1,4 +1,4 @@
-"""Alert conditions: problems that need attention, and findings of fast doctor checks of the database and the disk."""
+"""Problems that alerts report: those that need attention, and findings of fast doctor checks of database and disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Emails of corrections: an editor requests one, someone else approves its exact text, and a job queues it.
+"""Correction emails: an editor requests one, someone else approves its exact text, and a job queues it.
 
 A single editor can correct the archive immediately. The email needs approval like an edition: the same rule
 (`ApproverRule`), the same key, and a signature over everything that the email says.
@@ -73,12 +73,12 @@ class CorrectionEmail(ApproverRuleOverview):
         return self.correction.mail_asked_at is not None
 
     def describe(self, viewer: str = "") -> list[str]:
-        """Return sentences about its approvals, or why an approval doesn't count. Call `viewer` "you"."""
+        """Return sentences about the email's approvals, or why an approval doesn't count. Call `viewer` "you"."""
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
         return [
-            *([f"It wasn't sent: {self.fault}"] if self.fault else []),
+            *([f"The email wasn't sent: {self.fault}"] if self.fault else []),
             *write_approver_rule_sentences(self, viewer),
         ]
 
@@ -252,8 +252,8 @@ class QueuedCorrectionEmails:
 def plan_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
     """Queue the emails of every approved correction. If interrupted, it can be run again.
 
-    Each is first verified to be what was approved. If it isn't, the approval is revoked and the audit log says why. A
-    correction from before a restore may have been sent, so its emails get status unknown.
+    Each email is first compared with what was approved. If they differ, the approval is revoked, and the audit log
+    says why. A correction from before a restore may have been sent, so its emails get status unknown.
     """
     is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
     query = select(Correction.id).where(*is_owed)

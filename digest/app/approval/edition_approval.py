@@ -45,7 +45,7 @@ def approve_edition(
     confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition as identified by the content hash `mark`; it can be sent once no approval is missing.
+    """Approve an edition whose content has the hash `mark`; it can be sent once no approval is missing.
 
     Links to the publication's own site are checked first. `confirmed` has the names of the rules whose boxes the actor
     ticked; `fetcher` replaces the network.

@@ -67,7 +67,7 @@ def are_aligned(names: DnsLookup, author: str, other: str, *, strict: bool) -> b
 
 
 def correct_dmarc_record(record: DmarcRecord, reports: str) -> str:
-    """Return a record without its problems: with valid policies, without removed tags, and with a report address."""
+    """Return a record's corrected text: with valid policies, without removed tags, and with a report address."""
     tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
     tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
     tags.setdefault("rua", f"mailto:{reports}")

@@ -47,18 +47,18 @@ def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailS
 
 
 def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> str:
-    """Return the name of the host that sends our email, which a server on this machine gives itself."""
+    """Return the name of the host that sends email; for a server on this machine, the name it gives itself."""
     host = server.host(examined.settings)
     return _examine_server(examined, server).name if is_loopback(host) else host.lower()
 
 
 @doctor_check(
     "resolver",
-    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try another, add --name-server.",
+    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try a different name server, add --name-server.",
     is_online=True,
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS answers for the domains of the sender, return path, and pages."""
+    """DNS lookups work for the domains of the sender, the return path, and the pages."""
     settings, names = examined.settings, examined.outside.names
     host = urlsplit(settings.link_base).hostname or ""
     lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), names.find_texts)
@@ -71,7 +71,7 @@ def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-server",
-    "Check DIGEST_MAIL_URL, the server, and its certificate's name.",
+    "Check DIGEST_MAIL_URL, the mail server, and the name in its certificate.",
     is_online=True,
 )
 def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
@@ -87,7 +87,7 @@ def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-host",
-    "Add a DNS record with its IP address, or change the server's name (in Postfix, myhostname).",
+    "Add a DNS record with the server's IP address, or change the server's name (in Postfix, myhostname).",
     is_online=True,
 )
 def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
@@ -100,7 +100,7 @@ def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_error(f"The mail server calls itself {name or '(no name)'}, which has no IP address.")
 
 
-@doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
+@doctor_check("inbound-server", "Check the [inbound] settings and DIGEST_INBOUND_PASSWORD.", is_online=True)
 def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
@@ -113,7 +113,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
-    """The account accepts your key, signs with your domain, and doesn't track opens or clicks."""
+    """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
@@ -122,7 +122,7 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "spf",
-    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at its end.",
+    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at the end.",
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
@@ -226,7 +226,7 @@ def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
 def _judge_dkim_record(examined: ExaminedInstallation, name: str, key: SigningKey | None = None) -> DoctorFindings:
     """Check the DKIM record of a key: ours, or the mail server's if `key` is None."""
     expected = key.dns_record() if key else ""
-    line = _record_line(name, expected) if key else "the one that your mail server printed when it made its key"
+    line = _record_line(name, expected) if key else "the record that your mail server printed when it created its key"
     publish = f"Replace any DNS record of that name with: {line}"
     texts = examined.outside.names.find_texts(name)
     if len(texts) != 1:
@@ -296,7 +296,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domain in From has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
+    """The From header's domain has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.names, domain)
@@ -342,11 +342,11 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain for bounces.",
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use that domain or a subdomain for bounces.",
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The signature or return path is aligned with From's domain (DMARC)."""
+    """The domain of the signature or the return path is aligned with the From header's (DMARC)."""
     settings, names = examined.settings, examined.outside.names
     if provider_in_use(settings).mail_server is None:
         return
@@ -389,7 +389,7 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domains of sender and return path have mail servers."""
+    """The domains of the sender, the reply address, and the return path have mail servers."""
     settings, names = examined.settings, examined.outside.names
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
@@ -432,7 +432,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to it.",
+    "Ask the IP address's provider to set its PTR record to the mail server's name. That name must resolve to the IP address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:

@@ -20,7 +20,7 @@ _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 @dataclass
 class SpfSurvey:
-    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty without one).
+    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty if it has none).
 
     `lookups` is the number of DNS queries that a receiver makes for it; `problems` has a message and a remedy each.
     """
@@ -72,7 +72,7 @@ def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
                     f"The SPF record of {domain} contains {survey.void_lookups} hosts that don't exist, more than the "
                     f"limit of {MAX_VOID_LOOKUPS}."
                 ),
-                "Remove them from the record, or correct their names.",
+                "Remove these hosts from the record, or correct their names.",
             )
         )
     return survey
@@ -86,9 +86,9 @@ def survey_spf_record(names: DnsLookup, domain: str, text: str) -> SpfSurvey:
 
 
 def merge_spf_records(records: Sequence[str], added: str = "") -> str:
-    """Return one record with the terms of all of these and `added`. It allows no sender that none of them names.
+    """Return one record with the terms of all `records` and `added`. It allows only senders that one of them allows.
 
-    It ends in the mildest of their endings, `~all` before `-all`, so it doesn't reject email that one of them allowed.
+    It ends in `~all` if one of the records does, so that it isn't stricter than that one, else in `-all`.
     """
     terms = [term for record in records for term in record.split()[1:]]
     included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]

@@ -36,7 +36,7 @@ from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from digest.store.models import AuditEntry, Edition
 
-# What changes the articles of stories or their order, and what takes that back.
+# Edits that change which articles a story has or which one leads it, and edits that undo those.
 _REGROUPING_KINDS = frozenset(
     {EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT, EditKind.ADD, EditKind.UNDO, EditKind.REVERT}
 )
@@ -54,7 +54,7 @@ class ApprovalHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class NoteHistoryEntry:
-    """A note with which an edition was sent back, or (if `text` is empty) that a note was marked as done."""
+    """A note that sent an edition back or, if `text` is empty, the marking of a note as done."""
 
     at: datetime  # UTC
     actor: str
@@ -66,7 +66,7 @@ class NoteHistoryEntry:
 class EditionHistory:
     """The full history of an edition. `names` maps actors to the names that colleagues see.
 
-    `approval_effects` has the edits, by number, that ended an approval ("superseded") or "reinstated" it.
+    `approval_effects` maps an edit's number to its effect on an approval: "superseded", "reinstated", or "" for none.
 
     `written_heads` and `regrouped` cache what `write_head_before` and `find_original_before` need, by the number of the
     last edit that each includes.
@@ -132,7 +132,7 @@ class EditionHistory:
 
 
 def write_first_draft(state: EditingState, settings: Settings) -> EditionContent:
-    """Return the content of an edition without editors' changes."""
+    """Return an edition's content as it was first drafted, without editors' changes."""
     return build_edited_content(state.proposal, (), state.identity, settings)
 
 
@@ -141,7 +141,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     state = read_editing_state(installation, name)
     with installation.read() as session:
@@ -181,7 +181,7 @@ def render_past_state(installation: Installation, name: str, seq: int) -> str:
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     html = join_fragments(render_edition_preview(installation, name, seq=seq).fragments, "html")
     return fill_sample_placeholders(html, installation.settings)

@@ -39,7 +39,7 @@ def use_article_image(
     """Use the image of another of the story's articles. `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: the article has no image allowed in email, or it couldn't be downloaded.
+        EditRefusedError: the article has no image allowed in email, or the image couldn't be downloaded.
     """
     EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
@@ -215,7 +215,7 @@ def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: Image
 
 
 def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
-    """Return an editor's choice for a story's image; None if there is none."""
+    """Return an editor's choice for a story's image; None if no editor made one."""
     story = state.arrangement.find_story(url)
     return story.picture if story else None
 
@@ -239,7 +239,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
 
 
 def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
-    """Return the lead articles whose images haven't been fetched yet, among the edition's stories."""
+    """Return the lead articles of placed stories whose images haven't been fetched yet."""
     arrangement = state.arrangement
     return tuple(
         story.original.story.lead
@@ -254,8 +254,8 @@ def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
 def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
     """Fetch the images of stories placed since the draft was made, and return how many were fetched.
 
-    Edits don't wait for this; it runs after them. An image that can't be fetched isn't tried again. Approved editions
-    don't change.
+    Edits don't wait for it, because it runs after them. An image that can't be fetched isn't tried again. Approved
+    editions don't change.
     """
     database, settings = installation.database, installation.settings
     with database.read() as session:  # before the action, because without an edition there's nothing to record

@@ -30,9 +30,9 @@ Counted = TypeVar("Counted")
 
 @dataclass(slots=True)
 class CountCache:
-    """The latest counts over large editions in one process, by what was counted. It lives as long as the application.
+    """The latest counts over large editions in one process, by what was counted.
 
-    An edition of at most `max_at_once` messages is always counted. `start_aside` runs work in the background.
+    Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work in the background.
     """
 
     max_at_once: int = 2_000

@@ -1,4 +1,4 @@
-"""Preflight on an edition: the facts that its rules check, and the message that some of them are about."""
+"""Preflight on an edition: the facts that the rules check, and the message that some rules are about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -203,7 +203,7 @@ class ReviewedEditionEmail(CheckedEditionEmail):
 def check_edition_email(
     installation: Installation, edition: Edition, *, edits: Sequence[Edit] | None = None, now: datetime
 ) -> CheckedEditionEmail:
-    """Render an edition's message and run preflight on it. `edits` are the edition's if already loaded."""
+    """Render an edition's message and run preflight on it. `edits` are the edition's edits, if already loaded."""
     with installation.read() as session:
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         return CheckedEditionEmail(

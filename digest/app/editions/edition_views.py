@@ -1,4 +1,4 @@
-"""Data for pages, read without changing anything."""
+"""Data about editions for pages, read without changing anything."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ SENT_PAGE_SIZE = 50  # editions
 
 @dataclass(frozen=True, slots=True)
 class SentEdition:
-    """An edition with its delivery counts and progress; `progress_sentence` is empty if it's paused or complete."""
+    """An edition with its delivery counts; `progress_sentence` is empty unless it's being sent and not paused."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -220,12 +220,12 @@ def search_edition_stories(
         return StorySearchPage(rows, count, following if following < count else None)
 
 
-def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
+def list_public_editions(installation: Installation, limit: int) -> list[tuple[Edition, EditionContent]]:
     """Return the newest public editions, each with the content of its approved version, newest first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.read() as session:
-        editions = session.scalars(newest_first.limit(most)).all()
+        editions = session.scalars(newest_first.limit(limit)).all()
         return _with_contents(session, editions)
 
 
@@ -242,7 +242,7 @@ def list_edition_corrections(installation: Installation, names: Collection[str])
 
 
 def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
-    """Return a public edition with the content of its approved version, or None."""
+    """Return a public edition and its approved content; None if it isn't public or fails verification."""
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         return next(iter(_with_contents(session, [edition])), None) if edition else None
@@ -254,7 +254,7 @@ def _find_public_edition(session: Session, name: str) -> Edition | None:
 
 
 def read_public_edition_html(installation: Installation, name: str) -> str | None:
-    """Return the web copy of an edition, or None if it isn't public."""
+    """Return an edition's web copy with its corrections; None if it isn't public or fails verification."""
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         if edition is None:
@@ -282,7 +282,7 @@ def find_image(installation: Installation, content_hash: str) -> MediaFile | Non
 
 
 def count_active_sources(installation: Installation) -> int:
-    """Count the sources that are active in the settings."""
+    """Count the active sources in the database."""
     with installation.read() as session:
         active = select(func.count()).select_from(Source).where(Source.active)
         return session.scalar(active) or 0
@@ -308,7 +308,7 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     except DBAPIError:
         return ApplicationError(
             "The database isn't responding or hasn't been set up.",
-            f"Check that its server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
+            f"Check that the database server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
             "then run 'digest init'.",
         )
     needed = newest_schema_revision()

@@ -42,7 +42,7 @@ _SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class SampleEmail:
-    """A sample email: its key (its template folder under `mail/`), a title, and who gets it when."""
+    """A sample email: its key (its template folder under `mail/`), its title, and who gets it and when."""
 
     key: str
     title: str
@@ -66,7 +66,7 @@ class RenderedSample:
 
 
 def find_sample_email(key: str) -> SampleEmail | None:
-    """Return the sample email for a key; None for an unknown one."""
+    """Return the sample email with this key; None if the key is unknown."""
     return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 

@@ -62,7 +62,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts; `is_kept` says whether they were stored by a nightly run."""
+    """An edition with its delivery counts; `is_kept` says whether a nightly run counted and stored them."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -134,9 +134,9 @@ def view_deliveries(
     recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveriesView:
-    """Return a page of sent editions, with details of the named one or else the newest.
+    """Return a page of editions being sent, sent, or canceled, with details of the named one or else the newest.
 
-    A large edition's counts may be a few seconds old if they were shown then.
+    A large edition's counts may be a few seconds old, and those of an edition sent long ago are from last night.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -169,7 +169,7 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """Return a page of sent editions, newest first, plus one; `below` is the ID of the edition before the page."""
+    """Return a page of editions, newest first, and one more; `below` is the ID of the edition before the page."""
     gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
     sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
@@ -181,7 +181,7 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
 def list_uncertain_ids_without_report(
     installation: Installation, actor: Actor, name: str, *, now: datetime
 ) -> list[str]:
-    """Return the IDs of an edition's uncertain deliveries not reported on for a day, although others were.
+    """Return the IDs of an edition's uncertain deliveries without a report after a day, although others had reports.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -54,9 +54,9 @@ class RefusalOverview:
 
 
 def find_provider_contact(domain: str) -> str:
-    """Return a mailbox provider's contact for senders: its form's URL or else its postmaster (RFC 5321, section 4.5.1).
+    """Return a mailbox provider's contact for senders: its form, or else its postmaster (RFC 5321, section 4.5.1).
 
-    Return an empty string for an unknown domain.
+    The contact is a URL, such as `mailto:postmaster@example.com`; empty if `domain` is.
     """
     return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
 
@@ -71,9 +71,9 @@ def _load_provider_contacts() -> Mapping[str, str]:
 def name_providers(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
-    """Return the domains of the providers that refused an edition, by tag; small ones have none.
+    """Map the tags of mailbox providers' domains to their names, for a list of an edition's refusals.
 
-    Names that are only known from subscribers' addresses are for admins.
+    Names known only from subscribers' addresses are included only if `for_admin`. Small providers have none.
     """
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     if not for_admin:
@@ -152,8 +152,8 @@ def send_refused_again(
 
     Raises:
         UnknownEditionError: there's no such edition.
-        EditionControlError: it's canceled.
-        ChangedRefusalsError: the number isn't `confirmed`.
+        EditionControlError: the edition is canceled.
+        ChangedRefusalsError: the number of messages isn't `confirmed`.
     """
     name, sent = resolve_edition_name(installation, name), 0
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
@@ -192,7 +192,7 @@ def suppress_refused(
 
     Raises:
         UnknownEditionError: there's no such edition.
-        ChangedRefusalsError: the number isn't `confirmed`.
+        ChangedRefusalsError: the number of messages isn't `confirmed`.
         OSError: the unsubscribe log couldn't be written.
     """
     name, suppressed = resolve_edition_name(installation, name), 0

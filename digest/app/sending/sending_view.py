@@ -76,8 +76,8 @@ class CanaryCounts:
 class SendingView:
     """An edition being sent, or already sent, as of `counted_at`. `due_later` counts deliveries due at a later hour.
 
-    `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
-    and reason; `domain_names` are the domains that have a name for the actor, by tag.
+    `failures_count_from` is the time from which failures count against the edition; None before anything was planned.
+    `refusals` are by domain and reason; `domain_names` maps domain tags to the names that the actor may see.
     """
 
     counted_at: datetime
@@ -101,7 +101,7 @@ class SendingView:
 def view_sending(
     installation: Installation, name: str, actor: Actor, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
-    """Return the view of an edition being sent, consistent at one moment. A large edition's may be a few seconds old.
+    """Return the view of an edition being sent, from one snapshot, which may be a few seconds old for a large edition.
 
     Only admins see the names of small providers.
 

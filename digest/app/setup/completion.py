@@ -47,7 +47,7 @@ def require_setup_permission(installation: Installation, actor: Actor, *, now: d
     """Check that the actor is an admin of the existing installation.
 
     Raises:
-        NotPermittedError: they aren't; the refusal is in the audit log.
+        NotPermittedError: the actor isn't an admin; the refusal is in the audit log.
     """
     SET_UP.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
@@ -130,7 +130,7 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
 
 
 def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str = "") -> Sequence[SetupStep]:
-    """Return the steps of `templates/setup/steps.txt`; `problem` says why keys and database don't exist yet."""
+    """Return the steps in `templates/setup/steps.txt` that apply; `problem` says why keys and database don't exist yet."""
     settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,

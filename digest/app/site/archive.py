@@ -50,7 +50,7 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """The home page: the newest edition with corrections applied, the last few, their number, and the next one."""
+    """The home page: the newest edition with corrections applied, a list of recent editions, and the next edition."""
 
     newest: EditionContent | None
     layout: MailLayout | None

@@ -105,7 +105,7 @@ def _site_details(settings: Settings) -> SiteDetails:
 
 
 def describe_release_days(rule: ScheduleRule) -> str:
-    """Return the days of a schedule in words: "Fridays", "Mondays and Thursdays", "every day"."""
+    """Return the days of a schedule in words, such as "Mondays and Thursdays" or "every day"; without days, "as it comes"."""
     days = [_DAY_NAMES[day] for day in sorted(rule.days)]
     if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"

@@ -1,4 +1,4 @@
-"""Metadata of edition pages for search engines and link previews (Open Graph, schema.org). Pure functions."""
+"""Metadata of edition pages for search engines and link previews (Open Graph, schema.org)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,7 +149,7 @@ def _link_data(
 
 
 def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
-    """Describe the site (https://schema.org/WebSite). Its search is closed to search engines, so it's left out."""
+    """Return the site as linked data (https://schema.org/WebSite), without its search, which excludes search engines."""
     return {
         "@type": "WebSite",
         "@id": f"{base}/",

@@ -50,7 +50,7 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
 
 
 def describe_processing(settings: Settings) -> ProcessingRecord:
-    """Return the record for settings. Pure."""
+    """Return the record that follows from these settings."""
     controller = build_data_controller(settings)
     return ProcessingRecord(
         controller=controller,

@@ -80,7 +80,7 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Return each source's articles of recent weeks and its stories in the newest edition."""
+    """Return each source's articles of recent weeks and its stories in the newest edition, which may be a draft."""
     today = now.astimezone(installation.settings.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)

@@ -157,7 +157,7 @@ class AddressSearches:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
-        """Return a search of a sign-in by its name, or None if it has expired."""
+        """Return a search by its name; None if it has expired or belongs to another sign-in."""
         with self._lock:
             self._drop_old(now)
             search = self._searches.get(name)

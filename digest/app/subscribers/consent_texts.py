@@ -15,7 +15,7 @@ LIST = Action("consent wordings listed")
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextRegister:
-    """The consent texts that were shown, newest first, and the current one; once shown, it's in `kept`."""
+    """The current consent text, and those that have been shown, newest first; once shown, the current one is in `kept`."""
 
     current: ConsentText
     kept: tuple[ConsentTextVersion, ...]

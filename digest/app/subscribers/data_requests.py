@@ -116,7 +116,7 @@ def _render_record_page(settings: Settings, record: dict[str, Any], today: date)
 def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
-    """Email a link to their data to a person who asked the team for it; return the outcome.
+    """Email a person who asked the team for their data a link to it; return the outcome.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -39,7 +39,7 @@ def ask_inactive_subscribers(
     """Queue emails to up to `limit` subscribers inactive for `years`; return the number queued.
 
     With `takes_off`, the email says that people who don't answer in time will be removed, and nightly maintenance does
-    so.
+    remove them.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -169,7 +169,7 @@ def name_topics(installation: Installation) -> dict[str, str]:
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
-    """Return the keys of sections and topics by their words and by mapped tags, in lower case. Pure."""
+    """Return the keys of sections and topics by their words and by mapped tags, in lower case."""
     sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # take precedence over topics
     words = {
         word.lower(): key
@@ -197,15 +197,15 @@ def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]
     return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
 
 
-def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
+def save_row_outcomes(intermediate: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
     """Write the row results to a new CSV file readable only by its owner, then delete the intermediate file.
 
     Raises:
         ExportFileError: the file already exists or can't be created.
     """
     with open_new_export_file(file) as csv_file:
-        write_outcomes(csv_file, read_outcomes(account), name_outcome)
-    account.unlink()
+        write_outcomes(csv_file, read_outcomes(intermediate), name_outcome)
+    intermediate.unlink()
 
 
 def rejected_rows_path(file: Path) -> Path:
@@ -262,7 +262,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """Finished imports, newest first; unfinished ones that aren't running, with their people; and listed departures."""
+    """Finished imports, newest first; idle unfinished ones, with counts of people; and the number of imported departures."""
 
     finished: tuple[import_batches.FinishedImport, ...]
     unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
@@ -270,7 +270,7 @@ class ImportsView:
 
 
 def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
-    """Return the view of imports.
+    """Return what the import page shows.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -392,7 +392,7 @@ def _describe_filter(installation: Installation, list_filter: SubscriberFilter) 
 
 @contextmanager
 def open_new_export_file(path: Path) -> Iterator[TextIO]:
-    """Yield a new file, which is deleted if an exception occurs."""
+    """Yield a new file, readable only by its owner, which is deleted if an exception occurs."""
     try:
         file = _create_private_file(path)
     except OSError as exc:

@@ -51,7 +51,7 @@ class UnknownPersonError(RefusalError):
 
 
 class NotRestorableError(RefusalError):
-    """Raised if the subscription can't be restored by this admin, or not anymore."""
+    """Raised if the admin can't restore the subscription, or can't restore it anymore."""
 
 
 class CorrectionRefusedError(RefusalError):
@@ -80,7 +80,7 @@ def add_person(
 
 
 def find_meant_domain(address_text: str) -> str:
-    """Return the domain that was probably meant by a mistyped address, or an empty string.
+    """Return the domain that a mistyped address was probably meant to have; empty if it isn't likely to be mistyped.
 
     Raises:
         AddressError: the text isn't an email address.
@@ -106,7 +106,7 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
 def unsubscribe_by_admin(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Unsubscribe a person, as if they had done it; return their number and whether they were subscribed.
+    """Unsubscribe a person, as if they had done it themselves; return their number and whether they were subscribed.
 
     `whom` is their address or number.
 
@@ -158,8 +158,8 @@ def restore_subscriber(
 
 
 _CORRECTION_REFUSALS = {
-    CorrectionOutcome.NOT_SUBSCRIBED: "You can correct the address only of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
-    CorrectionOutcome.SAME_ADDRESS: "This is the subscriber's address already.",
+    CorrectionOutcome.NOT_SUBSCRIBED: "You can correct only the address of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
+    CorrectionOutcome.SAME_ADDRESS: "This is already the subscriber's address.",
     CorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
     CorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
 }
@@ -168,7 +168,7 @@ _CORRECTION_REFUSALS = {
 def request_address_correction(
     installation: Installation, actor: Actor, number: int, address_text: str, reason: str, *, now: datetime
 ) -> bool:
-    """Email a new address to confirm that it's a subscriber's; nothing else changes until then. Return True.
+    """Email a confirmation link to a subscriber's new address, which changes only once it's confirmed. Return True.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -246,7 +246,7 @@ def suppress_address(
 ) -> bool:
     """Suppress an address, subscribed or not, or that of a person given by number. It can't be imported again.
 
-    Return whether it was emailed, or could have been added, until now.
+    Return whether that changed anything: until now, it was emailed or could have been added.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -291,7 +291,7 @@ def allow_signup_again(
 def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Renew a person's links, so that links in earlier emails can only unsubscribe; return (number, whether it did).
+    """Renew a person's links, so that links in earlier emails can only unsubscribe; return the number and True if so.
 
     `whom` is their address or number. Erased people have no links.
 

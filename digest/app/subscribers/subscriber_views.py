@@ -96,8 +96,9 @@ def count_or_recall(
 ) -> Counted:
     """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
 
-    So counting takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes 0.1 s,
-    so it's repeated every 10 s. A slow count that expired in the last minute is returned while a thread recounts.
+    Counting therefore takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes
+    0.1 s, so it's repeated every 10 s. A slow count that expired in the last minute is still returned while a thread
+    recounts.
     """
 
     def count_anew() -> KeptCount:
@@ -144,7 +145,7 @@ class SubscriberListView:
 def view_subscriber_list(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, below: int | None, now: datetime
 ) -> SubscriberListView:
-    """Return a page of the list.
+    """Return a page of the people who match a filter, with counts and the available filters.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -217,7 +217,7 @@ def begin_suppression_step(
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownUploadError: there's no such upload.
-        UploadError: it hasn't been checked yet, or it's being processed.
+        UploadError: the upload hasn't been checked yet, or is being processed.
     """
     action = ADOPT if commit else TRY
     action.check_permitted(installation, actor, f"upload {name}", now=now)

@@ -143,7 +143,7 @@ def _is_time(text: str) -> bool:
 
 
 def mask_example(text: str) -> str:
-    """Return a field as it may be shown in an example. Pure.
+    """Return a field as it may be shown in an example.
 
     Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are reduced to their
     shape, and anything else to its first letter.
@@ -222,7 +222,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
     """Write the list in a ZIP file or a spreadsheet to a new CSV file.
 
     Raises:
-        ListFileError: it contains no list, it's too large or too complex, or the sandbox failed.
+        ListFileError: the file contains no list, is too large or too complex, or the sandbox failed.
     """
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:

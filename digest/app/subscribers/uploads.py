@@ -62,7 +62,7 @@ class UploadError(RefusalError):
 
 
 class UnknownUploadError(RefusalError):
-    """Raised if an upload doesn't exist, or not anymore."""
+    """Raised if an upload doesn't exist, or has expired."""
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class ListUploads:
 
         Raises:
             NotPermittedError: the actor isn't an admin.
-            UploadError: it's too large or isn't a list.
+            UploadError: the file is too large or isn't a list.
         """
         name = secrets.token_hex(8)
         folder = installation.settings.uploads_folder / name
@@ -170,7 +170,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
-            UploadError: it's being processed.
+            UploadError: the upload is being processed.
             ColumnMappingError: the columns don't form a list.
         """
         (list_transfers.IMPORT if commit else TRY).check_permitted(installation, actor, f"upload {name}", now=now)
@@ -218,7 +218,7 @@ class ListUploads:
     def stop(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Stop the processing of an upload and wait for the current step to end.
+        """Stop the processing of an upload, and wait up to 10 seconds for the current step to end.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -246,7 +246,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
-            UploadError: it's being processed.
+            UploadError: the upload is being processed.
         """
         upload = self.find(installation, actor, name, now=now, kind=kind)
         if upload.is_running:
@@ -269,7 +269,7 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
     """Survey a file in a child process.
 
     Raises:
-        ListFileError: it isn't a list.
+        ListFileError: the file isn't a list.
     """
     report()
     survey = survey_file(file)
@@ -424,6 +424,6 @@ def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
 def apply_column_meanings(
     upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
 ) -> ImportOptions:
-    """Return options that specify column meanings only if they differ from the headings' meanings. Pure."""
+    """Return options that specify column meanings only if they differ from the headings' meanings."""
     recognized = tuple(column.meaning for column in upload.columns)
     return replace(options, columns=() if tuple(meanings) == recognized else tuple(meanings))

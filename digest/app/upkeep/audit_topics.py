@@ -1,4 +1,4 @@
-"""Topics of the actions in the audit log, and their wording. Pure functions."""
+"""Topics of the actions in the audit log, and their wording."""
 
 import json
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """Return the actions of each topic with their wording, sorted by it; "…" replaces the subject."""
+    """Return the actions of each topic with their wording, sorted by wording; "…" stands for the subject."""
     return {
         topic: tuple(
             sorted(
@@ -61,7 +61,7 @@ def is_known_action(act: str) -> bool:
 def is_action_in_topic(act: str, topic: str) -> bool:
     """Return whether an action belongs to a topic.
 
-    Refused and failed ones belong to their own topic and the attempted one's.
+    A refused or failed action belongs to the topic of such actions and to that of the attempted action.
     """
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:

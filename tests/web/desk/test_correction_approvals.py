@@ -311,7 +311,7 @@ def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(wo
     page = client.get(f"{path}/{made.seq}").text
     assert "The email has no recipients." in page
     assert "You wrote the correction of “New flood maps" in page
-    assert "Dana and Priya can approve it." in page
+    assert "Dana and Priya can approve this." in page
 
 
 def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> None:

@@ -317,7 +317,7 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup)
     with FakeSendGridAccount() as fake:
         fake.add_to_list("unsubscribes", "ada@example.org", THEN)
         other = Installation(_settings(world, fake, "outbox:"), world.database)
-        assert "does not go over SendGrid" in nightly_steps.pull_provider_suppressions(other, NOW)
+        assert "isn't sent with SendGrid" in nightly_steps.pull_provider_suppressions(other, NOW)
         keyless = _settings(world, fake).model_copy(update={"sendgrid_api_key": None})
         assert "DIGEST_SENDGRID_API_KEY" in nightly_steps.pull_provider_suppressions(
             Installation(keyless, world.database), NOW

@@ -317,7 +317,10 @@ def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
     filed.edition(state=EditionState.SENDING, release_at=NOW - timedelta(hours=1))
     client = filed.signed_in_client("admin")
     answer = submit(client, "sender", name="Another")
-    assert (answer.status_code, "is being sent, so the sender" in answer.text) == (409, True)
+    assert (answer.status_code, "The sender can’t be changed while an edition is being sent" in answer.text) == (
+        409,
+        True,
+    )
     assert filed.install.settings.file.sender.name == "HLS.Today"
 
 
