@@ -374,7 +374,7 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
         return f"failed: {type(exc).__name__}"
 
 
-def start_scheduler(context: JobContext) -> None:
+def record_schedule_start(context: JobContext) -> None:
     """Record, once for all processes, when the schedule was first followed."""
     schedule_slots.find_or_record_schedule_start(context.installation.database, context.clock())
 

@@ -41,7 +41,7 @@ INSERT_BATCH_SIZE = 1000  # rows per statement
 ADDRESSES_TRIED = 20
 
 
-def restore_rows(
+def load_archive(
     connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
     """Create the archive's schema, insert its rows, and migrate to the current schema; return a session.
@@ -52,7 +52,7 @@ def restore_rows(
     create_schema_and_insert_rows(connection, reader, progress)
     if reader.manifest.revision != newest_schema_revision():
         run_migrations_to_revision(connection, "head")
-    for current_table in table_rows.tables_by_dependency():
+    for current_table in table_rows.list_tables_by_dependency():
         advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)

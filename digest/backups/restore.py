@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
 from digest.backups.last_backup import save_restored_backup
-from digest.backups.loader import check_sqlite_integrity, restore_rows
+from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
@@ -77,7 +77,7 @@ def rehearse_restore(
         closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        session = restore_rows(connection, reader, keys, progress)
+        session = load_archive(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
         return _verify_restored_ledger(session, keys)
 
@@ -122,7 +122,7 @@ def restore_backup(
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
-        session = restore_rows(connection, reader, keys, progress)
+        session = load_archive(connection, reader, keys, progress)
         proof = _verify_restored_ledger(session, keys)
         log_exists = unsubscribe_log.path.exists()
         merged = merge_unsubscribe_log(

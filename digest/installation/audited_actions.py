@@ -79,7 +79,7 @@ class Actor:
 SCHEDULER = Actor("scheduler", Role.SYSTEM, ActionEntryPoint.TIMETABLE)
 
 
-def terminal_actor(system_user: str) -> Actor:
+def make_terminal_actor(system_user: str) -> Actor:
     """Return the actor for a terminal user.
 
     Anyone who can read the key file and the database is effectively an admin.
@@ -180,11 +180,11 @@ class PendingAuditEntry:
 
     def record(self, session: Session) -> None:
         """Write an audit row in one of the action's transactions; there may be several. The email commits with it."""
-        self.tell(session)
+        self.notify_admins(session)
         record_audit(session, self.act, self.subject, self.detail, actor=self.actor.name, now=self.now)
         self.recorded = True
 
-    def tell(self, session: Session) -> None:
+    def notify_admins(self, session: Session) -> None:
         """Queue the email about a weakened control, once, and count the use of addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # it acts according to the admins' settings
@@ -212,7 +212,7 @@ class PendingAuditEntry:
         if self.changed and not self.recorded:
             self.record(session)
         elif self.changed and not self.are_admins_told:
-            self.tell(session)
+            self.notify_admins(session)
 
 
 @dataclass(frozen=True, slots=True)

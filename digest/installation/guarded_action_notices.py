@@ -16,7 +16,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.action_words import write_action_for_email
+from digest.installation.action_words import format_action_for_email
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
@@ -110,7 +110,7 @@ class GuardedActionNotice:
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
         facts = {
             "who": describe_actor(session, self.actor),
-            "did": curl_quotes(write_action_for_email(self.words, describe_actor(session, self.subject))),
+            "did": curl_quotes(format_action_for_email(self.words, describe_actor(session, self.subject))),
             "concern": self.affected_area,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
@@ -129,7 +129,7 @@ class GuardedActionNotice:
 
 def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that accesses addresses, for the daily summary, in the action's transaction."""
-    first = {"words": write_action_for_email(words), "actor": actor, "uses": 1, "since": now}
+    first = {"words": format_action_for_email(words), "actor": actor, "uses": 1, "since": now}
     statement = upsert(session, SubscriberAddressUseCount).values(**first)
     update_values = {"uses": SubscriberAddressUseCount.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=update_values))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
-from digest.installation.storage_errors import explain_storage_error, find_damage, is_sqlite_disk_error
+from digest.installation.storage_errors import diagnose_damage, explain_storage_error, is_sqlite_disk_error
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
@@ -97,7 +97,7 @@ class Installation:
         self._follow_brand_images()
         return self._settings
 
-    def look_brand_images_up_again(self) -> None:
+    def reload_brand_images(self) -> None:
         """Load the logo and header image again on the next access to the settings, as one was stored."""
         self._brand_image_names = ()
 
@@ -220,7 +220,7 @@ def open_installation(
                 remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
-            if damage := find_damage(exc):
+            if damage := diagnose_damage(exc):
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may contain a password, so only the driver's message is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__

@@ -26,7 +26,7 @@ from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, terminal_actor
+from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation
 from digest.store.account_models import SignInAttempt
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
@@ -78,7 +78,7 @@ def test_setting_changes_are_found_by_an_index(install_on_both: Installation) ->
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
-    return approval_overviews.write_approver_sentences(
+    return approval_overviews.explain_draft_approvers(
         approval_overviews.read_approval_overview(install, "current"), viewer
     )
 
@@ -377,7 +377,7 @@ def test_whoever_removes_a_colleague_since_the_last_edition_or_their_oldest_text
 
 
 def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Installation) -> None:
-    root = terminal_actor("root")
+    root = make_terminal_actor("root")
     pin(install, DANA)
     approve(install, root)
     write_intro(install, DANA, "Good morning.")
@@ -386,7 +386,7 @@ def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Inst
 
 
 def test_what_a_nameless_terminal_wrote_takes_two_signatures(install: Installation) -> None:
-    write_intro(install, terminal_actor("root"), "Good morning.")
+    write_intro(install, make_terminal_actor("root"), "Good morning.")
     approve(install, DANA)
     assert edition_of(install).state == EditionState.DRAFT
     approve(install, PRIYA)

@@ -48,7 +48,7 @@ def queue_alert_notifications(
         AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
         for alert in alerts
-        if channel.tells(session, settings, alert, event)
+        if channel.handles(session, settings, alert, event)
     )
 
 

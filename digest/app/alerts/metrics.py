@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest import __version__
 from digest.app.accounts.sign_in_log import count_recent_refusals
 from digest.app.alerts.alert_log import list_open_alerts
-from digest.app.alerts.conditions import ALERT_KINDS
+from digest.app.alerts.problem_detection import ALERT_KINDS
 from digest.backups.last_backup import find_last_verified_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
@@ -168,7 +168,7 @@ class CachedMetrics:
                 requests = self._requests = self._requests or _make_request_histogram()
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
-    def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
+    def render_cached(self, installation: Installation, *, now: datetime) -> bytes:
         """Return the metrics, at most 10 seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:

@@ -199,10 +199,10 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    return describe_approval(installation, edition_views.read_edition(installation, name))
+    return build_approval_overview(installation, edition_views.read_edition(installation, name))
 
 
-def describe_approval(installation: Installation, edition: Edition) -> ApprovalOverview:
+def build_approval_overview(installation: Installation, edition: Edition) -> ApprovalOverview:
     """Return the state of the approval of an edition that was just read."""
     with installation.read() as session:
         versions = approval.list_approvals(session, edition)
@@ -284,22 +284,22 @@ def name_section_before_block(sections: Sequence[EditionSection], block: Labeled
     return find_section_before_block(sections, block.after).title if sections else ""
 
 
-def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Return sentences about an edition's open notes, its approvals so far, and those missing. Call `viewer` "you"."""
     names = overview.names
     notes = [
         f"{names.get(n.actor, n.actor)} sent the edition back with a note that isn't done yet: “{n.text}”"
         for n in overview.open_notes
     ]
-    return [*notes, *write_approver_sentences(overview, viewer)]
+    return [*notes, *explain_draft_approvers(overview, viewer)]
 
 
-def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. Call `viewer` "you"."""
-    return write_approver_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+    return explain_approver_rule(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
-def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
+def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
     """Return sentences about approvals given and missing, and the text they're for. Call `viewer` "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:

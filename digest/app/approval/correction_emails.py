@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.approval.approval_overviews import ApproverRuleOverview, write_approver_rule_sentences
+from digest.app.approval.approval_overviews import ApproverRuleOverview, explain_approver_rule
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.editions.sample_emails import RenderedSample, compose_sample_notice
@@ -79,7 +79,7 @@ class CorrectionEmail(ApproverRuleOverview):
             return [f"Approved by {name}." for name in signed]
         return [
             *([f"The email wasn't sent: {self.fault}"] if self.fault else []),
-            *write_approver_rule_sentences(self, viewer),
+            *explain_approver_rule(self, viewer),
         ]
 
 

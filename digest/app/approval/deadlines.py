@@ -150,7 +150,7 @@ def _mail_editors(
 def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obstacle: str) -> dict[str, str]:
     file, edition = installation.settings.file, step.edition
     zone = file.publication.zone
-    words = write_deadline_email(
+    words = build_deadline_email(
         email_kind,
         number=f"No. {edition.number}" if edition else "",
         release=_write_moment(step.release.release_at.astimezone(zone)),
@@ -174,7 +174,7 @@ def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obs
 def _describe_content(content: EditionContent | None) -> dict[str, str]:
     if content is None:
         return dict.fromkeys(("subject", "preheader", "preview"), "")
-    return {"subject": content.subject, "preheader": content.preheader, "preview": write_edition_summary(content)}
+    return {"subject": content.subject, "preheader": content.preheader, "preview": format_edition_summary(content)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ _OTHERWISE = {
 }
 
 
-def write_deadline_email(
+def build_deadline_email(
     email_kind: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = ""
 ) -> DeadlineEmailTexts:
     """Return the texts of an email to the editors.
@@ -251,7 +251,7 @@ def _write_moment(local: datetime) -> str:
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
-def write_edition_summary(content: EditionContent) -> str:
+def format_edition_summary(content: EditionContent) -> str:
     """Return an edition's intro and each section's first stories with their summaries, as text."""
     lines = [content.intro, ""]
     for section in content.sections:

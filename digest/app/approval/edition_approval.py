@@ -38,14 +38,14 @@ class ApprovalResult:
 def approve_edition(
     installation: Installation,
     name: str,
-    mark: str,
+    content_hash: str,
     *,
     actor: Actor,
     now: datetime,
     confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition whose content has the hash `mark`; it can be sent once no approval is missing.
+    """Approve an edition whose content has the hash `content_hash`; it can be sent once no approval is missing.
 
     Links to the publication's own site are checked first. `confirmed` has the names of the rules whose boxes the actor
     ticked; `fetcher` replaces the network.
@@ -70,7 +70,7 @@ def approve_edition(
         with installation.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
-                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
+                session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
             )
             # Compare what was signed, because the draft's own fragments could have been fixed in the meantime.
             signed_pieces = approval.read_approved_version(session, signed).pieces

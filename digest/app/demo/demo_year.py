@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers import list_transfers
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, REASONS_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
@@ -306,7 +306,7 @@ class _Newcomers:
                 )
 
     def _arrive(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> int:
-        wording = current_consent_text(self._installation.settings)
+        wording = build_consent_text(self._installation.settings)
         attested = kind is ConsentKind.ATTESTED
         evidence = ConsentEvidence(
             wording=f"{wording.text} (A made-up subscriber in the demo.)",
@@ -347,7 +347,7 @@ class _Newcomers:
                     sent_at=at,
                     page=way,
                     where=way,
-                    wording=current_consent_text(installation.settings),
+                    wording=build_consent_text(installation.settings),
                     # A documentation network (RFC 3849, section 2), different for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )

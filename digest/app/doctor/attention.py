@@ -198,7 +198,7 @@ class AttentionFinding:
     page_sentence: str = ""
 
 
-def find_attention(
+def list_attention_findings(
     session: Session,
     now: datetime,
     file: SettingsFileContent | None = None,
@@ -230,9 +230,9 @@ def find_attention(
     return findings
 
 
-def write_attention_sentences(session: Session, now: datetime, file: SettingsFileContent | None = None) -> list[str]:
-    """Return the sentences of the problems that `find_attention` returns for the same arguments."""
-    return [finding.sentence for finding in find_attention(session, now, file)]
+def list_attention_sentences(session: Session, now: datetime, file: SettingsFileContent | None = None) -> list[str]:
+    """Return the sentences of the problems that `list_attention_findings` returns for the same arguments."""
+    return [finding.sentence for finding in list_attention_findings(session, now, file)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ class PageNotes:
     for_admins: tuple[str, ...] = ()
 
 
-def write_attention_for_pages(
+def build_page_notes(
     session: Session,
     now: datetime,
     file: SettingsFileContent,
@@ -253,7 +253,7 @@ def write_attention_for_pages(
     deadline_told: str = "",
 ) -> PageNotes:
     """Return the sentences for the desk's pages, with page names for commands, local times, and display names."""
-    findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    findings = list_attention_findings(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     own: list[str] = []
     for_admins: list[str] = []
     for finding in findings:

@@ -136,7 +136,7 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
     return ""
 
 
-def explain_installation_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
+def diagnose_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
     """Return findings on why an installation can't be opened: its settings, database, disk, or folder."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)

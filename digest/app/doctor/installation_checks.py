@@ -23,14 +23,14 @@ from digest.app.doctor.file_access import judge_file_access
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
-from digest.app.upkeep.keys import list_files_in_clear
+from digest.app.upkeep.keys import list_unencrypted_key_files
 from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
 from digest.installation.opened_installation import InstallationError, make_missing_key_file_error
-from digest.installation.storage_errors import RESTORE_LOSSES, explain_damage
+from digest.installation.storage_errors import RESTORE_LOSSES, make_damage_error
 from digest.settings import Settings
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
@@ -81,7 +81,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
-    for aside in list_files_in_clear(installation):
+    for aside in list_unencrypted_key_files(installation):
         yield report_warning(f"{aside} contains keys that aren't protected by a passphrase.", f"Run: rm {aside}")
     with examined.read() as session:
         seals = session.scalars(select(StaffMember.seal).where(StaffMember.seal != "")).all()
@@ -130,7 +130,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
         if is_postgresql(session):
             return None
         result = str(session.scalar(text("PRAGMA quick_check(1)")))
-    return None if result == "ok" else explain_damage(result.splitlines()[-1].rstrip("."))
+    return None if result == "ok" else make_damage_error(result.splitlines()[-1].rstrip("."))
 
 
 @doctor_check(

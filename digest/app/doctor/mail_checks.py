@@ -24,7 +24,7 @@ from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_te
 from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies, provider_in_use
 from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.phrases import join_words
@@ -111,7 +111,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
+@doctor_check("provider-account", join_provider_remedies("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
@@ -160,7 +160,7 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
 
 def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
     together = spf.survey_spf_record(names, domain, spf.merge_spf_records(records))
-    is_named = together.includes_owner(sender) or together.lets_through(names.find_addresses(sender))
+    is_named = together.includes_owner(sender) or together.allows_any(names.find_addresses(sender))
     missing = "" if is_named else term
     record = spf.merge_spf_records(records, missing)
     added = f", adds your current sender ({missing})," if missing else ""
@@ -186,7 +186,7 @@ def _judge_spf_sender(
 ) -> DoctorFinding:
     if survey.includes_owner(sender):
         return report_ok(f"SPF record of {domain} includes your sender")
-    if survey.lets_through(addresses):
+    if survey.allows_any(addresses):
         return report_ok(f"SPF record of {domain} allows {sender}")
     record = spf.merge_spf_records(survey.records, term)
     return report_error(

@@ -42,7 +42,7 @@ from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
@@ -501,7 +501,7 @@ for attention_kind in ATTENTION_KINDS.values():
         DoctorCheck(
             attention_kind.name,
             attention_kind.meaning,
-            attention_kind.remedy or write_provider_remedy(attention_kind.name),
+            attention_kind.remedy or join_provider_remedies(attention_kind.name),
             partial(check_attention, attention_kind.name),
             tells_remedy=attention_kind.tells_remedy,
         )

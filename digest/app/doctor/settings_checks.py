@@ -21,13 +21,13 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.doctor.file_access import find_service_user
 from digest.app.editions.sample_emails import find_rendering_mistakes
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
+from digest.deliver.providers.registry import join_provider_remedies, provider_in_use, writes_files
 from digest.edition.brand_images import find_logo_problems
 from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
@@ -183,7 +183,7 @@ def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
 def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     """The consent text includes the publication's name."""
     settings = examined.settings
-    name, wording = settings.file.publication.name, current_consent_text(settings)
+    name, wording = settings.file.publication.name, build_consent_text(settings)
     if name.casefold() in wording.text.casefold():
         yield report_ok(f"consent text includes the name {name} (SHA-256 {wording.hash[:12]})")
     else:
@@ -302,7 +302,7 @@ for name, meaning, remedy in (
         ),
     ),
     ("bounces", "Bounces are read", "Set [inbound] and sender.bounce_domain, or relay.log."),
-    ("provider-events", "The provider's events are received", write_provider_remedy("provider-events")),
+    ("provider-events", "The provider's events are received", join_provider_remedies("provider-events")),
 ):
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))
 

@@ -33,7 +33,7 @@ class SpfSurvey:
     void_lookups: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def lets_through(self, addresses: Iterable[str]) -> bool:
+    def allows_any(self, addresses: Iterable[str]) -> bool:
         """Return whether the record allows any of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)

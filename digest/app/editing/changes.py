@@ -325,10 +325,10 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
         url=block.url.strip(),
     )
     # As with texts, saving an unchanged block isn't an edit.
-    return _apply_unless(installation, form, describe_block(block), lambda now: now.find_block(block.id) == block)
+    return _apply_unless(installation, form, build_block_edit(block), lambda now: now.find_block(block.id) == block)
 
 
-def describe_block(block: LabeledBlock) -> EditDraft:
+def build_block_edit(block: LabeledBlock) -> EditDraft:
     """Return the edit that stores a block."""
     value = asdict(block)
     del value["id"]

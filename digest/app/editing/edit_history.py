@@ -68,7 +68,7 @@ class EditionHistory:
 
     `approval_effects` maps an edit's number to its effect on an approval: "superseded", "reinstated", or "" for none.
 
-    `written_heads` and `regrouped` cache what `write_head_before` and `find_original_before` need, by the number of the
+    `written_heads` and `regrouped` cache what `build_default_texts_before` and `find_original_before` need, by the number of the
     last edit that each includes.
     """
 
@@ -99,7 +99,7 @@ class EditionHistory:
         given = {f"{BLOCK_PREFIX}{each.block.id}": asdict(each.block) for each in self.state.arrangement.given_blocks}
         return in_force[-1] if in_force else given.get(target, {})
 
-    def write_head_before(self, seq: int) -> EditionContent:
+    def build_default_texts_before(self, seq: int) -> EditionContent:
         """Return the content before an edit, with the default subject, preheader, and intro.
 
         A default subject is made of the headlines, as they were then.
@@ -115,7 +115,7 @@ class EditionHistory:
         """Return the unedited text that an edit's text replaced when it was made; empty if there's none."""
         field = edit.text("field")
         if edit.target == EDITION_TARGET:
-            head = self.write_head_before(edit.seq)
+            head = self.build_default_texts_before(edit.seq)
             return str(getattr(head, field)) if field in {*EditionField} else ""
         story = self._find_articles_before(edit)
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
@@ -131,7 +131,7 @@ class EditionHistory:
         return self.regrouped[last].find_articles(edit.target)
 
 
-def write_first_draft(state: EditingState, settings: Settings) -> EditionContent:
+def build_first_draft_content(state: EditingState, settings: Settings) -> EditionContent:
     """Return an edition's content as it was first drafted, without editors' changes."""
     return build_edited_content(state.proposal, (), state.identity, settings)
 
@@ -193,7 +193,9 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
     Raises:
         EditRefusedError: they have no edit to undo.
     """
-    return apply_edit_decided_from_state(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+    return apply_edit_decided_from_state(
+        installation, form, lambda state: _undo(state.find_last_edit_by(form.actor.name))
+    )
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
@@ -203,7 +205,7 @@ def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult
         EditRefusedError: they have nothing to redo.
     """
     return apply_edit_decided_from_state(
-        installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name))
+        installation, form, lambda state: _undo(state.find_last_undo_by(form.actor.name))
     )
 
 

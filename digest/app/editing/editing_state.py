@@ -54,11 +54,11 @@ class EditingState:
         """The number of the last edit, which forms based on this state include; 0 before the first."""
         return self.edits[-1].seq if self.edits else 0
 
-    def find_last_own(self, actor: str) -> Edit | None:
+    def find_last_edit_by(self, actor: str) -> Edit | None:
         """Return the edit that an editor's undo would undo: their last one that's in effect."""
         return history.find_own_last_edit(self.edits, actor)
 
-    def find_last_own_undo(self, actor: str) -> Edit | None:
+    def find_last_undo_by(self, actor: str) -> Edit | None:
         """Return the undo that an editor's redo would reverse: their last one, if they've done nothing since."""
         return history.find_own_last_undo(self.edits, actor)
 

@@ -67,13 +67,13 @@ def fetch_article(
     Raises:
         EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
-    url = read_story_url(typed_url)
+    url = parse_story_url(typed_url)
     with open_fetcher(installation.settings, fetcher) as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
     return _describe_item(installation, item, site)
 
 
-def read_story_url(typed: str) -> str:
+def parse_story_url(typed: str) -> str:
     """Return the normalized URL of a story from what someone typed.
 
     Raises:

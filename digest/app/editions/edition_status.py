@@ -91,7 +91,7 @@ def describe_delivery_counts(counts: DeliveryCounts) -> str:
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 
-def read_edition_status_or_none(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
+def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
     """Return the status of an edition; None if `name` is `current` and there's no edition yet.
 
     Raises:

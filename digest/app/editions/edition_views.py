@@ -44,12 +44,12 @@ from digest.store.models import Edition, EditionState, EditionStory, MediaFile, 
 from digest.store.schedule_slots import find_schedule_start
 from subscribers.errors import ApplicationError
 
-SENT_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
+SENT_OR_CANCELED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
 SENT_PAGE_SIZE = 50  # editions
 
 
 @dataclass(frozen=True, slots=True)
-class SentEdition:
+class EditionWithCounts:
     """An edition with its delivery counts; `progress_sentence` is empty unless it's being sent and not paused."""
 
     edition: Edition
@@ -103,7 +103,7 @@ class EditionOutcome:
     """
 
     stories: tuple[EditionStory, ...]
-    sent: SentEdition
+    sent: EditionWithCounts
     editor_counts: EditorChangeCounts | None
 
 
@@ -142,29 +142,29 @@ def find_send_start_condition(session: Session) -> SendStartCondition:
 
 def _sent_edition(
     session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
-) -> SentEdition:
+) -> EditionWithCounts:
     is_under_way = counts.open > 0 and edition.paused_at is None
     progress = read_progress(session, edition.name) if is_under_way else None
-    return SentEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
+    return EditionWithCounts(edition, counts, describe_progress(progress, counts.open, now, zone))
 
 
 @dataclass(frozen=True, slots=True)
-class SentEditionsPage:
+class SentOrCanceledPage:
     """A page of sent editions, newest first. `older_than` is its last edition if there are older ones; else it's empty."""
 
-    editions: tuple[SentEdition, ...]
+    editions: tuple[EditionWithCounts, ...]
     older_than: str
 
 
-def list_sent_editions(
+def list_sent_or_canceled_editions(
     installation: Installation, *, before: str = "", recent: CountCache | None = None, now: datetime
-) -> SentEditionsPage:
+) -> SentOrCanceledPage:
     """Return editions being sent, sent, or canceled, newest first, only those before the edition `before` if given.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    sent_ones = select(Edition).where(Edition.state.in_(SENT_STATES))
+    sent_ones = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     query = sent_ones.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     zone = installation.settings.zone
     with installation.read() as session:
@@ -177,7 +177,7 @@ def list_sent_editions(
             counts = stored_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
             sent.append(_sent_edition(session, row, counts, now, zone))
         has_older = len(rows) > len(page_rows)
-        return SentEditionsPage(tuple(sent), page_rows[-1].name if has_older else "")
+        return SentOrCanceledPage(tuple(sent), page_rows[-1].name if has_older else "")
 
 
 def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
@@ -294,7 +294,7 @@ def list_all_sources(installation: Installation) -> list[Source]:
         return list(session.scalars(select(Source)))
 
 
-def find_readiness_problem(installation: Installation) -> str:
+def explain_unusable_database(installation: Installation) -> str:
     """Return why this version can't use the database, without local paths for the public; empty if it can."""
     problem = find_schema_problem(installation)
     return f"{problem.message} Run 'digest doctor'." if problem else ""

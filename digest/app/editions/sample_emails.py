@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import write_signup_text
@@ -185,7 +185,7 @@ def list_sample_values(settings: Settings) -> Mapping[str, str]:
         "desk": f"{base}/desk/editions/2026-W47",
         "edition": f"{base}/editions/2026-W47",
         "sender": settings.file.sender.address,
-        "wording": current_consent_text(settings).text,
+        "wording": build_consent_text(settings).text,
         "sign_up_page": language.gettext("your sign-up page"),
         "other_list": language.gettext("a list from another service"),
         "every_section": describe_preferences(Preferences(), parts, language),

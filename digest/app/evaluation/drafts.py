@@ -263,7 +263,7 @@ def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:
 MAY = 1  # the grade between the two above
 
 
-def list_editor_picks(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
+def derive_grades_from_edits(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
     """Return the grades implied by an edition's edits, one row per story, in the format that `evaluate draft` reads.
 
     The first 14 approved news stories must be included, later ones may be, and stories that were proposed and dropped

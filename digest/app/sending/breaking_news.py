@@ -79,7 +79,7 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
     return SendNowView(edition, audience, canary, minutes, checks_links, obstacle)
 
 
-def send_now(
+def request_send_now(
     installation: Installation, name: str, *, actor: Actor, now: datetime, content_hash: str | None = None
 ) -> None:
     """Ask the scheduler to send approved breaking news after its final check. Idempotent.

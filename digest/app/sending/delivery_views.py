@@ -8,8 +8,8 @@ from sqlalchemy import ColumnElement, Select, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
-from digest.app.editions.edition_views import SENT_STATES
-from digest.app.sending.refusal_actions import name_providers
+from digest.app.editions.edition_views import SENT_OR_CANCELED_STATES
+from digest.app.sending.refusal_actions import map_provider_names
 from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
@@ -170,7 +170,7 @@ def view_deliveries(
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
     """Return a page of editions, newest first, and one more; `below` is the ID of the edition before the page."""
-    gone_out = select(Edition).where(Edition.state.in_(SENT_STATES))
+    gone_out = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
         newer = select(Edition.release_at).where(Edition.id == below)
@@ -199,7 +199,7 @@ def _view_chosen(
         return _read_chosen(installation, session, edition, now)
 
     if recent is not None:
-        return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
+        return recent.get_or_count(installation, "results", name, read_chosen, now=now)
     with installation.database.snapshot() as session:
         return read_chosen(session, find_edition(session, name))
 
@@ -213,7 +213,7 @@ def _read_chosen(
         edition=edition,
         counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
         refusals=tuple(refusals),
-        domain_names=name_providers(installation, session, edition.name, refusals, for_admin=True),
+        domain_names=map_provider_names(installation, session, edition.name, refusals, for_admin=True),
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
@@ -354,7 +354,7 @@ def view_delivery_recipients(
             refusals=tuple(groups),
             domain_names=view.domain_names
             if view is not None and all(each.tag in view.domain_names for each in groups)
-            else name_providers(installation, session, name, groups, for_admin=True),
+            else map_provider_names(installation, session, name, groups, for_admin=True),
         )
 
 

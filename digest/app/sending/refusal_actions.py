@@ -68,7 +68,7 @@ def _load_provider_contacts() -> Mapping[str, str]:
     return {domain: url for url, domains in domains_by_url.items() for domain in domains.split()}
 
 
-def name_providers(
+def map_provider_names(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
     """Map the tags of mailbox providers' domains to their names, for a list of an edition's refusals.
@@ -95,7 +95,7 @@ def read_refusals(
         edition = find_edition(session, name)
         groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name, chosen))
         for_admin = actor.holds(Role.ADMIN)
-        names = name_providers(installation, session, edition.name, groups, for_admin=for_admin)
+        names = map_provider_names(installation, session, edition.name, groups, for_admin=for_admin)
     return RefusalOverview(edition, tuple(groups), names)
 
 

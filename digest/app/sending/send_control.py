@@ -110,7 +110,7 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
         log.exception("the deliveries of an edition weren't sealed", edition=name)
 
 
-def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
+def describe_upcoming_send(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
     """Return a sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
     with installation.read() as session:
         edition = find_edition(session, status.name)

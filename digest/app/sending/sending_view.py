@@ -115,7 +115,7 @@ def view_sending(
 
     if recent is not None:
         counted_name = "sending, for admins" if for_admin else "sending"
-        return recent.count_or_recall(installation, counted_name, name, read_view, now=now)
+        return recent.get_or_count(installation, counted_name, name, read_view, now=now)
     with installation.database.snapshot() as session:
         return read_view(session, find_edition(session, name))
 
@@ -144,7 +144,9 @@ def _read_view(
         stop_rules=measure_stop_rule_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
         refusals=tuple(refusals),
-        domain_names=refusal_actions.name_providers(installation, session, edition.name, refusals, for_admin=for_admin),
+        domain_names=refusal_actions.map_provider_names(
+            installation, session, edition.name, refusals, for_admin=for_admin
+        ),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         release_start=find_send_start_condition(session),

@@ -173,7 +173,7 @@ class SetupQuestion:
         annotation: Any = self.field.annotation
         return TypeAdapter(Annotated[annotation, *self.field.metadata] if self.field.metadata else annotation)
 
-    def concerns(self, answers: Mapping[str, Any]) -> bool:
+    def is_asked(self, answers: Mapping[str, Any]) -> bool:
         """Return whether to ask this question, given the earlier answers."""
         if self.provider is None:
             return True

@@ -119,7 +119,7 @@ def _choose_image(
     return SharedImage(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
 
 
-def build_home_image(layout: MailLayout | None) -> EditionImage | None:
+def find_home_image(layout: MailLayout | None) -> EditionImage | None:
     """Return the image of the newest edition's lead, if any."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
@@ -144,11 +144,11 @@ def _link_data(
         (issue["name"], issue["url"]),
     ]
     events = [_link_event(entry, entry.when, issue["url"], publication.zone) for entry in entries if entry.when]
-    graph = [issue, describe_website(publication, base), _link_path(path), *filter(None, events)]
+    graph = [issue, build_website_data(publication, base), _link_path(path), *filter(None, events)]
     return {"@context": "https://schema.org", "@graph": graph}
 
 
-def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
+def build_website_data(publication: PublicationSettings, base: str) -> dict[str, Any]:
     """Return the site as linked data (https://schema.org/WebSite), without its search, which excludes search engines."""
     return {
         "@type": "WebSite",

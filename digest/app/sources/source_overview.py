@@ -46,7 +46,7 @@ class SourceStatisticsTable:
     edition_number: int | None
     figures: Mapping[int, SourceStatistics]
 
-    def figures_of(self, source: Source) -> SourceStatistics:
+    def get_statistics(self, source: Source) -> SourceStatistics:
         """Return the statistics of a source; all zero if it was never visited."""
         return self.figures.get(source.id, SourceStatistics())
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
@@ -79,7 +79,7 @@ def add_person(
         return signup
 
 
-def find_meant_domain(address_text: str) -> str:
+def find_intended_domain(address_text: str) -> str:
     """Return the domain that a mistyped address was probably meant to have; empty if it isn't likely to be mistyped.
 
     Raises:
@@ -176,7 +176,7 @@ def request_address_correction(
         UnknownPersonError: no subscriber has this number.
         CorrectionRefusedError: the address can't be corrected like this.
     """
-    settings, wording = installation.settings, current_consent_text(installation.settings)
+    settings, wording = installation.settings, build_consent_text(installation.settings)
     address = read_address(address_text)
     with CORRECT_ADDRESS.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         find_person_row(session, installation.keys, number)

@@ -172,7 +172,7 @@ def delete_stale_uploads(installation: Installation, now: datetime) -> str:
     return f"{removed:,} old uploads removed"
 
 
-def safe_file_name(file_name: str) -> str:
+def make_safe_file_name(file_name: str) -> str:
     """Return a file's name without its folder, or a default if it may contain an address.
 
     The name is kept because Mailchimp's file names say what the file contains.
@@ -265,7 +265,7 @@ def make_upload_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
+def prepare_readable_list(file: Path, folder: Path) -> Iterator[Path]:
     """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterward.
 
     Raises:

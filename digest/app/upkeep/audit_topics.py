@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 
-from digest.installation.action_words import actions_by_topic, find_action_words, split_audit_phrase_at_subject
+from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
 
 REFUSED = "refused"
 NO_SUBJECT = "."
@@ -49,7 +49,7 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
                 key=lambda pair: pair[1],
             )
         )
-        for topic, actions in actions_by_topic().items()
+        for topic, actions in load_actions_by_topic().items()
     }
 
 
@@ -66,7 +66,7 @@ def is_action_in_topic(act: str, topic: str) -> bool:
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
         return base_action != act
-    return base_action in actions_by_topic()[topic]
+    return base_action in load_actions_by_topic()[topic]
 
 
 def is_matching_action(act: str, action_name: str) -> bool:

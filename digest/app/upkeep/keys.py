@@ -141,7 +141,7 @@ def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
     return tuple(key for key in dict.fromkeys(rotation_rows) if key not in present_keys)
 
 
-def list_files_in_clear(installation: Installation) -> list[Path]:
+def list_unencrypted_key_files(installation: Installation) -> list[Path]:
     """Return the previous key files that `restore_keys` kept unencrypted, if the current one is encrypted."""
     file = installation.settings.key_file
     if not installation.keys.under_passphrase:
@@ -153,7 +153,7 @@ def list_files_in_clear(installation: Installation) -> list[Path]:
     ]
 
 
-def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+def encrypt_key_file(installation: Installation, actor: Actor, *, now: datetime) -> None:
     """Encrypt the key file with the passphrase in the settings.
 
     Raises:
@@ -170,7 +170,7 @@ def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> 
     _rewrite_key_file(installation, actor, PROTECT, passphrase, now)
 
 
-def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
+def decrypt_key_file(installation: Installation, actor: Actor, *, now: datetime) -> None:
     """Store the key file unencrypted, so that anyone who can read the file can use the keys.
 
     Raises:

@@ -334,7 +334,7 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
 
 def forget_killed_backups(installation: Installation, now: datetime) -> str:
     """Forget backups that were killed, so that changes are no longer recorded for them."""
-    forgotten = early_rows.delete_stale_notes(installation.database, now=now)
+    forgotten = early_rows.delete_stale_backup_records(installation.database, now=now)
     return f"cleaned up after {count_with_noun(forgotten, 'killed backup')}"
 
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
-from digest.app.alerts.conditions import OWN_EMAIL_KINDS
+from digest.app.alerts.problem_detection import OWN_EMAIL_KINDS
 from digest.deliver.control import article_recheck_results
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import DeadlineDecision
@@ -101,4 +101,4 @@ def describe_resolved_alert(alert: Alert, zone: ZoneInfo) -> str:
     return f"Resolved on {short_day_and_hour(ended)}: {alert.sentence}"
 
 
-CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)
+CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, handles=is_emailed)

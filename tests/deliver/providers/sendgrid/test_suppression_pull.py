@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.providers.kind import SuppressionPullResult
@@ -65,7 +65,7 @@ def _states(world: DeliverySetup, numbers: list[int]) -> list[PersonState]:
 
 def _attention(world: DeliverySetup) -> str:
     with world.database.read() as session:
-        return " ".join(write_attention_sentences(session, RELEASE))
+        return " ".join(list_attention_sentences(session, RELEASE))
 
 
 def _links(world: DeliverySetup) -> int:

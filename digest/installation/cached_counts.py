@@ -13,7 +13,7 @@ log = get_logger("counts")
 
 
 @dataclass(slots=True)
-class KeptCount:
+class CachedCount:
     """A count, when it's outdated, and when it may no longer be shown. `version` identifies the state that was counted."""
 
     result: object
@@ -27,7 +27,7 @@ class KeptCount:
 class _KeptTurn:
     """The latest count of a key, and the lock for which callers wait while another makes it."""
 
-    count: KeptCount | None = None
+    count: CachedCount | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -37,16 +37,16 @@ def start_thread(task: Callable[[], object]) -> None:
 
 
 @dataclass(slots=True)
-class KeptCounts:
+class CachedCounts:
     """The latest counts by key. `start_aside` runs work in the background."""
 
     start_aside: Callable[[Callable[[], object]], None] = start_thread
     _turns: dict[Hashable, _KeptTurn] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def recall(
-        self, key: Hashable, count: Callable[[], KeptCount], *, now: float, version: Hashable = None
-    ) -> KeptCount:
+    def get(
+        self, key: Hashable, count: Callable[[], CachedCount], *, now: float, version: Hashable = None
+    ) -> CachedCount:
         """Return the latest count under a key, or a new one if it has another version or may no longer be shown.
 
         A count that's only outdated is returned while a thread counts again, one at a time. If that fails, the next
@@ -66,7 +66,7 @@ class KeptCounts:
         return kept
 
 
-def _recount(turn: _KeptTurn, kept: KeptCount, count: Callable[[], KeptCount]) -> None:
+def _recount(turn: _KeptTurn, kept: CachedCount, count: Callable[[], CachedCount]) -> None:
     """Replace a count, unless another caller has replaced it in the meantime."""
     try:
         newer = count()
