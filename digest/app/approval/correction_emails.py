@@ -23,7 +23,7 @@ from digest.edition.approval.approved_versions import build_signature_payload, c
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault
+from digest.edition.archive.correction_check import build_correction_statement, explain_approval_fault
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, Action, Actor
@@ -111,7 +111,7 @@ def _read_email(
         correction=correction,
         content_hash=content_hash,
         sent=stated["sent"],
-        fault=find_approval_fault(session, edition, correction, installation.keys),
+        fault=explain_approval_fault(session, edition, correction, installation.keys),
     )
 
 
@@ -264,7 +264,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Queue
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
-            fault = find_approval_fault(session, edition, correction, installation.keys)
+            fault = explain_approval_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
             doubtful = restored_copy.build_uncertain_delivery_columns(session, correction.at)
         if fault:

@@ -19,7 +19,7 @@ from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.lifecycle import address_change, my_data, undo
-from subscribers.lifecycle.address_change import AddressCorrection, CorrectionOutcome
+from subscribers.lifecycle.address_change import AddressCorrection, AddressCorrectionOutcome
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
@@ -158,10 +158,10 @@ def restore_subscriber(
 
 
 _CORRECTION_REFUSALS = {
-    CorrectionOutcome.NOT_SUBSCRIBED: "You can correct only the address of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
-    CorrectionOutcome.SAME_ADDRESS: "This is already the subscriber's address.",
-    CorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
-    CorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
+    AddressCorrectionOutcome.NOT_SUBSCRIBED: "You can correct only the address of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
+    AddressCorrectionOutcome.SAME_ADDRESS: "This is already the subscriber's address.",
+    AddressCorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
+    AddressCorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
 }
 
 
@@ -181,7 +181,7 @@ def request_address_correction(
     with CORRECT_ADDRESS.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         find_person_row(session, installation.keys, number)
         draft.detail = {"why": reason}
-        outcome = address_change.request_correction(
+        outcome = address_change.request_address_correction(
             session,
             installation.keys,
             number,
@@ -191,7 +191,7 @@ def request_address_correction(
             build_signup_limits(settings),
             now=now,
         )
-        if outcome is not CorrectionOutcome.REQUESTED:
+        if outcome is not AddressCorrectionOutcome.REQUESTED:
             raise CorrectionRefusedError(_CORRECTION_REFUSALS[outcome])
     return True
 
