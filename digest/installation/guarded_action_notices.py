@@ -160,7 +160,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
-        for use in uses:  # only those just read, as more may be counted meanwhile
+        for use in uses:  # only those just read, as more may have been counted since
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 

@@ -148,7 +148,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     The audit log doesn't record the name, because it couldn't be erased from there.
 
     Raises:
-        OwnAccountError: it isn't a person's name, or a colleague has it.
+        OwnAccountError: the name isn't a person's, or a colleague has it.
     """
     with _change_own(CHANGE_NAME, installation, signed_in, now) as (session, draft):
         name = require_plain_person_name(name)
@@ -162,7 +162,7 @@ def require_plain_person_name(name: str) -> str:
     """Return a cleaned-up person's name, which emails and corrections show to others.
 
     Raises:
-        OwnAccountError: it's too long, or could be read as a message or a URL.
+        OwnAccountError: the name is too long, or could be read as a message or a URL.
     """
     name = clean_display_name(name)
     if _NO_NAME.search(unicodedata.normalize("NFKC", name)):

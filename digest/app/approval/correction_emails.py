@@ -51,7 +51,7 @@ log = get_logger("corrections")
 class CorrectionEmail(ApproverRuleOverview):
     """A correction's email and its missing approvals. `fault` says why an earlier approval doesn't count.
 
-    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers received it.
+    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers got it.
     """
 
     edition: Edition
@@ -88,7 +88,7 @@ def read_correction_email(installation: Installation, name: str, number: int) ->
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -225,7 +225,7 @@ def count_correction_recipients(installation: Installation, name: str, number: i
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -310,7 +310,7 @@ def compose_sample_correction(installation: Installation, name: str, number: int
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
         TemplateMistakeError: one of the operator's own templates has a mistake.
     """
     email, settings = read_correction_email(installation, name, number), installation.settings

@@ -52,8 +52,9 @@ def approve_edition(
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        ApprovalError: it isn't a draft, it changed after the review, preflight finds errors or a warning to confirm, a
-            send-back note isn't done, or the actor wrote everything that needs approval or has already approved it.
+        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds errors or a warning to
+            confirm, a send-back note isn't done, or the actor wrote everything that needs approval or has already
+            approved it.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:

@@ -75,7 +75,7 @@ class RecipientCountCache:
 
         Raises:
             UnknownEditionError: there's no edition of that name.
-            CorrectionError: it has no such correction.
+            CorrectionError: the edition has no such correction.
         """
         email = read_correction_email(installation, name, number)
         edition, correction = email.edition, email.correction

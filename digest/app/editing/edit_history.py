@@ -68,8 +68,8 @@ class EditionHistory:
 
     `approval_effects` maps an edit's number to its effect on an approval: "superseded", "reinstated", or "" for none.
 
-    `written_heads` and `regrouped` cache what `build_default_texts_before` and `find_original_before` need, by the number of the
-    last edit that each includes.
+    `written_heads` and `regrouped` cache what `build_default_texts_before` and `find_original_before` need, by the
+    number of the last edit that each includes.
     """
 
     edition: Edition
@@ -191,7 +191,7 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
     """Undo the actor's own last edit.
 
     Raises:
-        EditRefusedError: they have no edit to undo.
+        EditRefusedError: the actor has no edit to undo.
     """
     return apply_edit_decided_from_state(
         installation, form, lambda state: _undo(state.find_last_edit_by(form.actor.name))
@@ -199,10 +199,10 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
-    """Redo the actor's own last undone edit, if they've done nothing since.
+    """Redo the actor's own last undone edit, if they haven't edited since.
 
     Raises:
-        EditRefusedError: they have nothing to redo.
+        EditRefusedError: the actor has nothing to redo.
     """
     return apply_edit_decided_from_state(
         installation, form, lambda state: _undo(state.find_last_undo_by(form.actor.name))

@@ -268,7 +268,7 @@ def _check_number(refused: int, confirmed: int, consequence: str) -> None:
     """Check that the number of refused messages is the one that the person confirmed.
 
     Raises:
-        ChangedRefusalsError: it isn't.
+        ChangedRefusalsError: the numbers differ.
     """
     if refused != confirmed:
         raise ChangedRefusalsError(

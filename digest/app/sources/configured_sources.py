@@ -122,7 +122,7 @@ def complete_typed_url(text: str) -> str:
     """Return what someone typed as an absolute URL, with https if it has no scheme.
 
     Raises:
-        ValueError: it isn't a URL.
+        ValueError: the text isn't a URL.
     """
     return absolute_url(text if "://" in text else f"https://{text}")
 

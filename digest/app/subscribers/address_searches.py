@@ -206,7 +206,7 @@ def parse_search_text(text: str) -> str:
     """Return a search text in normalized form.
 
     Raises:
-        SearchTextError: it's too short, too long, or not printable ASCII.
+        SearchTextError: the text is too short, too long, or not printable ASCII.
     """
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():

@@ -67,7 +67,7 @@ def rehearse_import(
 ) -> ImportReport:
     """Read a file and count what importing it would do. No subscriber is changed.
 
-    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written to `make_rejected_rows_path`.
+    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written, too.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
