@@ -292,7 +292,7 @@ def send_heartbeats(context: JobContext) -> str:
 
 def plan_corrections(context: JobContext) -> str:
     """Queue the emails for approved corrections."""
-    return str(correction_emails.plan_correction_emails(context.installation, clock=context.clock))
+    return str(correction_emails.queue_approved_correction_emails(context.installation, clock=context.clock))
 
 
 def send_corrections(context: JobContext) -> str:

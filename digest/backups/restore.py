@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
-from digest.backups.last_backup import save_restored_backup
+from digest.backups.last_backup import record_restored_backup
 from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
@@ -137,7 +137,7 @@ def restore_backup(
         installation_hold.pause_possible_copy(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
-        save_restored_backup(session, file.name, datetime.fromisoformat(made_at), now=now)
+        record_restored_backup(session, file.name, datetime.fromisoformat(made_at), now=now)
         tell_admins(session)
         gap = restored_copy.RestoreGap(datetime.fromisoformat(made_at), now)
         uncertain = restored_copy.mark_open_deliveries_uncertain(session, gap)

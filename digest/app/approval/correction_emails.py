@@ -150,7 +150,7 @@ def approve_correction_email(
 ) -> CorrectionEmail:
     """Approve exactly the email identified by `content_hash`, and return it with the state of its approval.
 
-    Once no approval is missing, `plan_correction_emails` queues it, immediately if the scheduler is running. An email
+    Once no approval is missing, `queue_approved_correction_emails` queues it, immediately if the scheduler is running. An email
     that's already approved doesn't change.
 
     Raises:
@@ -249,7 +249,7 @@ class QueuedCorrectionEmails:
         return "; ".join([*queued, *uncertain, *self.refused])
 
 
-def plan_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
+def queue_approved_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
     """Queue the emails of every approved correction. If interrupted, it can be run again.
 
     Each email is first compared with what was approved. If they differ, the approval is revoked, and the audit log

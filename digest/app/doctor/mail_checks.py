@@ -59,11 +59,11 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
     """DNS lookups work for the domains of the sender, the return path, and the pages."""
-    settings, names = examined.settings, examined.outside.names
+    settings, dns = examined.settings, examined.outside.dns
     host = urlsplit(settings.link_base).hostname or ""
-    lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), names.find_texts)
+    lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), dns.find_texts)
     if not is_local_url(settings.link_base):
-        lookups[host] = names.find_addresses
+        lookups[host] = dns.find_addresses
     for domain, look_up in lookups.items():
         look_up(domain)
     yield report_ok(f"answers for {join_words(list(lookups))}")
@@ -96,7 +96,7 @@ def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
     if server is None:
         return
     name = _find_sending_host(examined, server)
-    if not name or not examined.outside.names.find_addresses(name):
+    if not name or not examined.outside.dns.find_addresses(name):
         yield report_error(f"The mail server calls itself {name or '(no name)'}, which has no IP address.")
 
 
@@ -142,8 +142,8 @@ def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
 
 def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> DoctorFindings:
     """Check a domain's SPF record for `sender`: a host, or the domain that a provider asks to be included as `term`."""
-    names = examined.outside.names
-    survey = spf.survey_spf(names, domain)
+    dns = examined.outside.dns
+    survey = spf.survey_spf(dns, domain)
     if not survey.records:
         yield report_error(
             f"The domain {domain} has no SPF record.",
@@ -151,16 +151,16 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         )
         return
     if len(survey.records) > 1:
-        yield _merge_spf_records(names, domain, survey.records, term, sender)
+        yield _merge_spf_records(dns, domain, survey.records, term, sender)
         return
     yield from (report_error(problem, remedy) for problem, remedy in survey.problems)
     yield from _judge_spf_ending(domain, survey)
-    yield _judge_spf_sender(domain, survey, term, sender, names.find_addresses(sender))
+    yield _judge_spf_sender(domain, survey, term, sender, dns.find_addresses(sender))
 
 
-def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
-    together = spf.survey_spf_record(names, domain, spf.merge_spf_records(records))
-    is_named = together.includes_owner(sender) or together.allows_any(names.find_addresses(sender))
+def _merge_spf_records(dns: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
+    together = spf.survey_spf_record(dns, domain, spf.merge_spf_records(records))
+    is_named = together.includes_owner(sender) or together.allows_any(dns.find_addresses(sender))
     missing = "" if is_named else term
     record = spf.merge_spf_records(records, missing)
     added = f", adds your current sender ({missing})," if missing else ""
@@ -228,7 +228,7 @@ def _judge_dkim_record(examined: ExaminedInstallation, name: str, key: SigningKe
     expected = key.dns_record() if key else ""
     line = _record_line(name, expected) if key else "the record that your mail server printed when it created its key"
     publish = f"Replace any DNS record of that name with: {line}"
-    texts = examined.outside.names.find_texts(name)
+    texts = examined.outside.dns.find_texts(name)
     if len(texts) != 1:
         many = (
             f"has {len(texts)} records, so mailbox providers can't tell which one to use"
@@ -299,7 +299,7 @@ def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
     """The From header's domain has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
-    discovery = dmarc.discover_policy(examined.outside.names, domain)
+    discovery = dmarc.discover_policy(examined.outside.dns, domain)
     if discovery.record is None:
         problems = discovery.problems or (
             (
@@ -324,16 +324,16 @@ def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> DoctorFindings:
     """Check that other organizations' domains agree to receive the domain's reports (RFC 9990, section 4)."""
-    names = examined.outside.names
+    dns = examined.outside.dns
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")
     ]
     report_domains = {address.rpartition("@")[2].partition("!")[0].lower() for address in addresses}
     for report_domain in sorted(report_domains):
-        if dmarc.are_aligned(names, record.domain, report_domain, strict=False):
+        if dmarc.are_aligned(dns, record.domain, report_domain, strict=False):
             continue
-        place = dmarc.name_report_consent(record.domain, report_domain)
-        if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
+        place = dmarc.make_report_consent_name(record.domain, report_domain)
+        if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in dns.find_texts(place)):
             yield report_warning(
                 f"DMARC reports for {record.domain} go to {report_domain}, which hasn't agreed to receive them.",
                 f'Ask {report_domain} to publish this TXT record at {place}: "v=DMARC1".',
@@ -347,15 +347,15 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
     """The domain of the signature or the return path is aligned with the From header's (DMARC)."""
-    settings, names = examined.settings, examined.outside.names
+    settings, dns = examined.settings, examined.outside.dns
     if provider_in_use(settings).mail_server is None:
         return
     author, signer = _sender_domain(settings), load_signer(settings)
     signing_domain = signer.domain if signer else settings.file.relay.dkim_domain
-    record = dmarc.discover_policy(names, author).record
+    record = dmarc.discover_policy(dns, author).record
     tags = record.tags if record else {}
-    by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
-    by_key = bool(signing_domain) and dmarc.are_aligned(names, author, signing_domain, strict=tags.get("adkim") == "s")
+    by_path = dmarc.are_aligned(dns, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
+    by_key = bool(signing_domain) and dmarc.are_aligned(dns, author, signing_domain, strict=tags.get("adkim") == "s")
     by_key_remedy = (
         "Have your mail server sign for that domain, and correct relay.dkim_record"
         if settings.file.relay.dkim_record
@@ -390,13 +390,13 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
 @doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
     """The domains of the sender, the reply address, and the return path have mail servers."""
-    settings, names = examined.settings, examined.outside.names
+    settings, dns = examined.settings, examined.outside.dns
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
     )
     lost_hosts: set[str] = set()
     for domain in filter(None, domains):
-        exchangers = names.find_exchangers(domain)
+        exchangers = dns.find_exchangers(domain)
         remedy = (
             "Ask the provider of your mailboxes (not of the newsletter's email) for the name of their mail "
             f"server. Add this DNS record with that name for MAILHOST: {domain}. MX 10 MAILHOST."
@@ -406,14 +406,14 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
                 f"The domain {domain} doesn't accept email (null MX), so replies and bounces are lost.", remedy
             )
         elif not exchangers:
-            has_host = bool(names.find_addresses(domain))
+            has_host = bool(dns.find_addresses(domain))
             message = f"The domain {domain} has no MX record"
             yield (
                 report_warning(f"{message}, so mail servers try the domain's own IP address.", remedy)
                 if has_host
                 else report_error(f"{message} and no IP address, so replies and bounces are lost.", remedy)
             )
-        elif lost := [host for host in exchangers if not names.find_addresses(host)]:
+        elif lost := [host for host in exchangers if not dns.find_addresses(host)]:
             if lost[0] in lost_hosts:
                 continue  # the same record was already reported
             lost_hosts.add(lost[0])
@@ -437,16 +437,16 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
     """A mail server on this machine has a matching PTR record."""
-    settings, names = examined.settings, examined.outside.names
+    settings, dns = examined.settings, examined.outside.dns
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):
         return
     name = _examine_server(examined, server).name
-    for address in names.find_addresses(name):
-        pointers = names.find_names(address)
+    for address in dns.find_addresses(name):
+        pointers = dns.find_names(address)
         if not pointers:
             yield report_error(f"The IP address {address} ({name}) has no PTR record.")
-        elif not any(address in names.find_addresses(pointer) for pointer in pointers):
+        elif not any(address in dns.find_addresses(pointer) for pointer in pointers):
             yield report_error(f"The PTR record of {address} is {pointers[0]}, which doesn't have that IP address.")
         else:
             yield report_ok(f"{address} and {pointers[0]} refer to each other")

@@ -132,7 +132,7 @@ class ReceivedMessage:
     def _find_key(self, name: str) -> bytes | None:
         """Return a key's record, from DNS if there's `network`, else our own; None if it isn't found."""
         if self.network is not None:
-            texts = self.network.names.find_texts(name)
+            texts = self.network.dns.find_texts(name)
             return texts[0].encode() if texts else None
         signer = load_signer(self.settings)
         own = {f"{key.selector}._domainkey.{signer.domain}": key.dns_record() for key in signer.keys} if signer else {}
@@ -141,7 +141,7 @@ class ReceivedMessage:
     def is_aligned(self, domain: str) -> bool:
         """Return whether a domain is aligned with the one in From; without DNS, compare only their names."""
         if self.network is not None:
-            return dmarc.are_aligned(self.network.names, self.author_domain, domain, strict=False)
+            return dmarc.are_aligned(self.network.dns, self.author_domain, domain, strict=False)
         pair = sorted((self.author_domain, domain), key=len)
         return bool(domain) and (pair[0] == pair[1] or pair[1].endswith(f".{pair[0]}"))
 

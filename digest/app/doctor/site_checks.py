@@ -105,7 +105,7 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
         SiteError: the host has no IP address.
     """
     is_address = host.replace(".", "").isdigit() or ":" in host
-    addresses = [host] if is_address else examined.outside.names.find_addresses(host)
+    addresses = [host] if is_address else examined.outside.dns.find_addresses(host)
     if not addresses:
         raise SiteError(
             f"The name {host} has no IP address in DNS, so links in emails don't work.",

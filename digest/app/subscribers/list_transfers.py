@@ -67,7 +67,7 @@ def rehearse_import(
 ) -> ImportReport:
     """Read a file and count what importing it would do. No subscriber is changed.
 
-    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written, too.
+    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written next to `file`.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

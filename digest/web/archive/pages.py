@@ -55,7 +55,7 @@ def index() -> AnyResponse:
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
     """List the sent editions in pages, newest first."""
-    listed = archive.list_public_edition_page(web_context().installation, before=_read_number("before"))
+    listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
 

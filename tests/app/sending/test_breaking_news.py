@@ -23,7 +23,7 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import breaking_news
 from digest.app.sending import send_control as sending
 from digest.app.sending.breaking_news import SendNowError
-from digest.app.site.archive import list_public_edition_page
+from digest.app.site.archive import read_archive_page
 from digest.app.subscribers.subscriber_views import count_edition_recipients, get_or_count
 from digest.catalogs import load_language
 from digest.deliver.control.article_recheck_results import ArticleCheck, save_article_check
@@ -253,7 +253,7 @@ def test_the_regular_edition_is_as_if_there_were_none(install_on_both: Installat
     with install_on_both.database.read() as session:
         monthly = select(Delivery.state).where(Delivery.purpose == "edition:2026-W47", Delivery.person == numbers[1])
         assert session.scalar(monthly) is DeliveryState.WAITING
-    assert list_public_edition_page(install_on_both, before=None).editions == ()
+    assert read_archive_page(install_on_both, before=None).editions == ()
 
 
 @pytest.mark.takes_turns
