@@ -209,7 +209,7 @@ class JobScheduler:
         self._watch = jobs.make_database_change_detector(context)
         self._outage = StorageOutage(context.installation.database)
         if names is None:
-            jobs.start_scheduler(context)
+            jobs.record_schedule_start(context)
         wanted = {"runs", *names} if names is not None else None
         self._actions = {name: do for name, do in build_tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")

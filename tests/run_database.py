@@ -96,7 +96,7 @@ class HomeDatabases:
 def _resolve(url: str, home: Path) -> None:
     """Have a database that knows where it is at home be at home where it is; one that goes by its installation's name stays so."""
     database = open_database(url)
-    identity = copied_installation_guard.database_identity(database, Settings(home=home))
+    identity = copied_installation_guard.read_database_identity(database, Settings(home=home))
     moved = (
         update(StoredInstallationValue).where(StoredInstallationValue.name == IDENTITY_STATE_KEY).values(value=identity)
     )

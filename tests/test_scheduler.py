@@ -392,7 +392,7 @@ def test_counts_of_days_that_no_page_shows_go_at_night(install: Installation) ->
                     DailyConsentCount(day=day, kind="readers", way="", count=5),
                 ]
             )
-    assert nightly_steps.delete_old_daily_counts(install, NOON) == "4 counts of old days deleted"
+    assert nightly_steps.delete_old_daily_counts(install, NOON) == "4 old daily counts deleted"
     with install.database.read() as session:
         for model in (DailySourceVisitCounts, DailyConsentCount):
             assert sorted(session.scalars(select(model.day))) == [today - timedelta(days=400), today]

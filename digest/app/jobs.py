@@ -65,7 +65,7 @@ class JobContext:
 
 
 class FailedOutcome(str):
-    """The outcome of a slot whose job failed and isn't retried before its next slot."""
+    """The outcome of a slot whose job failed. A job that returns it isn't retried before its next slot."""
 
     __slots__ = ()
 
@@ -153,7 +153,7 @@ def draft(context: JobContext) -> str:
 
 
 def remind(context: JobContext) -> str:
-    """Remind the editors of an edition that isn't approved yet."""
+    """Remind the editors of an edition that isn't approved, or not even drafted, yet."""
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
@@ -273,13 +273,13 @@ def send_alert_notifications(context: JobContext) -> str:
 
 
 def record_scheduler_seen(context: JobContext) -> str:
-    """Record that the scheduler is running, so that the doctor notices if it stops."""
+    """Record that the scheduler is running, so that doctor notices if it stops."""
     schedule_slots.record_scheduler_seen(context.installation.database, context.clock())
     return ""
 
 
 def record_unscheduled_pages_seen(context: JobContext, since: str) -> str:
-    """Record that this process serves pages without the schedule, which is a choice and not a stopped scheduler."""
+    """Record that this process serves pages without the schedule, so that doctor doesn't report a stopped scheduler."""
     database, now = context.installation.database, context.clock()
     schedule_slots.record_unscheduled_pages_seen(database, datetime.fromisoformat(since), now)
     return ""
@@ -292,7 +292,7 @@ def send_heartbeats(context: JobContext) -> str:
 
 def plan_corrections(context: JobContext) -> str:
     """Queue the emails for approved corrections."""
-    return str(correction_emails.plan_correction_emails(context.installation, clock=context.clock))
+    return str(correction_emails.queue_approved_correction_emails(context.installation, clock=context.clock))
 
 
 def send_corrections(context: JobContext) -> str:
@@ -374,7 +374,7 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
         return f"failed: {type(exc).__name__}"
 
 
-def start_scheduler(context: JobContext) -> None:
+def record_schedule_start(context: JobContext) -> None:
     """Record, once for all processes, when the schedule was first followed."""
     schedule_slots.find_or_record_schedule_start(context.installation.database, context.clock())
 

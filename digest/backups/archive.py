@@ -1,7 +1,7 @@
 """The archive: a ZIP with a JSON Lines file per table, and a manifest with their counts and hashes.
 
-It's the same for SQLite and PostgreSQL. Addresses are encrypted as they are in the database. It contains no keys, no
-outbox files, and no provider events that were already applied.
+It's the same for SQLite and PostgreSQL. Addresses are encrypted as they are in the database. The archive contains no
+keys, no outbox files, and no provider events that were already applied.
 """
 
 import hashlib
@@ -107,8 +107,8 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
     """Open an archive for reading, decrypting it if necessary.
 
     Raises:
-        BackupError: it's encrypted, and the passphrase is missing or wrong.
-        DamagedFileError: it's encrypted and damaged.
+        BackupError: the archive is encrypted, and the passphrase is missing or wrong.
+        DamagedFileError: the archive is encrypted and damaged.
     """
     with ExitStack() as on_failure:
         file = on_failure.enter_context(path.open("rb"))
@@ -137,7 +137,7 @@ class ArchiveReader:
         """Open an archive, with its passphrase if it's encrypted.
 
         Raises:
-            BackupError: it isn't an archive, or this version can't read it.
+            BackupError: the file isn't an archive, or this version can't read it.
         """
         self.path = path
         try:

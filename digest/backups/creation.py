@@ -19,10 +19,10 @@ from digest.backups.encrypted_file import EncryptedWriter
 from digest.backups.table_rows import (
     READ_BATCH_SIZE,
     build_exclusion_condition,
+    list_tables_by_dependency,
     make_row_encoder,
     reflect_tables,
     select_columns,
-    tables_by_dependency,
 )
 from digest.store.engine import Database, newest_schema_revision
 from subscribers.callback_types import Progress
@@ -71,7 +71,7 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
     with database.read() as session:
         revision = _read_revision(session)
         is_newest = revision == newest_schema_revision()
-        tables = tables_by_dependency() if is_newest else reflect_tables(session.connection())
+        tables = list_tables_by_dependency() if is_newest else reflect_tables(session.connection())
         counts = {table.name: _count_rows(session, table) for table in tables}
     with ExitStack() as stack:
         writer = stack.enter_context(_create_archive(part, passphrase))

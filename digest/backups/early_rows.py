@@ -183,7 +183,7 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
 
     Lines are buffered in `folder`. If an old transaction doesn't end or the triggers are missing, no tables are split.
     """
-    delete_stale_notes(database, now=now)
+    delete_stale_backup_records(database, now=now)
     with database.write() as session:
         last_event = session.scalar(select(func.max(StoredDeliveryEvent.id))) or 0
         backup = RunningBackup(started_at=now, last_event=last_event)
@@ -200,7 +200,7 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
         _delete_notes(database, RunningBackup.id == backup.id)
 
 
-def delete_stale_notes(database: Database, *, now: datetime) -> int:
+def delete_stale_backup_records(database: Database, *, now: datetime) -> int:
     """Delete the records of backups that were killed; return the number of those backups."""
     return _delete_notes(database, RunningBackup.started_at < now - MAX_BACKUP_TIME)
 

@@ -145,8 +145,8 @@ class EncryptedReader(io.RawIOBase):
         """Decrypt the file's key, unless that requires more work than allowed.
 
         Raises:
-            WrongPassphraseError: the passphrase doesn't decrypt it.
-            DamagedFileError: the file is truncated or has another format.
+            WrongPassphraseError: the passphrase doesn't decrypt the file.
+            DamagedFileError: the file is truncated, has another format, or requires too much work.
         """
         self._file = file
         file.seek(0)
@@ -193,7 +193,7 @@ class EncryptedReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Read up to the end of a chunk."""
+        """Read decrypted bytes into a buffer, at most up to the end of a chunk."""
         view = memoryview(buffer).cast("B")
         if self._position >= self._size:
             return 0

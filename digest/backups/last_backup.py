@@ -1,4 +1,4 @@
-"""The result of the last scheduled backup, and whether one is overdue."""
+"""The result of the last scheduled backup, and whether another one is overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: 
         _save_outcome(session, {**outcome, "tried_at": now.isoformat()}, now)
 
 
-def save_restored_backup(session: Session, file: str, made_at: datetime, *, now: datetime) -> None:
+def record_restored_backup(session: Session, file_name: str, made_at: datetime, *, now: datetime) -> None:
     """Store in a restored database that the backup it comes from was made and verified."""
-    _save_outcome(session, {"trouble": "", "proved_at": made_at.isoformat(), "file": file}, now)
+    _save_outcome(session, {"trouble": "", "proved_at": made_at.isoformat(), "file": file_name}, now)
 
 
 def _save_outcome(session: Session, outcome: Mapping[str, Any], now: datetime) -> None:
@@ -59,7 +59,7 @@ def read_backup_outcome(session: Session) -> BackupOutcome:
 
 
 def find_last_verified_backup(session: Session) -> datetime | None:
-    """Return the time of the last verified backup, or None."""
+    """Return the time of the last verified backup, or None if there's none."""
     return read_backup_outcome(session).proved_at
 
 

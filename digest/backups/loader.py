@@ -41,14 +41,18 @@ INSERT_BATCH_SIZE = 1000  # rows per statement
 ADDRESSES_TRIED = 20
 
 
-def restore_rows(
+def load_archive(
     connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
-    """Create the archive's schema, insert its rows, and migrate to the current schema; return a session."""
+    """Create the archive's schema, insert its rows, and migrate to the current schema; return a session.
+
+    Raises:
+        BackupError: this version doesn't know the schema, the rows don't match it, or the keys don't decrypt addresses.
+    """
     create_schema_and_insert_rows(connection, reader, progress)
     if reader.manifest.revision != newest_schema_revision():
         run_migrations_to_revision(connection, "head")
-    for current_table in table_rows.tables_by_dependency():
+    for current_table in table_rows.list_tables_by_dependency():
         advance_sequence(connection, current_table)
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)
@@ -159,7 +163,11 @@ def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) 
 
 
 def check_sqlite_integrity(connection: Connection) -> None:
-    """Run SQLite's integrity and foreign key checks."""
+    """Run SQLite's integrity and foreign key checks.
+
+    Raises:
+        BackupError: a check failed.
+    """
     problems = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
     if problems != ["ok"] or broken:

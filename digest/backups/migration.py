@@ -67,7 +67,7 @@ def parse_target_url(text_: str) -> URL:
     """Parse the URL of the database to move to.
 
     Raises:
-        BackupError: it isn't a supported URL; the message contains no password.
+        BackupError: the URL isn't supported; the message contains no password.
     """
     try:
         url = make_url(text_)
@@ -92,7 +92,7 @@ def move_database(
     `progress` is called with (completed, total) steps, as each row is copied and read back.
 
     Raises:
-        BackupError: it can't be moved; nothing has changed.
+        BackupError: the database can't be moved; nothing has changed.
     """
     if make_url(source_url) == target_url:
         raise BackupError("The URL in --to is for the database in use. Choose a different, empty database.")
@@ -134,7 +134,7 @@ def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
     ):
         if not file:
             wait_for_other_connections(session.connection())
-            names = ", ".join(f'"{table.name}"' for table in table_rows.tables_by_dependency())
+            names = ", ".join(f'"{table.name}"' for table in table_rows.list_tables_by_dependency())
             session.execute(text(f"LOCK TABLE {names} IN EXCLUSIVE MODE"))
         yield database, session
 
@@ -179,7 +179,7 @@ def _refuse_content(connection: Connection) -> None:
 
 def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:
     """Copy all tables; return the hash of each as read."""
-    tables = table_rows.tables_by_dependency()
+    tables = table_rows.list_tables_by_dependency()
     counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     total = _PASSES * sum(counts)
     hashes: dict[str, _TableHash] = {}
@@ -238,7 +238,7 @@ def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress
     """
     total_rows = sum(hash_.rows for hash_ in hashes.values())
     total = _PASSES * total_rows
-    for table in table_rows.tables_by_dependency():
+    for table in table_rows.list_tables_by_dependency():
         copied_hash = _TableHash()
         for number, _ in enumerate(_hash_rows(connection, table, copied_hash), 1):
             if number % table_rows.READ_BATCH_SIZE == 0:

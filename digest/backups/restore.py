@@ -19,8 +19,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
-from digest.backups.last_backup import save_restored_backup
-from digest.backups.loader import check_sqlite_integrity, restore_rows
+from digest.backups.last_backup import record_restored_backup
+from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
@@ -68,7 +68,7 @@ def rehearse_restore(
     """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
 
     Raises:
-        BackupError: it can't be restored.
+        BackupError: the backup can't be restored.
     """
     with (
         _explain_restore_errors(file),
@@ -77,7 +77,7 @@ def rehearse_restore(
         closing(open_database(f"sqlite:///{folder}/digest.db")) as database,
         database.engine.execution_options(immediate=True).begin() as connection,
     ):
-        session = restore_rows(connection, reader, keys, progress)
+        session = load_archive(connection, reader, keys, progress)
         check_sqlite_integrity(connection)
         return _verify_restored_ledger(session, keys)
 
@@ -115,14 +115,14 @@ def restore_backup(
     is called with (completed, total) rows, and `tell_admins` may queue emails in the restored database.
 
     Raises:
-        BackupError: it can't be restored; nothing has changed.
+        BackupError: the backup can't be restored; nothing has changed.
         UnsubscribeLogError: `left.log` is damaged; nothing has changed.
         OSError: a file can't be written.
     """
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
 
     def fill(connection: Connection, reader: ArchiveReader, aside: str) -> RestoreResult:
-        session = restore_rows(connection, reader, keys, progress)
+        session = load_archive(connection, reader, keys, progress)
         proof = _verify_restored_ledger(session, keys)
         log_exists = unsubscribe_log.path.exists()
         merged = merge_unsubscribe_log(
@@ -137,7 +137,7 @@ def restore_backup(
         installation_hold.pause_possible_copy(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)
-        save_restored_backup(session, file.name, datetime.fromisoformat(made_at), now=now)
+        record_restored_backup(session, file.name, datetime.fromisoformat(made_at), now=now)
         tell_admins(session)
         gap = restored_copy.RestoreGap(datetime.fromisoformat(made_at), now)
         uncertain = restored_copy.mark_open_deliveries_uncertain(session, gap)
@@ -241,7 +241,7 @@ def _restore_into_postgresql(
 
 
 def wait_for_other_connections(connection: Connection) -> None:
-    """Wait until no other client has the database open, as a closed connection is still listed briefly.
+    """Wait up to 5 seconds until no other client has the database open. Closed connections are still listed briefly.
 
     Raises:
         BackupError: another client still has it open.

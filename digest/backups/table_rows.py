@@ -34,7 +34,7 @@ READ_BATCH_SIZE = 2000  # rows per read
 ValueFormat = Literal["plain", "bytes", "moment", "day", "json"]
 
 
-def tables_by_dependency() -> list[Table]:
+def list_tables_by_dependency() -> list[Table]:
     """Return all tables, each after those it references."""
     return list(Base.metadata.sorted_tables)
 
@@ -42,7 +42,7 @@ def tables_by_dependency() -> list[Table]:
 def reflect_tables(connection: Connection) -> list[Table]:
     """Return the tables and columns of a database with an older schema, each table after those it references.
 
-    Columns have today's types; removed ones, the database's. Internal tables of indexes are left out.
+    Columns have today's types, or the database's if today's schema lacks them. Internal tables of indexes are left out.
     """
     stored = MetaData()
     not_ours = ("alembic_version", *_list_virtual_tables(connection))
@@ -84,7 +84,7 @@ def choose_value_format(column: Column[Any]) -> ValueFormat:
     return "json" if isinstance(kind, JSON | DamageTolerantJson) else "plain"
 
 
-def select_expression(column: Column[Any]) -> ColumnElement[Any]:
+def build_select_expression(column: Column[Any]) -> ColumnElement[Any]:
     """Return the expression to select for a column: JSON as stored text, and an enum as its value."""
     if choose_value_format(column) == "json":
         return cast(column, Text).label(column.name)
@@ -93,7 +93,7 @@ def select_expression(column: Column[Any]) -> ColumnElement[Any]:
 
 def select_columns(table: Table) -> Select[Any]:
     """Return a query for all columns of a table, in order."""
-    return select(*map(select_expression, table.c))
+    return select(*map(build_select_expression, table.c))
 
 
 # For the formats whose values need encoding.

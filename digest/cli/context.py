@@ -145,9 +145,9 @@ class CommandContext:
     @property
     def terminal(self) -> "Actor":
         """The terminal's user as an actor."""
-        from digest.installation.audited_actions import terminal_actor
+        from digest.installation.audited_actions import make_terminal_actor
 
-        return terminal_actor(find_system_user())
+        return make_terminal_actor(find_system_user())
 
     def identify_actor(self, installation: "Installation") -> "Actor":
         """Return the actor for an installation.

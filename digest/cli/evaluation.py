@@ -214,7 +214,7 @@ Exit codes: 0 printed, 2 usage error, unknown edition, or an edition without a s
 @pass_command_context
 def picks(context: CommandContext, edition: str) -> None:
     """Print an edition's editing decisions as PICKS for 'digest evaluate draft' (one JSON line per story)."""
-    for pick in draft_evaluation.list_editor_picks(context.installation, edition):
+    for pick in draft_evaluation.derive_grades_from_edits(context.installation, edition):
         click.echo(json.dumps(pick, ensure_ascii=False))
 
 

@@ -143,7 +143,7 @@ def _complete_answers(
         return setup_answers.complete_answers(given_answers, present)
     answers: dict[str, Any] = dict(given_answers)
     for question in QUESTIONS:
-        if question.key not in given_answers and question.concerns(answers):
+        if question.key not in given_answers and question.is_asked(answers):
             present_answer = present.get(question.key)
             proposed = (
                 setup_answers.propose_answer(question.key, answers) if present_answer in {None, ""} else present_answer

@@ -18,7 +18,7 @@ def read_reason(text: str) -> str:
     """Return a reason as a single line, checked for email addresses.
 
     Raises:
-        ReasonError: it's empty, too long, or may contain an address.
+        ReasonError: the reason is empty, too long, or unprintable, or may contain an address.
     """
     reason = " ".join(text.split())
     if not reason:
@@ -26,9 +26,9 @@ def read_reason(text: str) -> str:
     if len(reason) > MAX_REASON_LENGTH:
         raise ReasonError("The reason is too long.", f"Enter {MAX_REASON_LENGTH} characters at most.")
     if might_contain_address(reason):
-        raise ReasonError("The reason contains an address or an @.", "Remove it.")
+        raise ReasonError("The reason contains an address or an @.", "Remove the address or the @.")
     if not reason.isprintable():
-        raise ReasonError("The reason contains characters that can't be shown.", "Type it again.")
+        raise ReasonError("The reason contains characters that can't be shown.", "Type the reason again.")
     return reason
 
 
@@ -36,7 +36,7 @@ def read_optional_reason(text: str) -> str:
     """Return a reason as `read_reason` does, or an empty string if there's none.
 
     Raises:
-        ReasonError: it's too long or may contain an address.
+        ReasonError: the reason is too long or unprintable, or may contain an address.
     """
     return read_reason(text) if text.strip() else ""
 

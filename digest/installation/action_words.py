@@ -33,7 +33,7 @@ class ActionDeclaration:
 
 
 @cache
-def actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
+def load_actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
     """Return the declaration of each action by topic and by its name in the audit log."""
     text = resources.files("digest.installation").joinpath("actions.toml").read_text("utf-8")
     return {
@@ -56,7 +56,7 @@ def _parse_declaration(words: str, role: str = "", area: str = "") -> ActionDecl
 
 @cache
 def _actions_by_name() -> Mapping[str, ActionDeclaration]:
-    return {name: action for actions in actions_by_topic().values() for name, action in actions.items()}
+    return {name: action for actions in load_actions_by_topic().values() for name, action in actions.items()}
 
 
 def find_action(act: str) -> ActionDeclaration | None:
@@ -76,6 +76,6 @@ def split_audit_phrase_at_subject(words: str) -> list[str]:
     return _SUBJECT.sub("{}", unbracketed).split("{}")
 
 
-def write_action_for_email(words: str, subject: str = "") -> str:
+def format_action_for_email(words: str, subject: str = "") -> str:
     """Return a wording for an email, with `subject` in place of `{}`."""
     return _SUBJECT.sub(lambda match: match[1] or subject, _LOG_ONLY.sub("", words))

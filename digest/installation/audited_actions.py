@@ -79,7 +79,7 @@ class Actor:
 SCHEDULER = Actor("scheduler", Role.SYSTEM, ActionEntryPoint.TIMETABLE)
 
 
-def terminal_actor(system_user: str) -> Actor:
+def make_terminal_actor(system_user: str) -> Actor:
     """Return the actor for a terminal user.
 
     Anyone who can read the key file and the database is effectively an admin.
@@ -88,10 +88,10 @@ def terminal_actor(system_user: str) -> Actor:
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
-    """Return the staff member with an address as the actor, with the interface of the claimant.
+    """Return the staff member with this address as an actor at the claimant's interface.
 
     Raises:
-        UnknownStaffError: no staff member has it; the attempt is in the audit log, without the address.
+        UnknownStaffError: no staff member has the address; the attempt is in the audit log, without the address.
     """
     with database.read() as session:
         member = find_staff_member(session, email)
@@ -180,11 +180,11 @@ class PendingAuditEntry:
 
     def record(self, session: Session) -> None:
         """Write an audit row in one of the action's transactions; there may be several. The email commits with it."""
-        self.tell(session)
+        self.notify_admins(session)
         record_audit(session, self.act, self.subject, self.detail, actor=self.actor.name, now=self.now)
         self.recorded = True
 
-    def tell(self, session: Session) -> None:
+    def notify_admins(self, session: Session) -> None:
         """Queue the email about a weakened control, once, and count the use of addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # it acts according to the admins' settings
@@ -212,7 +212,7 @@ class PendingAuditEntry:
         if self.changed and not self.recorded:
             self.record(session)
         elif self.changed and not self.are_admins_told:
-            self.tell(session)
+            self.notify_admins(session)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,8 @@ class Action:
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; also
-                logged.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; this
+                is also in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft, installation.write() as session:
             yield session, draft
@@ -274,8 +274,8 @@ class Action:
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; also
-                logged.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; this
+                is also in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft:
             yield draft
@@ -302,7 +302,7 @@ class Action:
 
         Raises:
             NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the confirmation is too old; also logged.
+            ConfirmationRequiredError: the confirmation is too old; this is also in the audit log.
         """
         self.check_role(installation, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):

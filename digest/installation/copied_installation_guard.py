@@ -31,7 +31,7 @@ _DIFFERENCE_TEXTS = {
 
 def pause_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
     """Pause all sending if the database was last opened elsewhere, and record its new place."""
-    current = database_identity(database, settings)
+    current = read_database_identity(database, settings)
     with database.read() as session:
         recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
     if recorded == current:
@@ -44,8 +44,8 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
             installation_hold.pause_possible_copy(
                 session,
                 (
-                    f"{why}. Resume sending only if nothing else is sending to the same list. Email sent since this was "
-                    "copied would be sent twice, so first cancel those editions"
+                    f"{why}. Resume sending only if nothing else is sending to the same list. Editions sent since this "
+                    "was copied would be sent twice, so cancel them first"
                 ),
                 actor=COPY_GUARD_ACTOR,
                 now=now,
@@ -64,8 +64,8 @@ def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]
     ]
 
 
-def database_identity(database: Database, settings: Settings) -> dict[str, str]:
-    """Return the identity of a database's place: its name in the settings, or marks of its machine, server, or file."""
+def read_database_identity(database: Database, settings: Settings) -> dict[str, str]:
+    """Return what identifies a database's place: the installation's name in the settings, or the machine, server, or file."""
     if settings.installation:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":

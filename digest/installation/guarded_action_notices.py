@@ -16,7 +16,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.action_words import write_action_for_email
+from digest.installation.action_words import format_action_for_email
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
@@ -90,7 +90,7 @@ def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> S
 class GuardedActionNotice:
     """An immediate email: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
 
-    `undo_path` is the path of the page where it can be undone, if it isn't the team page.
+    `undo_path` is the path of the page where the action can be undone, if it isn't the team page.
     """
 
     actor: str
@@ -104,13 +104,13 @@ class GuardedActionNotice:
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
         """Queue the email for each recipient in the action's transaction, with the sender in `settings`.
 
-        That's the sender before the action, so a change of the sender can't suppress its own warning.
+        These are the settings from before the action, so a change of the sender can't suppress its own warning.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
         facts = {
             "who": describe_actor(session, self.actor),
-            "did": curl_quotes(write_action_for_email(self.words, describe_actor(session, self.subject))),
+            "did": curl_quotes(format_action_for_email(self.words, describe_actor(session, self.subject))),
             "concern": self.affected_area,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
@@ -129,7 +129,7 @@ class GuardedActionNotice:
 
 def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
     """Count an action that accesses addresses, for the daily summary, in the action's transaction."""
-    first = {"words": write_action_for_email(words), "actor": actor, "uses": 1, "since": now}
+    first = {"words": format_action_for_email(words), "actor": actor, "uses": 1, "since": now}
     statement = upsert(session, SubscriberAddressUseCount).values(**first)
     update_values = {"uses": SubscriberAddressUseCount.uses + 1}
     session.execute(statement.on_conflict_do_update(index_elements=["words", "actor"], set_=update_values))
@@ -160,7 +160,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
-        for use in uses:  # only those just read, as more may be counted meanwhile
+        for use in uses:  # only those just read, as more may have been counted since
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.collect.sandbox.client import SANDBOX
 from digest.installation import copied_installation_guard
-from digest.installation.storage_errors import explain_storage_error, find_damage, is_sqlite_disk_error
+from digest.installation.storage_errors import diagnose_damage, explain_storage_error, is_sqlite_disk_error
 from digest.settings import Settings, SettingsError, SettingsFileContent, reload_settings
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import (
@@ -97,7 +97,7 @@ class Installation:
         self._follow_brand_images()
         return self._settings
 
-    def look_brand_images_up_again(self) -> None:
+    def reload_brand_images(self) -> None:
         """Load the logo and header image again on the next access to the settings, as one was stored."""
         self._brand_image_names = ()
 
@@ -157,7 +157,7 @@ class Installation:
         """Refuse actions that reach beyond this machine if the keys are the demo's.
 
         Raises:
-            InstallationError: they are.
+            InstallationError: the keys are the demo's.
         """
         if self.keys.has_demo_keys:
             raise InstallationError(
@@ -192,9 +192,9 @@ def open_installation(
     (`digest.installation.copied_installation_guard`).
 
     Raises:
-        InstallationError: there's none, its folder or database is unavailable, or its schema is older and may not be
-            migrated.
-        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
+        InstallationError: there's no installation, its folder or database is unavailable, or its schema is older and
+            may not be migrated.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.
         MigrationError: an upgrade failed, and the schema is unchanged.
     """
@@ -220,7 +220,7 @@ def open_installation(
                 remedy=f"Check DIGEST_HOME (in {settings.environment_place}).",
             ) from exc
         except SQLAlchemyError as exc:
-            if damage := find_damage(exc):
+            if damage := diagnose_damage(exc):
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
             # The URL may contain a password, so only the driver's message is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
@@ -328,7 +328,7 @@ def create_home_folder(home: Path) -> None:
     """Create the home folder, accessible only to its owner.
 
     Raises:
-        InstallationError: it can't be created.
+        InstallationError: the folder can't be created.
     """
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -372,9 +372,9 @@ def create_key_file(installation: Installation) -> KeyRing | None:
     """Create the key file if it's missing and return its keys; return None if it already exists.
 
     Raises:
-        InstallationError: it's missing, and the database was written with other keys.
-        KeyMismatchError: the existing one isn't the database's.
-        KeyFileError: it can't be created or read.
+        InstallationError: the key file is missing, and the database was written with other keys.
+        KeyMismatchError: the existing keys aren't the database's.
+        KeyFileError: the key file can't be created or read.
     """
     settings = installation.settings
     if settings.key_file.exists():

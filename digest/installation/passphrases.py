@@ -9,7 +9,7 @@ def check_new_passphrase(passphrase: str) -> None:
     """Check that a passphrase is long enough to protect a file.
 
     Raises:
-        BackupError: it has fewer than 12 characters.
+        BackupError: the passphrase has fewer than 12 characters.
     """
     if len(passphrase) < MIN_PASSPHRASE:
         raise BackupError(f"That passphrase is too short. Use at least {MIN_PASSPHRASE} characters.")

@@ -17,7 +17,7 @@ StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
 
 
 def make_mail_queue(installation: Installation, now: datetime) -> QueueMail:
-    """Return the function that queues an installation's transactional emails at a time."""
+    """Return a function that queues transactional emails, which are due at `now`."""
     return make_notice_queue(installation.keys, installation.settings, lambda: now)
 
 
@@ -33,7 +33,7 @@ def queue_staff_mail(
 ) -> int:
     """Queue an email for each member, or each admin, who hasn't had one for this occasion; return the number queued.
 
-    If no address is verified, it goes to the editors' reply address.
+    If no address is verified, one email goes to the editors' reply address.
     """
     queue = make_mail_queue(installation, now)
     recipients = [

@@ -47,23 +47,23 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
     return None
 
 
-def explain_damage(reason: str) -> ApplicationError:
+def make_damage_error(reason: str) -> ApplicationError:
     """Return the error for a damaged database, with what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
-        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing uses the database anymore. "
+        remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing else is using the database. "
         f"{RESTORE_LOSSES}",
     )
 
 
-def find_damage(error: BaseException) -> ApplicationError | None:
+def diagnose_damage(error: BaseException) -> ApplicationError | None:
     """Return an explanation of an error caused by a damaged database; None for others."""
     driver_error = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(driver_error, sqlite3.Error):
         is_damaged = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE_CODES
     else:
         is_damaged = getattr(driver_error, "sqlstate", None) in _POSTGRESQL_DAMAGE
-    return explain_damage(str(driver_error).strip().partition("\n")[0]) if is_damaged else None
+    return make_damage_error(str(driver_error).strip().partition("\n")[0]) if is_damaged else None
 
 
 def is_sqlite_disk_error(error: BaseException) -> bool:

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from digest.app.alerts.metrics import METRICS_CONTENT_TYPE
 from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
-from digest.app.editions.edition_views import find_readiness_problem
+from digest.app.editions.edition_views import explain_unusable_database
 from digest.web.context import web_context
 
 health_pages = Blueprint("health", __name__)
@@ -28,7 +28,7 @@ def report_liveness() -> Response:
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
     """Report whether the database responds and its schema is this version's."""
-    problem = find_readiness_problem(web_context().installation)
+    problem = explain_unusable_database(web_context().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 
@@ -40,7 +40,7 @@ def report_metrics() -> ResponseReturnValue:
         refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
-    text = context.metrics.write_or_recall(context.installation, now=context.clock())
+    text = context.metrics.render_cached(context.installation, now=context.clock())
     response = Response(text, content_type=METRICS_CONTENT_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -63,7 +63,7 @@ class AddressCorrection:
     wording: str
 
 
-class CorrectionOutcome(StrEnum):
+class AddressCorrectionOutcome(StrEnum):
     """The outcome of an admin's request to correct an address."""
 
     REQUESTED = "requested"
@@ -117,7 +117,7 @@ def has_address(keys: KeyRing, person: Person, address: Address) -> bool:
     return current is not None and current.canonical == address.canonical
 
 
-def request_correction(
+def request_address_correction(
     session: Session,
     keys: KeyRing,
     number: int,
@@ -127,7 +127,7 @@ def request_correction(
     signup_limits: SignupLimits,
     *,
     now: datetime,
-) -> CorrectionOutcome:
+) -> AddressCorrectionOutcome:
     """Request a change as an admin, for a subscriber or for someone who was subscribed until their mailbox bounced.
 
     The limits of `request_address_change` apply. Addresses that are or were someone else's are refused: an admin must
@@ -137,16 +137,16 @@ def request_correction(
     person = ledger.lock_person(session, number)
     old = people.decrypt_person_address(keys, person) if person is not None else None
     if person is None or old is None or not may_correct_address(session, person):
-        return CorrectionOutcome.NOT_SUBSCRIBED
+        return AddressCorrectionOutcome.NOT_SUBSCRIBED
     if old.canonical == new_address.canonical:
-        return CorrectionOutcome.SAME_ADDRESS
+        return AddressCorrectionOutcome.SAME_ADDRESS
     if is_unavailable(session, keys, new_address, number):
-        return CorrectionOutcome.UNAVAILABLE
+        return AddressCorrectionOutcome.UNAVAILABLE
     has_room = one_time_tokens.may_email_link(session, number, "change address", now=now)
     if not has_room or not _count_mail_to_stranger(session, keys, new_address, signup_limits, now):
-        return CorrectionOutcome.TOO_MANY
+        return AddressCorrectionOutcome.TOO_MANY
     _begin_change(session, keys, person, ChangedAddresses(new_address, old, correction), queue, now, is_emailed=True)
-    return CorrectionOutcome.REQUESTED
+    return AddressCorrectionOutcome.REQUESTED
 
 
 def may_correct_address(session: Session, person: Person) -> bool:

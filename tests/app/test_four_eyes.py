@@ -26,7 +26,7 @@ from digest.edition.content.edition_content import EditionContent, LabeledBlock
 from digest.edition.editing.edit_log import append_edit, load_proposal
 from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryField
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, terminal_actor
+from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation
 from digest.store.account_models import SignInAttempt
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
@@ -78,7 +78,7 @@ def test_setting_changes_are_found_by_an_index(install_on_both: Installation) ->
 
 
 def sentences(install: Installation, viewer: str = "") -> list[str]:
-    return approval_overviews.write_approver_sentences(
+    return approval_overviews.explain_draft_approvers(
         approval_overviews.read_approval_overview(install, "current"), viewer
     )
 
@@ -274,7 +274,7 @@ def test_a_correction_that_runs_on_keeps_its_author(install: Installation, state
 def test_an_only_editor_approves_what_they_wrote_and_is_told_why(install: Installation) -> None:
     write_intro(install, DANA, "Good morning.")
     only_dana(install)
-    invited = "You can approve it, because priya and sam haven't accepted the invitation yet."
+    invited = "You can approve this, because priya and sam haven't accepted the invitation yet."
     assert sentences(install, DANA.name)[-1] == invited
     with install.database.write() as session:
         change_rows(session, StaffMember, StaffMember.id > 1, removed_at=NOW - timedelta(days=30))
@@ -377,7 +377,7 @@ def test_whoever_removes_a_colleague_since_the_last_edition_or_their_oldest_text
 
 
 def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Installation) -> None:
-    root = terminal_actor("root")
+    root = make_terminal_actor("root")
     pin(install, DANA)
     approve(install, root)
     write_intro(install, DANA, "Good morning.")
@@ -386,7 +386,7 @@ def test_a_terminal_says_who_approves_once_editors_wrote_something(install: Inst
 
 
 def test_what_a_nameless_terminal_wrote_takes_two_signatures(install: Installation) -> None:
-    write_intro(install, terminal_actor("root"), "Good morning.")
+    write_intro(install, make_terminal_actor("root"), "Good morning.")
     approve(install, DANA)
     assert edition_of(install).state == EditionState.DRAFT
     approve(install, PRIYA)
@@ -754,12 +754,12 @@ def test_who_wrote_what_and_who_still_has_to_approve_it_is_said(install: Install
     assert sentences(install, DANA.name) == [
         "You wrote the intro, which someone else needs to approve.",
         "priya wrote the headline “Tunnel found,” which someone other than priya needs to approve.",
-        "You, priya, and sam can approve it.",
+        "You, priya, and sam can approve this.",
     ]
     approve(install, DANA)
     assert sentences(install, PRIYA.name) == [
         "1 of 2 approvals (by dana).",
         "dana wrote the intro, which someone other than dana needs to approve.",
         "You wrote the headline “Tunnel found,” approved by dana.",
-        "You and sam can approve it.",
+        "You and sam can approve this.",
     ]

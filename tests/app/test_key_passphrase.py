@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from pydantic import SecretStr
 
 from digest.app.doctor.examination import run_local_checks
-from digest.app.upkeep.keys import protect_keys, restore_keys, rotate_key, unprotect_keys
+from digest.app.upkeep.keys import decrypt_key_file, encrypt_key_file, restore_keys, rotate_key
 from digest.cli import digest as digest_command
-from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, terminal_actor
+from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation, InstallationError
 from digest.settings import Settings, load_settings
 from digest.store.engine import Database
@@ -21,7 +21,7 @@ from subscribers.crypto.keys import KeyFileError, KeyRing
 from subscribers.crypto.passphrase import encrypt_text
 from tests.moments import THURSDAY_NOON as NOW
 
-EVE = terminal_actor("eve")
+EVE = make_terminal_actor("eve")
 PASSPHRASE = "correct horse battery staple"
 
 
@@ -44,7 +44,7 @@ def test_a_protected_file_holds_no_secret_and_opens_with_the_passphrase_alone(
     one_database: Database, tmp_path: Path, keys: KeyRing
 ) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
+    encrypt_key_file(_installation(one_database, tmp_path), EVE, now=NOW)
     text = file.read_text("utf-8")
     assert not [key for key in keys.all if base64.b64encode(key.secret).decode() in text]
     assert file.stat().st_mode & 0o777 == 0o600
@@ -67,7 +67,7 @@ def test_a_protected_text_names_what_opens_it(shipped_hashing: None) -> None:
 @pytest.mark.usefixtures("keys")
 def test_a_changed_file_does_not_open(one_database: Database, tmp_path: Path) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
+    encrypt_key_file(_installation(one_database, tmp_path), EVE, now=NOW)
     whole = json.loads(file.read_text("utf-8"))
     for name in ("salt", "nonce", "ciphertext"):
         changed = bytearray(base64.b64decode(whole[name]))
@@ -85,11 +85,11 @@ def test_a_running_process_follows_protecting_rotating_and_unprotecting(
 ) -> None:
     running, file = _installation(one_database, tmp_path), Settings(home=tmp_path).key_file
     assert running.keys.all == keys.all
-    protect_keys(running, EVE, now=NOW)
+    encrypt_key_file(running, EVE, now=NOW)
     for number, protected in ((2, True), (3, False)):
         acting = _installation(one_database, tmp_path)
         if not protected:
-            unprotect_keys(acting, EVE, now=NOW)
+            decrypt_key_file(acting, EVE, now=NOW)
         _, recovery_copy = rotate_key(acting, EVE, "token", force_new_key=False, now=NOW, progress=_ignore_progress)
         assert ("ciphertext" in file.read_text("utf-8")) is protected
         assert KeyRing.parse("the copy", recovery_copy).current("token").number == number, (
@@ -103,7 +103,7 @@ def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
     one_database: Database, tmp_path: Path, keys: KeyRing
 ) -> None:
     file = Settings(home=tmp_path).key_file
-    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
+    encrypt_key_file(_installation(one_database, tmp_path), EVE, now=NOW)
     protected_text = file.read_text("utf-8")
     aside = restore_keys(_installation(one_database, tmp_path, None), EVE, keys.to_json(), replace=True, now=NOW).aside
     assert aside is not None
@@ -117,11 +117,11 @@ def test_a_recovery_copy_opens_what_a_forgotten_passphrase_closed(
 def test_protecting_takes_an_admin_and_a_passphrase(one_database: Database, tmp_path: Path, keys: KeyRing) -> None:
     file = Settings(home=tmp_path).key_file
     editor = Actor("staff 3", Role.EDITOR, ActionEntryPoint.TERMINAL)
-    for act in (protect_keys, unprotect_keys):
+    for act in (encrypt_key_file, decrypt_key_file):
         with pytest.raises(NotPermittedError):
             act(_installation(one_database, tmp_path), editor, now=NOW)
     with pytest.raises(InstallationError, match="No passphrase is set"):
-        protect_keys(_installation(one_database, tmp_path, None), EVE, now=NOW)
+        encrypt_key_file(_installation(one_database, tmp_path, None), EVE, now=NOW)
     assert file.read_text("utf-8") == keys.to_json()
 
 
@@ -132,7 +132,7 @@ def test_the_doctor_names_a_passphrase_that_protects_nothing(one_database: Datab
         return [f.sentence for f in findings if f.level == "warning" and "digest keys protect" in f.sentence]
 
     assert len(advice()) == 1
-    protect_keys(_installation(one_database, tmp_path), EVE, now=NOW)
+    encrypt_key_file(_installation(one_database, tmp_path), EVE, now=NOW)
     assert advice() == []
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from digest.app.doctor.examination import run_local_checks
 from digest.app.upkeep.keys import restore_keys
 from digest.cli import digest as digest_command
-from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, terminal_actor
+from digest.installation.audited_actions import ActionEntryPoint, Actor, NotPermittedError, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation, InstallationError, create_key_file
 from digest.settings import Settings
 from digest.store.delivery_models import StaffMember
@@ -22,7 +22,7 @@ from subscribers.store.key_rotation import add_key
 from subscribers.store.models import ConsentKind
 from tests.moments import THURSDAY_NOON as NOW
 
-EVE = terminal_actor("eve")
+EVE = make_terminal_actor("eve")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from digest.app import jobs
 from digest.app.approval import edition_approval
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
@@ -69,7 +69,7 @@ class Desk:
 
     def attention(self, now: datetime) -> list[str]:
         with self.install.database.read() as session:
-            return [said for said in write_attention_sentences(session, now) if "visitors" in said]
+            return [said for said in list_attention_sentences(session, now) if "visitors" in said]
 
     def errors(self, now: datetime) -> list[str]:
         """Give what preflight finds without a visit to the site, of what a visitor can read."""

@@ -180,7 +180,7 @@ def test_an_uploaded_picture_is_encoded_anew_and_shown_with_its_words(sample: In
     with sample.database.read() as session:
         media = session.get_one(MediaFile, picture["hash"])
         assert (media.width, media.height) == (1120, 630)
-    edition_images.describe_image(sample, FORM, url, alt="Another crane", credit="")
+    edition_images.change_image_description(sample, FORM, url, alt="Another crane", credit="")
     described = lead_entry(sample)["picture"]
     assert described == picture | {"alt": "Another crane", "credit": ""}
     edition_images.hide_image(sample, FORM, url)
@@ -217,7 +217,7 @@ def test_an_upload_without_a_description_is_refused(install: Installation) -> No
 
 def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the_act(sample: Installation) -> None:
     state = editing_state.read_editing_state(sample, "current")
-    assert edition_images.list_missing_images(state) == ()
+    assert edition_images.list_leads_missing_images(state) == ()
     lead = next(out.scored.story.lead for out in state.arrangement.left_out if out.scored.story.lead.image)
     pictures = {image: crops for image, crops in state.proposal.pictures.items() if image != lead.image}
     with sample.database.write() as session:
@@ -225,7 +225,7 @@ def test_the_picture_of_a_story_that_came_up_later_is_fetched_once_and_after_the
         store_proposal(session, edition, pack_proposal(replace(state.proposal, pictures=pictures)))
     placed = editing.place_stories(sample, FORM, lead.url, section="featured", after="")
     assert lead_entry(sample)["picture"] is None
-    assert [a.url for a in edition_images.list_missing_images(placed.state)] == [lead.url]
+    assert [a.url for a in edition_images.list_leads_missing_images(placed.state)] == [lead.url]
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 1
     assert lead_entry(sample)["picture"] is not None
     assert edition_images.fetch_missing_images(sample, FORM, fetcher=FolderFetcher(SAMPLE)) == 0
@@ -244,9 +244,9 @@ def test_a_focus_point_changes_every_crop_of_a_picture_and_its_default_is_what_w
     before, focus = lead_entry(sample)["picture"], (0.9, 0.1)
     assert isinstance(before, dict)
     words = {"alt": before["alt"], "credit": before["credit"]}
-    untouched = edition_images.describe_image(sample, FORM, story.url, **words)
+    untouched = edition_images.change_image_description(sample, FORM, story.url, **words)
     assert untouched.edit is None
-    result = edition_images.describe_image(sample, FORM, story.url, **words, focus=focus)
+    result = edition_images.change_image_description(sample, FORM, story.url, **words, focus=focus)
     picture = lead_entry(sample)["picture"]
     assert isinstance(picture, dict)
     # The sample's picture has the lead's shape, so that only its other crops change.
@@ -257,11 +257,11 @@ def test_a_focus_point_changes_every_crop_of_a_picture_and_its_default_is_what_w
     with sample.database.read() as session:
         files = [session.get_one(MediaFile, cut.hash) for cut in (cuts.lead, cuts.thumb)]
         assert [(file.width, file.height) for file in files] == [(1120, 630), (240, 160)]
-    assert edition_images.describe_image(sample, FORM, story.url, **words, focus=focus).edit is None
+    assert edition_images.change_image_description(sample, FORM, story.url, **words, focus=focus).edit is None
     # Other words leave the focus point as it is.
-    edition_images.describe_image(sample, FORM, story.url, alt="Another crane", credit="", focus=focus)
+    edition_images.change_image_description(sample, FORM, story.url, alt="Another crane", credit="", focus=focus)
     assert lead_entry(sample)["picture"] == picture | {"alt": "Another crane", "credit": ""}
-    edition_images.describe_image(sample, FORM, story.url, **words)
+    edition_images.change_image_description(sample, FORM, story.url, **words)
     assert lead_entry(sample)["picture"] == before
     replayed = editing_state.render_edition_preview(sample, "current")
     assert bodies(sample.database) == [(f.kind, f.name, f.body) for f in replayed.fragments]
@@ -279,7 +279,7 @@ def test_a_focus_point_needs_the_uncropped_picture(sample: Installation) -> None
     with sample.database.write() as session:
         session.execute(delete(MediaFile).where(MediaFile.source_url.not_like("%#%")))
     with pytest.raises(EditRefusedError, match=r"The focus point can't be changed because .* Upload the image again\."):
-        edition_images.describe_image(sample, FORM, url, alt="A", credit="", focus=(0.1, 0.1))
+        edition_images.change_image_description(sample, FORM, url, alt="A", credit="", focus=(0.1, 0.1))
 
 
 def test_an_upload_comes_with_its_focus_point(sample: Installation) -> None:

@@ -23,14 +23,14 @@ from digest.app.upkeep.backups import rehearse_restore, restore_backup
 from digest.backups import creation, restore
 from digest.backups.archive import MANIFEST_NAME, ArchiveReader, BackupError
 from digest.backups.restore import RestoreResult
-from digest.backups.table_rows import tables_by_dependency
+from digest.backups.table_rows import list_tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_disclosures import erase_from_deliveries
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.notices import notice_sending as notices
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import terminal_actor
+from digest.installation.audited_actions import make_terminal_actor
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
@@ -53,7 +53,7 @@ from tests.moments import RELEASE
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import ADA_ADDRESS, WebSetup, build_web_setup, sample_evidence, store_edition
 
-EVE = terminal_actor("eve")
+EVE = make_terminal_actor("eve")
 LATER = NOW + timedelta(days=3)
 NAMES = ("bo", "cy", "dee", "eve")
 # What a restore writes itself, what it leaves out, and that the backup was made.
@@ -133,7 +133,7 @@ def dump(database: Database) -> dict[str, list[Any]]:
     with database.read() as session:
         return {
             t.name: sorted((tuple(row) for row in session.execute(select(t))), key=repr)
-            for t in tables_by_dependency()
+            for t in list_tables_by_dependency()
             if t.name not in NOT_SAME
         }
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import insert, inspect, select, text
 
-from digest.backups.table_rows import tables_by_dependency
+from digest.backups.table_rows import list_tables_by_dependency
 from digest.cli import digest
 from digest.deliver.control import installation_hold
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
@@ -64,7 +64,7 @@ def read_tables(database: Database) -> dict[str, list[Any]]:
     with database.read() as session:
         return {
             table.name: sorted((tuple(row) for row in session.execute(select(table))), key=repr)
-            for table in tables_by_dependency()
+            for table in list_tables_by_dependency()
         }
 
 

@@ -367,7 +367,7 @@ def test_a_backup_whose_changes_are_not_noted_anymore_fails(
     world: WebSetup, before_snapshot: Interruption, tmp_path: Path
 ) -> None:
     def forget() -> None:
-        early_rows.delete_stale_notes(world.database, now=NOW + timedelta(days=4))
+        early_rows.delete_stale_backup_records(world.database, now=NOW + timedelta(days=4))
 
     before_snapshot.act = forget
     with pytest.raises(BackupError, match="took too long"):

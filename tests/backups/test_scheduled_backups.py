@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from sqlalchemy import select, text
 
 from digest.app import jobs
-from digest.app.alerts.conditions import RECOVERY_TIME, AlertCondition
-from digest.app.doctor.attention import write_attention_for_pages, write_attention_sentences
+from digest.app.alerts.problem_detection import RECOVERY_TIME, DetectedProblem
+from digest.app.doctor.attention import build_page_notes, list_attention_sentences
 from digest.app.jobs import JobContext
 from digest.app.upkeep import backups
 from digest.backups.archive import BackupError
@@ -51,7 +51,7 @@ def install(one_database: Database, tmp_path: Path, folder: Path) -> Installatio
 
 def missing(install: Installation, days: float = 0) -> list[str]:
     with install.database.read() as session:
-        said = write_attention_sentences(session, NOW + days * DAY, install.settings.file)
+        said = list_attention_sentences(session, NOW + days * DAY, install.settings.file)
     return [sentence for sentence in said if "backup" in sentence]
 
 
@@ -64,7 +64,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
 ) -> None:
     assert missing(install) == ["No backup has been made yet. To make one now, use 'digest backup'."]
     with install.database.read() as session:
-        on_page = write_attention_for_pages(session, NOW, install.settings.file, is_admin=False).for_admins
+        on_page = build_page_notes(session, NOW, install.settings.file, is_admin=False).for_admins
     assert (
         "No backup has been made yet. To make one now, use “Back up now” under Admin → Settings → Backups." in on_page
     )
@@ -87,7 +87,7 @@ def test_a_backup_by_the_clock_is_encrypted_proved_and_rotated_and_a_missing_one
 
 
 def test_the_first_backup_is_not_missed_while_it_is_made_and_the_alert_waits(install: Installation) -> None:
-    assert AlertCondition("missing-backup", "", "").confirmation == RECOVERY_TIME
+    assert DetectedProblem("missing-backup", "", "").confirmation_time == RECOVERY_TIME
     assert missing(install)
     with install.database.write() as session:
         session.add(ScheduleSlot(job="backup", at=NOW, owner="-", lease_until=NOW + DAY))

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
-from digest.app.sending.send_control import write_release_sentence
+from digest.app.sending.send_control import describe_upcoming_send
 from digest.cli import digest
 from digest.installation.opened_installation import create_key_file, open_installation
 from digest.settings import load_settings
@@ -54,7 +54,7 @@ def test_it_is_drafted_shown_and_sent() -> None:
     with open_installation(load_settings()) as installation:
         now = datetime.now(UTC)
         status = read_edition_status(installation, name, now=now)
-        assert write_release_sentence(installation, status, now=now) == (
+        assert describe_upcoming_send(installation, status, now=now) == (
             f"Extra {name} will be sent to 5 subscribers who get breaking news, immediately. It can't be recalled."
         )
         edition_approval.approve_edition(installation, name, status.content_hash, actor=EDITOR, now=now)

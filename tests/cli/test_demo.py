@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.editing import editing_state
 from digest.app.editions import edition_checks
-from digest.app.editions.edition_checks import gather_preflight_facts
+from digest.app.editions.edition_checks import build_preflight_input
 from digest.app.subscribers.growth import view_list_growth
 from digest.cli import digest
 from digest.edition.edition_queries import find_edition
@@ -93,7 +93,7 @@ def test_every_message_of_the_demo_passes_preflight(made: Path) -> None:
         update={"home": made, "base_url": "https://news.example.org"}
     )
     with open_installation(settings) as install, install.database.read() as session:
-        facts = gather_preflight_facts(install, session, find_edition(session, "2026-W47"), now=SAMPLE_NOW)
+        facts = build_preflight_input(install, session, find_edition(session, "2026-W47"), now=SAMPLE_NOW)
     assert run_preflight_rules(facts) == ()
     assert len(facts.html.encode()) <= 80 * 1024
     assert sum(len(s.entries) for s in facts.content.sections) >= 25

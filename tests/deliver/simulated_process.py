@@ -153,7 +153,7 @@ class SimulatedProcess:
     def run_step(self, *, is_corrected: bool) -> None:
         """Do what the timetable owes now."""
         if not self.reached["STEP"]:
-            jobs.start_scheduler(self.context)
+            jobs.record_schedule_start(self.context)
             jobs.run_job(self.context, "recover_runs")
         self.reached["STEP"] += 1
         if self.scenario.at_deadline and self.clock.now <= DEADLINE_OVER:

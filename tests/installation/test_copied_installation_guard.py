@@ -108,7 +108,7 @@ def test_what_a_container_does_not_know_is_no_difference() -> None:
 @pytest.mark.parametrize("mark", ["server", "database", "file"])
 def test_postgresql_knows_another_server_and_another_database(postgresql: Database, tmp_path: Path, mark: str) -> None:
     settings = Settings(home=tmp_path)
-    here = copied_installation_guard.database_identity(postgresql, settings)
+    here = copied_installation_guard.read_database_identity(postgresql, settings)
     assert all(here.values())
     for _ in range(2):
         copied_installation_guard.pause_if_copied(postgresql, settings, now=NOW)

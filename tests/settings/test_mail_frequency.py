@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.catalogs import load_language
 from digest.settings import PublicationSettings, ScheduleSettings, Settings, SettingsFileContent
 from digest.settings.mail_frequency import MailFrequency
@@ -38,6 +38,6 @@ def test_subscribers_agree_to_as_many_mails_as_the_timetable_brings(release: str
     file = SettingsFileContent(
         publication=PublicationSettings(language=language), schedule=ScheduleSettings(send=release)
     )
-    wording = current_consent_text(Settings(file=file))
+    wording = build_consent_text(Settings(file=file))
     assert often in wording.text
     assert "HLS.Today" in wording.text

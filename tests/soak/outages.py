@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from digest.app.alerts.conditions import find_alert_conditions
+from digest.app.alerts.problem_detection import detect_problems
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from digest.collect.fetch import guarded_request
@@ -127,7 +127,7 @@ class OutageYear:
     def find_reports(self) -> set[tuple[str, str]]:
         """Return what doctor, the desk, and the alerts report now, in a process of its own."""
         with open_installation(self.place.read_settings(), clock=self.clock) as installation:
-            return {(found.kind, found.subject) for found in find_alert_conditions(installation, now=self.clock())}
+            return {(found.kind, found.subject) for found in detect_problems(installation, now=self.clock())}
 
     def live_week(self, monday: date, outage: str) -> None:
         """Live through a week, with an outage at a step."""

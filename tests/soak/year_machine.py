@@ -116,7 +116,7 @@ class SchedulerProcess:
         share_compiled_statements(installation.database)
         self.stopping = SimulatedStop(clock)
         self._context = JobContext(installation, clock, self.stopping, ProcessIdentity(host=host))
-        jobs.start_scheduler(self._context)
+        jobs.record_schedule_start(self._context)
         self._jobs = scheduler.build_tick_jobs(self._context)
 
     @property

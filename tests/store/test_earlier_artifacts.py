@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import text
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import restore_rows
+from digest.backups.loader import load_archive
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.approval.approval_check import verify_version
 from digest.edition.approval.approved_versions import ApprovalError, list_approvals
@@ -57,7 +57,7 @@ def restored(database: Database, keys: KeyRing, tmp_path: Path) -> Iterator[Data
     with closing(empty):
         with closing(ArchiveReader(FIXTURE / "backup.zip")) as reader, empty.engine.begin() as connection:
             assert reader.manifest.revision == FIRST_REVISION
-            restore_rows(connection, reader, keys)
+            load_archive(connection, reader, keys)
         empty.row_keys.find = lambda: keys
         yield empty
 

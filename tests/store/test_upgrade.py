@@ -21,7 +21,7 @@ import pytest
 from sqlalchemy import func, inspect, select, table, text
 
 from digest.backups.archive import ArchiveReader
-from digest.backups.loader import restore_rows
+from digest.backups.loader import load_archive
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.edition.approval.approval_check import verify_approval
@@ -84,7 +84,7 @@ def upgraded(url: str, home: Path, keys: KeyRing) -> Iterator[tuple[Database, Ar
     try:
         assert reader.manifest.revision == FIRST_REVISION
         with database.engine.execution_options(immediate=True).begin() as connection:
-            restore_rows(connection, reader, keys)
+            load_archive(connection, reader, keys)
         yield database, reader
     finally:
         reader.close()

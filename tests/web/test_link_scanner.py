@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import MapAdapter
 from werkzeug.test import TestResponse
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.store import staff
 from digest.store.engine import Database
 from digest.store.models import EditionState, Source
@@ -159,7 +159,7 @@ def mail_links(world: Any) -> list[str]:
         )
         form = FormSubmission(
             *("subscribe", read_address("dee@county.example"), NOW, "/subscribe", "hls.today"),
-            *(current_consent_text(world.install.settings), RequestOrigin("192.0.2.7", "Firefox")),
+            *(build_consent_text(world.install.settings), RequestOrigin("192.0.2.7", "Firefox")),
         )
         request_queue.enqueue_request(session, request_queue.prepare_request(keys, form), SignupLimits())
     RequestProcessor(world.database, keys, SignupLimits(), timedelta(days=90), queue).process_pending(lambda: NOW)
@@ -167,7 +167,7 @@ def mail_links(world: Any) -> list[str]:
         session.get_one(Person, world.ada).asked_at = NOW - timedelta(days=1200)
     question, wording = (
         InactivityQuestion(NOW - timedelta(days=800), takes_off=True),
-        current_consent_text(world.install.settings),
+        build_consent_text(world.install.settings),
     )
     queue_inactivity_questions(
         world.database, queue, question, wording=wording, page="/stay", actor="a test", limit=1, now=NOW

@@ -80,8 +80,8 @@ def test_the_doctor_names_what_is_left(one_database: Database, tmp_path: Path) -
         {"publication": {"name": "Vigie", "about": "Ours."}, "sender": {"reply_to": "us@vigie.example"}}
     )
     assert texts.startswith(
-        "The publication is Vigie, but publication.tagline, publication.site, and sender.name still contain"
+        "The publication is Vigie, but some settings still contain HLS.Today's texts (publication.tagline, "
     )
     assert addresses.startswith(
-        "Still set to the sample's domain (news.example.org): sender.address and sender.list_id."
+        "The sample's domain (news.example.org) is still used for sender.address and sender.list_id."
     )

@@ -68,7 +68,7 @@ def test_every_proven_admin_gets_the_seal_once_a_week_and_nobody_else(both: Any)
     _staff(both, "new@news.example.org", "admin", proven=False)
     _staff(both, "sam@news.example.org", "editor")
     outcomes = _nights(both, *range(8))
-    assert ["mailed to admins: 2" in outcome for outcome in outcomes] == [True, *[False] * 6, True]
+    assert ["emailed to admins: 2" in outcome for outcome in outcomes] == [True, *[False] * 6, True]
     mails = _mails(both)
     assert sorted(str(mail["To"]) for mail in mails) == ["boss@news.example.org"] * 2 + ["root@news.example.org"] * 2
     every_night = _seals(both)
@@ -96,7 +96,7 @@ def test_a_fault_is_mailed_on_the_night_that_finds_it_and_not_every_night_after(
     with world.database.write() as session:
         session.execute(update(ConsentEvent).values(body="{}"))
     outcomes = _nights(world, 2, 3)
-    assert ["mailed to admins: 1" in outcome for outcome in outcomes] == [True, False]
+    assert ["emailed to admins: 1" in outcome for outcome in outcomes] == [True, False]
     calm, alarmed = sorted(_mails(world), key=lambda mail: len(str(mail["Subject"])))
     assert "failed verification" not in str(calm["Subject"])
     assert str(alarmed["Subject"]) == "Consent records failed verification (keep this email)"
@@ -116,7 +116,7 @@ def test_without_a_proven_admin_the_first_who_proves_gets_the_next_seal(world: A
     _nights(world, 0, 1)
     with world.database.write() as session:
         change_rows(session, StaffMember, proven_at=NIGHT)
-    assert "mailed to admins: 1" in _nights(world, 2)[0]
+    assert "emailed to admins: 1" in _nights(world, 2)[0]
 
 
 def test_who_is_let_go_before_the_mail_is_handed_over_gets_none(world: Any) -> None:

@@ -1,7 +1,7 @@
-"""Limits on sign-in attempts, which don't let anyone lock a colleague out.
+"""Limits on sign-in attempts, which can't be used to lock a colleague out.
 
-A browser that signed in to an account before has its own five attempts in ten minutes on that account. Other attempts
-on the account or from the same network don't count against it.
+A browser that has signed in to an account before gets its own five attempts in ten minutes there. Other attempts on
+the account or from the same network don't count against it.
 
 An attempt is counted before it's checked, so a hundred parallel attempts can't pass as one. A successful sign-in resets
 the browser's count. See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
@@ -29,8 +29,8 @@ from subscribers.store.signup_models import RateLimitCount
 
 HOUR = timedelta(hours=1)
 TRIES_PER_BROWSER = 5  # in ten minutes, on one account; a browser is known by its device token, else by its network
-TRIES_PER_NETWORK = 50  # in ten minutes, on any account, from browsers that never signed in to it
-TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that never signed in
+TRIES_PER_NETWORK = 50  # in ten minutes, on all accounts, from browsers that never signed in to them
+TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that never signed in to it
 LINKS_PER_MEMBER = 3  # in ten minutes, emailed to members at their own request
 
 
@@ -69,10 +69,11 @@ def verify_password_attempt(
     *,
     now: datetime,
 ) -> AttemptCount:
-    """Count an attempt, then check the password. An unknown address takes as long and gets the same answer.
+    """Count an attempt, then check the password. An unknown address takes as long and gets the same error.
 
     Raises:
-        SignInRefusedError: the password is wrong, in the words of `refusal`; the member's log records it.
+        SignInRefusedError: the address is unknown or the password is wrong. The message begins with `refusal`, and a
+            known member's log records the attempt.
         TooManyAttemptsError: there were too many attempts.
     """
     name = staff_actor(member) if member else ""
@@ -153,7 +154,7 @@ def count_requested_link(session: Session, keys: KeyRing, staff: int, *, now: da
 
 
 def reset_attempts(session: Session, counted: AttemptCount) -> None:
-    """Reset a browser's attempts on an account after it signed in."""
+    """Reset a browser's count of attempts on an account after a successful sign-in."""
     mine = (RateLimitCount.scope == "sign-in browser") & (RateLimitCount.tag == counted.browser_tag)
     session.execute(delete(RateLimitCount).where(mine), execution_options={"synchronize_session": False})
 

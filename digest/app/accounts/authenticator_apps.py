@@ -27,7 +27,7 @@ _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: datetime) -> None:
-    """Store a new unconfirmed secret, replacing an earlier unconfirmed one. The confirmed app keeps working."""
+    """Store a new unconfirmed secret, replacing an earlier unconfirmed one. A confirmed app keeps working."""
     import pyotp
 
     _delete_code_apps(session, staff, AuthenticatorApp.confirmed_at.is_(None))
@@ -39,7 +39,10 @@ def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: da
 def find_authenticator(
     session: Session, staff: int, *, waiting: bool = False, lock: bool = False
 ) -> AuthenticatorApp | None:
-    """Return a member's confirmed app, or with `waiting` the one that waits for its first code."""
+    """Return a member's confirmed app or, with `waiting`, the one awaiting its first code; None if there's none.
+
+    Forged and revoked rows don't count. With `lock`, the row is locked until the transaction ends.
+    """
     state = AuthenticatorApp.confirmed_at.is_(None) if waiting else AuthenticatorApp.confirmed_at.is_not(None)
     query = select(AuthenticatorApp).where(AuthenticatorApp.staff == staff, state).order_by(AuthenticatorApp.id)
     apps = session.scalars(query.with_for_update() if lock else query)
@@ -103,13 +106,16 @@ def find_totp_step(secret: str, code: str, *, after: int | None, now: datetime) 
 
 
 def use_totp_code(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Return whether a code of a member's app is right; each works once. Re-encrypt a secret that has an older key."""
+    """Use up a code from a member's app, and return whether it was valid. Each code works once.
+
+    A secret that was encrypted with an older key is re-encrypted.
+    """
     app = find_authenticator(session, staff, lock=True)
     return app is not None and _take_step(keys, app, code, now)
 
 
 def confirm_authenticator(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Confirm the waiting app, replacing an earlier one, and return whether its first code was right."""
+    """Confirm the waiting app if `code` is valid, delete any earlier app, and return whether the code was valid."""
     app = find_authenticator(session, staff, waiting=True, lock=True)
     if app is None or not _take_step(keys, app, code, now):
         return False

@@ -63,7 +63,7 @@ class SignInEntry:
 
 @dataclass(frozen=True, slots=True)
 class AccountOverview:
-    """Everything that a member's account page shows about their sign-in methods."""
+    """What a member's account page shows: sessions, sign-in methods, and recent sign-ins."""
 
     member: StaffMember
     sessions: tuple[StaffSession, ...]  # current one first
@@ -117,7 +117,7 @@ def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
 def _find_unseen_failures(
     entries: Iterable[SignInEntry], seen_at: datetime | None, now: datetime
 ) -> SignInEntry | None:
-    """Return the newest failures that the member hasn't seen, unless the same browser signed in afterward."""
+    """Return the newest unseen failures from a network and browser without a later sign-in; None if there are none."""
     since = max(seen_at, now - WARNING_PERIOD) if seen_at else now - WARNING_PERIOD
     signed_in_from: set[tuple[str, str]] = set()
     for entry in entries:
@@ -148,7 +148,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
     The audit log doesn't record the name, because it couldn't be erased from there.
 
     Raises:
-        OwnAccountError: it isn't a person's name, or a colleague has it.
+        OwnAccountError: the name isn't a person's, or a colleague has it.
     """
     with _change_own(CHANGE_NAME, installation, signed_in, now) as (session, draft):
         name = require_plain_person_name(name)
@@ -162,7 +162,7 @@ def require_plain_person_name(name: str) -> str:
     """Return a cleaned-up person's name, which emails and corrections show to others.
 
     Raises:
-        OwnAccountError: it's too long, or could be read as a message or a URL.
+        OwnAccountError: the name is too long, or could be read as a message or a URL.
     """
     name = clean_display_name(name)
     if _NO_NAME.search(unicodedata.normalize("NFKC", name)):
@@ -232,7 +232,7 @@ def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff
 
 
 def make_own_totp_uri(installation: Installation, signed_in: SignedInStaff, secret: str) -> str:
-    """Return the `otpauth:` URI that adds a secret to an app (Key Uri Format)."""
+    """Return the `otpauth:` URI that adds a secret to the member's app (Key Uri Format)."""
     return authenticator_apps.make_totp_uri(
         secret, signed_in.email, f"{installation.settings.file.publication.name} desk"
     )
@@ -250,8 +250,9 @@ def set_password(
 ) -> list[str]:
     """Set the member's password, confirm a waiting app if its first code is right, and end all other sessions.
 
-    A member who already has both can leave either empty to keep it. A new password requires the `current` one (ASVS
-    5.0, 6.2.3). Return new recovery codes if there were none; they can't be shown again.
+    A member who already has a password and an app can leave either field empty to keep what they have. A new password
+    requires the `current` one (ASVS 5.0, 6.2.3). Return new recovery codes, which can't be shown again, if the member
+    had none left; else an empty list.
 
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.
@@ -326,7 +327,7 @@ class PasskeyRegistration:
 def begin_passkey_registration(
     installation: Installation, signed_in: SignedInStaff, *, now: datetime
 ) -> PasskeyRegistration:
-    """Return what a browser needs to create a passkey, without storing anything."""
+    """Return the data that a browser needs to create a passkey, without storing anything."""
     keys = installation.keys
     with installation.read() as session:
         existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)

@@ -1,7 +1,7 @@
 """Passkeys (WebAuthn level 2): challenges, and the browser's responses to them.
 
-The base URL determines the relying party, never the request. A challenge contains its own expiry time and a keyed hash,
-so issuing one stores nothing. A used challenge is remembered until it expires, so it's accepted only once.
+The relying party comes from the base URL, never from the request. A challenge contains its own expiry time and a keyed
+hash, so issuing one stores nothing. A used challenge is remembered until it expires, so it's accepted only once.
 """
 
 import hashlib
@@ -104,14 +104,18 @@ def make_user_handle(keys: KeyRing, staff: int) -> bytes:
 
 
 def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
-    """Return a member's passkeys, oldest first."""
+    """Return a member's passkeys, oldest first, without forged or revoked ones."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
     revoked = read_revocations(session)[staff]
     return [row for row in filter_genuine_rows(session, rows) if revoked.allow_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
-    """Return the passkey that a response claims to come from, unverified; None if it's unknown."""
+    """Return the passkey that a response claims to come from, unverified; None if it's unknown, forged, or revoked.
+
+    Raises:
+        PasskeyError: the response is too long or isn't a JSON object.
+    """
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
     row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))

@@ -1,4 +1,4 @@
-"""Sign-in by one-time link, by password and code, or by passkey, and sign-out. Results are in the member's log."""
+"""Sign-in by one-time link, by password and code, or by passkey, and sign-out. Attempts go in the member's log."""
 
 import secrets
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ class NewStaffSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """A sign-in link's masked address and expiry time; both empty if the link doesn't work."""
+    """A sign-in link's masked address and expiry time; empty and None if the link doesn't work."""
 
     masked_email: str = ""
     until: datetime | None = None
@@ -116,9 +116,9 @@ def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Return a URL that signs a member in once within an hour, for the terminal. Earlier links end.
+    """Return a URL that signs a member in once within an hour, for the terminal. Earlier links stop working.
 
-    It's refused at the desk, where an admin could sign in as a colleague and approve in their name.
+    At the desk, the action is refused, because an admin could sign in as a colleague and approve in their name.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -134,7 +134,7 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
 
 
 def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> None:
-    """Email a member, at their verified address, a link that signs them in once within an hour. Earlier links end.
+    """Email a link that signs a member in once within an hour to their verified address. Earlier links stop working.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -150,13 +150,13 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 
 
 def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Email another link to members who can only sign in by link. Earlier links that they requested end.
+    """Email another link to a member who can sign in only by link. Links they requested earlier stop working.
 
-    With it, they can set up a passkey or password however old their session is. Someone who stole
-    the session can't, because the link goes to the verified address, and can't end an admin's link.
+    The link lets them set up a passkey or password however old their session is. Someone who stole the session doesn't
+    get the link, because it goes to the verified address. Links from admins keep working.
 
     Raises:
-        StaffError: they have another way to sign in, or their address isn't verified.
+        StaffError: the member has another way to sign in, or their address isn't verified.
         TooManyAttemptsError: several links were just emailed.
     """
     name = signed_in.actor.name
@@ -173,9 +173,9 @@ def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff,
 def email_own_verification_link(
     installation: Installation, signed_in: SignedInStaff, *, edition: str, now: datetime
 ) -> None:
-    """Email the signed-in member a link that verifies their own address and leads to the test of an edition.
+    """Email the signed-in member a link that verifies their own address and leads to an edition's test email.
 
-    Earlier links end.
+    Earlier verification links stop working.
 
     Raises:
         StaffError: the address is already verified.
@@ -208,7 +208,7 @@ def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: 
 
 
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
-    """Return the masked address of a sign-in link's member if the link works. Nothing is changed."""
+    """Return a sign-in link's masked address and expiry time if it works. The link isn't used up."""
     with installation.read() as session:
         token_lookup = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
@@ -237,7 +237,7 @@ def _member_of_link(session: Session, token_lookup: one_time_tokens.TokenLookup)
 def accept_invitation(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> tuple[staff.VerificationLink, NewStaffSession | None]:
-    """Verify the address of an invitation, and sign the member in the first time."""
+    """Verify an invited member's address. The link's first use also begins a session; later uses return None for it."""
     with installation.write() as session:
         first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationLinkState.OPEN
         link = staff.verify_staff_address(session, token, now=now)
@@ -455,7 +455,7 @@ def begin_session(
     now: datetime,
     passkey: str = "",
 ) -> NewStaffSession:
-    """Begin a session for a member who proved their identity, and record the method in both logs."""
+    """Begin a session for a member who proved their identity, and add it to the sign-in and audit logs."""
     session.add(build_sign_in_entry(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)

@@ -46,7 +46,7 @@ class SignInMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedSignInCounts:
-    """Counts of rejected attempts; `unknown_address` counts those of the last 24 hours with an unknown address."""
+    """Counts of rejected attempts; `unknown_address` is the part of `last_day` that had an unknown address."""
 
     last_hour: int
     last_day: int
@@ -64,8 +64,8 @@ def record_refused_sign_in(
 ) -> None:
     """Log and count a rejected attempt. `member` is a name such as `staff 3`, or empty if unknown.
 
-    `entry` is added to the member's log in the same transaction, because the time of a second one would reveal who is
-    on the staff.
+    `entry` is added to the member's log in the same transaction, because a second one would take measurably longer and
+    reveal who is on the staff.
     """
     log.warning("sign-in refused", reason=reason, member=member)
     with database.read() as session:
@@ -104,6 +104,6 @@ def build_sign_in_entry(
 
 
 def list_sign_ins(session: Session, member: int, *, now: datetime, limit: int) -> Sequence[SignInAttempt]:
-    """Return a member's newest sign-ins of the last 90 days."""
+    """Return up to `limit` of a member's sign-in attempts in the last 90 days, newest first."""
     query = select(SignInAttempt).where(SignInAttempt.staff == member, SignInAttempt.at > now - LOG_RETENTION)
     return session.scalars(query.order_by(SignInAttempt.at.desc(), SignInAttempt.id.desc()).limit(limit)).all()

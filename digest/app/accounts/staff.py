@@ -180,7 +180,7 @@ def read_display_names(installation: Installation) -> dict[str, str]:
 def find_actor_display_name(installation: Installation, actor: Actor) -> str:
     """Return the name that a staff member entered, for subscribers to see; empty if there's none.
 
-    Colleagues then see part of the address instead (`read_display_names`), which subscribers must not.
+    Colleagues then see part of the address instead (`read_display_names`), which subscribers must not see.
     """
     with installation.read() as session:
         members = staff.list_staff_members(session, include_removed=True)

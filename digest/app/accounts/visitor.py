@@ -1,4 +1,4 @@
-"""The origin of a sign-in as members see it and limits count it: network, browser, and earlier sign-ins."""
+"""The origin of a sign-in as members see it and as limits count it: network, browser, and earlier sign-ins."""
 
 import hmac
 import ipaddress
@@ -62,7 +62,7 @@ def _find_name(user_agent: str, names: tuple[tuple[str, str], ...]) -> str:
     return next((name for word, name in names if word in user_agent), "")
 
 
-_DEVICE_MARK = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re.ASCII)
+_DEVICE_TOKEN = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re.ASCII)
 
 
 def make_device_token(keys: KeyRing, staff: int) -> str:
@@ -71,9 +71,9 @@ def make_device_token(keys: KeyRing, staff: int) -> str:
     return f"{staff}.{device}.{_sign_device(keys.current('session').secret, staff, device)}"
 
 
-def read_device_token(keys: KeyRing, mark: str, staff: int) -> str:
-    """Return the ID of the member's browser that a token names; empty for any other token."""
-    parts = _DEVICE_MARK.fullmatch(mark)
+def read_device_token(keys: KeyRing, token: str, staff: int) -> str:
+    """Return the browser ID in a member's device token; empty for an invalid token or another member's."""
+    parts = _DEVICE_TOKEN.fullmatch(token)
     if parts is None or int(parts[1]) != staff:
         return ""
     signatures = (_sign_device(key.secret, staff, parts[2]) for key in keys.of_kind("session"))

@@ -8,14 +8,14 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.alert_notifications import queue_alert_notifications
-from digest.app.alerts.conditions import AlertCondition, find_alert_conditions
+from digest.app.alerts.problem_detection import DetectedProblem, detect_problems
 from digest.deliver.send.refusals.refused_deliveries import recount_refusals_of_sent_editions
 from digest.installation.opened_installation import Installation
 from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
-# A condition that comes and goes, such as a disk at its limit, is one alert until it has been absent this long.
+# A problem that comes and goes, such as a disk at its limit, is one alert until it has been absent this long.
 OVER_AFTER = timedelta(minutes=5)
 
 log = get_logger("alerts")
@@ -23,9 +23,9 @@ log = get_logger("alerts")
 
 @dataclass(frozen=True, slots=True)
 class AlertChanges:
-    """The changes that a check makes: alerts by ID, and new conditions."""
+    """The changes that a check makes: new problems to store, and the IDs of alerts whose state changes."""
 
-    new: list[AlertCondition] = field(default_factory=list)
+    new: list[DetectedProblem] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
@@ -38,17 +38,17 @@ class AlertChanges:
 
 
 def decide_alert_changes(
-    open_alerts: Iterable[Alert], current_conditions: Iterable[AlertCondition], now: datetime
+    open_alerts: Iterable[Alert], current_problems: Iterable[DetectedProblem], now: datetime
 ) -> AlertChanges:
-    """Return the changes that a check makes. `open_alerts` are the alerts that aren't over."""
-    conditions = {condition.key: condition for condition in current_conditions}
+    """Compare current problems with the alerts that aren't over, and return the changes to make."""
+    problems = {problem.key: problem for problem in current_problems}
     changes = AlertChanges()
     for alert in open_alerts:
-        condition = conditions.pop((alert.kind, alert.subject), None)
-        if condition is not None:
+        problem = problems.pop((alert.kind, alert.subject), None)
+        if problem is not None:
             if alert.missing_since is not None:
                 changes.back.append(alert.id)
-            if alert.opened_at is None and now - alert.seen_at >= condition.confirmation:
+            if alert.opened_at is None and now - alert.seen_at >= problem.confirmation_time:
                 changes.opened.append(alert.id)
         elif alert.opened_at is None:
             changes.dropped.append(alert.id)
@@ -56,22 +56,22 @@ def decide_alert_changes(
             changes.missing.append(alert.id)
         elif now - alert.missing_since >= OVER_AFTER:
             changes.over.append(alert.id)
-    changes.new.extend(conditions.values())
+    changes.new.extend(problems.values())
     return changes
 
 
 def update_alerts(installation: Installation, *, now: datetime) -> str:
     """Compare current problems with the open alerts, and queue each channel's notifications.
 
-    Return the counts as text, empty if nothing changed. However many processes check, each alert is sent once.
+    Return the counts as text; empty if no alert began or ended. If several processes check, each alert is sent once.
     """
     recount_refusals_of_sent_editions(installation.database, now=now)
-    conditions = find_alert_conditions(installation, now=now)
+    problems = detect_problems(installation, now=now)
     with installation.read() as session:
-        if not decide_alert_changes(_read_known(session), conditions, now):
+        if not decide_alert_changes(_read_known(session), problems, now):
             return ""
     with installation.write() as session:
-        opened, over = _store_changes(session, decide_alert_changes(_read_known(session), conditions, now), now)
+        opened, over = _store_changes(session, decide_alert_changes(_read_known(session), problems, now), now)
         queue_alert_notifications(session, installation.settings, opened, "opened", now=now)
         queue_alert_notifications(session, installation.settings, over, "over", now=now)
     for alert in opened:
@@ -88,7 +88,7 @@ def _read_known(session: Session) -> list[Alert]:
 
 def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
     """Store a check's changes; return the alerts that this process opened and those that it ended."""
-    inserted = [_insert_alert(session, condition, now) for condition in changes.new]
+    inserted = [_insert_alert(session, problem, now) for problem in changes.new]
     opened = [alert for alert in inserted if alert is not None]
     opened += _claim(session, changes.opened, Alert.opened_at.is_(None), {"opened_at": now})
     over = _claim(session, changes.over, Alert.ended_at.is_(None), {"ended_at": now})
@@ -100,10 +100,10 @@ def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tu
     return [alert for alert in opened if alert.opened_at is not None], over
 
 
-def _insert_alert(session: Session, condition: AlertCondition, now: datetime) -> Alert | None:
-    """Store an alert; return None if another process already has."""
-    opened_at = None if condition.confirmation else now
-    values = {"kind": condition.kind, "subject": condition.subject, "sentence": condition.sentence}
+def _insert_alert(session: Session, problem: DetectedProblem, now: datetime) -> Alert | None:
+    """Store a problem as an alert; return None if another process already has."""
+    opened_at = None if problem.confirmation_time else now
+    values = {"kind": problem.kind, "subject": problem.subject, "sentence": problem.sentence}
     statement = upsert(session, Alert).values(**values, seen_at=now, opened_at=opened_at)
     statement = statement.on_conflict_do_nothing(index_elements=["kind", "subject"], index_where=OPEN_ALERT)
     number = session.scalar(statement.returning(Alert.id))

@@ -1,4 +1,4 @@
-"""Alert notifications over each channel. A failed one is retried on its own channel, a limited number of times."""
+"""Alert notifications, one per channel. A failed notification is retried up to five times on its channel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-# After each attempt; then the notification is given up.
+# Time between attempts. After the last attempt, the notification is given up.
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720))
 MAX_MESSAGES = 50  # over one channel in one run
 
@@ -48,12 +48,12 @@ def queue_alert_notifications(
         AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
         for alert in alerts
-        if channel.tells(session, settings, alert, event)
+        if channel.handles(session, settings, alert, event)
     )
 
 
 def send_alert_notifications(installation: Installation, *, now: datetime) -> str:
-    """Send the due notifications over each channel, trying each at most six times. Return the counts, empty if none."""
+    """Send the due notifications over each channel, each at most six times. Return the counts, empty if none is due."""
     sent = failed = 0
     for channel in list_enabled_channels(installation.settings):
         for _ in range(MAX_MESSAGES):

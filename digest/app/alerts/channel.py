@@ -16,7 +16,7 @@ AlertEvents = Sequence[tuple[Alert, AlertEvent]]
 OFF_VALUES = ("", "off")  # values of a channel's setting that switch it off
 
 
-def _tells_all(_session: Session, _settings: Settings, _alert: Alert, _event: AlertEvent) -> bool:
+def _handle_all(_session: Session, _settings: Settings, _alert: Alert, _event: AlertEvent) -> bool:
     return True
 
 
@@ -36,7 +36,7 @@ class ChannelTestAlert:
 class AlertChannel:
     """A channel for alerts, called `title` on pages. The setting `alerts.<setting>` switches it on.
 
-    `send` sends up to `batch_size` events in one message and returns an error message, empty if it worked. `tells`
+    `send` sends up to `batch_size` events in one message and returns an error message, empty if it worked. `handles`
     returns whether the channel handles an event. `explain_refusal` returns why nothing could be sent under a new value
     of the setting, empty if it's usable.
     """
@@ -46,7 +46,7 @@ class AlertChannel:
     setting: str
     send: Callable[[Installation, AlertEvents, datetime], str]
     batch_size: int = 1
-    tells: Callable[[Session, Settings, Alert, AlertEvent], bool] = _tells_all
+    handles: Callable[[Session, Settings, Alert, AlertEvent], bool] = _handle_all
     test: ChannelTestAlert | None = None
     explain_refusal: Callable[[Settings, str], str] = _accept_any
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from digest import __version__
 from digest.app.accounts.sign_in_log import count_recent_refusals
 from digest.app.alerts.alert_log import list_open_alerts
-from digest.app.alerts.conditions import ALERT_KINDS
+from digest.app.alerts.problem_detection import ALERT_KINDS
 from digest.backups.last_backup import find_last_verified_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
@@ -59,13 +59,13 @@ def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class InstallationCollector:
-    """A Prometheus collector that reads all counts of an installation in one snapshot."""
+    """A Prometheus collector for an installation's metrics as of `now`."""
 
     installation: Installation
     now: datetime
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield each metric."""
+        """Yield the installation's metrics, counted in one database snapshot."""
         yield make_labeled_gauge("info", "Running version.", "version", {__version__: 1})
         free = shutil.disk_usage(self.installation.settings.home).free
         yield make_single_gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
@@ -132,7 +132,7 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
-    """Return all metrics, including those of this process, as text."""
+    """Return all metrics in Prometheus's text format, including those of this process."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()
@@ -153,7 +153,7 @@ def _make_request_histogram() -> "Histogram":
 
 @dataclass(slots=True)
 class CachedMetrics:
-    """The cached metrics of one process, which lives as long as the application."""
+    """The metrics that one process serves, computed at most every 10 seconds."""
 
     _text: bytes = b""
     _counted_at: datetime | None = None
@@ -168,7 +168,7 @@ class CachedMetrics:
                 requests = self._requests = self._requests or _make_request_histogram()
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
-    def write_or_recall(self, installation: Installation, *, now: datetime) -> bytes:
+    def render_cached(self, installation: Installation, *, now: datetime) -> bytes:
         """Return the metrics, at most 10 seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:

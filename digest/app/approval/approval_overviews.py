@@ -40,11 +40,11 @@ _MAX_ATTEMPTS = 5  # for when editors keep editing while a deadline passes
 
 
 def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
-    """Send an edition back with a note, revoking any approval; return its name.
+    """Send an edition back with a note, revoking any approval; return the edition's name.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        SentBackError: the note is empty or too long, or the edition was sent.
+        SentBackError: the note is empty or too long, or the edition has been sent.
     """
     name = resolve_edition_name(installation, name)
     with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
@@ -60,7 +60,7 @@ def mark_note_done(installation: Installation, name: str, note_id: int, *, actor
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        SentBackError: it has no such note, or the note is done.
+        SentBackError: the edition has no such note, or the note is already done.
     """
     name = resolve_edition_name(installation, name)
     with FINISH_NOTE.transaction(installation, actor, name, now=now) as (session, audit):
@@ -168,7 +168,7 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def current_missing(self) -> int:
-        """The minimum number of approvals that the current version still needs; 0 without one."""
+        """The minimum number of approvals that the current version still needs; 0 if there's none."""
         signed = [each.actor for each in self.current.signatures] if self.current else []
         return approval.count_missing_signatures(self.current.statement, signed) if self.current else 0
 
@@ -199,11 +199,11 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
     Raises:
         UnknownEditionError: there's no edition of that name.
     """
-    return describe_approval(installation, edition_views.read_edition(installation, name))
+    return build_approval_overview(installation, edition_views.read_edition(installation, name))
 
 
-def describe_approval(installation: Installation, edition: Edition) -> ApprovalOverview:
-    """Return the state of an edition's approval. The edition was just read."""
+def build_approval_overview(installation: Installation, edition: Edition) -> ApprovalOverview:
+    """Return the state of the approval of an edition that was just read."""
     with installation.read() as session:
         versions = approval.list_approvals(session, edition)
         compared = next((version for version in versions if version.stood_at is not None), None)
@@ -223,7 +223,7 @@ def describe_approval(installation: Installation, edition: Edition) -> ApprovalO
 
 
 def read_approval_code(installation: Installation, name: str) -> str:
-    """Return the short code by which an edition can be approved as it is now.
+    """Return the short code that approves an edition as it is now.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -251,7 +251,7 @@ def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote,
 
 
 def read_version_html(installation: Installation, name: str, number: int) -> str | None:
-    """Return the HTML email of an approved version; None if there's no version with this number.
+    """Return an approved version's HTML email with sample values; None if there's no version with this number.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -284,22 +284,22 @@ def name_section_before_block(sections: Sequence[EditionSection], block: Labeled
     return find_section_before_block(sections, block.after).title if sections else ""
 
 
-def write_approval_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Return sentences about an edition's open notes, its approvals so far, and those missing. Call `viewer` "you"."""
     names = overview.names
     notes = [
-        f"{names.get(n.actor, n.actor)} sent it back with a note that isn't done yet: “{n.text}”"
+        f"{names.get(n.actor, n.actor)} sent the edition back with a note that isn't done yet: “{n.text}”"
         for n in overview.open_notes
     ]
-    return [*notes, *write_approver_sentences(overview, viewer)]
+    return [*notes, *explain_draft_approvers(overview, viewer)]
 
 
-def write_approver_sentences(overview: ApprovalOverview, viewer: str = "") -> list[str]:
+def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> list[str]:
     """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. Call `viewer` "you"."""
-    return write_approver_rule_sentences(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
+    return explain_approver_rule(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
-def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
+def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
     """Return sentences about approvals given and missing, and the text they're for. Call `viewer` "you"."""
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
@@ -312,10 +312,10 @@ def write_approver_rule_sentences(overview: ApproverRuleOverview, viewer: str = 
     if awaits_invited:
         invited = [overview.name_actor(actor) for actor in overview.invited]
         have = "hasn't" if len(invited) == 1 else "haven't"
-        sentences.append(f"You can approve it, because {join_words(invited)} {have} accepted the invitation yet.")
+        sentences.append(f"You can approve this, because {join_words(invited)} {have} accepted the invitation yet.")
     elif eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
         sentences.append(
-            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve it."
+            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve this."
         )
     elif rule.staff:
         sentences.append("No one else can approve this. Invite another editor.")

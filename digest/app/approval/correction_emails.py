@@ -1,4 +1,4 @@
-"""Emails of corrections: an editor requests one, someone else approves its exact text, and a job queues it.
+"""Correction emails: an editor requests one, someone else approves its exact text, and a job queues it.
 
 A single editor can correct the archive immediately. The email needs approval like an edition: the same rule
 (`ApproverRule`), the same key, and a signature over everything that the email says.
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.approval.approval_overviews import ApproverRuleOverview, write_approver_rule_sentences
+from digest.app.approval.approval_overviews import ApproverRuleOverview, explain_approver_rule
 from digest.app.editing.corrections import CorrectionError, find_correction
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.app.editions.sample_emails import RenderedSample, compose_sample_notice
@@ -23,7 +23,7 @@ from digest.edition.approval.approved_versions import build_signature_payload, c
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_check import build_correction_statement, find_approval_fault
+from digest.edition.archive.correction_check import build_correction_statement, explain_approval_fault
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, Action, Actor
@@ -51,7 +51,7 @@ log = get_logger("corrections")
 class CorrectionEmail(ApproverRuleOverview):
     """A correction's email and its missing approvals. `fault` says why an earlier approval doesn't count.
 
-    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers received it.
+    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers got it.
     """
 
     edition: Edition
@@ -73,13 +73,13 @@ class CorrectionEmail(ApproverRuleOverview):
         return self.correction.mail_asked_at is not None
 
     def describe(self, viewer: str = "") -> list[str]:
-        """Return sentences about its approvals, or why an approval doesn't count. Call `viewer` "you"."""
+        """Return sentences about the email's approvals, or why an approval doesn't count. Call `viewer` "you"."""
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
         return [
-            *([f"It wasn't sent: {self.fault}"] if self.fault else []),
-            *write_approver_rule_sentences(self, viewer),
+            *([f"The email wasn't sent: {self.fault}"] if self.fault else []),
+            *explain_approver_rule(self, viewer),
         ]
 
 
@@ -88,7 +88,7 @@ def read_correction_email(installation: Installation, name: str, number: int) ->
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -111,7 +111,7 @@ def _read_email(
         correction=correction,
         content_hash=content_hash,
         sent=stated["sent"],
-        fault=find_approval_fault(session, edition, correction, installation.keys),
+        fault=explain_approval_fault(session, edition, correction, installation.keys),
     )
 
 
@@ -150,7 +150,7 @@ def approve_correction_email(
 ) -> CorrectionEmail:
     """Approve exactly the email identified by `content_hash`, and return it with the state of its approval.
 
-    Once no approval is missing, `plan_correction_emails` queues it, immediately if the scheduler is running. An email
+    Once no approval is missing, `queue_approved_correction_emails` queues it, immediately if the scheduler is running. An email
     that's already approved doesn't change.
 
     Raises:
@@ -225,7 +225,7 @@ def count_correction_recipients(installation: Installation, name: str, number: i
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
@@ -249,11 +249,11 @@ class QueuedCorrectionEmails:
         return "; ".join([*queued, *uncertain, *self.refused])
 
 
-def plan_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
+def queue_approved_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
     """Queue the emails of every approved correction. If interrupted, it can be run again.
 
-    Each is first verified to be what was approved. If it isn't, the approval is revoked and the audit log says why. A
-    correction from before a restore may have been sent, so its emails get status unknown.
+    Each email is first compared with what was approved. If they differ, the approval is revoked, and the audit log
+    says why. A correction from before a restore may have been sent, so its emails get status unknown.
     """
     is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
     query = select(Correction.id).where(*is_owed)
@@ -264,7 +264,7 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Queue
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
-            fault = find_approval_fault(session, edition, correction, installation.keys)
+            fault = explain_approval_fault(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
             doubtful = restored_copy.build_uncertain_delivery_columns(session, correction.at)
         if fault:
@@ -310,7 +310,7 @@ def compose_sample_correction(installation: Installation, name: str, number: int
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it has no such correction.
+        CorrectionError: the edition has no such correction.
         TemplateMistakeError: one of the operator's own templates has a mistake.
     """
     email, settings = read_correction_email(installation, name, number), installation.settings

@@ -50,7 +50,7 @@ class _DueStep:
 
 
 def read_deadline(installation: Installation, edition: Edition) -> datetime | None:
-    """Return the approval deadline of an upcoming edition; None if it isn't a draft or isn't in the calendar anymore."""
+    """Return the deadline of an unapproved edition; None for any other, or if it isn't in the calendar anymore."""
     if edition.state not in UNAPPROVED_STATES:
         return None
     with installation.read() as session:
@@ -58,7 +58,7 @@ def read_deadline(installation: Installation, edition: Edition) -> datetime | No
 
 
 def remind_editors(installation: Installation, *, now: datetime) -> str:
-    """Email the editors that an edition needs approval, with its content; return how many were emailed, in words."""
+    """Email the editors that an edition needs approval or has no draft yet; return how many were emailed, in words."""
     with installation.write() as session:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
@@ -104,7 +104,7 @@ def _is_without_draft(session: Session, installation: Installation, step: _DueSt
 def _decide(
     session: Session, installation: Installation, step: _DueStep, now: datetime
 ) -> tuple[DeadlineDecision, str]:
-    """Return the decision for an edition, and why its last approved version can't be sent, if the settings want that."""
+    """Return the decision, and why the last approved version can't be sent; empty if it can or wouldn't be."""
     settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
     has_version, obstacle = False, ""
     if step.edition and DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
@@ -136,9 +136,9 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
 def _mail_editors(
     session: Session, installation: Installation, step: _DueStep, email_kind: str, now: datetime, *, obstacle: str = ""
 ) -> int:
-    """Queue an email to every staff member with a verified address, once per reminder or deadline; return their number.
+    """Queue an email to every staff member with a verified address, once per reminder or deadline; return the count.
 
-    `obstacle` is why the last approved version can't be sent, if the settings ask for that.
+    `obstacle` is why the last approved version, which the settings would send, can't be sent.
     """
     facts = _mail_facts(installation, step, email_kind, obstacle)
     # An edition waits from its deadline on, even if that was during an outage and what's due now is its send time.
@@ -150,7 +150,7 @@ def _mail_editors(
 def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obstacle: str) -> dict[str, str]:
     file, edition = installation.settings.file, step.edition
     zone = file.publication.zone
-    words = write_deadline_email(
+    words = build_deadline_email(
         email_kind,
         number=f"No. {edition.number}" if edition else "",
         release=_write_moment(step.release.release_at.astimezone(zone)),
@@ -174,7 +174,7 @@ def _mail_facts(installation: Installation, step: _DueStep, email_kind: str, obs
 def _describe_content(content: EditionContent | None) -> dict[str, str]:
     if content is None:
         return dict.fromkeys(("subject", "preheader", "preview"), "")
-    return {"subject": content.subject, "preheader": content.preheader, "preview": write_edition_summary(content)}
+    return {"subject": content.subject, "preheader": content.preheader, "preview": format_edition_summary(content)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ _OTHERWISE = {
 }
 
 
-def write_deadline_email(
+def build_deadline_email(
     email_kind: str, *, number: str, release: str, deadline: str, rule: str, obstacle: str = ""
 ) -> DeadlineEmailTexts:
     """Return the texts of an email to the editors.
@@ -251,7 +251,7 @@ def _write_moment(local: datetime) -> str:
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
-def write_edition_summary(content: EditionContent) -> str:
+def format_edition_summary(content: EditionContent) -> str:
     """Return an edition's intro and each section's first stories with their summaries, as text."""
     lines = [content.intro, ""]
     for section in content.sections:

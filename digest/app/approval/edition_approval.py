@@ -38,22 +38,23 @@ class ApprovalResult:
 def approve_edition(
     installation: Installation,
     name: str,
-    mark: str,
+    content_hash: str,
     *,
     actor: Actor,
     now: datetime,
     confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition as identified by the content hash `mark`; it can be sent once no approval is missing.
+    """Approve an edition whose content has the hash `content_hash`; it can be sent once no approval is missing.
 
     Links to the publication's own site are checked first. `confirmed` has the names of the rules whose boxes the actor
     ticked; `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        ApprovalError: it isn't a draft, it changed after the review, preflight finds errors or a warning to confirm, a
-            send-back note isn't done, or the actor wrote everything that needs approval or has already approved it.
+        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds errors or a warning to
+            confirm, a send-back note isn't done, or the actor wrote everything that needs approval or has already
+            approved it.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:
@@ -70,7 +71,7 @@ def approve_edition(
         with installation.write() as session:
             edition = find_edition(session, name)
             signed = approval.sign_approval(
-                session, edition, mark, settings=settings, keys=keys, actor=actor.name, now=now
+                session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
             )
             # Compare what was signed, because the draft's own fragments could have been fixed in the meantime.
             signed_pieces = approval.read_approved_version(session, signed).pieces

@@ -1,7 +1,7 @@
-"""The final check: every article of an edition is fetched right before its send time, and a missing one pauses it.
+"""The final check: every article of an edition is fetched right before its send time, and missing ones can pause it.
 
-Editors are told once, by email and at the desk. Sending resumes when the article is back, when the edition is approved
-again without it, or when an editor resumes it as it is.
+Editors are told of each missing article once, by email and at the desk. Sending resumes when the articles are back,
+when the edition is approved again without them, or when an editor resumes it as it is.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
 def check_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
     """Check the articles of an edition that's sent by hand.
 
-    Return None if it's paused or already checked, sending has begun, or the check is off.
+    Return None if the edition is paused or already checked, sending has begun, or the check is off.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -128,7 +128,7 @@ def _ask_for_pages(
             return check_linked_pages(active_fetcher, articles, workers=settings.file.limits.fetch_workers)
     except Exception:
         log.exception("the pre-send check failed")
-        return {url: PageCheckResult(failure="the look failed: see the log") for url in articles}
+        return {url: PageCheckResult(failure="the check failed; see the log") for url in articles}
 
 
 def _follow_up(
@@ -151,7 +151,7 @@ def _tell_editors(
     installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Email the staff about missing articles, once per article, and save the check."""
-    untold = article_recheck_results.find_unreported_articles(article_check)
+    untold = article_recheck_results.find_unreported_missing_articles(article_check)
     reported_urls = (*article_check.told, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion
     article_recheck_results.save_article_check(

@@ -22,11 +22,11 @@ log = get_logger("corrections")
 
 @dataclass(slots=True)
 class RecipientCount:
-    """A count in progress: `looked_at` of `total` messages since `counted_at`. `audience` is empty until it's done."""
+    """A count in progress: `checked_count` of `total` messages since `counted_at`. `audience` is empty until it's done."""
 
     counted_at: datetime
     total: int
-    looked_at: int = 0
+    checked_count: int = 0
     audience: CorrectionAudience = field(default_factory=CorrectionAudience)
     is_done: bool = False
     has_failed: bool = False
@@ -40,7 +40,7 @@ class RecipientCount:
         try:
             for page in read_recipient_batches(installation.database, correction, edition, installation.settings):
                 counts += page.counts
-                self.looked_at += page.counts.looked_at
+                self.checked_count += page.counts.looked_at
                 pause()
         except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("couldn't count who received an error", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows
@@ -75,7 +75,7 @@ class RecipientCountCache:
 
         Raises:
             UnknownEditionError: there's no edition of that name.
-            CorrectionError: it has no such correction.
+            CorrectionError: the edition has no such correction.
         """
         email = read_correction_email(installation, name, number)
         edition, correction = email.edition, email.correction

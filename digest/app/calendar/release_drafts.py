@@ -40,7 +40,7 @@ def compose_moved_draft(
     """Render a release's draft for another time; return None if there's no draft.
 
     Raises:
-        CalendarError: the edition is approved or further, or its draft was changed outside the program.
+        CalendarError: the edition is approved, being sent, or sent, or its draft was changed outside the program.
     """
     edition = find_movable_draft(session, release)
     if edition is None:
@@ -65,7 +65,7 @@ def is_draft_unchanged(
     release: PlannedRelease,
     moved_draft: MovedDraft | None,
 ) -> bool:
-    """Return whether the calendar and the draft are unchanged since it was rendered. The draft's row is locked."""
+    """Return whether calendar and draft are unchanged since `moved_draft` was rendered. The draft's row is locked."""
     if calendar_store.load_calendar(session, installation.settings.file) != calendar:
         return False
     edition = find_movable_draft(session, release, lock=True)
@@ -90,7 +90,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
     """Return a release's draft if it can be skipped or moved; None if there's no draft or it was canceled.
 
     Raises:
-        CalendarError: it's approved or further.
+        CalendarError: the draft is approved, being sent, or sent.
     """
     query = select(Edition).where(Edition.slot == make_release_slot_key(release.release_at))
     edition = session.scalar(query.with_for_update() if lock else query)
@@ -109,7 +109,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
-    """Refuse a send time before an edition that's already drafted, because that one covers its week."""
+    """Refuse a send time before an edition that's already drafted, because that draft covers its week."""
     own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)
@@ -121,7 +121,7 @@ def refuse_release_before_draft(session: Session, at: datetime, moved_release: P
 
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
-    """Refuse a send time that another edition has, even if it was canceled, because it keeps its slot and history."""
+    """Refuse a send time that another edition has. A canceled edition counts, because it keeps its slot and history."""
     if edition := session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(at))):
         raise CalendarError(
             f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."

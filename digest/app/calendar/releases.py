@@ -1,7 +1,7 @@
 """The calendar of releases, and the actions that skip, move, add, and restore one.
 
-Each action can be undone until the send time. A release's draft follows it: it's shelved and restored with it, or moves
-along and is rendered again for its new day.
+Each action can be undone until the send time. A release's draft is shelved and restored with the release. When the
+release moves, its draft is rendered again for the new time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,10 +55,10 @@ _MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """A release in the calendar. `edition` is its draft, if any; `number` is None if it's skipped.
+    """A release in the calendar. `edition` is its draft, if any; `number` is None if the release is skipped.
 
-    `edit_count` is the number of edits to the draft; `is_due` is True if the send time has passed and it hasn't been
-    sent.
+    `edit_count` is the number of edits to the draft; `is_due` is True if the send time has passed and the edition
+    hasn't been sent.
     """
 
     release: PlannedRelease
@@ -139,7 +139,7 @@ def preview_move(
     """Return the release and steps that a move to a local day and time would result in, without changing anything.
 
     Raises:
-        CalendarError: it can't be moved there.
+        CalendarError: there's no such release, or it can't be moved to that time.
     """
     file = installation.settings.file
     with installation.read() as session:
@@ -159,7 +159,7 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
     """Return the upcoming release meant by `next`, a day such as 2026-11-27, a day and time, or an edition's name.
 
     Raises:
-        CalendarError: no release matches, or several do.
+        CalendarError: `text` has another form, or no release or more than one matches.
     """
     file = installation.settings.file
     with installation.read() as session:
@@ -208,10 +208,11 @@ def _start_of(calendar: ReleaseCalendar, day: date) -> datetime:
 
 
 def skip_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Skip a release, adding its week to the next edition. Its draft is shelved.
+    """Skip a release, adding its week to the next edition. Its draft is shelved; an undrafted extra release is removed.
 
     Raises:
-        CalendarError: there's no such release, it's already skipped, or its edition is approved or further.
+        CalendarError: there's no such release, it's already skipped, its edition is approved or sent, or the schedule
+            sends several times a day.
     """
     with SKIP.transaction(installation, actor, _subject(installation, release_at), now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -237,7 +238,7 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
     """Add an extra release at a day and time in the publication's time zone.
 
     Raises:
-        CalendarError: that send time can't be used.
+        CalendarError: the send time can't be used.
     """
     with ADD.transaction(installation, actor, "calendar", now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -258,7 +259,7 @@ def move_release(
     """Move a release to another day or time in the publication's time zone, and render its draft for it.
 
     Raises:
-        CalendarError: there's no such release, it's skipped, its edition is approved or further, or that send time
+        CalendarError: there's no such release, it's skipped, its edition is approved or sent, or the new send time
             can't be used.
     """
     with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
@@ -277,7 +278,7 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
     """Restore a skipped release with its shelved draft, or return a moved release to its usual time.
 
     Raises:
-        CalendarError: there's no such release, it's already at its usual time, or something else has taken its place.
+        CalendarError: there's no such release, it has no usual time or is already at it, or the time can't be used.
     """
     with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.read() as session:

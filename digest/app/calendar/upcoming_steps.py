@@ -29,7 +29,7 @@ JOB_NAMES = {
 
 
 def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the jobs that have slots, each with its schedule rules in addition to the release calendar."""
+    """Map each job with slots to its schedule rules, whose times are in addition to those of the release calendar."""
     schedule = file.schedule
     # Drafts for certain days follow the calendar; several a day follow only the schedule.
     by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.send_rule.period else ()

@@ -1,7 +1,7 @@
 """A year of data for the demo: totals for a list of 12,000, so that the admin pages have something to show.
 
-The totals are as each night would have counted them. Only a list of thousands that was imported and the people of the
-last 30 days exist as records. All have addresses under reserved names (RFC 2606, sections 2 and 3), and all subscribers
+The totals are what each night would have counted. Only an imported list of thousands and the people of the last 30 days
+exist as records. All have addresses under reserved names (RFC 2606, sections 2 and 3), and all subscribers
 have paused their email, so the demo writes files only for the sample's readers. Sign-ups, unsubscribes, and bounces of
 those 30 days are made by the same functions as real ones, on the day that the totals count them.
 """
@@ -20,7 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.subscribers import list_transfers
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, REASONS_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_state
@@ -73,7 +73,7 @@ ARRIVALS = (ConsentKind.CONFIRMED, ConsentKind.ATTESTED)
 
 
 class ConsentDayCount(NamedTuple):
-    """How often a kind of consent event happened on a day, to people from one sign-up source."""
+    """The number of consent events of one kind on a day, for people from one sign-up source."""
 
     day: date
     kind: ConsentKind
@@ -267,7 +267,7 @@ def _build_pauses(session: Session, people: list[int], body: str, now: datetime)
 
 
 class _Newcomers:
-    """The people counted in the last days, who signed up after the list was imported, by sign-up source."""
+    """The people who signed up in the last days, after the list was imported, by sign-up source."""
 
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
@@ -306,7 +306,7 @@ class _Newcomers:
                 )
 
     def _arrive(self, session: Session, kind: ConsentKind, way: str, at: datetime) -> int:
-        wording = current_consent_text(self._installation.settings)
+        wording = build_consent_text(self._installation.settings)
         attested = kind is ConsentKind.ATTESTED
         evidence = ConsentEvidence(
             wording=f"{wording.text} (A made-up subscriber in the demo.)",
@@ -347,7 +347,7 @@ class _Newcomers:
                     sent_at=at,
                     page=way,
                     where=way,
-                    wording=current_consent_text(installation.settings),
+                    wording=build_consent_text(installation.settings),
                     # A documentation network (RFC 3849, section 2), different for each form.
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )

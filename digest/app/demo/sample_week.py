@@ -1,4 +1,4 @@
-"""The demo: a whole week of the bundled sample, written to files in one run that's the same byte for byte everywhere.
+"""The demo: a whole week of the bundled sample, written to files that are the same, byte for byte, on every run.
 
 The edition of the following week is left as a draft for trying the desk.
 """
@@ -118,7 +118,7 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Empty the folder, unless it wasn't made by a demo."""
+    """Empty the folder. A folder with files that no demo created is refused."""
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
         raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)
@@ -129,7 +129,7 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _merge_live_settings(settings: Settings, sample: Settings) -> Settings:
-    """Return the operator's settings with the sample's postal address if they have none."""
+    """Return the operator's settings, or the shipped ones if they list no source, always with a postal address."""
     if not settings.file.sources:
         settings = _load_bundled_settings("shipped.toml")
     sender = settings.file.sender
@@ -144,7 +144,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
     read = [source for source in reports if not source.error]
     report(f"Collected {sum(source.new for source in reports)} articles from {len(read)} of {len(reports)} sources.")
     if not read:
-        first_error = reports[0].error if reports else "there is none"
+        first_error = reports[0].error if reports else "no sources are configured"
         raise DemoError(f"Couldn't reach any sources. The first error was: {first_error}")
     draft = editions.draft_next_edition(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
     report(f"Drafted {draft.name}, No. {draft.number}: {sum(map(len, draft.proposal.sections.values()))} stories.")
@@ -196,7 +196,7 @@ def _make_bounce(delivery_id: str, at: datetime, code: str, enhanced_code: str, 
 
 
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
-    """Draft the edition after the one sent, from the sample's next week. It isn't scheduled."""
+    """Draft the edition after the one sent, from the sample's next week. The draft isn't scheduled."""
     fetcher, now = FolderFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
     # Its links go to the desk that `make serve` opens, because an edition is approved where it was drafted.
     settings = installation.settings.model_copy(update={"base_url": Settings().base_url})

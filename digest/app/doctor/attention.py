@@ -59,7 +59,7 @@ MAX_STANDSTILL = timedelta(hours=1)  # without progress while an edition is bein
 
 @dataclass(frozen=True, slots=True)
 class AttentionKind:
-    """A kind of problem that can need attention. Its `name` never changes; `digest doctor` has a check of that name.
+    """A kind of problem that can need attention. Its `name` never changes; `digest doctor` has a check by that name.
 
     Without a `remedy`, the providers' remedies are used. If `tells_remedy`, the sentences already say what to do, and
     the remedy is shown only in the docs. If `for_editors`, editors can act on it or must know about it before they
@@ -77,7 +77,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused it, then run 'digest resume --all'.",
+        "Ask the person who paused sending, then run 'digest resume --all'.",
         tells_remedy=True,
         for_editors=True,
     ),
@@ -91,14 +91,14 @@ _KINDS = (
     AttentionKind(
         "set-aside",
         "No emails are set aside by a stop rule",
-        "Run 'digest set-aside EDITION' for the reasons, then with --send or --drop.",
+        "Run 'digest set-aside EDITION' to see the reasons, then run it again with --send or --drop.",
         tells_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
-        "Remove or replace the article, then approve again.",
+        "Remove or replace the article, then approve the edition again.",
         tells_remedy=True,
         for_editors=True,
     ),
@@ -111,7 +111,7 @@ _KINDS = (
     AttentionKind(
         "refused-sign-ins",
         "Fewer than 30 sign-ins were rejected in the last hour",
-        "Ask your team whether they tried. The log (journalctl -u digest) lists the accounts.",
+        "Ask your team whether they tried to sign in. The log (journalctl -u digest) lists the accounts.",
         tells_remedy=True,
     ),
     AttentionKind(
@@ -123,13 +123,13 @@ _KINDS = (
     AttentionKind(
         "unfinished-import",
         "Every import is finished",
-        "Import the same file again to continue where it stopped.",
+        "Import the same file again to continue where the import stopped.",
         tells_remedy=True,
     ),
     AttentionKind(
         "missed-release",
         "Approved editions are sent at their send time",
-        "Run 'digest send EDITION' if it's still worth sending, or 'digest cancel EDITION'.",
+        "Run 'digest send EDITION' if the edition is still worth sending, or 'digest cancel EDITION'.",
         tells_remedy=True,
         for_editors=True,
     ),
@@ -173,7 +173,7 @@ _KINDS = (
     AttentionKind(
         "refused-correction",
         "The mail server accepts correction emails",
-        "Check its reply, or ask your mail provider. The correction is retried hourly.",
+        "Check the server's reply, or ask your mail provider. The correction is retried hourly.",
         tells_remedy=True,
         for_editors=True,
     ),
@@ -186,10 +186,10 @@ ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """A problem that needs attention: its kind in `ATTENTION_KINDS`, and a sentence on what it is and what to do.
+    """A problem that needs attention: its kind in `ATTENTION_KINDS`, and a sentence saying what's wrong and what to do.
 
-    `subject` distinguishes problems of the same kind. `page_sentence` replaces the sentence on the desk's pages if that
-    has commands, UTC times, or names from the audit log; else it's empty.
+    `subject` distinguishes problems of the same kind. `page_sentence` replaces the sentence on the desk's pages if the
+    latter has commands, UTC times, or names from the audit log; else it's empty.
     """
 
     kind: str
@@ -198,7 +198,7 @@ class AttentionFinding:
     page_sentence: str = ""
 
 
-def find_attention(
+def list_attention_findings(
     session: Session,
     now: datetime,
     file: SettingsFileContent | None = None,
@@ -207,10 +207,10 @@ def find_attention(
     deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Return the problems that need attention; with `file`, also with the schedule, deadlines, and backups.
+    """Return the problems that need attention; with `file`, including those of the schedule, deadlines, and backups.
 
     `pause_told` is an edition whose pause, refusals, or set-aside emails the page already shows; `deadline_told` is one
-    whose deadline it shows. If `each_source`, each failing source gets its own finding instead of one for all.
+    whose deadline it shows. If `each_source`, each failing source gets its own finding instead of one for all of them.
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
@@ -230,20 +230,20 @@ def find_attention(
     return findings
 
 
-def write_attention_sentences(session: Session, now: datetime, file: SettingsFileContent | None = None) -> list[str]:
-    """Return the sentences on problems that need attention; with `file`, also on the schedule, deadlines, and backups."""
-    return [finding.sentence for finding in find_attention(session, now, file)]
+def list_attention_sentences(session: Session, now: datetime, file: SettingsFileContent | None = None) -> list[str]:
+    """Return the sentences of the problems that `list_attention_findings` returns for the same arguments."""
+    return [finding.sentence for finding in list_attention_findings(session, now, file)]
 
 
 @dataclass(frozen=True, slots=True)
 class PageNotes:
-    """Sentences on what needs attention for a page of the desk; those in `for_admins` need an admin."""
+    """Sentences on what needs attention, for a page of the desk. Only admins can act on those in `for_admins`."""
 
     own: tuple[str, ...]
     for_admins: tuple[str, ...] = ()
 
 
-def write_attention_for_pages(
+def build_page_notes(
     session: Session,
     now: datetime,
     file: SettingsFileContent,
@@ -253,7 +253,7 @@ def write_attention_for_pages(
     deadline_told: str = "",
 ) -> PageNotes:
     """Return the sentences for the desk's pages, with page names for commands, local times, and display names."""
-    findings = find_attention(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    findings = list_attention_findings(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     own: list[str] = []
     for_admins: list[str] = []
     for finding in findings:
@@ -294,7 +294,7 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Yield what keeps editions from being sent."""
+    """Yield problems with sending: pauses, emails set aside, late or stuck sends, missing articles, and refusals."""
     hold = installation_hold.read_current_hold(session)
     if hold is not None:
         yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
@@ -303,7 +303,7 @@ def _find_in_sending(
         if is_resting and edition.name != pause_told:
             sentence = explain_blocked_send(edition.name, edition, None, called=edition.title)
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
-            on_page = f"{edition.title} is paused{reason} You can resume it on its page."
+            on_page = f"{edition.title} is paused{reason} You can resume sending on the edition's page."
             yield AttentionFinding("paused", sentence, edition.name, on_page)
         aside = set_aside_domains.list_undecided_domains(edition)
         if aside and edition.name != pause_told:
@@ -336,13 +336,13 @@ def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
     for row in session.scalars(refused.options(*WITHOUT_TEXTS)):
         refusals = count_with_noun(row.refusals, "refusal that needs a decision", "refusals that need a decision")
         said = f"{row.title} was sent with {refusals}."
-        way = f"To see why, and to send again or acknowledge them, run 'digest refused {row.name}'."
-        on_page = "Open it under Sent to see why, and to send again or acknowledge them."
+        way = f"To see the reasons, send the messages again, or acknowledge the refusals, run 'digest refused {row.name}'."
+        on_page = "Open it under Sent to see the reasons, send the messages again, or acknowledge the refusals."
         yield AttentionFinding("refusals", f"{said} {way}", row.name, f"{said} {on_page}")
 
 
 def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
-    """Yield corrections that the mail server refuses while emails for them are waiting."""
+    """Yield corrections whose waiting emails the mail server is refusing."""
     waits = read_correction_waits(session)
     if not waits:
         return
@@ -353,8 +353,8 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
         if purpose in waits and session.scalar(waiting):
             yield AttentionFinding(
                 "refused-correction",
-                f"The mail server refuses the emails for correction {correction.seq} of {edition.title}: "
-                f"{end_sentence(waits[purpose].reply)} Check what this reply says about size, content, or links. The "
+                f"The mail server is refusing the emails for correction {correction.seq} to {edition.title}: "
+                f"{end_sentence(waits[purpose].reply)} Check what the reply says about size, content, or links. The "
                 "correction is retried every hour.",
                 f"{edition.name} {correction.seq}",
             )
@@ -377,7 +377,7 @@ def _write_moment(at: datetime, zone: tzinfo) -> str:
 
 
 def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzinfo) -> Iterator[AttentionFinding]:
-    """Find the approved editions that nothing has begun to send, for longer than a job may be late.
+    """Yield approved editions whose sending should have begun longer ago than a job may be late.
 
     Breaking news is due only once someone chose to send it.
     """
@@ -406,7 +406,7 @@ def _find_stuck_sends(
         moved_at = _find_standstill(edition, progress, now)
         if moved_at is None:
             continue
-        # After a failed run, emails are due again at once.
+        # After a failed run, emails are due again immediately.
         overdue_from = now if progress and progress.failing_since else now - MAX_STANDSTILL
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at <= overdue_from)
         purpose = Delivery.purpose == make_edition_delivery_purpose(edition.name)
@@ -491,7 +491,7 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
         source_names = [source.name for source in dead[:MAX_SOURCES_NAMED]]
         names = join_words(source_names, more=len(dead) - len(source_names))
         sentence = f"No articles from {names}. See Sources, or run 'digest sources list'."
-        on_page = f"No articles from {names}. See Sources for the reason."
+        on_page = f"No articles from {names}. Open Sources to see why."
         yield AttentionFinding("dead-source", sentence, page_sentence=on_page)
 
 

@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from digest.app.doctor.attention import AttentionFinding, find_attention
+from digest.app.doctor.attention import AttentionFinding, list_attention_findings
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.providers.kind import DoctorFinding, FindingSeverity
 from digest.installation.opened_installation import Installation
-from digest.installation.storage_errors import find_damage
+from digest.installation.storage_errors import diagnose_damage
 from digest.settings import Settings
 from digest.store.engine import describe_driver_error
 from subscribers.english_text import end_sentence
@@ -44,7 +44,7 @@ class ExaminedInstallation:
     def attention(self) -> list[AttentionFinding]:
         """The problems that need attention, read once for the checks of all kinds."""
         with self.read() as session:
-            return find_attention(session, self.now, self.settings.file)
+            return list_attention_findings(session, self.now, self.settings.file)
 
 
 DoctorFindings = Iterator[DoctorFinding]
@@ -107,7 +107,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
     except ApplicationError as exc:
         findings = [report_unexamined(exc.message, exc.remedy or check.remedy)]
     except DBAPIError as exc:
-        problem = find_damage(exc) or ApplicationError(
+        problem = diagnose_damage(exc) or ApplicationError(
             f"The database failed: {describe_driver_error(exc)}.", check.remedy
         )
         findings = [report_unexamined(problem.message, problem.remedy)]

@@ -40,9 +40,9 @@ def parse_record_tags(text: str) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in pairs}
 
 
-def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
+def discover_policy(dns: DnsLookup, domain: str) -> DmarcDiscovery:
     """Find the record that receivers apply to a domain's email: its own, else its organization's."""
-    walk = _walk_up(names, domain)
+    walk = _walk_up(dns, domain)
     organization = _choose_organization(walk.records, domain)
     own = [record for record in walk.records if record.domain == domain]
     wide = [record for record in walk.records if record.domain == organization] or walk.records[-1:]
@@ -54,30 +54,30 @@ def discover_policy(names: DnsLookup, domain: str) -> DmarcDiscovery:
     )
 
 
-def find_organizational_domain(names: DnsLookup, domain: str) -> str:
+def find_organizational_domain(dns: DnsLookup, domain: str) -> str:
     """Return a domain's organizational domain; domains that share one are aligned in relaxed mode."""
-    return _choose_organization(_walk_up(names, domain).records, domain)
+    return _choose_organization(_walk_up(dns, domain).records, domain)
 
 
-def are_aligned(names: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
+def are_aligned(dns: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
     """Return whether an authenticated domain is aligned with the domain in From."""
     return author == other or (
-        not strict and find_organizational_domain(names, author) == find_organizational_domain(names, other)
+        not strict and find_organizational_domain(dns, author) == find_organizational_domain(dns, other)
     )
 
 
 def correct_dmarc_record(record: DmarcRecord, reports: str) -> str:
-    """Return a record without its problems: with valid policies, without removed tags, and with a report address."""
+    """Return a record's corrected text: with valid policies, without removed tags, and with a report address."""
     tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
     tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
     tags.setdefault("rua", f"mailto:{reports}")
     return "; ".join(f"{name}={value}" for name, value in tags.items())
 
 
-def _walk_up(names: DnsLookup, domain: str) -> _Walk:
+def _walk_up(dns: DnsLookup, domain: str) -> _Walk:
     walk = _Walk()
     for name in _list_steps(domain):
-        records = [text for text in names.find_texts(f"_dmarc.{name}") if parse_record_tags(text).get("v") == "DMARC1"]
+        records = [text for text in dns.find_texts(f"_dmarc.{name}") if parse_record_tags(text).get("v") == "DMARC1"]
         if len(records) > 1:
             walk.problems.append(
                 f"_dmarc.{name} has {len(records)} DMARC records, so mailbox providers ignore them all."
@@ -141,6 +141,6 @@ def choose_report_address(sender: str, reply_to: str) -> str:
     return reply_to if f".{domain}".endswith(f".{reply_domain}") else sender
 
 
-def name_report_consent(domain: str, report_domain: str) -> str:
+def make_report_consent_name(domain: str, report_domain: str) -> str:
     """Return the name of the record by which another domain agrees to receive reports (RFC 9990, section 4)."""
     return f"{domain}._report._dmarc.{report_domain}"

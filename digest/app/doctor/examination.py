@@ -1,4 +1,4 @@
-"""Running the doctor's checks on an installation, or on what keeps it from being opened."""
+"""Running the doctor's checks on an installation, or finding out why it can't be opened."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,8 +136,8 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
     return ""
 
 
-def explain_installation_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
-    """Return findings on why an installation can't be opened: its settings, or its disk, folder, or database."""
+def diagnose_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
+    """Return findings on why an installation can't be opened: its settings, database, disk, or folder."""
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."

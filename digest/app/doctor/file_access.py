@@ -26,7 +26,7 @@ def find_service_user(settings: Settings) -> int:
 
 
 def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
-    """Check who owns the folders and files of these settings, and who can open and write them."""
+    """Check who owns an installation's folders and files, and who can open and write to them."""
     user = find_service_user(settings)
     paths = [path for path in _list_files(settings) if path.exists()]
     foreign = [path for path in paths if path.stat().st_uid != user]
@@ -64,7 +64,7 @@ def _report_owners(settings: Settings, foreign: Sequence[Path], user: str) -> Do
     commands = [f"chown -R {spec} {home}"] if len(outside) < len(foreign) else []
     commands += [f"chown {spec} {path}" for path in outside]
     return report_error(
-        f"{owner} owns {names}, but the service runs as {user}, which can't use files of other users.",
+        f"{owner} owns {names}, but the service runs as {user}, which can't use other users' files.",
         f"Run as root: {' && '.join(commands)}",
     )
 

@@ -44,7 +44,7 @@ class HealthReport:
     thread: threading.Thread | None = None
 
     def sorted_findings(self) -> list[DoctorFinding]:
-        """Return the findings: errors first, then warnings, then what's fine."""
+        """Return the findings, without consequences of other errors: errors first, then warnings, then what's fine."""
         return sorted(drop_consequences(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
     def run(self, installation: Installation, outside: NetworkAccess, now: datetime) -> None:
@@ -67,7 +67,7 @@ class HealthReport:
 
 
 class HealthReports:
-    """The latest doctor run of a process, which lives as long as the application."""
+    """The latest doctor run that admins started in this process."""
 
     def __init__(self, outside: NetworkAccess | None = None) -> None:
         self._outside = outside or NetworkAccess()

@@ -23,14 +23,14 @@ from digest.app.doctor.file_access import judge_file_access
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
-from digest.app.upkeep.keys import list_files_in_clear
+from digest.app.upkeep.keys import list_unencrypted_key_files
 from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import is_writable, name_user
 from digest.installation.opened_installation import InstallationError, make_missing_key_file_error
-from digest.installation.storage_errors import RESTORE_LOSSES, explain_damage
+from digest.installation.storage_errors import RESTORE_LOSSES, make_damage_error
 from digest.settings import Settings
 from digest.settings.values import redact_url
 from digest.store.audit_chain import verify_audit_log
@@ -54,7 +54,7 @@ MAX_SLOT_AGE = 1_000_000  # transactions
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv).")
 def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFindings:
-    """Other packages don't own our import names."""
+    """No other package has the same import names as hls-digest."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
     shared = [name for name in IMPORT_NAMES if len(owners_by_name[name]) > 1]
@@ -70,7 +70,7 @@ def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
     yield from judge_file_access(examined.settings)
 
 
-@doctor_check("key-file", "Restore its recovery copy: digest keys restore FILE")
+@doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
 def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     """The key file exists, belongs to the database, and is readable only by its owner."""
     installation = examined.installation
@@ -81,7 +81,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     yield report_ok(f"{file} is readable by its owner only")
     if installation.settings.key_passphrase and not keys.under_passphrase:
         yield report_warning(f"A passphrase is set, but {file} isn't protected by it.", "Run: digest keys protect")
-    for aside in list_files_in_clear(installation):
+    for aside in list_unencrypted_key_files(installation):
         yield report_warning(f"{aside} contains keys that aren't protected by a passphrase.", f"Run: rm {aside}")
     with examined.read() as session:
         seals = session.scalars(select(StaffMember.seal).where(StaffMember.seal != "")).all()
@@ -97,10 +97,10 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "database",
-    "Check DIGEST_DATABASE_URL and its server. To update the schema, run 'digest upgrade'.",
+    "Check DIGEST_DATABASE_URL and the database server. To update the schema, run 'digest upgrade'.",
 )
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
-    """The database works, has this version's schema, and other users can't write to it."""
+    """The database works and has this version's schema, and other users can't write to it."""
     installation = examined.installation
     if problem := edition_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
@@ -130,7 +130,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
         if is_postgresql(session):
             return None
         result = str(session.scalar(text("PRAGMA quick_check(1)")))
-    return None if result == "ok" else explain_damage(result.splitlines()[-1].rstrip("."))
+    return None if result == "ok" else make_damage_error(result.splitlines()[-1].rstrip("."))
 
 
 @doctor_check(
@@ -152,7 +152,7 @@ def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
-@doctor_check("departure-log", "Restore it from a copy of the server. Backups can't be restored without it.")
+@doctor_check("departure-log", "Restore left.log from a copy of the server. Backups can't be restored without it.")
 def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
     installation = examined.installation
@@ -178,7 +178,7 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Find out if the log is missing, or lacks lines of its copy beside the backups."""
+    """Return an error if the log is missing, or lacks lines that its copy beside the backups has; else None."""
     own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
     if copied_lines not in own_lines:
         return report_error(
@@ -194,13 +194,16 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
             return None
     return report_error(
         f"{file} is missing, so a restored backup would email people who unsubscribed after it.",
-        f"Restore it from a copy of the server. If there's no copy, run: {_name_installation(file, Path(os.devnull))}. Then run: "
+        f"Restore the file from a copy of the server. If there's no copy, run: {_name_installation(file, Path(os.devnull))}. Then run: "
         "digest backup FILE. Don't restore backups made before it.",
     )
 
 
 def _name_recovery(file: Path, copy: Path, *, is_complete: bool) -> str:
-    """Return the command that recovers the log from its copy, `is_complete` if that has all lines. Root may run it: the log stays its owner's."""
+    """Return the command that recovers the log from its copy. The copy has all the log's lines if `is_complete`.
+
+    If root runs the command, the log keeps its owner.
+    """
     if not file.exists():
         return _name_installation(file, copy)
     if is_complete:
@@ -256,13 +259,13 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_a
     "Delete old backups and outbox files, shorten the periods under [retention], or move DIGEST_HOME to a larger disk.",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
-    """The disk won't fill up within weeks."""
+    """The disk won't fill up within 60 days."""
     installation = examined.installation
     with installation.read() as session:
         nights = read_free_space(session)
     days_left = forecast_days_left(nights, shutil.disk_usage(installation.settings.home).free)
     if days_left is None or days_left >= FEW_WEEKS:
-        yield report_ok("the disk won't fill up within weeks at its current rate")
+        yield report_ok("the disk won't fill up within 60 days at the current rate")
     else:
         report = report_error if days_left < FEW_DAYS else report_warning
         yield report(
@@ -297,12 +300,12 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
             place = redact_url(url, host_only=True)
             yield report_warning(f"The heartbeat of {job} failed at {place} ({note['trouble']}).")
     if notes and not any(note["trouble"] for _, _, note in notes):
-        yield report_ok(f"{len(notes)} taken")
+        yield report_ok(f"{count_with_noun(len(notes), 'heartbeat')} succeeded")
 
 
 @doctor_check(
     "mail-log",
-    "Check relay.log. If the service can't read the log, give it to the group adm, rerun 'digest setup', and install its unit file.",
+    "Check relay.log. If the service can't read the log, change the log's group to adm, rerun 'digest setup', and install its unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed."""

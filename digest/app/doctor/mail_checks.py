@@ -24,7 +24,7 @@ from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_te
 from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies, provider_in_use
 from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.english_text import join_words
@@ -47,23 +47,23 @@ def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailS
 
 
 def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> str:
-    """Return the name of the host that sends our email, which a server on this machine gives itself."""
+    """Return the name of the host that sends email; for a server on this machine, the name it gives itself."""
     host = server.host(examined.settings)
     return _examine_server(examined, server).name if is_loopback(host) else host.lower()
 
 
 @doctor_check(
     "resolver",
-    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try another, add --name-server.",
+    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try a different name server, add --name-server.",
     is_online=True,
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS answers for the domains of the sender, return path, and pages."""
-    settings, names = examined.settings, examined.outside.names
+    """DNS lookups work for the domains of the sender, the return path, and the pages."""
+    settings, dns = examined.settings, examined.outside.dns
     host = urlsplit(settings.link_base).hostname or ""
-    lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), names.find_texts)
+    lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), dns.find_texts)
     if not is_local_url(settings.link_base):
-        lookups[host] = names.find_addresses
+        lookups[host] = dns.find_addresses
     for domain, look_up in lookups.items():
         look_up(domain)
     yield report_ok(f"answers for {join_words(list(lookups))}")
@@ -71,7 +71,7 @@ def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-server",
-    "Check DIGEST_MAIL_URL, the server, and its certificate's name.",
+    "Check DIGEST_MAIL_URL, the mail server, and the name in its certificate.",
     is_online=True,
 )
 def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
@@ -87,7 +87,7 @@ def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-host",
-    "Add a DNS record with its IP address, or change the server's name (in Postfix, myhostname).",
+    "Add a DNS record with the server's IP address, or change the server's name (in Postfix, myhostname).",
     is_online=True,
 )
 def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
@@ -96,11 +96,11 @@ def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
     if server is None:
         return
     name = _find_sending_host(examined, server)
-    if not name or not examined.outside.names.find_addresses(name):
+    if not name or not examined.outside.dns.find_addresses(name):
         yield report_error(f"The mail server calls itself {name or '(no name)'}, which has no IP address.")
 
 
-@doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
+@doctor_check("inbound-server", "Check the [inbound] settings and DIGEST_INBOUND_PASSWORD.", is_online=True)
 def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
@@ -111,9 +111,9 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
+@doctor_check("provider-account", join_provider_remedies("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
-    """The account accepts your key, signs with your domain, and doesn't track opens or clicks."""
+    """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
@@ -122,7 +122,7 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "spf",
-    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at its end.",
+    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at the end.",
     is_online=True,
 )
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
@@ -142,8 +142,8 @@ def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
 
 def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> DoctorFindings:
     """Check a domain's SPF record for `sender`: a host, or the domain that a provider asks to be included as `term`."""
-    names = examined.outside.names
-    survey = spf.survey_spf(names, domain)
+    dns = examined.outside.dns
+    survey = spf.survey_spf(dns, domain)
     if not survey.records:
         yield report_error(
             f"The domain {domain} has no SPF record.",
@@ -151,16 +151,16 @@ def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: s
         )
         return
     if len(survey.records) > 1:
-        yield _merge_spf_records(names, domain, survey.records, term, sender)
+        yield _merge_spf_records(dns, domain, survey.records, term, sender)
         return
     yield from (report_error(problem, remedy) for problem, remedy in survey.problems)
     yield from _judge_spf_ending(domain, survey)
-    yield _judge_spf_sender(domain, survey, term, sender, names.find_addresses(sender))
+    yield _judge_spf_sender(domain, survey, term, sender, dns.find_addresses(sender))
 
 
-def _merge_spf_records(names: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
-    together = spf.survey_spf_record(names, domain, spf.merge_spf_records(records))
-    is_named = together.includes_owner(sender) or together.lets_through(names.find_addresses(sender))
+def _merge_spf_records(dns: DnsLookup, domain: str, records: list[str], term: str, sender: str) -> DoctorFinding:
+    together = spf.survey_spf_record(dns, domain, spf.merge_spf_records(records))
+    is_named = together.includes_owner(sender) or together.allows_any(dns.find_addresses(sender))
     missing = "" if is_named else term
     record = spf.merge_spf_records(records, missing)
     added = f", adds your current sender ({missing})," if missing else ""
@@ -186,7 +186,7 @@ def _judge_spf_sender(
 ) -> DoctorFinding:
     if survey.includes_owner(sender):
         return report_ok(f"SPF record of {domain} includes your sender")
-    if survey.lets_through(addresses):
+    if survey.allows_any(addresses):
         return report_ok(f"SPF record of {domain} allows {sender}")
     record = spf.merge_spf_records(survey.records, term)
     return report_error(
@@ -226,9 +226,9 @@ def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
 def _judge_dkim_record(examined: ExaminedInstallation, name: str, key: SigningKey | None = None) -> DoctorFindings:
     """Check the DKIM record of a key: ours, or the mail server's if `key` is None."""
     expected = key.dns_record() if key else ""
-    line = _record_line(name, expected) if key else "the one that your mail server printed when it made its key"
+    line = _record_line(name, expected) if key else "the record that your mail server printed when it created its key"
     publish = f"Replace any DNS record of that name with: {line}"
-    texts = examined.outside.names.find_texts(name)
+    texts = examined.outside.dns.find_texts(name)
     if len(texts) != 1:
         many = (
             f"has {len(texts)} records, so mailbox providers can't tell which one to use"
@@ -296,10 +296,10 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     is_online=True,
 )
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domain in From has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
+    """The From header's domain has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
-    discovery = dmarc.discover_policy(examined.outside.names, domain)
+    discovery = dmarc.discover_policy(examined.outside.dns, domain)
     if discovery.record is None:
         problems = discovery.problems or (
             (
@@ -324,16 +324,16 @@ def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> DoctorFindings:
     """Check that other organizations' domains agree to receive the domain's reports (RFC 9990, section 4)."""
-    names = examined.outside.names
+    dns = examined.outside.dns
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")
     ]
     report_domains = {address.rpartition("@")[2].partition("!")[0].lower() for address in addresses}
     for report_domain in sorted(report_domains):
-        if dmarc.are_aligned(names, record.domain, report_domain, strict=False):
+        if dmarc.are_aligned(dns, record.domain, report_domain, strict=False):
             continue
-        place = dmarc.name_report_consent(record.domain, report_domain)
-        if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in names.find_texts(place)):
+        place = dmarc.make_report_consent_name(record.domain, report_domain)
+        if not any(dmarc.parse_record_tags(text).get("v") == "DMARC1" for text in dns.find_texts(place)):
             yield report_warning(
                 f"DMARC reports for {record.domain} go to {report_domain}, which hasn't agreed to receive them.",
                 f'Ask {report_domain} to publish this TXT record at {place}: "v=DMARC1".',
@@ -342,20 +342,20 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain for bounces.",
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use that domain or a subdomain for bounces.",
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The signature or return path is aligned with From's domain (DMARC)."""
-    settings, names = examined.settings, examined.outside.names
+    """The domain of the signature or the return path is aligned with the From header's (DMARC)."""
+    settings, dns = examined.settings, examined.outside.dns
     if provider_in_use(settings).mail_server is None:
         return
     author, signer = _sender_domain(settings), load_signer(settings)
     signing_domain = signer.domain if signer else settings.file.relay.dkim_domain
-    record = dmarc.discover_policy(names, author).record
+    record = dmarc.discover_policy(dns, author).record
     tags = record.tags if record else {}
-    by_path = dmarc.are_aligned(names, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
-    by_key = bool(signing_domain) and dmarc.are_aligned(names, author, signing_domain, strict=tags.get("adkim") == "s")
+    by_path = dmarc.are_aligned(dns, author, _bounce_domain(settings), strict=tags.get("aspf") == "s")
+    by_key = bool(signing_domain) and dmarc.are_aligned(dns, author, signing_domain, strict=tags.get("adkim") == "s")
     by_key_remedy = (
         "Have your mail server sign for that domain, and correct relay.dkim_record"
         if settings.file.relay.dkim_record
@@ -389,14 +389,14 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domains of sender and return path have mail servers."""
-    settings, names = examined.settings, examined.outside.names
+    """The domains of the sender, the reply address, and the return path have mail servers."""
+    settings, dns = examined.settings, examined.outside.dns
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
     )
     lost_hosts: set[str] = set()
     for domain in filter(None, domains):
-        exchangers = names.find_exchangers(domain)
+        exchangers = dns.find_exchangers(domain)
         remedy = (
             "Ask the provider of your mailboxes (not of the newsletter's email) for the name of their mail "
             f"server. Add this DNS record with that name for MAILHOST: {domain}. MX 10 MAILHOST."
@@ -406,14 +406,14 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
                 f"The domain {domain} doesn't accept email (null MX), so replies and bounces are lost.", remedy
             )
         elif not exchangers:
-            has_host = bool(names.find_addresses(domain))
+            has_host = bool(dns.find_addresses(domain))
             message = f"The domain {domain} has no MX record"
             yield (
                 report_warning(f"{message}, so mail servers try the domain's own IP address.", remedy)
                 if has_host
                 else report_error(f"{message} and no IP address, so replies and bounces are lost.", remedy)
             )
-        elif lost := [host for host in exchangers if not names.find_addresses(host)]:
+        elif lost := [host for host in exchangers if not dns.find_addresses(host)]:
             if lost[0] in lost_hosts:
                 continue  # the same record was already reported
             lost_hosts.add(lost[0])
@@ -432,21 +432,21 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to it.",
+    "Ask the IP address's provider to set its PTR record to the mail server's name. That name must resolve to the IP address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:
     """A mail server on this machine has a matching PTR record."""
-    settings, names = examined.settings, examined.outside.names
+    settings, dns = examined.settings, examined.outside.dns
     server = provider_in_use(settings).mail_server
     if server is None or not is_loopback(server.host(settings)):
         return
     name = _examine_server(examined, server).name
-    for address in names.find_addresses(name):
-        pointers = names.find_names(address)
+    for address in dns.find_addresses(name):
+        pointers = dns.find_names(address)
         if not pointers:
             yield report_error(f"The IP address {address} ({name}) has no PTR record.")
-        elif not any(address in names.find_addresses(pointer) for pointer in pointers):
+        elif not any(address in dns.find_addresses(pointer) for pointer in pointers):
             yield report_error(f"The PTR record of {address} is {pointers[0]}, which doesn't have that IP address.")
         else:
             yield report_ok(f"{address} and {pointers[0]} refer to each other")

@@ -35,7 +35,7 @@ class NetworkAccess:
     answer_timeout: float = ANSWER_TIMEOUT
 
     @cached_property
-    def names(self) -> "DnsLookup":
+    def dns(self) -> "DnsLookup":
         """The DNS resolver, which caches answers."""
         return DnsLookup(self.name_server, self.answer_timeout)
 

@@ -42,7 +42,7 @@ from digest.app.upkeep.nightly_steps import FAILED
 from digest.backups.last_backup import explain_missing_backup
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES
@@ -73,7 +73,7 @@ MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day to make it
 MAX_CHANGE_AGE = timedelta(days=30)  # after a refused delivery was due
 MAX_UNSEEN = timedelta(minutes=5)  # the scheduler is recorded every minute
-MAX_UNTRIED = timedelta(minutes=5)  # for an email that the mail server can't be reached for
+MAX_UNTRIED = timedelta(minutes=5)  # for an email to a mail server that can't be reached
 MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
 MAX_NAMED = 5  # findings of one check
 
@@ -90,7 +90,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
-        yield report_ok(f"{len(admins) - len(unproven)} with a verified address")
+        yield report_ok(f"admins with a verified address: {len(admins) - len(unproven)}")
     elif unproven:
         released = "run 'digest resume --all' (all sending is paused), " if hold else ""
         yield report_warning(
@@ -154,7 +154,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's, run 'digest refused EDITION'. People can ask for another link or confirmation.",
+    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's changed deliveries, run 'digest refused EDITION'. People can ask for another link or confirmation.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Deliveries in the last 30 days match the people and purposes they were planned for."""
@@ -179,7 +179,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since, find out what changed the database.",
+    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since the draft was made, find out what changed the database.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
     """Upcoming drafts match their stories, edits, and settings."""
@@ -200,7 +200,7 @@ def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFind
         yield report_ok(f"upcoming drafts that match their stories and settings: {len(drafts)}")
 
 
-@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, now and at boot.")
+@doctor_check("timetable", "Start 'digest serve' or hls-scheduler, and have it start at boot.")
 def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
     """The scheduler is running."""
     moments = select(func.max(ScheduleSlot.done_at), func.max(ScheduleSlot.taken_at))
@@ -258,10 +258,10 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check(
     "stuck-job",
-    "Search the log (journalctl -u digest) for the job's name. It's retried until it succeeds.",
+    "Search the log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every job that started has finished, at least in a later run."""
+    """Every job that started has finished, if only in a later run."""
     later = aliased(ScheduleSlot)
     is_made_up_for = exists().where(
         later.job == ScheduleSlot.job, later.at > ScheduleSlot.at, later.done_at.is_not(None)
@@ -292,7 +292,7 @@ def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "seals",
-    "Start 'digest serve' or hls-scheduler, which seals it nightly. To seal it now, run 'digest subscribers verify --seal-now'.",
+    "Start 'digest serve' or hls-scheduler, which seals the consent ledger nightly. To seal it now, run 'digest subscribers verify --seal-now'.",
 )
 def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindings:
     """Events in the consent ledger are sealed within two days."""
@@ -325,7 +325,7 @@ def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable for the service.")
+@doctor_check("backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the service.")
 def check_backup_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """Scheduled backups have a passphrase, a writable folder, and a copy on another disk."""
     settings = examined.settings
@@ -370,7 +370,7 @@ def find_disk(path: Path) -> int:
 
 @doctor_check(
     "waiting-mail",
-    "Start 'digest serve', or find the reason in its log (journalctl -u digest).",
+    "Start 'digest serve'. If it's already running, look in its log (journalctl -u digest) for the cause.",
 )
 def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
     """Transactional emails are sent within an hour, and the mail server can be reached."""
@@ -395,12 +395,12 @@ def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
     elif not reason:
         yield report_error(
             f"{message} The mail server can't be reached or refuses all email.",
-            "Start the mail server, and check DIGEST_MAIL_URL. For its answer, run: digest doctor --online",
+            "Start the mail server, and check DIGEST_MAIL_URL. To see the server's response, run: digest doctor --online",
         )
     else:
         yield report_error(
             f"{message} {sentence(reason)}",
-            "They're sent within minutes once that's fixed. To try it, run: digest doctor --online",
+            "The emails are sent within minutes once this is fixed. To check, run: digest doctor --online",
         )
 
 
@@ -419,7 +419,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve them under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices' (see 'digest uncertain --help').",
+    "Resolve these messages under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices' (see 'digest uncertain --help').",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -442,7 +442,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
 
 @doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which read and remove the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
-    """No killed run left its file behind."""
+    """No run that was killed left its run file behind."""
     settings = examined.settings
     for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
         yield report_warning(f"A run ended unexpectedly and left behind {file}.")
@@ -501,7 +501,7 @@ for attention_kind in ATTENTION_KINDS.values():
         DoctorCheck(
             attention_kind.name,
             attention_kind.meaning,
-            attention_kind.remedy or write_provider_remedy(attention_kind.name),
+            attention_kind.remedy or join_provider_remedies(attention_kind.name),
             partial(check_attention, attention_kind.name),
             tells_remedy=attention_kind.tells_remedy,
         )

@@ -25,7 +25,7 @@ from digest.app.doctor.network_access import LookupFailedError, NetworkAccess
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.events.mailbox.mime import MimePart, parse_header_address, parse_mime
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
@@ -58,26 +58,26 @@ class MessageFileError(ApplicationError):
 class MessageSignature:
     """A DKIM signature: its domain, what it covers, and whether it's valid.
 
-    `holds` is None if that couldn't be verified; `trouble` is the reason if it isn't True.
+    `is_valid` is None if the signature couldn't be verified. Unless it's True, `trouble` says why.
     """
 
     domain: str
     selector: str
     covered: frozenset[str]
-    holds: bool | None
+    is_valid: bool | None
     trouble: str = ""
 
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """A received message with the sender's settings. Without a `world`, DNS isn't used and only our own keys are known.
+    """A received message with the sender's settings. Without `network`, DNS isn't used, and only our own keys are known.
 
     `trusted_server` is the name in the receiver's own results (authserv-id, RFC 8601, section 2.5), or empty.
     """
 
     raw: bytes
     settings: Settings
-    world: NetworkAccess | None = None
+    network: NetworkAccess | None = None
     trusted_server: str = ""
 
     @cached_property
@@ -95,7 +95,7 @@ class ReceivedMessage:
 
     @cached_property
     def author_domain(self) -> str:
-        """The domain in From."""
+        """The domain of the address in the From header."""
         return self.read_domain("From")
 
     @cached_property
@@ -115,24 +115,24 @@ class ReceivedMessage:
         signed_fields = tags.get("h", "").split(":")
         covered = frozenset(name.strip().lower() for name in signed_fields)
         domain, selector = tags.get("d", "").lower(), tags.get("s", "")
-        if self.world is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
+        if self.network is None and self._find_key(f"{selector}._domainkey.{domain}") is None:
             return MessageSignature(domain, selector, covered, None, "the key is in DNS")
         try:
-            holds = dkim.DKIM(self.raw, logger=_SILENT_LOG).verify(
+            is_valid = dkim.DKIM(self.raw, logger=_SILENT_LOG).verify(
                 at, dnsfunc=lambda name, **_: self._find_key(name.decode().rstrip("."))
             )
         except LookupFailedError as exc:
             return MessageSignature(domain, selector, covered, None, str(exc))
         except dkim.DKIMException as exc:
-            return MessageSignature(domain, selector, covered, holds=False, trouble=str(exc))
+            return MessageSignature(domain, selector, covered, is_valid=False, trouble=str(exc))
         return MessageSignature(
-            domain, selector, covered, holds=bool(holds), trouble="" if holds else "signed content was changed"
+            domain, selector, covered, is_valid=bool(is_valid), trouble="" if is_valid else "signed content was changed"
         )
 
     def _find_key(self, name: str) -> bytes | None:
-        """Return a key's record, from DNS if there's a `world`, else our own; None if it isn't found."""
-        if self.world is not None:
-            texts = self.world.names.find_texts(name)
+        """Return a key's record, from DNS if there's `network`, else our own; None if it isn't found."""
+        if self.network is not None:
+            texts = self.network.dns.find_texts(name)
             return texts[0].encode() if texts else None
         signer = load_signer(self.settings)
         own = {f"{key.selector}._domainkey.{signer.domain}": key.dns_record() for key in signer.keys} if signer else {}
@@ -140,8 +140,8 @@ class ReceivedMessage:
 
     def is_aligned(self, domain: str) -> bool:
         """Return whether a domain is aligned with the one in From; without DNS, compare only their names."""
-        if self.world is not None:
-            return dmarc.are_aligned(self.world.names, self.author_domain, domain, strict=False)
+        if self.network is not None:
+            return dmarc.are_aligned(self.network.dns, self.author_domain, domain, strict=False)
         pair = sorted((self.author_domain, domain), key=len)
         return bool(domain) and (pair[0] == pair[1] or pair[1].endswith(f".{pair[0]}"))
 
@@ -164,7 +164,11 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
     Raises:
         MessageFileError: the file is too large or has no From header.
     """
-    if len(received.raw) > MAX_MESSAGE_BYTES or not received.list_values("From"):
+    if len(received.raw) > MAX_MESSAGE_BYTES:
+        raise MessageFileError(
+            f"This email is larger than {MAX_MESSAGE_BYTES // 1_000_000} MB. Save one without large attachments."
+        )
+    if not received.list_values("From"):
         raise MessageFileError(
             "This isn't a complete email: it has no From header. Save it with all its headers (“Show original,” .eml)."
         )
@@ -184,7 +188,7 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
         return [report_warning(str(exc), "Try again.")]
 
 
-@message_check("received-results", "Run 'digest doctor --online', which shows the wrong DNS record.")
+@message_check("received-results", "Run 'digest doctor --online', which shows the DNS record to correct.")
 def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
     """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
@@ -203,7 +207,7 @@ def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
         make = report_error if trusted else report_warning
         yield make(f"{word} says {_write_results(bad)}.")
     else:
-        yield report_ok(f"{word} says {_write_results(results) or 'nothing of ours'}")
+        yield report_ok(f"{word} says {_write_results(results) or 'nothing about SPF, DKIM, or DMARC'}")
 
 
 def _list_told_results(received: ReceivedMessage) -> list[str]:
@@ -232,7 +236,7 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    "Find out what changes signed email, such as a footer, click tracking, or a relay that rewraps lines.",
+    "Find out what changes emails after they're signed, such as a footer, click tracking, or a relay that rewraps lines.",
 )
 def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     """Every DKIM signature is valid."""
@@ -244,9 +248,9 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
         )
     for signature in received.signatures:
         name = f"The signature of {signature.domain} ({signature.selector})"
-        if signature.holds:
-            yield report_ok(f"{name} holds")
-        elif signature.holds is None:
+        if signature.is_valid:
+            yield report_ok(f"{name} is valid")
+        elif signature.is_valid is None:
             yield report_warning(
                 f"{name} couldn't be verified ({signature.trouble}).", "Run the command again with --online."
             )
@@ -256,11 +260,11 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-coverage",
-    "Sign here (DIGEST_DKIM_DOMAIN), or configure the signing server to include both headers in h=.",
+    "Sign email on this server (DIGEST_DKIM_DOMAIN), or configure the signing server to include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
     """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""
-    sound = [signature for signature in received.signatures if signature.holds is not False]
+    sound = [signature for signature in received.signatures if signature.is_valid is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_ok("List-Unsubscribe and List-Unsubscribe-Post are signed")
     else:
@@ -270,10 +274,10 @@ def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
         )
 
 
-@message_check("received-alignment", "Sign with the domain of sender.address, or one of the same organization.")
+@message_check("received-alignment", "Sign with the domain of sender.address, or a domain of the same organization.")
 def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
-    """A signature is aligned with the domain in From (DMARC)."""
-    domains = [signature.domain for signature in received.signatures if signature.holds is not False]
+    """A signature's domain is aligned with the From header's (DMARC)."""
+    domains = [signature.domain for signature in received.signatures if signature.is_valid is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_ok(f"signature of {aligned[0]} is aligned with {received.author_domain}")
         return
@@ -288,7 +292,7 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-forwarding",
-    "For the first mailbox provider's results, save a message from an address that doesn't forward.",
+    "To see the first mailbox provider's results, save a message sent to an address that doesn't forward email.",
 )
 def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
@@ -303,7 +307,7 @@ def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-one-click",
-    "Compare the message with the one that was sent ('digest check'). " + write_provider_remedy("received-one-click"),
+    "Compare the message with the one that was sent ('digest check'). " + join_provider_remedies("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
     """The one-click unsubscribe headers are correct (RFC 8058, section 3.1)."""
@@ -324,7 +328,7 @@ def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
 
 
 @message_check(
-    "received-links", f"Turn off click and open tracking at the relay. {write_provider_remedy('received-links')}"
+    "received-links", f"Turn off click and open tracking at the relay. {join_provider_remedies('received-links')}"
 )
 def check_links(received: ReceivedMessage) -> DoctorFindings:
     """Links weren't rewritten to track clicks."""
@@ -347,7 +351,7 @@ def check_links(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check("received-size", "Remove stories or lower a section's maximum. Relays must not add to the email.")
 def check_size(received: ReceivedMessage) -> DoctorFindings:
-    """Gmail shows all of the HTML part, up to 102 KB."""
+    """The HTML part is smaller than 102 KB, so Gmail shows all of it."""
     size = len(received.html)
     message = f"The HTML part is {size / 1024:,.0f} KB"
     if size >= MAX_HTML_BYTES:

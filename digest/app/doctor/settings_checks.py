@@ -21,13 +21,13 @@ from digest.app.doctor.check_registry import (
 )
 from digest.app.doctor.file_access import find_service_user
 from digest.app.editions.sample_emails import find_rendering_mistakes
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy, writes_files
+from digest.deliver.providers.registry import join_provider_remedies, provider_in_use, writes_files
 from digest.edition.brand_images import find_logo_problems
 from digest.folder_owner import is_writable, name_user
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
@@ -71,18 +71,18 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("sources", "Run 'digest sources add URL', or open the Sources page.")
 def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
-    """The settings list a source."""
+    """The settings list at least one source."""
     count = len(examined.settings.file.sources)
     yield report_ok(f"{count} in the settings") if count else report_error("The settings have no sources.")
 
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct the URL, ask a publisher to unblock this server, or wait until theirs works.",
+    "Run 'digest sources test URL'. Correct the URL, ask a publisher to unblock this server, or wait until the publisher's server works.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every source responds with something readable."""
+    """Every source responds with readable content."""
     settings = examined.settings
     sources = [source for source in settings.file.sources if not source.paused]
     workers = settings.file.limits.fetch_workers
@@ -96,7 +96,7 @@ def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
             items = len(visit.document.items) if visit.document else 0
             answers.append(f"{source.name} ({count_with_noun(items, 'item')})")
     if answers:
-        yield report_ok(f"{len(answers)} of {len(sources)} answer: {join_words(answers)}")
+        yield report_ok(f"{len(answers)} of {len(sources)} sources responded: {join_words(answers)}")
 
 
 def _visit_without_storing(fetcher: ContentFetcher, now: datetime, source: SourceSettings) -> VisitResult:
@@ -113,7 +113,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
 
 @doctor_check(
     "templates",
-    "Correct the line in the message, or remove the template from DIGEST_TEMPLATES.",
+    "Correct the line that the message names, or remove the template from DIGEST_TEMPLATES.",
     tells_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
@@ -161,15 +161,15 @@ def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
-            f"The publication is {file.publication.name}, but {join_words(texts)} still contain the sample texts "
-            "of HLS.Today.",
+            f"The publication is {file.publication.name}, but some settings still contain HLS.Today's texts "
+            f"({join_words(texts)}).",
             f'Enter your own text in {place}. For example, set publication.tagline in the line tagline = "…" '
             "under [publication].",
         )
     if addresses := list_sample_addresses(file):
         yield report_error(
-            f"Still set to the sample's domain (news.example.org): {join_words(addresses)}. Replies to it won't "
-            "reach you.",
+            f"The sample's domain (news.example.org) is still used for {join_words(addresses)}. Replies to that domain "
+            "won't reach you.",
             f"Use addresses at your own domain under [sender] in {place}.",
         )
     if sources := list_sample_sources(file):
@@ -183,7 +183,7 @@ def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
 def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     """The consent text includes the publication's name."""
     settings = examined.settings
-    name, wording = settings.file.publication.name, current_consent_text(settings)
+    name, wording = settings.file.publication.name, build_consent_text(settings)
     if name.casefold() in wording.text.casefold():
         yield report_ok(f"consent text includes the name {name} (SHA-256 {wording.hash[:12]})")
     else:
@@ -230,7 +230,7 @@ def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
     "Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For.",
 )
 def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
-    """The pages know the IP addresses of visitors."""
+    """The pages receive visitors' IP addresses."""
     settings = examined.settings
     if settings.file.limits.proxies or urlsplit(settings.link_base).scheme != "https":
         return
@@ -277,7 +277,7 @@ def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> DoctorFindings:
-    """Yield the provider's own findings for one check. Missing bounces and events are ignored without subscribers."""
+    """Yield the provider's findings for one check; without subscribers, no problems with bounces or events."""
     settings = examined.settings
     is_early = name in {"bounces", "provider-events"} and not _has_subscribers(examined)
     for finding in provider_in_use(settings).doctor_findings(settings):
@@ -302,7 +302,7 @@ for name, meaning, remedy in (
         ),
     ),
     ("bounces", "Bounces are read", "Set [inbound] and sender.bounce_domain, or relay.log."),
-    ("provider-events", "The provider's events are received", write_provider_remedy("provider-events")),
+    ("provider-events", "The provider's events are received", join_provider_remedies("provider-events")),
 ):
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))
 

@@ -40,8 +40,8 @@ GET_CERTIFICATE = (
     "'digest setup' prints."
 )
 START_WEB_SERVER = (
-    "Start the web server (such as systemctl start nginx), and open its ports in the firewall. If it's running, check that the "
-    "host's DNS record has its IP address."
+    "Start the web server (such as systemctl start nginx), and open its ports in the firewall. If the web server is "
+    "running, check that the host's DNS record has the server's IP address."
 )
 
 
@@ -105,7 +105,7 @@ def _find_address(examined: ExaminedInstallation, host: str) -> str:
         SiteError: the host has no IP address.
     """
     is_address = host.replace(".", "").isdigit() or ":" in host
-    addresses = [host] if is_address else examined.outside.names.find_addresses(host)
+    addresses = [host] if is_address else examined.outside.dns.find_addresses(host)
     if not addresses:
         raise SiteError(
             f"The name {host} has no IP address in DNS, so links in emails don't work.",
@@ -147,7 +147,7 @@ def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[Ex
 
 @doctor_check(
     "site-address",
-    "Point the host to this server or its proxy, which must pass on all paths.",
+    "Point the host to this server or its proxy. A proxy must pass on all paths.",
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
@@ -166,16 +166,16 @@ def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_unexamined(exc.message, exc.remedy or remedy)
         return
     if alive.status != 200 or alive.text.strip() != "alive":
-        yield report_error(f"The response of {base}/healthz ({alive.status}) isn't from this program.", remedy)
+        yield report_error(f"The response from {base}/healthz ({alive.status}) isn't from this program.", remedy)
     elif home.status != 200 or name not in home.text:
-        yield report_error(f"The response of {base}/ ({home.status}) isn't the home page of {name}.", remedy)
+        yield report_error(f"The response from {base}/ ({home.status}) isn't the home page of {name}.", remedy)
     else:
         yield report_ok(f"{base} is {name}")
 
 
 @doctor_check(
     "site-certificate",
-    "Renew the certificate, and automate renewal (such as certbot renew).",
+    "Renew the certificate, and automate renewal (for example, with certbot renew).",
     is_online=True,
 )
 @_if_public
@@ -212,7 +212,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-https",
-    "Configure the proxy to pass on the header and redirect http, as in the configurations from 'digest setup'.",
+    "Configure the proxy to pass on Strict-Transport-Security and to redirect http to https, as in the configurations from 'digest setup'.",
     is_online=True,
 )
 @_if_public
@@ -282,10 +282,10 @@ def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
         )
     elif int(count) > expected:
         yield report_warning(
-            f"Doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, too, "
-            "they all seem to come from a proxy.",
-            "Raise limits.proxies only if each of them is your own proxy in front of the site. Otherwise, visitors could forge the "
-            f"address that sign-in limits count. {advise_key_change(settings, 'limits', f'proxies = {count}')}",
+            f"Doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, "
+            "too, all visitors seem to come from a proxy.",
+            "Raise limits.proxies only if all these proxies are your own. Otherwise, visitors could forge the IP address "
+            f"that sign-in limits rely on. {advise_key_change(settings, 'limits', f'proxies = {count}')}",
         )
     else:
         yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")

@@ -20,7 +20,7 @@ _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 @dataclass
 class SpfSurvey:
-    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty without one).
+    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty if it has none).
 
     `lookups` is the number of DNS queries that a receiver makes for it; `problems` has a message and a remedy each.
     """
@@ -33,7 +33,7 @@ class SpfSurvey:
     void_lookups: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
-    def lets_through(self, addresses: Iterable[str]) -> bool:
+    def allows_any(self, addresses: Iterable[str]) -> bool:
         """Return whether the record allows any of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
@@ -49,15 +49,15 @@ class SpfSurvey:
         )
 
 
-def find_spf_records(names: DnsLookup, domain: str) -> list[str]:
+def find_spf_records(dns: DnsLookup, domain: str) -> list[str]:
     """Return a domain's SPF records, of which there may be only one (RFC 7208, section 4.5)."""
-    return [text for text in names.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
+    return [text for text in dns.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
 
 
-def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
+def survey_spf(dns: DnsLookup, domain: str) -> SpfSurvey:
     """Survey a domain's SPF record and everything it includes."""
     survey = SpfSurvey()
-    _SpfReader(names, survey).read(domain, ())
+    _SpfReader(dns, survey).read(domain, ())
     if survey.lookups > MAX_LOOKUPS:
         survey.problems.append(
             (
@@ -72,23 +72,23 @@ def survey_spf(names: DnsLookup, domain: str) -> SpfSurvey:
                     f"The SPF record of {domain} contains {survey.void_lookups} hosts that don't exist, more than the "
                     f"limit of {MAX_VOID_LOOKUPS}."
                 ),
-                "Remove them from the record, or correct their names.",
+                "Remove these hosts from the record, or correct their names.",
             )
         )
     return survey
 
 
-def survey_spf_record(names: DnsLookup, domain: str, text: str) -> SpfSurvey:
+def survey_spf_record(dns: DnsLookup, domain: str, text: str) -> SpfSurvey:
     """Survey a record as if the domain had published it."""
     survey = SpfSurvey(records=[text])
-    _SpfReader(names, survey).read_terms(text.split()[1:], domain, ())
+    _SpfReader(dns, survey).read_terms(text.split()[1:], domain, ())
     return survey
 
 
 def merge_spf_records(records: Sequence[str], added: str = "") -> str:
-    """Return one record with the terms of all of these and `added`. It allows no sender that none of them names.
+    """Return one record with the terms of all `records` and `added`. It allows only senders that one of them allows.
 
-    It ends in the mildest of their endings, `~all` before `-all`, so it doesn't reject email that one of them allowed.
+    It ends in `~all` if one of the records does, so that it isn't stricter than that one, else in `-all`.
     """
     terms = [term for record in records for term in record.split()[1:]]
     included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]
@@ -100,8 +100,8 @@ def merge_spf_records(records: Sequence[str], added: str = "") -> str:
 
 
 class _SpfReader:
-    def __init__(self, names: DnsLookup, survey: SpfSurvey) -> None:
-        self._names, self._survey = names, survey
+    def __init__(self, dns: DnsLookup, survey: SpfSurvey) -> None:
+        self._dns, self._survey = dns, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:
         """Read a domain's record; `above` has the domains whose records include it."""
@@ -110,7 +110,7 @@ class _SpfReader:
             problem = f"The SPF record of {above[0]} includes {domain} in a loop."
             survey.problems.append((problem, f"Remove include:{domain} from the record of {above[-1]}."))
             return
-        records = find_spf_records(self._names, domain)
+        records = find_spf_records(self._dns, domain)
         if not above:
             survey.records = sorted(records)  # DNS returns them in any order
         elif len(records) != 1:
@@ -157,8 +157,8 @@ class _SpfReader:
         if name.startswith("ip"):
             addresses = [value]
         else:
-            hosts = [value] if name == "a" else [host for host in self._names.find_exchangers(value) if host != "."]
-            addresses = [address for host in hosts for address in self._names.find_addresses(host)]
+            hosts = [value] if name == "a" else [host for host in self._dns.find_exchangers(value) if host != "."]
+            addresses = [address for host in hosts for address in self._dns.find_addresses(host)]
             survey.void_lookups += not addresses
         for address in addresses:
             try:

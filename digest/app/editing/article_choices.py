@@ -1,4 +1,4 @@
-"""A story's articles in the order in which an editor looks for another lead. Pure."""
+"""A story's articles in the order in which an editor looks for another lead."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +16,7 @@ MAX_BEST_ARTICLES = 3
 class ArticleChoices:
     """A story's articles except its lead: those that would lead it best, and the others, newest first.
 
-    `key` differs for lists of other articles.
+    `key` is a checksum of the article URLs, so it changes if the list does.
     """
 
     best: tuple[CandidateArticle, ...]

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import EditRefusedError
-from digest.app.editing.story_fetch import fetch_article, read_story_url
+from digest.app.editing.story_fetch import fetch_article, parse_story_url
 from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import canonical_url
 from digest.edition.calendar.edition_windows import name_edition
@@ -44,7 +44,7 @@ _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
 def list_suggested_articles(installation: Installation, *, now: datetime) -> Sequence[CandidateArticle]:
-    """Return the newest articles of the last day in the news section that visitors can read, newest first."""
+    """Return up to 20 readable articles of the last day from sources in the news section, newest first."""
     readable = (Article.withdrawn_at.is_(None), Article.superseded == "", Source.section == NEWS_SECTION)
     recent = (
         select(Article, Source).join(Source).where(Article.dated_at > now - BREAKING_NEWS_SPAN, Article.dated_at <= now)
@@ -70,7 +70,7 @@ def list_pressing_breaking_news(installation: Installation, *, now: datetime) ->
 
 def draft_breaking_news(
     installation: Installation,
-    addresses: Sequence[str],
+    story_urls: Sequence[str],
     *,
     actor: Actor,
     now: datetime,
@@ -86,7 +86,7 @@ def draft_breaking_news(
         EditRefusedError: there are no stories or too many, or one can't be read.
     """
     with DRAFT_BREAKING_NEWS.steps(installation, actor, "breaking news", now=now) as audit:
-        urls = list(dict.fromkeys(map(read_story_url, addresses)))
+        urls = list(dict.fromkeys(map(parse_story_url, story_urls)))
         if not 1 <= len(urls) <= MAX_STORIES:
             raise EditRefusedError(
                 f"Breaking news has 1 to {MAX_STORIES} stories, not {len(urls)}.", "Choose the stories that can't wait."

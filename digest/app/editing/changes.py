@@ -119,7 +119,8 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
     """Remove stories and offer them for the next edition. Restoring a story cancels this.
 
     Raises:
-        EditRefusedError: it's breaking news, or a story was added by hand, whose author the next edition wouldn't know.
+        EditRefusedError: the edition is breaking news, or a story was added by hand, so the next edition wouldn't know
+            its author.
     """
 
     def keep(state: EditingState) -> EditDraft:
@@ -158,7 +159,7 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
 def add_supporting_stories(
     installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
 ) -> EditResult:
-    """Put stories under another one as supporting stories."""
+    """Put stories under the story `main` as supporting stories."""
     value = {"main": main} | _name_others(other_urls)
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
@@ -182,7 +183,7 @@ def keep_stories_apart(installation: Installation, form: EditForm, url: str, *ot
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
-    """Split some of a story's articles off into new stories: one each, unless grouping by their texts keeps some together."""
+    """Split some of a story's articles off into new stories: one each, unless their texts are similar enough."""
 
     def split(state: EditingState) -> EditDraft:
         groups = _group_split_articles(installation, state, url, articles)
@@ -241,9 +242,9 @@ def add_written_story(
 
 
 def set_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
-    """Set the subject, the preheader, the intro, or its signature; None restores the original.
+    """Set the subject, the preheader, the intro, or the intro's signature; None restores the original.
 
-    An intro keeps its paragraphs, and an empty text removes it. The first author of an intro signs it.
+    An intro keeps its paragraphs, and an empty text removes the intro. The first author of an intro signs it.
     """
     if field is EditionField.INTRO and text:
         return _set_intro(installation, form, clean_typed_paragraphs(text))
@@ -268,7 +269,7 @@ def _set_intro(installation: Installation, form: EditForm, intro: str) -> EditRe
 def set_story_text(
     installation: Installation, form: EditForm, target: str, field: StoryField | EditionField, text: str | None
 ) -> EditResult:
-    """Set a text of a story; None restores the original."""
+    """Set one of a story's texts, or of the edition's if `target` is the edition; None restores the original."""
     clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
     written = None if text is None else clean(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
@@ -324,10 +325,10 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
         url=block.url.strip(),
     )
     # As with texts, saving an unchanged block isn't an edit.
-    return _apply_unless(installation, form, describe_block(block), lambda now: now.find_block(block.id) == block)
+    return _apply_unless(installation, form, build_block_edit(block), lambda now: now.find_block(block.id) == block)
 
 
-def describe_block(block: LabeledBlock) -> EditDraft:
+def build_block_edit(block: LabeledBlock) -> EditDraft:
     """Return the edit that stores a block."""
     value = asdict(block)
     del value["id"]

@@ -1,4 +1,4 @@
-"""An editor's clipboard of saved stories and texts that lost a conflict with a colleague's. It outlasts the session."""
+"""An editor's clipboard of stories, and of texts that a colleague's version replaced. It outlasts sessions."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager

@@ -1,4 +1,4 @@
-"""Corrections of a sent edition, in the archive and in the next edition. `correction_emails` emails them."""
+"""Corrections to a sent edition, in the archive and in the next edition. `correction_emails` emails them."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +37,10 @@ class CorrectionError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class CorrectionForm:
-    """A correction of one text in the story with the link `url`; `note` tells subscribers what was wrong."""
+    """A correction of one text in the story with the link `url`.
+
+    `note` tells subscribers what was wrong. With `is_carried`, the correction also appears in the next edition.
+    """
 
     url: str
     field: CorrectedField
@@ -78,11 +81,12 @@ def view_corrections(installation: Installation, name: str) -> CorrectionOvervie
 def correct_story(
     installation: Installation, name: str, form: CorrectionForm, *, actor: Actor, now: datetime
 ) -> Correction:
-    """Correct a text of a sent edition. The archive shows the sent text next to it.
+    """Correct one text of a sent edition. The archive shows the original text next to the corrected one.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: it hasn't been sent, there's no such story, or the text is empty or unchanged.
+        CorrectionError: the edition hasn't been sent, it has no such story or text, the new text is empty or unchanged,
+            or the note is missing or too long.
     """
     name = resolve_edition_name(installation, name)
     signed = find_actor_display_name(installation, actor) or installation.settings.file.publication.name
@@ -159,7 +163,7 @@ def _refuse_unclear(new_text: str, was: str, note: str) -> None:
 def _carry_into_draft(
     installation: Installation, correction: Correction, edition: Edition, actor: Actor, now: datetime
 ) -> None:
-    """Add the correction to the next edition if that's already drafted; a later draft includes it anyway."""
+    """Add the correction to the next edition's draft, if there is one; a later draft includes it anyway."""
     file, base = installation.settings.file, installation.settings.link_base
     coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
     following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)

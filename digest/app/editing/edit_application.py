@@ -1,8 +1,8 @@
 """Applying an edit to an edition, with its role check, transaction, and audit row.
 
 An edit is folded into the stored proposal and rendered outside the transaction, then stored unless someone else's edit
-was stored first. In that case, it's folded again on top. A form has the number of the last edit it was based on, so an
-edit that would overwrite a colleague's unseen change is returned as a conflict with both versions.
+was stored first. In that case, it's folded again on top of the other. A form has the number of the last edit it was
+based on, so an edit that would overwrite a colleague's unseen change is returned as a conflict with both versions.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ class EditResult:
 
 
 class ApprovedEditionError(EditRefusedError):
-    """The edition is approved, and the editor hasn't agreed to end the approval by a change."""
+    """The edition is approved, and the editor hasn't agreed that the change ends the approval."""
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
@@ -91,7 +91,7 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
         EditRefusedError: the edition was sent or canceled, or the edit would have no effect.
-        ApprovedEditionError: it's approved, and `form` doesn't name that approval.
+        ApprovedEditionError: the edition is approved, and `form.supersedes` doesn't name that approval.
     """
     return apply_edit_decided_from_state(installation, form, lambda _: draft)
 
@@ -103,9 +103,9 @@ class _OvertakenError(Exception):
 def apply_edit_decided_from_state(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
-    """Apply the edit that `decide` returns for the current state, retrying if that changes. See also `apply_edit`.
+    """Apply the edit that `decide` returns for the edition's current state. See also `apply_edit`.
 
-    `decide` returns None if nothing has to change.
+    `decide` returns None if nothing has to change. It's called again if someone else's edit is stored first.
     """
     with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
         known_state = form.state
@@ -125,7 +125,7 @@ def apply_edit_decided_from_state(
                 return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
             edit = _next_edit(draft, state, form)
             arrangement = _fold_edit(installation, state, edit)
-            # After the fold, so that nobody is asked about a change that has no effect.
+            # After the fold, so that no one is asked about a change that has no effect.
             if state.approval != form.supersedes and state.approved:
                 raise ApprovedEditionError(
                     f"{state.name} is approved.", "Confirm that you want to revoke the approval."
@@ -162,12 +162,12 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
 def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
     """Compose an unapproved draft again from its proposal and edits with the current settings.
 
-    Return its name, or "" if it was up to date. A version waiting for another approval is superseded.
+    Return the edition's name, or "" if the draft was up to date. A version waiting for another approval is superseded.
 
     Raises:
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
-        EditRefusedError: it's approved or further, or its proposal is missing or not genuine.
+        EditRefusedError: the edition is approved, being sent, or sent, or its proposal is missing or not genuine.
     """
     with UPDATE_DRAFT.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
@@ -259,7 +259,7 @@ def _store_edit(
 def _reinstate_matching_approval(
     session: Session, edition: Edition, installation: Installation, now: datetime
 ) -> Approval | None:
-    """Reinstate the approval that an edit ended if the draft is again what was approved; return it, or None."""
+    """Reinstate the approval whose content the draft has again; return it, or None if none is valid."""
     settings = installation.settings
     approval = find_matching_approval(session, edition, settings)
     if approval is None:

@@ -36,7 +36,7 @@ from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from digest.store.models import AuditEntry, Edition
 
-# What changes the articles of stories or their order, and what takes that back.
+# Edits that change which articles a story has or which one leads it, and edits that undo those.
 _REGROUPING_KINDS = frozenset(
     {EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT, EditKind.ADD, EditKind.UNDO, EditKind.REVERT}
 )
@@ -54,7 +54,7 @@ class ApprovalHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class NoteHistoryEntry:
-    """A note with which an edition was sent back, or (if `text` is empty) that a note was marked as done."""
+    """A note that sent an edition back or, if `text` is empty, the marking of a note as done."""
 
     at: datetime  # UTC
     actor: str
@@ -66,10 +66,10 @@ class NoteHistoryEntry:
 class EditionHistory:
     """The full history of an edition. `names` maps actors to the names that colleagues see.
 
-    `approval_effects` has the edits, by number, that ended an approval ("superseded") or "reinstated" it.
+    `approval_effects` maps an edit's number to its effect on an approval: "superseded", "reinstated", or "" for none.
 
-    `written_heads` and `regrouped` cache what `write_head_before` and `find_original_before` need, by the number of the
-    last edit that each includes.
+    `written_heads` and `regrouped` cache what `build_default_texts_before` and `find_original_before` need, by the
+    number of the last edit that each includes.
     """
 
     edition: Edition
@@ -99,7 +99,7 @@ class EditionHistory:
         given = {f"{BLOCK_PREFIX}{each.block.id}": asdict(each.block) for each in self.state.arrangement.given_blocks}
         return in_force[-1] if in_force else given.get(target, {})
 
-    def write_head_before(self, seq: int) -> EditionContent:
+    def build_default_texts_before(self, seq: int) -> EditionContent:
         """Return the content before an edit, with the default subject, preheader, and intro.
 
         A default subject is made of the headlines, as they were then.
@@ -115,7 +115,7 @@ class EditionHistory:
         """Return the unedited text that an edit's text replaced when it was made; empty if there's none."""
         field = edit.text("field")
         if edit.target == EDITION_TARGET:
-            head = self.write_head_before(edit.seq)
+            head = self.build_default_texts_before(edit.seq)
             return str(getattr(head, field)) if field in {*EditionField} else ""
         story = self._find_articles_before(edit)
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
@@ -131,8 +131,8 @@ class EditionHistory:
         return self.regrouped[last].find_articles(edit.target)
 
 
-def write_first_draft(state: EditingState, settings: Settings) -> EditionContent:
-    """Return the content of an edition without editors' changes."""
+def build_first_draft_content(state: EditingState, settings: Settings) -> EditionContent:
+    """Return an edition's content as it was first drafted, without editors' changes."""
     return build_edited_content(state.proposal, (), state.identity, settings)
 
 
@@ -141,7 +141,7 @@ def read_edition_history(installation: Installation, name: str) -> EditionHistor
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     state = read_editing_state(installation, name)
     with installation.read() as session:
@@ -181,7 +181,7 @@ def render_past_state(installation: Installation, name: str, seq: int) -> str:
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     html = join_fragments(render_edition_preview(installation, name, seq=seq).fragments, "html")
     return fill_sample_placeholders(html, installation.settings)
@@ -191,19 +191,21 @@ def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult
     """Undo the actor's own last edit.
 
     Raises:
-        EditRefusedError: they have no edit to undo.
+        EditRefusedError: the actor has no edit to undo.
     """
-    return apply_edit_decided_from_state(installation, form, lambda state: _undo(state.find_last_own(form.actor.name)))
+    return apply_edit_decided_from_state(
+        installation, form, lambda state: _undo(state.find_last_edit_by(form.actor.name))
+    )
 
 
 def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult:
-    """Redo the actor's own last undone edit, if they've done nothing since.
+    """Redo the actor's own last undone edit, if they haven't edited since.
 
     Raises:
-        EditRefusedError: they have nothing to redo.
+        EditRefusedError: the actor has nothing to redo.
     """
     return apply_edit_decided_from_state(
-        installation, form, lambda state: _undo(state.find_last_own_undo(form.actor.name))
+        installation, form, lambda state: _undo(state.find_last_undo_by(form.actor.name))
     )
 
 

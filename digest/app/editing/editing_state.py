@@ -54,11 +54,11 @@ class EditingState:
         """The number of the last edit, which forms based on this state include; 0 before the first."""
         return self.edits[-1].seq if self.edits else 0
 
-    def find_last_own(self, actor: str) -> Edit | None:
+    def find_last_edit_by(self, actor: str) -> Edit | None:
         """Return the edit that an editor's undo would undo: their last one that's in effect."""
         return history.find_own_last_edit(self.edits, actor)
 
-    def find_last_own_undo(self, actor: str) -> Edit | None:
+    def find_last_undo_by(self, actor: str) -> Edit | None:
         """Return the undo that an editor's redo would reverse: their last one, if they've done nothing since."""
         return history.find_own_last_undo(self.edits, actor)
 
@@ -67,13 +67,13 @@ class EditingState:
         return history.find_revert_effect(self.edits, seq)
 
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
-        """Return the arrangement after an edit."""
+        """Return the arrangement as it was after the edit `seq`."""
         past = tuple(e for e in self.edits if e.seq <= seq)
         return apply_edits_to_proposal(installation, self.proposal, past, self.identity)
 
 
 def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
-    """Return an edition's editing state; None if it was sent or canceled, or changed outside the program."""
+    """Return an edition's editing state; None if sending has begun, or it was canceled or changed outside the program."""
     if edition.state not in COMING_STATES:
         return None
     with installation.read() as session, suppress(EditRefusedError):
@@ -95,7 +95,7 @@ def read_editing_state(installation: Installation, name: str) -> EditingState:
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     with installation.read() as session:
         return _load_editing_state(installation, session, find_edition(session, name))
@@ -144,7 +144,7 @@ class _Origin:
 class ArrangementCache:
     """The latest arrangements of this process, and folds that can be continued.
 
-    The state that an action leaves is the one that the next action and the page start from.
+    Usually, the next action and the page start from the state that an action left.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class ArrangementCache:
         self._folds: deque[EditionFold] = deque(maxlen=2)
 
     def arrange(self, origin: _Origin, edits: tuple[Edit, ...], release_day: date) -> Arrangement:
-        """Return what `arrange_edition` would, from the cache if possible."""
+        """Return the same arrangement as `arrange_edition`, from the cache if possible."""
         for known_origin, known_edits, day, arrangement in tuple(self._arrangements):
             if origin.is_of(known_origin) and (known_edits, day) == (edits, release_day):
                 return arrangement
@@ -180,7 +180,7 @@ _CACHE = ArrangementCache()
 def apply_edits_to_proposal(
     installation: Installation, proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
-    """Fold edits into a proposal, using the settings and the release day."""
+    """Return the arrangement that edits make of a proposal with the current settings."""
     file = installation.settings.file
     released_at = identity.release_at.astimezone(file.publication.zone)
     return _CACHE.arrange(_Origin(proposal, file), tuple(edits), released_at.date())
@@ -191,7 +191,7 @@ def render_edition_preview(installation: Installation, name: str, *, seq: int | 
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        EditRefusedError: it was changed outside the program.
+        EditRefusedError: the edition was changed outside the program.
     """
     state = read_editing_state(installation, name)
     past = tuple(e for e in state.edits if seq is None or e.seq <= seq)

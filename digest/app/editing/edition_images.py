@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from digest.app.editing.changes import clean_typed_text, describe_block
+from digest.app.editing.changes import build_block_edit, clean_typed_text
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
 from digest.collect.codec.encoded_image import FocusPoint, ImageError
@@ -39,7 +39,7 @@ def use_article_image(
     """Use the image of another of the story's articles. `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: the article has no image allowed in email, or it couldn't be downloaded.
+        EditRefusedError: the article has no image allowed in email, or the image couldn't be downloaded.
     """
     EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
@@ -117,7 +117,7 @@ def reset_image(installation: Installation, form: EditForm, url: str) -> EditRes
     )
 
 
-def describe_image(
+def change_image_description(
     installation: Installation, form: EditForm, url: str, *, alt: str, credit: str, focus: FocusPoint | None = None
 ) -> EditResult:
     """Change the description, credit, and focus point of a story's image. None is the default focus point.
@@ -181,7 +181,7 @@ def _write_block_image(
 ) -> EditResult:
     def write(state: EditingState) -> EditDraft | None:
         block = _find_block(state, block_id)
-        return None if block.picture == image else describe_block(replace(block, picture=image))
+        return None if block.picture == image else build_block_edit(replace(block, picture=image))
 
     return apply_edit_decided_from_state(installation, form, write)
 
@@ -215,7 +215,7 @@ def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: Image
 
 
 def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
-    """Return an editor's choice for a story's image; None if there is none."""
+    """Return an editor's choice for a story's image; None if no editor made one."""
     story = state.arrangement.find_story(url)
     return story.picture if story else None
 
@@ -238,8 +238,8 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
     return match
 
 
-def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
-    """Return the lead articles whose images haven't been fetched yet, among the edition's stories."""
+def list_leads_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
+    """Return the lead articles of placed stories whose images haven't been fetched yet."""
     arrangement = state.arrangement
     return tuple(
         story.original.story.lead
@@ -254,8 +254,8 @@ def list_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
 def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
     """Fetch the images of stories placed since the draft was made, and return how many were fetched.
 
-    Edits don't wait for this; it runs after them. An image that can't be fetched isn't tried again. Approved editions
-    don't change.
+    Edits don't wait for it, because it runs after them. An image that can't be fetched isn't tried again. Approved
+    editions don't change.
     """
     database, settings = installation.database, installation.settings
     with database.read() as session:  # before the action, because without an edition there's nothing to record
@@ -263,7 +263,7 @@ def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher:
             return 0
     with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:
         audit.changed = False
-        missing = list_missing_images(read_editing_state(installation, form.edition))
+        missing = list_leads_missing_images(read_editing_state(installation, form.edition))
         if not missing:
             return 0
         with open_fetcher(settings, fetcher) as active_fetcher:

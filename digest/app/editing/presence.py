@@ -45,8 +45,8 @@ def record_presence(
 ) -> EditionPresence:
     """Record that a member has an edition open, and return who else does.
 
-    Every open page calls this every few seconds, so it needs only three statements. Old rows are deleted when a page is
-    opened, which doesn't know a revision yet.
+    Every open page calls this every few seconds, so it needs only three statements. Old rows are deleted on a page's
+    first call, which has no `known_revision` yet.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -38,7 +38,7 @@ class FetchedStory:
 def fetch_story(
     installation: Installation,
     edition: str,
-    address: str,
+    typed_url: str,
     *,
     actor: Actor,
     now: datetime,
@@ -53,31 +53,31 @@ def fetch_story(
     """
     EDIT.check_role(installation, actor, edition, now=now)
     state = read_editing_state(installation, edition)
-    article = fetch_article(installation, address, now=now, fetcher=fetcher)
+    article = fetch_article(installation, typed_url, now=now, fetcher=fetcher)
     url = article["url"]
     existing_name = state.arrangement.name_target(url) if url in state.arrangement.story_names else ""
     return FetchedStory(article, existing_name)
 
 
 def fetch_article(
-    installation: Installation, address: str, *, now: datetime, fetcher: ContentFetcher | None = None
+    installation: Installation, typed_url: str, *, now: datetime, fetcher: ContentFetcher | None = None
 ) -> dict[str, Any]:
-    """Fetch a page and return its article's fields, as in `FetchedStory`. `fetcher` replaces the network.
+    """Fetch a page and return its article's fields, as in `FetchedStory.article`. `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: the page can't be read or has no article; the error says what to do.
     """
-    url = read_story_url(address)
+    url = parse_story_url(typed_url)
     with open_fetcher(installation.settings, fetcher) as active_fetcher:
         item, site = _read_article(active_fetcher, url, now)
     return _describe_item(installation, item, site)
 
 
-def read_story_url(typed: str) -> str:
-    """Return a story's URL as someone typed it, normalized.
+def parse_story_url(typed: str) -> str:
+    """Return the normalized URL of a story from what someone typed.
 
     Raises:
-        EditRefusedError: it isn't a URL.
+        EditRefusedError: `typed` isn't a URL.
     """
     url = usable_url(typed.strip())
     if url is None:

@@ -17,7 +17,7 @@ from digest.deliver.plan.delivery_plan import (
 )
 from digest.edition.edition_queries import find_edition
 from digest.installation import sending_pause
-from digest.installation.kept_counts import KeptCount, KeptCounts, start_thread
+from digest.installation.cached_counts import CachedCount, CachedCounts, start_thread
 from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
 
@@ -30,20 +30,20 @@ Counted = TypeVar("Counted")
 
 @dataclass(slots=True)
 class CountCache:
-    """The latest counts over large editions in one process, by what was counted. It lives as long as the application.
+    """The latest counts over large editions in one process, by what was counted.
 
-    An edition of at most `max_at_once` messages is always counted. `start_aside` runs work in the background.
+    Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work in the background.
     """
 
     max_at_once: int = 2_000
     start_aside: Callable[[Callable[[], object]], None] = start_thread
-    _kept: KeptCounts = field(init=False)
+    _kept: CachedCounts = field(init=False)
 
     def __post_init__(self) -> None:
         """Keep counts that are made again by `start_aside`."""
-        self._kept = KeptCounts(self.start_aside)
+        self._kept = CachedCounts(self.start_aside)
 
-    def count_or_recall(
+    def get_or_count(
         self,
         installation: Installation,
         counted_name: str,
@@ -69,14 +69,14 @@ class CountCache:
         is_over = row.state not in (EditionState.APPROVED, EditionState.SENDING)
         max_age = MAX_AGE_OVER if is_over else MAX_AGE_UNDER_WAY
 
-        def count_anew() -> KeptCount:
+        def count_anew() -> CachedCount:
             with installation.database.snapshot() as session:
                 counted = find_edition(session, edition)
                 result, read_version = count(session, counted), _read_version(session, counted)
             good_until, shown_until = (now + age for age in (RECOUNT_AFTER, max_age))
-            return KeptCount(result, good_until.timestamp(), shown_until.timestamp(), read_version)
+            return CachedCount(result, good_until.timestamp(), shown_until.timestamp(), read_version)
 
-        kept = self._kept.recall((counted_name, edition), count_anew, now=now.timestamp(), version=version)
+        kept = self._kept.get((counted_name, edition), count_anew, now=now.timestamp(), version=version)
         result: Counted = kept.result  # type: ignore[assignment]  # a key has one kind of count
         return result
 
@@ -109,7 +109,7 @@ def count_edition_deliveries(
         UnknownEditionError: there's no edition of that name.
     """
     if recent is not None:
-        return recent.count_or_recall(installation, "deliveries", edition, _count_states, now=now)
+        return recent.get_or_count(installation, "deliveries", edition, _count_states, now=now)
     with installation.database.snapshot() as session:
         return _count_states(session, find_edition(session, edition))
 

@@ -1,7 +1,7 @@
-"""The actions that make an edition, and functions that read it.
+"""Actions that collect articles and draft editions, and functions that read and render an edition.
 
 collect → draft → check → approve (`digest.app.approval.edition_approval`) → send (`digest.app.sending.send_control`).
-Each is safe to repeat.
+Each step is safe to repeat.
 """
 
 import json
@@ -163,7 +163,7 @@ def draft_next_edition(
     An unedited draft is replaced. A draft with edits stays, and new stories wait in its tray.
 
     Raises:
-        DraftError: the edition is approved or further.
+        DraftError: the edition is approved, being sent, or sent.
     """
     database, settings = installation.database, installation.settings
     with (
@@ -188,10 +188,10 @@ def redraft_without_withdrawn(
 ) -> str:
     """Draft the upcoming edition again if it has no edits but has links that visitors can't read.
 
-    Return its name, or "" if it wasn't drafted again. `fetcher` replaces the network.
+    Return the edition's name, or "" if it wasn't drafted again. `fetcher` replaces the network.
 
     Raises:
-        DraftError: it was approved in the meantime.
+        DraftError: the edition was approved in the meantime.
     """
     with installation.read() as session:
         coming = select(Edition).where(Edition.state.in_(UNAPPROVED_STATES), Edition.release_at > now)
@@ -215,7 +215,7 @@ def describe_story_origin(scored: ScoredStory) -> Iterator[str]:
 def explain_summary_source(story: Story) -> str:
     """Describe where a story's default summary comes from."""
     origin = choose_summary(story).origin
-    return origin.words if origin else "none of its articles has one"
+    return origin.words if origin else "none of the story's articles has a summary"
 
 
 def find_shortened_intro(content: EditionContent) -> str:
@@ -228,7 +228,7 @@ EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
 def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -> str:
-    """Return the preheader of an edition's email without some sections and topics.
+    """Return the preheader of an edition's email without the sections and topics whose keys are in `omit`.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

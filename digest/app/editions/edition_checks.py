@@ -1,4 +1,4 @@
-"""Preflight on an edition: the facts that its rules check, and the message that some of them are about."""
+"""Preflight on an edition: the facts that the rules check, and the message that some rules are about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ from digest.templating import find_template_mistakes
 OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page not checked by then is a warning
 
 
-def gather_preflight_facts(
+def build_preflight_input(
     installation: Installation,
     session: Session,
     edition: Edition,
@@ -152,7 +152,7 @@ def check_edition(
         UnknownEditionError: there's no edition of that name.
     """
     with installation.read() as session:
-        facts = gather_preflight_facts(installation, session, find_edition(session, name), now=now)
+        facts = build_preflight_input(installation, session, find_edition(session, name), now=now)
         own_links = _list_own_links(installation, session, facts) if own_site else []
     if not online and not own_links:
         return run_preflight_rules(facts)
@@ -203,7 +203,7 @@ class ReviewedEditionEmail(CheckedEditionEmail):
 def check_edition_email(
     installation: Installation, edition: Edition, *, edits: Sequence[Edit] | None = None, now: datetime
 ) -> CheckedEditionEmail:
-    """Render an edition's message and run preflight on it. `edits` are the edition's if already loaded."""
+    """Render an edition's message and run preflight on it. `edits` are the edition's edits, if already loaded."""
     with installation.read() as session:
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         return CheckedEditionEmail(
@@ -240,7 +240,7 @@ def _find_faults(
 ) -> tuple[PreflightFinding, ...]:
     try:
         return run_preflight_rules(
-            gather_preflight_facts(installation, session, edition, mailable=mailable, edits=edits, now=now)
+            build_preflight_input(installation, session, edition, mailable=mailable, edits=edits, now=now)
         )
     except ComposeError as exc:  # there's too little content for a message, so no rule could run
         return (PreflightFinding("message", FindingLevel.ERROR, exc.message, exc.remedy),)

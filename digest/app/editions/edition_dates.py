@@ -1,6 +1,6 @@
-"""Deadlines and events of editions: their place in the email, and calendars of them (RFC 5545, section 3.6.1).
+"""Deadlines and events of editions: their place in the email, and iCalendar files (RFC 5545, section 3.6.1).
 
-There's a calendar for each edition and a feed to subscribe to. Neither contains a personal token, so everyone gets the
+There's a file for each edition and a feed to subscribe to. Neither contains a personal token, so everyone gets the
 same bytes.
 """
 
@@ -30,7 +30,7 @@ MAX_CALENDAR_EDITIONS = 20
 
 
 def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
-    """Return a calendar of the dates that a public edition lists before its sections; None if it isn't public."""
+    """Return an iCalendar file of the dates that an edition lists before its sections; None if it isn't public."""
     public = find_public_edition(installation, name)
     if public is None:
         return None
@@ -45,7 +45,7 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
 
 
 def build_calendar_feed(installation: Installation) -> bytes:
-    """Return a calendar of all dates in the newest editions. A date in several editions is taken from the newest."""
+    """Return an iCalendar file of all dates in the 20 newest editions. A date in several is taken from the newest."""
     settings, seen_ids = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
     editions = list_public_editions(installation, MAX_CALENDAR_EDITIONS)

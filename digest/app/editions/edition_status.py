@@ -1,4 +1,4 @@
-"""The status of an edition. Few imports, so that `digest status` responds quickly in an emergency."""
+"""The status of an edition. This module imports little, so `digest status` responds quickly in an emergency."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,13 +85,13 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:
-    """Return delivery counts as a sentence, without states that have none."""
+    """Return delivery counts as a sentence, without states that no delivery has."""
     words = {DeliveryState.CANCELLED: "canceled"}  # stored in British spelling
     parts = [f"{count:,} {words.get(state, state)}" for state, count in counts.by_state.items() if count]
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 
-def read_edition_status_or_none(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
+def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
     """Return the status of an edition; None if `name` is `current` and there's no edition yet.
 
     Raises:

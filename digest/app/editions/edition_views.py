@@ -1,4 +1,4 @@
-"""Data for pages, read without changing anything."""
+"""Data about editions for pages, read without changing anything."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ SENT_PAGE_SIZE = 50  # editions
 
 
 @dataclass(frozen=True, slots=True)
-class SentEdition:
-    """An edition with its delivery counts and progress; `progress_sentence` is empty if it's paused or complete."""
+class EditionWithCounts:
+    """An edition with its delivery counts; `progress_sentence` is empty unless it's being sent and not paused."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -103,7 +103,7 @@ class EditionOutcome:
     """
 
     stories: tuple[EditionStory, ...]
-    sent: SentEdition
+    sent: EditionWithCounts
     editor_counts: EditorChangeCounts | None
 
 
@@ -142,23 +142,23 @@ def find_send_start_condition(session: Session) -> SendStartCondition:
 
 def _sent_edition(
     session: Session, edition: Edition, counts: DeliveryCounts, now: datetime, zone: ZoneInfo
-) -> SentEdition:
+) -> EditionWithCounts:
     is_under_way = counts.open > 0 and edition.paused_at is None
     progress = read_progress(session, edition.name) if is_under_way else None
-    return SentEdition(edition, counts, describe_progress(progress, counts.open, now, zone))
+    return EditionWithCounts(edition, counts, describe_progress(progress, counts.open, now, zone))
 
 
 @dataclass(frozen=True, slots=True)
-class SentEditionsPage:
+class SentOrCanceledPage:
     """A page of editions being sent, sent, or canceled, newest first. `older_than` is its last one if older ones exist."""
 
-    editions: tuple[SentEdition, ...]
+    editions: tuple[EditionWithCounts, ...]
     older_than: str
 
 
-def list_sent_editions(
+def list_sent_or_canceled_editions(
     installation: Installation, *, before: str = "", recent: CountCache | None = None, now: datetime
-) -> SentEditionsPage:
+) -> SentOrCanceledPage:
     """Return editions being sent, sent, or canceled, newest first, only those before the edition `before` if given.
 
     Raises:
@@ -177,7 +177,7 @@ def list_sent_editions(
             counts = stored_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)
             sent.append(_sent_edition(session, row, counts, now, zone))
         has_older = len(rows) > len(page_rows)
-        return SentEditionsPage(tuple(sent), page_rows[-1].name if has_older else "")
+        return SentOrCanceledPage(tuple(sent), page_rows[-1].name if has_older else "")
 
 
 def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
@@ -220,12 +220,12 @@ def search_edition_stories(
         return StorySearchPage(rows, count, following if following < count else None)
 
 
-def list_public_editions(installation: Installation, most: int) -> list[tuple[Edition, EditionContent]]:
+def list_public_editions(installation: Installation, limit: int) -> list[tuple[Edition, EditionContent]]:
     """Return the newest public editions, each with the content of its approved version, newest first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.read() as session:
-        editions = session.scalars(newest_first.limit(most)).all()
+        editions = session.scalars(newest_first.limit(limit)).all()
         return _with_contents(session, editions)
 
 
@@ -242,7 +242,7 @@ def list_edition_corrections(installation: Installation, names: Collection[str])
 
 
 def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
-    """Return a public edition with the content of its approved version, or None."""
+    """Return a public edition and its approved content; None if it isn't public or fails verification."""
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         return next(iter(_with_contents(session, [edition])), None) if edition else None
@@ -254,7 +254,7 @@ def _find_public_edition(session: Session, name: str) -> Edition | None:
 
 
 def read_public_edition_html(installation: Installation, name: str) -> str | None:
-    """Return the web copy of an edition, or None if it isn't public."""
+    """Return an edition's web copy with its corrections; None if it isn't public or fails verification."""
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         if edition is None:
@@ -282,7 +282,7 @@ def find_image(installation: Installation, content_hash: str) -> MediaFile | Non
 
 
 def count_active_sources(installation: Installation) -> int:
-    """Count the sources that are active in the settings."""
+    """Count the active sources in the database."""
     with installation.read() as session:
         active = select(func.count()).select_from(Source).where(Source.active)
         return session.scalar(active) or 0
@@ -294,7 +294,7 @@ def list_all_sources(installation: Installation) -> list[Source]:
         return list(session.scalars(select(Source)))
 
 
-def find_readiness_problem(installation: Installation) -> str:
+def explain_unusable_database(installation: Installation) -> str:
     """Return why this version can't use the database, without local paths for the public; empty if it can."""
     problem = find_schema_problem(installation)
     return f"{problem.message} Run 'digest doctor'." if problem else ""
@@ -308,7 +308,7 @@ def find_schema_problem(installation: Installation) -> ApplicationError | None:
     except DBAPIError:
         return ApplicationError(
             "The database isn't responding or hasn't been set up.",
-            f"Check that its server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
+            f"Check that the database server is running and DIGEST_DATABASE_URL in {installation.settings.environment_place} is right, "
             "then run 'digest init'.",
         )
     needed = newest_schema_revision()

@@ -41,7 +41,7 @@ class EditionChangeCounts:
 
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
-    """Return an edition's content without its edits; None if its proposal isn't valid."""
+    """Return an edition's content as proposed, without edits; None if its proposal isn't valid."""
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import write_signup_text
@@ -42,7 +42,7 @@ _SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class SampleEmail:
-    """A sample email: its key (its template folder under `mail/`), a title, and who gets it when."""
+    """A sample email: its key (its template folder under `mail/`), its title, and who gets it and when."""
 
     key: str
     title: str
@@ -66,7 +66,7 @@ class RenderedSample:
 
 
 def find_sample_email(key: str) -> SampleEmail | None:
-    """Return the sample email for a key; None for an unknown one."""
+    """Return the sample email with this key; None if the key is unknown."""
     return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 
@@ -185,7 +185,7 @@ def list_sample_values(settings: Settings) -> Mapping[str, str]:
         "desk": f"{base}/desk/editions/2026-W47",
         "edition": f"{base}/editions/2026-W47",
         "sender": settings.file.sender.address,
-        "wording": current_consent_text(settings).text,
+        "wording": build_consent_text(settings).text,
         "sign_up_page": language.gettext("your sign-up page"),
         "other_list": language.gettext("a list from another service"),
         "every_section": describe_preferences(Preferences(), parts, language),

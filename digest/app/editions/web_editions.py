@@ -37,7 +37,7 @@ log = get_logger("digest.web_editions")
 
 @dataclass(frozen=True, slots=True)
 class EditionListItem:
-    """An edition in a list."""
+    """An edition as listed in the archive or on its neighbors' pages."""
 
     name: str
     number: int
@@ -48,7 +48,7 @@ class EditionListItem:
 
     @property
     def changed_at(self) -> datetime:
-        """The last time its content changed."""
+        """The last time the edition's content changed."""
         return self.corrected_at or self.release_at
 
 
@@ -72,7 +72,7 @@ class EditionPage:
 
     @property
     def changed_at(self) -> datetime:
-        """The last time its content changed."""
+        """The last time the edition's content changed."""
         return max([self.sent_at, *(correction.at for correction in self.corrections)])
 
 
@@ -94,7 +94,7 @@ class SocialCardRequest:
         return self.picture.focus if self.picture else None
 
     @property
-    def address(self) -> str:
+    def storage_key(self) -> str:
         """The key under which the card is stored."""
         words = self.words
         # Colors are left out, so a publication that changes its colors keeps its existing cards.
@@ -113,7 +113,7 @@ def read_edition_list_items(session: Session, rows: Sequence[Any]) -> list[Editi
 
 
 def make_edition_list_item(version: verified_editions.VerifiedVersion) -> EditionListItem:
-    """Return the list item of an edition."""
+    """Return an edition's list item with the texts that were approved."""
     edition, stated = version.edition, version.stated
     return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
 
@@ -129,7 +129,7 @@ def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction])
 
 
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
-    """Return the page of an edition, or None if it isn't public."""
+    """Return the page of an edition; None if it isn't public or fails verification."""
     settings = installation.settings
     with installation.read() as session:
         public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
@@ -197,7 +197,7 @@ def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: 
 
 def _find_card(session: Session, request: SocialCardRequest) -> str:
     """Return the hash of an edition's social card; empty if it has none."""
-    card = find_image(session, request.address)
+    card = find_image(session, request.storage_key)
     return card.hash if card else ""
 
 
@@ -213,7 +213,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
         edition_corrections = corrections.list_genuine_corrections(session, edition)
         content = corrected_content.correct_content(EditionContent.from_json(edition.content), edition_corrections)
         request = build_card_request(content, settings.file.publication.name, settings)
-        if find_image(session, request.address):
+        if find_image(session, request.storage_key):
             return
         picture = load_image(session, request.picture_hash)
         body = picture.body if picture else b""
@@ -223,7 +223,7 @@ def store_social_card(installation: Installation, name: str, *, now: datetime) -
         log.warning("couldn't make a card", edition=name, reason=str(exc))
         return
     with installation.write() as session:
-        store_image(session, replace(card, source_url=request.address), now)
+        store_image(session, replace(card, source_url=request.storage_key), now)
 
 
 @lru_cache(maxsize=4)

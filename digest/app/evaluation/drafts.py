@@ -40,12 +40,12 @@ class StoryGrade:
     grade: int
     matter: str
     why: str
-    is_poor_lead: bool = False  # of the article that matched: the right news, but the wrong page
+    is_poor_lead: bool = False  # the article that matched is about the right news but makes a poor lead
 
 
 @dataclass(frozen=True, slots=True)
 class DraftedStory:
-    """A story of a draft, by its lead, and its grade; `repeats` is the earlier position, from 1, of the same news."""
+    """A drafted story's lead and grade; `repeats` is the position, from 1, of an earlier story about the same news."""
 
     headline: str
     url: str
@@ -263,7 +263,7 @@ def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:
 MAY = 1  # the grade between the two above
 
 
-def list_editor_picks(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
+def derive_grades_from_edits(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
     """Return the grades implied by an edition's edits, one row per story, in the format that `evaluate draft` reads.
 
     The first 14 approved news stories must be included, later ones may be, and stories that were proposed and dropped
@@ -271,7 +271,7 @@ def list_editor_picks(installation: Installation, edition_name: str) -> list[dic
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EvaluationError: its draft was changed outside the program.
+        EvaluationError: the edition's draft was changed outside the program.
     """
     with installation.read() as session:
         edition = find_edition(session, edition_name)

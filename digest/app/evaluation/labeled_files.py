@@ -24,7 +24,7 @@ def read_labels(file: Path) -> Any:
     """Read a file of labels: one JSON value, or one JSON object per line.
 
     Raises:
-        EvaluationError: it can't be read or isn't JSON.
+        EvaluationError: the file can't be read or isn't JSON.
     """
     try:
         text = file.read_text("utf-8")
@@ -65,16 +65,16 @@ def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: dateti
     return tuple(articles)
 
 
-def normalize_label_url(address: str) -> str:
+def normalize_label_url(url: str) -> str:
     """Return the canonical form of a URL in a file of labels, by which articles are found.
 
     Raises:
-        EvaluationError: it isn't a URL.
+        EvaluationError: `url` isn't a URL.
     """
     try:
-        return canonical_url(address)
+        return canonical_url(url)
     except ValueError as exc:
-        raise EvaluationError(f"The labels contain {address!r}, which isn't a URL: {exc}.") from exc
+        raise EvaluationError(f"The labels contain {url!r}, which isn't a URL: {exc}.") from exc
 
 
 def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, now: datetime) -> CandidateArticle:

@@ -19,7 +19,7 @@ from digest.select.selection_types import Story
 from digest.select.stories import build_text_vectorizer, count_articles_per_word, group_into_stories, merge_by_url
 from digest.settings import Settings
 
-LARGE_STORY = 10  # number of labeled articles from which a story's fragments are reported
+LARGE_STORY = 10  # labeled articles; if a story has at least this many, the pieces it was split into are reported
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Emails that tell the team about automatically paused editions, as they may not be looking at the desk."""
+"""Emails to the team about editions that were paused automatically, because no one may be looking at the desk."""
 
 from datetime import datetime
 

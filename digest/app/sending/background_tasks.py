@@ -1,4 +1,4 @@
-"""Background tasks that don't depend on an edition: sign-ups, transactional email, and provider events."""
+"""Background tasks besides sending editions: sign-ups, transactional and correction emails, and provider events."""
 
 import time
 from collections import Counter
@@ -121,7 +121,7 @@ def _find_webhook(provider_name: str) -> ProviderWebhook | None:
 def receive_webhook(
     installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
 ) -> str:
-    """Store a provider's post, durably on return; return why it was rejected, for the log only, or an empty string."""
+    """Store a provider's webhook post before returning. Return why it was rejected, for the log only; else an empty string."""
     webhook = _find_webhook(provider_name)
     assert webhook is not None, "see has_webhook"
     reason = webhook.refusal_reason(installation.settings, header, body, now)
@@ -243,7 +243,7 @@ class InboundMailResult:
 def process_inbound_mail(
     installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
 ) -> InboundMailResult:
-    """Read the bounce mailbox, and apply its messages and the providers' events even if that fails.
+    """Read the bounce mailbox, then apply its messages and the providers' events, even if it can't be read.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

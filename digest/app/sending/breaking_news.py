@@ -79,7 +79,7 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
     return SendNowView(edition, audience, canary, minutes, checks_links, obstacle)
 
 
-def send_now(
+def request_send_now(
     installation: Installation, name: str, *, actor: Actor, now: datetime, content_hash: str | None = None
 ) -> None:
     """Ask the scheduler to send approved breaking news after its final check. Idempotent.
@@ -88,12 +88,12 @@ def send_now(
 
     Raises:
         UnknownEditionError: no edition has this name.
-        SendNowError: it isn't breaking news, isn't approved, is paused, has no recipients, or repeats stories already
-            sent; all sending is paused; or another version was approved since.
+        SendNowError: the edition isn't breaking news, isn't approved, is paused, has no recipients, or repeats stories
+            already sent; all sending is paused; or another version was approved since.
     """
     settings = installation.settings
     with SEND_NOW.transaction(installation, actor, name, now=now) as (session, audit):
-        # Lock all of them, so that no other edition with the same stories is decided on at the same time.
+        # Lock all unsent extra editions, so that no other one with the same stories is decided on at the same time.
         coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
         session.scalars(coming.order_by(Edition.id).with_for_update()).all()
         edition = find_edition(session, name)
@@ -106,7 +106,7 @@ def send_now(
         approval = find_valid_approval(session, edition)
         if approval and content_hash not in {None, approval.content_hash}:
             raise SendNowError(
-                "Another version was approved since you opened this page.", "Check it before you send it."
+                "Another version was approved since you opened this page.", "Check the new version before you send it."
             )
         edition.send_requested_at = now
         audit.detail = {"recipients": recipients}
@@ -135,7 +135,10 @@ def _find_obstacles(
             "Check the news, then revoke the approval and approve it again.",
         )
     if earlier := _find_same_news(session, edition):
-        yield f"{earlier} had the same stories.", "To change what it said, correct it. Or add what's new."
+        yield (
+            f"{earlier} had the same stories.",
+            "To change what that edition said, correct it. To send this one, add what's new.",
+        )
     if hold := installation_hold.read_current_hold(session):
         yield str(hold), "Resume all sending first."
     if edition.paused_at is not None:

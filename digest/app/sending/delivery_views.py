@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.editions.count_cache import CountCache, count_edition_deliveries
 from digest.app.editions.edition_views import SENT_OR_CANCELED_STATES
-from digest.app.sending.refusal_actions import name_providers
+from digest.app.sending.refusal_actions import map_provider_names
 from digest.app.sending.uncertain_delivery_actions import explain_resend_risk, list_uncertain
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
@@ -62,7 +62,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts; `is_kept` says whether they were stored by a nightly run."""
+    """An edition with its delivery counts; `is_kept` says whether a nightly run counted and stored them."""
 
     edition: Edition
     counts: DeliveryCounts
@@ -134,9 +134,9 @@ def view_deliveries(
     recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveriesView:
-    """Return a page of sent editions, with details of the named one or else the newest.
+    """Return a page of editions being sent, sent, or canceled, with details of the named one or else the newest.
 
-    A large edition's counts may be a few seconds old if they were shown then.
+    A large edition's counts may be a few seconds old, and those of an edition sent long ago are from last night.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -169,7 +169,7 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """Return a page of sent editions, newest first, plus one; `below` is the ID of the edition before the page."""
+    """Return a page of editions, newest first, and one more; `below` is the ID of the edition before the page."""
     gone_out = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
@@ -181,7 +181,7 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
 def list_uncertain_ids_without_report(
     installation: Installation, actor: Actor, name: str, *, now: datetime
 ) -> list[str]:
-    """Return the IDs of an edition's uncertain deliveries not reported on for a day, although others were.
+    """Return the IDs of an edition's uncertain deliveries without a report after a day, although others had reports.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -199,7 +199,7 @@ def _view_chosen(
         return _read_chosen(installation, session, edition, now)
 
     if recent is not None:
-        return recent.count_or_recall(installation, "results", name, read_chosen, now=now)
+        return recent.get_or_count(installation, "results", name, read_chosen, now=now)
     with installation.database.snapshot() as session:
         return read_chosen(session, find_edition(session, name))
 
@@ -213,7 +213,7 @@ def _read_chosen(
         edition=edition,
         counts=known_counts or count_deliveries(session, make_edition_delivery_purpose(edition.name)),
         refusals=tuple(refusals),
-        domain_names=name_providers(installation, session, edition.name, refusals, for_admin=True),
+        domain_names=map_provider_names(installation, session, edition.name, refusals, for_admin=True),
         complaints=_count_complaints(session, edition),
         doubts=tuple(read_oldest_uncertain_deliveries(session, edition.name, limit=MAX_DOUBTS, now=now)),
         resend_risk=explain_resend_risk(installation),
@@ -354,7 +354,7 @@ def view_delivery_recipients(
             refusals=tuple(groups),
             domain_names=view.domain_names
             if view is not None and all(each.tag in view.domain_names for each in groups)
-            else name_providers(installation, session, name, groups, for_admin=True),
+            else map_provider_names(installation, session, name, groups, for_admin=True),
         )
 
 

@@ -42,7 +42,7 @@ def look_up_mail_servers(
     stopping: StopCheck = lambda: False,
     find_exchangers: FindExchangers | None = None,
 ) -> int:
-    """Look up the groups of domains with a missing or outdated one if it's time; return the number of lookups.
+    """If a pass is due, look up the groups of domains with none or an outdated one; return how many were looked up.
 
     `find_exchangers` returns a domain's mail servers, the preferred one first, or raises LookupFailedError; by default,
     it asks the system's name servers. Nothing is looked up while emails are saved as files or all sending is paused.

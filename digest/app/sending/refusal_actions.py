@@ -54,9 +54,9 @@ class RefusalOverview:
 
 
 def find_provider_contact(domain: str) -> str:
-    """Return a mailbox provider's contact for senders: its form's URL or else its postmaster (RFC 5321, section 4.5.1).
+    """Return a mailbox provider's contact for senders: its form, or else its postmaster (RFC 5321, section 4.5.1).
 
-    Return an empty string for an unknown domain.
+    The contact is a URL, such as `mailto:postmaster@example.com`; empty if `domain` is.
     """
     return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
 
@@ -68,12 +68,12 @@ def _load_provider_contacts() -> Mapping[str, str]:
     return {domain: url for url, domains in domains_by_url.items() for domain in domains.split()}
 
 
-def name_providers(
+def map_provider_names(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
-    """Return the domains of the providers that refused an edition, by tag; small ones have none.
+    """Map the tags of mailbox providers' domains to their names, for a list of an edition's refusals.
 
-    Names that are only known from subscribers' addresses are for admins.
+    Names known only from subscribers' addresses are included only if `for_admin`. Small providers have none.
     """
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     if not for_admin:
@@ -95,7 +95,7 @@ def read_refusals(
         edition = find_edition(session, name)
         groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name, chosen))
         for_admin = actor.holds(Role.ADMIN)
-        names = name_providers(installation, session, edition.name, groups, for_admin=for_admin)
+        names = map_provider_names(installation, session, edition.name, groups, for_admin=for_admin)
     return RefusalOverview(edition, tuple(groups), names)
 
 
@@ -152,8 +152,8 @@ def send_refused_again(
 
     Raises:
         UnknownEditionError: there's no such edition.
-        EditionControlError: it's canceled.
-        ChangedRefusalsError: the number isn't `confirmed`.
+        EditionControlError: the edition is canceled.
+        ChangedRefusalsError: the number of messages isn't `confirmed`.
     """
     name, sent = resolve_edition_name(installation, name), 0
     with SEND_AGAIN.steps(installation, actor, name, now=clock()) as audit:
@@ -192,7 +192,7 @@ def suppress_refused(
 
     Raises:
         UnknownEditionError: there's no such edition.
-        ChangedRefusalsError: the number isn't `confirmed`.
+        ChangedRefusalsError: the number of messages isn't `confirmed`.
         OSError: the unsubscribe log couldn't be written.
     """
     name, suppressed = resolve_edition_name(installation, name), 0
@@ -268,7 +268,7 @@ def _check_number(refused: int, confirmed: int, consequence: str) -> None:
     """Check that the number of refused messages is the one that the person confirmed.
 
     Raises:
-        ChangedRefusalsError: it isn't.
+        ChangedRefusalsError: the numbers differ.
     """
     if refused != confirmed:
         raise ChangedRefusalsError(

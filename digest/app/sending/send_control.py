@@ -76,8 +76,8 @@ def send_edition(
 
     Raises:
         UnknownEditionError: no edition has this name.
-        SendError: it isn't approved, it's paused or canceled, or all sending is paused.
-        ApprovalError: its content isn't what was approved.
+        SendError: the edition isn't approved, it's paused or canceled, or all sending is paused.
+        ApprovalError: the edition's content isn't what was approved.
         ProviderSettingsError: the settings don't configure sending or forbid it.
     """
     name = resolve_edition_name(installation, name)
@@ -110,7 +110,7 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
         log.exception("the deliveries of an edition weren't sealed", edition=name)
 
 
-def write_release_sentence(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
+def describe_upcoming_send(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
     """Return a sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
     with installation.read() as session:
         edition = find_edition(session, status.name)
@@ -179,7 +179,7 @@ def send_test_email(
     Raises:
         UnknownEditionError: no edition has this name.
         SendError: there's nothing to send, or no recipient.
-        ApprovalError: it's approved, but its content isn't what was approved.
+        ApprovalError: the edition is approved, but its content isn't what was approved.
         ProviderSettingsError: the settings don't configure sending or forbid it.
     """
     name, database = resolve_edition_name(installation, name), installation.database
@@ -225,7 +225,7 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EditionControlError: it's neither approved nor being sent.
+        EditionControlError: the edition is neither approved nor being sent.
         ReasonError: the reason is too long or may contain an address.
     """
     name = resolve_edition_name(installation, name)
@@ -257,7 +257,7 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EditionControlError: it's already sent.
+        EditionControlError: the edition has already been sent.
     """
     name, database = resolve_edition_name(installation, name), installation.database
     with CANCEL.steps(installation, actor, name, now=now) as audit:
@@ -303,9 +303,9 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
 
 
 def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -> None:
-    """Pause breaking news that the settings no longer offer, or that is still being sent a day after someone chose to.
+    """Pause breaking news that the settings no longer offer, or that's still being sent a day after someone chose to.
 
-    It may be old news by then, so a person decides. Resuming it allows another day.
+    The news may be old by then, so a person decides. Resuming allows another day.
     """
     requested = select(Edition).where(~IS_REGULAR, Edition.send_requested_at.is_not(None))
     running = requested.where(Edition.paused_at.is_(None), Edition.state.in_(edition_control.PAUSABLE_STATES))

@@ -76,8 +76,8 @@ class CanaryCounts:
 class SendingView:
     """An edition being sent, or already sent, as of `counted_at`. `due_later` counts deliveries due at a later hour.
 
-    `failures_count_from` is since when failures count against it; None before anything was planned. `refusals` are by domain
-    and reason; `domain_names` are the domains that have a name for the actor, by tag.
+    `failures_count_from` is the time from which failures count against the edition; None before anything was planned.
+    `refusals` are by domain and reason; `domain_names` maps domain tags to the names that the actor may see.
     """
 
     counted_at: datetime
@@ -101,7 +101,7 @@ class SendingView:
 def view_sending(
     installation: Installation, name: str, actor: Actor, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
-    """Return the view of an edition being sent, consistent at one moment. A large edition's may be a few seconds old.
+    """Return the view of an edition being sent, from one snapshot, which may be a few seconds old for a large edition.
 
     Only admins see the names of small providers.
 
@@ -115,7 +115,7 @@ def view_sending(
 
     if recent is not None:
         counted_name = "sending, for admins" if for_admin else "sending"
-        return recent.count_or_recall(installation, counted_name, name, read_view, now=now)
+        return recent.get_or_count(installation, counted_name, name, read_view, now=now)
     with installation.database.snapshot() as session:
         return read_view(session, find_edition(session, name))
 
@@ -144,7 +144,9 @@ def _read_view(
         stop_rules=measure_stop_rule_levels(failures, counts.handed_over, file.alerts) if failures else (),
         failures_count_from=since,
         refusals=tuple(refusals),
-        domain_names=refusal_actions.name_providers(installation, session, edition.name, refusals, for_admin=for_admin),
+        domain_names=refusal_actions.map_provider_names(
+            installation, session, edition.name, refusals, for_admin=for_admin
+        ),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
         release_start=find_send_start_condition(session),

@@ -93,7 +93,7 @@ def find_domains_awaiting_decision(
     """Find domains and variants by their labels; `all` selects every one.
 
     Raises:
-        DomainNotSetAsideError: a label matches none of them.
+        DomainNotSetAsideError: a label matches no domain or variant.
     """
     if ALL in labels and listed:
         return list(listed)
@@ -115,11 +115,11 @@ def decide_set_aside_domains(
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Send the emails set aside for domains regardless of their stop rules, or drop them; the send loop does so.
+    """Decide to send the emails set aside for domains despite the stop rules, or to drop them. The send loop does it.
 
     Raises:
         UnknownEditionError: there's no such edition.
-        DomainNotSetAsideError: one of them doesn't wait for a decision.
+        DomainNotSetAsideError: one of `tags` isn't waiting for a decision.
     """
     name = resolve_edition_name(installation, name)
     with DECIDE[decision].transaction(installation, actor, name, now=now) as (session, audit):

@@ -29,7 +29,7 @@ def _find_name(installation: Installation, name: str) -> str:
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """Return the uncertain deliveries of an edition or `NOTICES`, oldest first, including those of dead processes.
+    """Recover dead processes' deliveries, then return the uncertain ones of an edition or `NOTICES`, oldest first.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -60,7 +60,7 @@ def resolve_uncertain(
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EditionControlError: it's canceled, so its messages can't be sent again.
+        EditionControlError: the edition is canceled, so its messages can't be sent again.
         InvalidResolutionError: an edition's deliveries would be counted as lost.
     """
     name, resolved = _find_name(installation, name), 0
@@ -101,11 +101,11 @@ def examine_mail_log(
 def resolve_by_log(
     installation: Installation, name: str, evidence: LogEvidence, *, reason: str, actor: Actor, clock: Clock
 ) -> int:
-    """Resolve uncertain deliveries by a log's entries; return their number. Entries on others are applied as events.
+    """Resolve uncertain deliveries by a log's entries; return their number. Entries about others are applied as events.
 
     Raises:
         UnknownEditionError: no edition has this name.
-        EditionControlError: it's canceled, so its messages can't be sent again.
+        EditionControlError: the edition is canceled, so its messages can't be sent again.
         OSError: the unsubscribe log couldn't be written.
     """
     name, database = resolve_edition_name(installation, name), installation.database

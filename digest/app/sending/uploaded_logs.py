@@ -88,7 +88,7 @@ class UploadedLogs:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> UploadedLog | None:
-        """Return the results of a log uploaded during this sign-in, or None if they've expired."""
+        """Return the results of a log uploaded during this sign-in, or None if they've expired or aren't from this sign-in."""
         with self._lock:
             self._drop_old(now)
             log = self._logs.get(name)

@@ -81,7 +81,7 @@ def store_logo(
             if kind == "header":
                 size = HEADER_WIDTH, round(HEADER_WIDTH * row.height / row.width)
         audit.changed, audit.detail = True, {"hash": prepared.hash}
-    installation.look_brand_images_up_again()
+    installation.reload_brand_images()
     return StoredLogo(name, *size)
 
 

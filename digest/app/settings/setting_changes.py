@@ -1,4 +1,4 @@
-"""Settings that admins edit on pages, shown with environment variables and the doctor's findings, and audited."""
+"""Settings that admins edit on pages, which also show related environment variables, findings, and past changes."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +42,7 @@ from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, NeverEmptied, Set
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
+from subscribers.phrases import join_words
 
 CHANGE = Action(SETTINGS_CHANGED)
 LOOK = Action("settings looked at")
@@ -109,7 +110,7 @@ class SettingsView:
     """A settings table as shown on its page.
 
     `values` is the table, or the list of sections. `fingerprint` is sent back with the form. `file` is the settings
-    file; it's empty if there is none, and then nothing can be changed. `approved` are editions that must be approved
+    file; empty if there is none, so that nothing can be changed. `approved` are editions that must be approved
     again if the sender changes; `sending` are those being sent now. `guarded` are the settings that require
     confirmation to change. `notified` says who gets an email about such a change; "when" follows it. `locked` maps
     settings to the environment variables that set them; the key "" is for the whole list. `is_read_by_subscribers` says
@@ -162,7 +163,7 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def fill_in_earlier_values(
     installation: Installation, table: str, values: SettingsTable, before: str
 ) -> SettingsTable | None:
-    """Return a table with its values from before the change at a time (ISO 8601), or None.
+    """Return a table with the values it had before the change made at the time `before` (ISO 8601), or None.
 
     It's None if there's no such change, or the table no longer allows the earlier values. Values that the audit log
     stores only as a host aren't restored.
@@ -288,7 +289,7 @@ def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure
 
 
 def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings, names: Iterable[str]) -> None:
-    """Refuse a change after which a logo can't be seen on its background; of logos that are hard to see, the doctor warns."""
+    """Refuse a change after which a logo can't be seen on its background. If it's hard to see, doctor warns."""
     if not _SETTINGS_OF_LOGOS & find_changed_values(installation.settings.file.branding, branding, names).keys():
         return
     with installation.read() as session:
@@ -364,7 +365,7 @@ def _refuse_while_sending(installation: Installation) -> None:
     going_out = [name for name, state in _list_approved(installation).items() if state is EditionState.SENDING]
     if going_out:
         raise SettingsError(
-            f"{' and '.join(going_out)} is being sent, so the sender can't be changed. Try again after the "
+            f"The sender can't be changed while an edition is being sent ({join_words(going_out)}). Try again after the "
             "edition is sent, or cancel it first."
         )
 

@@ -110,8 +110,8 @@ class SetupAnswers(values.SettingsTable):
     )
     heartbeat: Heartbeat = Field(
         default="",
-        title="URL to request after each night's maintenance, so that a service such as Healthchecks notices if this one "
-        "stops (empty for none)",
+        title="URL to request after each night's maintenance, so that a service such as Healthchecks notices if this "
+        "server stops (empty for none)",
     )
     subscribers: int = Field(
         default=0, ge=0, title="Expected number of subscribers at the start, including imported ones (0 if none)"
@@ -134,7 +134,10 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def draft(self) -> str:
-        """The draft schedule: 12.5 hours before the send time, so on the evening before if that's in the morning."""
+        """The draft schedule: 12.5 hours before the send time, so a morning edition is drafted the evening before.
+
+        If editions are sent several times a day, they're drafted at the same times.
+        """
         rule = parse_schedule_rule(self.release)
         if rule.period:
             return self.release
@@ -170,7 +173,7 @@ class SetupQuestion:
         annotation: Any = self.field.annotation
         return TypeAdapter(Annotated[annotation, *self.field.metadata] if self.field.metadata else annotation)
 
-    def concerns(self, answers: Mapping[str, Any]) -> bool:
+    def is_asked(self, answers: Mapping[str, Any]) -> bool:
         """Return whether to ask this question, given the earlier answers."""
         if self.provider is None:
             return True
@@ -198,7 +201,7 @@ def check_answer(key: str, answer: object) -> Any:
     """Return an answer, validated and normalized.
 
     Raises:
-        SetupError: it's invalid; the message says what to enter.
+        SetupError: the answer is invalid; the message says what to enter.
     """
     try:
         return _QUESTIONS_BY_KEY[key].checker.validate_python(answer)

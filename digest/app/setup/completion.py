@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
 
-from digest.app.doctor.dmarc import choose_report_address, get_domain, name_report_consent
+from digest.app.doctor.dmarc import choose_report_address, get_domain, make_report_consent_name
 from digest.app.setup.answers import SetupAnswers
 from digest.app.setup.plan import SYSTEM_USER, SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
@@ -47,7 +47,7 @@ def require_setup_permission(installation: Installation, actor: Actor, *, now: d
     """Check that the actor is an admin of the existing installation.
 
     Raises:
-        NotPermittedError: they aren't; the refusal is in the audit log.
+        NotPermittedError: the actor isn't an admin; the refusal is in the audit log.
     """
     SET_UP.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
@@ -123,14 +123,14 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
     reports = choose_report_address(answers.sender_address, answers.reply_to)
     yield DnsRecord(f"_dmarc.{domain}", "TXT", f'"v=DMARC1; p=none; rua=mailto:{reports}"', _DMARC_NOTE)
     if not reports.endswith(f"@{domain}"):
-        place = name_report_consent(domain, get_domain(reports))
+        place = make_report_consent_name(domain, get_domain(reports))
         yield DnsRecord(place, "TXT", '"v=DMARC1"', _REPORT_NOTE)
     if is_here:
         yield DnsRecord(ip_address(EXAMPLE_ADDRESS).reverse_pointer, "PTR", f"{answers.host}.", _PTR_NOTE)
 
 
 def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str = "") -> Sequence[SetupStep]:
-    """Return the steps of `templates/setup/steps.txt`; `problem` says why keys and database don't exist yet."""
+    """Return the steps in `templates/setup/steps.txt` that apply; `problem` says why keys and database don't exist yet."""
     settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,

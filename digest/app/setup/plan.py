@@ -1,4 +1,4 @@
-"""The files of an installation according to its answers, compared with the existing ones before anything is written."""
+"""The files of an installation, planned from the answers and compared with the existing ones before any is written."""
 
 import difflib
 import os

@@ -50,7 +50,7 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """The home page: the newest edition with corrections applied, the last few, their number, and the next one."""
+    """The home page: the newest edition with corrections applied, a list of recent editions, and the next edition."""
 
     newest: EditionContent | None
     layout: MailLayout | None
@@ -121,7 +121,7 @@ def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
     return HomePage(content, arrange_email(content) if content else None, editions, upcoming, corrected_at)
 
 
-def list_public_edition_page(installation: Installation, *, before: int | None) -> EditionList:
+def read_archive_page(installation: Installation, *, before: int | None) -> EditionList:
     """Return a page of the public editions, those numbered below `before` if it's given."""
     with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)[0]

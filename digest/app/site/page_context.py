@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.providers.registry import describe_address_recipients, translate_recipient_description
@@ -50,8 +50,8 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
     return PageContext(
         site=_site_details(settings),
         language=language,
-        wording=current_consent_text(settings),
-        wording_with_breaking_news=current_consent_text(settings, breaking_news=True),
+        wording=build_consent_text(settings),
+        wording_with_breaking_news=build_consent_text(settings, breaking_news=True),
         database=installation.database,
         keys=installation.keys,
         unsubscribe_log=installation.unsubscribe_log,
@@ -105,7 +105,7 @@ def _site_details(settings: Settings) -> SiteDetails:
 
 
 def describe_release_days(rule: ScheduleRule) -> str:
-    """Return the days of a schedule in words: "Fridays", "Mondays and Thursdays", "every day"."""
+    """Return the days of a schedule in words, such as "Mondays and Thursdays" or "every day"; without days, "as it comes"."""
     days = [_DAY_NAMES[day] for day in sorted(rule.days)]
     if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"

@@ -1,4 +1,4 @@
-"""Metadata of edition pages for search engines and link previews (Open Graph, schema.org). Pure functions."""
+"""Metadata of edition pages for search engines and link previews (Open Graph, schema.org)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +119,7 @@ def _choose_image(
     return SharedImage(f"{base}/media/{lead.hash}", lead.alt or alt) if lead else None
 
 
-def build_home_image(layout: MailLayout | None) -> EditionImage | None:
+def find_home_image(layout: MailLayout | None) -> EditionImage | None:
     """Return the image of the newest edition's lead, if any."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
@@ -144,12 +144,12 @@ def _link_data(
         (issue["name"], issue["url"]),
     ]
     events = [_link_event(entry, entry.when, issue["url"], publication.zone) for entry in entries if entry.when]
-    graph = [issue, describe_website(publication, base), _link_path(path), *filter(None, events)]
+    graph = [issue, build_website_data(publication, base), _link_path(path), *filter(None, events)]
     return {"@context": "https://schema.org", "@graph": graph}
 
 
-def describe_website(publication: PublicationSettings, base: str) -> dict[str, Any]:
-    """Describe the site (https://schema.org/WebSite). Its search is closed to search engines, so it's left out."""
+def build_website_data(publication: PublicationSettings, base: str) -> dict[str, Any]:
+    """Return the site as linked data (https://schema.org/WebSite), without its search, which excludes search engines."""
     return {
         "@type": "WebSite",
         "@id": f"{base}/",

@@ -46,11 +46,11 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
         NotPermittedError: the actor isn't an admin.
     """
     SHOW_RECORD.check_role(installation, actor, "settings", now=now)
-    return describe_processing(installation.settings)
+    return build_processing_record(installation.settings)
 
 
-def describe_processing(settings: Settings) -> ProcessingRecord:
-    """Return the record for settings. Pure."""
+def build_processing_record(settings: Settings) -> ProcessingRecord:
+    """Return the record that follows from these settings."""
     controller = build_data_controller(settings)
     return ProcessingRecord(
         controller=controller,

@@ -48,7 +48,7 @@ class SourceRefusedError(RefusalError):
 class ProbedSource:
     """A source that was read successfully: its document and its final URL.
 
-    If the address was that of a page, `feeds` are the site's feeds, starting with the one that was read.
+    If the URL to read was a web page's, `feeds` are the site's feeds, starting with the one that was read.
     """
 
     url: str
@@ -68,7 +68,13 @@ class ListedSource:
 def list_sources(
     installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
 ) -> list[ListedSource]:
-    """Return the sources in the settings' order; `include_inactive` adds those no longer in the settings."""
+    """Update the database's sources from the settings and return them in order.
+
+    With `include_inactive`, those no longer in the settings follow.
+
+    Raises:
+        NotPermittedError: the actor isn't a staff member.
+    """
     LOOK.check_role(installation, actor, AUDIT_SUBJECT, now=now)
     with installation.write() as session:
         sync_sources(session, installation.settings)
@@ -79,31 +85,31 @@ def list_sources(
     return [ListedSource(row, describe_source_health(row, now)) for row in listed_rows]
 
 
-def probe_source(settings: Settings, address: str, *, now: datetime) -> ProbedSource:
-    """Read an address as a source. Nothing is stored, so no role or database is needed.
+def probe_source(settings: Settings, source_url: str, *, now: datetime) -> ProbedSource:
+    """Read a URL as a source. Nothing is stored, so no role or database is needed.
 
     Raises:
-        SourceRefusedError: it can't be read.
+        SourceRefusedError: the URL can't be read.
     """
     with open_fetcher(settings) as fetcher:
-        visit: VisitResult = visit_source(fetcher, VisitTarget(0, "", address, address), now)
+        visit: VisitResult = visit_source(fetcher, VisitTarget(0, "", source_url, source_url), now)
     if isinstance(visit.outcome, VisitFailure):
-        raise SourceRefusedError(f"{address}: {visit.outcome.message}")
+        raise SourceRefusedError(f"{source_url}: {visit.outcome.message}")
     assert visit.document, "without a validator an answer is never 'not modified'"
-    url = visit.outcome.moved_to or address
+    url = visit.outcome.moved_to or source_url
     others = [feed for feed in visit.feeds if feed.url != url]
     feeds = (FeedLink(url, visit.document.title), *others) if visit.feeds else ()
     return ProbedSource(url, visit.document, visit.note, feeds)
 
 
-def probe_new_source(installation: Installation, address: str, *, now: datetime) -> ProbedSource:
-    """Read an address that isn't a source yet, leaving out feeds of its site that are already sources.
+def probe_new_source(installation: Installation, source_url: str, *, now: datetime) -> ProbedSource:
+    """Read a URL that isn't a source yet, leaving out the site's feeds that are already sources.
 
     Raises:
-        SourceRefusedError: it's already listed or can't be read.
+        SourceRefusedError: the URL is already a source's or can't be read.
     """
-    refuse_duplicate_source(installation, address)
-    probed_source = probe_source(installation.settings, address, now=now)
+    refuse_duplicate_source(installation, source_url)
+    probed_source = probe_source(installation.settings, source_url, now=now)
     listed = {source.url for source in installation.settings.file.sources}
     feeds = tuple(feed for feed in probed_source.feeds if feed.url not in listed)
     if probed_source.url in listed and feeds:
@@ -112,19 +118,19 @@ def probe_new_source(installation: Installation, address: str, *, now: datetime)
     return replace(probed_source, feeds=feeds)
 
 
-def parse_web_address(address: str) -> str:
-    """Return a typed address as an absolute URL, with https if it has no scheme.
+def complete_typed_url(text: str) -> str:
+    """Return what someone typed as an absolute URL, with https if it has no scheme.
 
     Raises:
-        ValueError: it isn't a URL.
+        ValueError: the text isn't a URL.
     """
-    return absolute_url(address if "://" in address else f"https://{address}")
+    return absolute_url(text if "://" in text else f"https://{text}")
 
 
 def add_source(
     installation: Installation,
     actor: Actor,
-    address: str,
+    source_url: str,
     *,
     name: str | None,
     publisher: str | None,
@@ -135,16 +141,16 @@ def add_source(
     """Add a source to the settings file, testing it first if `try_first`; for a web page, its best feed.
 
     The default name is the feed's title, and the default publisher is the part of the name that spells the site's host,
-    or else the name.
+    or else the name. Return the source's settings and the document that the test read, if any.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SourceRefusedError: it's already listed, can't be read, or can't be written to the settings file.
+        SourceRefusedError: the source is already listed, can't be read, or can't be written to the settings file.
     """
-    with ADD.steps(installation, actor, address, now=now) as draft:
-        refuse_duplicate_source(installation, address)
-        probed_source = probe_source(installation.settings, address, now=now) if try_first else None
-        url = probed_source.url if probed_source else address
+    with ADD.steps(installation, actor, source_url, now=now) as draft:
+        refuse_duplicate_source(installation, source_url)
+        probed_source = probe_source(installation.settings, source_url, now=now) if try_first else None
+        url = probed_source.url if probed_source else source_url
         refuse_duplicate_source(installation, url)
         title = (probed_source.document.title if probed_source else "") or site_name(url) or url
         name = name or title
@@ -216,7 +222,7 @@ def add_source_with_details(
     Raises:
         NotPermittedError: the actor isn't an admin.
         SettingsValueError: a value is invalid; `problems` lists which.
-        SourceRefusedError: it's already listed, or the settings file can't be written.
+        SourceRefusedError: the source is already listed, or the settings file can't be written.
     """
     url = str(values.get("url", ""))
     with ADD.steps(installation, actor, url, now=now) as draft:
@@ -232,13 +238,13 @@ def change_source(
 ) -> bool:
     """Write new values for a source to the settings file; return whether anything changed.
 
-    With a new URL, it keeps its row and articles. It keeps its health only if it had moved to that URL.
+    If its URL changes, it keeps its row and articles, but its health only if it had redirected to the new URL.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         SourceRefusedError: another source has the new URL.
         SettingsValueError: a value is invalid; `problems` lists which.
-        SettingsConflictError: someone else changed it at the same time.
+        SettingsConflictError: someone else changed the source at the same time.
         SettingsError: the settings file can't be read or written.
     """
     with CHANGE.steps(installation, actor, url, now=now) as draft:
@@ -296,8 +302,8 @@ def follow_moved_source(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SourceRefusedError: it hasn't moved there, or another source has that URL.
-        SettingsValueError: it isn't a valid source URL.
+        SourceRefusedError: the source hasn't moved to `new_url`, or another source has that URL.
+        SettingsValueError: `new_url` isn't a valid source URL.
         SettingsConflictError: someone else changed the source at the same time.
         SettingsError: the settings file can't be read or written.
     """
@@ -354,7 +360,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
 
 
 def find_configured_source(installation: Installation, url: str) -> SourceSettings | None:
-    """Return the source in the settings with a URL, or None."""
+    """Return the source with this URL in the settings, or None."""
     return next((source for source in installation.settings.file.sources if source.url == url), None)
 
 
@@ -372,15 +378,15 @@ def build_opml(installation: Installation) -> bytes:
     return text + b"\n"
 
 
-def refuse_duplicate_source(installation: Installation, address: str) -> None:
+def refuse_duplicate_source(installation: Installation, url: str) -> None:
     """Refuse the URL of a source that is already in the settings.
 
     Raises:
         SourceRefusedError: a source has it.
     """
     for source in installation.settings.file.sources:
-        if source.url == address:
-            raise SourceRefusedError(f"“{source.name}” already has the URL {address}.", "Enter a different URL.")
+        if source.url == url:
+            raise SourceRefusedError(f"“{source.name}” already has the URL {url}.", "Enter a different URL.")
 
 
 def _make_source(url: str, name: str, publisher: str, section: str) -> SourceSettings:

@@ -29,7 +29,7 @@ MAX_FILE_BYTES = 10_000_000
 class PastEditionImportResult:
     """The result of importing one file or URL.
 
-    `refusal` says why it wasn't imported; `replaced`, whether it was before.
+    `refusal` says why it wasn't imported; `replaced` says whether it replaced an earlier import.
     """
 
     place: str
@@ -126,7 +126,7 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 
 
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
-    """Return the URL of a past edition by its name, or None."""
+    """Return the URL of a past edition by its name; None if it's unknown or was imported from a file."""
     query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
     with installation.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

@@ -46,7 +46,7 @@ class SourceStatisticsTable:
     edition_number: int | None
     figures: Mapping[int, SourceStatistics]
 
-    def figures_of(self, source: Source) -> SourceStatistics:
+    def get_statistics(self, source: Source) -> SourceStatistics:
         """Return the statistics of a source; all zero if it was never visited."""
         return self.figures.get(source.id, SourceStatistics())
 
@@ -80,7 +80,7 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Return each source's articles of recent weeks and its stories in the newest edition."""
+    """Return each source's articles of recent weeks and its stories in the newest edition, which may be a draft."""
     today = now.astimezone(installation.settings.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)

@@ -62,7 +62,7 @@ class AddressSearch:
     sign_in: str
     began_at: datetime
     total: int
-    looked_at: int = 0
+    searched_count: int = 0
     found_numbers: list[int] = field(default_factory=list)
     stage: SearchStage = SearchStage.RUNNING
     seconds: float = 0.0  # elapsed
@@ -73,14 +73,16 @@ class AddressSearch:
     @property
     def seconds_left(self) -> int:
         """The estimated remaining seconds, based on the speed so far; 0 if unknown."""
-        return round(self.seconds * (self.total - self.looked_at) / self.looked_at) if self.looked_at else 0
+        return (
+            round(self.seconds * (self.total - self.searched_count) / self.searched_count) if self.searched_count else 0
+        )
 
     def run(self, installation: Installation, work: SearchWork) -> None:
         """Search all addresses in a child process until done, stopped, or full."""
         began = time.monotonic()
 
-        def note_step(looked_at: int, numbers: tuple[int, ...]) -> None:
-            self.looked_at += looked_at
+        def note_step(searched_count: int, numbers: tuple[int, ...]) -> None:
+            self.searched_count += searched_count
             self.found_numbers += numbers
             self.seconds = time.monotonic() - began
 
@@ -98,7 +100,7 @@ class AddressSearch:
                 del self.found_numbers[MAX_FOUND:]
                 self.stage = SearchStage.FULL
             else:
-                self.total, self.stage = self.looked_at, SearchStage.DONE
+                self.total, self.stage = self.searched_count, SearchStage.DONE
 
 
 def search_addresses_in_child(settings: Settings, part: str, report: Report) -> bool:
@@ -107,7 +109,7 @@ def search_addresses_in_child(settings: Settings, part: str, report: Report) -> 
     with closing(open_database(settings.effective_database_url)) as database:
         keys = Installation(settings, database).keys
         for step in search_addresses(database, keys, part):
-            report(step.looked_at, step.matching_numbers)
+            report(step.searched_count, step.matching_numbers)
             match_count += len(step.matching_numbers)
             if match_count > MAX_FOUND:
                 return True
@@ -157,7 +159,7 @@ class AddressSearches:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
-        """Return a search of a sign-in by its name, or None if it has expired."""
+        """Return a search by its name; None if it has expired or belongs to another sign-in."""
         with self._lock:
             self._drop_old(now)
             search = self._searches.get(name)
@@ -196,7 +198,7 @@ class SearchTextError(RefusalError):
 class SearchStepResult:
     """The number of addresses searched in a step, and the numbers of the people whose addresses match."""
 
-    looked_at: int
+    searched_count: int
     matching_numbers: tuple[int, ...]
 
 
@@ -204,7 +206,7 @@ def parse_search_text(text: str) -> str:
     """Return a search text in normalized form.
 
     Raises:
-        SearchTextError: it's too short, too long, or not printable ASCII.
+        SearchTextError: the text is too short, too long, or not printable ASCII.
     """
     part = text.strip().lower()
     if not MIN_PART_LENGTH <= len(part) <= MAX_PART_LENGTH or not part.isascii() or not part.isprintable():

@@ -48,7 +48,7 @@ def run_in_child(
 
     Raises:
         WorkStoppedError: the work was stopped.
-        WorkFailedError: it failed.
+        WorkFailedError: the work failed, or its process was killed.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED_MODULES)

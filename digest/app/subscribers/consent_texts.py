@@ -15,7 +15,7 @@ LIST = Action("consent wordings listed")
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextRegister:
-    """The consent texts that were shown, newest first, and the current one; once shown, it's in `kept`."""
+    """The current consent text, and those that have been shown, newest first; once shown, the current one is in `kept`."""
 
     current: ConsentText
     kept: tuple[ConsentTextVersion, ...]
@@ -38,12 +38,10 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
     """
     LIST.check_role(installation, actor, "wordings", now=now)
     with installation.read() as session:
-        return ConsentTextRegister(
-            current_consent_text(installation.settings), consent_texts.list_consent_texts(session)
-        )
+        return ConsentTextRegister(build_consent_text(installation.settings), consent_texts.list_consent_texts(session))
 
 
-def current_consent_text(settings: Settings, *, breaking_news: bool = False) -> ConsentText:
+def build_consent_text(settings: Settings, *, breaking_news: bool = False) -> ConsentText:
     """Return the consent text for new subscribers: the publisher's, or else the standard text for its schedule.
 
     With `breaking_news`, return the text for people who choose it, which always mentions breaking news.

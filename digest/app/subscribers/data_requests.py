@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.list_transfers import name_topics
+from digest.app.subscribers.list_transfers import map_topic_names
 from digest.app.subscribers.subscriber_actions import AN_ADDRESS, STAFF_RECIPIENT, find_person_row
 from digest.deliver.providers.registry import describe_address_recipients
 from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures
@@ -43,7 +43,7 @@ _ANSWER_NAMES: dict[AnswerForm, str] = {
 }
 
 
-def write_data_answer(
+def create_data_answer(
     installation: Installation,
     actor: Actor,
     whom: Address | int,
@@ -73,7 +73,7 @@ def write_data_answer(
         )
         if form in {"csv", "portable"}:
             file_format: Literal["csv", "json"] = "csv" if form == "csv" else "json"
-            return build_portable_copy(session, keys, number, file_format, name_topics(installation))
+            return build_portable_copy(session, keys, number, file_format, map_topic_names(installation))
         language = settings.subscriber_language if form == "html" else ENGLISH
         record = _build_record(session, installation, number, language, now)
     if form == "html":
@@ -116,7 +116,7 @@ def _render_record_page(settings: Settings, record: dict[str, Any], today: date)
 def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
-    """Email a link to their data to a person who asked the team for it; return the outcome.
+    """Email a person who asked the team for their data a link to it; return the outcome.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
@@ -39,7 +39,7 @@ def ask_inactive_subscribers(
     """Queue emails to up to `limit` subscribers inactive for `years`; return the number queued.
 
     With `takes_off`, the email says that people who don't answer in time will be removed, and nightly maintenance does
-    so.
+    remove them.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -50,7 +50,7 @@ def ask_inactive_subscribers(
             installation.database,
             make_mail_queue(installation, now),
             InactivityQuestion(find_inactivity_start(years, now), takes_off),
-            wording=current_consent_text(settings),
+            wording=build_consent_text(settings),
             page=f"{settings.link_base}/stay",
             actor=actor.name,
             limit=limit,

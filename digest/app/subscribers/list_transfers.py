@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, AnyStr, TextIO
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.running_imports import is_import_running, mark_import_running
-from digest.app.subscribers.upload_files import create_private_file, lend_readable_list, safe_file_name
+from digest.app.subscribers.upload_files import create_private_file, make_safe_file_name, prepare_readable_list
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.registry import find_suppression_lists
 from digest.deliver.send.refusals.refused_deliveries import map_tags_to_domain_names
@@ -67,7 +67,7 @@ def rehearse_import(
 ) -> ImportReport:
     """Read a file and count what importing it would do. No subscriber is changed.
 
-    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written to `rejected_rows_path`.
+    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written next to `file`.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -77,7 +77,7 @@ def rehearse_import(
     IMPORT.check_permitted(installation, actor, "a list", now=now)
     with ExitStack() as stack:
         survey = stack.enter_context(_survey(installation, file, options))
-        write_reject = stack.enter_context(_open_reject_writer(survey, rejected_rows_path(file)))
+        write_reject = stack.enter_context(_open_reject_writer(survey, make_rejected_rows_path(file)))
         return imports.rehearse_import(
             _import_context(installation, actor),
             survey,
@@ -118,7 +118,7 @@ def import_list(
         draft.detail = {"origin": survey.layout.origin, "options": options.as_json()}
         with (
             mark_import_running(installation.database, survey.file_hash, now=now) as renew,
-            _open_reject_writer(survey, rejected_rows_path(file)) as write_reject,
+            _open_reject_writer(survey, make_rejected_rows_path(file)) as write_reject,
             _open_outcomes(outcomes) as account,
         ):
             count_rows = _count_rows(survey, progress)
@@ -128,7 +128,7 @@ def import_list(
                 count_rows(row)
 
             report = imports.run_import(
-                replace(_import_context(installation, actor), file_name=safe_file_name(file_name or file.name)),
+                replace(_import_context(installation, actor), file_name=make_safe_file_name(file_name or file.name)),
                 survey,
                 options,
                 now=now,
@@ -138,7 +138,7 @@ def import_list(
             )
         draft.subject, draft.changed = f"import {report.batch}", not report.already_imported
         draft.detail |= {"counts": report.as_json()}
-    rejected_file = rejected_rows_path(file)
+    rejected_file = make_rejected_rows_path(file)
     return report, rejected_file if report.counts[RowOutcome.REJECTED] and rejected_file.exists() else None
 
 
@@ -153,7 +153,7 @@ def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
 @contextmanager
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
     """Survey a list, which is first unpacked if it's in a ZIP file or a spreadsheet."""
-    with lend_readable_list(file, installation.settings.uploads_folder) as table:
+    with prepare_readable_list(file, installation.settings.uploads_folder) as table:
         yield survey_file(table, options, part_keys=_map_tags_to_parts(list_sections_and_topics(installation), options))
 
 
@@ -162,14 +162,14 @@ def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str
     return list_part_titles(installation.settings, installation.settings.subscriber_language)
 
 
-def name_topics(installation: Installation) -> dict[str, str]:
+def map_topic_names(installation: Installation) -> dict[str, str]:
     """Return the names of topics in exported files, by key."""
     parts = ((split_part_key(key)[1], title) for key, title in list_sections_and_topics(installation))
     return {topic: slugify_topic(title) for topic, title in parts if topic}
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
-    """Return the keys of sections and topics by their words and by mapped tags, in lower case. Pure."""
+    """Return the keys of sections and topics by their words and by mapped tags, in lower case."""
     sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # take precedence over topics
     words = {
         word.lower(): key
@@ -197,18 +197,18 @@ def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]
     return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
 
 
-def save_row_outcomes(account: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
+def save_row_outcomes(intermediate: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
     """Write the row results to a new CSV file readable only by its owner, then delete the intermediate file.
 
     Raises:
         ExportFileError: the file already exists or can't be created.
     """
     with open_new_export_file(file) as csv_file:
-        write_outcomes(csv_file, read_outcomes(account), name_outcome)
-    account.unlink()
+        write_outcomes(csv_file, read_outcomes(intermediate), name_outcome)
+    intermediate.unlink()
 
 
-def rejected_rows_path(file: Path) -> Path:
+def make_rejected_rows_path(file: Path) -> Path:
     """Return the path of the file of rejected rows."""
     return file.with_name(f"{file.name}.rejected.csv")
 
@@ -262,7 +262,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """Finished imports, newest first; unfinished ones that aren't running, with their people; and listed departures."""
+    """Finished imports, newest first; idle unfinished ones, with counts of people; and the number of imported departures."""
 
     finished: tuple[import_batches.FinishedImport, ...]
     unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
@@ -270,7 +270,7 @@ class ImportsView:
 
 
 def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
-    """Return the view of imports.
+    """Return what the import page shows.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -359,7 +359,7 @@ def export_list(
             recipient,
             now=now,
             list_filter=list_filter,
-            topic_names=name_topics(installation),
+            topic_names=map_topic_names(installation),
             progress=lambda people: progress(people, people),
         )
         if result.damaged:
@@ -367,7 +367,7 @@ def export_list(
         return result
 
 
-def name_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
+def describe_filter_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
     """Return the domain of a filter if it's a large provider's; otherwise "one domain", as it may identify a person."""
     domains = installation.settings.file.limits.domains_per_hour
     return map_tags_to_domain_names(installation.keys, domains).get(list_filter.domain_tag, "one domain")
@@ -375,7 +375,7 @@ def name_domain(installation: Installation, list_filter: SubscriberFilter) -> st
 
 def _describe_filter(installation: Installation, list_filter: SubscriberFilter) -> dict[str, Any]:
     """Return the filter's active criteria for the audit log."""
-    domain = {"domain": name_domain(installation, list_filter)} if list_filter.domain_tag else {}
+    domain = {"domain": describe_filter_domain(installation, list_filter)} if list_filter.domain_tag else {}
     values = {
         "state": list_filter.state,
         "source": list_filter.asked_where,
@@ -392,7 +392,7 @@ def _describe_filter(installation: Installation, list_filter: SubscriberFilter) 
 
 @contextmanager
 def open_new_export_file(path: Path) -> Iterator[TextIO]:
-    """Yield a new file, which is deleted if an exception occurs."""
+    """Yield a new file, readable only by its owner, which is deleted if an exception occurs."""
     try:
         file = _create_private_file(path)
     except OSError as exc:
@@ -428,7 +428,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
             installation.database,
             installation.keys,
             make_mail_queue(installation, now),
-            wording=current_consent_text(settings),
+            wording=build_consent_text(settings),
             page=f"{settings.link_base}/confirm",
             actor=actor.name,
             limit=limit,

@@ -1,4 +1,4 @@
-"""Records of the imports being worked on, renewed by the process until it's done, stopped, or gone."""
+"""Records of running imports, each renewed by its process until the import ends or the process is gone."""
 
 import time
 from collections.abc import Callable, Iterator

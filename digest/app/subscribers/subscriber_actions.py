@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
@@ -19,7 +19,7 @@ from subscribers.consent.ledger import ADMIN_METHOD
 from subscribers.crypto.keys import KeyRing
 from subscribers.errors import RefusalError
 from subscribers.lifecycle import address_change, my_data, undo
-from subscribers.lifecycle.address_change import AddressCorrection, CorrectionOutcome
+from subscribers.lifecycle.address_change import AddressCorrection, AddressCorrectionOutcome
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, ManualSignup, add_subscriber
@@ -51,7 +51,7 @@ class UnknownPersonError(RefusalError):
 
 
 class NotRestorableError(RefusalError):
-    """Raised if the subscription can't be restored by this admin, or not anymore."""
+    """Raised if the admin can't restore the subscription, or can't restore it anymore."""
 
 
 class CorrectionRefusedError(RefusalError):
@@ -79,8 +79,8 @@ def add_person(
         return signup
 
 
-def find_meant_domain(address_text: str) -> str:
-    """Return the domain that was probably meant by a mistyped address, or an empty string.
+def find_intended_domain(address_text: str) -> str:
+    """Return the domain that a mistyped address was probably meant to have; empty if it isn't likely to be mistyped.
 
     Raises:
         AddressError: the text isn't an email address.
@@ -106,7 +106,7 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
 def unsubscribe_by_admin(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Unsubscribe a person, as if they had done it; return their number and whether they were subscribed.
+    """Unsubscribe a person, as if they had done it themselves; return their number and whether they were subscribed.
 
     `whom` is their address or number.
 
@@ -158,17 +158,17 @@ def restore_subscriber(
 
 
 _CORRECTION_REFUSALS = {
-    CorrectionOutcome.NOT_SUBSCRIBED: "You can correct the address only of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
-    CorrectionOutcome.SAME_ADDRESS: "This is the subscriber's address already.",
-    CorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
-    CorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
+    AddressCorrectionOutcome.NOT_SUBSCRIBED: "You can correct only the address of a subscriber, or of someone whose mailbox bounced in the last 30 days.",
+    AddressCorrectionOutcome.SAME_ADDRESS: "This is already the subscriber's address.",
+    AddressCorrectionOutcome.UNAVAILABLE: "This address is subscribed, was in the past, or is suppressed. Its owner can sign up with it.",
+    AddressCorrectionOutcome.TOO_MANY: "The limit on emails to this subscriber, mailbox, or domain has been reached. Try again in a week.",
 }
 
 
 def request_address_correction(
     installation: Installation, actor: Actor, number: int, address_text: str, reason: str, *, now: datetime
 ) -> bool:
-    """Email a new address to confirm that it's a subscriber's; nothing else changes until then. Return True.
+    """Email a confirmation link to a subscriber's new address, which changes only once it's confirmed. Return True.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -176,12 +176,12 @@ def request_address_correction(
         UnknownPersonError: no subscriber has this number.
         CorrectionRefusedError: the address can't be corrected like this.
     """
-    settings, wording = installation.settings, current_consent_text(installation.settings)
+    settings, wording = installation.settings, build_consent_text(installation.settings)
     address = read_address(address_text)
     with CORRECT_ADDRESS.transaction(installation, actor, f"person {number}", now=now) as (session, draft):
         find_person_row(session, installation.keys, number)
         draft.detail = {"why": reason}
-        outcome = address_change.request_correction(
+        outcome = address_change.request_address_correction(
             session,
             installation.keys,
             number,
@@ -191,7 +191,7 @@ def request_address_correction(
             build_signup_limits(settings),
             now=now,
         )
-        if outcome is not CorrectionOutcome.REQUESTED:
+        if outcome is not AddressCorrectionOutcome.REQUESTED:
             raise CorrectionRefusedError(_CORRECTION_REFUSALS[outcome])
     return True
 
@@ -246,7 +246,7 @@ def suppress_address(
 ) -> bool:
     """Suppress an address, subscribed or not, or that of a person given by number. It can't be imported again.
 
-    Return whether it was emailed, or could have been added, until now.
+    Return whether that changed anything: until now, it was emailed or could have been added.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -291,7 +291,7 @@ def allow_signup_again(
 def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Renew a person's links, so that links in earlier emails can only unsubscribe; return (number, whether it did).
+    """Renew a person's links, so that links in earlier emails can only unsubscribe; return the number and True if so.
 
     `whom` is their address or number. Erased people have no links.
 

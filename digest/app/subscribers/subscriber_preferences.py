@@ -1,6 +1,6 @@
 """Changes to a subscriber's preferences by an admin, including pauses.
 
-The subscriber is emailed a link to undo them.
+The subscriber is emailed a link that undoes the changes.
 """
 
 import json
@@ -56,7 +56,7 @@ class SubscriberPreferences:
 def view_subscriber_preferences(
     installation: Installation, actor: Actor, number: int, *, undo: bool = False, now: datetime
 ) -> SubscriberPreferences:
-    """Return a subscriber's preferences for editing; with `undo`, those from before the last change, by an admin.
+    """Return a subscriber's preferences for editing; with `undo`, those from before the last change.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -90,9 +90,9 @@ class RevealedAddress:
 class SubscriberRecord:
     """A person's record as shown to admins.
 
-    `restorable_until` is how long the member can undo their unsubscribing of the person, which happened at
-    `unsubscribed_at`. `fault` is the problem with the chain or address, or empty. `names` are those of the staff, by
-    actor.
+    `unsubscribed_at` is when the member unsubscribed the person, and `restorable_until` is how long they can undo it;
+    both are None if they can't. `fault` is the problem with the chain or address, or empty. `names` are those of the
+    staff, by actor.
     """
 
     number: int

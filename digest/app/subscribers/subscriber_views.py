@@ -17,7 +17,7 @@ from digest.deliver.plan.planning import RecipientCounts, count_recipients
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, PUBLIC_STATES, find_edition
 from digest.edition.part_titles import list_part_titles
 from digest.installation.audited_actions import Action, Actor
-from digest.installation.kept_counts import KeptCount, KeptCounts
+from digest.installation.cached_counts import CachedCount, CachedCounts
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
@@ -56,22 +56,22 @@ class PeopleCounts:
         return sum(self.by_state.values())
 
 
-_kept_counts: WeakKeyDictionary[object, KeptCounts] = WeakKeyDictionary()
+_kept_counts: WeakKeyDictionary[object, CachedCounts] = WeakKeyDictionary()
 
 
 def count_subscribers(
     database: Database, *, now: datetime, monotonic: Callable[[], float] = time.monotonic
 ) -> PeopleCounts:
-    """Return the number of people by state, possibly cached (`count_or_recall`)."""
+    """Return the number of people by state, possibly cached (`get_or_count`)."""
 
     def count(session: Session) -> PeopleCounts:
         return PeopleCounts(audience.count_people_by_state(session), now)
 
-    return count_or_recall(database, "people", count, monotonic)
+    return get_or_count(database, "people", count, monotonic)
 
 
 def count_edition_recipients(installation: Installation, edition: Edition, *, now: datetime) -> RecipientCounts:
-    """Return the number of subscribers an edition will be sent to, possibly cached (`count_or_recall`).
+    """Return the number of subscribers an edition will be sent to, possibly cached (`get_or_count`).
 
     Once it's being sent, its deliveries are counted elsewhere, so all counts here are 0.
     """
@@ -82,10 +82,10 @@ def count_edition_recipients(installation: Installation, edition: Edition, *, no
         return count_recipients(session, find_edition(session, edition.name), installation.settings, now=now)
 
     counted_name = f"recipients of {edition.name}"
-    return count_or_recall(installation.database, counted_name, count, keep_for=RECIPIENTS_KEPT_SECONDS)
+    return get_or_count(installation.database, counted_name, count, keep_for=RECIPIENTS_KEPT_SECONDS)
 
 
-def count_or_recall(
+def get_or_count(
     database: Database,
     counted_name: str,
     count: Callable[[Session], Counted],
@@ -95,20 +95,21 @@ def count_or_recall(
 ) -> Counted:
     """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
 
-    So counting takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes 0.1 s,
-    so it's repeated every 10 s. A slow count that expired in the last minute is returned while a thread recounts.
+    Counting therefore takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes
+    0.1 s, so it's repeated every 10 s. A slow count that expired in the last minute is still returned while a thread
+    recounts.
     """
 
-    def count_anew() -> KeptCount:
+    def count_anew() -> CachedCount:
         began = monotonic()
         with database.read() as session:
             result = count(session)
         took = monotonic() - began
         expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
-        return KeptCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
+        return CachedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
 
-    counts = _kept_counts.setdefault(database.engine, KeptCounts())
-    result: Counted = counts.recall(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # `counted_name` identifies the type
+    counts = _kept_counts.setdefault(database.engine, CachedCounts())
+    result: Counted = counts.get(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # `counted_name` identifies the type
     return result
 
 
@@ -143,7 +144,7 @@ class SubscriberListView:
 def view_subscriber_list(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, below: int | None, now: datetime
 ) -> SubscriberListView:
-    """Return a page of the list.
+    """Return a page of the people who match a filter, with counts and the available filters.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -153,7 +154,7 @@ def view_subscriber_list(
     counts = count_subscribers(database, now=now)
     today = now.astimezone(settings.zone).date()
     count_paused = partial(subscriber_list.count_paused, today=today)
-    paused = count_or_recall(database, f"paused on {today}", count_paused)
+    paused = get_or_count(database, f"paused on {today}", count_paused)
     matches = _count_matching_people(installation, list_filter, now)
     with installation.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
@@ -201,7 +202,7 @@ def _count_matching_people(installation: Installation, list_filter: SubscriberFi
         counts = count_subscribers(installation.database, now=now)
         return MatchCount(counts[state] if state else counts.total)
     count = partial(subscriber_list.count_matching_people, list_filter=list_filter)
-    return count_or_recall(installation.database, f"matches of {list_filter}", count)
+    return get_or_count(installation.database, f"matches of {list_filter}", count)
 
 
 def list_signup_sources(installation: Installation) -> list[str]:

@@ -167,7 +167,7 @@ def _decrypt(file: Path, passphrase: str) -> Iterator[BinaryIO]:
         raise SuppressionFileError("The file is damaged, or it isn't a suppression file.") from None
 
 
-def list_lines(report: AdoptionReport) -> list[tuple[int, str]]:
+def list_adoption_counts(report: AdoptionReport) -> list[tuple[int, str]]:
     """Return the nonzero counts of a report, each with a label."""
     added = [(report.added[cause], f"{label}, not suppressed here yet") for cause, label in CAUSES.items()]
     others = [
@@ -217,7 +217,7 @@ def begin_suppression_step(
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownUploadError: there's no such upload.
-        UploadError: it hasn't been checked yet, or it's being processed.
+        UploadError: the upload hasn't been checked yet, or is being processed.
     """
     action = ADOPT if commit else TRY
     action.check_permitted(installation, actor, f"upload {name}", now=now)
@@ -254,7 +254,7 @@ def run_suppression_step(
 def _finish(upload: ListUpload, stage: UploadStage, report: AdoptionReport) -> ListUpload:
     counts = {
         "entries": report.entries,
-        "lines": list_lines(report),
+        "lines": list_adoption_counts(report),
         "removed": report.removed.total(),
         "consented": report.consented,
         "repeated": report.adopted_at is not None,

@@ -143,7 +143,7 @@ def _is_time(text: str) -> bool:
 
 
 def mask_example(text: str) -> str:
-    """Return a field as it may be shown in an example. Pure.
+    """Return a field as it may be shown in an example.
 
     Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are reduced to their
     shape, and anything else to its first letter.
@@ -172,7 +172,7 @@ def delete_stale_uploads(installation: Installation, now: datetime) -> str:
     return f"{removed:,} old uploads removed"
 
 
-def safe_file_name(file_name: str) -> str:
+def make_safe_file_name(file_name: str) -> str:
     """Return a file's name without its folder, or a default if it may contain an address.
 
     The name is kept because Mailchimp's file names say what the file contains.
@@ -222,7 +222,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
     """Write the list in a ZIP file or a spreadsheet to a new CSV file.
 
     Raises:
-        ListFileError: it contains no list, it's too large or too complex, or the sandbox failed.
+        ListFileError: the file contains no list, is too large or too complex, or the sandbox failed.
     """
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:
@@ -265,7 +265,7 @@ def make_upload_folder(folder: Path) -> None:
 
 
 @contextmanager
-def lend_readable_list(file: Path, folder: Path) -> Iterator[Path]:
+def prepare_readable_list(file: Path, folder: Path) -> Iterator[Path]:
     """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterward.
 
     Raises:

@@ -21,10 +21,10 @@ from digest.app.subscribers.upload_files import (
     UploadKind,
     UploadStage,
     is_packed,
+    make_safe_file_name,
     make_upload_folder,
     read_upload_columns,
     read_upload_state,
-    safe_file_name,
     save_upload,
     save_upload_state,
     unpack_list_file,
@@ -62,7 +62,7 @@ class UploadError(RefusalError):
 
 
 class UnknownUploadError(RefusalError):
-    """Raised if an upload doesn't exist, or not anymore."""
+    """Raised if an upload doesn't exist, or has expired."""
 
 
 @dataclass(slots=True)
@@ -89,14 +89,14 @@ class ListUploads:
 
         Raises:
             NotPermittedError: the actor isn't an admin.
-            UploadError: it's too large or isn't a list.
+            UploadError: the file is too large or isn't a list.
         """
         name = secrets.token_hex(8)
         folder = installation.settings.uploads_folder / name
         with UPLOAD.steps(installation, actor, f"upload {name}", now=now) as draft:
             try:
                 make_upload_folder(folder)
-                uploaded = folder / safe_file_name(file_name)
+                uploaded = folder / make_safe_file_name(file_name)
                 save_upload(stream, uploaded)
                 file = _unpack_upload(uploaded)
                 survey = _survey_in_child(file)
@@ -170,7 +170,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
-            UploadError: it's being processed.
+            UploadError: the upload is being processed.
             ColumnMappingError: the columns don't form a list.
         """
         (list_transfers.IMPORT if commit else TRY).check_permitted(installation, actor, f"upload {name}", now=now)
@@ -218,7 +218,7 @@ class ListUploads:
     def stop(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Stop the processing of an upload and wait for the current step to end.
+        """Stop the processing of an upload, and wait up to 10 seconds for the current step to end.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -246,7 +246,7 @@ class ListUploads:
         Raises:
             NotPermittedError: the actor isn't an admin.
             UnknownUploadError: no upload has this name.
-            UploadError: it's being processed.
+            UploadError: the upload is being processed.
         """
         upload = self.find(installation, actor, name, now=now, kind=kind)
         if upload.is_running:
@@ -269,7 +269,7 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
     """Survey a file in a child process.
 
     Raises:
-        ListFileError: it isn't a list.
+        ListFileError: the file isn't a list.
     """
     report()
     survey = survey_file(file)
@@ -299,7 +299,7 @@ def _survey_in_child(file: Path) -> UploadSurvey:
 
 def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
     """Check or import an upload in a child process; return the updated upload."""
-    list_transfers.rejected_rows_path(upload.file).unlink(missing_ok=True)  # those of an earlier dry run
+    list_transfers.make_rejected_rows_path(upload.file).unlink(missing_ok=True)  # those of an earlier dry run
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:
@@ -380,7 +380,7 @@ def stream_row_outcomes(
     return _write_pieces(accounts, name_outcome)
 
 
-def take_rejected_rows(
+def stream_rejected_rows(
     installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
 ) -> Iterator[str]:
     """Return a CSV file, in chunks, of the skipped rows in full, each with its number and the reason.
@@ -392,7 +392,7 @@ def take_rejected_rows(
     """
     upload = uploads.find(installation, actor, name, now=now)
     with TAKE_REJECTS.steps(installation, actor, f"upload {name}", now=now):
-        file = list_transfers.rejected_rows_path(upload.file)
+        file = list_transfers.make_rejected_rows_path(upload.file)
         if upload.is_running or not file.exists():
             raise UploadError("There are no skipped rows, or the list hasn't been checked yet. Start a dry run.")
     return list_transfers.read_pieces(file.open(encoding="utf-8", newline=""))
@@ -424,6 +424,6 @@ def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
 def apply_column_meanings(
     upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
 ) -> ImportOptions:
-    """Return options that specify column meanings only if they differ from the headings' meanings. Pure."""
+    """Return options that specify column meanings only if they differ from the headings' meanings."""
     recognized = tuple(column.meaning for column in upload.columns)
     return replace(options, columns=() if tuple(meanings) == recognized else tuple(meanings))

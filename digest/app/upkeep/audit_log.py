@@ -99,7 +99,7 @@ def view_audit_log(
 
 
 def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
-    """Return a row's details, or None if they were tampered with and can't be read."""
+    """Return a row's details, or None if they can't be read because they were tampered with."""
     detail: object = row.detail
     return detail if isinstance(detail, Mapping) else None
 
@@ -202,7 +202,7 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
 def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> None:
     """Store the result of a verification with its time.
 
-    If the log is intact, the next one also checks that its end is still there.
+    If the log is intact, its end is stored, too, so that the next verification notices if rows were cut off.
     """
     check_result = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
     if not proof.fault:

@@ -1,9 +1,9 @@
-"""Topics of the actions in the audit log, and their wording. Pure functions."""
+"""Topics of the actions in the audit log, and their wording."""
 
 import json
 from collections.abc import Mapping
 
-from digest.installation.action_words import actions_by_topic, find_action_words, split_audit_phrase_at_subject
+from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
 
 REFUSED = "refused"
 NO_SUBJECT = "."
@@ -41,7 +41,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """Return the actions of each topic with their wording, sorted by it; "…" replaces the subject."""
+    """Return the actions of each topic with their wording, sorted by wording; "…" stands for the subject."""
     return {
         topic: tuple(
             sorted(
@@ -49,7 +49,7 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
                 key=lambda pair: pair[1],
             )
         )
-        for topic, actions in actions_by_topic().items()
+        for topic, actions in load_actions_by_topic().items()
     }
 
 
@@ -61,12 +61,12 @@ def is_known_action(act: str) -> bool:
 def is_action_in_topic(act: str, topic: str) -> bool:
     """Return whether an action belongs to a topic.
 
-    Refused and failed ones belong to their own topic and the attempted one's.
+    A refused or failed action belongs to the topic of such actions and to that of the attempted action.
     """
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
         return base_action != act
-    return base_action in actions_by_topic()[topic]
+    return base_action in load_actions_by_topic()[topic]
 
 
 def is_matching_action(act: str, action_name: str) -> bool:

@@ -61,7 +61,7 @@ def create_backup(
 ) -> ArchiveManifest:
     """Write an encrypted backup to a new file and read it back to verify it.
 
-    By default, it's encrypted with the passphrase in the settings.
+    By default, the backup is encrypted with the passphrase in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -101,12 +101,12 @@ def back_up_into_folder(
 ) -> FolderBackup:
     """Write an encrypted backup to the configured folder, verify it by restoring it, and delete outdated ones.
 
-    It's restored to a temporary database. The current `left.log` is copied to the same folder, and the result is
-    stored. By default, it's encrypted with the passphrase in the settings.
+    The backup is restored to a temporary database. The current `left.log` is copied to the same folder, and the result
+    is stored. By default, the backup is encrypted with the passphrase in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        BackupError: it can't be made or restored; earlier backups are unchanged.
+        BackupError: the backup can't be made or restored; earlier backups are unchanged.
     """
     try:
         with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
@@ -188,7 +188,10 @@ def _delete_leftovers(folder: Path, home: Path) -> None:
 
 
 def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
-    """Copy `left.log` into a folder, over its copy there. A copy with lines that the log lacks stays, and the log gets a file of its own."""
+    """Copy `left.log` into a folder, replacing its copy there.
+
+    A copy with lines that the log lacks is kept, and the new copy gets a name with the time.
+    """
     if not log.exists():
         return
     lines = read_whole_lines(log)
@@ -202,7 +205,7 @@ def require_restore_permission(installation: Installation, actor: Actor, *, now:
     """Check that the actor is an admin of the installation whose database a restore would replace.
 
     Raises:
-        NotPermittedError: they aren't; the refusal is in the audit log of that database.
+        NotPermittedError: the actor isn't an admin; the refusal is in the audit log of that database.
     """
     RESTORE.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
@@ -221,7 +224,7 @@ def rehearse_restore(settings: Settings, file: Path, *, progress: Progress = lam
 
     Raises:
         KeyFileError: there's no usable key file.
-        BackupError: it can't be restored.
+        BackupError: the backup can't be restored.
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
     create_home_folder(settings.home)
@@ -233,12 +236,12 @@ def restore_backup(
 ) -> restore.RestoreResult:
     """Replace the database in the settings with a backup.
 
-    The audit row and the email to admins are in the restored database. No installation is open meanwhile, so the actor
-    must have been checked with `require_restore_permission`.
+    The audit row and the email to admins are in the restored database. No installation is open at that time, so the
+    actor must have been checked with `require_restore_permission`.
 
     Raises:
         KeyFileError: there's no usable key file.
-        BackupError: it can't be restored; nothing has changed.
+        BackupError: the backup can't be restored; nothing has changed.
         UnsubscribeLogError: `left.log` is damaged; nothing has changed.
         OSError: a file can't be written.
     """

@@ -75,8 +75,9 @@ def upgrade_installation(
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
-        BackupError: it's in use or can't be backed up, and nothing has changed; or rows are missing after the upgrade.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
+        BackupError: the database is in use or can't be backed up, and nothing has changed; or rows are missing after
+            the upgrade.
     """
     with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
@@ -103,7 +104,7 @@ def needs_upgrade(settings: Settings) -> bool:
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        UnsupportedSchemaError: another version or program has used it, and this one can't upgrade it.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
     """
     with _open_existing_database(settings) as (_, revision):
         return revision != newest_schema_revision()
@@ -175,7 +176,7 @@ def _count_table(connection: Connection, name: str) -> int:
 
 def _prove(installation: Installation, show_progress: ShowProgress) -> LedgerProof:
     keys = installation.keys
-    with show_progress("Proving") as progress, installation.read() as session:
+    with show_progress("Verifying") as progress, installation.read() as session:
         return add_audit_fault_to_proof(
             session, seals.verify_ledger(session, keys, tables=SEALED_TABLES, progress=progress)
         )
@@ -206,7 +207,7 @@ def move_installation_to_database(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        BackupError: it can't be moved; nothing has changed.
+        BackupError: the installation can't be moved; nothing has changed.
     """
     target = parse_target_url(url)
     with open_installation(settings) as installation:

@@ -1,4 +1,4 @@
-"""Records of free disk space, from which the doctor forecasts when the disk will be full."""
+"""Records of free disk space, from which doctor forecasts when the disk will be full."""
 
 import shutil
 from collections.abc import Mapping

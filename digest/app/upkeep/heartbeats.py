@@ -47,7 +47,7 @@ def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[s
             yield job, url, note
 
 
-def heartbeat_url(url: str, *, failed: bool) -> str:
+def build_heartbeat_url(url: str, *, failed: bool) -> str:
     """Return the URL to request: `/fail` is appended to the path after a failure."""
     parts = urlsplit(url)
     return parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
@@ -81,7 +81,7 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
     # Imported here, as only requests need the HTTP client.
     from digest.collect.fetch.guarded_request import send_guarded_request
 
-    url = heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
+    url = build_heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
     trouble = send_guarded_request(installation.settings, url)
     with installation.write() as session:
         if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else the job ended again

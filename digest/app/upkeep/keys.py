@@ -1,4 +1,4 @@
-"""Listing, rotating, restoring, and protecting the installation's keys."""
+"""Listing, rotating, and restoring the installation's keys, and encrypting the key file."""
 
 import os
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ def restore_keys(
         NotPermittedError: the actor isn't an admin.
         InstallationError: a key file exists and `replace` is False, or the folder can't be written.
         KeyFileError: the copy is damaged.
-        KeyMismatchError: it belongs to another database, or a row uses a newer key.
+        KeyMismatchError: the copy belongs to another database, or a row uses a newer key.
     """
     file, passphrase = installation.settings.key_file, installation.settings.key_passphrase_text
     with RESTORE.steps(installation, actor, "keys", now=now), _change_key_file(file):
@@ -141,8 +141,8 @@ def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
     return tuple(key for key in dict.fromkeys(rotation_rows) if key not in present_keys)
 
 
-def list_files_in_clear(installation: Installation) -> list[Path]:
-    """Return previous key files that `restore_keys` kept without a passphrase although the key file has one."""
+def list_unencrypted_key_files(installation: Installation) -> list[Path]:
+    """Return the previous key files that `restore_keys` kept unencrypted, if the current one is encrypted."""
     file = installation.settings.key_file
     if not installation.keys.under_passphrase:
         return []
@@ -153,13 +153,13 @@ def list_files_in_clear(installation: Installation) -> list[Path]:
     ]
 
 
-def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Protect the key file with the passphrase in the settings.
+def encrypt_key_file(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Encrypt the key file with the passphrase in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        InstallationError: no passphrase is set, there's no key file, or it can't be written.
-        KeyFileError: it can't be used, or the passphrase doesn't decrypt it.
+        InstallationError: no passphrase is set, or there's no key file or it can't be written.
+        KeyFileError: the key file can't be used, or the passphrase doesn't decrypt it.
     """
     passphrase = installation.settings.key_passphrase_text
     if passphrase is None:
@@ -170,13 +170,13 @@ def protect_keys(installation: Installation, actor: Actor, *, now: datetime) -> 
     _rewrite_key_file(installation, actor, PROTECT, passphrase, now)
 
 
-def unprotect_keys(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Remove the passphrase from the key file, so that anyone who can read the file can use the keys.
+def decrypt_key_file(installation: Installation, actor: Actor, *, now: datetime) -> None:
+    """Store the key file unencrypted, so that anyone who can read the file can use the keys.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         InstallationError: there's no key file, or it can't be written.
-        KeyFileError: it can't be used, or the passphrase doesn't decrypt it.
+        KeyFileError: the key file can't be used, or the passphrase doesn't decrypt it.
     """
     _rewrite_key_file(installation, actor, UNPROTECT, None, now)
 

@@ -1,4 +1,4 @@
-"""Nightly maintenance: verify and seal the consent ledger, and delete what was kept long enough."""
+"""Nightly maintenance: verify and seal the consent ledger, and delete data whose retention period is over."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -98,7 +98,7 @@ def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> s
     """Verify and seal the ledger, and email the seal if it's due. Faults go to the audit log and the program's log."""
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = email_seal_when_due(installation, sealed, proof, now=now)
-    addressed = f", mailed to admins: {mailed:,}" if mailed else ""
+    addressed = f", emailed to admins: {mailed:,}" if mailed else ""
     if proof.sound:
         return f"sealed {sealed.links:,} links of {sealed.people:,} people as {sealed.hash[:12]}{addressed}"
     return (
@@ -142,7 +142,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
         try:
             sealed = seals.append_seal(session, proof.summary, now, log_head=log_head)
         except IntegrityError as exc:
-            raise JustSealedError("Another process has just sealed the ledger, so it isn't sealed again.") from exc
+            raise JustSealedError("Another process has just sealed the ledger, so it wasn't sealed again.") from exc
         counted: dict[str, Any] = {"people": sealed.people, "links": sealed.links, "suppressions": sealed.suppressions}
         counted |= {"log_rows": log_head.through}
         detail = counted | {"root": sealed.root, "seal": sealed.hash}
@@ -293,7 +293,7 @@ def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
 
 
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
-    """Ask the providers to erase the people erased here, if they ever knew them."""
+    """Ask each provider that had the data of people erased here to erase them, too."""
     return "; ".join(
         _request_erasures(installation, kind, kind.erasures, now) for kind in load_provider_kinds() if kind.erasures
     )
@@ -305,7 +305,7 @@ def _request_erasures(
     try:
         erase = erasures.open_eraser(installation.settings)
     except ProviderSettingsError as exc:
-        return f"no erasure was passed on: {exc}"
+        return f"no erasures were passed on: {exc}"
     recipient = provider.describe_recipient(installation.settings, ENGLISH)
     report = provider_erasures.forward_erasures(
         installation.database, installation.keys, provider, erase, recipient=recipient, now=now
@@ -322,11 +322,11 @@ def pull_provider_suppressions(installation: Installation, now: datetime) -> str
 
 def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: datetime) -> str:
     if not is_provider_in_use(provider, installation.settings):
-        return f"mail does not go over {provider.title}, so its lists were not read"
+        return f"email isn't sent with {provider.title}, so its lists weren't read"
     try:
         result = pull_suppressions_without_actor(installation, now)
     except ProviderSettingsError as exc:
-        return f"{provider.title}'s lists were not read: {exc}"
+        return f"{provider.title}'s lists weren't read: {exc}"
     for trouble in result.troubles:
         log.warning("a suppression list", provider=provider.name, trouble=trouble)
     return str(result)
@@ -334,7 +334,7 @@ def _pull_if_in_use(installation: Installation, provider: ProviderKind, now: dat
 
 def forget_killed_backups(installation: Installation, now: datetime) -> str:
     """Forget backups that were killed, so that changes are no longer recorded for them."""
-    forgotten = early_rows.delete_stale_notes(installation.database, now=now)
+    forgotten = early_rows.delete_stale_backup_records(installation.database, now=now)
     return f"cleaned up after {count_with_noun(forgotten, 'killed backup')}"
 
 
@@ -363,7 +363,7 @@ def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
         DailySourceVisitCounts, DailySourceVisitCounts.day < first, size=DELETE_BATCH_SIZE
     )
     deleted += database.delete_in_batches(DailyConsentCount, DailyConsentCount.day < first, size=DELETE_BATCH_SIZE)
-    return f"{deleted:,} counts of old days deleted"
+    return f"{deleted:,} old daily counts deleted"
 
 
 def delete_old_alerts(installation: Installation, now: datetime) -> str:

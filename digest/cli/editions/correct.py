@@ -116,7 +116,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
         click.echo("Your approval is recorded, but the correction isn't emailed yet.")
         print_lines(email.describe(actor.name))
         raise SystemExit(EXIT_ANSWER_NO)
-    planned = correction_emails.plan_correction_emails(installation, clock=context.now)
+    planned = correction_emails.queue_approved_correction_emails(installation, clock=context.now)
     click.echo(f"Queued {count_with_noun(planned.queued, 'email')}. 'digest serve' sends them.")
 
 

@@ -13,7 +13,7 @@ from digest.app.editing import breaking_news_drafts, edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
-from digest.app.sending.send_control import write_release_sentence
+from digest.app.sending.send_control import describe_upcoming_send
 from digest.cli.context import (
     FILE_PATH,
     MOMENT,
@@ -274,7 +274,7 @@ def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: t
         return
     click.echo(f"Your approval of {result.edition} is recorded, but the edition isn't approved yet.")
     print_lines(
-        approval_overviews.write_approver_sentences(approval_overviews.read_approval_overview(installation, edition))
+        approval_overviews.explain_draft_approvers(approval_overviews.read_approval_overview(installation, edition))
     )
     raise SystemExit(EXIT_ANSWER_NO)
 
@@ -292,11 +292,11 @@ def _show_what_to_approve(installation: Installation, edition: str, now: datetim
     approval_overview = approval_overviews.read_approval_overview(installation, edition)
     if approval_overview.ended and not approval_overview.ended.ended_by and approval_overview.ended.ended_because:
         click.echo(f"The approval is no longer valid: {approval_overview.ended.ended_because}.")
-    print_lines(approval_overviews.write_approval_sentences(approval_overview))
+    print_lines(approval_overviews.explain_approval_state(approval_overview))
     for host in approval_overviews.list_edition_link_hosts(installation, edition):
         click.echo(
             f"{('New site' if host.is_new else 'Site')} linked in the text: {host.host} ({', '.join(host.places)})"
         )
-    click.echo(write_release_sentence(installation, overview, now=now))
+    click.echo(describe_upcoming_send(installation, overview, now=now))
     click.echo(f"Its content hash is {overview.content_hash[:7]}. To approve exactly this:")
     click.echo(f"  digest approve {overview.name} {mark}")

@@ -57,10 +57,10 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
     installation = context.installation
     overview = read_edition_status(installation, edition, now=context.now())
     if not yes and not installation.settings.mail_url.get_secret_value().startswith("outbox:"):
-        sentence = sending.write_release_sentence(installation, overview, now=context.now())
+        sentence = sending.describe_upcoming_send(installation, overview, now=context.now())
         click.confirm(f"{sentence} Send now?", abort=True)
     if overview.is_breaking_news:
-        breaking_news.send_now(installation, overview.name, actor=context.actor, now=context.now())
+        breaking_news.request_send_now(installation, overview.name, actor=context.actor, now=context.now())
     _recheck_articles(context, overview.name)
     report = _run_send(context, overview.name, wait=wait)
     if report is None:

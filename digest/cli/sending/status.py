@@ -6,8 +6,8 @@ from datetime import datetime
 import click
 
 from digest.app.calendar.upcoming_steps import list_upcoming_steps
-from digest.app.doctor.attention import write_attention_sentences
-from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, read_edition_status_or_none
+from digest.app.doctor.attention import list_attention_sentences
+from digest.app.editions.edition_status import EditionStatus, describe_delivery_counts, find_edition_status
 from digest.cli.context import (
     CommandContext,
     edition_argument,
@@ -34,10 +34,10 @@ Exit codes: 0 shown (there may be no edition yet), 2 no such edition."""
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
     """Show the status of an EDITION, what needs attention, and what happens in the next two weeks."""
     now, installation = context.now(), context.installation_as_it_is
-    overview = read_edition_status_or_none(installation, edition, now=now)
+    overview = find_edition_status(installation, edition, now=now)
     with installation.read() as session:
         file = installation.settings.file
-        attention = write_attention_sentences(session, now, file)
+        attention = list_attention_sentences(session, now, file)
         coming = list_upcoming_steps(session, file, now)
     steps = [{"at": step.at, "what": step.what} for step in coming]
     status_fields = _describe_as_json(overview, now) | {"attention": attention, "next": steps}

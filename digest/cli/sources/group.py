@@ -205,6 +205,6 @@ def _source_as_json(source: source_actions.ListedSource) -> dict[str, object]:
 
 def _parse_web_address(url: str) -> str:
     try:
-        return source_actions.parse_web_address(url)
+        return source_actions.complete_typed_url(url)
     except ValueError as exc:
         raise click.BadParameter(f"{url!r} isn't a URL: {exc}", param_hint="URL") from exc

@@ -304,9 +304,9 @@ def show(context: CommandContext, whom: Address | int, reason: str, form: "Answe
 
     The person can see that you viewed their data, when, and why.
     """
-    from digest.app.subscribers.data_requests import write_data_answer
+    from digest.app.subscribers.data_requests import create_data_answer
 
-    click.echo(context.act(write_data_answer, whom, form, reason, now=context.now()).rstrip("\n"))
+    click.echo(context.act(create_data_answer, whom, form, reason, now=context.now()).rstrip("\n"))
 
 
 @subscribers.command(

@@ -147,7 +147,7 @@ def _describe(report: AdoptionReport, file: Path, *, committed: bool) -> Iterato
     if report.adopted_at is not None:
         yield f"You already adopted this file on {report.adopted_at:%Y-%m-%d %H:%M} UTC:"
     yield f"{file.name}: {count_with_noun(report.entries, 'suppression')}."
-    for count, label in suppression_lists.list_lines(report):
+    for count, label in suppression_lists.list_adoption_counts(report):
         yield f"{count:>11,}  {label}"
     yield f"Unsubscribed or suppressed here: {count_with_noun(report.removed.total(), 'person', 'people')}."
     if report.consented:

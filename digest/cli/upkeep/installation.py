@@ -16,8 +16,8 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.accounts.staff import read_staff_role
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
+    diagnose_open_failure,
     drop_consequences,
-    explain_installation_open_failure,
     explain_zone_file_format,
     run_local_checks,
     run_online_checks,
@@ -158,9 +158,9 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
         context.load_exposed_settings()
         return _examine_installation(context, world)
     except SettingsError as exc:
-        return explain_installation_open_failure(exc, None)
+        return diagnose_open_failure(exc, None)
     except (InstallationError, UnsupportedSchemaError, StorageError) as exc:
-        return explain_installation_open_failure(exc, context.settings)
+        return diagnose_open_failure(exc, context.settings)
     findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:

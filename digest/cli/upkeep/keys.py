@@ -140,7 +140,7 @@ Exit codes:
 @pass_command_context
 def protect(context: CommandContext) -> None:
     """Protect the key file with the passphrase in DIGEST_KEY_PASSPHRASE."""
-    context.act(key_actions.protect_keys, now=context.now())
+    context.act(key_actions.encrypt_key_file, now=context.now())
     click.echo(
         f"{context.settings.key_file} is now protected by the passphrase. Its recovery copy isn't, and still "
         "works.\nKeep the copy, because a forgotten passphrase can't be recovered."
@@ -160,7 +160,7 @@ Exit codes:
 @pass_command_context
 def unprotect(context: CommandContext) -> None:
     """Remove the passphrase from the key file."""
-    context.act(key_actions.unprotect_keys, now=context.now())
+    context.act(key_actions.decrypt_key_file, now=context.now())
     click.echo(f"{context.settings.key_file} is no longer protected by a passphrase.")
 
 

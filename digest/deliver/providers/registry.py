@@ -72,7 +72,7 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     )
 
 
-def write_provider_remedy(check: str) -> str:
+def join_provider_remedies(check: str) -> str:
     """Return the providers' remedies for a finding of one of the doctor's checks, joined."""
     return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 

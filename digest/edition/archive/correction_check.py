@@ -24,7 +24,7 @@ def build_correction_statement(session: Session, edition: Edition, correction: C
     }
 
 
-def find_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
+def explain_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
     """Explain why an email's approval isn't valid, and what to do; empty if it is, or isn't given yet."""
     stated = correction.mail_statement
     if stated is None:
@@ -50,4 +50,4 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
     """Return whether enough people signed the current email of a correction."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
-    return is_signed and not find_approval_fault(session, edition, correction, keys)
+    return is_signed and not explain_approval_fault(session, edition, correction, keys)

@@ -177,7 +177,7 @@ def preview_new_source() -> ResponseReturnValue:
     installation, _, now = get_installation_actor_and_time()
     typed = read_form(SourceUrlForm).address
     try:
-        address = sources.parse_web_address(typed)
+        address = sources.complete_typed_url(typed)
     except ValueError:
         return _adding_page(typed, refusal=_refuse_text(typed)), 400
     try:
@@ -232,7 +232,7 @@ def download_opml() -> ResponseReturnValue:
 
 def _probe_url(typed: str) -> ProbedSource:
     try:
-        address = sources.parse_web_address(typed.strip())
+        address = sources.complete_typed_url(typed.strip())
     except ValueError:
         raise _refuse_text(typed) from None
     return sources.probe_source(web_context().settings, address, now=web_context().clock())

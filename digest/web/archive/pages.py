@@ -16,7 +16,7 @@ from digest.app.editions import edition_views, web_editions
 from digest.app.editions.edition_dates import build_calendar_feed, build_edition_calendar
 from digest.app.site import archive
 from digest.app.site.icon import draw_site_icon, find_icon_letter
-from digest.app.site.page_metadata import build_home_image, build_page_metadata, describe_website
+from digest.app.site.page_metadata import build_page_metadata, build_website_data, find_home_image
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
 from digest.web.archive import feeds
@@ -45,9 +45,9 @@ def index() -> AnyResponse:
     """Show the home page: the newest edition, recent ones, and the sign-up field."""
     context = web_context()
     home = archive.read_home_page(context.installation, now=context.clock())
-    picture = build_home_image(home.layout)
+    picture = find_home_image(home.layout)
     publication, base, _ = _page_terms(context.settings)
-    website = {"@context": "https://schema.org"} | describe_website(publication, base)
+    website = {"@context": "https://schema.org"} | build_website_data(publication, base)
     page = render_template("web/home.html", home=home, picture=picture, layout=home.layout, website=website)
     return _cacheable_page(page)
 
@@ -55,7 +55,7 @@ def index() -> AnyResponse:
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
     """List the sent editions in pages, newest first."""
-    listed = archive.list_public_edition_page(web_context().installation, before=_read_number("before"))
+    listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
 

@@ -11,7 +11,7 @@ from digest.app.upkeep.keys import rotate_key
 from digest.backups.creation import create_backup
 from digest.backups.migration import move_database, parse_target_url
 from digest.backups.restore import restore_backup
-from digest.installation.audited_actions import terminal_actor
+from digest.installation.audited_actions import make_terminal_actor
 from digest.installation.opened_installation import open_installation
 from digest.installation.sending_pause import pause_all_sending, resume_all_sending
 from digest.settings import Settings
@@ -26,7 +26,7 @@ from subscribers.store.keyed_row_seals import find_forged_rows
 from tests.moments import DRAFTING as NOW
 from tests.run_database import run_on_server, sibling_database_url
 
-EVE = terminal_actor("eve")
+EVE = make_terminal_actor("eve")
 SAM = "sam@newsroom.example"
 MEMBER = (
     "INSERT INTO staff (email, role, added_at, added_by, proven_at, name) "

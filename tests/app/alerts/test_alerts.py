@@ -23,7 +23,7 @@ from werkzeug import Request, Response
 from digest.app.alerts import alert_log, alert_notifications
 from digest.app.alerts.alert_log import OVER_AFTER, decide_alert_changes, update_alerts
 from digest.app.alerts.channels.email import UNMAILED_KINDS
-from digest.app.alerts.conditions import ALERT_KINDS, OWN_EMAIL_TIME, RECOVERY_TIME, AlertCondition
+from digest.app.alerts.problem_detection import ALERT_KINDS, OWN_EMAIL_TIME, RECOVERY_TIME, DetectedProblem
 from digest.app.approval import deadlines
 from digest.app.sending import automatic_pause_emails, background_tasks
 from digest.app.upkeep.nightly_steps import delete_old_alerts
@@ -262,7 +262,7 @@ def alert(number: int, **columns: object) -> Alert:
     return Alert(**{**usual, **columns})
 
 
-DISK, JOB = AlertCondition("disk-space", "", "s"), AlertCondition("stuck-job", "", "s")
+DISK, JOB = DetectedProblem("disk-space", "", "s"), DetectedProblem("stuck-job", "", "s")
 
 
 def test_what_comes_and_goes_is_one_alert() -> None:

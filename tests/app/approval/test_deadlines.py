@@ -19,7 +19,7 @@ import scheduler
 from digest.app import jobs
 from digest.app.approval import deadlines, edition_approval, final_check
 from digest.app.calendar import releases as calendar
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.editing import changes as editing
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
@@ -181,7 +181,7 @@ class SimulatedWeek:
 
     def outlook(self) -> list[str]:
         with self.install.database.read() as session:
-            return write_attention_sentences(session, self.now, self.install.settings.file)
+            return list_attention_sentences(session, self.now, self.install.settings.file)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sqlalchemy import delete, select, text, update
 import scheduler
 from digest.app.accounts.sign_in_log import SCOPE, SURGE
 from digest.app.calendar.upcoming_steps import JOB_NAMES
-from digest.app.jobs import JobContext, start_scheduler
+from digest.app.jobs import JobContext, record_schedule_start
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_recheck_results, correction_waits, installation_hold
@@ -267,7 +267,7 @@ class FaultyInstallation:
     def serve(self) -> None:
         """Do what `digest serve` does at its start."""
         context = JobContext(self.open(), clock=lambda: self.now)
-        start_scheduler(context)
+        record_schedule_start(context)
         for run_tick in scheduler.build_tick_jobs(context).values():
             run_tick()
 

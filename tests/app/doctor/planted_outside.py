@@ -259,7 +259,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "no record of the mail server's key": (
         lambda w: w.let_relay_sign("mail._domainkey.hls.test"),
         "dkim-record",
-        "the one that your mail server printed",
+        "the record that your mail server printed",
     ),
     "a mail server that signs for another domain": (
         let_stranger_sign,
@@ -371,7 +371,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "Configure the proxy to pass on /desk/",
     ),
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
-    "one proxy more than declared": (add_proxy, "site-visitors", "only if each of them is your own proxy"),
+    "one proxy more than declared": (add_proxy, "site-visitors", "only if all these proxies are your own"),
     "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass on the header"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass on POST requests to /u/"),
     "one-click is redirected": (

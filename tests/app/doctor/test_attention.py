@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.subscribers import list_transfers, running_imports
 from digest.app.subscribers.child_work import WorkStoppedError
 from digest.cli import digest
@@ -73,7 +73,7 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
 
         def look() -> list[str]:
             with install.database.read() as session:
-                return write_attention_sentences(session, NOW)
+                return list_attention_sentences(session, NOW)
 
         def stop(_row: int, _rows: int) -> None:
             said.append(look())
@@ -88,7 +88,7 @@ def test_an_import_that_somebody_works_on_is_not_named(home: Path) -> None:
             assert look() == []
             with install.database.read() as session:
                 late = NOW + running_imports.TRUSTED_FOR + timedelta(minutes=1)
-                assert write_attention_sentences(session, late) == [left], "a machine that went silent works no more"
+                assert list_attention_sentences(session, late) == [left], "a machine that went silent works no more"
             with install.database.write() as session:  # the process is gone: its number is another's by now
                 dead = ProcessIdentity(nonce="gone")
                 stored = session.scalars(
@@ -127,7 +127,7 @@ def test_an_approved_edition_is_named_if_sending_does_not_start_once_it_should(
             edition.number, edition.send_requested_at = number, requested_at
             edition.approved_at, edition.approved_by = NOW - timedelta(hours=2), "eve"
         with install.database.read() as session:
-            said = write_attention_sentences(session, NOW)
+            said = list_attention_sentences(session, NOW)
     assert any("sending hasn't started" in sentence for sentence in said) is is_named
 
 
@@ -158,7 +158,7 @@ def test_a_deadline_is_missed_only_by_an_edition_that_was_drafted_before_it(home
 
     def is_missed(install: Installation) -> bool:
         with install.database.read() as session:
-            sentences = write_attention_sentences(session, NOW, install.settings.file)
+            sentences = list_attention_sentences(session, NOW, install.settings.file)
         return any("wasn't approved by its deadline" in sentence for sentence in sentences)
 
     with open_installation(load_settings()) as install:

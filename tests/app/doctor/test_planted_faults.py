@@ -18,8 +18,8 @@ from sqlalchemy import text
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
     CONSEQUENCES,
+    diagnose_open_failure,
     drop_consequences,
-    explain_installation_open_failure,
     explain_zone_file_format,
     list_checks,
     run_checks,
@@ -207,7 +207,7 @@ def test_a_server_too_old_and_another_programs_schema_are_named(
             with open_installation(settings, may_migrate=False):
                 return []
         except ApplicationError as exc:
-            return [finding.sentence for finding in explain_installation_open_failure(exc, settings)]
+            return [finding.sentence for finding in diagnose_open_failure(exc, settings)]
 
     with monkeypatch.context() as patch:
         patch.setattr(engine, "MIN_POSTGRESQL_VERSION", 99)
@@ -233,14 +233,14 @@ def test_a_full_disk_and_a_locked_folder_come_before_the_database(
     roomy = shutil.disk_usage("/")._replace(free=10**12)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
     tmp_path.chmod(0o500)
-    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["home-folder"]
+    assert [f.check for f in diagnose_open_failure(error, settings)] == ["home-folder"]
     tmp_path.chmod(0o700)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy._replace(free=10**7))
-    (finding,) = explain_installation_open_failure(error, settings)
+    (finding,) = diagnose_open_failure(error, settings)
     assert finding.check == "disk-space"
     assert "The disk is almost full" in finding.message
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
-    assert [f.check for f in explain_installation_open_failure(error, settings)] == ["database"]
+    assert [f.check for f in diagnose_open_failure(error, settings)] == ["database"]
 
 
 def test_unsealed_events_have_two_days_from_a_restore(world: FaultyInstallation) -> None:

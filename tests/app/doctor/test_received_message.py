@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from digest.app.doctor.network_access import NetworkAccess
 from digest.app.doctor.received_message import (
+    MAX_MESSAGE_BYTES,
     MESSAGE_CHECKS,
     MessageFileError,
     ReceivedMessage,
@@ -145,7 +146,7 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a second subject was added": (
         lambda raw: b"Subject: Buy\r\n" + raw,
         {"received-signature", "received-coverage", "received-alignment"},
-        "changes signed email",
+        "changes emails after",
     ),
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,
@@ -229,6 +230,8 @@ def test_the_command_reads_a_file_or_what_is_piped_in(tmp_path: Path) -> None:
 def test_what_is_no_message_is_refused(settings: Settings) -> None:
     with pytest.raises(MessageFileError):
         examine_message(ReceivedMessage(b"\x89PNG", settings))
+    with pytest.raises(MessageFileError, match="larger than 20 MB"):
+        examine_message(ReceivedMessage(SENT + bytes(MAX_MESSAGE_BYTES), settings))
 
 
 def test_a_hostile_message_is_examined_with_bounded_work(settings: Settings) -> None:

@@ -12,7 +12,7 @@ from digest.app.editions.editor_changes import (
     find_editor_change_counts,
     list_edition_change_counts,
 )
-from digest.app.evaluation.drafts import evaluate_redraft, list_editor_picks
+from digest.app.evaluation.drafts import derive_grades_from_edits, evaluate_redraft
 from digest.app.evaluation.labeled_files import EvaluationError
 from digest.edition.approval.approved_versions import ApprovalError, list_approvals
 from digest.edition.content.editor_changes import EditorChangeCounts
@@ -88,7 +88,7 @@ def test_an_edition_whose_proposal_is_missing_is_not_counted(install: Installati
     assert edition_of(install).state == EditionState.APPROVED
     assert counts_of(install) == [None]
     with pytest.raises(EvaluationError, match="changed outside the program"):
-        list_editor_picks(install, "current")
+        derive_grades_from_edits(install, "current")
 
 
 def test_the_newest_editions_are_listed_and_no_more_than_a_page_shows(install_on_both: Installation) -> None:
@@ -119,7 +119,7 @@ def test_what_editors_did_grades_the_draft(install: Installation) -> None:
     first, second, *_ = proposed = headlines(install)
     editing.drop_stories(install, form(actor=DANA), url_of(first))
     editing.set_story_text(install, form(actor=DANA), url_of(second), StoryField.HEADLINE, "A headline of ours")
-    picks = list_editor_picks(install, "current")
+    picks = derive_grades_from_edits(install, "current")
     assert {pick["url"]: pick["grade"] for pick in picks} == {
         url_of(title): 0 if title == first else 2 for title in proposed
     }
@@ -139,7 +139,7 @@ def test_what_editors_did_grades_the_draft(install: Installation) -> None:
 def test_a_story_that_was_put_under_another_was_not_dropped(install: Installation) -> None:
     first, second, *_ = headlines(install)
     editing.add_supporting_stories(install, form(actor=DANA), url_of(second), main=url_of(first))
-    picks = list_editor_picks(install, "current")
+    picks = derive_grades_from_edits(install, "current")
     assert url_of(second) not in {pick["url"] for pick in picks}
     (main,) = [pick for pick in picks if pick["url"] == url_of(first)]
     assert main["members"] == [url_of(second)]

@@ -23,8 +23,8 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import breaking_news
 from digest.app.sending import send_control as sending
 from digest.app.sending.breaking_news import SendNowError
-from digest.app.site.archive import list_public_edition_page
-from digest.app.subscribers.subscriber_views import count_edition_recipients, count_or_recall
+from digest.app.site.archive import read_archive_page
+from digest.app.subscribers.subscriber_views import count_edition_recipients, get_or_count
 from digest.catalogs import load_language
 from digest.deliver.control.article_recheck_results import ArticleCheck, save_article_check
 from digest.deliver.plan import canary, planning
@@ -124,7 +124,7 @@ def turned_off(install: Installation) -> Installation:
 
 
 def send(install: Installation, name: str) -> SendReport:
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     return sending.send_edition(install, name, actor=ADMIN, clock=lambda: LATER)
 
 
@@ -170,8 +170,8 @@ def test_it_waits_for_someones_word_and_goes_then(install_on_both: Installation)
     name = draft(install)
     approve_news(install, name)
     assert ready(install) == ()
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
-    breaking_news.send_now(install, name, actor=DANA, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=DANA, now=LATER)
     assert ready(install) == (name,)
     with install.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act == "send now")).all()
@@ -182,7 +182,7 @@ def test_the_last_check_comes_before_it(install: Installation) -> None:
     add_list(install)
     name = draft(install)
     approve_news(install, name)
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     assert install.settings.file.schedule.final_check_minutes
     assert ready(install) == ()
 
@@ -199,7 +199,7 @@ def test_a_check_from_before_someone_chose_to_send_it_is_not_the_last(
     with install_on_both.database.write() as session:
         check = ArticleCheck(looked_at, edition(install_on_both, name).approved_at, looked_at=1)
         save_article_check(session, name, check)
-    breaking_news.send_now(install_on_both, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install_on_both, name, actor=SAM, now=LATER)
     is_too_old = minutes_before > 0
     assert (name in final_check.find_due_checks(install_on_both, now=LATER)) is is_too_old
     assert (name in ready(install_on_both)) is not is_too_old
@@ -253,7 +253,7 @@ def test_the_regular_edition_is_as_if_there_were_none(install_on_both: Installat
     with install_on_both.database.read() as session:
         monthly = select(Delivery.state).where(Delivery.purpose == "edition:2026-W47", Delivery.person == numbers[1])
         assert session.scalar(monthly) is DeliveryState.WAITING
-    assert list_public_edition_page(install_on_both, before=None).editions == ()
+    assert read_archive_page(install_on_both, before=None).editions == ()
 
 
 @pytest.mark.takes_turns
@@ -303,7 +303,7 @@ def test_what_cannot_be_sent_says_why(install: Installation, hinder: Callable[..
     approve_news(install, name)
     hinder(install, name)
     with pytest.raises(SendNowError, match=why):
-        breaking_news.send_now(install, name, actor=SAM, now=LATER)
+        breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     assert edition(install, name).send_requested_at is None
 
 
@@ -311,11 +311,11 @@ def test_neither_a_regular_edition_nor_stale_news_is_sent_now(install: Installat
     add_list(install)
     approve(install, PRIYA)
     with pytest.raises(SendNowError, match="is a regular edition"):
-        breaking_news.send_now(install, "2026-W47", actor=SAM, now=LATER)
+        breaking_news.request_send_now(install, "2026-W47", actor=SAM, now=LATER)
     name = draft(install)
     approve_news(install, name)
     with pytest.raises(SendNowError, match="approved more than a day ago"):
-        breaking_news.send_now(install, name, actor=SAM, now=LATER + timedelta(days=1, minutes=1))
+        breaking_news.request_send_now(install, name, actor=SAM, now=LATER + timedelta(days=1, minutes=1))
 
 
 def test_an_edit_asks_first_and_takes_the_order_back_for_good(install_on_both: Installation) -> None:
@@ -323,7 +323,7 @@ def test_an_edit_asks_first_and_takes_the_order_back_for_good(install_on_both: I
     add_list(install)
     name = draft(install)
     approve_news(install, name)
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     form = EditForm(name, DANA, LATER)
     with pytest.raises(ApprovedEditionError):
         editing.set_edition_text(install, form, EditionField.SUBJECT, "Breaking: a hurricane turns")
@@ -335,7 +335,7 @@ def test_an_edit_asks_first_and_takes_the_order_back_for_good(install_on_both: I
     edit_history.undo_own_last_edit(install, form)
     assert edition(install, name).state == EditionState.APPROVED
     assert ready(install) == ()
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     assert ready(install) == (name,)
 
 
@@ -348,12 +348,12 @@ def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) ->
     assert view.obstacle == ("Breaking news is turned off.", "An admin can offer it under Settings → Preferences.")
     counted = count_edition_recipients(off, edition(off, name), now=LATER)
     assert view.audience.recipients == counted.recipients == 0
-    sentence = sending.write_release_sentence(off, read_edition_status(off, name, now=LATER), now=LATER)
+    sentence = sending.describe_upcoming_send(off, read_edition_status(off, name, now=LATER), now=LATER)
     assert "to 0 subscribers" in sentence
     with pytest.raises(SendNowError, match="turned off"):
-        breaking_news.send_now(off, name, actor=SAM, now=LATER)
+        breaking_news.request_send_now(off, name, actor=SAM, now=LATER)
     # Turned off after someone chose to send it, and after its deliveries were planned.
-    breaking_news.send_now(install_on_both, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install_on_both, name, actor=SAM, now=LATER)
     assert ready(off) == ()
     with pytest.raises(SendError, match="turned off"):
         sending.send_edition(off, name, actor=ADMIN, clock=lambda: LATER)
@@ -376,7 +376,7 @@ def test_turned_off_on_its_way_it_waits_for_a_person_and_says_so(install_on_both
     install = without_final_check(install_on_both)
     name = draft(install)
     approve_news(install, name)
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     with install.database.write() as session:
         edition_queries.find_edition(session, name).state = EditionState.SENDING
     row = tick(turned_off(install), LATER)
@@ -394,7 +394,7 @@ def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on
     install = without_final_check(install_on_both)
     name = draft(install)
     approve_news(install, name)
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     with install.database.write() as session:
         edition_queries.find_edition(session, name).state = EditionState.SENDING
     row = tick(install, LATER + DAY + timedelta(seconds=1))
@@ -422,7 +422,7 @@ def test_a_slow_count_is_shown_while_it_is_counted_again(install_on_both: Instal
         return next(results)
 
     def count() -> int:
-        return count_or_recall(install_on_both.database, "test", count_now, lambda: next(times), keep_for=10)
+        return get_or_count(install_on_both.database, "test", count_now, lambda: next(times), keep_for=10)
 
     may_count.set()
     assert [count(), count()] == [1, 1]
@@ -470,7 +470,7 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     def press(name: str) -> str:
         barrier.wait()
         try:
-            breaking_news.send_now(install, name, actor=SAM, now=LATER)
+            breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
         except SendNowError as exc:
             return exc.message
         return ""
@@ -482,7 +482,7 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     # Once it's canceled, the other may be sent in its place.
     sending.cancel_edition(install, sent, actor=ADMIN, now=LATER)
     (other,) = {*names} - {sent}
-    breaking_news.send_now(install, other, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, other, actor=SAM, now=LATER)
     assert ready(install) == (other,)
 
 
@@ -491,13 +491,13 @@ def test_what_some_subscribers_got_before_it_was_canceled_is_not_sent_again(inst
     names = draft(install, TITLES[0], TITLES[1]), draft(install, TITLES[0])
     for name in names:
         approve_news(install, name)
-    breaking_news.send_now(install, names[0], actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, names[0], actor=SAM, now=LATER)
     planning.plan_deliveries(install.database, names[0], install.keys, install.settings, now=LATER)
     with install.database.write() as session:
         session.scalars(select(Delivery).where(Delivery.person == numbers[0])).one().state = DeliveryState.ACCEPTED
     sending.cancel_edition(install, names[0], actor=ADMIN, now=LATER)
     with pytest.raises(SendNowError, match=f"Extra {names[0]} had the same stories"):
-        breaking_news.send_now(install, names[1], actor=SAM, now=LATER)
+        breaking_news.request_send_now(install, names[1], actor=SAM, now=LATER)
 
 
 def test_a_labeled_block_of_it_runs_in_no_regular_edition(install_on_both: Installation) -> None:

@@ -30,7 +30,7 @@ def order(install: Installation) -> str:
     """Draft and approve breaking news, and choose to send it now."""
     name = draft(install)
     approve_news(install, name)
-    breaking_news.send_now(install, name, actor=SAM, now=LATER)
+    breaking_news.request_send_now(install, name, actor=SAM, now=LATER)
     return name
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from digest.app.editions.edition_status import read_edition_status
-from digest.app.sending.send_control import write_release_sentence
+from digest.app.sending.send_control import describe_upcoming_send
 from digest.app.subscribers.subscriber_views import count_edition_recipients
 from digest.edition.edition_queries import find_edition
 from digest.installation.opened_installation import Installation
@@ -23,7 +23,7 @@ PAUSED, SKIPPED = Preferences(pause_until=RELEASE.date() + timedelta(days=9)), P
 
 
 def write(install: Installation) -> str:
-    return write_release_sentence(install, read_edition_status(install, "current", now=LATER), now=LATER)
+    return describe_upcoming_send(install, read_edition_status(install, "current", now=LATER), now=LATER)
 
 
 @pytest.mark.parametrize(

@@ -299,12 +299,12 @@ def test_the_key_of_an_opendkim_on_this_machine_is_proposed(
 def test_only_for_a_mail_server_on_this_machine_setup_asks_whether_it_signs() -> None:
     (question,) = (question for question in QUESTIONS if question.key == "smtp_dkim_record")
     hosts = ("127.0.0.1", "localhost", "mail.harbor.example")
-    assert [question.concerns({"mail": "smtp", "smtp_host": host}) for host in hosts] == [True, True, False]
+    assert [question.is_asked({"mail": "smtp", "smtp_host": host}) for host in hosts] == [True, True, False]
 
 
 def test_every_question_is_asked_once_and_a_wrong_answer_again(tmp_path: Path) -> None:
     answers = ANSWERS | {"mail": "outbox", "subscribers": 0}
-    asked = [question for question in QUESTIONS if question.concerns(answers)]
+    asked = [question for question in QUESTIONS if question.is_asked(answers)]
     typed = [str(answers[question.key]) for question in asked]
     typed.insert(4, "Mars/Olympus")  # a zone that is none
     done = run(tmp_path / "srv", typed="\n".join([*typed, "n"]) + "\n")

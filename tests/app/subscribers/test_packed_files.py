@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from digest.app.subscribers import upload_files
-from digest.app.subscribers.upload_files import lend_readable_list
+from digest.app.subscribers.upload_files import prepare_readable_list
 from digest.collect.sandbox.client import SandboxError
 from subscribers.transfer import packed_lists
 from subscribers.transfer.list_file import FileSurvey, ListFileError, read_rows, survey_file
@@ -27,7 +27,7 @@ def open_list(folder: Path, content: bytes, name: str = "list.zip") -> tuple[Fil
     """Look through a file as an import does; return its rows too."""
     file = folder / name
     file.write_bytes(content)
-    with lend_readable_list(file, folder / "uploads") as table:
+    with prepare_readable_list(file, folder / "uploads") as table:
         survey = survey_file(table)
         return survey, [fields for _, fields in read_rows(survey)]
 
@@ -252,12 +252,12 @@ def test_a_packed_file_beyond_what_the_sandbox_takes_is_refused(tmp_path: Path) 
     with file.open("wb") as large:
         large.write(b"PK\x03\x04")
         large.truncate(95_000_000)
-    with pytest.raises(ListFileError, match="over the limit of 90 MB"), lend_readable_list(file, tmp_path):
+    with pytest.raises(ListFileError, match="over the limit of 90 MB"), prepare_readable_list(file, tmp_path):
         pass
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ListFileError, match="No such file"), lend_readable_list(tmp_path / "gone.zip", tmp_path):
+    with pytest.raises(ListFileError, match="No such file"), prepare_readable_list(tmp_path / "gone.zip", tmp_path):
         pass
 
 

@@ -13,7 +13,7 @@ from digest.app import jobs
 from digest.app.doctor.examination import run_local_checks
 from digest.app.jobs import SLOT_JOBS, JobContext, run_slot
 from digest.app.upkeep import nightly_steps
-from digest.app.upkeep.heartbeats import heartbeat_url, note_job_end, send_heartbeats
+from digest.app.upkeep.heartbeats import build_heartbeat_url, note_job_end, send_heartbeats
 from digest.deliver.control.installation_hold import pause_all_sending
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.send.run.edition_sending import SendReport
@@ -205,5 +205,5 @@ def test_a_private_network_that_is_not_allowed_is_not_reached(install: Installat
     ],
 )
 def test_the_url_of_a_failure(url: str, failure: str) -> None:
-    assert heartbeat_url(url, failed=False) == url
-    assert heartbeat_url(url, failed=True) == failure
+    assert build_heartbeat_url(url, failed=False) == url
+    assert build_heartbeat_url(url, failed=True) == failure

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select, update
 
-from digest.app.doctor.attention import find_attention
+from digest.app.doctor.attention import list_attention_findings
 from digest.cli import digest
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import load_settings
@@ -135,5 +135,5 @@ def test_one_refusal_needs_one_decision(install: Installation) -> None:
     listed = " ".join(run("refused", NAME).output.split())
     assert f"{NAME} was sent with 1 refusal that needs a decision." in listed
     with install.database.read() as session:
-        sentences = [finding.sentence for finding in find_attention(session, RELEASE)]
+        sentences = [finding.sentence for finding in list_attention_findings(session, RELEASE)]
     assert any("was sent with 1 refusal that needs a decision. To see why" in sentence for sentence in sentences)

@@ -143,7 +143,7 @@ def test_refusals_that_no_one_was_told_of_have_an_exit_code_of_their_own(
     status = run("status", EDITION_NAME).stdout
     assert "sent with refusals" in status
     assert (
-        f"No. 1 was sent with 5 refusals that need a decision. To see why, and to send again or acknowledge them, run 'digest refused {EDITION_NAME}'"
+        f"No. 1 was sent with 5 refusals that need a decision. To see the reasons, send the messages again, or acknowledge the refusals, run 'digest refused {EDITION_NAME}'"
         in status
     )
     assert run("refused", EDITION_NAME, "--acknowledge").exit_code == 0

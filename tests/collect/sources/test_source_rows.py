@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.collect.documents.parsed_document import DocumentKind
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from digest.collect.sources.source_rows import (
@@ -219,7 +219,7 @@ def test_sources_that_need_somebody_are_named_where_attention_is_asked_for(datab
             for source in session.scalars(select(Source).where(Source.active)):
                 record_visit_failure(source, VisitFailure(SourceHealth.REFUSING, "ask them"), NOON, 0.5)
         with database.read() as session:
-            (sentence,) = write_attention_sentences(session, NOON)
+            (sentence,) = list_attention_sentences(session, NOON)
         assert f"No articles from {expected}. See" in sentence
         assert "digest sources list" in sentence
 

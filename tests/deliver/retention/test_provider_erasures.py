@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select, update
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.control import installation_hold
@@ -244,7 +244,7 @@ def test_the_pauses_grow_and_after_thirty_days_the_address_is_gone(world: Delive
             tried += [night] if len(fake.requests) > before else []
             assert passed.given_up == (night == ERASURE_KEPT_FOR.days)
             with world.database.read() as session:
-                text = " ".join(write_attention_sentences(session, RELEASE))
+                text = " ".join(list_attention_sentences(session, RELEASE))
             assert ("hasn't processed 1 erasure request." in text) == (1 <= night < ERASURE_KEPT_FOR.days)
     assert tried == [0, 1, 3, 7, 11, 15, 19, 23, 27]
     assert _queued(world) == []

@@ -18,7 +18,7 @@ from digest.deliver.control import edition_control
 from digest.deliver.inbound import payloads
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
-from digest.installation.audited_actions import terminal_actor
+from digest.installation.audited_actions import make_terminal_actor
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import AuditEntry, EditionState
@@ -109,7 +109,7 @@ class Publication:
     def resume(self, name: str) -> None:
         """Let an admin look and say that it may go on."""
         self.world.clock.sleep(600)
-        admin = terminal_actor("eve")
+        admin = make_terminal_actor("eve")
         assert sending.resume_edition(self.installation, name, actor=admin, now=self.now()).changed
 
     def complain(self, name: str, subscriber: int) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import delete, text, update
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.settings import PublicationSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from subscribers.address import read_address
@@ -29,7 +29,7 @@ from tests.moments import DRAFTING as NOW
 
 ADDRESS = read_address("bo.peep@county.example")
 KEYS = KeyRing.from_seed(b"wording tests")
-FIRST = current_consent_text(Settings())
+FIRST = build_consent_text(Settings())
 SECOND = fill_consent_template("Yes, {name} may write to me on Fridays.", name="HLS.Today", language="en")
 
 
@@ -52,7 +52,7 @@ def test_a_new_standard_text_is_a_new_version_and_the_earlier_one_stays(database
 
 def test_the_standard_text_changes_only_on_purpose() -> None:
     assert FIRST.hash == "38d6a18951c746b9732602a92d575d9cb26bd6ea4e16c795d522f1b7774274d9"
-    french = current_consent_text(
+    french = build_consent_text(
         Settings(file=SettingsFileContent(publication=PublicationSettings(name="Vigie", language="fr")))
     )
     assert (french.language, french.hash) == ("fr", "63eada576c229505f53f791d9e9b68304a849df48d1c8d80895fa66cea76fbaa")

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from digest.app.sending import background_tasks
 from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers, count_inactive_subscribers
 from digest.app.upkeep.nightly_steps import unsubscribe_nonresponders
-from digest.installation.audited_actions import terminal_actor
+from digest.installation.audited_actions import make_terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import ledger, seals
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -28,7 +28,7 @@ from tests.sent_emails import plain_text, read_folder
 from tests.subscribers.ledger_replay import find_ledger_differences
 from tests.web.conftest import WebSetup, build_web_setup
 
-ADMIN = terminal_actor("eve")
+ADMIN = make_terminal_actor("eve")
 
 
 @pytest.fixture

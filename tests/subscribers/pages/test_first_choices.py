@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.catalogs import load_language
 from digest.installation.opened_installation import Installation
 from digest.settings import ConsentSettings, PreferenceSettings, Settings, SettingsFileContent
@@ -173,7 +173,7 @@ def test_the_consent_text_with_breaking_news_names_it(text: str, language: str, 
     publication = file.publication.model_copy(update={"language": language})
     schedule = file.schedule.model_copy(update={"send": send})
     settings = Settings(file=file.model_copy(update={"publication": publication, "schedule": schedule}))
-    plain, full = current_consent_text(settings), current_consent_text(settings, breaking_news=True)
+    plain, full = build_consent_text(settings), build_consent_text(settings, breaking_news=True)
     assert not mentions_breaking_news(plain.text, load_language(language))
     assert mentions_breaking_news(full.text, load_language(language))
     assert not {"{", "}", "%"} & set(full.text)
@@ -182,7 +182,7 @@ def test_the_consent_text_with_breaking_news_names_it(text: str, language: str, 
 def test_a_consent_text_that_names_breaking_news_is_for_everyone() -> None:
     text = "Yes, email me {name} every Friday, and breaking news as it happens."
     settings = Settings(file=SettingsFileContent(consent=ConsentSettings(text=text)))
-    assert current_consent_text(settings) == current_consent_text(settings, breaking_news=True)
+    assert build_consent_text(settings) == build_consent_text(settings, breaking_news=True)
 
 
 def leave_out_by_buttons(topic: Locator, *, by_keyboard: bool) -> None:

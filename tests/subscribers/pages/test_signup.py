@@ -15,7 +15,7 @@ from werkzeug.datastructures import MultiDict
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.site.page_context import describe_release_days
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.edition.approval import approved_versions
 from digest.edition.archive.story_archive import archive_edition_stories
 from digest.edition.edition_queries import find_edition
@@ -111,7 +111,7 @@ def test_the_form_is_one_field_and_the_words_agreed_to_stand_above_the_button_of
     answered(world)
     (message,) = mailed(world)
     page = world.client.get(link_in(message)).text
-    assert page.index(current_consent_text(Settings()).text) < page.index("<button")
+    assert page.index(build_consent_text(Settings()).text) < page.index("<button")
 
 
 def test_the_whole_way_from_the_form_to_the_list(both: Any) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.settings import ConsentSettings, Settings, SettingsFileContent
 from digest.store.engine import Database
 from subscribers.address import read_address
@@ -75,7 +75,7 @@ class House:
         machine: RequestOrigin = MACHINE,
         preferences: Preferences = NO_CHOICE,
     ) -> SubmissionOutcome:
-        wording = current_consent_text(self.settings) if kind == "subscribe" else None
+        wording = build_consent_text(self.settings) if kind == "subscribe" else None
         page = "https://hls.today/"
         submission = FormSubmission(
             kind, read_address(address), self.now, page, "hls.today", wording, machine, preferences.as_json()
@@ -284,7 +284,7 @@ def test_the_request_is_recorded_with_its_words_and_what_must_go_later_as_digest
     assert person.state is PersonState.REQUESTED
     assert not house.may_mail(person.number)
     ((kind, body),) = house.events(person.number)
-    wording = current_consent_text(Settings())
+    wording = build_consent_text(Settings())
     assert kind is ConsentKind.REQUESTED
     assert (body["wording"], body["wording_hash"], body["wording_version"], body["language"]) == (
         wording.text,

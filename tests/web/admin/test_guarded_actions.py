@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import select
 
 from digest.app.accounts import own_account, sign_in, staff
-from digest.app.doctor.attention import find_attention
+from digest.app.doctor.attention import list_attention_findings
 from digest.app.sending import background_tasks
 from digest.app.settings.setting_changes import LISTED_CHANGES
 from digest.app.subscribers import (
@@ -354,12 +354,12 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
                 Delivery.purpose.like("guard:%"), Delivery.state != DeliveryState.ACCEPTED
             )
             assert session.scalars(states).one() == DeliveryState.WAITING
-            found = find_attention(session, NOW + timedelta(days=5), filed.install.settings.file)
+            found = list_attention_findings(session, NOW + timedelta(days=5), filed.install.settings.file)
         assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
         submit(admin, "sender", address="digest@news.example.org")
         assert "staff 2 changed settings: consent.text" in send(NOW + timedelta(days=6)) + send(NOW + timedelta(days=7))
         with filed.database.read() as session:
-            found = find_attention(session, NOW + timedelta(days=7), filed.install.settings.file)
+            found = list_attention_findings(session, NOW + timedelta(days=7), filed.install.settings.file)
         assert "undelivered-warnings" not in {finding.kind for finding in found}
 
 
@@ -370,9 +370,9 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     actor = Actor(world.name_member(MEMBERS["admin"]), Role.ADMIN, ActionEntryPoint.DESK, NOW)
     stale = replace(actor, confirmed_at=STALE)
     with pytest.raises(ConfirmationRequiredError):
-        data_requests.write_data_answer(install, stale, ada, "json", "a question", now=NOW)
+        data_requests.create_data_answer(install, stale, ada, "json", "a question", now=NOW)
     for _ in range(3):
-        data_requests.write_data_answer(install, actor, ada, "json", "a question", now=NOW)
+        data_requests.create_data_answer(install, actor, ada, "json", "a question", now=NOW)
     subscriber_actions.find_person(install, ADMIN, ADA_ADDRESS, now=NOW)
     assert queued(world) == []
     told = [

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from digest.app.site.processing_record import describe_processing
+from digest.app.site.processing_record import build_processing_record
 from digest.settings import RetentionSettings, SenderSettings
 
 
@@ -28,12 +28,12 @@ def test_it_follows_the_settings_and_names_what_they_do_not_say(world: Any) -> N
     changed = settings.model_copy(
         update={"file": file, "mail_url": SecretStr("sendgrid:"), "sendgrid_api_key": SecretStr("SG.x")}
     )
-    record = describe_processing(changed)
+    record = build_processing_record(changed)
     assert any("SendGrid" in line for line in record.recipients)
-    assert any("SendGrid" in line for line in describe_processing(settings).recipients) is False
+    assert any("SendGrid" in line for line in build_processing_record(settings).recipients) is False
     assert [activity.kept for activity in record.activities][1:3] == [
         "until erasure; IP address and browser for 30 days",
         "120 days, then totals; server replies 30 days, encrypted",
     ]
-    assert (len(record.gaps), len(describe_processing(settings).gaps)) == (2, 1)
+    assert (len(record.gaps), len(build_processing_record(settings).gaps)) == (2, 1)
     assert record.gaps[0].startswith("No postal address is set")

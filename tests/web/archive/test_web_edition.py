@@ -16,7 +16,7 @@ from sqlalchemy import update
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
 from digest.app.editions import web_editions
-from digest.app.editions.edition_checks import gather_preflight_facts
+from digest.app.editions.edition_checks import build_preflight_input
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.content.edition_content import EditionContent
@@ -235,7 +235,7 @@ def test_card_and_preflight_write_the_day_of_an_edition_in_the_subscribers_langu
     installation = Installation(settings, world.database)
     with world.database.read() as session:
         edition = find_edition(session, NAME)
-        facts = gather_preflight_facts(installation, session, edition, now=NOW)
+        facts = build_preflight_input(installation, session, edition, now=NOW)
         content = EditionContent.from_json(edition.content)
     assert facts.send_day == settings.subscriber_language.weekday_date(RELEASE.date())
     dates = [entry.when for section in content.sections for entry in section.entries if entry.when]

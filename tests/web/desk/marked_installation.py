@@ -644,7 +644,7 @@ def release(run: MarkedRun, clock: Clock) -> None:
     made = corrections.correct_story(install, name, form, actor=EDITOR, now=clock())
     mark = correction_emails.read_correction_email(install, name, made.seq).content_hash
     correction_emails.approve_correction_email(install, name, made.seq, mark, actor=colleague, now=clock())
-    correction_emails.plan_correction_emails(install, clock=clock)
+    correction_emails.queue_approved_correction_emails(install, clock=clock)
     background_tasks.send_due_transactional_emails(install, clock=clock)
     background_tasks.send_due_corrections(install, clock=clock)
 

@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import Edition, EditionState
@@ -124,7 +124,7 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         restore_token = mailed[-1].context["token"]
         undo_token = undo.issue_undo_token(session, numbers[1], now=NOW)
     silent = inactive_subscribers.InactivityQuestion(NOW - timedelta(days=100), takes_off=True)
-    wording = current_consent_text(setup.install.settings)
+    wording = build_consent_text(setup.install.settings)
     inactive_subscribers.queue_inactivity_questions(
         setup.database, queue, silent, wording=wording, page=f"{SITE}/stay", actor="test", limit=1, now=NOW
     )

@@ -22,7 +22,7 @@ from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.edition.archive.corrections import load_correction_blocks
 from digest.edition.edition_queries import find_edition
-from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, terminal_actor
+from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
 from digest.store.approval_models import Approval
@@ -124,7 +124,7 @@ def test_two_approvers_are_two_people_other_than_the_author(sent: Any) -> None:
     made = correct(two)
     assert approve_email(two, made.seq, PRIYA).rule.missing == 1
     assert plan(two) == ""
-    for actor, why in ((PRIYA, "already approved"), (DANA, "You wrote"), (terminal_actor("eve"), "--as EMAIL")):
+    for actor, why in ((PRIYA, "already approved"), (DANA, "You wrote"), (make_terminal_actor("eve"), "--as EMAIL")):
         with pytest.raises(CorrectionError, match=why):
             approve_email(two, made.seq, actor)
     # A setting that changes meanwhile makes the first signature one on something else.
@@ -149,10 +149,10 @@ def test_a_terminal_without_a_name_cannot_approve_what_an_editor_wrote(sent: Any
     hire(sent.install, "dana", "priya", "sam")
     made = correct(sent.install)
     with pytest.raises(CorrectionError, match="--as EMAIL"):
-        approve_email(sent.install, made.seq, terminal_actor("eve"))
+        approve_email(sent.install, made.seq, make_terminal_actor("eve"))
     # What such a terminal wrote could be either signer's.
     unnamed = corrections.correct_story(
-        sent.install, NAME, replace(FORM, becomes="Maps"), actor=terminal_actor("e"), now=LATER
+        sent.install, NAME, replace(FORM, becomes="Maps"), actor=make_terminal_actor("e"), now=LATER
     )
     assert not approve_email(sent.install, unnamed.seq, DANA).is_approved
     assert approve_email(sent.install, unnamed.seq, PRIYA).is_approved
@@ -311,7 +311,7 @@ def test_the_pages_say_who_still_has_to_approve_and_name_what_the_button_does(wo
     page = client.get(f"{path}/{made.seq}").text
     assert "The email has no recipients." in page
     assert "You wrote the correction of “New flood maps" in page
-    assert "Dana and Priya can approve it." in page
+    assert "Dana and Priya can approve this." in page
 
 
 def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> None:

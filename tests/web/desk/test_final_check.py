@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 
 import scheduler
 from digest.app.approval import final_check
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.jobs import JobContext
 from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
@@ -101,7 +101,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     scheduler.send_due_editions(JobContext(approved.install, lambda: RELEASE), scheduler.EditionSendBackoff())
     assert edition_of(approved).state is EditionState.APPROVED
     with approved.database.read() as session:
-        (sentence,) = write_attention_sentences(session, RELEASE)
+        (sentence,) = list_attention_sentences(session, RELEASE)
     assert "Remove it and approve the edition again" in sentence
     page = approved.desk.get(f"/desk/editions/{NAME}/sending").text
     assert "<h1>No. 147 isn\u2019t being sent</h1>" in page

@@ -1,4 +1,4 @@
-"""Alerts by email: one message for everything that a check found, to the staff named in `alerts.mail`."""
+"""Alerts by email: one message for all alerts that a check opened or ended, to the staff chosen in `alerts.mail`."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents
-from digest.app.alerts.conditions import OWN_EMAIL_KINDS
+from digest.app.alerts.problem_detection import OWN_EMAIL_KINDS
 from digest.deliver.control import article_recheck_results
 from digest.edition.calendar.calendar_store import find_deadline
 from digest.edition.calendar.release_calendar import DeadlineDecision
@@ -55,7 +55,7 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
 
 
 def is_emailed(session: Session, settings: Settings, alert: Alert, event: AlertEvent) -> bool:
-    """Return whether an alert is emailed: not if another email covers it, or if no email can leave."""
+    """Return whether to email an alert: not about a pause of all sending, nor a new one that another email covers."""
     if alert.kind in UNMAILED_KINDS:
         return False
     return event == "over" or alert.kind not in OWN_EMAIL_KINDS or not _has_own_email(session, settings, alert)
@@ -64,7 +64,7 @@ def is_emailed(session: Session, settings: Settings, alert: Alert, event: AlertE
 def _has_own_email(session: Session, settings: Settings, alert: Alert) -> bool:
     """Return whether the alert's edition was the subject of a more detailed email.
 
-    It must have been queued; a rule that should have queued it isn't enough.
+    The email must have been queued. A rule that should have queued it isn't enough.
     """
     try:
         edition = find_edition(session, alert.subject)
@@ -89,7 +89,7 @@ def _own_emails(
 
 
 def format_alert_heading(opened: int, over: int) -> str:
-    """Return the heading, which is also the subject."""
+    """Return an alert email's heading, which is also its subject. The arguments count new and resolved alerts."""
     if not opened:
         return "An alert is resolved" if over == 1 else f"{over} alerts are resolved"
     return "1 problem needs your attention" if opened == 1 else f"{opened} problems need your attention"
@@ -101,4 +101,4 @@ def describe_resolved_alert(alert: Alert, zone: ZoneInfo) -> str:
     return f"Resolved on {short_day_and_hour(ended)}: {alert.sentence}"
 
 
-CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, tells=is_emailed)
+CHANNEL = AlertChannel("email", "email", "mail", send_alert_email, batch_size=100, handles=is_emailed)

@@ -58,7 +58,7 @@ def _write_event(
 def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
     """Return the headers that authenticate a post: an HMAC-SHA256 over ID, time, and body.
 
-    A secret that begins with `whsec_` is followed by base64, as in Standard Webhooks; any other is used as is.
+    In a secret that begins with `whsec_`, the rest is base64, as in Standard Webhooks. Any other secret is used as is.
     """
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else b""

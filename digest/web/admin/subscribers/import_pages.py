@@ -118,7 +118,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     upload = _find_upload(name)
     try:
-        pieces = uploads.take_rejected_rows(installation, web_context().uploads, actor, name, now=now)
+        pieces = uploads.stream_rejected_rows(installation, web_context().uploads, actor, name, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     # The start of the file's name may give the rows' status (unsubscribed_…).

@@ -134,7 +134,7 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         "web/admin/subscribers/export.html",
         query=query,
         count=subscriber_views.count_exportable(installation, actor, list_filter, now=now),
-        domain_name=list_transfers.name_domain(installation, list_filter),
+        domain_name=list_transfers.describe_filter_domain(installation, list_filter),
         parts=dict(list_transfers.list_sections_and_topics(installation)),
         import_name=_name_import(query.batch) if query.batch else "",
         frequencies=FREQUENCY_LABELS,

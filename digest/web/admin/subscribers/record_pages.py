@@ -291,7 +291,7 @@ def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> Resp
         outcome = data_requests.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
         return _lead_to_record(number, str(outcome))
     try:
-        text = data_requests.write_data_answer(
+        text = data_requests.create_data_answer(
             installation, actor, number, form, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
         )
     except UnknownPersonError:
@@ -329,7 +329,7 @@ def _ask_about_domain(address: str, way_to_keep: str) -> None:
         AddressError: the text isn't an address.
         FormError: the domain is probably a typo.
     """
-    meant = subscriber_actions.find_meant_domain(address)
+    meant = subscriber_actions.find_intended_domain(address)
     if meant and request.form.get("kept") != _read_typed_domain(address):
         raise FormError({"address": f"Did you mean {meant}? Correct the address, or {way_to_keep} if it's right."})
 

@@ -61,7 +61,7 @@ def read_approval_status(
     If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
     """
     context, viewer = web_context(), current_actor().name
-    overview = approval_overviews.describe_approval(context.installation, edition)
+    overview = approval_overviews.build_approval_overview(context.installation, edition)
     state = state or editing_state.find_editing_state(context.installation, edition)
     sections = context.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
@@ -70,12 +70,12 @@ def read_approval_status(
         state,
         EditionContent.from_json(edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
-        sentences=tuple(approval_overviews.write_approval_sentences(overview, viewer)),
+        sentences=tuple(approval_overviews.explain_approval_state(overview, viewer)),
         approvers="".join(
-            approval_overviews.write_approver_sentences(overview, viewer)[-1:]
+            approval_overviews.explain_draft_approvers(overview, viewer)[-1:]
         ),  # who can approve; the review page has the rest
         actor=viewer,
-        first_draft=edit_history.write_first_draft(state, context.settings) if state and is_first else None,
+        first_draft=edit_history.build_first_draft_content(state, context.settings) if state and is_first else None,
     )
 
 

@@ -114,7 +114,7 @@ def show_history(name: str) -> ResponseReturnValue:
         names=history.names,
         people=sorted(people.items(), key=itemgetter(1)),
         reader=current_actor().name,
-        last_own=state.find_last_own(current_actor().name),
+        last_own=state.find_last_edit_by(current_actor().name),
         writer=create_sentence_writer(state.arrangement, state.edits, sections),
         days=[tuple(acts) for _, acts in days],
         hidden=len(rows) - len(rows_with_changes),

@@ -10,7 +10,7 @@ from werkzeug.exceptions import NotFound
 from digest.app.accounts.attempt_limits import TooManyAttemptsError
 from digest.app.accounts.sign_in import email_own_verification_link
 from digest.app.approval import approval_overviews, edition_approval
-from digest.app.doctor.attention import PageNotes, write_attention_for_pages
+from digest.app.doctor.attention import PageNotes, build_page_notes
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks, edition_views
@@ -82,7 +82,7 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
         context, staff = web_context(), find_current_staff()
         is_read_by_admin = staff is not None and staff.role == Role.ADMIN
         with context.database.read() as session:
-            return write_attention_for_pages(
+            return build_page_notes(
                 session,
                 context.clock(),
                 context.installation.settings.file,
@@ -295,7 +295,7 @@ def list_sent_editions() -> ResponseReturnValue:
     """List sent and canceled editions with their delivery counts, and what editors changed in recent ones."""
     context = web_context()
     before = request.args.get("before", "")
-    departed = edition_views.list_sent_editions(
+    departed = edition_views.list_sent_or_canceled_editions(
         context.installation, before=before, recent=context.recent_counts, now=context.clock()
     )
     rows = departed.editions

@@ -274,7 +274,7 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
         case "upload":
             raise EditRefusedError("No file was uploaded.", "Choose a file.")
         case "shown":
-            return edition_images.describe_image(
+            return edition_images.change_image_description(
                 installation, form, url, alt=picture.alt, credit=picture.credit, focus=focus
             )
     return edition_images.use_article_image(installation, form, url, article=picture.choice)

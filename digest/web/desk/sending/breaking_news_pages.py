@@ -72,7 +72,7 @@ def send_now(name: str) -> ResponseReturnValue:
     """Send breaking news now, and redirect to its sending page."""
     shown = request.form.get("mark", "")
     try:
-        breaking_news.send_now(web_context().installation, name, content_hash=shown, **get_actor_and_time())
+        breaking_news.request_send_now(web_context().installation, name, content_hash=shown, **get_actor_and_time())
     except SendNowError as exc:
         return make_response(_send_now_page(name, str(exc)), 409)
     return redirect(url_for("sending.show_sending", name=name), 303)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.upkeep import nightly_steps
 from digest.cli import digest
 from digest.deliver.providers.kind import SuppressionPullResult
@@ -65,7 +65,7 @@ def _states(world: DeliverySetup, numbers: list[int]) -> list[PersonState]:
 
 def _attention(world: DeliverySetup) -> str:
     with world.database.read() as session:
-        return " ".join(write_attention_sentences(session, RELEASE))
+        return " ".join(list_attention_sentences(session, RELEASE))
 
 
 def _links(world: DeliverySetup) -> int:
@@ -317,7 +317,7 @@ def test_the_night_pulls_where_mail_goes_over_sendgrid(one_world: DeliverySetup)
     with FakeSendGridAccount() as fake:
         fake.add_to_list("unsubscribes", "ada@example.org", THEN)
         other = Installation(_settings(world, fake, "outbox:"), world.database)
-        assert "does not go over SendGrid" in nightly_steps.pull_provider_suppressions(other, NOW)
+        assert "isn't sent with SendGrid" in nightly_steps.pull_provider_suppressions(other, NOW)
         keyless = _settings(world, fake).model_copy(update={"sendgrid_api_key": None})
         assert "DIGEST_SENDGRID_API_KEY" in nightly_steps.pull_provider_suppressions(
             Installation(keyless, world.database), NOW

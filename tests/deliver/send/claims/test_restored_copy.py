@@ -243,7 +243,7 @@ def approve_correction(world: DeliverySetup) -> None:
 def mail_correction(world: DeliverySetup) -> int:
     """Queue the approved correction and hand over what is due; return how many files are in the outbox after that."""
     installation = installation_of(world)
-    correction_emails.plan_correction_emails(installation, clock=world.clock)
+    correction_emails.queue_approved_correction_emails(installation, clock=world.clock)
     background_tasks.send_due_corrections(installation, clock=world.clock, sleep=world.clock.sleep)
     return count_mailed(world)
 
@@ -281,7 +281,7 @@ def resolve_corrections(world: DeliverySetup, ids: list[str], word: UncertainRes
 
 
 def queue_correction(world: DeliverySetup) -> None:
-    correction_emails.plan_correction_emails(installation_of(world), clock=world.clock)
+    correction_emails.queue_approved_correction_emails(installation_of(world), clock=world.clock)
 
 
 STEPS_BEFORE_BACKUP: dict[str, list[Callable[[DeliverySetup], object]]] = {

@@ -16,7 +16,7 @@ from sqlalchemy import select, text, update
 from structlog.testing import capture_logs
 
 from digest.app.sending.background_tasks import NOTICE_RETRY_DELAY, send_due_transactional_emails
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.planning import plan_deliveries
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
@@ -72,7 +72,7 @@ def ask(world: DeliverySetup, *addresses: str) -> None:
                 sent_at=world.clock(),
                 page="https://hls.today/",
                 where="hls.today",
-                wording=current_consent_text(Settings()),
+                wording=build_consent_text(Settings()),
                 origin=MACHINE,
             ),
         )
@@ -152,7 +152,7 @@ def test_a_confirmation_says_what_is_agreed_to_and_leads_to_the_page(world: Deli
     assert message["Subject"] == "Confirm your subscription to HLS.Today"
     assert message["List-Unsubscribe"] is None
     assert message["List-Id"] is None
-    wording = current_consent_text(Settings()).text
+    wording = build_consent_text(Settings()).text
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording in text
@@ -178,7 +178,7 @@ def test_the_welcome_carries_the_receipt_and_the_way_out(world: DeliverySetup) -
     message = checked(provider.received_messages[-1].to_bytes())
     assert re.fullmatch(r"<https://news\.example\.org/u/[\w-]{22}>", message["List-Unsubscribe"])
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-    wording = current_consent_text(Settings())
+    wording = build_consent_text(Settings())
     for kind in ("plain", "html"):
         text = " ".join(body(message, kind).split())
         assert wording.text in text

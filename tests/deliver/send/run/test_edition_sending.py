@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session
 
-from digest.app.doctor.attention import find_attention
+from digest.app.doctor.attention import list_attention_findings
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
 from digest.deliver.control import edition_control
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
@@ -548,7 +548,7 @@ def test_an_edition_that_the_server_rejects_again_and_again_is_reported_within_a
 
     def find_stuck() -> list[str]:
         with world.database.read() as session:
-            return [f.sentence for f in find_attention(session, world.clock.now) if f.kind == "stuck-send"]
+            return [f.sentence for f in list_attention_findings(session, world.clock.now) if f.kind == "stuck-send"]
 
     with ScriptedSmtpServer(login, b"AUTH PLAIN") as server:
         mail_url = SecretStr(f"smtp://desk:secret@127.0.0.1:{server.port}?starttls=off")

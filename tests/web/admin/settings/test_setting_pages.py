@@ -14,7 +14,7 @@ from sqlalchemy import select
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
 from digest.app.settings.setting_changes import compare_send_times_of_schedules
-from digest.app.subscribers.consent_texts import current_consent_text
+from digest.app.subscribers.consent_texts import build_consent_text
 from digest.edition.calendar.release_calendar import CalendarChange, ReleaseCalendar
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
@@ -93,7 +93,7 @@ def test_subscribers_pages_and_every_hour_follow_a_saved_publication(filed: Any)
 
 
 def test_changed_words_of_consent_are_a_new_version_and_each_subscriber_keeps_their_own(filed: Any) -> None:
-    client, shipped = filed.signed_in_client("admin"), current_consent_text(filed.install.settings).text
+    client, shipped = filed.signed_in_client("admin"), build_consent_text(filed.install.settings).text
     assert "Current text. It becomes a version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
     refused = submit(client, "consent", text="Yes, send me {nmae} by mail.")
     assert (refused.status_code, "a placeholder; use only {name}, for" in refused.text) == (400, True)
@@ -317,7 +317,10 @@ def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
     filed.edition(state=EditionState.SENDING, release_at=NOW - timedelta(hours=1))
     client = filed.signed_in_client("admin")
     answer = submit(client, "sender", name="Another")
-    assert (answer.status_code, "is being sent, so the sender" in answer.text) == (409, True)
+    assert (answer.status_code, "The sender can’t be changed while an edition is being sent" in answer.text) == (
+        409,
+        True,
+    )
     assert filed.install.settings.file.sender.name == "HLS.Today"
 
 

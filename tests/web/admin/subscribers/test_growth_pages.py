@@ -36,7 +36,7 @@ DAY = NOW.astimezone(ZoneInfo("America/New_York")).date()
 LATER = NOW + timedelta(days=1)
 
 
-def kept_counts(world: Any) -> dict[tuple[date, str, str], int]:
+def cached_counts(world: Any) -> dict[tuple[date, str, str], int]:
     with world.database.read() as session:
         return {(row.day, row.kind, row.way): row.count for row in session.scalars(select(DailyConsentCount))}
 
@@ -52,14 +52,14 @@ def test_every_event_is_counted_once_whatever_the_nights(both: Any) -> None:
     add_subscribers(both, 2, NOW - timedelta(hours=1))
     add_subscribers(both, 1, NOW - timedelta(minutes=5))
     count_growth(both.install, NOW)
-    first = kept_counts(both)
+    first = cached_counts(both)
     assert first[DAY, "attested", "hls.today"] == 2, "the newest minutes wait for the next night"
     assert first[DAY, "readers", ""] == 3, "and so does what they brought"
     count_growth(both.install, NOW)
-    assert kept_counts(both) == first
+    assert cached_counts(both) == first
     count_growth(both.install, LATER)
-    assert kept_counts(both)[DAY, "attested", "hls.today"] == 3
-    assert kept_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
+    assert cached_counts(both)[DAY, "attested", "hls.today"] == 3
+    assert cached_counts(both)[DAY + timedelta(days=1), "readers", ""] == 4
     with both.database.read() as session:
         end = daily_consent_counts.find_last_fully_committed_event(session, LATER)
         parts = [

@@ -24,11 +24,11 @@ from digest.app.subscribers.upload_files import (
     ListUpload,
     UploadStage,
     delete_stale_uploads,
+    make_safe_file_name,
     mask_example,
-    safe_file_name,
     save_upload_state,
 )
-from digest.installation.audited_actions import CONFIRMATION_LIFETIME, terminal_actor
+from digest.installation.audited_actions import CONFIRMATION_LIFETIME, make_terminal_actor
 from digest.store.models import AuditEntry
 from digest.web.server import open_page_server
 from subscribers.consent import seals
@@ -41,7 +41,7 @@ from tests.packed_lists import write_workbook, zip_files
 from tests.web.conftest import ADA_ADDRESS
 from tests.web.forms import fetch_token, form_token
 
-EVE = terminal_actor("eve")
+EVE = make_terminal_actor("eve")
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
 EVIDENCE = "2024-03-02 14:11:05,192.0.2.17,2024-03-02 14:12:00,192.0.2.17"
 
@@ -660,7 +660,7 @@ def test_uploads_go_a_week_after_their_last_use(world: Any) -> None:
     ],
 )
 def test_a_file_keeps_its_name_without_folder_and_address(name: str, kept: str) -> None:
-    assert safe_file_name(name) == kept
+    assert make_safe_file_name(name) == kept
 
 
 @pytest.mark.parametrize("path", ["/admin/import", "/admin/import/0123456789abcdef"])

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.subscriber_views import view_subscriber_list
-from digest.installation.audited_actions import terminal_actor
+from digest.installation.audited_actions import make_terminal_actor
 from digest.store.delivery_models import Delivery
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures, subscriber_list
@@ -71,7 +71,9 @@ def test_those_without_evidence_are_asked_once_and_as_many_as_one_says(both: Any
 
 
 def test_a_barred_address_may_sign_up_again_by_an_admins_word(both: Any) -> None:
-    subscriber_actions.suppress_address(both.install, terminal_actor("eve"), both.ada, "complained by phone", now=NOW)
+    subscriber_actions.suppress_address(
+        both.install, make_terminal_actor("eve"), both.ada, "complained by phone", now=NOW
+    )
     client = both.signed_in_client("admin")
     refused = post(client, "/admin/readers/allow", address="new@county.example", reason="a slip")
     assert (refused.status_code, "t suppressed. Its owner can sign up" in refused.text) == (400, True)
@@ -185,5 +187,5 @@ def test_paused_subscribers_are_counted_anew_on_the_next_day(both: Any, monkeypa
 
     monkeypatch.setattr(subscriber_list, "count_paused", count_slowly)
     for now in (NOW, NOW, NOW + timedelta(days=1)):
-        view_subscriber_list(both.install, terminal_actor("eve"), SubscriberFilter(), below=None, now=now)
+        view_subscriber_list(both.install, make_terminal_actor("eve"), SubscriberFilter(), below=None, now=now)
     assert counted == [NOW.date(), NOW.date() + timedelta(days=1)]

@@ -162,10 +162,10 @@ def test_a_running_search_shows_how_far_it_is_and_can_be_stopped(world: Any) -> 
     search = searches.find(name, _staff(1), now=NOW)
     assert search is not None
     deadline = time.monotonic() + PATIENCE
-    while not search.looked_at:
+    while not search.searched_count:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert (search.stage, search.looked_at, search.total) == (SearchStage.RUNNING, 1, 2)
+    assert (search.stage, search.searched_count, search.total) == (SearchStage.RUNNING, 1, 2)
     search.stop_asked.set()
     assert search.thread is not None
     search.thread.join(PATIENCE)
@@ -184,7 +184,7 @@ def test_a_search_that_ended_early_does_not_say_that_nobody_matches(world: Any, 
     location = begin(world, admin, "hopsital")
     # As it ends where it is stopped in the middle, which `wait_for_go_on` proves of the search itself.
     search = searches_of(world)._searches[location.rpartition("/")[2]]
-    search.stage, search.total = stage, search.looked_at + 1000
+    search.stage, search.total = stage, search.searched_count + 1000
     page = admin.get(location).text
     assert (says in page, "No matches so far" in page, "No address contains" in page) == (True, True, False)
     assert "You stopped the search." not in page or stage is SearchStage.STOPPED

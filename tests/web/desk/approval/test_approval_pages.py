@@ -103,12 +103,12 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert re.search(r">Review</a>.*>Review</a>", week.client("dana").get(week.path).text, re.DOTALL)
     assert "Review and approve" in page(week, "sam", "")
     assert "You wrote what still needs approval. Someone else has to approve it." in words
-    who_can = "You wrote the subject, which someone else needs to approve. Sam can approve it."
+    who_can = "You wrote the subject, which someone else needs to approve. Sam can approve this."
     assert who_can in words
-    assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve it." in page(
+    assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve this." in page(
         week, "sam"
     )
-    assert "Sam can approve it." in week.client().get(week.path).text
+    assert "Sam can approve this." in week.client().get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
     assert "You wrote what still needs approval" in refused.text
@@ -261,7 +261,7 @@ def test_two_approve_and_the_page_counts_them(week: SampleWeek) -> None:
     week = with_two_approvers(week)
     write_head(week, "dana", subject="Cranes first")
     dana_wrote = "Dana wrote the subject, which someone other than Dana needs to approve."
-    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve it." in page(week, "sam")
+    assert f"0 of 2 approvals. {dana_wrote} You and Priya can approve this." in page(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert not week.state.approved
     words = page(week, "sam")
@@ -287,7 +287,7 @@ def test_where_two_wrote_the_button_says_what_it_approves_and_the_page_what_is_m
     mine = "You wrote the subject, which someone else needs to approve."
     theirs = "Sam wrote the intro, which someone other than Sam needs to approve."
     words = page(week, "dana")
-    assert f"{mine} {theirs} You and Sam can approve it." in words
+    assert f"{mine} {theirs} You and Sam can approve this." in words
     assert "Approve what Sam wrote in No. 147 No. 147 needs another approval after yours." in words
     assert approve(week, "dana").status_code == 303
     assert not week.state.approved
@@ -306,7 +306,7 @@ def test_an_editor_who_works_alone_approves_and_the_page_says_so(week: SampleWee
     write_head(week, "dana", subject="Cranes first")
     with week.installation.database.write() as session:
         staff.require_staff_member(session, EDITORS["sam"]).proven_at = None
-    assert "You can approve it, because Sam hasn’t accepted the invitation yet." in page(week, "dana")
+    assert "You can approve this, because Sam hasn’t accepted the invitation yet." in page(week, "dana")
     assert "disabled" not in button(week, "dana")
     assert approve(week, "dana").status_code == 303
     assert week.state.approved

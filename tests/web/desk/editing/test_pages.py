@@ -12,12 +12,12 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import select, update
 
-from digest.app.doctor.attention import write_attention_sentences
+from digest.app.doctor.attention import list_attention_sentences
 from digest.app.editions import edition_views
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.editions.edition_views import SENT_PAGE_SIZE
 from digest.app.editions.sample_emails import fill_sample_placeholders
-from digest.app.sending.send_control import write_release_sentence
+from digest.app.sending.send_control import describe_upcoming_send
 from digest.app.subscribers import subscriber_views
 from digest.deliver.control import installation_hold
 from digest.edition.approval import approval_check
@@ -119,7 +119,7 @@ def test_a_missed_release_is_said_with_what_to_do_at_the_desk_and_in_the_termina
     assert "<b>Missed.</b>" in world.desk.get(f"/desk/editions/{name}").text
     assert "won\u2019t be sent automatically. It was due" in world.desk.get(f"/desk/editions/{name}/approve").text
     with world.database.read() as session:
-        (sentence,) = write_attention_sentences(session, NOW)
+        (sentence,) = list_attention_sentences(session, NOW)
     for text in (html.unescape(world.desk.get("/desk/").text), sentence):
         assert "missed its send time by more than a day" in text
         assert f"digest send {name}" in text
@@ -147,7 +147,7 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     page = f"/desk/editions/{name}/approve"
     assert "Test mode" in world.desk.get(page).text
     status = read_edition_status(world.install, name, now=NOW)
-    assert "immediately" in write_release_sentence(world.install, status, now=NOW)
+    assert "immediately" in describe_upcoming_send(world.install, status, now=NOW)
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:

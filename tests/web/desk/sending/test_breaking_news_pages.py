@@ -177,7 +177,10 @@ def test_only_the_version_that_was_on_the_page_is_sent(week: SampleWeek) -> None
     approve(sam, path)
     refused = sam.post(f"{path}/send-now", data={"mark": "0123456789"})
     assert refused.status_code == 409
-    assert "Another version was approved since you opened this page. Check it before you send it." in refused.text
+    assert (
+        "Another version was approved since you opened this page. Check the new version before you send it."
+        in refused.text
+    )
     assert send_now(sam, path).status_code == 303
 
 

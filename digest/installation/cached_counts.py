@@ -1,4 +1,4 @@
-"""Cached counts. A count is made once at a time, and a slow one is made again in a thread while the last one is shown."""
+"""Cached counts. Only one caller at a time counts, and an outdated count is still shown while a thread counts again."""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -13,8 +13,8 @@ log = get_logger("counts")
 
 
 @dataclass(slots=True)
-class KeptCount:
-    """A count, when it begins to be outdated, and when it's no longer shown. `version` is that of what was counted."""
+class CachedCount:
+    """A count, when it's outdated, and when it may no longer be shown. `version` identifies the state that was counted."""
 
     result: object
     good_until: float
@@ -27,7 +27,7 @@ class KeptCount:
 class _KeptTurn:
     """The latest count of a key, and the lock for which callers wait while another makes it."""
 
-    count: KeptCount | None = None
+    count: CachedCount | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -37,20 +37,20 @@ def start_thread(task: Callable[[], object]) -> None:
 
 
 @dataclass(slots=True)
-class KeptCounts:
+class CachedCounts:
     """The latest counts by key. `start_aside` runs work in the background."""
 
     start_aside: Callable[[Callable[[], object]], None] = start_thread
     _turns: dict[Hashable, _KeptTurn] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def recall(
-        self, key: Hashable, count: Callable[[], KeptCount], *, now: float, version: Hashable = None
-    ) -> KeptCount:
-        """Return the latest count of a key, or a new one if it's of another version or may not be shown anymore.
+    def get(
+        self, key: Hashable, count: Callable[[], CachedCount], *, now: float, version: Hashable = None
+    ) -> CachedCount:
+        """Return the latest count under a key, or a new one if it has another version or may no longer be shown.
 
-        If it's only outdated, it's returned while a thread counts again, one at a time. After a failure, the next caller
-        starts another.
+        A count that's only outdated is returned while a thread counts again, one at a time. If that fails, the next
+        caller starts another.
         """
         with self._lock:
             if len(self._turns) >= MAX_COUNTS and key not in self._turns:
@@ -66,8 +66,8 @@ class KeptCounts:
         return kept
 
 
-def _recount(turn: _KeptTurn, kept: KeptCount, count: Callable[[], KeptCount]) -> None:
-    """Replace a count, unless another caller has replaced it meanwhile."""
+def _recount(turn: _KeptTurn, kept: CachedCount, count: Callable[[], CachedCount]) -> None:
+    """Replace a count, unless another caller has replaced it in the meantime."""
     try:
         newer = count()
     except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows

@@ -1,11 +1,11 @@
-"""Alert conditions: problems that need attention, and findings of fast doctor checks of the database and the disk."""
+"""Problems that alerts report: those that need attention, and findings of fast doctor checks of database and disk."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from digest.app.doctor import installation_checks, operation_checks, settings_checks
-from digest.app.doctor.attention import ATTENTION_KINDS, find_attention
+from digest.app.doctor.attention import ATTENTION_KINDS, list_attention_findings
 from digest.app.doctor.check_registry import DOCTOR_CHECKS, ExaminedInstallation, run_check
 from digest.installation.opened_installation import Installation
 from digest.logs import redact_addresses
@@ -29,7 +29,7 @@ MAX_SENTENCES = 3  # per check
 
 
 @dataclass(frozen=True, slots=True)
-class AlertCondition:
+class DetectedProblem:
     """A problem that needs attention now, identified by its kind and subject."""
 
     kind: str
@@ -42,24 +42,24 @@ class AlertCondition:
         return self.kind, self.subject
 
     @property
-    def confirmation(self) -> timedelta:
+    def confirmation_time(self) -> timedelta:
         """How long the problem must last before an alert is sent."""
         if self.kind in RECOVERING_KINDS:
             return RECOVERY_TIME
         return OWN_EMAIL_TIME if self.kind in OWN_EMAIL_KINDS else timedelta(0)
 
 
-def find_alert_conditions(installation: Installation, *, now: datetime) -> list[AlertCondition]:
+def detect_problems(installation: Installation, *, now: datetime) -> list[DetectedProblem]:
     """Return all problems that need attention now, with addresses redacted."""
     return [
-        AlertCondition(kind, str(redact_addresses(subject))[:200], str(redact_addresses(sentence)))
-        for kind, subject, sentence in _find_conditions(installation, now)
+        DetectedProblem(kind, str(redact_addresses(subject))[:200], str(redact_addresses(sentence)))
+        for kind, subject, sentence in _list_problems(installation, now)
     ]
 
 
-def _find_conditions(installation: Installation, now: datetime) -> Iterator[tuple[str, str, str]]:
+def _list_problems(installation: Installation, now: datetime) -> Iterator[tuple[str, str, str]]:
     with installation.read() as session:
-        attention = find_attention(session, now, installation.settings.file, each_source=True)
+        attention = list_attention_findings(session, now, installation.settings.file, each_source=True)
     yield from ((finding.kind, finding.subject, finding.sentence) for finding in attention)
     examined = ExaminedInstallation(installation, now)
     for name in ALERTING_CHECKS:
