@@ -93,7 +93,7 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class DueJob:
-    """A job that is due; `at` is its slot, in UTC."""
+    """A slot of the schedule: a job, and the time at which it's due, in UTC."""
 
     job: str
     at: datetime
@@ -108,7 +108,7 @@ def find_due_jobs(
     since: datetime,
     planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
 ) -> tuple[DueJob, ...]:
-    """Return the latest slot of each job after `since`, unless it's in `finished`.
+    """Return the latest slot of each job by `now`, if it's after `since` and not in `finished`.
 
     A job's slots come from its rules and from `planned`, such as the calendar's moments. A machine that was asleep for
     several slots of a job runs it once, not once per slot. `since` is when the schedule was first used: nothing is due

@@ -120,7 +120,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
         with capture_logs() as logs:
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
-        assert [line["event"] for line in logs] == ["storage is unavailable, so jobs wait"]
+        assert [line["event"] for line in logs] == ["storage is unavailable, so jobs are waiting"]
         assert "The database isn't responding" in logs[0]["why"]
         outage.database = install.database
         with capture_logs() as logs:
@@ -345,7 +345,7 @@ def test_a_database_that_is_away_ends_no_tick(
         clockwork.tick()
     assert counted.counts == {"answer": 1}
     assert [line["event"] for line in logs] == [
-        "storage is unavailable, so jobs wait",
+        "storage is unavailable, so jobs are waiting",
         "storage is available again, so jobs continue",
     ]
 

@@ -68,12 +68,12 @@ class RawAuditRow(NamedTuple):
 
     @property
     def next_access_seq(self) -> int | None:
-        """The `access_seq` that the next row has to have."""
+        """The `access_seq` that the next row must have."""
         return self.seq if self.act in ACCESS_ACTIONS else self.access_seq
 
     @property
     def moment(self) -> datetime:
-        """The time of a row, which has to be one of our own."""
+        """The row's time. The text of a row that `is_authentic` rejects may not be a time."""
         return datetime.fromisoformat(self.at).replace(tzinfo=UTC)
 
     def read_detail(self) -> Any:
@@ -161,9 +161,9 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
 
 
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
-    """Return the rows that changed someone's access, newest first, and whether none is missing.
+    """Return the rows that changed someone's access, newest first, and whether they're complete.
 
-    Each row links to the one before it. If one is missing or isn't ours, older rows are left out.
+    Each row links to the one before it. If one is missing or forged, older rows are left out.
     """
     _, own = _read_end(session, keys)
     if own is None:
@@ -239,7 +239,10 @@ def chain_audit_entries(session: Session) -> None:
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
-    """Add MACs to rows written without the key file, except those that change someone's access; return the count."""
+    """Add MACs to intact rows written without the key file, and return their number.
+
+    Rows that change someone's access stay without.
+    """
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
     for row in stream_audit_rows(session):

@@ -111,7 +111,7 @@ def _find_missing_rows(
         return f"rows after {rows:,} are missing; {last_check}"
     outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
     stray = session.scalar(outside)
-    return "" if stray is None else f"the row with id {stray} wasn't written by this program"
+    return "" if stray is None else f"the row with ID {stray} wasn't written by this program"
 
 
 def _name_strange_rows(places: list[int]) -> str:

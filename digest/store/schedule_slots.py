@@ -23,9 +23,9 @@ RENEWAL_SECONDS = 10.0  # between renewals of a lease, while the job runs
 
 
 def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> bool:
-    """Claim a slot, even from a process that died, and return whether it succeeded.
+    """Claim a slot, even from a process that died, and return whether the claim succeeded.
 
-    Return False if another process has the slot or it's done.
+    Return False if another process has the slot or the slot is done.
     """
     lease = now + SLOT_LEASE
     try:
@@ -103,7 +103,7 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Return the moment of a job's newest claimed slot, or None if it's done."""
+    """Return the moment of a job's newest claimed slot, or None if there isn't one or it's done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())
@@ -112,14 +112,14 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
 
 
 def find_schedule_start(session: Session) -> datetime | None:
-    """Return the moment since which the schedule is followed, or None if it never was."""
+    """Return the moment since which the schedule has been followed, or None if it never was."""
     looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     query = looks.order_by(ScheduleSlot.at).limit(1)
     return session.scalar(query)
 
 
 def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
-    """Return the moment since which the schedule is followed, recording `now` if there is none.
+    """Return the moment since which the schedule has been followed, recording `now` if there isn't one.
 
     Nothing is due from before that moment.
     """
@@ -142,7 +142,7 @@ def record_scheduler_seen(database: Database, now: datetime) -> None:
 
 
 def record_unscheduled_pages_seen(database: Database, since: datetime, now: datetime) -> None:
-    """Record that a process has been serving pages since then that was told to leave the schedule alone."""
+    """Record that a process told to leave the schedule alone is serving pages, and has been since a moment."""
     _record_seen(database, PAGES_STATE_KEY, {"since": since.isoformat()}, now)
 
 
@@ -160,9 +160,10 @@ def find_scheduler_seen(session: Session) -> datetime | None:
 
 
 def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
-    """Return whether pages without the schedule were seen `since`, and no scheduler after they started.
+    """Return whether the schedule was turned off on purpose.
 
-    A scheduler that was seen after that has stopped by itself.
+    This is so if a process that serves pages without the schedule was seen after `since`, and no scheduler was seen
+    after that process started. A scheduler seen later must have stopped by itself.
     """
     pages = session.get(StoredInstallationValue, PAGES_STATE_KEY)
     if pages is None or pages.at < since:

@@ -68,7 +68,7 @@ class Revocations:
     def allow_member(self, member: StaffMember) -> bool:
         """Return whether a member's row is as new as the log.
 
-        The member hasn't been removed since, and has the latest role and no older password.
+        It is if it has the latest role and password, and isn't of a member whom the log has removed.
         """
         if not self.is_known:
             return False

@@ -72,7 +72,7 @@ def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
     head, _, body = b"".join(filled).partition(b"\r\n\r\n")
     names, signed = _fields_to_sign(_canonical_fields(head))
     first, *later_parts = _split_at_slots(canonicalize_body(body), bool(slots))
-    assert isinstance(first, bytes), "constant bytes come first, be they none"
+    assert isinstance(first, bytes), "constant bytes come first, even if there are none"
     return CanonicalMessage(
         _fold_names(names), _split_at_slots(signed, bool(slots)), tuple(later_parts), hashlib.sha256(first)
     )

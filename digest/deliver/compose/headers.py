@@ -60,12 +60,12 @@ def _write_lines(name: str, lines: Iterable[str]) -> bytes:
 
 
 def mailbox_field(name: str, display_name: str, address: str) -> bytes:
-    """Return a field with one address and its display name, such as From, or List-Id with its angle brackets."""
+    """Return a folded field with a display name and one address, such as From (or List-Id with its ID)."""
     return _write_lines(name, _mailbox_lines(name, display_name, address))
 
 
 def mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Return such a field's value on one line, for a provider that writes the field itself."""
+    """Return the value of a field with one address and its display name, for a provider that writes the field itself."""
     return " ".join(_mailbox_lines(name, display_name, address))
 
 

@@ -74,7 +74,7 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
 
 
 def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
-    """Join adjacent bytes, so that one literal precedes and follows each slot."""
+    """Join adjacent bytes, so that one literal, possibly empty, precedes and follows each slot."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
         if isinstance(part, bytes):
@@ -146,7 +146,7 @@ class PlaceholderValues:
         return self.leave_token, self.preferences_token, _fold_value(signup, signup_column), _escape_value(signup)
 
     def slot_values(self, signup_column: int) -> tuple[bytes, ...]:
-        """Return the values by slot.
+        """Return the encoded values, in the order of the slots' indexes.
 
         Raises:
             UnicodeEncodeError: an address, ID, or token isn't ASCII; `subscribers.address` rejects such addresses.

@@ -32,7 +32,7 @@ TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "dea
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """Composes notices, with a cache for one run."""
+    """Composes notices. It caches the HTML of each kind for one run."""
 
     settings: Settings
     frame: PublicationContext
@@ -44,7 +44,7 @@ class NoticeComposer:
         return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
-        """Return a notice's template with the recipient's `facts`; empty facts are left out of the text.
+        """Return the message template of a kind of notice, with the recipient's `facts` filled in except empty ones.
 
         Raises:
             jinja2.TemplateError: an operator template is broken.

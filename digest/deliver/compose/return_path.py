@@ -27,7 +27,7 @@ def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
 
 
 def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
-    """Return the IDs of the deliveries whose return paths occur in a text, such as a header's value.
+    """Return the delivery IDs of the genuine return paths in a text, such as a header's value.
 
     The surrounding text doesn't matter, since forwarders wrap a return path in one of theirs (SRS).
     """

@@ -70,7 +70,7 @@ class EditionVariants:
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed(self, preferences: Preferences, today: date) -> bool:
-        """Return whether a subscriber with these preferences gets the edition on a day in the publication's zone."""
+        """Return whether a subscriber with these preferences gets the edition on a day, apart from their frequency."""
         if self.is_breaking_news:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
         return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
@@ -104,7 +104,10 @@ class EditionVariants:
         return self._templates[variant]
 
     def find_variant(self, preferences: Preferences) -> VariantKey:
-        """Return the variant that a subscriber gets: the chosen one, or the nearest fuller one available."""
+        """Return the variant that a subscriber gets: the wanted one, or the nearest fuller one if the limit is reached.
+
+        Below the limit, the wanted variant is added to `chosen_variants`.
+        """
         wanted_variant = self.find_wanted_variant(preferences)
         if self.chosen_variants is None:
             return wanted_variant
@@ -283,5 +286,5 @@ def check_unsubscribe_url_length(base_url: str) -> None:
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
             f"DIGEST_BASE_URL ({base_url}) makes List-Unsubscribe {length} characters long, and some providers "
-            f"corrupt it if it's longer than 77. Use a shorter host."
+            f"corrupt it if it's longer than 77. Use a shorter host name."
         )

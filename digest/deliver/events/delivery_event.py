@@ -121,8 +121,9 @@ _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 class DeliveryEvent:
     """A normalized event. `detail` contains texts without addresses; `reported_by` names the source.
 
-    `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
-    if either is known. `person` is the subscriber whom the event is about if it proves nothing about any of their deliveries.
+    `fingerprint` is a hash of the content, and `provider_mark` a hash of the provider's ID for the event. If either is
+    already stored, the event is a duplicate. `person` is the subscriber whom the event is about if it proves nothing
+    about any of their deliveries.
     """
 
     reported_by: str

@@ -144,7 +144,7 @@ def _change_state(session: Session, delivery: str, state: DeliveryState, report:
 
 
 def list_deliveries_with_events(session: Session) -> list[str]:
-    """Return up to 500 deliveries whose events arrived during the handover, which has since ended."""
+    """Return the IDs of up to 500 deliveries with events that arrived during the handover, which has since ended."""
     query = (
         select(StoredDeliveryEvent.delivery)
         .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
@@ -199,7 +199,7 @@ def apply_feedback(
 ) -> Counter[str]:
     """Apply feedback to the people it concerns, and append their unsubscribes to the log with one sync.
 
-    Return the number of people that each kind changed, as `person <kind>`.
+    Return how many people each kind of feedback changed, by `person <kind>`.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.

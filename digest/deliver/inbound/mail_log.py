@@ -48,14 +48,14 @@ _JOURNAL_COMMAND = (
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Lines of a log and the position after them, which is empty if there isn't one."""
+    """Lines of a log, and the position after them, which is empty for an empty journal."""
 
     lines: tuple[bytes, ...]
     position: Mapping[str, Any]
 
 
 def read_part(source: str, position: Mapping[str, Any]) -> LogPart:
-    """Read what was written since a position; without a position, only find the end.
+    """Read what was written to a log since a position; without a position, only find the log's end.
 
     Args:
         source: The path of a log, or `journal`.
@@ -167,7 +167,7 @@ def follow_mail_log(
 ) -> tuple[Counter[str], bool]:
     """Apply what was logged since the last call; return the counts of `process_events`, and whether there may be more.
 
-    `host` distinguishes the logs of several machines. If this is interrupted, the same part is read again, and events
+    `host` distinguishes the logs of several machines. After an interruption, the same part is read again, and events
     already stored have no effect.
 
     Raises:

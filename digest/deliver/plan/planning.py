@@ -66,7 +66,7 @@ def effective_release_time(release_at: datetime, now: datetime) -> datetime:
 
 
 def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the start of a moment's month and of the next month."""
+    """Return the start of a moment's month in a time zone, and of the next month, in UTC."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
     begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
@@ -76,8 +76,7 @@ def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datet
 def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
     """Return whether a subscriber gets an edition, by their frequency.
 
-    Monthly subscribers get the first edition of a month that they can: if their email is paused then, they get the next
-    one. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
+    Monthly subscribers get the month's first edition, or if their email is paused then, the first one after the pause. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
     the parity of ISO week numbers breaks at week 53. Days, weeks, and months are in the publication's time zone.
     """
     if preferences.frequency == "weekly":
@@ -139,15 +138,15 @@ def plan_deliveries(
     now: datetime,
     doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
-    """Write one delivery per subscriber, or per breaking-news subscriber, in pages of 1,000. Idempotent.
+    """Write one delivery per subscriber (of breaking news, if it's that), in pages of 1,000. Idempotent.
 
     When all are written, the list is fixed, and later subscribers get the next edition. Several processes may plan the
     same edition, since a page is only written while the list isn't fixed. Subscribers who paused their email, want
     fewer editions, or left out all of its sections get a row that's `skipped`. Breaking news is due immediately,
     whatever the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
 
-    `doubtful` are column values for deliveries that may have been sent before a restore, which replace those of a
-    waiting one.
+    `doubtful` are column values that mark deliveries as possibly sent before a restore. They replace those of a waiting
+    delivery.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.

@@ -30,7 +30,7 @@ class MessageOutcome:
 
     `may_blame_message` marks a refusal that may be due to the message rather than the subscriber, and `blames_domain`
     one that may be due to our reputation with the recipient's domain. `cause` is what a refusal says about the address,
-    or None if only the reply's codes say. `slows_domain` means that the domain asks for fewer messages.
+    or None if it has to be inferred from the reply's codes. `slows_domain` means that the domain asks for fewer messages.
     """
 
     result: HandoverStatus
@@ -94,7 +94,7 @@ class HandoverRecorder(Protocol):
     """
 
     def mark_begun(self, message: OutgoingMessage) -> None:
-        """Record that a message wasn't sent after all, and that none of it can arrive."""
+        """Record that a message marked as being sent wasn't sent after all, so it can't arrive."""
         ...
 
     def mark_dot(self, message: OutgoingMessage) -> bool:
@@ -157,13 +157,14 @@ class StreamingProvider(Provider, Protocol):
     """A provider that accepts more messages while handing over others, so none waits for another's outcome."""
 
     def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
-        """Accept messages. Together with those it already has, they mustn't exceed its last reported `batch_size`."""
+        """Accept more messages. With those not yet finished, they mustn't exceed the last reported `batch_size`."""
         ...
 
     def await_outcomes(self, wake_file: int) -> FinishedMessages:
-        """Hand over messages until some are finished, or until `wake_file` is readable, and then return no messages.
+        """Hand over messages until some are finished, and return those.
 
-        After an exception, no message is sent that wasn't already marked as being sent.
+        Return none if the file descriptor `wake_file` becomes readable first. After an exception, only messages that
+        were already marked as being sent may still be sent.
         """
         ...
 
@@ -201,5 +202,5 @@ class ParallelProvider:
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return a provider's connections, each a provider for one thread."""
+    """Return the providers among which a provider distributes its batches, one per thread, or else the provider."""
     return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

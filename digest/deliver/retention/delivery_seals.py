@@ -57,7 +57,7 @@ def seal_edition(
     now: datetime,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Seal an edition's finished deliveries, close it if none are left, and return the number sealed.
+    """Seal an edition's finished deliveries, close the edition if none are left, and return the number sealed.
 
     Once `stopping` returns True, it stops, and the next run continues.
     """

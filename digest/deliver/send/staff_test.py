@@ -60,9 +60,9 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """The results of a test, by staff member; `stopped` says why not all of them were tried, or is empty.
+    """The results of a test, by staff member; `stopped` says why some weren't tried, or is empty.
 
-    `serial` distinguishes it from the edition's other tests.
+    `serial` distinguishes the test from the edition's other tests.
     """
 
     edition: str

@@ -80,7 +80,7 @@ class MailSystemReport:
 
 
 def parse_report(mail: MimePart) -> MailSystemReport | None:
-    """Parse a report; return None if the message isn't one."""
+    """Parse a delivery status or abuse report; return None if the message doesn't contain one."""
     if mail.media_type != "multipart/report":
         return None
     form = mail.parameter("report-type").lower()

@@ -100,7 +100,7 @@ class SendGridSetupAnswers(ProviderSetupAnswers):
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
         """Return the steps to take on SendGrid's website."""
         title = (
-            f"In SendGrid, authenticate the domain {sender_domain} (and add the CNAME records it shows to DNS), "
+            f"In SendGrid, authenticate the domain {sender_domain} (add the CNAME records that SendGrid shows to your DNS), "
             "and set up the signed Event Webhook (see docs/bounces.md). Put its key in "
             "digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
         )
@@ -113,7 +113,7 @@ REMEDIES = {
     "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "received-one-click": "SendGrid garbles values of more than 77 bytes.",
-    "received-links": "In SendGrid, it's under Settings → Tracking.",
+    "received-links": "In SendGrid, tracking is under Settings → Tracking.",
 }
 
 KIND = kind.ProviderKind(

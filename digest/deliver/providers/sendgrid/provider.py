@@ -181,7 +181,7 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
         "substitutions": substitutions,
-        # SendGrid keeps this for long and can't erase it, so it's opaque.
+        # SendGrid keeps this for a long time and can't erase it, so it's opaque.
         "custom_args": {"delivery_id": message.delivery_id},
     }
     if message.template.unsubscribe_url_prefix:  # substitutions don't apply to header fields

@@ -192,11 +192,11 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def signs_here(self) -> bool:
-        """Whether email is signed here rather than by the server."""
+        """Whether this program signs email, rather than the mail server."""
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return how to have the unsubscribe headers and Feedback-ID signed; by default, OpenDKIM signs only List-Unsubscribe."""
+        """Return a step for a server that signs, which by default doesn't sign all unsubscribe headers and Feedback-ID."""
         del sender_domain, base_url
         if self.signs_here:
             return ()

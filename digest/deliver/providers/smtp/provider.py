@@ -161,7 +161,10 @@ class SmtpProvider:
         self._queue.extend(_Offer(message, marks, expires_at) for message in messages)
 
     def await_outcomes(self, wake_file: int | None = None) -> FinishedMessages:
-        """Serve all connections until some messages have outcomes; return nothing once `wake_file` is readable."""
+        """Serve all connections until some messages have outcomes, and return those.
+
+        Return none if the file descriptor `wake_file` becomes readable first.
+        """
         self._is_streaming = wake_file is not None
         if wake_file is not None:
             self._poll.register(wake_file, select.POLLIN)

@@ -147,7 +147,7 @@ class SmtpConnector:
             )
         cause = getattr(error, "verify_message", "") or error.reason or "no TLS"
         remedies = {
-            _EXPIRED: "Renew the server's certificate, or ask its operator to.",
+            _EXPIRED: "Renew the server's certificate, or ask its operator to renew it.",
             _OTHER_NAME: f"In {self._url_place}, use the name in the server's certificate.",
             _OTHER_IP_ADDRESS: f"In {self._url_place}, use the name in the server's certificate.",
         }

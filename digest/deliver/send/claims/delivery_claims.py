@@ -112,7 +112,7 @@ class ClaimCursor:
         return {"after_time": self.after[0], "after_person": self.after[1]}
 
     def return_if_due(self, now: datetime) -> bool:
-        """Return to the start if it's time to, or if the clock was set back; return whether it did."""
+        """Return to the start every 30 seconds, or if the clock was set back, and return whether it did."""
         is_due = self.returned_at is None or not timedelta() <= now - self.returned_at < RETURN_INTERVAL
         if is_due:
             self.return_to_start(now)
@@ -148,7 +148,7 @@ def claim_deliveries(
 ) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those that are no longer needed.
 
-    Return them, and whether the transaction reached its maximum size, so that more may be due.
+    Return the claimed deliveries, and whether the transaction reached its maximum size, so that more may be due.
 
     The earliest come first, from the cursor on, or from the start if there are none and the run `is_idle`. With
     `avoided_domains`, which may be empty, they're spread over the list, and other domains come first.

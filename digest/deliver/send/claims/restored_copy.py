@@ -66,10 +66,10 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
 
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return the column values of deliveries planned now for something made or sent at `made_at`; usually none.
+    """Return column values for deliveries planned now of an email made at `made_at`; empty unless a restore came later.
 
-    If a restore came after that moment, the installation may have planned and sent it before it was lost. Deliveries
-    have the same IDs whenever they're planned, so a log can tell. The time of planning doesn't matter, since the clock
+    If it did, the installation may have planned and sent the email before it was lost. Deliveries have the same IDs
+    whenever they're planned, so a log can show whether they were sent. The time of planning doesn't matter, since the clock
     may have been set back after the restore.
     """
     gap = read_restore_gap(session)

@@ -53,7 +53,7 @@ class DeadRun:
 
 
 class RunFileSlots:
-    """The slots of a run, one per message being handed over; its provider's `HandoverRecorder`.
+    """A pool of reusable slots in a run's file, one per message being handed over; its provider's `HandoverRecorder`.
 
     A slot is free again once its message's outcome is committed. One thread assigns and frees slots; others mark them.
     """
@@ -103,7 +103,7 @@ class RunFileSlots:
         self._ended = []
 
     def is_leaving(self, delivery_id: str) -> bool:
-        """Return whether a delivery with a slot may have arrived."""
+        """Return whether a delivery with a slot was marked as being sent, and so may have arrived."""
         return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
 
     def mark_begun(self, message: OutgoingMessage) -> None:
@@ -119,7 +119,7 @@ class RunFileSlots:
         return False
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
-        """Mark the outcome of a message; without an answer, its mark doesn't change.
+        """Mark the outcome of a message; its mark doesn't change if the outcome is uncertain.
 
         A refusal that the message itself may have caused is judged along with others, so it's retried after a kill.
         """
@@ -151,11 +151,11 @@ class RunFile:
 
     @classmethod
     def in_memory(cls, slot_count: int) -> "RunFile":
-        """Return slots without a file, so that a kill leaves deliveries uncertain."""
+        """Return an object with slots in memory and no file, so that a kill leaves deliveries uncertain."""
         return cls(_new_run_owner(), bytearray(_HEADER_SIZE + slot_count * _SLOT_SIZE))
 
     def take_slots(self, slot_count: int | None = None) -> RunFileSlots:
-        """Take a number of slots, or all that are left."""
+        """Return a pool of the next `slot_count` slots, or of all that are left."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
         slots = RunFileSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_leave)
@@ -200,8 +200,8 @@ def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterat
 def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
     """Yield what finished runs left; each file is deleted when the next one is requested.
 
-    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: what it had claimed is
-    uncertain.
+    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: the messages that such
+    a run was handing over become uncertain.
     """
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:

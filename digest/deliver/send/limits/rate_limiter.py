@@ -84,9 +84,9 @@ class RateLimiter:
         requested: int,
         clock: Callable[[], datetime],
     ) -> SendAllowance:
-        """Return how many of `requested` messages may be sent; other processes wait until this transaction ends.
+        """Return how many of `requested` messages may be sent.
 
-        The clock is read after waiting for others.
+        Under a limit, other processes wait here until this transaction ends. The clock is read after waiting for them.
         """
         if self.limits.send_per_second:
             # Several processes wake up at the same moment, so only lock if something is available.
@@ -114,7 +114,7 @@ class RateLimiter:
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them; return when more may be sent, or None for now."""
+        """Count messages in the transaction that claims them; return when more may be sent, or None if more may be now."""
         usage, self._usage = self._usage, None
         if not messages or not self.has_limits:
             return None
@@ -150,7 +150,7 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """A claim's use of domain limits, which locks all of their rows at the first message for one of them."""
+    """One claim's use of the domain limits. The first message to a limited domain locks the rows of all limits."""
 
     session: Session
     limits: DomainLimits
@@ -158,14 +158,14 @@ class DomainLimitClaim:
     _is_begun: bool = False
 
     def postponed_until(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may be sent now, or else the time until which it's postponed."""
+        """Count a message that may be sent now, and return None, or else return the time until which it's postponed."""
         if not self._is_begun and domain_tag in self.limits.by_domain:
             self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
             self._is_begun = True
         return self.limits.postponed_until(domain_tag, self.now, fresh=fresh)
 
     def save(self) -> None:
-        """Store what was taken."""
+        """Store when each domain that got messages may get more."""
         if self._is_begun:
             _save_ready_times(self.session, self.limits.ready_times())
 

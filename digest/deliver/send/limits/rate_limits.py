@@ -179,7 +179,7 @@ class RollingWindowRate:
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
     def allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
-        """Return how many messages may be sent now, and if none, when more may be."""
+        """Return how many messages may be sent now, and when: `now`, or if none may, the time from which more may be."""
         paid_until = self._paid_until(usage, now)
         inside = self._count_inside(usage, now)
         used = sum(count for _, count in inside)
@@ -302,9 +302,9 @@ class DomainLimits:
         *,
         fresh: bool,
     ) -> datetime | None:
-        """Return None for a message that may be sent now, or else the time until which it's postponed.
+        """Count a message that may be sent now, and return None, or else return the time until which it's postponed.
 
-        `fresh` says that it has never been postponed.
+        `fresh` says that the message has never been postponed.
         """
         if domain_tag is None:
             return None
@@ -320,7 +320,7 @@ class DomainLimits:
         return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
-        """Halve a domain's allowance at its servers' request, at most once a minute, and return whether it was."""
+        """Halve a domain's allowance at its servers' request, at most once a minute; return whether it was halved."""
         if domain_tag is None:
             return False
         limit = self.by_domain.get(domain_tag)

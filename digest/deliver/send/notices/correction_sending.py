@@ -93,11 +93,15 @@ class _CorrectionRun(NoticeRun):
         with self.database.write() as session:
             is_first = note_correction_wait(session, self.correction, reply, now=self.clock())
         if is_first:
-            log.error("the mail server refuses a correction, so it waits", correction=self.correction, reply=reply)
+            log.error(
+                "the mail server is refusing a correction, so its emails are waiting",
+                correction=self.correction,
+                reply=reply,
+            )
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_corrections` has something to do, which it hasn't while all sending is paused."""
+    """Return whether `send_due_corrections` has anything to do; False while all sending is paused."""
     if installation_hold.read_current_hold(session) is not None:
         return False
     return _find_correction_purpose(session, ClaimCursor(), now) is not None
@@ -131,7 +135,8 @@ def send_due_corrections(
 ) -> Counter[HandoverStatus]:
     """Hand over all due corrections at the rate of editions, and count the results by status.
 
-    It waits for the rate limits with `sleep`, which may return early, and ends soon once `stopping` returns True.
+    While the rate limits allow nothing, it waits with `sleep`, which may return early. It ends soon after `stopping`
+    returns True.
 
     Raises:
         jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.

@@ -90,7 +90,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Describe the preferences chosen until the email was due; later changes belong in the next email."""
-    assert notice.person is not None, "choices are somebody's"
+    assert notice.person is not None, "preferences belong to a person"
     first_change = notice.facts["first_change"]
     with database.read() as session:
         emailed_change = preference_changes.find_preferences_before_and_after(

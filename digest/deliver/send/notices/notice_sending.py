@@ -62,7 +62,7 @@ log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_notices` has something to do; during a pause, only exempt emails count."""
+    """Return whether `send_due_notices` has anything to do; while all sending is paused, only exempt emails count."""
     condition = _leaving_notices(session)
     if condition is None:
         return False
@@ -153,7 +153,7 @@ def open_notice_run(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> Iterator[RunT]:
-    """Open a run over notices; at the end, log why others wait."""
+    """Open a run over notices; if it ends early, log why the remaining notices are waiting."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
@@ -173,7 +173,7 @@ def open_notice_run(
         )
         yield run
     if run.stop_reason:
-        log.warning("transactional emails wait", why=scrub_addresses(run.stop_reason))
+        log.warning("transactional emails are waiting", why=scrub_addresses(run.stop_reason))
 
 
 def _claim_notices(
@@ -251,7 +251,7 @@ def select_due_notices(now: datetime) -> Any:
 
 
 def delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    """Delete the content of finished notices."""
+    """Delete the queued content of finished notices that match a condition."""
     may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
         Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
@@ -289,7 +289,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 
 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
-    """Check again who may get a notice right before the handover, and return the tasks for those."""
+    """Check again, right before the handover, who may get these notices, and return the tasks that remain."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [

@@ -169,15 +169,15 @@ class RefusalGroup:
         return own_cause in {None, FailureCause.NONE, self.cause}
 
     def is_chosen(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen by `ALL_REASONS`, their reason, or their key."""
+        """Return whether `chosen` contains `ALL_REASONS`, the group's reason, or its key."""
         return not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen and can be sent again."""
+        """Return whether the group is chosen and its messages can be sent again."""
         return self.reason.is_doubtful and self.is_chosen(chosen)
 
     def is_suppressible(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen and their mailboxes are full or missing."""
+        """Return whether the group is chosen and its mailboxes are full or missing."""
         return self.reason.is_about_mailbox and self.is_chosen(chosen)
 
 
@@ -185,9 +185,9 @@ _Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
-    """Group an edition's refusals, each message once, in one pass. Replies that differ only in an ID are alike.
+    """Group an edition's refusals by provider, cause, and reply. Replies that differ only in an ID count as the same.
 
-    If `chosen` is the key of a group, only refusals by its provider are read. The database counts equal ones.
+    If `chosen` is the key of a group, only refusals by that group's provider are read.
     """
     refused = _select_refused(session, edition)
     same = [refused.c[name] for name in ("provider_tag", "decision", "reply")]
@@ -376,7 +376,7 @@ def iterate_refused(
 def find_refused_page(
     session: Session, edition: str, chosen: str, *, below: int | None, limit: int
 ) -> list[RefusedDelivery]:
-    """Return refused deliveries of a group, by its key, or of all groups, by descending number of the subscriber.
+    """Return refused deliveries whose group is `chosen` (see `is_chosen`), by descending number of the subscriber.
 
     Only as many as needed are classified, after the provider in the key has narrowed them down.
     """
@@ -444,9 +444,10 @@ def send_again(
 def name_small_providers(
     session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
 ) -> dict[str, str]:
-    """Name unlisted providers, for admins, after their domain with the most refused subscribers, if it has enough.
+    """Return names for the providers of `groups` that aren't in `known_tags`, by tag, for admins.
 
-    Only keyed tags are stored, so the name is taken from one of those subscribers' addresses.
+    A provider's name is its domain with the most refused subscribers, if they're at least ten. Only keyed tags are
+    stored, so the name is taken from one of those subscribers' addresses.
     """
     unknown = [group.tag for group in groups if group.tag and group.tag not in known_tags][:_MAX_NAMED]
     if not unknown:

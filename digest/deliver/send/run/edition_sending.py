@@ -108,7 +108,7 @@ def run_edition(
 ) -> SendReport:
     """Send an approved edition, or continue one that's being sent.
 
-    1. Verify that the standing version is what was approved, and mark the edition as being sent.
+    1. Verify that the valid version is what was approved, and mark the edition as being sent.
     2. Plan one delivery for each subscriber (once), choose the canary, and check that the list is plausible. In a copy
        restored after the send time, all planned deliveries are `uncertain`.
     3. Claim deliveries, check consent again, hand messages over, and record the results, until nothing is due or something
@@ -229,7 +229,7 @@ def _require_order(edition: Edition, settings: Settings) -> None:
     if edition.send_requested_at is None:
         raise SendError(
             f"{edition.name} is breaking news, and no one has chosen to send it.",
-            f"Choose Send now on its page, or run 'digest send {edition.name}'.",
+            f"Choose Send now on the edition's page, or run 'digest send {edition.name}'.",
         )
 
 
@@ -309,7 +309,7 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
     record_audit(session, "delivery counts do not balance", name, detail, actor=AUTOMATIC_ACTOR, now=now)
     return (
         f"{counts.planned:,} deliveries were planned, but there are {total:,}. This is a bug. Keep a backup, "
-        "compare the deliveries with those the mail server accepted, and report it."
+        "compare the deliveries with those that the mail server accepted, and report the bug."
     )
 
 

@@ -257,7 +257,7 @@ def _claim_allowed(
 
 def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
     """Pause until messages may be sent again, or end the run if that's too long."""
-    assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
+    assert allowance.available_at is not None, "an allowance of zero says when more may be sent"
     seconds = (allowance.available_at - run.clock()).total_seconds()
     if seconds <= MAX_PAUSE_SECONDS:
         _pause_for(run, max(seconds, 0.01))
@@ -298,7 +298,7 @@ def _make_tasks(
                 preferences = delivery.subscriber.preferences
                 template = run.variants.template_for(preferences)
                 variant = make_variant_tag(run.variants.find_variant(preferences).as_text())
-            assert template is not None, "the claim sets aside whom no section is left for"
+            assert template is not None, "claims skip subscribers who left out every section"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), variant))
     run.note_permitted(going, tasks)
     return tasks
@@ -391,7 +391,7 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") 
             run.stop_reason
             or stop_reason
             or (
-                f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
+                f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check the server, then send again. "
                 "The remaining messages are still waiting."
             )
         )

@@ -59,7 +59,7 @@ class UncertainHandover:
 class LogEvidence:
     """The evidence of a log about an edition's uncertain deliveries.
 
-    `spans` are the times it covers that overlap those of the deliveries. `incomplete_reason` says why missing messages
+    `spans` are the periods that the log covers, as far as they overlap those of the deliveries. `incomplete_reason` says why missing messages
     prove nothing, or is empty.
     """
 

@@ -450,7 +450,7 @@ def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySet
         installation_hold.pause_all_sending(session, f"{BO} asked", actor="eve", now=one_world.clock())
     with capture_logs() as lines:
         send(one_world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)))
-    (line,) = [line for line in lines if line["event"] == "transactional emails wait"]
+    (line,) = [line for line in lines if line["event"] == "transactional emails are waiting"]
     assert BO not in line["why"]
 
 
