@@ -122,7 +122,7 @@ class EditionSendBackoff:
         else:
             self.idle_editions.add(name)
 
-    def take_unreported(self, missed: Iterable[str]) -> list[str]:
+    def list_newly_missed(self, missed: Iterable[str]) -> list[str]:
         """Return the missed editions that no earlier call returned, so that each is logged once."""
         unreported = sorted(set(missed) - self.reported_missed)
         self.reported_missed.update(unreported)
@@ -144,7 +144,7 @@ def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> 
     """Send due editions and resume interrupted ones; return whether there are any, even if each is waiting to retry."""
     sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
-    for name in backoff.take_unreported(pending.missed):
+    for name in backoff.list_newly_missed(pending.missed):
         log.warning("missed a send time", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if _is_turn_of(name, context, backoff) and not context.stopping.is_set():

@@ -18,7 +18,7 @@ class FolderOwnerError(ApplicationError):
     """Raised when root can't continue as the owner of a folder; the message says which command to run instead."""
 
 
-def name_user(user_id: int) -> str:
+def find_user_name(user_id: int) -> str:
     """Return the name of the account with a user ID, or the ID as text if there isn't one."""
     try:
         return pwd.getpwuid(user_id).pw_name
@@ -32,7 +32,7 @@ def is_writable(path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class FolderOwner:
     """The user and groups that a process continues as; `home` is the user's home folder."""
 
     name: str
@@ -51,7 +51,7 @@ class Owner:
         return f"setpriv {ids} --clear-groups -- digest COMMAND"
 
 
-def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
+def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
     """Return the owner of a folder with its groups and home.
 
     A user without an account gets the folder's group, and the folder as home.
@@ -61,9 +61,9 @@ def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
         account = pwd.getpwuid(user)
     except KeyError:  # such as the user of a container
         home = str(folder.absolute())
-        return Owner(str(user), user, group, [group], home, has_account=False)
+        return FolderOwner(str(user), user, group, [group], home, has_account=False)
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return Owner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
+    return FolderOwner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
 
 
 def continue_as_owner(folder: Path) -> str | None:
@@ -98,7 +98,7 @@ def continue_as_owner(folder: Path) -> str | None:
     return owner.name
 
 
-def _check_readability(owner: Owner, folder: Path) -> None:
+def _check_readability(owner: FolderOwner, folder: Path) -> None:
     """Check that the owner can read this program without root's groups.
 
     Raises:
@@ -124,7 +124,7 @@ def _check_readability(owner: Owner, folder: Path) -> None:
         )
 
 
-def _become(owner: Owner) -> None:
+def _become(owner: FolderOwner) -> None:
     """Switch to the owner's user ID, groups, and home folder."""
     os.setgroups(owner.group_ids)
     os.setgid(owner.group_id)

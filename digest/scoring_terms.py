@@ -33,7 +33,7 @@ class StoryMeasures:
     """The values that terms are computed from: the story's own, and the week's totals and maximums."""
 
     publishers: int
-    independent_publishers: int  # excludes those that republished another's text
+    distinct_texts: int  # publishers, counting those that carried the same text once
     week_publishers: int
     daily_reads: float | None  # of its most read article, smoothed; None if no reads are known
     week_daily_reads: float | None  # of the week's most read article; None if the week has no readership data
@@ -106,12 +106,12 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
     Publishers that copied another's text don't count.
     """
-    copied = story.publishers - story.independent_publishers
+    copied = story.publishers - story.distinct_texts
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
-    return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
+    return TermShare(min(math.log(story.distinct_texts) / math.log(story.week_publishers), 1.0), note)
 
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")

@@ -92,7 +92,7 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class DueJob:
+class JobSlot:
     """A slot of the schedule: a job, and the time at which it's due, in UTC."""
 
     job: str
@@ -102,12 +102,12 @@ class DueJob:
 def find_due_jobs(
     now: datetime,
     timetable: Mapping[str, tuple[ScheduleRule, ...]],
-    finished: Collection[DueJob],
+    finished: Collection[JobSlot],
     *,
     zone: ZoneInfo,
     since: datetime,
     planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
-) -> tuple[DueJob, ...]:
+) -> tuple[JobSlot, ...]:
     """Return the latest slot of each job by `now`, if it's after `since` and not in `finished`.
 
     A job's slots come from its rules and from `planned`, such as the calendar's moments. A machine that was asleep for
@@ -122,9 +122,9 @@ def _latest_slots(
     timetable: Mapping[str, tuple[ScheduleRule, ...]],
     zone: ZoneInfo,
     planned: Mapping[str, Collection[datetime]],
-) -> Iterator[DueJob]:
+) -> Iterator[JobSlot]:
     for job, rules in timetable.items():
         slots = [rule.latest_time(now, zone) for rule in rules]
         slots += [at for at in planned.get(job, ()) if at <= now]
         if slots:
-            yield DueJob(job, max(slots))
+            yield JobSlot(job, max(slots))

@@ -92,7 +92,7 @@ class RawAuditRow(NamedTuple):
         except UnicodeEncodeError:
             return False
 
-    def is_own(self, keys: KeyRing) -> bool:
+    def is_authentic(self, keys: KeyRing) -> bool:
         """Return whether we wrote the row: it's intact and has a valid MAC."""
         try:
             key = keys.by_id("audit", self.mac.partition(":")[0])
@@ -154,7 +154,7 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]
         for row in rows:
-            if row.is_own(keys):
+            if row.is_authentic(keys):
                 return newest, row
         condition, parameters, count = "seq < :below", {"below": rows[-1].seq}, _PAGE_SIZE
     return newest, None
@@ -179,7 +179,7 @@ def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[Raw
 def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[RawAuditRow], bool]:
     rows: list[RawAuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
-        if row.seq != place or not row.is_own(keys):
+        if row.seq != place or not row.is_authentic(keys):
             break
         rows.append(row)
         place = row.access_seq
@@ -246,7 +246,7 @@ def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
     for row in stream_audit_rows(session):
-        if row.is_own(keys):
+        if row.is_authentic(keys):
             access_seq = row.next_access_seq
         elif not row.mac and row.act not in ACCESS_ACTIONS and row.is_intact:
             mac = make_audit_mac(key, row.hash, access_seq)

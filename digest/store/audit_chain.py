@@ -60,7 +60,7 @@ def verify_audit_log(session: Session) -> AuditProof:
     for row in stream_audit_rows(session):
         rows += 1
         seal = sealed.pop(rows, None)
-        is_own = row.is_own(keys)
+        is_own = row.is_authentic(keys)
         fault = _find_row_fault(row, rows, head, is_own=is_own) or _find_witness_fault(row, rows, seal, checked)
         if fault:
             break

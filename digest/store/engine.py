@@ -132,7 +132,7 @@ class Database:
             yield session
 
     @contextmanager
-    def read_together(self) -> Iterator[None]:
+    def share_read_session(self) -> Iterator[None]:
         """Make all `read` calls of this thread share one session until the end of the block, which must not write."""
         with self._open_session(self.engine) as session:
             token = _shared_session.set((self, session))
@@ -404,7 +404,7 @@ def _schema_revisions() -> frozenset[str]:
     return frozenset(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
 
 
-def find_old_server_version(database: Database) -> str:
+def find_unsupported_server_version(database: Database) -> str:
     """Return the version of a PostgreSQL server that's too old for this program; empty for any other database.
 
     Raises:

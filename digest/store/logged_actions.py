@@ -62,4 +62,4 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Raw
 
 @lru_cache(maxsize=4096)  # each view of an edition requests several weeks of rows, at 25 µs each
 def _is_own(keys: KeyRing, row: RawAuditRow) -> bool:
-    return row.is_own(keys)
+    return row.is_authentic(keys)

@@ -75,7 +75,7 @@ def staff_actor(member: StaffMember) -> str:
     return f"staff {member.id}"
 
 
-def display_name_of(name: str, email: str) -> str:
+def format_display_name(name: str, email: str) -> str:
     """Return a member's name as shown to colleagues; by default, the part of the address before the @."""
     return name or email.partition("@")[0]
 
@@ -131,7 +131,7 @@ def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> 
     the number is in the chain.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id))
-    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    names = {staff_actor(member): format_display_name(member.name, member.email) for member in members}
     return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
 
 

@@ -49,7 +49,7 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     if row is None or not (is_genuine_row(session, row[0]) and is_genuine_row(session, row[1])):
         return None
     revoked = read_revocations(session)[row[1].id]
-    return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
+    return (row[0], row[1]) if revoked.is_current_session(row[0]) and revoked.is_current_member(row[1]) else None
 
 
 @cache  # used by every staff page

@@ -255,8 +255,8 @@ def plan_correction_emails(installation: Installation, *, clock: Clock) -> Queue
     Each is first verified to be what was approved. If it isn't, the approval is revoked and the audit log says why. A
     correction from before a restore may have been sent, so its emails get status unknown.
     """
-    is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
-    query = select(Correction.id).where(*is_owed)
+    is_owed_to = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    query = select(Correction.id).where(*is_owed_to)
     with installation.read() as session:
         numbers = session.scalars(query.order_by(Correction.id)).all()
     queued, uncertain, refused = 0, 0, []

@@ -24,7 +24,7 @@ from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_te
 from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
-from digest.deliver.providers.registry import provider_in_use, write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies, provider_in_use
 from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.phrases import join_words
@@ -111,7 +111,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", write_provider_remedy("provider-account"), is_online=True, tells_remedy=True)
+@doctor_check("provider-account", join_provider_remedies("provider-account"), is_online=True, tells_remedy=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     """The account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings

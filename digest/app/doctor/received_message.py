@@ -25,7 +25,7 @@ from digest.app.doctor.network_access import LookupFailedError, NetworkAccess
 from digest.deliver.compose.dkim import load_signer
 from digest.deliver.events.mailbox.mime import MimePart, parse_header_address, parse_mime
 from digest.deliver.providers.kind import DoctorFinding
-from digest.deliver.providers.registry import write_provider_remedy
+from digest.deliver.providers.registry import join_provider_remedies
 from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
@@ -303,7 +303,7 @@ def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-one-click",
-    "Compare the message with the one that was sent ('digest check'). " + write_provider_remedy("received-one-click"),
+    "Compare the message with the one that was sent ('digest check'). " + join_provider_remedies("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
     """The one-click unsubscribe headers are correct (RFC 8058, section 3.1)."""
@@ -324,7 +324,7 @@ def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
 
 
 @message_check(
-    "received-links", f"Turn off click and open tracking at the relay. {write_provider_remedy('received-links')}"
+    "received-links", f"Turn off click and open tracking at the relay. {join_provider_remedies('received-links')}"
 )
 def check_links(received: ReceivedMessage) -> DoctorFindings:
     """Links weren't rewritten to track clicks."""

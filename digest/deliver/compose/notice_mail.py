@@ -86,7 +86,7 @@ class NoticeComposer:
         facts: Mapping[str, str],
         marks: SlotMarks,
     ) -> str:
-        base, language = self.frame.base, notice_language(self.settings, kind)
+        base, language = self.frame.base, choose_notice_language(self.settings, kind)
         frame = self.frame
         if kind in TO_STAFF:
             frame = replace(frame, language=language.code, direction=language.direction, subscriber_language=language)
@@ -103,7 +103,7 @@ def _fact_slot(name: str) -> Slot:
     return Slot(f"fact {name}")
 
 
-def notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
+def choose_notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
     """Return the language of a kind of notice: the subscribers', or English for the staff."""
     return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 

@@ -15,7 +15,7 @@ _MAX_SEARCHED = 5_000  # characters of a text that are searched
 _MAX_CANDIDATES = 10  # addresses in it
 
 
-def surround_token(domain: str) -> tuple[str, str]:
+def make_prefix_and_suffix(domain: str) -> tuple[str, str]:
     """Return the parts of an unsubscribe address before and after its base32 token."""
     return "bounce+", f"@{domain}"
 

@@ -69,7 +69,7 @@ class EditionVariants:
         """Whether it's an extra edition of breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
-    def is_owed(self, preferences: Preferences, today: date) -> bool:
+    def is_owed_to(self, preferences: Preferences, today: date) -> bool:
         """Return whether a subscriber with these preferences gets the edition on a day, apart from their frequency."""
         if self.is_breaking_news:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
@@ -122,7 +122,7 @@ class EditionVariants:
         is_short = preferences.short and self.has_short_edition(omitted)
         return VariantKey(omitted, preferences.text_only, is_short)
 
-    def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
+    def limit_to_most_wanted(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return these variants limited to the most wanted ones, given the number of subscribers who want each."""
         return replace(self, chosen_variants=set(choose_variants_within_limit(subscribers)), _templates={})
 
@@ -232,10 +232,10 @@ def fill_placeholders(
     return PlaceholderValues(
         to=to,
         message_id=message_id,
-        date=headers.date_value(date, zone),
+        date=headers.format_date_value(date, zone),
         leave_token=link_tokens.make_link_token(keys, number, "leave", generation, address=to),
         preferences_token=link_tokens.make_link_token(keys, number, "preferences", generation, address=to),
-        signup_text=write_signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
+        signup_text=format_signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
     )
 
 
@@ -254,15 +254,15 @@ def compose_sample_message(mailable: MailableEdition, edition: Edition, settings
         PlaceholderValues(
             to="reader@example.org",
             message_id=make_message_id(f"edition:{edition.name}", "specimen", settings.file.sender.list_id),
-            date=headers.date_value(edition.release_at, zone),
+            date=headers.format_date_value(edition.release_at, zone),
             leave_token=_SPECIMEN_TOKEN,
             preferences_token=_SPECIMEN_TOKEN,
-            signup_text=write_signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
+            signup_text=format_signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
         ),
     )
 
 
-def write_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def format_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return when and where a subscriber signed up, such as "March 4, 2026, at hls.today"."""
     return _signup_words(asked_at.astimezone(zone).date(), page_name, language)
 

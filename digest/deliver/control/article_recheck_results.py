@@ -119,7 +119,7 @@ def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) ->
     )
 
 
-def find_unreported_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
+def list_unreported_missing_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
     """Return the missing articles that haven't been reported yet."""
     return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
 

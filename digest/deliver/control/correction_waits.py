@@ -41,7 +41,7 @@ def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
     }
 
 
-def note_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
+def start_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
     """Make a correction's emails wait for an hour, and return whether it's the first time since one was accepted."""
     key = _PREFIX + purpose
     is_first = installation_hold.read_installation_state(session, key) is None

@@ -71,7 +71,7 @@ def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsi
     return {tag: adapter.validate_python({"tag": tag, **values}) for tag, values in (stored or {}).items()}
 
 
-def find_holding(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
+def find_blocking_domain(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
     """Return the first domain or variant with one of these tags that isn't to be sent (undecided or dropped), or None."""
     held = (set_aside[tag] for tag in tags if tag in set_aside)
     return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
@@ -117,7 +117,7 @@ def set_domains_aside(
     return added
 
 
-def decide_domains(
+def store_domain_decision(
     session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
 ) -> list[SetAsideDomain]:
     """Store a decision about some set-aside domains, and return those domains. The next claims of a run apply it.

@@ -37,7 +37,7 @@ class EventKind(StrEnum):
 class EventEffect:
     """The effect of an event's kind; `feedback_by_cause` adds feedback that depends on the cause."""
 
-    state: DeliveryState | None = None  # of the delivery; see `state_after_events`
+    state: DeliveryState | None = None  # of the delivery; see `find_state_after_events`
     feedback: DeliveryFeedbackKind | None = None  # about the person
     feedback_by_cause: Mapping[FailureCause, DeliveryFeedbackKind] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ EVENT_CONSEQUENCES = {
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
 
 
-def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
+def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
     """Return the state of a delivery after all events of these kinds.
 
     States are ordered: uncertain and waiting, then accepted, then refused. Evidence that the provider has the message

@@ -126,7 +126,7 @@ def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
     return _judge_codes(stage, *parse_reply_codes("", reply))
 
 
-def blame_refusal(cause: FailureCause, reply: str) -> BlamedParty:
+def find_blamed_party(cause: FailureCause, reply: str) -> BlamedParty:
     """Return what a refusal blames, inferring its stage from the stored cause and reply.
 
     For providers' events, which aren't replies, the cause decides.

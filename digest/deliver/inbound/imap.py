@@ -79,7 +79,7 @@ class MailboxFolder:
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
         return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
-    def next_uids(self, first: int, limit: int) -> list[int]:
+    def list_next_uids(self, first: int, limit: int) -> list[int]:
         """Return up to `limit` UIDs of messages, from `first` on, in order."""
         uids: list[int] = []
         with _translate_errors(self._server_name):

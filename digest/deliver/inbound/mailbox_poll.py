@@ -91,7 +91,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
     # Start at the beginning of another folder, or of one whose messages were renumbered.
     first = int(position["next"]) if numbering.items() <= position.items() else 1
-    uids = folder.next_uids(first, limit)
+    uids = folder.list_next_uids(first, limit)
     result.more = len(uids) == limit
     for uid in uids:
         if poller.stopping():

@@ -193,7 +193,7 @@ def _apply_batch(
 def _apply_pending_events(database: Database, clock: Callable[[], datetime]) -> None:
     while True:
         with database.read() as session:
-            ids = event_processor.list_deliveries_with_events(session)
+            ids = event_processor.list_deliveries_with_pending_events(session)
         if ids:
             with database.write() as session:
                 event_processor.apply_pending_events(session, ids, now=clock())

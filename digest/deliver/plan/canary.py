@@ -39,7 +39,7 @@ def compute_canary_size(waiting: int) -> int:
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
-def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
+def find_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
     """Return the current phase, given the canary's size and the time until which the rest waits for its results."""
     if not canary_subscribers:
         return CanaryPhase(now)

@@ -68,7 +68,7 @@ class CorrectedTextLocations:
     sent: str
     new_text: str
 
-    def stand_in(self, variant: VariantKey) -> bool:
+    def is_in_variant(self, variant: VariantKey) -> bool:
         """Return whether a variant's message contains the text, or True if no fragment of the edition was found to."""
         if self._in_subject or not self._fragments:
             return True
@@ -187,7 +187,7 @@ class _ErrorSpread:
     def reaches_variant(self, variant: VariantKey) -> bool:
         """Return whether a variant's message contained the error."""
         if variant not in self._decided:
-            self._decided[variant] = self.places.stand_in(variant)
+            self._decided[variant] = self.places.is_in_variant(variant)
         return self._decided[variant]
 
     def reaches_chooser(self, preferences: Preferences) -> bool:

@@ -51,7 +51,7 @@ class DeliveryCounts:
         return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
-    def last_are_leaving(self) -> bool:
+    def has_only_claimed_left(self) -> bool:
         """Whether no deliveries are waiting, but runs still have some."""
         return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 

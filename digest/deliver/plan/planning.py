@@ -51,13 +51,13 @@ class EditionRelease:
     previous_release_at: datetime | None
     zone: ZoneInfo
 
-    def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
+    def find_due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when the edition is due for a subscriber, in UTC, or None if they don't get it."""
         is_wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
-        return first_due_time(preferences, self.released_at) if is_wanted else None
+        return find_first_due_time(preferences, self.released_at) if is_wanted else None
 
 
-def effective_release_time(release_at: datetime, now: datetime) -> datetime:
+def choose_effective_release_time(release_at: datetime, now: datetime) -> datetime:
     """Return the time from which hours count: the send time, or now if it's early or more than an hour late.
 
     A moment after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
@@ -93,7 +93,7 @@ def _monday_of(day: date) -> date:
     return date.fromordinal(day.toordinal() - day.weekday())
 
 
-def first_due_time(preferences: Preferences, start: datetime) -> datetime:
+def find_first_due_time(preferences: Preferences, start: datetime) -> datetime:
     """Return the first moment at or after `start` (UTC) at which a subscriber's clock shows their hour.
 
     In a gap (spring), that's the next minute that exists; if the hour occurs twice (fall), either may be the first.
@@ -236,18 +236,20 @@ class _PlannedRows:
 
     def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when the edition is due for a subscriber, in UTC, or None if they're skipped."""
-        if not self.variants.is_owed(preferences, self.today):
+        if not self.variants.is_owed_to(preferences, self.today):
             return None
         if self.variants.is_breaking_news:
             return self.now
-        return self.release.due_time(preferences, had_one_this_month=had_one_this_month)
+        return self.release.find_due_time(preferences, had_one_this_month=had_one_this_month)
 
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
     went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
     before = (IS_REGULAR, Edition.id != edition.id, Edition.release_at < edition.release_at)
     previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
-    return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
+    return EditionRelease(
+        choose_effective_release_time(edition.release_at, now), previous, settings.file.publication.zone
+    )
 
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
@@ -316,7 +318,7 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
         if preferences.is_paused(today):
             continue
         is_wanted = is_wanted_by_subscriber(preferences, release, had_one_this_month=had_one)
-        if is_wanted and variants.is_owed(preferences, today):
+        if is_wanted and variants.is_owed_to(preferences, today):
             recipients += people
         else:
             skipped += people

@@ -72,12 +72,12 @@ def provider_in_use(settings: Settings) -> ProviderKind:
     )
 
 
-def write_provider_remedy(check: str) -> str:
+def join_provider_remedies(check: str) -> str:
     """Return the providers' remedies for a finding of one of the doctor's checks, joined."""
     return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 
 
-def writes_files(settings: Settings) -> bool:
+def is_outbox_in_use(settings: Settings) -> bool:
     """Return whether `DIGEST_MAIL_URL` selects the outbox; False if it can't be parsed."""
     try:
         return provider_in_use(settings).name == "outbox"

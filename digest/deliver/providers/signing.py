@@ -58,7 +58,7 @@ def load_provider_signer(settings: Settings) -> DkimSigner | None:
         raise ProviderSettingsError(exc.message, remedy=exc.remedy) from exc
 
 
-def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
+def check_signing(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
     """Yield findings about DKIM signing for `digest doctor`; `unsigned` is the level if email isn't signed."""
     try:
         signer = load_signer(settings)

@@ -34,7 +34,7 @@ from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.claims.retry_policy import StateChange, decide_state_change, end_without_retry
 from digest.deliver.send.claims.run_lease import LeaseKeeper
-from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
+from digest.deliver.send.claims.run_progress_file import HandoverSlots, RunFile
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -88,7 +88,7 @@ class FinishedTaskBatch:
 
 
 def compose_and_hand_over_batch(
-    provider: Provider, tasks: Sequence[SendTask], slots: RunFileSlots
+    provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots
 ) -> FinishedTaskBatch:
     """Compose the messages of a batch and hand them over; an error is part of the result. Doesn't use the database.
 
@@ -104,9 +104,9 @@ def compose_and_hand_over_batch(
     return FinishedTaskBatch(tasks, outcome, untried.compose_errors)
 
 
-def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
+def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
     """Compose messages right before sending; return the results of tasks without a message, and the messages."""
-    if not slots.may_leave():
+    if not slots.may_send():
         untried = MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
         return FinishedTaskBatch(tasks, BatchOutcome((untried,) * len(tasks))), []
     messages, errors = _compose_messages(tasks)
@@ -162,7 +162,7 @@ class HandoverRun:
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
-        self.run_file.may_leave = lambda: self.run_lease.is_valid
+        self.run_file.may_send = lambda: self.run_lease.is_valid
         self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
@@ -336,7 +336,7 @@ def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
         return run.mark_handing_over(session, [task.delivery for task in tasks])
 
 
-def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: RunFileSlots) -> BatchOutcome:
+def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:
     slots.begin_batch([task.delivery.delivery_id for task in tasks])
     result = compose_and_hand_over_batch(run.provider, tasks, slots)
     run.note_result(result)

@@ -27,7 +27,7 @@ TRACKING = {"open": "opens", "click": "clicks"}  # `/v3/tracking_settings/<name>
 MAX_DOMAINS = 200  # authenticated domains of one account
 
 
-def find_account_problems(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
+def check_account(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
     """Yield findings about the key's permissions, open and click tracking, and whether the account signs for our domain."""
     api = SendGridApi(*read_api_account(settings), timeout=timeout)
     response = api.call("get", "scopes")

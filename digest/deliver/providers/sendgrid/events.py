@@ -39,7 +39,7 @@ _MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER take 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
-def webhook_refusal_reason(
+def explain_webhook_refusal(
     keys: Sequence[EllipticCurvePublicKey],
     body: bytes,
     *,

@@ -81,7 +81,7 @@ def _refusal_reason(
 ) -> str:
     keys = parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))
     signature, timestamp = header(events.SIGNATURE_HEADER), header(events.TIMESTAMP_HEADER)
-    return events.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+    return events.explain_webhook_refusal(keys, body, signature=signature, timestamp=timestamp, now=now)
 
 
 def _pull_suppressions(
@@ -131,6 +131,6 @@ KIND = kind.ProviderKind(
     max_event_delay=events.MAX_AGE,
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(_pull_suppressions, suppression_pull.reset_list_positions),
-    account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
+    account=kind.ProviderAccount(account.check_account, account.is_authenticated, account.SPF_INCLUDE),
     erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_address_eraser),
 )

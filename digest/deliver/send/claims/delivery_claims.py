@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants
-from digest.deliver.control.set_aside_domains import SetAsideDomain, find_holding, make_variant_tag
+from digest.deliver.control.set_aside_domains import SetAsideDomain, find_blocking_domain, make_variant_tag
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -208,7 +208,7 @@ def _sort_due_rows(
         domain_tag = row.group_tag
         # Check the domain's tag, too: its group may have been looked up since.
         held_by = (
-            find_holding(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
+            find_blocking_domain(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
             if aside
             else None
         )
@@ -218,7 +218,7 @@ def _sort_due_rows(
             else:
                 postponed.append((row.id, held_by.parked_at))
             continue
-        until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
+        until = domain_claim.take_turn(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
                 ClaimedEditionDelivery(
@@ -248,7 +248,7 @@ def _tag_variant(subscriber: AudienceMember, variants: EditionVariants) -> str:
 def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
     if subscriber is None:
         return DeliveryState.WITHDRAWN
-    return DeliveryState.RESERVED if variants.is_owed(subscriber.preferences, today) else DeliveryState.SKIPPED
+    return DeliveryState.RESERVED if variants.is_owed_to(subscriber.preferences, today) else DeliveryState.SKIPPED
 
 
 def take_leases(

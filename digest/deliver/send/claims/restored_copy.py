@@ -26,7 +26,7 @@ class RestoreGap:
     made_at: datetime
     restored_at: datetime
 
-    def uncertain_values(self) -> dict[str, Any]:
+    def build_uncertain_values(self) -> dict[str, Any]:
         """Return the column values of a delivery that may have been sent in this period."""
         return {
             "state": DeliveryState.UNCERTAIN,
@@ -49,7 +49,9 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
         update(Delivery).where(IS_RESERVED).values(state=DeliveryState.WAITING, owner=None, lease_until=None)
     )
     session.execute(
-        update(Delivery).where(is_bulk_delivery(), was_due).values(gap.uncertain_values() | {"handed_at": earliest})
+        update(Delivery)
+        .where(is_bulk_delivery(), was_due)
+        .values(gap.build_uncertain_values() | {"handed_at": earliest})
     )
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
@@ -73,7 +75,7 @@ def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dic
     may have been set back after the restore.
     """
     gap = read_restore_gap(session)
-    return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
+    return gap.build_uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
 def build_known_handover_condition(session: Session) -> ColumnElement[bool]:

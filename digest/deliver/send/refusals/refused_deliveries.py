@@ -27,7 +27,7 @@ from digest.deliver.events.failure_causes import (
     parse_reply_codes,
 )
 from digest.deliver.events.server_replies import quote_refusal
-from digest.deliver.events.smtp_blame import blame_refusal
+from digest.deliver.events.smtp_blame import find_blamed_party
 from digest.deliver.plan.delivery_plan import (
     DeliveryCounts,
     count_deliveries,
@@ -35,7 +35,7 @@ from digest.deliver.plan.delivery_plan import (
     make_edition_delivery_purpose,
 )
 from digest.deliver.plan.domain_groups import MAIL_OPERATORS, select_domain_group_tag
-from digest.deliver.retention.delivery_seals import reopen_sealed
+from digest.deliver.retention.delivery_seals import unseal_deliveries
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import build_known_handover_condition
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
@@ -128,7 +128,7 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 @lru_cache(maxsize=1024)
 def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
     """Return why a message was refused, from the cause and the codes at the start of the reply."""
-    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, codes).name]
+    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[find_blamed_party(cause, codes).name]
     enhanced_codes = parse_reply_codes("", codes)[1]
     if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(enhanced_codes):
         return RefusalReason.FULL_MAILBOX
@@ -400,7 +400,7 @@ def find_refused_page(
     return page[:limit]
 
 
-def send_again(
+def requeue_refused_deliveries(
     session: Session,
     keys: KeyRing,
     name: str,
@@ -426,7 +426,7 @@ def send_again(
     chosen = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *refused)
     locked = chosen.order_by(Delivery.id).with_for_update(skip_locked=True)
     due_times = dict(session.execute(locked).all())
-    ids = reopen_sealed(session, keys, list(due_times), now=now)
+    ids = unseal_deliveries(session, keys, list(due_times), now=now)
     if ids:
         kinds = [*filter(is_refusal, EventKind)]
         refusals = update(StoredDeliveryEvent).where(
@@ -441,7 +441,7 @@ def send_again(
     return ids
 
 
-def name_small_providers(
+def find_small_provider_names(
     session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
 ) -> dict[str, str]:
     """Return names for the providers of `groups` that aren't in `known_tags`, by tag, for admins.

@@ -85,7 +85,7 @@ class SendReport:
     @property
     def ends_elsewhere(self) -> bool:
         """Whether another process is handing over the last messages, so that this run is over."""
-        return self.delivery_counts.last_are_leaving
+        return self.delivery_counts.has_only_claimed_left
 
     @property
     def awaits_decision(self) -> bool:
@@ -211,7 +211,7 @@ def _begin_sending(
     with database.read() as session:
         subscribers = count_variant_subscribers(session, variants)
         counted_before = find_edition(session, name).merged
-    limited_variants = variants.limit_to(subscribers)
+    limited_variants = variants.limit_to_most_wanted(subscribers)
     merged = count_merged_subscribers(subscribers, limited_variants.chosen_variants or ())
     if merged != counted_before:
         with database.write() as session:

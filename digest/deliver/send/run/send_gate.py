@@ -65,7 +65,7 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
     """Return what a run of an edition over a provider may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
-        canary.current_canary_phase(row.canary, row.canary_until, now),
+        canary.find_canary_phase(row.canary, row.canary_until, now),
         explain_blocked_send(edition, row, row.value),
         read_set_aside_domains(row.set_aside),
         row.resumed_at,

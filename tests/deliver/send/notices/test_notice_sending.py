@@ -493,7 +493,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     assert len({moment for moment, _ in left}) == 1
     with world.database.write() as session:
         limiter = RateLimiter.from_settings(world.database, limits, KEYS)
-        allowance = limiter.current_allowance(session, 1, world.clock)
+        allowance = limiter.find_allowance(session, 1, world.clock)
     assert allowance.messages == 0
     assert allowance.available_at is not None
     assert allowance.available_at > world.clock() + timedelta(seconds=1), "this second is full"

@@ -21,7 +21,7 @@ KEPT_AFTER = timedelta(days=8)  # after the send time; newer editions are counte
 _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
-def store_delivery_counts(database: Database, *, now: datetime) -> int:
+def cache_delivery_counts(database: Database, *, now: datetime) -> int:
     """Cache the counts of sent and canceled editions whose send time was over eight days ago; return how many these are."""
     over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
@@ -36,7 +36,7 @@ def store_delivery_counts(database: Database, *, now: datetime) -> int:
     return len(counts)
 
 
-def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> None:
+def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datetime) -> None:
     """Recount an edition if its counts are cached, so that a decision about its deliveries shows immediately."""
     stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
     if edition in stored_counts:
@@ -45,7 +45,7 @@ def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> 
         write_installation_state(session, KEPT_COUNTS_KEY, stored_counts, now=now)
 
 
-def load_stored_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
+def load_cached_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
     """Return the cached counts, by the edition's name."""
     stored_counts: Mapping[str, Any] = read_installation_state(session, KEPT_COUNTS_KEY) or {}
     return {
