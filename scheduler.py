@@ -46,7 +46,7 @@ log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the schedule rules of each slot job, in addition to the release calendar."""
+    """Return the settings' schedule rules, by job. The release calendar adds more slots."""
     return list_schedule_rules(installation.settings.file)
 
 
@@ -68,7 +68,7 @@ class StorageOutage:
     def guard(self, action: Callable[[], object]) -> object:
         """Call `action` and return its result, or record an outage and return None if storage is unavailable.
 
-        Other exceptions are raised.
+        Exceptions with other causes propagate.
         """
         try:
             result = action()
@@ -89,14 +89,14 @@ class StorageOutage:
         with self._lock:
             before, self.reason = self.reason, reason
         if reason and not before:
-            log.warning("storage is unavailable, so jobs wait", why=reason)
+            log.warning("storage is unavailable, so jobs are waiting", why=reason)
         elif before and not reason:
             log.info("storage is available again, so jobs continue", after=before)
 
 
 @dataclass(slots=True)
 class EditionSendBackoff:
-    """The times when each edition that is being sent is checked again, kept in memory.
+    """The time at which each edition that's being sent is next checked, kept in memory.
 
     The wait of an edition in `idle_editions` ends as soon as a message is due: an admin's decision, a mail log, or a
     dead run's file can make messages due immediately.
@@ -122,25 +122,29 @@ class EditionSendBackoff:
         else:
             self.idle_editions.add(name)
 
-    def take_unreported(self, missed: Iterable[str]) -> list[str]:
-        """Return the missed editions that weren't returned before, so that each is logged once."""
+    def list_newly_missed(self, missed: Iterable[str]) -> list[str]:
+        """Return the missed editions that no earlier call returned, so that each is logged once."""
         unreported = sorted(set(missed) - self.reported_missed)
         self.reported_missed.update(unreported)
         return unreported
 
 
 def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) -> datetime:
-    """Return the time of the next try: when a message is due, or after failures, with backoff up to 15 minutes."""
+    """Return when to try sending again.
+
+    After failures, the delay doubles from 30 seconds up to 15 minutes. Otherwise, it's when the next message is due, in
+    15 minutes at the latest, or `now` if that's None.
+    """
     if failures:
         return now + min(MAX_BACKOFF, FIRST_BACKOFF * (1 << min(failures - 1, 10)))
     return min(next_due_at, now + MAX_BACKOFF) if next_due_at else now
 
 
 def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
-    """Send the editions that are due and resume interrupted ones; return whether there were any."""
+    """Send due editions and resume interrupted ones; return whether there are any, even if each is waiting to retry."""
     sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
-    for name in backoff.take_unreported(pending.missed):
+    for name in backoff.list_newly_missed(pending.missed):
         log.warning("missed a send time", edition=name, what=pending.missed[name])
     for name in pending.ready_to_send:
         if _is_turn_of(name, context, backoff) and not context.stopping.is_set():
@@ -159,7 +163,7 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 
 
 def run_in_order(context: jobs.JobContext, *names: str) -> None:
-    """Run jobs one after the other. Once the process is stopping, no more begin."""
+    """Run jobs one after the other, and start no more of them once the process is stopping."""
     for name in names:
         if not context.stopping.is_set():
             jobs.run_job(context, name)
@@ -170,7 +174,7 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
-    """Return all the actions of a tick, by name."""
+    """Return every action that a tick can start, by name."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": partial(run_in_order, context, "check_schema", "recover_runs"),
@@ -219,7 +223,7 @@ class JobScheduler:
 
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
-        """Return the scheduler of a process that serves pages while another follows the schedule."""
+        """Return the scheduler of a process that serves pages and leaves the schedule to another process."""
         scheduler, since = cls(context, ("answer",)), context.clock().isoformat()
         scheduler._actions["pages"] = lambda: jobs.run_job(context, "record_unscheduled_pages_seen", since)
         return scheduler
@@ -235,7 +239,7 @@ class JobScheduler:
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def tick(self) -> None:
-        """Start the jobs that are due, until the process is stopping. One that still runs starts again when it's done."""
+        """Start the due jobs, unless the process is stopping. A job that's still running starts again when it has finished."""
         self._outage.guard(self._note_due)
         for name in [name for name in self._actions if name in self._due - self._running]:
             if self._stopping.is_set():

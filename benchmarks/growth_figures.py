@@ -170,7 +170,7 @@ def measure_signing() -> float:
     message = canonicalize_message((b"From: desk@news.example.org\r\nSubject: The week\r\n\r\nA story.\r\n",))
     began = time.process_time()
     for _ in range(SIGNATURES):
-        signer.signature_fields(message)
+        signer.build_signature_fields(message)
     return (time.process_time() - began) / SIGNATURES * 1e6
 
 

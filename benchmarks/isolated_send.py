@@ -54,13 +54,13 @@ class DiscardingProvider:
     batch_size = 25
     batch_timeout = 60.0
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Make them."""
         accepted = MessageOutcome(HandoverStatus.ACCEPTED, "250 ok")
         for message in messages:
             message.to_bytes()
-            marks.mark_dot(message)
-            marks.mark_outcome(message, accepted)
+            recorder.mark_sending(message)
+            recorder.mark_outcome(message, accepted)
         return BatchOutcome((accepted,) * len(messages))
 
     def close(self) -> None:

@@ -27,8 +27,8 @@ from digest.app.editions import drafting as editions
 from digest.app.subscribers.growth import SHOWN_DAYS
 from digest.collect.fetch.fetcher import INDEX_FILE, FolderFetcher
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
+from digest.deliver.retention.cached_delivery_counts import cache_delivery_counts
 from digest.deliver.retention.edition_figures import store_edition_figures
-from digest.deliver.retention.stored_delivery_counts import store_delivery_counts
 from digest.edition.approval import approved_versions as approval
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment
@@ -102,7 +102,7 @@ def create_large_installation(settings: Settings, size: InstallationSize) -> Lar
     _write_rows_for_everybody(database, departed, size.subscribers)
     draft = _draft_week(installation, staff, size.articles)
     _copy_left_out_stories(database, draft)
-    store_delivery_counts(database, now=NOW)
+    cache_delivery_counts(database, now=NOW)
     store_edition_figures(database, now=NOW)
     _write_year(database, size.subscribers, settings.file.publication.zone)
     if database.engine.dialect.name == "postgresql":  # what its own processes do within minutes

@@ -112,18 +112,18 @@ class TimedProvider:
         """Forget the round before."""
         self.first_at = self.last_at = 0.0
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand a batch over."""
-        return self._provider.send_batch(messages, marks)
+        return self._provider.send_batch(messages, recorder)
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
+    def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
         """Take messages."""
         self.first_at = self.first_at or time.perf_counter()
-        self._provider.offer(messages, marks)
+        self._provider.offer(messages, recorder)
 
-    def await_outcomes(self, wake_file: int) -> FinishedMessages:
+    def await_outcomes(self, wake_fd: int) -> FinishedMessages:
         """Hand them over."""
-        finished = self._provider.await_outcomes(wake_file)
+        finished = self._provider.await_outcomes(wake_fd)
         if finished.messages:
             self.last_at = time.perf_counter()
         return finished

@@ -27,7 +27,7 @@ class CatalogError(ApplicationError):
 def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
     """Return the path of a language's catalog, or None if there isn't one.
 
-    The operator's catalog takes precedence over the built-in one, and "fr-CA" over "fr".
+    The operator's catalogs take precedence over the built-in ones, and within each folder, "fr-CA" over "fr".
     """
     for folder in ([operator_folder / "locale"] if operator_folder else []) + [BUILT_IN_CATALOGS]:
         for name in (code.replace("-", "_"), get_base_language(code)):
@@ -45,7 +45,7 @@ def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
 
 
 def name_language(code: str) -> str:
-    """Return the English name of a language; empty if there's none."""
+    """Return the English name of a language, or an empty string if it's unknown."""
     from babel import Locale, UnknownLocaleError
 
     try:

@@ -1,4 +1,4 @@
-"""Running root's commands as the owner of the installation's folder, so that the service can use their files."""
+"""Switching from root to the owner of the installation's folder, so that the service can use the files created there."""
 
 import errno
 import os
@@ -15,11 +15,11 @@ PROGRAM_FILES = (sys.executable, os.__file__, __file__)  # the interpreter, its 
 
 
 class FolderOwnerError(ApplicationError):
-    """Root can't continue as the owner of a folder; the message says which command to run instead."""
+    """Raised when root can't continue as the owner of a folder; the message says which command to run instead."""
 
 
-def name_user(user_id: int) -> str:
-    """Return a user's name, or its number if it has no account."""
+def find_user_name(user_id: int) -> str:
+    """Return the name of the account with a user ID, or the ID as text if there isn't one."""
     try:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
@@ -27,12 +27,12 @@ def name_user(user_id: int) -> str:
 
 
 def is_writable(path: Path) -> bool:
-    """Return whether both this process and the path's owner can write to it; root always could."""
+    """Return whether this process and the path's owner can both write to it. Root can always write, so the owner counts."""
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class FolderOwner:
     """The user and groups that a process continues as; `home` is the user's home folder."""
 
     name: str
@@ -44,14 +44,14 @@ class Owner:
 
     @property
     def command(self) -> str:
-        """The command line for running a command as this user."""
+        """A command line that runs `digest COMMAND` as this user."""
         if self.has_account:
             return f"{'sudo' if shutil.which('sudo') else 'runuser'} -u {self.name} -- digest COMMAND"
         ids = f"--reuid {self.user_id} --regid {self.group_id}"  # neither sudo nor runuser takes a bare number
         return f"setpriv {ids} --clear-groups -- digest COMMAND"
 
 
-def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
+def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
     """Return the owner of a folder with its groups and home.
 
     A user without an account gets the folder's group, and the folder as home.
@@ -61,15 +61,15 @@ def _look_up_owner(status: os.stat_result, folder: Path) -> Owner:
         account = pwd.getpwuid(user)
     except KeyError:  # such as the user of a container
         home = str(folder.absolute())
-        return Owner(str(user), user, group, [group], home, has_account=False)
+        return FolderOwner(str(user), user, group, [group], home, has_account=False)
     groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return Owner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
+    return FolderOwner(account.pw_name, user, account.pw_gid, groups, account.pw_dir, has_account=True)
 
 
 def continue_as_owner(folder: Path) -> str | None:
     """Switch this process from root to the owner of a folder, permanently, and return the owner's name.
 
-    Return None if the process doesn't run as root or root owns the folder. A folder that doesn't exist yet takes the
+    Return None if the process isn't running as root, or if root owns the folder. A folder that doesn't exist yet takes the
     owner of its nearest existing parent. HOME changes to the owner's; USER and LOGNAME don't, so the audit log's
     `terminal:USER` still names the person who typed the command.
 
@@ -98,7 +98,7 @@ def continue_as_owner(folder: Path) -> str | None:
     return owner.name
 
 
-def _check_readability(owner: Owner, folder: Path) -> None:
+def _check_readability(owner: FolderOwner, folder: Path) -> None:
     """Check that the owner can read this program without root's groups.
 
     Raises:
@@ -116,15 +116,15 @@ def _check_readability(owner: Owner, folder: Path) -> None:
         os.setgroups(groups)
     if unreadable:
         raise FolderOwnerError(
-            f"{folder} belongs to {owner.name}, who can't read {unreadable[0]}, so the service can't run either.",
+            f"{folder} belongs to {owner.name}, who can't read {unreadable[0]}, so the service can't run as that user.",
             remedy=(
-                "Install Python and this program where every user can read them. Then run the command as that user: "
-                f"{owner.command}."
+                "Install Python and this program where every user can read them. Then run the command as the folder's "
+                f"owner: {owner.command}."
             ),
         )
 
 
-def _become(owner: Owner) -> None:
+def _become(owner: FolderOwner) -> None:
     """Switch to the owner's user ID, groups, and home folder."""
     os.setgroups(owner.group_ids)
     os.setgid(owner.group_id)

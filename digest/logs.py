@@ -22,9 +22,9 @@ REDACTED = "[address]"
 
 
 def redact_addresses(value: Any) -> Any:
-    """Replace everything that looks like an address in a value, including in nested lists and tables."""
+    """Return a value with everything that looks like an email address replaced, also in nested lists and dictionaries."""
     if isinstance(value, str):
-        # Most lines contain neither sign, and the pattern would be tried at each of their characters.
+        # Most lines contain neither, and the pattern would be tried at each of their characters.
         return _ADDRESS_PATTERN.sub(REDACTED, value) if "@" in value or "%40" in value else value
     if isinstance(value, dict):
         return {key: redact_addresses(inner) for key, inner in value.items()}

@@ -30,10 +30,10 @@ NOT_NEGATIVE = WeightBounds(0)
 
 @dataclass(frozen=True, slots=True)
 class StoryMeasures:
-    """The numbers that terms are computed from: the story's own and the week's maximums."""
+    """The values that terms are computed from: the story's own, and the week's totals and maximums."""
 
     publishers: int
-    independent_publishers: int  # excludes those that republished another's text
+    distinct_texts: int  # publishers, counting those that carried the same text once
     week_publishers: int
     daily_reads: float | None  # of its most read article, smoothed; None if no reads are known
     week_daily_reads: float | None  # of the week's most read article; None if the week has no readership data
@@ -100,20 +100,26 @@ def scoring_term(
     return register
 
 
-@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="The number of publishers that carried it.")
+@scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="The number of publishers that carried the story.")
 def score_coverage(story: StoryMeasures) -> TermShare:
-    """Return a share that grows with the logarithm of the publishers: 0 for one, 1 for all of the week's."""
-    copied = story.publishers - story.independent_publishers
+    """Return a share that grows with the logarithm of the number of publishers: 0 for one, 1 for all of the week's.
+
+    Publishers that copied another's text don't count.
+    """
+    copied = story.publishers - story.distinct_texts
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
-    return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
+    return TermShare(min(math.log(story.distinct_texts) / math.log(story.week_publishers), 1.0), note)
 
 
-@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about it.")
+@scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Return the logarithm of the story's daily reads as a share of that of the week's highest."""
+    """Return the logarithm of a story's daily reads, divided by that of the week's most-read story.
+
+    Return None if the week has no readership data.
+    """
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
         return None
@@ -129,10 +135,10 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     "editorial",
     weight=0.20,
     bounds=NOT_NEGATIVE,
-    words="Your site pinned or featured it, or an official source published it.",
+    words="Whether your site pinned or featured the story, or an official source published it.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
-    """Return 1 for a story that an editor pinned or featured, and a lower share for an official source."""
+    """Return 1 for a pinned or featured story, one half for another one with an official source, or else 0."""
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)
     if story.is_featured:
@@ -142,17 +148,17 @@ def score_editorial_choice(story: StoryMeasures) -> TermShare:
     return TermShare(0.0, "neither featured nor from an official source")
 
 
-@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="The words that match its topic.")
+@scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="The words that match the story's topic.")
 def score_topic_match(story: StoryMeasures) -> TermShare:
-    """Return how strongly the story matches its topic."""
+    """Return how strongly a story matches its topic, or 0 if it has none."""
     if not story.topic:
         return TermShare(0.0, "it doesn't match any of our topics")
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
 
 
-@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="The age of its leading article.")
+@scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="The age of the story's leading article.")
 def score_freshness(story: StoryMeasures) -> TermShare:
-    """Return a share that halves with every half-life of the lead article's age."""
+    """Return a share that starts at 1 and halves every four days of the leading article's age."""
     days = int(story.age_days)
     age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
     return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
@@ -162,10 +168,10 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     "proximity",
     weight=0.15,
     bounds=NOT_NEGATIVE,
-    words="The share of its articles that name the home country or one of its agencies; a place there counts half.",
+    words="The share of the story's articles that name the home country or one of its agencies; a place there counts half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
-    """Return the share of its articles about the home country, raised for a topic that matters everywhere."""
+    """Return the share of a story's articles about the home country, moved halfway to 1 if its topic matters everywhere."""
     home, share = story.home_country, story.home_share
     note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:

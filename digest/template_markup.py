@@ -148,7 +148,7 @@ def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
 
 
 def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
-    """Yield the unmatched tags of a parsed template, ordered by line."""
+    """Yield the unmatched tags of a parsed template, ordered by line; none if it has too many conditions to follow."""
     reader = _Reader()
     try:
         reader.read_part(template.body)

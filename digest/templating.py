@@ -41,7 +41,7 @@ class TemplateCodeCache(BytecodeCache):
         self._codes: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Load the code of the bucket's source if it has been compiled before."""
+        """Set the bucket's code if the same source has been compiled before, or else set it to None."""
         bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
@@ -89,7 +89,7 @@ class OperatorTemplates(Environment):
 
 def describe_template_mistake(place: str, mistake: str) -> str:
     """Return a message that says what is wrong with an operator template, where, and how to fix it."""
-    return f"{place}: {mistake.rstrip('.')}. Correct it, or remove the file from DIGEST_TEMPLATES to use the built-in template."
+    return f"{place}: {mistake.rstrip('.')}. Correct the template, or remove it from DIGEST_TEMPLATES to use the built-in one."
 
 
 def _locate_mistake(error: TemplateError) -> str:
@@ -97,7 +97,7 @@ def _locate_mistake(error: TemplateError) -> str:
     if isinstance(error, TemplateSyntaxError):
         return f"{error.filename or error.name}, line {error.lineno}"
     places = [place for place in _traceback_places(error.__traceback__) if not place[0].endswith(".py")]
-    return "{}, line {}".format(*places[-1]) if places else "A template of your own"
+    return "{}, line {}".format(*places[-1]) if places else "One of your templates"
 
 
 def _traceback_places(frame: TracebackType | None) -> Iterator[tuple[str, int]]:

@@ -92,8 +92,8 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
-class DueJob:
-    """A job that is due; `at` is its slot, in UTC."""
+class JobSlot:
+    """A slot of the schedule: a job, and the time at which it's due, in UTC."""
 
     job: str
     at: datetime
@@ -102,13 +102,13 @@ class DueJob:
 def find_due_jobs(
     now: datetime,
     timetable: Mapping[str, tuple[ScheduleRule, ...]],
-    finished: Collection[DueJob],
+    finished: Collection[JobSlot],
     *,
     zone: ZoneInfo,
     since: datetime,
     planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
-) -> tuple[DueJob, ...]:
-    """Return the latest slot of each job after `since`, unless it's in `finished`.
+) -> tuple[JobSlot, ...]:
+    """Return the latest slot of each job by `now`, if it's after `since` and not in `finished`.
 
     A job's slots come from its rules and from `planned`, such as the calendar's moments. A machine that was asleep for
     several slots of a job runs it once, not once per slot. `since` is when the schedule was first used: nothing is due
@@ -122,9 +122,9 @@ def _latest_slots(
     timetable: Mapping[str, tuple[ScheduleRule, ...]],
     zone: ZoneInfo,
     planned: Mapping[str, Collection[datetime]],
-) -> Iterator[DueJob]:
+) -> Iterator[JobSlot]:
     for job, rules in timetable.items():
         slots = [rule.latest_time(now, zone) for rule in rules]
         slots += [at for at in planned.get(job, ()) if at <= now]
         if slots:
-            yield DueJob(job, max(slots))
+            yield JobSlot(job, max(slots))

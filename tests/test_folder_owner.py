@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from digest import folder_owner
-from digest.folder_owner import FolderOwnerError, continue_as_owner, name_user
+from digest.folder_owner import FolderOwnerError, continue_as_owner, find_user_name
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 OWNER = 54321  # without an account
@@ -105,7 +105,7 @@ def test_where_the_system_does_not_allow_it_the_command_is_printed(
 
 
 def test_a_user_without_an_account_is_called_by_number() -> None:
-    assert (name_user(0), name_user(OWNER)) == ("root", str(OWNER))
+    assert (find_user_name(0), find_user_name(OWNER)) == ("root", str(OWNER))
 
 
 def test_the_program_is_read_with_the_accounts_own_groups(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

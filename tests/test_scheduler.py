@@ -28,13 +28,13 @@ from digest.store import schedule_slots
 from digest.store.engine import Database, DatabaseChangeDetector, open_database
 from digest.store.models import AuditEntry, DailySourceVisitCounts, Edition, EditionState, ScheduleSlot, Source
 from digest.store.process_identity import ProcessIdentity
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import DailyConsentCount
 from tests.conftest import reserve_port
 from tests.moments import THURSDAY_NOON as NOON
 
-SLOT = DueJob("draft", NOON)
+SLOT = JobSlot("draft", NOON)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def install(database: Database, tmp_path: Path) -> Installation:
     return Installation(Settings(file=SettingsFileContent(schedule=schedule), home=tmp_path), database)
 
 
-def due_slots(install: Installation, job: str, now: datetime) -> tuple[DueJob, ...]:
+def due_slots(install: Installation, job: str, now: datetime) -> tuple[JobSlot, ...]:
     return jobs.find_due_slots(JobContext(install, lambda: now), job, scheduler.read_schedule_rules(install)[job])
 
 
@@ -120,7 +120,7 @@ def test_a_database_that_is_away_is_one_line_for_all_jobs_and_another_when_it_is
         with capture_logs() as logs:
             for action in (*ticks.values(), *ticks.values()):
                 outage.guard(action)
-        assert [line["event"] for line in logs] == ["storage is unavailable, so jobs wait"]
+        assert [line["event"] for line in logs] == ["storage is unavailable, so jobs are waiting"]
         assert "The database isn't responding" in logs[0]["why"]
         outage.database = install.database
         with capture_logs() as logs:
@@ -345,7 +345,7 @@ def test_a_database_that_is_away_ends_no_tick(
         clockwork.tick()
     assert counted.counts == {"answer": 1}
     assert [line["event"] for line in logs] == [
-        "storage is unavailable, so jobs wait",
+        "storage is unavailable, so jobs are waiting",
         "storage is available again, so jobs continue",
     ]
 
@@ -353,7 +353,7 @@ def test_a_database_that_is_away_ends_no_tick(
 def test_a_new_timetable_owes_nothing_for_the_time_before_it(install: Installation) -> None:
     assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert due_slots(install, "collect", following) == (DueJob("collect", following),)
+    assert due_slots(install, "collect", following) == (JobSlot("collect", following),)
 
 
 def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -> None:
@@ -364,7 +364,7 @@ def test_a_slot_that_is_done_among_many_is_owed_no_more(install: Installation) -
             session.add(ScheduleSlot(job="collect", at=at, owner="-", lease_until=at, done_at=at))
     assert due_slots(install, "collect", NOON) == ()
     following = NOON + timedelta(hours=1)
-    assert due_slots(install, "collect", following) == (DueJob("collect", following),)
+    assert due_slots(install, "collect", following) == (JobSlot("collect", following),)
 
 
 def test_old_slots_go_at_night_but_not_since_when_the_timetable_is_followed(install: Installation) -> None:
@@ -431,13 +431,13 @@ def test_a_process_visits_sources_for_the_collection_of_another(one_database: Da
     assert jobs.join_running_collection(JobContext(install, lambda: NOON)) == ""
     with one_database.write() as session:
         sync_sources(session, install.settings)
-    assert schedule_slots.claim_slot(one_database, DueJob("collect", NOON), ProcessIdentity("elsewhere", 7, "x"), NOON)
+    assert schedule_slots.claim_slot(one_database, JobSlot("collect", NOON), ProcessIdentity("elsewhere", 7, "x"), NOON)
     sharing = JobContext(install, lambda: NOON + timedelta(seconds=1))
     with capture_logs() as logs:
         assert scheduler.run_due_slots(sharing, "collect") == scheduler.run_due_slots(sharing, "collect") == []
     shared = [(line["at"], line["outcome"]) for line in logs if line["event"] == "shared the collection"]
     assert shared == [(NOON.isoformat(), "0 new from 1 source, 1 failed")]
-    schedule_slots.complete_slot(one_database, DueJob("collect", NOON), "done", NOON)
+    schedule_slots.complete_slot(one_database, JobSlot("collect", NOON), "done", NOON)
     assert schedule_slots.find_open_slot(one_database, "collect") is None
 
 

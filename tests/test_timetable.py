@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from digest.timetable import DueJob, find_due_jobs, parse_schedule_rule, resolve_wall_time
+from digest.timetable import JobSlot, find_due_jobs, parse_schedule_rule, resolve_wall_time
 
 NEW_YORK = ZoneInfo("America/New_York")
 MOMENTS = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
@@ -55,7 +55,7 @@ def test_a_machine_that_slept_owes_a_job_once() -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
     timetable = {"collect": (parse_schedule_rule("daily 05:00"), parse_schedule_rule("daily 17:00"))}
     due_jobs = find_due_jobs(now, timetable, (), zone=NEW_YORK, since=now - timedelta(days=9))
-    assert due_jobs == (DueJob("collect", datetime(2026, 11, 20, 10, tzinfo=UTC)),)
+    assert due_jobs == (JobSlot("collect", datetime(2026, 11, 20, 10, tzinfo=UTC)),)
     assert find_due_jobs(now, timetable, due_jobs, zone=NEW_YORK, since=now - timedelta(days=9)) == ()
 
 

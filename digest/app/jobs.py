@@ -43,7 +43,7 @@ from digest.store.engine import (
 )
 from digest.store.models import EditionState
 from digest.store.process_identity import ProcessIdentity, identify_current_process
-from digest.timetable import DueJob, ScheduleRule, find_due_jobs
+from digest.timetable import JobSlot, ScheduleRule, find_due_jobs
 from subscribers.callback_types import Clock
 from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
@@ -384,7 +384,7 @@ def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector
     return DatabaseChangeDetector(context.installation.database)
 
 
-def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[DueJob, ...]:
+def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[JobSlot, ...]:
     """Return the slots of one job that are due now, according to the schedule and the calendar."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.zone
@@ -395,7 +395,7 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
     return find_due(completed)
 
 
-def run_slot(context: JobContext, slot: DueJob) -> str | None:
+def run_slot(context: JobContext, slot: JobSlot) -> str | None:
     """Claim a slot and run its job; return its outcome, or None if another process has the slot or completed it.
 
     If another process has it and the job can be shared, help with it. After a failure, the slot is retried later.

@@ -19,7 +19,7 @@ from digest.store.engine import (
     MIN_POSTGRESQL_VERSION,
     Database,
     describe_driver_error,
-    find_old_server_version,
+    find_unsupported_server_version,
     has_schema,
     migrate_schema,
     newest_schema_revision,
@@ -278,7 +278,7 @@ def _make_failed_migration_error(revision: str | None, reason: str) -> Migration
 
 
 def _refuse_old_server(database: Database) -> None:
-    if old_version := find_old_server_version(database):
+    if old_version := find_unsupported_server_version(database):
         raise InstallationError(
             f"The database server is PostgreSQL {old_version}, which is too old.",
             remedy=f"Move the database to PostgreSQL {MIN_POSTGRESQL_VERSION} or later.",

@@ -131,7 +131,7 @@ class StoryRanking:
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
             publishers=len(story.publishers),
-            independent_publishers=count_independent_publishers(story),
+            distinct_texts=count_independent_publishers(story),
             week_publishers=week.publisher_count,
             daily_reads=max(reads, default=None),
             week_daily_reads=None if week.median_daily_reads is None else week.highest_daily_reads,

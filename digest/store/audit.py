@@ -68,12 +68,12 @@ class RawAuditRow(NamedTuple):
 
     @property
     def next_access_seq(self) -> int | None:
-        """The `access_seq` that the next row has to have."""
+        """The `access_seq` that the next row must have."""
         return self.seq if self.act in ACCESS_ACTIONS else self.access_seq
 
     @property
     def moment(self) -> datetime:
-        """The time of a row, which has to be one of our own."""
+        """The row's time. The text of a row that `is_authentic` rejects may not be a time."""
         return datetime.fromisoformat(self.at).replace(tzinfo=UTC)
 
     def read_detail(self) -> Any:
@@ -92,7 +92,7 @@ class RawAuditRow(NamedTuple):
         except UnicodeEncodeError:
             return False
 
-    def is_own(self, keys: KeyRing) -> bool:
+    def is_authentic(self, keys: KeyRing) -> bool:
         """Return whether we wrote the row: it's intact and has a valid MAC."""
         try:
             key = keys.by_id("audit", self.mac.partition(":")[0])
@@ -154,16 +154,16 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]
         for row in rows:
-            if row.is_own(keys):
+            if row.is_authentic(keys):
                 return newest, row
         condition, parameters, count = "seq < :below", {"below": rows[-1].seq}, _PAGE_SIZE
     return newest, None
 
 
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
-    """Return the rows that changed someone's access, newest first, and whether none is missing.
+    """Return the rows that changed someone's access, newest first, and whether they're complete.
 
-    Each row links to the one before it. If one is missing or isn't ours, older rows are left out.
+    Each row links to the one before it. If one is missing or forged, older rows are left out.
     """
     _, own = _read_end(session, keys)
     if own is None:
@@ -179,7 +179,7 @@ def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[Raw
 def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | None) -> tuple[list[RawAuditRow], bool]:
     rows: list[RawAuditRow] = []
     for row in _read_rows(session, _ACCESS_WALK, start=place) if place is not None else ():
-        if row.seq != place or not row.is_own(keys):
+        if row.seq != place or not row.is_authentic(keys):
             break
         rows.append(row)
         place = row.access_seq
@@ -239,11 +239,14 @@ def chain_audit_entries(session: Session) -> None:
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
-    """Add MACs to rows written without the key file, except those that change someone's access; return the count."""
+    """Add MACs to intact rows written without the key file, and return their number.
+
+    Rows that change someone's access stay without.
+    """
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)
     for row in stream_audit_rows(session):
-        if row.is_own(keys):
+        if row.is_authentic(keys):
             access_seq = row.next_access_seq
         elif not row.mac and row.act not in ACCESS_ACTIONS and row.is_intact:
             mac = make_audit_mac(key, row.hash, access_seq)

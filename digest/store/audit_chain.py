@@ -60,7 +60,7 @@ def verify_audit_log(session: Session) -> AuditProof:
     for row in stream_audit_rows(session):
         rows += 1
         seal = sealed.pop(rows, None)
-        is_own = row.is_own(keys)
+        is_own = row.is_authentic(keys)
         fault = _find_row_fault(row, rows, head, is_own=is_own) or _find_witness_fault(row, rows, seal, checked)
         if fault:
             break
@@ -111,7 +111,7 @@ def _find_missing_rows(
         return f"rows after {rows:,} are missing; {last_check}"
     outside = select(func.min(AuditEntry.id)).where(AuditEntry.seq.is_(None))
     stray = session.scalar(outside)
-    return "" if stray is None else f"the row with id {stray} wasn't written by this program"
+    return "" if stray is None else f"the row with ID {stray} wasn't written by this program"
 
 
 def _name_strange_rows(places: list[int]) -> str:

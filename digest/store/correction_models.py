@@ -13,7 +13,7 @@ from subscribers.store.models import Base, Moment
 
 
 class Correction(KeyedSealModel):
-    """A correction of one text of a story after its edition began to be sent. It's kept, and its text never changes.
+    """A correction of one of a story's texts, made after sending of its edition began. It's kept, and never changes.
 
     `url` is the story's link in the edition, `section` its section's key, and `field` the text that was wrong. `signed`
     is the name that subscribers see. The email is requested at most once (`mail_asked_at`). `mail_statement` lists what
@@ -59,7 +59,7 @@ class Correction(KeyedSealModel):
 
 
 class CorrectionSignature(SignatureColumns, Base):
-    """One person's approval of the email of a correction."""
+    """One person's approval of a correction's email."""
 
     __tablename__ = "correction_signature"
     __table_args__ = (UniqueConstraint("correction_id", "actor", name="uq_correction_signature_one_a_person"),)

@@ -159,7 +159,7 @@ class StoredDeliveryEvent(Base):
 
 
 class ReceivedEventPayload(Base):
-    """A provider's post or a mailbox's message as received: compressed, encrypted, and bound to its body's hash.
+    """A provider's request or an email from the mailbox, as received: compressed, encrypted, and bound to its hash.
 
     `origin` names what parses it (a provider, or `mailbox`). Kept for 30 days.
     """
@@ -191,7 +191,7 @@ class DeliveryTotal(Base):
 
 
 class ProviderHandoverCount(Base):
-    """The number of messages that the installation handed over within a minute.
+    """The number of messages that the installation handed over during one minute.
 
     Written in the claim's transaction, and only if a limit in the settings needs it.
     """
@@ -203,9 +203,9 @@ class ProviderHandoverCount(Base):
 
 
 class SendSpacingState(Base):
-    """The time from which more messages may be sent under the installation's rate limit or a domain's, by tag.
+    """The time from which more messages may be sent under a rate limit: the installation's, or a domain's (by tag).
 
-    Written in the claim's transaction, and only if there is such a limit. `recent` is how many messages were sent in
+    Written in the claim's transaction, and only if the limit is set. `recent` is how many messages were sent in
     the last second, and when (`digest.deliver.send.limits.rate_limiter`); NULL for a domain.
     """
 

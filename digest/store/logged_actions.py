@@ -1,6 +1,6 @@
-"""The newest rows of the audit log, for decisions that depend on them, with a check that none is missing or forged.
+"""The newest rows of the audit log, for decisions that depend on them, with a check that none are missing or forged.
 
-If one is, its content is unknown, and callers have to assume the worst. Rows cut off at the end aren't noticed before
+If any are, their content is unknown, and callers must assume the worst. Rows cut off at the end aren't noticed before
 the nightly check.
 """
 
@@ -34,9 +34,9 @@ class LoggedAction(NamedTuple):
 def read_actions_since(
     session: Session, since: datetime | None, names: Collection[str]
 ) -> tuple[list[LoggedAction], bool]:
-    """Return the named actions since a moment, and whether the log is intact since then.
+    """Return the actions with these names since a day before a moment, and whether the log is intact since then.
 
-    Actions of this transaction are included.
+    If `since` is None, the whole log is read. Actions of this transaction are included.
     """
     waiting = (LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session))
     rows, is_intact = _read_rows_since(session, since)
@@ -62,4 +62,4 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Raw
 
 @lru_cache(maxsize=4096)  # each view of an edition requests several weeks of rows, at 25 µs each
 def _is_own(keys: KeyRing, row: RawAuditRow) -> bool:
-    return row.is_own(keys)
+    return row.is_authentic(keys)

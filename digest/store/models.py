@@ -198,7 +198,7 @@ class Edition(Base):
     `name` is the ISO week of its send day. Its window is `opens_at` < dated ≤ `cut_off`; its stories record what
     drafting considered. `content` is the arranged edition (`edition.content`) as JSON. `written_parts` are the texts
     that editors wrote (`digest.edition.editing.authorship`), or None in a draft last changed by a version that didn't
-    record authors. Approvals record what was approved; `approved_by` and `approved_at` say who completed the standing
+    record authors. Approvals record what was approved; `approved_by` and `approved_at` say who completed the valid
     one, and when.
     """
 
@@ -248,7 +248,7 @@ class Edition(Base):
 
     @property
     def title(self) -> str:
-        """The name that the team uses, such as "No. 148"."""
+        """The title that the team sees, such as "No. 148" or "Extra 2026-W48-2"."""
         return f"Extra {self.name}" if self.is_breaking_news else f"No. {self.number}"
 
     @property
@@ -379,7 +379,7 @@ class RenderedEditionFragment(Base):
     hash: Mapped[Str64]
 
 
-FIRST_LOOK_JOB = "first look"  # the job of the row that records since when the schedule is followed
+FIRST_LOOK_JOB = "first look"  # the job of the row that records since when the schedule has been followed
 
 
 class ScheduleSlot(Base):

@@ -13,7 +13,7 @@ from digest.store.delivery_models import StoredInstallationValue
 from digest.store.engine import Database
 from digest.store.models import FIRST_LOOK_JOB, ScheduleSlot
 from digest.store.process_identity import ProcessIdentity
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from subscribers.callback_types import Clock
 from subscribers.store.database import upsert
 
@@ -22,10 +22,10 @@ MAX_JOB_LATENESS = timedelta(minutes=45)  # before an alert asks someone to chec
 RENEWAL_SECONDS = 10.0  # between renewals of a lease, while the job runs
 
 
-def claim_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> bool:
-    """Claim a slot, even from a process that died, and return whether it succeeded.
+def claim_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> bool:
+    """Claim a slot, even from a process that died, and return whether the claim succeeded.
 
-    Return False if another process has the slot or it's done.
+    Return False if another process has the slot or the slot is done.
     """
     lease = now + SLOT_LEASE
     try:
@@ -51,7 +51,7 @@ def is_job_running(session: Session, job: str, now: datetime) -> bool:
     return session.scalar(select(ScheduleSlot.at).where(*is_held).limit(1)) is not None
 
 
-def renew_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: datetime) -> None:
+def renew_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> None:
     """Renew the lease of a slot that `owner` holds."""
     is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
     with database.write() as session:
@@ -60,7 +60,7 @@ def renew_slot(database: Database, slot: DueJob, owner: ProcessIdentity, now: da
 
 @contextmanager
 def keep_slot_renewed(
-    database: Database, slot: DueJob, owner: ProcessIdentity, clock: Clock, *, interval: float = RENEWAL_SECONDS
+    database: Database, slot: JobSlot, owner: ProcessIdentity, clock: Clock, *, interval: float = RENEWAL_SECONDS
 ) -> Iterator[None]:
     """Renew the lease of a claimed slot every `interval` seconds until the end of the block."""
     is_over = threading.Event()
@@ -79,31 +79,31 @@ def keep_slot_renewed(
         thread.join()
 
 
-def complete_slot(database: Database, slot: DueJob, outcome: str, now: datetime) -> None:
+def complete_slot(database: Database, slot: JobSlot, outcome: str, now: datetime) -> None:
     """Mark a slot as done, with a description of the outcome."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(done_at=now, outcome=outcome))
 
 
-def postpone_slot(database: Database, slot: DueJob, outcome: str, until: datetime) -> None:
+def postpone_slot(database: Database, slot: JobSlot, outcome: str, until: datetime) -> None:
     """Leave a slot open after a failure, to be claimed again after `until`."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(lease_until=until, outcome=outcome))
 
 
-def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[DueJob]:
+def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[JobSlot]:
     """Return the completed slots of a job among those at `moments`."""
     query = select(ScheduleSlot.at).where(
         ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
     )
     with database.read() as session:
-        return {DueJob(job, at) for at in session.scalars(query)}
+        return {JobSlot(job, at) for at in session.scalars(query)}
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Return the moment of a job's newest claimed slot, or None if it's done."""
+    """Return the moment of a job's newest claimed slot, or None if there isn't one or it's done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())
@@ -112,14 +112,14 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
 
 
 def find_schedule_start(session: Session) -> datetime | None:
-    """Return the moment since which the schedule is followed, or None if it never was."""
+    """Return the moment since which the schedule has been followed, or None if it never was."""
     looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     query = looks.order_by(ScheduleSlot.at).limit(1)
     return session.scalar(query)
 
 
 def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
-    """Return the moment since which the schedule is followed, recording `now` if there is none.
+    """Return the moment since which the schedule has been followed, recording `now` if there isn't one.
 
     Nothing is due from before that moment.
     """
@@ -142,7 +142,7 @@ def record_scheduler_seen(database: Database, now: datetime) -> None:
 
 
 def record_unscheduled_pages_seen(database: Database, since: datetime, now: datetime) -> None:
-    """Record that a process has been serving pages since then that was told to leave the schedule alone."""
+    """Record that a process told to leave the schedule alone is serving pages, and has been since a moment."""
     _record_seen(database, PAGES_STATE_KEY, {"since": since.isoformat()}, now)
 
 
@@ -160,9 +160,10 @@ def find_scheduler_seen(session: Session) -> datetime | None:
 
 
 def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
-    """Return whether pages without the schedule were seen `since`, and no scheduler after they started.
+    """Return whether the schedule was turned off on purpose.
 
-    A scheduler that was seen after that has stopped by itself.
+    This is so if a process that serves pages without the schedule was seen after `since`, and no scheduler was seen
+    after that process started. A scheduler seen later must have stopped by itself.
     """
     pages = session.get(StoredInstallationValue, PAGES_STATE_KEY)
     if pages is None or pages.at < since:
@@ -171,5 +172,5 @@ def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
     return scheduler_seen_at is None or scheduler_seen_at < datetime.fromisoformat(pages.value["since"])
 
 
-def _is_slot(slot: DueJob) -> tuple[ColumnElement[bool], ...]:
+def _is_slot(slot: JobSlot) -> tuple[ColumnElement[bool], ...]:
     return ScheduleSlot.job == slot.job, ScheduleSlot.at == slot.at

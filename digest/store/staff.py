@@ -75,7 +75,7 @@ def staff_actor(member: StaffMember) -> str:
     return f"staff {member.id}"
 
 
-def display_name_of(name: str, email: str) -> str:
+def format_display_name(name: str, email: str) -> str:
     """Return a member's name as shown to colleagues; by default, the part of the address before the @."""
     return name or email.partition("@")[0]
 
@@ -125,13 +125,13 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
 
 
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
-    """Return each member's display name, former ones included, by the actor that logs record.
+    """Return the display names of all members, current and former, by actor as the logs record it.
 
     With `with_numbers`, a name is shown as "Ann (staff 3)": anyone who can write to the database can change names, but
     the number is in the chain.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id))
-    names = {staff_actor(member): display_name_of(member.name, member.email) for member in members}
+    names = {staff_actor(member): format_display_name(member.name, member.email) for member in members}
     return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
 
 
@@ -213,7 +213,7 @@ def queue_verification_link(
 ) -> None:
     """Queue a new verification link for a member, and end earlier ones.
 
-    It's an invitation unless the member has signed in before. It leads to the test of an edition, if one is named.
+    The link is an invitation unless the member has signed in before. Then it leads to the test of `edition`, if given.
 
     Raises:
         StaffError: the address is already verified.
@@ -232,7 +232,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Return the state of a verification link, without changing it."""
+    """Return a verification link's state and member, without using the link up."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return VerificationLink(VerificationLinkState.UNKNOWN)
@@ -248,7 +248,7 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
 
 
 def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Mark the address as verified. Idempotent."""
+    """Mark the address of an open verification link as verified, and return the link's new state. Idempotent."""
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:
         member = get_staff_member(session, int(used.serial))

@@ -65,10 +65,10 @@ class Revocations:
         if act in _ENDING_METHODS or (act == PASSWORD_SET and values.get("password")):
             self.password_at = max(self.password_at, at)
 
-    def allow_member(self, member: StaffMember) -> bool:
+    def is_current_member(self, member: StaffMember) -> bool:
         """Return whether a member's row is as new as the log.
 
-        The member hasn't been removed since, and has the latest role and no older password.
+        It is if it has the latest role and password, and isn't of a member whom the log has removed.
         """
         if not self.is_known:
             return False
@@ -76,11 +76,11 @@ class Revocations:
         has_other_role = bool(self.role) and self.role != member.role
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
-    def allow_method(self, method: Passkey | AuthenticatorApp) -> bool:
+    def is_current_method(self, method: Passkey | AuthenticatorApp) -> bool:
         """Return whether a sign-in method was created since the member was added and since the last reset."""
         return method.made_at >= self.reset_at
 
-    def allow_session(self, row: StaffSession) -> bool:
+    def is_current_session(self, row: StaffSession) -> bool:
         """Return whether a session began after the member's sessions were last ended."""
         return row.began_at >= self.sessions_ended_at
 
@@ -104,7 +104,7 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
     if not members:
         return []  # works without keys, too
     revocations = read_revocations(session)
-    current = [member for member in members if revocations[member.id].allow_member(member)]
+    current = [member for member in members if revocations[member.id].is_current_member(member)]
     for member in members:
         if member not in current:
             log.error("a staff row is older than the audit log, so it was ignored", row=member.id)

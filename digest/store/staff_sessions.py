@@ -43,13 +43,13 @@ def begin_session(session: Session, member: StaffMember, *, network: str, browse
 
 
 def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
-    """Return the unexpired session of a token, with its member, or None if there isn't one."""
+    """Return the session of a token and its member, or None if it's unknown, expired, ended, or forged."""
     parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
     row = session.execute(_select_session(), parameters).one_or_none()
     if row is None or not (is_genuine_row(session, row[0]) and is_genuine_row(session, row[1])):
         return None
     revoked = read_revocations(session)[row[1].id]
-    return (row[0], row[1]) if revoked.allow_session(row[0]) and revoked.allow_member(row[1]) else None
+    return (row[0], row[1]) if revoked.is_current_session(row[0]) and revoked.is_current_member(row[1]) else None
 
 
 @cache  # used by every staff page
@@ -76,7 +76,10 @@ def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
 
 
 def reauthenticate_session(session: Session, session_id: int, *, now: datetime) -> str | None:
-    """Give a session a new token after the member has proved who they are again; return None if it has ended."""
+    """Replace a session's token after its member has proved who they are again.
+
+    Return the new token, or None if the session has ended.
+    """
     row = keep_if_genuine(session, session.get(StaffSession, session_id, with_for_update=True))
     if row is None:
         return None

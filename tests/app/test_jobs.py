@@ -13,7 +13,7 @@ from digest.app.jobs import JOBS, SLOT_JOBS, JobContext, run_job, run_slot
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, ScheduleSlot
 from digest.store.process_identity import ProcessIdentity
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import WebSetup, build_web_setup
 
@@ -66,7 +66,7 @@ def test_a_failure_is_logged_and_ends_nothing(context: JobContext) -> None:
 
 
 def test_a_slot_runs_once_whoever_asks(context: JobContext, world: WebSetup) -> None:
-    slot = DueJob("draft", datetime(2026, 11, 19, 22, 30, tzinfo=UTC))
+    slot = JobSlot("draft", datetime(2026, 11, 19, 22, 30, tzinfo=UTC))
     other = JobContext(world.install, lambda: NOW, owner=ProcessIdentity("elsewhere", 7, "x"))
     outcomes = [run_slot(one, slot) for one in (context, other, context)]
     assert [outcome is None for outcome in outcomes] == [False, True, True]

@@ -24,7 +24,7 @@ from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
 from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals, erase_from_deliveries
-from digest.deliver.retention.delivery_seals import reopen_sealed, seal_deliveries
+from digest.deliver.retention.delivery_seals import seal_deliveries, unseal_deliveries
 from digest.store.delivery_models import ChangedRow, Delivery, DeliveryState, RunningBackup, StoredDeliveryEvent
 from digest.store.engine import Database, open_database
 from digest.store.models import Edition, EditionState
@@ -173,7 +173,7 @@ def run_retention(world: WebSetup) -> None:
 def send_again(world: WebSetup) -> None:
     """Take a delivery out of its seal, send it again, and seal it anew, so that its last change is one of a row without a seal."""
     with world.database.write() as session:
-        assert reopen_sealed(session, world.install.keys, ["2026-W46 3"], now=NOW) == ["2026-W46 3"]
+        assert unseal_deliveries(session, world.install.keys, ["2026-W46 3"], now=NOW) == ["2026-W46 3"]
     with world.database.write() as session:
         again = {"state": DeliveryState.REFUSED, "handed_at": NOW, "tries": 2}
         session.execute(update(Delivery).where(Delivery.id == "2026-W46 3").values(again))

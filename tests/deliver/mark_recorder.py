@@ -16,10 +16,10 @@ class MarkRecorder:
         self._may_leave = may_leave
         self._on_dot = on_dot
 
-    def mark_begun(self, message: OutgoingMessage) -> None:
+    def mark_unsent(self, message: OutgoingMessage) -> None:
         self.marks.append((message.delivery_id, "begun"))
 
-    def mark_dot(self, message: OutgoingMessage) -> bool:
+    def mark_sending(self, message: OutgoingMessage) -> bool:
         self.marks.append((message.delivery_id, "dot"))
         self._on_dot()
         return self._may_leave

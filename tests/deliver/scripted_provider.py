@@ -22,13 +22,13 @@ class ScriptedProvider:
         self.answer, self.batch_size, self.name = answer, batch_size, name
         self.received_messages: list[OutgoingMessage] = []
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         for message in messages:
-            marks.mark_dot(message)
+            recorder.mark_sending(message)
         self.received_messages += messages
         batch = self.answer(messages)
         for message, outcome in zip(messages, batch.outcomes, strict=True):
-            marks.mark_outcome(message, outcome)
+            recorder.mark_outcome(message, outcome)
         return batch
 
     def close(self) -> None: ...

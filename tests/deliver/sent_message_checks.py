@@ -51,7 +51,7 @@ class SentMessageChecker:
         covered = re.sub(rb"\s", b"", raw.partition(b" h=")[2].partition(b";")[0]).decode().split(":")
         assert set(covered) >= REQUIRED_SIGNED_HEADERS
         assert sender is not None
-        assert [self.person_by_delivery[d] for d in return_path.find_return_paths(self.keys, sender)] == [number]
+        assert [self.person_by_delivery[d] for d in return_path.extract_delivery_ids(self.keys, sender)] == [number]
         token = str(message["List-Unsubscribe"]).rstrip(">").rpartition("/")[2]
         assert link_tokens.read_link_token(self.keys, token, "leave") == (number, 0)
         texts = decoded_parts(message)

@@ -193,7 +193,7 @@ def _reach_alive(process: SimulatedProcess | None, point: str) -> None:
 def simulated_processes(scenario: SendScenario, find_process: Callable[[], SimulatedProcess | None]) -> Iterator[None]:
     """Let the product's parts that a kill concerns be those of the simulated process within the block."""
     create_file, begin_worker = run_progress_file._create_run_file, send_workers.SendWorker.__init__
-    mark_dot = run_progress_file.RunFileSlots.mark_dot
+    mark_sending = run_progress_file.HandoverSlots.mark_sending
 
     def create_recorded(*given: Any) -> run_progress_file.RunFile:
         if not scenario.has_run_files:
@@ -209,7 +209,7 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
             process.workers.append(worker)
 
     def mark_and_reach(slots: Any, message: Any) -> bool:
-        may_leave = mark_dot(slots, message)
+        may_leave = mark_sending(slots, message)
         _reach_alive(find_process(), "MARK")
         return may_leave
 
@@ -224,7 +224,7 @@ def simulated_processes(scenario: SendScenario, find_process: Callable[[], Simul
         stack.enter_context(patch.object(planning, "insert_missing", reach_and_plan))
         stack.enter_context(patch.object(run_progress_file, "_create_run_file", create_recorded))
         stack.enter_context(patch.object(send_workers.SendWorker, "__init__", begin_recorded))
-        stack.enter_context(patch.object(run_progress_file.RunFileSlots, "mark_dot", mark_and_reach))
+        stack.enter_context(patch.object(run_progress_file.HandoverSlots, "mark_sending", mark_and_reach))
         stack.enter_context(patch.object(jobs.log, "exception", _report_failed_job))
         if scenario.at_deadline == "send-last-approved":  # the draft has no proposal behind it
             state = SimpleNamespace(edits=(), approved=False)

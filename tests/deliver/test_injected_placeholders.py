@@ -15,7 +15,7 @@ import pytest
 from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS, make_sample_notice_facts
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.notice_mail import NoticeComposer
-from digest.deliver.compose.variants import create_variants, write_signup_text
+from digest.deliver.compose.variants import create_variants, format_signup_text
 from digest.deliver.providers.base import HandoverStatus, OutgoingMessage, Provider
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider
@@ -145,7 +145,7 @@ def compose_everything(settings: Settings, content: EditionContent) -> dict[str,
 
 def make_messages(templates: Mapping[str, MessageTemplate]) -> list[OutgoingMessage]:
     """Make a message of each template, for a subscriber whose list says everything of where they signed up."""
-    origin = write_signup_text(RELEASE.replace(month=3, day=4), EVERYTHING, RELEASE.tzinfo, ENGLISH)  # type: ignore[arg-type]  # any zone
+    origin = format_signup_text(RELEASE.replace(month=3, day=4), EVERYTHING, RELEASE.tzinfo, ENGLISH)  # type: ignore[arg-type]  # any zone
     assert origin.startswith(SIGNED_UP)
     return [
         OutgoingMessage(

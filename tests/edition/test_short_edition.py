@@ -116,7 +116,7 @@ def test_who_chose_the_65th_combination_gets_the_nearest_fuller_one(variants: Ed
     everybody = [Preferences(omit=omit, text_only=only) for only in (False, True) for omit in omissions]
     wanted = {variants.find_wanted_variant(one): 1000 - place for place, one in enumerate(everybody)}
     assert len(wanted) > MAX_VARIANTS
-    limited = variants.limit_to(wanted)
+    limited = variants.limit_to_most_wanted(wanted)
     assert len({limited.find_variant(one) for one in everybody}) <= MAX_VARIANTS
     rarest = everybody[-1]
     omitted = limited.find_variant(rarest).omitted & set(keys)

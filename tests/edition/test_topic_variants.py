@@ -179,7 +179,7 @@ def test_each_of_64_versions_is_sound_and_none_is_clipped_by_gmail(
     chosen = [Preferences(omit_topics=frozenset(some)) for most in range(7) for some in combinations(KEYS, most)]
     wanted = {variants.find_wanted_variant(one): 1000 - place for place, one in enumerate(chosen)}
     assert len(wanted) > MAX_VARIANTS
-    limited = variants.limit_to(wanted)
+    limited = variants.limit_to_most_wanted(wanted)
     full = len(bodies(variants, Preferences())[0].encode())
     templates = {limited.find_variant(one): limited.template_for(one) for one in chosen}
     templates[limited.find_variant(Preferences(text_only=True))] = limited.template_for(Preferences(text_only=True))

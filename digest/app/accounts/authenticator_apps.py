@@ -47,7 +47,7 @@ def find_authenticator(
     query = select(AuthenticatorApp).where(AuthenticatorApp.staff == staff, state).order_by(AuthenticatorApp.id)
     apps = session.scalars(query.with_for_update() if lock else query)
     revoked = read_revocations(session)[staff]
-    return next((app for app in filter_genuine_rows(session, apps) if revoked.allow_method(app)), None)
+    return next((app for app in filter_genuine_rows(session, apps) if revoked.is_current_method(app)), None)
 
 
 def delete_authenticators(session: Session, staff: int) -> None:

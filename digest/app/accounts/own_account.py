@@ -25,7 +25,7 @@ from digest.store import staff_sessions
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt, StaffSession
 from digest.store.audit import PASSWORD_SET
 from digest.store.delivery_models import StaffMember
-from digest.store.staff import display_name_of, list_staff_members
+from digest.store.staff import format_display_name, list_staff_members
 from subscribers.errors import RefusalError
 
 SET_PASSWORD = Action(PASSWORD_SET)
@@ -179,7 +179,7 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
         OwnAccountError: a colleague has the name.
     """
     others = [member for member in list_staff_members(session) if member.id != own_number]
-    if name and _fold_name(name) in {_fold_name(display_name_of(member.name, member.email)) for member in others}:
+    if name and _fold_name(name) in {_fold_name(format_display_name(member.name, member.email)) for member in others}:
         raise OwnAccountError(
             "Another team member already has this name.", remedy="Add a middle initial or your department."
         )

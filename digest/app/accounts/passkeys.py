@@ -107,7 +107,7 @@ def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
     """Return a member's passkeys, oldest first, without forged or revoked ones."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
     revoked = read_revocations(session)[staff]
-    return [row for row in filter_genuine_rows(session, rows) if revoked.allow_method(row)]
+    return [row for row in filter_genuine_rows(session, rows) if revoked.is_current_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
@@ -119,7 +119,7 @@ def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passke
     credential = _from_base64url(str(_read_answer(answer).get("id", "")))
     query = select(Passkey).where(Passkey.credential == credential)
     row = keep_if_genuine(session, session.scalar(query.with_for_update() if lock else query))
-    return row if row is not None and read_revocations(session)[row.staff].allow_method(row) else None
+    return row if row is not None and read_revocations(session)[row.staff].is_current_method(row) else None
 
 
 def verify_passkey_sign_in(

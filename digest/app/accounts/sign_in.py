@@ -62,7 +62,7 @@ class SignedInStaff:
     @property
     def display_name(self) -> str:
         """The member's name, else the part of the address before the @."""
-        return staff.display_name_of(self.name, self.email)
+        return staff.format_display_name(self.name, self.email)
 
     @property
     def challenge_subject(self) -> str:

@@ -255,8 +255,8 @@ def queue_approved_correction_emails(installation: Installation, *, clock: Clock
     Each email is first compared with what was approved. If they differ, the approval is revoked, and the audit log
     says why. A correction from before a restore may have been sent, so its emails get status unknown.
     """
-    is_owed = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
-    query = select(Correction.id).where(*is_owed)
+    is_owed_to = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
+    query = select(Correction.id).where(*is_owed_to)
     with installation.read() as session:
         numbers = session.scalars(query.order_by(Correction.id)).all()
     queued, uncertain, refused = 0, 0, []

@@ -151,7 +151,7 @@ def _tell_editors(
     installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
     """Email the staff about missing articles, once per article, and save the check."""
-    untold = article_recheck_results.find_unreported_missing_articles(article_check)
+    untold = article_recheck_results.list_unreported_missing_articles(article_check)
     reported_urls = (*article_check.told, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion
     article_recheck_results.save_article_check(

@@ -14,7 +14,7 @@ from digest.edition.edition_queries import IS_REGULAR
 from digest.settings import SettingsFileContent
 from digest.store.models import Edition, ScheduleSlot
 from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, is_job_running
-from digest.timetable import DueJob, ScheduleRule, find_due_jobs, parse_schedule_rule
+from digest.timetable import JobSlot, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.english_text import clock_hour, short_month_day, weekday_month_day
 
 NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
@@ -91,7 +91,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
     yield UpcomingStep(release.release_at, f"{name} is sent if it's approved")
 
 
-def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[DueJob]:
+def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[JobSlot]:
     """Yield the jobs that are later than allowed, haven't run since, and aren't running now."""
     since = find_schedule_start(session)
     if since is None:
@@ -108,7 +108,7 @@ def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime)
                 yield slot
 
 
-def explain_missed_run(slot: DueJob, file: SettingsFileContent) -> str:
+def explain_missed_run(slot: JobSlot, file: SettingsFileContent) -> str:
     """Return a sentence about a job that didn't run and what to check."""
     local = slot.at.astimezone(file.publication.zone)
     return (

@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 
 from digest.app.doctor.check_registry import report_error, report_exposure, report_ok
 from digest.deliver.providers.kind import DoctorFinding
-from digest.folder_owner import is_writable, name_user
+from digest.folder_owner import find_user_name, is_writable
 from digest.settings import Settings
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, find_exposure
 from subscribers.english_text import join_words
@@ -30,7 +30,7 @@ def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
     user = find_service_user(settings)
     paths = [path for path in _list_files(settings) if path.exists()]
     foreign = [path for path in paths if path.stat().st_uid != user]
-    problems = [_report_owners(settings, foreign, name_user(user))] if foreign else []
+    problems = [_report_owners(settings, foreign, find_user_name(user))] if foreign else []
     for path in paths:
         if path not in foreign:
             problems += _find_problems(path, user, is_database=path in _list_database_files(settings))
@@ -58,7 +58,7 @@ def _report_owners(settings: Settings, foreign: Sequence[Path], user: str) -> Do
     home = settings.home.absolute()
     shown = [home] if settings.home in foreign else foreign[:MAX_FILES_NAMED]
     names = join_words([*map(str, shown)], more=0 if settings.home in foreign else len(foreign) - len(shown))
-    owner = name_user(foreign[0].stat().st_uid)
+    owner = find_user_name(foreign[0].stat().st_uid)
     outside = [path for path in foreign if not path.absolute().is_relative_to(home)]
     spec = user if user.isdecimal() else f"{user}:"  # an ID without an account has no login group
     commands = [f"chown -R {spec} {home}"] if len(outside) < len(foreign) else []
@@ -78,14 +78,14 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
     if path.name == ENVIRONMENT_FILE_NAME and (exposure := find_exposure(path)):
         yield report_exposure(exposure.message, exposure.remedy)
     elif not is_usable and os.geteuid() not in {0, user}:
-        owner = name_user(user)
+        owner = find_user_name(user)
         yield report_error(
             f"{path} belongs to {owner}, so you can't write to it.", f"Run doctor as root or as {owner}."
         )
     elif not is_usable:
         effect = ", so nothing can be saved" if is_database else ""
         yield report_error(
-            f"Can't write to {path} (owner {name_user(user)}, mode {mode:04o}){effect}.",
+            f"Can't write to {path} (owner {find_user_name(user)}, mode {mode:04o}){effect}.",
             f"Run: chmod {bits} {path}. If the disk is mounted read-only, check the kernel's log for disk errors first.",
         )
     elif path.is_dir() and mode & OTHERS:

@@ -28,7 +28,7 @@ from digest.collect.sandbox.client import list_child_sandbox_gaps
 from digest.deliver.control.installation_hold import read_installation_state
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
-from digest.folder_owner import is_writable, name_user
+from digest.folder_owner import find_user_name, is_writable
 from digest.installation.opened_installation import InstallationError, make_missing_key_file_error
 from digest.installation.storage_errors import RESTORE_LOSSES, make_damage_error
 from digest.settings import Settings
@@ -213,7 +213,7 @@ def _name_recovery(file: Path, copy: Path, *, is_complete: bool) -> str:
 
 
 def _name_installation(file: Path, content: Path) -> str:
-    return f"install -o {name_user(file.parent.stat().st_uid)} -m 600 {content} {file}"
+    return f"install -o {find_user_name(file.parent.stat().st_uid)} -m 600 {content} {file}"
 
 
 @doctor_check(
@@ -313,7 +313,7 @@ def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     if not (source and examined.settings.file.sender.bounce_domain):
         return  # `bounces` reports a log without a bounce domain
     with examined.read() as session:
-        state = read_installation_state(session, mail_log.state_key(identify_current_process().host))
+        state = read_installation_state(session, mail_log.make_log_state_key(identify_current_process().host))
     if state is None:
         yield report_warning(f"The mail server's log ({source}) hasn't been read yet.", "Start 'digest serve'.")
     elif state["trouble"]:

@@ -50,14 +50,14 @@ from digest.edition.archive.verified_editions import find_altered_editions, find
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.drafting.composition import NOT_AS_COMPOSED, compose_stored_draft, matches_composition
 from digest.edition.edition_queries import PUBLIC_STATES, UNAPPROVED_STATES
-from digest.folder_owner import is_writable, name_user
+from digest.folder_owner import find_user_name, is_writable
 from digest.installation.storage_errors import RESTORE_LOSSES
 from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
 from digest.store.schedule_slots import find_scheduler_seen, is_schedule_off_by_choice
-from digest.store.staff import display_name_of, list_staff_members
+from digest.store.staff import format_display_name, list_staff_members
 from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
 from subscribers.crypto.keys import KeyRing
@@ -88,7 +88,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
         admins = [member for member in list_staff_members(session) if member.role == "admin"]
         hold = installation_hold.read_current_hold(session)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
-    unproven = [display_name_of(member.name, member.email) for member in admins if not member.proven_at]
+    unproven = [format_display_name(member.name, member.email) for member in admins if not member.proven_at]
     if len(unproven) < len(admins):
         yield report_ok(f"admins with a verified address: {len(admins) - len(unproven)}")
     elif unproven:
@@ -352,7 +352,7 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
     if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
             f"No backups can be made because {folder} isn't writable.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {name_user(find_service_user(settings))} {folder}",
+            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {find_user_name(find_service_user(settings))} {folder}",
         )
     if find_disk(folder) == find_disk(settings.home) and not settings.file.backup.copied:
         return report_warning(

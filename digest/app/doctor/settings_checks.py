@@ -27,9 +27,9 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.providers.registry import join_provider_remedies, provider_in_use, writes_files
+from digest.deliver.providers.registry import is_outbox_in_use, join_provider_remedies, provider_in_use
 from digest.edition.brand_images import find_logo_problems
-from digest.folder_owner import is_writable, name_user
+from digest.folder_owner import find_user_name, is_writable
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -60,7 +60,7 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
     if mode & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
     elif locked := next((path for path in (file, file.absolute().parent) if not is_writable(path)), None):
-        owner = f"If another user owns it, first run as root: chown {name_user(find_service_user(examined.settings))} {locked}"
+        owner = f"If another user owns it, first run as root: chown {find_user_name(find_service_user(examined.settings))} {locked}"
         yield report_warning(
             f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
             f"Run: chmod u+w {locked}. {owner}",
@@ -263,7 +263,7 @@ def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
     settings = examined.settings
     kind = provider_in_use(settings)
     with closing(kind.open(settings)):
-        if not writes_files(settings) or is_local_url(settings.link_base):
+        if not is_outbox_in_use(settings) or is_local_url(settings.link_base):
             yield report_ok(f"email is sent with {kind.title}")
             return
     if not _has_subscribers(examined):

@@ -14,7 +14,7 @@ from digest.store.account_models import EditingPresence
 from digest.store.approval_models import Approval, ApprovalSignature, SentBackNote
 from digest.store.delivery_models import StaffMember
 from digest.store.models import Edition, EditionEdit, EditionProposal
-from digest.store.staff import display_name_of
+from digest.store.staff import format_display_name
 from subscribers.store.database import upsert
 
 SWITCH_KEYS = Action("letter keys switched")
@@ -85,7 +85,7 @@ def _load_colleagues(
         )
         .order_by(StaffMember.id)
     )
-    return tuple(PresentColleague(display_name_of(own, email), at) for own, email, at in query)
+    return tuple(PresentColleague(format_display_name(own, email), at) for own, email, at in query)
 
 
 def _read_revision(session: Session, name: str) -> tuple[int, str]:

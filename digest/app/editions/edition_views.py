@@ -23,7 +23,7 @@ from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.plan.planning import RecipientCounts
 from digest.deliver.providers import registry
-from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
+from digest.deliver.retention.cached_delivery_counts import load_cached_delivery_counts
 from digest.deliver.send.claims.progress import describe_progress, read_progress
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content.edition_content import EditionContent, EditionImage
@@ -114,7 +114,7 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
             edition=edition,
             recipients=count_edition_recipients(installation, edition, now=now),
             missed_sentence=explain_missed_release(edition, now),
-            goes_into_files=registry.writes_files(installation.settings),
+            goes_into_files=registry.is_outbox_in_use(installation.settings),
             release_start=find_send_start_condition(session),
         )
 
@@ -171,7 +171,7 @@ def list_sent_or_canceled_editions(
         if before:
             query = query.where(Edition.release_at < find_edition(session, before).release_at)
         rows = session.scalars(query.limit(SENT_PAGE_SIZE + 1)).all()
-        stored_counts, page_rows = load_stored_delivery_counts(session), rows[:SENT_PAGE_SIZE]
+        stored_counts, page_rows = load_cached_delivery_counts(session), rows[:SENT_PAGE_SIZE]
         sent = []
         for row in page_rows:
             counts = stored_counts.get(row.name) or count_edition_deliveries(installation, row.name, recent, now=now)

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from digest.app.subscribers.consent_texts import build_consent_text
 from digest.deliver.compose.message import MessageTemplate
 from digest.deliver.compose.notice_mail import NoticeComposer
-from digest.deliver.compose.variants import write_signup_text
+from digest.deliver.compose.variants import format_signup_text
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
@@ -98,7 +98,7 @@ def _fill_sample(settings: Settings, message: MessageTemplate) -> RenderedSample
 def fill_sample_placeholders(text: SlottedText, settings: Settings) -> str:
     """Fill the placeholders for a made-up subscriber: sign-up time and source, and sample tokens in links."""
     language = settings.subscriber_language
-    signup_words = write_signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
+    signup_words = format_signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
     return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: signup_words})
 
 

@@ -91,7 +91,7 @@ def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
         )
     except MailLogError as exc:
         with installation.write() as session:
-            if mail_log.note_trouble(session, host, str(exc), now=clock()):
+            if mail_log.record_log_trouble(session, host, str(exc), now=clock()):
                 log.warning("the mail server's log can't be followed", why=str(exc))
         return False
     if counts:

@@ -73,7 +73,7 @@ def view_send_now(installation: Installation, name: str, *, now: datetime) -> Se
         obstacle = _find_obstacle(session, edition, settings, audience.recipients, now)
     planned = audience.recipients + audience.paused
     minutes = min(settings.file.alerts.canary_minutes, MAX_BREAKING_NEWS_WAIT // timedelta(minutes=1))
-    is_watched = bool(minutes) and not registry.writes_files(settings)
+    is_watched = bool(minutes) and not registry.is_outbox_in_use(settings)
     canary = min(compute_canary_size(planned), audience.recipients) if is_watched else 0
     checks_links = bool(settings.file.schedule.final_check_minutes)
     return SendNowView(edition, audience, canary, minutes, checks_links, obstacle)

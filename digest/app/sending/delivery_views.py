@@ -21,8 +21,8 @@ from digest.deliver.plan.delivery_plan import (
     count_deliveries,
     make_edition_delivery_purpose,
 )
+from digest.deliver.retention.cached_delivery_counts import load_cached_delivery_counts
 from digest.deliver.retention.delivery_disclosures import NOTICE_KINDS
-from digest.deliver.retention.stored_delivery_counts import load_stored_delivery_counts
 from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     find_refused_page,
@@ -145,7 +145,7 @@ def view_deliveries(
     SHOW_DELIVERIES.check_role(installation, actor, "deliveries", now=now)
     with installation.read() as session:
         rows = _list_sent(session, below)
-        stored_counts = load_stored_delivery_counts(session)
+        stored_counts = load_cached_delivery_counts(session)
         selected_edition = find_edition(session, name) if name else rows[0] if rows else None
         chosen = None if selected_edition is None else _view_chosen(installation, selected_edition.name, recent, now)
         known_counts = stored_counts if chosen is None else {chosen.edition.name: chosen.counts} | stored_counts
@@ -207,7 +207,7 @@ def _view_chosen(
 def _read_chosen(
     installation: Installation, session: Session, edition: Edition, now: datetime
 ) -> EditionDeliveryProblems:
-    known_counts = load_stored_delivery_counts(session).get(edition.name)
+    known_counts = load_cached_delivery_counts(session).get(edition.name)
     refusals = merge_refusals(group_refusals(session, edition.name))
     return EditionDeliveryProblems(
         edition=edition,
@@ -339,7 +339,7 @@ def view_delivery_recipients(
             words = {delivery.person: delivery.group.reply for delivery in refused if delivery.person is not None}
             numbers = list(words)
         elif states := RESULT_STATES[result]:
-            counts = load_stored_delivery_counts(session).get(name)
+            counts = load_cached_delivery_counts(session).get(name)
             counts = counts or count_edition_deliveries(installation, name, recent, now=now)
             count = sum(counts[state] for state in states)
             numbers = _find_recipient_numbers(session, name, states, below)

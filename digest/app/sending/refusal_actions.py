@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.app.editions.edition_status import resolve_edition_name
-from digest.deliver.retention import stored_delivery_counts
+from digest.deliver.retention import cached_delivery_counts
 from digest.deliver.send.refusals import refused_deliveries
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, RefusedDelivery, map_tags_to_domain_names
 from digest.edition.edition_queries import find_edition
@@ -78,7 +78,7 @@ def map_provider_names(
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     if not for_admin:
         return names
-    return names | refused_deliveries.name_small_providers(session, installation.keys, edition, groups, names)
+    return names | refused_deliveries.find_small_provider_names(session, installation.keys, edition, groups, names)
 
 
 def read_refusals(
@@ -166,11 +166,13 @@ def send_refused_again(
         remaining = iter(ids)
         while page := list(islice(remaining, BATCH_SIZE)):
             with installation.write() as session:
-                again = refused_deliveries.send_again(session, installation.keys, name, page, now=clock())
+                again = refused_deliveries.requeue_refused_deliveries(
+                    session, installation.keys, name, page, now=clock()
+                )
                 audit.detail = {"because": reason, "deliveries": again}
                 if again:
                     audit.record(session)
-                    stored_delivery_counts.recount_stored_edition(session, name, now=clock())
+                    cached_delivery_counts.refresh_cached_delivery_counts(session, name, now=clock())
             sent += len(again)
     return sent
 

@@ -15,8 +15,8 @@ from digest.deliver.control import article_recheck_results, edition_control, ins
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import count_recipients
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.registry import open_provider, provider_in_use, writes_files
-from digest.deliver.retention.delivery_seals import seal_edition
+from digest.deliver.providers.registry import is_outbox_in_use, open_provider, provider_in_use
+from digest.deliver.retention.delivery_seals import seal_edition_deliveries
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import list_silent_runs
@@ -105,7 +105,7 @@ def send_edition(
 def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
     """Seal an edition's deliveries. A failure is only logged, as the nightly maintenance tries again."""
     try:
-        seal_edition(installation.database, installation.keys, name, now=now, stopping=stopping)
+        seal_edition_deliveries(installation.database, installation.keys, name, now=now, stopping=stopping)
     except SQLAlchemyError:
         log.exception("the deliveries of an edition weren't sealed", edition=name)
 
@@ -147,7 +147,7 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
     """
     purpose = make_edition_delivery_purpose(name)
     with installation.read() as session:
-        if not count_deliveries(session, purpose).last_are_leaving:
+        if not count_deliveries(session, purpose).has_only_claimed_left:
             return False
         if list_silent_runs(session, installation.settings, installation.database.kept_leases):
             return False
@@ -156,7 +156,7 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
 
 def saves_emails_to_files(installation: Installation) -> bool:
     """Return whether emails are saved to files instead of being sent."""
-    return writes_files(installation.settings)
+    return is_outbox_in_use(installation.settings)
 
 
 def is_all_sending_paused(installation: Installation) -> bool:

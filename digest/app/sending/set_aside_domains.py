@@ -123,5 +123,5 @@ def decide_set_aside_domains(
     """
     name = resolve_edition_name(installation, name)
     with DECIDE[decision].transaction(installation, actor, name, now=now) as (session, audit):
-        decided = set_aside_domains.decide_domains(session, name, tags, decision, now=now)
+        decided = set_aside_domains.store_domain_decision(session, name, tags, decision, now=now)
         audit.detail = {"domains": [domain.tag for domain in decided]}

@@ -8,7 +8,7 @@ from pathlib import Path
 from digest.app.editions.edition_status import resolve_edition_name
 from digest.deliver.events.event_processor import MAX_EVENTS_PER_TRANSACTION, process_events
 from digest.deliver.providers.registry import provider_in_use
-from digest.deliver.retention import stored_delivery_counts
+from digest.deliver.retention import cached_delivery_counts
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
 from digest.deliver.send.uncertain import log_evidence, uncertain_deliveries
 from digest.deliver.send.uncertain.log_evidence import LogEvidence
@@ -74,7 +74,7 @@ def resolve_uncertain(
                 if ids:
                     audit.record(session)
                     if name != NOTICES:
-                        stored_delivery_counts.recount_stored_edition(session, name, now=clock())
+                        cached_delivery_counts.refresh_cached_delivery_counts(session, name, now=clock())
             resolved += len(ids)
     return resolved
 

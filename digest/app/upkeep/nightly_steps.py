@@ -24,11 +24,11 @@ from digest.deliver.inbound import mail_log, payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
 from digest.deliver.retention import (
+    cached_delivery_counts,
     delivery_disclosures,
     edition_figures,
     provider_erasures,
     repeated_bounces,
-    stored_delivery_counts,
 )
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.deliver.send.limits import rate_limiter
@@ -219,7 +219,7 @@ def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
 
 def store_final_delivery_counts(installation: Installation, now: datetime) -> str:
     """Store the delivery counts of finished editions for the pages that list them."""
-    return f"deliveries of {stored_delivery_counts.store_delivery_counts(installation.database, now=now):,} editions counted"
+    return f"deliveries of {cached_delivery_counts.cache_delivery_counts(installation.database, now=now):,} editions counted"
 
 
 def count_growth(installation: Installation, now: datetime) -> str:

@@ -72,7 +72,7 @@ def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
     head, _, body = b"".join(filled).partition(b"\r\n\r\n")
     names, signed = _fields_to_sign(_canonical_fields(head))
     first, *later_parts = _split_at_slots(canonicalize_body(body), bool(slots))
-    assert isinstance(first, bytes), "constant bytes come first, be they none"
+    assert isinstance(first, bytes), "constant bytes come first, even if there are none"
     return CanonicalMessage(
         _fold_names(names), _split_at_slots(signed, bool(slots)), tuple(later_parts), hashlib.sha256(first)
     )
@@ -132,7 +132,7 @@ class DkimSigner:
     keys: tuple[SigningKey, ...]
     clock: Callable[[], float] = time.time  # seconds since 1970, for t=
 
-    def signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
+    def build_signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
         """Return the DKIM-Signature fields to prepend to a message with these values (see `are_canonical_values`)."""
         body = message.body_hash.copy()
         body.update(_join_pieces(message.body_pieces, values))
@@ -142,7 +142,7 @@ class DkimSigner:
 
     def sign_message(self, message: bytes) -> bytes:
         """Return the DKIM-Signature fields to prepend to a finished message."""
-        return self.signature_fields(canonicalize_message((message,)))
+        return self.build_signature_fields(canonicalize_message((message,)))
 
     def _signature_field(self, key: SigningKey, names: bytes, head: bytes, bh: bytes) -> bytes:
         field_ = b"v=1; a=%s-sha256; c=relaxed/relaxed; d=%s;\r\n s=%s; t=%d;\r\n h=%s;\r\n bh=%s;\r\n b=" % (

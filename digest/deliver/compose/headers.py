@@ -26,7 +26,7 @@ class HeaderError(ApplicationError):
     """Raised when a value can't be used in a header field; the message names the field."""
 
 
-def header_field(name: str, value: str) -> bytes:
+def format_header_field(name: str, value: str) -> bytes:
     """Return a field whose value is ASCII and fits on one line.
 
     Raises:
@@ -40,7 +40,7 @@ def header_field(name: str, value: str) -> bytes:
     return line.encode("ascii")
 
 
-def unstructured_field(name: str, text: str) -> bytes:
+def format_unstructured_field(name: str, text: str) -> bytes:
     """Return a free-text field such as Subject, folded at spaces or as encoded words (RFC 2047, section 5)."""
     words = " ".join(text.split()).split(" ")
     used = len(name) + 2
@@ -59,13 +59,13 @@ def _write_lines(name: str, lines: Iterable[str]) -> bytes:
     return f"{name}: {value}\r\n".encode("ascii")
 
 
-def mailbox_field(name: str, display_name: str, address: str) -> bytes:
-    """Return a field with one address and its display name, such as From, or List-Id with its angle brackets."""
+def format_mailbox_field(name: str, display_name: str, address: str) -> bytes:
+    """Return a folded field with a display name and one address, such as From (or List-Id with its ID)."""
     return _write_lines(name, _mailbox_lines(name, display_name, address))
 
 
-def mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Return such a field's value on one line, for a provider that writes the field itself."""
+def format_mailbox_value(name: str, display_name: str, address: str) -> str:
+    """Return the value of a field with one address and its display name, for a provider that writes the field itself."""
     return " ".join(_mailbox_lines(name, display_name, address))
 
 
@@ -77,7 +77,7 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
 
 
 @lru_cache(maxsize=256)  # the messages of a batch share their date
-def date_value(at: datetime, zone: ZoneInfo) -> str:
+def format_date_value(at: datetime, zone: ZoneInfo) -> str:
     """Return a time formatted for a Date field (RFC 5322, section 3.3) in the given time zone."""
     return format_datetime(at.astimezone(zone))
 

@@ -74,7 +74,7 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
 
 
 def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
-    """Join adjacent bytes, so that one literal precedes and follows each slot."""
+    """Join adjacent bytes, so that one literal, possibly empty, precedes and follows each slot."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
         if isinstance(part, bytes):
@@ -140,13 +140,13 @@ class PlaceholderValues:
     preferences_token: str = ""
     signup_text: str = ""
 
-    def body_values(self, signup_column: int) -> tuple[str, str, str, str]:
+    def format_body_values(self, signup_column: int) -> tuple[str, str, str, str]:
         """Return the values of `BODY_SLOTS`, for a provider that fills `MessageTemplate.body_texts` itself."""
         signup = self.signup_text
         return self.leave_token, self.preferences_token, _fold_value(signup, signup_column), _escape_value(signup)
 
-    def slot_values(self, signup_column: int) -> tuple[bytes, ...]:
-        """Return the values by slot.
+    def encode_slot_values(self, signup_column: int) -> tuple[bytes, ...]:
+        """Return the encoded values, in the order of the slots' indexes.
 
         Raises:
             UnicodeEncodeError: an address, ID, or token isn't ASCII; `subscribers.address` rejects such addresses.
@@ -243,18 +243,18 @@ class MessageTemplate:
         return dkim.canonicalize_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | Slot]:
-        extra = b"".join(headers.header_field(name, value) for name, value in self.extra_headers.items())
+        extra = b"".join(headers.format_header_field(name, value) for name, value in self.extra_headers.items())
         head: list[bytes | Slot] = [
-            headers.mailbox_field("From", self.sender_name, self.sender_address) + b"To: ",
+            headers.format_mailbox_field("From", self.sender_name, self.sender_address) + b"To: ",
             _TO_SLOT,
             b"\r\n"
-            + (headers.mailbox_field("Reply-To", "", self.reply_to) if self.reply_to else b"")
-            + headers.unstructured_field("Subject", self.subject)
+            + (headers.format_mailbox_field("Reply-To", "", self.reply_to) if self.reply_to else b"")
+            + headers.format_unstructured_field("Subject", self.subject)
             + b"Date: ",
             _DATE_SLOT,
             b"\r\nMessage-ID: ",
             _MESSAGE_ID_SLOT,
-            b"\r\n" + (headers.mailbox_field("List-Id", *self.list_id) if self.list_id else b""),
+            b"\r\n" + (headers.format_mailbox_field("List-Id", *self.list_id) if self.list_id else b""),
         ]
         if self.unsubscribe_url_prefix:
             head += self._unsubscribe_fields()
@@ -262,17 +262,17 @@ class MessageTemplate:
 
     def _unsubscribe_fields(self) -> list[bytes | Slot]:
         parts: list[bytes | Slot] = [
-            headers.header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n"),
+            headers.format_header_field("List-Unsubscribe", f"<{self.unsubscribe_url_prefix}").rstrip(b"\r\n"),
             LEAVE_SLOT,
         ]
         if self.unsubscribe_mail_domain:
-            before, after = unsubscribe_address.surround_token(self.unsubscribe_mail_domain)
+            before, after = unsubscribe_address.make_prefix_and_suffix(self.unsubscribe_mail_domain)
             parts += [
                 f">,\r\n <mailto:{before}".encode("ascii"),
                 _MAILED_LEAVE_SLOT,
                 f"{after}?subject=unsubscribe".encode("ascii"),
             ]
-        return [*parts, b">\r\n" + headers.header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
+        return [*parts, b">\r\n" + headers.format_header_field("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")]
 
     def _encoded_body(self) -> list[bytes | Slot]:
         text, *html_parts = map(_mime_part, ("plain", "html"), self.body_texts)
@@ -304,21 +304,21 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
     """Return a subscriber's finished message, unsigned (RFC 5322, section 2.1; CRLF, ASCII).
 
     Raises:
-        UnicodeEncodeError: see `PlaceholderValues.slot_values`.
+        UnicodeEncodeError: see `PlaceholderValues.encode_slot_values`.
     """
-    return _join_parts(template, placeholders.slot_values(template.signup_column))
+    return _join_parts(template, placeholders.encode_slot_values(template.signup_column))
 
 
 def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: dkim.DkimSigner) -> bytes:
     """Return a subscriber's finished message with its DKIM signatures prepended.
 
     Raises:
-        UnicodeEncodeError: see `PlaceholderValues.slot_values`.
+        UnicodeEncodeError: see `PlaceholderValues.encode_slot_values`.
     """
-    values = placeholders.slot_values(template.signup_column)
+    values = placeholders.encode_slot_values(template.signup_column)
     message = _join_parts(template, values)
     if dkim.are_canonical_values(values):
-        return signer.signature_fields(template.canonical_form, values) + message
+        return signer.build_signature_fields(template.canonical_form, values) + message
     return signer.sign_message(message) + message  # a notice has empty slots, so it's canonicalized separately
 
 

@@ -32,7 +32,7 @@ TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "dea
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """Composes notices, with a cache for one run."""
+    """Composes notices. It caches the HTML of each kind for one run."""
 
     settings: Settings
     frame: PublicationContext
@@ -44,7 +44,7 @@ class NoticeComposer:
         return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
-        """Return a notice's template with the recipient's `facts`; empty facts are left out of the text.
+        """Return the message template of a kind of notice, with the recipient's `facts` filled in except empty ones.
 
         Raises:
             jinja2.TemplateError: an operator template is broken.
@@ -86,7 +86,7 @@ class NoticeComposer:
         facts: Mapping[str, str],
         marks: SlotMarks,
     ) -> str:
-        base, language = self.frame.base, notice_language(self.settings, kind)
+        base, language = self.frame.base, choose_notice_language(self.settings, kind)
         frame = self.frame
         if kind in TO_STAFF:
             frame = replace(frame, language=language.code, direction=language.direction, subscriber_language=language)
@@ -103,7 +103,7 @@ def _fact_slot(name: str) -> Slot:
     return Slot(f"fact {name}")
 
 
-def notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
+def choose_notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
     """Return the language of a kind of notice: the subscribers', or English for the staff."""
     return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 

@@ -26,8 +26,8 @@ def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
     return f"bounce+{delivery_id}.{_compute_mac(keys.current('return-path'), delivery_id)}@{domain}" if domain else ""
 
 
-def find_return_paths(keys: KeyRing, text: str) -> frozenset[str]:
-    """Return the IDs of the deliveries whose return paths occur in a text, such as a header's value.
+def extract_delivery_ids(keys: KeyRing, text: str) -> frozenset[str]:
+    """Return the delivery IDs of the genuine return paths in a text, such as a header's value.
 
     The surrounding text doesn't matter, since forwarders wrap a return path in one of theirs (SRS).
     """

@@ -1,6 +1,6 @@
 """The address for unsubscribing one subscriber by email: `bounce+<token>@<domain>`, in List-Unsubscribe.
 
-The token is the one of the unsubscribe link, in lower-case base32, because mail systems change the case of letters before
+The token is the same as in the unsubscribe link, but in lowercase base32, because mail systems change the case of letters before
 the @. It has no dot, so it can't be mistaken for a return path, and it arrives in the same mailbox.
 """
 
@@ -15,8 +15,8 @@ _MAX_SEARCHED = 5_000  # characters of a text that are searched
 _MAX_CANDIDATES = 10  # addresses in it
 
 
-def surround_token(domain: str) -> tuple[str, str]:
-    """Return what precedes and what follows the token, in base32, in an address."""
+def make_prefix_and_suffix(domain: str) -> tuple[str, str]:
+    """Return the parts of an unsubscribe address before and after its base32 token."""
     return "bounce+", f"@{domain}"
 
 

@@ -1,4 +1,4 @@
-"""The choice of an edition's variants, at most 64 so that all of them can be checked. Pure functions.
+"""The choice of an edition's variants: at most 64, so that every one can be checked. Pure functions.
 
 If subscribers chose more combinations, the most frequent ones are kept. The other subscribers get the variant that
 contains everything they chose and the fewest additional words.
@@ -54,7 +54,7 @@ FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for 
 
 
 def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
-    """Return an edition's variants: the full ones and those that most subscribers chose, 64 in all at most.
+    """Return an edition's variants: the full ones and those that the most subscribers chose, at most 64 in all.
 
     Ties are broken by fewer parts left out, and then by the sections' names.
     """
@@ -73,7 +73,7 @@ def find_nearest_variant(
 ) -> VariantKey:
     """Return the wanted variant, or else the one that contains all of it and adds the fewest words.
 
-    `words` is the number of words of each part, by key. The choice of text only is always kept.
+    `words` is the number of words of each part, by key. Text only is always kept, and the short edition if possible.
     """
     if wanted_variant in variants:
         return wanted_variant

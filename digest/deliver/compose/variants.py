@@ -69,8 +69,8 @@ class EditionVariants:
         """Whether it's an extra edition of breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
-    def is_owed(self, preferences: Preferences, today: date) -> bool:
-        """Return whether a subscriber with these preferences gets the edition on a day in the publication's zone."""
+    def is_owed_to(self, preferences: Preferences, today: date) -> bool:
+        """Return whether a subscriber with these preferences gets the edition on a day, apart from their frequency."""
         if self.is_breaking_news:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
         return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
@@ -104,7 +104,10 @@ class EditionVariants:
         return self._templates[variant]
 
     def find_variant(self, preferences: Preferences) -> VariantKey:
-        """Return the variant that a subscriber gets: the chosen one, or the nearest fuller one available."""
+        """Return the variant that a subscriber gets: the wanted one, or the nearest fuller one if the limit is reached.
+
+        Below the limit, the wanted variant is added to `chosen_variants`.
+        """
         wanted_variant = self.find_wanted_variant(preferences)
         if self.chosen_variants is None:
             return wanted_variant
@@ -119,7 +122,7 @@ class EditionVariants:
         is_short = preferences.short and self.has_short_edition(omitted)
         return VariantKey(omitted, preferences.text_only, is_short)
 
-    def limit_to(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
+    def limit_to_most_wanted(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
         """Return these variants limited to the most wanted ones, given the number of subscribers who want each."""
         return replace(self, chosen_variants=set(choose_variants_within_limit(subscribers)), _templates={})
 
@@ -229,10 +232,10 @@ def fill_placeholders(
     return PlaceholderValues(
         to=to,
         message_id=message_id,
-        date=headers.date_value(date, zone),
+        date=headers.format_date_value(date, zone),
         leave_token=link_tokens.make_link_token(keys, number, "leave", generation, address=to),
         preferences_token=link_tokens.make_link_token(keys, number, "preferences", generation, address=to),
-        signup_text=write_signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
+        signup_text=format_signup_text(subscriber.asked_at, subscriber.asked_where, zone, language),
     )
 
 
@@ -251,15 +254,15 @@ def compose_sample_message(mailable: MailableEdition, edition: Edition, settings
         PlaceholderValues(
             to="reader@example.org",
             message_id=make_message_id(f"edition:{edition.name}", "specimen", settings.file.sender.list_id),
-            date=headers.date_value(edition.release_at, zone),
+            date=headers.format_date_value(edition.release_at, zone),
             leave_token=_SPECIMEN_TOKEN,
             preferences_token=_SPECIMEN_TOKEN,
-            signup_text=write_signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
+            signup_text=format_signup_text(edition.opens_at, language.gettext("the sign-up page"), zone, language),
         ),
     )
 
 
-def write_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def format_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return when and where a subscriber signed up, such as "March 4, 2026, at hls.today"."""
     return _signup_words(asked_at.astimezone(zone).date(), page_name, language)
 
@@ -283,5 +286,5 @@ def check_unsubscribe_url_length(base_url: str) -> None:
     if length > _MAX_UNSUBSCRIBE_LENGTH:
         raise ComposeError(
             f"DIGEST_BASE_URL ({base_url}) makes List-Unsubscribe {length} characters long, and some providers "
-            f"corrupt it if it's longer than 77. Use a shorter host."
+            f"corrupt it if it's longer than 77. Use a shorter host name."
         )

@@ -13,6 +13,7 @@ from digest.deliver.control import installation_hold
 from digest.edition.edition_queries import explain_missed_release
 from digest.store.models import Edition, EditionState
 from digest.type_adapters import type_adapter
+from subscribers.phrases import count_with_noun
 
 REPEAT_AFTER = timedelta(minutes=10)  # while a missing article pauses the edition, since it may come back
 
@@ -28,9 +29,9 @@ class ArticleFinding:
 
 @dataclass(frozen=True, slots=True)
 class ArticleCheck:
-    """A check of all articles of an edition.
+    """A check of all of an edition's articles.
 
-    `pause_reason` is the reason of the pause that it caused, or empty. `told` are the URLs of the missing articles that
+    `pause_reason` is the reason for the pause that it caused, or empty. `told` are the URLs of the missing articles that
     editors have been told about, and `occasion` identifies the last email about them.
     """
 
@@ -46,7 +47,7 @@ class ArticleCheck:
     @property
     def sentence(self) -> str:
         """The result in one sentence."""
-        parts = [f"{self.looked_at} articles checked again"]
+        parts = [f"{count_with_noun(self.looked_at, 'article')} checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
         return ", ".join(parts)
@@ -88,7 +89,7 @@ def lacks_current_article_check(session: Session, edition: Edition) -> bool:
 
 
 def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:
-    """Return the editions to check now: those about to be sent, and every ten minutes those that a check paused."""
+    """Return the names of the editions to check now: those about to be sent, and every ten minutes, those that a check paused."""
     if not minutes:
         return []
     soon = (Edition.state == EditionState.APPROVED, Edition.release_at <= now + timedelta(minutes=minutes))
@@ -110,7 +111,7 @@ def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> boo
 
 
 def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) -> bool:
-    """Return whether an edition is paused for the reason that a check gave."""
+    """Return whether an edition is paused because of a check."""
     return (
         edition.paused_at is not None
         and bool(article_check.pause_reason)
@@ -118,7 +119,7 @@ def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) ->
     )
 
 
-def find_unreported_missing_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
+def list_unreported_missing_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
     """Return the missing articles that haven't been reported yet."""
     return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
 
@@ -126,7 +127,10 @@ def find_unreported_missing_articles(article_check: ArticleCheck) -> tuple[Artic
 def carry_over_reported_articles(
     article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool
 ) -> ArticleCheck:
-    """Return a new check with the reports of the previous one; `stops` says whether missing articles pause sending."""
+    """Return a new check that notes which of its missing articles were already reported.
+
+    If `stops` is set, missing articles also give it a reason to pause the edition.
+    """
     missing_urls = {finding.url for finding in article_check.gone}
     reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()
     pause_reason = describe_missing_articles(article_check.gone) if stops and article_check.gone else ""

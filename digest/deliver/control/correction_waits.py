@@ -22,18 +22,18 @@ _IS_WAIT = _NAME.startswith(_PREFIX)
 
 @dataclass(frozen=True, slots=True)
 class CorrectionWait:
-    """The end of the wait of a correction's emails, and the reply that refused the message."""
+    """The time until which a correction's emails wait, and the reply that refused the message."""
 
     until: datetime
     reply: str
 
     def is_over(self, now: datetime) -> bool:
-        """Return whether the wait is over, which it also is after the clock was set back."""
+        """Return whether the wait is over. If the clock was set back, it's over, too."""
         return not now < self.until <= now + WAIT
 
 
 def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
-    """Return how long each correction waits, by its deliveries' purpose. A wait ends once one of its emails is accepted."""
+    """Return the waits, by the purpose of the correction's deliveries, including those that are over but not deleted."""
     rows = session.execute(select(_NAME, StoredInstallationValue.value).where(_IS_WAIT))
     return {
         name.removeprefix(_PREFIX): CorrectionWait(datetime.fromisoformat(stored["until"]), stored["reply"])
@@ -41,8 +41,8 @@ def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
     }
 
 
-def note_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
-    """Make the emails of a correction wait, and return whether it's the first time since one was accepted."""
+def start_correction_wait(session: Session, purpose: str, reply: str, *, now: datetime) -> bool:
+    """Make a correction's emails wait for an hour, and return whether it's the first time since one was accepted."""
     key = _PREFIX + purpose
     is_first = installation_hold.read_installation_state(session, key) is None
     stored = {"until": (now + WAIT).isoformat(), "reply": reply}
@@ -51,7 +51,7 @@ def note_correction_wait(session: Session, purpose: str, reply: str, *, now: dat
 
 
 def end_correction_wait(session: Session, purpose: str) -> None:
-    """Delete the wait of a correction after one of its emails was accepted."""
+    """Delete a correction's wait, because one of its emails was accepted."""
     installation_hold.delete_installation_state(session, _PREFIX + purpose)
 
 

@@ -23,7 +23,7 @@ IDENTITY_STATE_KEY = "at home"
 
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
-    """Return the stored state with a name, or None if there isn't one."""
+    """Return the value stored under a name, or None if there isn't one."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
 
@@ -40,14 +40,14 @@ def write_installation_state(
     *,
     now: datetime,
 ) -> None:
-    """Store the state with a name, replacing the previous one."""
+    """Store a value under a name, replacing the previous one."""
     values = {"value": dict(value), "at": now}
     statement = upsert(session, StoredInstallationValue).values(name=key, **values)
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
 def delete_installation_state(session: Session, key: str) -> bool:
-    """Delete the state with a name, and return False if there isn't one."""
+    """Delete the value stored under a name, and return whether there was one."""
     deletion = delete(StoredInstallationValue).where(StoredInstallationValue.name == key)
     return session.connection().execute(deletion).rowcount == 1
 
@@ -98,7 +98,7 @@ class InstallationHold:
             return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
         if not self.reason:
             return f"{paused}, without a reason. Ask whether the pause is still needed. If it isn't, run 'digest resume --all'."
-        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether that's resolved. If it is, run 'digest resume --all'."
+        return f"{paused} (\"{self.reason.rstrip('.')}\"). Ask whether the problem is resolved. If it is, run 'digest resume --all'."
 
 
 def read_current_hold(session: Session) -> InstallationHold | None:
@@ -138,7 +138,10 @@ def pause_all_sending(
 
 
 def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
-    """Pause all sending because the installation may be a copy, with an audit row; return False if it's paused."""
+    """Pause all sending because the installation may be a copy, with an audit row.
+
+    Return False if it's already paused for this reason.
+    """
     changed = pause_all_sending(session, reason, actor=actor, now=now, may_be_copy=True)
     if changed:
         record_audit(session, "held", "installation", {"because": reason}, actor=actor, now=now)

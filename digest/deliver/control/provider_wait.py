@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 from digest.deliver.control import installation_hold
 
 WAIT_STATE_KEY = "provider waits"
-WAIT_REASON = "the provider asks for patience"
+WAIT_REASON = "the provider asked senders to wait"
 MAX_WAIT = timedelta(hours=1, minutes=1)  # no longer than this, even if the clock was set back
 
 
 def note_provider_wait(session: Session, provider: str, wait_until: datetime, *, now: datetime) -> None:
-    """Store until when a provider accepts nothing."""
+    """Store the time until which a provider accepts no messages."""
     stored = {"provider": provider, "until": wait_until.isoformat()}
     installation_hold.write_installation_state(session, WAIT_STATE_KEY, stored, now=now)
 
@@ -24,7 +24,7 @@ def parse_provider_wait(
     provider: str,
     now: datetime,
 ) -> datetime | None:
-    """Return until when a provider accepts nothing, from the stored state, or None if it accepts messages."""
+    """Return the stored time until which a provider accepts no messages, or None if it has passed or there isn't one."""
     if stored is None or stored["provider"] != provider:
         return None
     wait_until = datetime.fromisoformat(stored["until"])
@@ -32,5 +32,5 @@ def parse_provider_wait(
 
 
 def read_provider_wait(session: Session, provider: str, now: datetime) -> datetime | None:
-    """Return until when a provider accepts nothing, or None if it accepts messages."""
+    """Return the time until which a provider accepts no messages, or None if it accepts them."""
     return parse_provider_wait(installation_hold.read_installation_state(session, WAIT_STATE_KEY), provider, now)

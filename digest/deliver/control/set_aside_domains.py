@@ -71,8 +71,8 @@ def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsi
     return {tag: adapter.validate_python({"tag": tag, **values}) for tag, values in (stored or {}).items()}
 
 
-def find_holding(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
-    """Return the domain or variant with one of these tags whose deliveries are held or dropped, or None."""
+def find_blocking_domain(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
+    """Return the first domain or variant with one of these tags that isn't to be sent (undecided or dropped), or None."""
     held = (set_aside[tag] for tag in tags if tag in set_aside)
     return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
 
@@ -101,7 +101,9 @@ def set_domains_aside(
     *,
     now: datetime,
 ) -> list[str]:
-    """Set domains aside, given as tag and reason, and return the tags of those that weren't already.
+    """Set domains aside, given as tag and reason, and return the tags of those that weren't already set aside.
+
+    Unless the edition is being sent, nothing changes.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -115,10 +117,10 @@ def set_domains_aside(
     return added
 
 
-def decide_domains(
+def store_domain_decision(
     session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
 ) -> list[SetAsideDomain]:
-    """Store a decision about set-aside domains, and return them. The next claims of a run apply it.
+    """Store a decision about some set-aside domains, and return those domains. The next claims of a run apply it.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.

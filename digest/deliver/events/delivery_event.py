@@ -37,7 +37,7 @@ class EventKind(StrEnum):
 class EventEffect:
     """The effect of an event's kind; `feedback_by_cause` adds feedback that depends on the cause."""
 
-    state: DeliveryState | None = None  # of the delivery; see `state_after_events`
+    state: DeliveryState | None = None  # of the delivery; see `find_state_after_events`
     feedback: DeliveryFeedbackKind | None = None  # about the person
     feedback_by_cause: Mapping[FailureCause, DeliveryFeedbackKind] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ EVENT_CONSEQUENCES = {
 _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliveryState.ACCEPTED)
 
 
-def state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
+def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
     """Return the state of a delivery after all events of these kinds.
 
     States are ordered: uncertain and waiting, then accepted, then refused. Evidence that the provider has the message
@@ -121,8 +121,9 @@ _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 class DeliveryEvent:
     """A normalized event. `detail` contains texts without addresses; `reported_by` names the source.
 
-    `fingerprint` is a hash of the content, `provider_mark` one of the provider's id for the event: it is a repetition
-    if either is known. `person` is the subscriber whom the event is about if it proves nothing about any of their deliveries.
+    `fingerprint` is a hash of the content, and `provider_mark` a hash of the provider's ID for the event. If either is
+    already stored, the event is a duplicate. `person` is the subscriber whom the event is about if it proves nothing
+    about any of their deliveries.
     """
 
     reported_by: str

@@ -17,8 +17,8 @@ from digest.deliver.events.delivery_event import (
     DeliveryEvent,
     EventKind,
     convert_event_to_feedback_kind,
+    find_state_after_events,
     is_refusal,
-    state_after_events,
 )
 from digest.deliver.events.mailbox import incoming_mail
 from digest.deliver.events.server_replies import MAX_REPLY_LENGTH
@@ -122,7 +122,7 @@ def _update_delivery_states(session: Session, reports: Mapping[str | None, _Deli
     """Apply reports to their deliveries. Events of deliveries that a run has claimed stay pending."""
     query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
     states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
-    changing = {i for i, state in states.items() if state_after_events(state, reports[i].kinds) is not state}
+    changing = {i for i, state in states.items() if find_state_after_events(state, reports[i].kinds) is not state}
     # A locked row is being written by the run that hands it over; waiting for it could deadlock.
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
     locked = dict(session.execute(unlocked).all()) if changing else {}
@@ -137,14 +137,14 @@ def _update_delivery_states(session: Session, reports: Mapping[str | None, _Deli
 
 
 def _change_state(session: Session, delivery: str, state: DeliveryState, report: _DeliveryReports) -> None:
-    new_state = state_after_events(state, report.kinds)
+    new_state = find_state_after_events(state, report.kinds)
     if new_state is not state:
         values = {"state": new_state, "reply": report.reply, "owner": None, "lease_until": None}
         session.execute(update(Delivery).where(Delivery.id == delivery).values(**values))
 
 
-def list_deliveries_with_events(session: Session) -> list[str]:
-    """Return up to 500 deliveries whose events arrived during the handover, which has since ended."""
+def list_deliveries_with_pending_events(session: Session) -> list[str]:
+    """Return the IDs of up to 500 deliveries with events that arrived during the handover, which has since ended."""
     query = (
         select(StoredDeliveryEvent.delivery)
         .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
@@ -199,7 +199,7 @@ def apply_feedback(
 ) -> Counter[str]:
     """Apply feedback to the people it concerns, and append their unsubscribes to the log with one sync.
 
-    Return the number of people that each kind changed, as `person <kind>`.
+    Return how many people each kind of feedback changed, by `person <kind>`.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.

@@ -133,7 +133,7 @@ class LoggedMessage:
     reported_at: datetime
 
 
-def make_event(
+def make_log_event(
     delivery_id: str, kind: EventKind, status: str, *, reported_at: datetime, now: datetime
 ) -> DeliveryEvent:
     """Return an event for what a log says about a delivery, to be processed like any other."""
@@ -183,9 +183,9 @@ class LogCoverage:
         """Return whether a message accepted during this time would be in the log."""
         if any(start <= loss <= end + LOSS_REACH for loss in self.losses):
             return False
-        return any(first <= start and end <= last for first, last in self.joined_spans())
+        return any(first <= start and end <= last for first, last in self.merge_spans())
 
-    def joined_spans(self) -> list[tuple[datetime, datetime]]:
+    def merge_spans(self) -> list[tuple[datetime, datetime]]:
         """Return the spans in order, merging those that are no further apart than the longest silence."""
         joined: list[tuple[datetime, datetime]] = []
         for start, end in sorted(self.spans):

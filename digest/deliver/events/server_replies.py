@@ -14,9 +14,9 @@ _QUOTED_PRINTABLE = re.compile(r"(?<=\w)=(2B|2D|2E|40|5F)(?=[^\W\d_])", re.IGNOR
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Remove all addresses from a reply, and the parts of the subscriber's own address anywhere, encoded or not.
+    """Return a reply without any addresses or parts of the subscriber's own `address`, encoded or not, and shortened.
 
-    Servers often quote them: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see
+    Servers often quote addresses: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see
     ?who=ada%40example%2Eorg".
     """
     text = _decode_escapes(reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply)

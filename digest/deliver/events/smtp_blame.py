@@ -37,7 +37,7 @@ class BlamedParty(StrEnum):
 
 
 class ReplyConsequence(StrEnum):
-    """The consequence of a reply."""
+    """What the program does after a reply."""
 
     REFUSE = "ends this delivery"
     SUSPECT = "tries again, and stops if others are refused too"
@@ -70,7 +70,7 @@ class BlameRule:
 
 @dataclass(frozen=True, slots=True)
 class ReplyAssessment:
-    """The meaning of a reply; `cause` is what a refusal says about the address."""
+    """The meaning of a reply: what it blames, what follows, and what a refusal says about the address (`cause`)."""
 
     culprit: BlamedParty
     handling: ReplyConsequence
@@ -118,7 +118,7 @@ BLAME_TABLE = (
 
 
 def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
-    """Return the cause that a reply gives and its consequences. `reply` starts with its code; addresses may be removed.
+    """Return what a reply blames, its consequence, and the cause. `reply` starts with its code; addresses may be removed.
 
     A reply that no row covers, such as one without a code, comes from a server that's about to hang up, so it's
     retried.
@@ -126,7 +126,7 @@ def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
     return _judge_codes(stage, *parse_reply_codes("", reply))
 
 
-def blame_refusal(cause: FailureCause, reply: str) -> BlamedParty:
+def find_blamed_party(cause: FailureCause, reply: str) -> BlamedParty:
     """Return what a refusal blames, inferring its stage from the stored cause and reply.
 
     For providers' events, which aren't replies, the cause decides.

@@ -79,7 +79,7 @@ class MailboxFolder:
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
         return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
-    def next_uids(self, first: int, limit: int) -> list[int]:
+    def list_next_uids(self, first: int, limit: int) -> list[int]:
         """Return up to `limit` UIDs of messages, from `first` on, in order."""
         uids: list[int] = []
         with _translate_errors(self._server_name):
@@ -103,9 +103,9 @@ class MailboxFolder:
         return next((body for head, body in literals if b"BODY[]" in head.upper()), None)
 
     def move_or_delete(self, uid: int) -> str:
-        """Move a message to the folder for stored ones, or delete it.
+        """Move a message to the folder set as `inbound.done`, or delete it if none is set.
 
-        Return the reason if that fails, or an empty string.
+        Return an empty string, or the reason if it failed.
         """
         with _translate_errors(self._server_name):
             if not self._done_folder:
@@ -139,7 +139,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
     """Connect, sign in, and open the folder for the duration of the block.
 
     Raises:
-        MailboxError: any of it failed; the folder's methods raise it, too.
+        MailboxError: one of these steps failed; the folder's methods raise it, too.
     """
     with _translate_errors(mailbox.host_and_port):
         imap = _connect_imap(mailbox)
@@ -211,7 +211,9 @@ def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = N
         own = mailbox.authorities or tls is None
         context = ssl.create_default_context(cafile=mailbox.authorities or None) if own else tls
     except OSError as exc:
-        raise MailboxError(f"inbound.authorities: {exc.strerror or 'no certificate in it'}") from None
+        raise MailboxError(
+            f"can't read certificates from the file in inbound.authorities: {exc.strerror or 'there are none'}."
+        ) from None
     if mailbox.tls == "implicit":
         return _BoundedImapTls(host, int(port), ssl_context=context, timeout=STEP_TIMEOUT)
     imap = _BoundedImap(host, int(port), timeout=STEP_TIMEOUT)
@@ -231,7 +233,7 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
         else:
             imap.login(user, password)
     except UnicodeEncodeError:
-        raise MailboxError("the server accepts only ASCII passwords; choose another") from None
+        raise MailboxError("the server accepts only ASCII passwords; choose another password") from None
     except imaplib.IMAP4.abort:
         raise
     except imaplib.IMAP4.error as exc:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from digest.deliver.compose.return_path import find_return_paths
+from digest.deliver.compose.return_path import extract_delivery_ids
 from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
 from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
@@ -27,7 +27,7 @@ from digest.deliver.events.postfix_log import (
     PostfixQueueLine,
     PostfixQueueStage,
     UnreadableLogError,
-    make_event,
+    make_log_event,
     parse_queue_line,
 )
 from digest.store.delivery_models import Delivery, QueuedMail
@@ -48,14 +48,14 @@ _JOURNAL_COMMAND = (
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Lines of a log and the position after them, which is empty if there isn't one."""
+    """Lines of a log, and the position after them, which is empty for an empty journal."""
 
     lines: tuple[bytes, ...]
     position: Mapping[str, Any]
 
 
-def read_part(source: str, position: Mapping[str, Any]) -> LogPart:
-    """Read what was written since a position; without a position, only find the end.
+def read_log_part(source: str, position: Mapping[str, Any]) -> LogPart:
+    """Read what was written to a log since a position; without a position, only find the log's end.
 
     Args:
         source: The path of a log, or `journal`.
@@ -158,7 +158,7 @@ class _QueueWalk:
             del self.in_queue[queue_id]
             self.touched.add(queue_id)
         elif line.next_queue_id.decode() not in self.in_queue:
-            event = make_event(self.in_queue[queue_id], line.kind, line.status, reported_at=at, now=self.now)
+            event = make_log_event(self.in_queue[queue_id], line.kind, line.status, reported_at=at, now=self.now)
             self.events.append(event)
 
 
@@ -167,7 +167,7 @@ def follow_mail_log(
 ) -> tuple[Counter[str], bool]:
     """Apply what was logged since the last call; return the counts of `process_events`, and whether there may be more.
 
-    `host` distinguishes the logs of several machines. If this is interrupted, the same part is read again, and events
+    `host` distinguishes the logs of several machines. After an interruption, the same part is read again, and events
     already stored have no effect.
 
     Raises:
@@ -175,9 +175,9 @@ def follow_mail_log(
         OSError: the unsubscribe log couldn't be written.
     """
     with database.read() as session:
-        state = read_installation_state(session, state_key(host)) or {}
+        state = read_installation_state(session, make_log_state_key(host)) or {}
     position = state.get("position", {}) if state.get("source") == source else {}
-    part = read_part(source, position)
+    part = read_log_part(source, position)
     if part.position == position and not state.get("trouble"):
         return Counter(), False
     walk = _walk_lines(database, keys, part.lines, host, clock())
@@ -192,20 +192,20 @@ def follow_mail_log(
             if start + size >= len(walk.events):
                 _store_queue(session, walk, host)
                 new_state = {"source": source, "position": dict(part.position), "trouble": ""}
-                write_installation_state(session, state_key(host), new_state, now=clock())
+                write_installation_state(session, make_log_state_key(host), new_state, now=clock())
     return counts, sum(map(len, part.lines)) > MAX_PART_BYTES // 2
 
 
-def note_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
+def record_log_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
     """Record that a host's log couldn't be read, and return whether the problem is new."""
-    state = dict(read_installation_state(session, state_key(host)) or {})
+    state = dict(read_installation_state(session, make_log_state_key(host)) or {})
     if state.get("trouble") == trouble:
         return False
-    write_installation_state(session, state_key(host), state | {"trouble": trouble}, now=now)
+    write_installation_state(session, make_log_state_key(host), state | {"trouble": trouble}, now=now)
     return True
 
 
-def state_key(host: str) -> str:
+def make_log_state_key(host: str) -> str:
     """Return the name of the state that stores how far a host's log was read."""
     return f"mail log {host}"[:60]
 
@@ -241,7 +241,9 @@ def _find_deliveries(
     senders: Collection[bytes],
 ) -> dict[bytes, str]:
     """Return the deliveries by return path, whose MAC proves them; a Message-ID or address could be copied."""
-    paths = {(sender, id_) for sender in senders for id_ in find_return_paths(keys, sender.decode("ascii", "replace"))}
+    paths = {
+        (sender, id_) for sender in senders for id_ in extract_delivery_ids(keys, sender.decode("ascii", "replace"))
+    }
     ids = set[str]()
     for some in _cut(sorted({id_ for _, id_ in paths})):
         ids |= set(session.scalars(select(Delivery.id).where(Delivery.id.in_(some))))

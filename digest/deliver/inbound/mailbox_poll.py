@@ -1,4 +1,4 @@
-"""Polling of the bounce mailbox: messages about ours are stored and then moved away; all others stay there, unread.
+"""Polling of the bounce mailbox: messages about ours are stored, and then moved or deleted; all others stay, unread.
 
 The order makes crashes harmless: a message is stored before it's moved, and the position is saved afterward. After an
 interruption the message is read again, but isn't stored twice.
@@ -67,7 +67,7 @@ class MailboxPoller:
 
 
 def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
-    """Read up to `limit` messages, and save the result.
+    """Read up to `limit` messages, and save and return the result.
 
     Raises:
         MailboxError: the mailbox can't be read; messages stored until then stay stored.
@@ -91,7 +91,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
     # Start at the beginning of another folder, or of one whose messages were renumbered.
     first = int(position["next"]) if numbering.items() <= position.items() else 1
-    uids = folder.next_uids(first, limit)
+    uids = folder.list_next_uids(first, limit)
     result.more = len(uids) == limit
     for uid in uids:
         if poller.stopping():
@@ -133,7 +133,7 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The last poll's result: why and how often in a row it couldn't read anything, and other problems."""
+    """The last poll's result: the number of failed polls in a row, why the last one failed, and other problems."""
 
     at: datetime
     troubles: int = 0
@@ -149,7 +149,7 @@ def read_last_mailbox_poll(session: Session) -> LastPoll | None:
 
 
 def claim_poll_turn(database: Database, *, now: datetime) -> bool:
-    """Claim the next poll if it's due, so that only one process gets it.
+    """Claim the next poll if it's due, and return whether this process got it.
 
     Polls are due every minute, immediately if there were more messages, and at growing intervals after errors.
     """

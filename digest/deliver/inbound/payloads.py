@@ -1,4 +1,4 @@
-"""Provider posts and mailbox messages, stored as received, applied, and deleted after 30 days.
+"""Providers' requests and mailbox messages, stored as received, applied, and deleted after 30 days.
 
 Their events are processed in transactions of at most 500 events.
 """
@@ -33,7 +33,7 @@ log = get_logger("inbound")
 
 @dataclass(frozen=True, slots=True)
 class StoredPayload:
-    """A stored post or message; `body` is None if it can't be decrypted."""
+    """A stored request or message; `body` is None if it can't be decrypted."""
 
     id: int
     origin: str
@@ -49,7 +49,7 @@ def store_payload(
     origin: str,
     now: datetime,
 ) -> bool:
-    """Store a body durably, and return False if the same body is stored already.
+    """Store a body durably, and return whether it's new (False if the same body is stored already).
 
     `origin` names what parses it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
     """
@@ -69,7 +69,7 @@ def stream_unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[Sto
     """Yield the unapplied payloads, oldest first, read in pages and decrypted one by one.
 
     Raises:
-        KeyFileError: a payload's key isn't in the key file; the payload waits until it's back.
+        KeyFileError: a payload's key isn't in the key file; the payload waits until the key is back.
     """
     after = 0
     while True:
@@ -193,7 +193,7 @@ def _apply_batch(
 def _apply_pending_events(database: Database, clock: Callable[[], datetime]) -> None:
     while True:
         with database.read() as session:
-            ids = event_processor.list_deliveries_with_events(session)
+            ids = event_processor.list_deliveries_with_pending_events(session)
         if ids:
             with database.write() as session:
                 event_processor.apply_pending_events(session, ids, now=clock())

@@ -35,12 +35,12 @@ class CanaryPhase:
 
 
 def compute_canary_size(waiting: int) -> int:
-    """Return the number of canary deliveries for an edition."""
+    """Return the canary's size for a number of waiting deliveries, or 0 if they're too few for a canary."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
-def current_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Return the current phase, given the canary's size and until when the rest waits for it."""
+def find_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
+    """Return the current phase, given the canary's size and the time until which the rest waits for its results."""
     if not canary_subscribers:
         return CanaryPhase(now)
     if wait_until is None:
@@ -89,7 +89,10 @@ def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Record that the canary was sent, and return until when the rest waits: at most two minutes for breaking news."""
+    """Record that the canary was sent, and return the time until which the rest waits.
+
+    For breaking news, that's at most two minutes from now.
+    """
     number = session.scalar(select(Edition.number).where(Edition.name == edition))
     until = now + (min(observe_for, MAX_BREAKING_NEWS_WAIT) if number == BREAKING_NEWS_NUMBER else observe_for)
     waits = (Edition.name == edition, Edition.canary_until.is_(None))

@@ -54,7 +54,7 @@ _FRAGMENT_KINDS = {
 
 @dataclass(frozen=True)
 class CorrectedTextLocations:
-    """The places in an edition where one text of a story appears.
+    """The places in an edition where one of a story's texts appears.
 
     Args:
         mailable: The edition as it was sent.
@@ -68,8 +68,8 @@ class CorrectedTextLocations:
     sent: str
     new_text: str
 
-    def stand_in(self, variant: VariantKey) -> bool:
-        """Return whether a variant's message contains the text, or True if that's unknown."""
+    def is_in_variant(self, variant: VariantKey) -> bool:
+        """Return whether a variant's message contains the text, or True if no fragment of the edition was found to."""
         if self._in_subject or not self._fragments:
             return True
         left_out = list_omitted_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
@@ -100,7 +100,7 @@ class CorrectedTextLocations:
 
 
 def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:
-    """Return whether a line contains a text, entirely or truncated after it differs from the corrected one."""
+    """Return whether a line contains the sent text, in full or truncated after its first difference from the new text."""
     line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
     return error_text in line_text or correct_repeated_text(line_text, error_text, right) != line_text
 
@@ -119,11 +119,15 @@ GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 @dataclass(frozen=True, slots=True)
 class CorrectionAudience:
-    """The number of subscribers who got an error; `recipients` excludes those who have unsubscribed or been erased."""
+    """The number of subscribers who got an edition, by whether their message contained the error.
+
+    `accepted` and `uncertain` are the deliveries that contained it; `gone` counts the recipients of these who have
+    unsubscribed or been erased since.
+    """
 
     accepted: int = 0
     uncertain: int = 0
-    spared: int = 0  # their message didn't contain it
+    spared: int = 0  # got a message without the error
     gone: int = 0
 
     @property
@@ -183,7 +187,7 @@ class _ErrorSpread:
     def reaches_variant(self, variant: VariantKey) -> bool:
         """Return whether a variant's message contained the error."""
         if variant not in self._decided:
-            self._decided[variant] = self.places.stand_in(variant)
+            self._decided[variant] = self.places.is_in_variant(variant)
         return self._decided[variant]
 
     def reaches_chooser(self, preferences: Preferences) -> bool:
@@ -225,7 +229,7 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
 
 
 def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientBatch:
-    # A restored backup may be from before the messages were claimed, and knows no variants of them.
+    # A restored backup may be from before the messages were claimed, so it doesn't have their variants.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_preferences_at(session, unnoted)
 

@@ -37,7 +37,7 @@ class DeliveryCounts:
 
     @property
     def intended(self) -> int:
-        """The number intended, without people who paused, left out all sections, or unsubscribed before."""
+        """The number of people meant to get it, without those who paused, left out all sections, or had unsubscribed."""
         return self.planned - self.by_state[DeliveryState.SKIPPED] - self.by_state[DeliveryState.WITHDRAWN]
 
     @property
@@ -51,8 +51,8 @@ class DeliveryCounts:
         return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
-    def last_are_leaving(self) -> bool:
-        """Whether none are waiting and runs have the last ones."""
+    def has_only_claimed_left(self) -> bool:
+        """Whether no deliveries are waiting, but runs still have some."""
         return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 
 
@@ -100,7 +100,7 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
 
 
 def count_breaking_news_recipients(session: Session, settings: Settings, now: datetime) -> BreakingNewsAudience:
-    """Count the subscribers who get breaking news now, which is no one if the settings don't offer it."""
+    """Count the subscribers by whether they would get breaking news now; none would if the settings don't offer it."""
     file = settings.file
     audience = count_breaking_news_audience(session, now.astimezone(file.publication.zone).date())
     return audience if file.preferences.offers_breaking_news else replace(audience, recipients=0)

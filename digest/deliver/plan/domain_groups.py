@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import RecipientDomainGroup
 
-# Operators whose mail servers have other domains than their subscribers' addresses.
+# Operators whose mail servers are in other domains than their customers' addresses.
 MAIL_OPERATORS = """
 google.com yahoodns.net pphosted.com mimecast.com barracudanetworks.com messagelabs.com messagingengine.com protonmail.ch
 emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com registrar-servers.com yandex.net
@@ -19,7 +19,7 @@ emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com
 
 
 def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
-    """Return an SQL expression for the group of a domain tag's column: one primary-key lookup per row."""
+    """Return an SQL expression for the group of the domain tag in a column, which takes a primary-key lookup per row."""
     group = (
         select(RecipientDomainGroup.group_tag).where(RecipientDomainGroup.domain_tag == domain_tag).scalar_subquery()
     )

@@ -51,13 +51,13 @@ class EditionRelease:
     previous_release_at: datetime | None
     zone: ZoneInfo
 
-    def due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
+    def find_due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when the edition is due for a subscriber, in UTC, or None if they don't get it."""
         is_wanted = is_wanted_by_subscriber(preferences, self, had_one_this_month=had_one_this_month)
-        return first_due_time(preferences, self.released_at) if is_wanted else None
+        return find_first_due_time(preferences, self.released_at) if is_wanted else None
 
 
-def effective_release_time(release_at: datetime, now: datetime) -> datetime:
+def choose_effective_release_time(release_at: datetime, now: datetime) -> datetime:
     """Return the time from which hours count: the send time, or now if it's early or more than an hour late.
 
     A moment after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
@@ -66,7 +66,7 @@ def effective_release_time(release_at: datetime, now: datetime) -> datetime:
 
 
 def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the start of a moment's month and of the next month."""
+    """Return the start of a moment's month in a time zone, and of the next month, in UTC."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
     begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
@@ -76,8 +76,7 @@ def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datet
 def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
     """Return whether a subscriber gets an edition, by their frequency.
 
-    Monthly subscribers get the first edition of a month that they can: if their email is paused then, they get the next
-    one. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
+    Monthly subscribers get the month's first edition, or if their email is paused then, the first one after the pause. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
     the parity of ISO week numbers breaks at week 53. Days, weeks, and months are in the publication's time zone.
     """
     if preferences.frequency == "weekly":
@@ -94,7 +93,7 @@ def _monday_of(day: date) -> date:
     return date.fromordinal(day.toordinal() - day.weekday())
 
 
-def first_due_time(preferences: Preferences, start: datetime) -> datetime:
+def find_first_due_time(preferences: Preferences, start: datetime) -> datetime:
     """Return the first moment at or after `start` (UTC) at which a subscriber's clock shows their hour.
 
     In a gap (spring), that's the next minute that exists; if the hour occurs twice (fall), either may be the first.
@@ -139,15 +138,15 @@ def plan_deliveries(
     now: datetime,
     doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
-    """Write one delivery per subscriber, or per breaking-news subscriber, in pages of 1,000. Idempotent.
+    """Write one delivery per subscriber (of breaking news, if it's that), in pages of 1,000. Idempotent.
 
     When all are written, the list is fixed, and later subscribers get the next edition. Several processes may plan the
     same edition, since a page is only written while the list isn't fixed. Subscribers who paused their email, want
     fewer editions, or left out all of its sections get a row that's `skipped`. Breaking news is due immediately,
     whatever the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
 
-    `doubtful` are column values for deliveries that may have been sent before a restore, which replace those of a
-    waiting one.
+    `doubtful` are column values that mark deliveries as possibly sent before a restore. They replace those of a waiting
+    delivery.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -237,18 +236,20 @@ class _PlannedRows:
 
     def _due_time(self, preferences: Preferences, *, had_one_this_month: bool) -> datetime | None:
         """Return when the edition is due for a subscriber, in UTC, or None if they're skipped."""
-        if not self.variants.is_owed(preferences, self.today):
+        if not self.variants.is_owed_to(preferences, self.today):
             return None
         if self.variants.is_breaking_news:
             return self.now
-        return self.release.due_time(preferences, had_one_this_month=had_one_this_month)
+        return self.release.find_due_time(preferences, had_one_this_month=had_one_this_month)
 
 
 def _edition_release(session: Session, edition: Edition, settings: Settings, now: datetime) -> EditionRelease:
     went = Edition.state.in_((EditionState.SENDING, EditionState.SENT))
     before = (IS_REGULAR, Edition.id != edition.id, Edition.release_at < edition.release_at)
     previous = session.scalar(select(func.max(Edition.release_at)).where(went, *before))
-    return EditionRelease(effective_release_time(edition.release_at, now), previous, settings.file.publication.zone)
+    return EditionRelease(
+        choose_effective_release_time(edition.release_at, now), previous, settings.file.publication.zone
+    )
 
 
 def _purposes_of_month(session: Session, edition: Edition, settings: Settings) -> list[str]:
@@ -317,7 +318,7 @@ def count_recipients(session: Session, edition: Edition, settings: Settings, *, 
         if preferences.is_paused(today):
             continue
         is_wanted = is_wanted_by_subscriber(preferences, release, had_one_this_month=had_one)
-        if is_wanted and variants.is_owed(preferences, today):
+        if is_wanted and variants.is_owed_to(preferences, today):
             recipients += people
         else:
             skipped += people

@@ -28,9 +28,9 @@ class HandoverStatus(StrEnum):
 class MessageOutcome:
     """The result for one message; `reply` has no addresses (`server_replies.scrub_addresses`).
 
-    `may_blame_message` marks a refusal that may be due to the message rather than the subscriber, and `blames_domain`
+    `may_blame_message` recorder a refusal that may be due to the message rather than the subscriber, and `blames_domain`
     one that may be due to our reputation with the recipient's domain. `cause` is what a refusal says about the address,
-    or None if only the reply's codes say. `slows_domain` means that the domain asks for fewer messages.
+    or None if it has to be inferred from the reply's codes. `slows_domain` means that the domain asks for fewer messages.
     """
 
     result: HandoverStatus
@@ -89,15 +89,15 @@ class OutgoingMessage:
 class HandoverRecorder(Protocol):
     """Records a provider's progress with each message of a batch, in case the process is killed.
 
-    At the beginning of a batch, no message has been sent. A message handed over without `mark_dot` would be sent again
+    At the beginning of a batch, no message has been sent. A message handed over without `mark_sending` would be sent again
     after a kill.
     """
 
-    def mark_begun(self, message: OutgoingMessage) -> None:
-        """Record that a message wasn't sent after all, and that none of it can arrive."""
+    def mark_unsent(self, message: OutgoingMessage) -> None:
+        """Record that a message marked as being sent wasn't sent after all, so it can't arrive."""
         ...
 
-    def mark_dot(self, message: OutgoingMessage) -> bool:
+    def mark_sending(self, message: OutgoingMessage) -> bool:
         """Record that a message is being sent, right before completing it: with SMTP, before the final dot.
 
         Return False if it mustn't be sent because this process was silent for too long and another may have taken over.
@@ -130,7 +130,7 @@ class Provider(Protocol):
         """The longest time that handing over a batch may take, in seconds."""
         ...
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand over messages, each to its recipient, and record progress; failures are outcomes, not exceptions."""
         ...
 
@@ -156,14 +156,15 @@ class FinishedMessages:
 class StreamingProvider(Provider, Protocol):
     """A provider that accepts more messages while handing over others, so none waits for another's outcome."""
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
-        """Accept messages. Together with those it already has, they mustn't exceed its last reported `batch_size`."""
+    def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
+        """Accept more messages. With those not yet finished, they mustn't exceed the last reported `batch_size`."""
         ...
 
-    def await_outcomes(self, wake_file: int) -> FinishedMessages:
-        """Hand over messages until some are finished, or until `wake_file` is readable, and then return no messages.
+    def await_outcomes(self, wake_fd: int) -> FinishedMessages:
+        """Hand over messages until some are finished, and return those.
 
-        After an exception, no message is sent that wasn't already marked as being sent.
+        Return none if the file descriptor `wake_fd` becomes readable first. After an exception, only messages that
+        were already marked as being sent may still be sent.
         """
         ...
 
@@ -178,11 +179,11 @@ class ParallelProvider:
         self.batch_timeout = max(provider.batch_timeout for provider in self.providers)
         self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand over the messages, distributed round-robin; the outcomes are in the order of the messages."""
         count = len(self.providers)
         futures = [
-            self._executor.submit(provider.send_batch, messages[start::count], marks)
+            self._executor.submit(provider.send_batch, messages[start::count], recorder)
             for start, provider in enumerate(self.providers[: len(messages)])
         ]
         batches = [future.result() for future in futures]
@@ -201,5 +202,5 @@ class ParallelProvider:
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return a provider's connections, each a provider for one thread."""
+    """Return the providers among which a provider distributes its batches, one per thread, or else the provider."""
     return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

@@ -61,7 +61,7 @@ class ProviderWebhook:
     """The webhook to which a provider posts events, at `/hooks/<name>`.
 
     `refusal_reason` takes the settings, a function that returns a header's value by name, the raw body, and the time.
-    It returns why a post isn't authentic, for the log only, or an empty string. `parse_body` takes an authentic body
+    It returns why a request isn't authentic, for the log only, or an empty string. `parse_body` takes an authentic body
     and its time of arrival, and returns its events, or None if it can't be parsed; it doesn't raise errors.
     """
 
@@ -86,7 +86,7 @@ class SuppressionPullResult:
         """Return a one-line description of the result."""
         changes = ", ".join(f"{count:,} {word}" for word, count in sorted(self.feedback_counts.items()))
         counts = f"{self.entries:,} entries, {self.matched_people:,} for people on this list"
-        return "; ".join([f"{self.provider_title}'s lists: {changes or 'nobody new'} ({counts})", *self.troubles])
+        return "; ".join([f"{self.provider_title}'s lists: {changes or 'no changes'} ({counts})", *self.troubles])
 
 
 class SuppressionPuller(Protocol):
@@ -213,7 +213,7 @@ class ProviderKind:
 
 
 class ProviderSettingsError(ApplicationError):
-    """Raised when no provider can be opened; the message lists all wrong or missing settings."""
+    """Raised when no provider can be opened; the message names wrong or missing settings."""
 
 
 def split_mail_url(settings: Settings) -> SplitResult:
@@ -243,10 +243,10 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
 
 
 def parse_count(text: str, maximum: int, name: str) -> int:
-    """Parse the option `name`, a number from 1 to `maximum`.
+    """Parse the value of the option `name` as a number from 1 to `maximum`.
 
     Raises:
-        ProviderSettingsError: it isn't such a number.
+        ProviderSettingsError: the value isn't a number in this range.
     """
     if not (text.isdigit() and 1 <= int(text) <= maximum):
         raise ProviderSettingsError(f"DIGEST_MAIL_URL: {name} must be a number from 1 to {maximum}")

@@ -77,7 +77,7 @@ def join_provider_remedies(check: str) -> str:
     return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 
 
-def writes_files(settings: Settings) -> bool:
+def is_outbox_in_use(settings: Settings) -> bool:
     """Return whether `DIGEST_MAIL_URL` selects the outbox; False if it can't be parsed."""
     try:
         return provider_in_use(settings).name == "outbox"
@@ -119,7 +119,7 @@ def translate_recipient_description(described: str, settings: Settings, language
 
 
 def describe_address_recipients(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
-    """Return sentences that say who gets subscribers' addresses, given the provider in use."""
+    """Return sentences for subscribers about who gets their addresses from the provider in use."""
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so no one gets any
@@ -137,7 +137,7 @@ def find_suppression_lists(settings: Settings) -> SuppressionLists:
 
 
 def list_sender_problems(settings: Settings) -> list[str]:
-    """Return the settings that prevent sending beyond this machine, because they're empty or examples."""
+    """Return lines about the settings that prevent sending beyond this machine, such as empty ones and examples."""
     sender = settings.file.sender
     checks = (
         (

@@ -12,7 +12,7 @@ from digest.settings.values import SettingsTable
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """A thing to do: what and why, and the lines to enter."""
+    """A step for the operator: what to do and why, and the lines to enter."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """Return the environment variables that store answers, by the answer's key."""
+        """Return the names of the environment variables that store answers, by the answer's field."""
         return {key: f"DIGEST_{key.upper()}" for key in cls.model_fields if key in Settings.model_fields}
 
     @classmethod
@@ -72,7 +72,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the answers in the current settings, except `variables`."""
+        """Return the answers that the current settings contain, except those stored in `variables`."""
         del settings
         return {}
 
@@ -88,7 +88,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @property
     def signs_here(self) -> bool:
-        """Whether email is signed here (DKIM)."""
+        """Whether this program signs email (DKIM)."""
         return False
 
     @property

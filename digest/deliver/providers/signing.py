@@ -32,7 +32,7 @@ class SigningThreads:
             self._begun[id(message)] = self._threads.submit(message.to_bytes, self._signer)
 
     def finish(self, message: OutgoingMessage) -> bytes:
-        """Return the finished message, signing it now if that wasn't started."""
+        """Return the finished message. If `begin` didn't start signing it, sign it now."""
         begun = self._begun.get(id(message))
         return begun.result() if begun else message.to_bytes(self._signer)
 
@@ -58,8 +58,8 @@ def load_provider_signer(settings: Settings) -> DkimSigner | None:
         raise ProviderSettingsError(exc.message, remedy=exc.remedy) from exc
 
 
-def find_signing_problems(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
-    """Check the signature for `digest doctor`; `unsigned` is the level of a missing one."""
+def check_signing(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
+    """Yield findings about DKIM signing for `digest doctor`; `unsigned` is the level if email isn't signed."""
     try:
         signer = load_signer(settings)
     except DkimError as exc:

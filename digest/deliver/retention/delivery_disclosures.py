@@ -66,9 +66,9 @@ NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to
 def list_delivery_disclosures(
     session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
-    """Return the emails to a person that were handed over, which is when their address was disclosed, latest first.
+    """Return a person's handed-over emails as disclosures of their address, latest first.
 
-    Old ones are part of the totals in `subscribers.consent.disclosures`.
+    Emails past the retention period are only part of the totals in `subscribers.consent.disclosures`.
     """
     handed_over = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
     rows = list(session.scalars(handed_over.order_by(Delivery.handed_at.desc())))
@@ -96,7 +96,7 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
 
 
 def describe_email_purpose(purpose: str) -> str:
-    """Return the purpose of a kind of email in words, which are the same for all emails of that kind."""
+    """Return a delivery's purpose in words, which are the same for all emails of its kind."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
@@ -115,7 +115,7 @@ def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> Forge
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
     """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
 
-    Return the number of sealed ones that lost their salt, as `ForgetElsewhere` does. The run that is handing over a
+    Return the number of sealed rows that lost their salt, by table, as `ForgetElsewhere` does. The run that is handing over a
     message at this moment still records its result. The address isn't needed here; see
     `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
@@ -163,7 +163,7 @@ def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Se
                 count += _aggregate_page(session, keys, page, old, settings, now)
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
-            # Events about no delivery of ours, when they're as old.
+            # Delete equally old events that aren't about any delivery of ours.
             unmatched = StoredDeliveryEvent.delivery.is_(None) & (StoredDeliveryEvent.received_at < before)
             database.delete_in_batches(StoredDeliveryEvent, unmatched, size=ROWS_PER_TRANSACTION)
             return aggregated

@@ -44,12 +44,12 @@ def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
         closed = disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name)
         finished = select(Edition.name).where(Edition.state.in_(FINISHED_STATES)).order_by(Edition.release_at)
         names = [name for name in session.scalars(finished) if make_edition_delivery_purpose(name) not in closed]
-    sealed = sum(seal_edition(database, keys, name, now=now) for name in names)
+    sealed = sum(seal_edition_deliveries(database, keys, name, now=now) for name in names)
     notices = and_(text(UNSEALED_NOTICE), _is_over())
     return sealed + disclosure_sealing.seal_matching_rows(database, keys, DELIVERIES, notices, now=now)
 
 
-def seal_edition(
+def seal_edition_deliveries(
     database: Database,
     keys: KeyRing,
     name: str,
@@ -57,7 +57,7 @@ def seal_edition(
     now: datetime,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Seal an edition's finished deliveries, close it if none are left, and return the number sealed.
+    """Seal an edition's finished deliveries, close the edition if none are left, and return the number sealed.
 
     Once `stopping` returns True, it stops, and the next run continues.
     """
@@ -78,7 +78,7 @@ def seal_edition(
     return sealed
 
 
-def reopen_sealed(
+def unseal_deliveries(
     session: Session,
     keys: KeyRing,
     ids: Sequence[str],
@@ -87,7 +87,7 @@ def reopen_sealed(
 ) -> list[str]:
     """Unseal deliveries, which the caller has locked, to send them again; return those that may be sent.
 
-    Once the edition is sent, `seal_edition` seals them again.
+    Once the edition is sent, `seal_edition_deliveries` seals them again.
     """
     return sealed_rows.take_rows_out_of_sealed_batches(session, keys, DELIVERIES, ids, now=now)
 

@@ -24,7 +24,7 @@ _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_edition_figures(database: Database, *, now: datetime) -> int:
-    """Count the results of the last month's editions, and of older uncounted ones, and return their number."""
+    """Count and store the results of the last month's editions and of older uncounted ones; return how many these are."""
     with database.read() as session:
         stored_names = [
             figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))
@@ -42,7 +42,7 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
 
 
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
-    """Return the stored figures of the last regular editions, oldest first."""
+    """Return the stored figures of the latest `limit` regular editions, oldest first."""
     regular = select(EditionFigures).where(EditionFigures.number != BREAKING_NEWS_NUMBER)
     newest_first = session.scalars(regular.order_by(EditionFigures.release_at.desc()))
     genuine = (figures for figures in newest_first if is_genuine_row(session, figures))

@@ -133,13 +133,13 @@ def forward_erasures(
 
 
 def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
-    """Yield a sentence for each provider about the erasures it hasn't accepted in two nights."""
+    """Yield a warning for each provider with erasures that it hasn't accepted in two nights."""
     for name, count, first in session.execute(_select_stuck_erasures()):
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
             yield (
                 f"{provider.title} hasn't processed {count_with_noun(count, 'erasure request')}. The first expires on "
-                f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}. Check that night's log for the reason. The API key needs "
+                f"{first + ERASURE_KEPT_FOR:%Y-%m-%d}. Check last night's log for the reason. The API key needs "
                 f"{provider.erasures.needed_permission}."
             )
 
@@ -179,7 +179,7 @@ def _claim_next_erasure(
 
 
 def choose_erasure_retry_delay(tries: int) -> timedelta:
-    """Return the delay after that many attempts: one night, two, then four."""
+    """Return the delay after `tries` attempts: one night, two nights, and then four nights each time."""
     return timedelta(days=min(1 << min(tries - 1, 10), MAX_RETRY_DAYS)) - NIGHT_SLACK
 
 

@@ -34,7 +34,7 @@ from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery, LeaseTerms
 from digest.deliver.send.claims.retry_policy import StateChange, decide_state_change, end_without_retry
 from digest.deliver.send.claims.run_lease import LeaseKeeper
-from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
+from digest.deliver.send.claims.run_progress_file import HandoverSlots, RunFile
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -83,12 +83,12 @@ class FinishedTaskBatch:
 
     @property
     def ended(self) -> list[str]:
-        """The deliveries that the provider has finished, which are none if an error left that unknown."""
+        """The IDs of the deliveries that the provider has finished; none if an error left their status unknown."""
         return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
 
 
 def compose_and_hand_over_batch(
-    provider: Provider, tasks: Sequence[SendTask], slots: RunFileSlots
+    provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots
 ) -> FinishedTaskBatch:
     """Compose the messages of a batch and hand them over; an error is part of the result. Doesn't use the database.
 
@@ -104,9 +104,9 @@ def compose_and_hand_over_batch(
     return FinishedTaskBatch(tasks, outcome, untried.compose_errors)
 
 
-def compose_tasks(tasks: Sequence[SendTask], slots: RunFileSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
+def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
     """Compose messages right before sending; return the results of tasks without a message, and the messages."""
-    if not slots.may_leave():
+    if not slots.may_send():
         untried = MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
         return FinishedTaskBatch(tasks, BatchOutcome((untried,) * len(tasks))), []
     messages, errors = _compose_messages(tasks)
@@ -162,7 +162,7 @@ class HandoverRun:
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
-        self.run_file.may_leave = lambda: self.run_lease.is_valid
+        self.run_file.may_send = lambda: self.run_lease.is_valid
         self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
@@ -171,7 +171,7 @@ class HandoverRun:
         self.unsent = [delivery.delivery_id for delivery in claimed]
 
     def keeps_lease(self) -> bool:
-        """Return whether this run may go on; otherwise it ends."""
+        """Renew the lease if it isn't valid, and return whether this run still has it; if not, set `stop_reason`."""
         self.run_lease.ensure_valid()
         if self.run_lease.is_lost:
             self.stop_reason = self.stop_reason or LEASE_LOST
@@ -180,7 +180,7 @@ class HandoverRun:
     def mark_handing_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
         """Mark reserved deliveries as being handed over, in the caller's transaction. Idempotent.
 
-        Return False unless this run still has all of them. Then the run ends, and none of them may be sent.
+        Return False if this run has lost any of them. Then the run ends, and none of the deliveries may be sent.
         """
         if not deliveries or claims.mark_handing_over(session, self.lease, self.run_lease.epoch, deliveries):
             return True
@@ -188,7 +188,7 @@ class HandoverRun:
         return False
 
     def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
-        """Record which claimed deliveries are sent now, as tasks; the others' recipients may no longer get them."""
+        """Record that `tasks` are sent now, and that the recipients of the other claimed deliveries may not get them."""
         going = {task.delivery.delivery_id for task in tasks}
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
@@ -259,7 +259,7 @@ class HandoverRun:
             )
 
     def share_provider_wait(self, seconds: float) -> datetime:
-        """Record for all processes that the provider asks to wait, and return until when."""
+        """Record for all processes that the provider asked senders to wait, and return the end of the wait."""
         now = self.clock()
         wait_until = now + timedelta(seconds=seconds)
         with self.database.write() as session:
@@ -317,7 +317,7 @@ def _explain_wait(outcome: BatchOutcome) -> str:
     """Return why all other messages wait for the next run; empty if they don't have to."""
     if outcome.is_busy:
         return "the mail server isn't accepting email for now"
-    return f"the provider asks to wait for {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
+    return f"the provider asked senders to wait {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""
 
 
 def _record_and_claim(
@@ -336,7 +336,7 @@ def _hand_over_tasks(run: HandoverRun, tasks: Sequence[SendTask]) -> bool:
         return run.mark_handing_over(session, [task.delivery for task in tasks])
 
 
-def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: RunFileSlots) -> BatchOutcome:
+def _hand_over_batch(run: HandoverRun, tasks: Sequence[SendTask], slots: HandoverSlots) -> BatchOutcome:
     slots.begin_batch([task.delivery.delivery_id for task in tasks])
     result = compose_and_hand_over_batch(run.provider, tasks, slots)
     run.note_result(result)

@@ -22,7 +22,7 @@ from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
-from digest.deliver.compose.variants import check_unsubscribe_url_length, create_variants, write_signup_text
+from digest.deliver.compose.variants import check_unsubscribe_url_length, create_variants, format_signup_text
 from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
@@ -61,9 +61,9 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """The results of a test, by staff member; `stopped` says why not all of them were tried, or is empty.
+    """The results of a test, by staff member; `stopped` says why some weren't tried, or is empty.
 
-    `serial` distinguishes it from the edition's other tests.
+    `serial` distinguishes the test from the edition's other tests.
     """
 
     edition: str
@@ -228,10 +228,10 @@ def _compose_mail(
     placeholders = PlaceholderValues(
         to=member.email,
         message_id=make_message_id(purpose, delivery_id, sender.list_id),
-        date=headers.date_value(now, zone),
+        date=headers.format_date_value(now, zone),
         leave_token=link_tokens.make_link_token(keys, member.id, "test leave", address=member.email),
         preferences_token=link_tokens.make_link_token(keys, member.id, "test preferences", address=member.email),
-        signup_text=write_signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
+        signup_text=format_signup_text(signed_up_at, language.gettext("the team’s pages"), zone, language),
     )
     bounce_address = make_return_path(keys, delivery_id, sender.bounce_domain)
     message = OutgoingMessage(delivery_id, "test", template, placeholders, bounce_address)

@@ -47,7 +47,7 @@ from digest.store import schedule_slots
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.models import AuditEntry, Edition, EditionState, Source
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from tests.actors import ADMIN, EDITOR
@@ -120,7 +120,7 @@ class SimulatedWeek:
             scheduler.send_due_editions(context, backoff)
         jobs.send_due_transactional_emails(context)
 
-    def draft(self, slot: DueJob) -> None:
+    def draft(self, slot: JobSlot) -> None:
         """Draft as the timetable does, without the network."""
         assert schedule_slots.claim_slot(self.install.database, slot, JobContext(self.install).owner, self.now)
         name = editions.draft_next_edition(self.install, now=self.now, actor=EDITOR, fetcher=self.fetcher).name

@@ -26,7 +26,7 @@ from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_recheck_results, correction_waits, installation_hold
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.inbound.mail_log import state_key
+from digest.deliver.inbound.mail_log import make_log_state_key
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
@@ -70,7 +70,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.row_keys import change_rows
 from tests.web.conftest import store_edition
 
-LOG_STATE_KEY = state_key(identify_current_process().host)
+LOG_STATE_KEY = make_log_state_key(identify_current_process().host)
 OTHER_USER = 54321  # without an account
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 PASSPHRASE = "a rather long passphrase"
@@ -453,7 +453,7 @@ def refuse_correction(world: FaultyInstallation) -> None:
     purpose, later = "correction:5", NOW + HOUR
     world.add(delivery(purpose=purpose, due_at=later, next_try_at=later))
     with world.database.write() as session:
-        correction_waits.note_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
+        correction_waits.start_correction_wait(session, purpose, "552 5.3.4 too big", now=NOW)
 
 
 def choose_again(world: FaultyInstallation) -> None:

@@ -21,7 +21,7 @@ from digest.installation.opened_installation import Installation
 from digest.settings import HeartbeatSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import EditionState
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from tests.moments import DRAFTING as NOW
 from tests.web.conftest import build_web_setup
 
@@ -97,7 +97,7 @@ def test_a_heartbeat_follows_a_slot_and_no_slot_waits_for_it(
 ) -> None:
     monkeypatch.setitem(SLOT_JOBS, "nightly", job)
     context = JobContext(install, lambda: NOW)
-    run_slot(context, DueJob("nightly", NOW))
+    run_slot(context, JobSlot("nightly", NOW))
     assert watcher.paths == [], "the slot itself requests nothing"
     assert jobs.run_job(context, "send_heartbeats") == "1 heartbeats, 0 failed"
     assert jobs.run_job(context, "send_heartbeats") == ""

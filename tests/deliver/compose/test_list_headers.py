@@ -77,7 +77,7 @@ def test_transactional_emails_offer_it_to_subscribers_and_not_to_the_team() -> N
 
 def test_the_mailbox_reads_back_the_address_that_a_message_offers() -> None:
     token = link_tokens.make_link_token(KEYS, 7, "leave", address="ada@example.org")
-    before, after = unsubscribe_address.surround_token("b.example.net")
+    before, after = unsubscribe_address.make_prefix_and_suffix("b.example.net")
     address = before + link_tokens.convert_to_base32(token) + after
     for written in (address, address.upper(), address.replace(before, before.title())):
         assert unsubscribe_address.find_unsubscribing_people(KEYS, f"Ada <{written}>, x@example.org") == {7}

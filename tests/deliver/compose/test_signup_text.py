@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, PlaceholderValues, splice_message
-from digest.deliver.compose.variants import write_signup_text
+from digest.deliver.compose.variants import format_signup_text
 from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.edition.rendering.text_lines import measure_text_width
@@ -53,7 +53,7 @@ def message_with(place: str) -> tuple[bytes, EmailMessage, PlaceholderValues]:
         DATE_VALUE,
         "l" * 22,
         "p" * 22,
-        write_signup_text(ASKED_AT, place, ZONE, ENGLISH),
+        format_signup_text(ASKED_AT, place, ZONE, ENGLISH),
     )
     raw = splice_message(TEMPLATE, filled)
     return raw, message_from_bytes(raw, policy=policy.default), filled
@@ -82,12 +82,14 @@ def test_it_is_whole_in_any_script_and_folded_between_words_alone(place: str) ->
     if not any(unicodedata.east_asian_width(letter) == "W" for letter in place):
         assert words == set(whole.split()), "no word is broken"
     assert unescape(part(message, "html")) == f"<p>{whole}</p>\n"
-    assert are_canonical_values(filled.slot_values(TEMPLATE.signup_column)), "so that it is signed on the short way"
+    assert are_canonical_values(filled.encode_slot_values(TEMPLATE.signup_column)), (
+        "so that it is signed on the short way"
+    )
 
 
 def test_a_provider_that_fills_in_itself_gets_plain_words_for_the_text_and_escaped_ones_for_the_html() -> None:
     _, _, filled = message_with(PLACES["markup"])
-    values = dict(zip(BODY_SLOTS, filled.body_values(TEMPLATE.signup_column), strict=True))
+    values = dict(zip(BODY_SLOTS, filled.format_body_values(TEMPLATE.signup_column), strict=True))
     (_, plain_slot), (_, html_slot) = (slot for text in TEMPLATE.body_texts for slot in text.slots)
     plain, html = values[plain_slot], values[html_slot]
     assert plain.replace("\n", " ") == unescape(html) == filled.signup_text

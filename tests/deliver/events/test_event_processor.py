@@ -13,7 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text, update
 
-from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has_failed_too_often, state_after_events
+from digest.deliver.events.delivery_event import (
+    DeliveryAttempt,
+    EventKind,
+    find_state_after_events,
+    has_failed_too_often,
+)
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, parse_reply_codes
 from digest.deliver.inbound import payloads
 from digest.deliver.inbound.payloads import apply_stored_payloads
@@ -463,12 +468,12 @@ KINDS = st.lists(st.sampled_from(EventKind))
 def test_any_order_repetition_and_cut_of_events_ends_in_one_state(
     state: DeliveryState, kinds: list[EventKind], chance: random.Random
 ) -> None:
-    at_once = state_after_events(state, kinds)
+    at_once = find_state_after_events(state, kinds)
     again = kinds + kinds[: chance.randrange(len(kinds) + 1)]
     chance.shuffle(again)
     one_by_one = state
     for kind in again:
-        one_by_one = state_after_events(one_by_one, [kind])
+        one_by_one = find_state_after_events(one_by_one, [kind])
     assert one_by_one is at_once
     assert at_once in {state, DeliveryState.ACCEPTED, DeliveryState.REFUSED}
 

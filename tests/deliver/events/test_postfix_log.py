@@ -58,7 +58,7 @@ def test_it_knows_what_became_of_each_in_every_form_of_a_syslog(tmp_path: Path, 
     }
     assert log.messages[IDS[1]].status == "5.1.1"
     assert log.messages[IDS[2]].entered_at == AT + SECOND
-    assert log.coverage.joined_spans() == [(AT, AT + MINUTE)]
+    assert log.coverage.merge_spans() == [(AT, AT + MINUTE)]
     assert "reader@" not in repr(log)
 
 
@@ -118,7 +118,7 @@ def test_rotated_and_compressed_files_are_one_log_in_whatever_order_they_are_nam
     newer = written(tmp_path / "mail.log", [line.replace(":00:00 mx", ":00:09 mx") for line in lines[3:]])
     log = read(newer, older)
     assert kinds(log) == {IDS[0]: EventKind.DELIVERED}
-    assert log.coverage.joined_spans() == [(AT, AT + 9 * SECOND)]
+    assert log.coverage.merge_spans() == [(AT, AT + 9 * SECOND)]
 
 
 def test_a_traditional_line_is_of_the_last_year_that_is_not_to_come(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_traditional_line_is_of_the_last_year_that_is_not_to_come(tmp_path: Pa
         traditional_line(eve + 24 * HOUR, "anvil", "statistics"),
     ]
     log = read(written(tmp_path / "mail.log", lines), now=datetime(2027, 1, 2, tzinfo=UTC))
-    assert log.coverage.joined_spans() == [(eve, eve), (eve + 24 * HOUR, eve + 24 * HOUR)]
+    assert log.coverage.merge_spans() == [(eve, eve), (eve + 24 * HOUR, eve + 24 * HOUR)]
 
 
 def ticks(start: datetime, end: datetime) -> list[str]:

@@ -166,10 +166,10 @@ def test_what_no_fragment_says_word_for_word_is_where_its_story_is_linked() -> N
     )
     mailable = MailableEdition("2026-W47", 1, "The week", "", "", "", "", "", "", "https://n.example", pieces)
     places = CorrectedTextLocations(mailable, "https://a.example/?a=1&b=2", "New maps with a long name", "Old maps")
-    assert places.stand_in(VariantKey(frozenset(), text_only=True, is_short=False))
-    assert not places.stand_in(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
+    assert places.is_in_variant(VariantKey(frozenset(), text_only=True, is_short=False))
+    assert not places.is_in_variant(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
     unknown = replace(places, url="https://elsewhere.example/")
-    assert unknown.stand_in(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
+    assert unknown.is_in_variant(VariantKey(frozenset({"featured"}), text_only=False, is_short=False))
 
 
 def test_a_stored_variant_reads_as_it_was() -> None:

@@ -15,9 +15,9 @@ from sqlalchemy import select, update
 
 from digest.deliver.plan.planning import (
     EditionRelease,
-    effective_release_time,
+    choose_effective_release_time,
+    find_first_due_time,
     find_month_bounds,
-    first_due_time,
     is_wanted_by_subscriber,
     plan_deliveries,
 )
@@ -62,7 +62,7 @@ def oracle(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(ZONES), st.integers(0, 23), starts)
 def test_a_subscriber_gets_it_at_the_first_such_hour_of_their_clock(zone: str, hour: int, start: datetime) -> None:
-    assert first_due_time(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
+    assert find_first_due_time(at(hour, zone), start) == oracle(hour, ZoneInfo(zone), start)
 
 
 CHANGES = [
@@ -82,7 +82,7 @@ CHANGES = [
 def test_it_holds_around_every_change_of_the_clock(change: tuple[str, datetime], minutes: int, hour: int) -> None:
     zone, moment = change
     start = moment + timedelta(minutes=minutes)
-    due = first_due_time(at(hour, zone), start)
+    due = find_first_due_time(at(hour, zone), start)
     assert due == oracle(hour, ZoneInfo(zone), start)
     assert timedelta() <= due - start <= timedelta(hours=25)
 
@@ -103,7 +103,7 @@ def test_it_holds_around_every_change_of_the_clock(change: tuple[str, datetime],
     ],
 )
 def test_hours_that_are_skipped_or_come_twice(hour: int | None, zone: str, start: str, due: str) -> None:
-    assert first_due_time(at(hour, zone), datetime.fromisoformat(start)) == datetime.fromisoformat(due)
+    assert find_first_due_time(at(hour, zone), datetime.fromisoformat(start)) == datetime.fromisoformat(due)
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_hours_that_are_skipped_or_come_twice(hour: int | None, zone: str, start
 )
 def test_seconds_after_the_slot_are_the_slot(minutes: float, *, counts_from_the_slot: bool) -> None:
     now = RELEASE + timedelta(minutes=minutes)
-    assert (effective_release_time(RELEASE, now) == RELEASE) == counts_from_the_slot
-    assert effective_release_time(RELEASE, now) in {RELEASE, now}
+    assert (choose_effective_release_time(RELEASE, now) == RELEASE) == counts_from_the_slot
+    assert choose_effective_release_time(RELEASE, now) in {RELEASE, now}
 
 
 def fridays(first: date, count: int) -> list[EditionRelease]:

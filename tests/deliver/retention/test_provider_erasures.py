@@ -175,7 +175,7 @@ def test_nothing_is_said_while_the_installation_is_held(world: DeliverySetup) ->
             "recipients.erasejob.create",
         ),
         (ScriptedResponse(400, b'{"errors":[{"message":"Email_address Ada@example.org is not valid"}]}'), "not valid"),
-        (ScriptedResponse(429, headers={"Retry-After": "9"}), "SendGrid asks to wait 9 seconds"),
+        (ScriptedResponse(429, headers={"Retry-After": "9"}), "SendGrid asked senders to wait 9 seconds"),
         (ScriptedResponse(502, b"<html>Ada@example.org"), "502"),
         (ScriptedResponse(200, b"{}"), "isn't from SendGrid's API"),
         (ScriptedResponse(302, headers={"Location": "http://127.0.0.1:1/"}), "isn't from SendGrid's API"),

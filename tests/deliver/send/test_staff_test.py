@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from digest.deliver.compose import return_path
 from digest.deliver.compose.identifiers import make_message_id
-from digest.deliver.compose.variants import write_signup_text
+from digest.deliver.compose.variants import format_signup_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
@@ -95,7 +95,7 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
     """Replace each value that is one person's own by a placeholder, and remove the signatures and the subject."""
     zone = world.settings.file.publication.zone
     signup_place = "the team’s pages" if kind else "hls.today"
-    signup = write_signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
+    signup = format_signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
     leave: link_tokens.LinkPurpose = "test leave" if kind else "leave"
     preferences: link_tokens.LinkPurpose = "test preferences" if kind else "preferences"
     values = {
@@ -132,8 +132,8 @@ def test_over_smtp_a_test_is_the_edition_byte_for_byte_but_for_what_is_one_perso
     assert masked(world, test, SAM, rows[None], sam, "test ") == masked(world, edition, ADA, rows[ada], ada, "")
     assert len(SIGNATURE.findall(test)) == len(SIGNATURE.findall(edition)) == 2
     assert str(arrived(test)["Date"]) == str(arrived(edition)["Date"])
-    assert return_path.find_return_paths(KEYS, test_path or "") == {rows[None].id}
-    assert return_path.find_return_paths(KEYS, real_path or "") == {rows[ada].id}
+    assert return_path.extract_delivery_ids(KEYS, test_path or "") == {rows[None].id}
+    assert return_path.extract_delivery_ids(KEYS, real_path or "") == {rows[ada].id}
     assert rows[None].purpose.startswith(f"test:{EDITION_NAME}:")
     assert rows[None].message_id != rows[ada].message_id
 

@@ -24,7 +24,7 @@ from digest.store import schedule_slots
 from digest.store.engine import Database
 from digest.store.models import AuditEntry
 from digest.store.process_identity import ProcessIdentity
-from digest.timetable import DueJob
+from digest.timetable import JobSlot
 from subscribers.address import read_address
 from subscribers.consent import chain_verification, ledger, seals, suppression
 from subscribers.consent.preferences import Preferences, change_preferences
@@ -361,7 +361,7 @@ def test_the_night_seals_once_and_writes_it_into_the_audit_log(database: Databas
     schedule_slots.find_or_record_schedule_start(database, slot - NIGHT / 2)
     assert jobs.find_due_slots(
         JobContext(install, lambda: slot), "nightly", scheduler.read_schedule_rules(install)["nightly"]
-    ) == (DueJob("nightly", slot),)
+    ) == (JobSlot("nightly", slot),)
     (outcome,) = scheduler.run_due_slots(JobContext(install, lambda: slot, owner=ProcessIdentity()), "nightly")
     assert outcome.startswith("sealed 0 deliveries and 0 other disclosures; sealed 1 links of 1 people as ")
     assert (

@@ -80,7 +80,7 @@ class MailSystemReport:
 
 
 def parse_report(mail: MimePart) -> MailSystemReport | None:
-    """Parse a report; return None if the message isn't one."""
+    """Parse a delivery status or abuse report; return None if the message doesn't contain one."""
     if mail.media_type != "multipart/report":
         return None
     form = mail.parameter("report-type").lower()
@@ -287,7 +287,7 @@ def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
     """Return the deliveries that the first text with a valid return path names."""
-    deliveries = (return_path.find_return_paths(keys, text) for text in candidates)
+    deliveries = (return_path.extract_delivery_ids(keys, text) for text in candidates)
     return next(filter(None, deliveries), frozenset())
 
 

@@ -107,7 +107,7 @@ def parse_header_addresses(values: Iterable[str]) -> list[str]:
 
 
 def parse_header_address(value: str) -> str:
-    """Return the address of a field with one mailbox, or an empty string if it can't be parsed."""
+    """Return the first address of a field, or an empty string if there isn't one or it can't be parsed."""
     return next(iter(parse_header_addresses([value])), "")
 
 

@@ -15,7 +15,7 @@ from digest.deliver.providers.base import (
 )
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
 from digest.deliver.providers.setup_form import ProviderSetupAnswers
-from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
+from digest.deliver.providers.signing import check_signing, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
 
@@ -33,7 +33,7 @@ class OutboxProvider:
         self._folder = folder
         self._signer = signer
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Write the messages durably.
 
         An existing file of the same delivery is replaced; only a signature's time can differ.
@@ -41,7 +41,7 @@ class OutboxProvider:
         written, stop_reason = 0, ""
         try:
             for message in messages:
-                if not self._write_file(message, marks):
+                if not self._write_file(message, recorder):
                     break
                 written += 1
             for name in {m.outbox_folder for m in messages}:
@@ -54,7 +54,7 @@ class OutboxProvider:
         not_tried = (MessageOutcome(HandoverStatus.NOT_TRIED),) * (len(messages) - written)
         return BatchOutcome((*map(_describe_written, messages[:written]), *not_tried), stop_reason)
 
-    def _write_file(self, message: OutgoingMessage, marks: HandoverRecorder) -> bool:
+    def _write_file(self, message: OutgoingMessage, recorder: HandoverRecorder) -> bool:
         """Write a file atomically, which counts as acceptance; return whether it was written."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
@@ -67,11 +67,11 @@ class OutboxProvider:
             file.write(message.to_bytes(self._signer))
             file.flush()
             os.fsync(file.fileno())
-        if not marks.mark_dot(message):
+        if not recorder.mark_sending(message):
             draft.unlink()
             return False
         draft.replace(folder / f"{message.delivery_id}.eml")
-        marks.mark_outcome(message, _describe_written(message))
+        recorder.mark_outcome(message, _describe_written(message))
         return True
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ def _open(settings: Settings) -> OutboxProvider:
 
 
 def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
-    yield from find_signing_problems(settings, unsigned="ok")
+    yield from check_signing(settings, unsigned="ok")
 
 
 class OutboxSetupAnswers(ProviderSetupAnswers):

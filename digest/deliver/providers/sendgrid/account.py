@@ -27,8 +27,8 @@ TRACKING = {"open": "opens", "click": "clicks"}  # `/v3/tracking_settings/<name>
 MAX_DOMAINS = 200  # authenticated domains of one account
 
 
-def find_account_problems(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
-    """Check the key's permissions, open and click tracking, and whether the account signs for our domain."""
+def check_account(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
+    """Yield findings about the key's permissions, open and click tracking, and whether the account signs for our domain."""
     api = SendGridApi(*read_api_account(settings), timeout=timeout)
     response = api.call("get", "scopes")
     if response.status != 200:
@@ -49,7 +49,7 @@ def find_account_problems(settings: Settings, timeout: float) -> Iterator[Doctor
 
 
 def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
-    """Return whether SendGrid signs for a domain; False if it doesn't say."""
+    """Return whether SendGrid signs for a domain; False if there's no API key or SendGrid doesn't say."""
     if not settings.provider_variable("sendgrid_api_key"):
         return False
     return _is_among(_list_domains(SendGridApi(*read_api_account(settings), timeout=timeout)), domain)
@@ -71,7 +71,7 @@ def _judge_tracking(response: SendGridResponse, tracked_action: str) -> DoctorFi
             CHECK,
             "warning",
             f"SendGrid's account tracks {tracked_action}, although each email asks it not to.",
-            "Turn this off under Settings → Tracking, because subscribers are promised no tracking.",
+            "Turn tracking off under Settings → Tracking, because subscribers are promised no tracking.",
         )
     return DoctorFinding(CHECK, "ok", f"SendGrid's account doesn't track {tracked_action}")
 
@@ -129,7 +129,7 @@ CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
 
 
 def open_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
-    """Return a function that erases an address, or None if there is no key.
+    """Return a function that erases an address, or None if the settings have no API key.
 
     Raises:
         ProviderSettingsError: the key would be sent unencrypted.

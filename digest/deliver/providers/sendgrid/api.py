@@ -36,7 +36,7 @@ _MILLISECONDS = 100_000_000_000  # a Unix time this large is in milliseconds; in
 
 @dataclass(frozen=True, slots=True)
 class SendGridResponse:
-    """The response to a request, with status 0 if there was none and `text` says why.
+    """The response to a request. If there was none, the status is 0, and `text` says why.
 
     `text` has no addresses; for a success, it's SendGrid's ID, if any. `request_sent` says whether the whole request
     was sent, `wait_seconds` when to retry after a 429, and `error_fields` which fields a 400 is about. `body` is the
@@ -101,7 +101,7 @@ class SendGridApi:
         return SendGridResponse(response.status_code, text, body=response.body)
 
     def _rate_limit_wait(self, exc: HTTPError) -> float:
-        """Return how many seconds a 429 asks to wait, or 0 for other statuses."""
+        """Return how many seconds a 429 asks us to wait, or 0 for other statuses."""
         if exc.status_code != 429:
             return 0.0
         wait = _read_wait(exc.headers.get("X-RateLimit-Reset", ""), exc.headers.get("Retry-After", ""), self._clock())
@@ -161,7 +161,7 @@ def describe_api_failure(response: SendGridResponse, *, needed_permission: str) 
             f"{needed_permission}"
         )
     if response.status == 429:
-        return f"SendGrid asks to wait {response.wait_seconds:.0f} seconds"
+        return f"SendGrid asked senders to wait {response.wait_seconds:.0f} seconds"
     if response.status >= 500 or not response.status:
         return f"SendGrid's response isn't usable: {text or '(empty)'}"
     if 400 <= response.status < 500:

@@ -1,4 +1,4 @@
-"""Normalization of SendGrid's events. Pure: takes a post's raw body, and returns events without raising errors.
+"""Normalization of SendGrid's events. Pure: takes a request's raw body, and returns events without raising errors.
 
 Events are objects in a JSON array, with our custom argument `delivery_id` among their keys. Each contains the
 subscriber's address, which is used to scrub the reason and then discarded.
@@ -39,7 +39,7 @@ _MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER take 96
 _TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
 
 
-def webhook_refusal_reason(
+def explain_webhook_refusal(
     keys: Sequence[EllipticCurvePublicKey],
     body: bytes,
     *,
@@ -47,7 +47,7 @@ def webhook_refusal_reason(
     timestamp: str | None,
     now: datetime,
 ) -> str:
-    """Return why a post is refused, for the log only; empty if one of `keys` signed it and it's recent."""
+    """Return why a request is refused, for the log only; empty if one of `keys` signed it recently."""
     if not keys:
         return "no key is configured"
     if not signature or not timestamp:
@@ -113,7 +113,7 @@ _CAUSE_OF_DROP_REASON = {  # `reason` of a drop, from SendGrid's own lists
 
 
 def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent] | None:
-    """Return the events of a post's body, except the ignored ones, or None if it isn't an array."""
+    """Return the events of a request's body, except the ignored ones, or None if it isn't a JSON array."""
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):

@@ -81,7 +81,7 @@ def _refusal_reason(
 ) -> str:
     keys = parse_public_keys(settings.provider_variable("sendgrid_webhook_key"))
     signature, timestamp = header(events.SIGNATURE_HEADER), header(events.TIMESTAMP_HEADER)
-    return events.webhook_refusal_reason(keys, body, signature=signature, timestamp=timestamp, now=now)
+    return events.explain_webhook_refusal(keys, body, signature=signature, timestamp=timestamp, now=now)
 
 
 def _pull_suppressions(
@@ -100,7 +100,7 @@ class SendGridSetupAnswers(ProviderSetupAnswers):
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
         """Return the steps to take on SendGrid's website."""
         title = (
-            f"In SendGrid, authenticate the domain {sender_domain} (and add the CNAME records it shows to DNS), "
+            f"In SendGrid, authenticate the domain {sender_domain} (add the CNAME records that SendGrid shows to your DNS), "
             "and set up the signed Event Webhook (see docs/bounces.md). Put its key in "
             "digest.env as DIGEST_SENDGRID_WEBHOOK_KEY."
         )
@@ -113,7 +113,7 @@ REMEDIES = {
     "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
     "received-one-click": "SendGrid garbles values of more than 77 bytes.",
-    "received-links": "In SendGrid, it's under Settings → Tracking.",
+    "received-links": "In SendGrid, tracking is under Settings → Tracking.",
 }
 
 KIND = kind.ProviderKind(
@@ -131,6 +131,6 @@ KIND = kind.ProviderKind(
     max_event_delay=events.MAX_AGE,
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(_pull_suppressions, suppression_pull.reset_list_positions),
-    account=kind.ProviderAccount(account.find_account_problems, account.is_authenticated, account.SPF_INCLUDE),
+    account=kind.ProviderAccount(account.check_account, account.is_authenticated, account.SPF_INCLUDE),
     erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_address_eraser),
 )

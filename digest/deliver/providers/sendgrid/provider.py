@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from digest.deliver.compose.headers import mailbox_value
+from digest.deliver.compose.headers import format_mailbox_value
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate
 from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.providers.base import (
@@ -53,7 +53,7 @@ class SendGridProvider:
         self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
         self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand over a batch, with one request for each template among its messages."""
         groups: dict[int, list[OutgoingMessage]] = {}
         for message in messages:
@@ -62,7 +62,7 @@ class SendGridProvider:
         batch = BatchOutcome(())
         for group in groups.values():
             if not (batch.stop_reason or batch.wait_seconds):
-                batch = self._send_request(group, marks)
+                batch = self._send_request(group, recorder)
                 outcomes |= {m.delivery_id: o for m, o in zip(group, batch.outcomes, strict=True)}
         not_tried = MessageOutcome(HandoverStatus.NOT_TRIED)
         return replace(batch, outcomes=tuple(outcomes.get(m.delivery_id, not_tried) for m in messages))
@@ -70,45 +70,45 @@ class SendGridProvider:
     def close(self) -> None:
         """Do nothing, since the package opens a connection for each request."""
 
-    def _send_request(self, batch: list[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def _send_request(self, batch: list[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand over messages with the same template; see `_interpret_response` for the outcomes."""
         body, withheld = build_request_body(batch), list[OutgoingMessage]()
 
         def announce() -> bool:
-            withheld[:] = [message for message in batch if not marks.mark_dot(message)]
+            withheld[:] = [message for message in batch if not recorder.mark_sending(message)]
             return not withheld
 
         response = self._api.call("post", "mail/send", body=body, announce_body=announce)
         if withheld:
             for message in batch:
-                marks.mark_begun(message)
+                recorder.mark_unsent(message)
             return BatchOutcome(_same_outcome(HandoverStatus.NOT_TRIED, len(batch), LEASE_EXPIRED))
         one_subscriber = response.status == 400 and _may_concern_one_subscriber(response)
         if one_subscriber or (response.status == 413 and len(batch) > 1):
             for message in batch:
-                marks.mark_begun(message)
-            return self._send_in_halves(batch, response, marks)
+                recorder.mark_unsent(message)
+            return self._send_in_halves(batch, response, recorder)
         outcome = _interpret_response(response, len(batch))
         for message, message_outcome in zip(batch, outcome.outcomes, strict=True):
-            marks.mark_outcome(message, message_outcome)
+            recorder.mark_outcome(message, message_outcome)
         return outcome
 
     def _send_in_halves(
-        self, batch: list[OutgoingMessage], response: SendGridResponse, marks: HandoverRecorder
+        self, batch: list[OutgoingMessage], response: SendGridResponse, recorder: HandoverRecorder
     ) -> BatchOutcome:
         """Find the bad entry by bisecting, while sending the good ones."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
             return BatchOutcome((MessageOutcome(HandoverStatus.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
-        first = self._send_request(batch[:middle], marks)
+        first = self._send_request(batch[:middle], recorder)
         results = {outcome.result for outcome in first.outcomes}
         # If all messages were refused, each would cost two requests, so the caller decides how to go on.
         all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverStatus.REFUSED}
         if first.stop_reason or all_refused or HandoverStatus.NOT_TRIED in results:
             untried = _same_outcome(HandoverStatus.NOT_TRIED, len(batch) - middle)
             return replace(first, outcomes=first.outcomes + untried)
-        second = self._send_request(batch[middle:], marks)
+        second = self._send_request(batch[middle:], recorder)
         return replace(second, outcomes=first.outcomes + second.outcomes)
 
 
@@ -153,7 +153,7 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
     names = [marks.mark(slot) for slot in BODY_SLOTS]
     body: dict[str, Any] = {
         "personalizations": [
-            _personalization(m, dict(zip(names, m.placeholders.body_values(column), strict=True))) for m in batch
+            _personalization(m, dict(zip(names, m.placeholders.format_body_values(column), strict=True))) for m in batch
         ],
         "from": sender,
         "subject": template.subject,
@@ -181,7 +181,7 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
         "substitutions": substitutions,
-        # SendGrid keeps this for long and can't erase it, so it's opaque.
+        # SendGrid keeps this for a long time and can't erase it, so it's opaque.
         "custom_args": {"delivery_id": message.delivery_id},
     }
     if message.template.unsubscribe_url_prefix:  # substitutions don't apply to header fields
@@ -197,7 +197,7 @@ def _shared_headers(template: MessageTemplate) -> dict[str, str]:
     if template.unsubscribe_url_prefix:
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     if template.list_id:
-        headers["List-Id"] = mailbox_value("List-Id", *template.list_id)
+        headers["List-Id"] = format_mailbox_value("List-Id", *template.list_id)
     return headers
 
 

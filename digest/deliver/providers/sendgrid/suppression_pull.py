@@ -51,7 +51,7 @@ class SuppressionPage:
 
 
 def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime) -> SuppressionPage | None:
-    """Parse a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; return None if it isn't a list."""
+    """Parse a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; return None if it isn't an array of objects."""
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):
@@ -118,7 +118,7 @@ class ListPosition:
         return {"start_time": self.since, "end_time": self.until, "limit": PAGE_SIZE, "offset": self.offset}
 
     def begin_reading(self, now: datetime) -> "ListPosition":
-        """Return the position for a new reading, or for one that was interrupted."""
+        """Return the position at which a new reading begins, or this one if a reading was interrupted."""
         if self.until:
             return self
         since = max(0, self.through - int(OVERLAP.total_seconds()))

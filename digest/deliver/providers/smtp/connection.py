@@ -108,7 +108,7 @@ class SmtpEnvelope:
 
     @property
     def is_valid(self) -> bool:
-        """Return whether both addresses can be used in a command without being parsed as something else."""
+        """Whether both addresses can be used in a command without being parsed as something else."""
         return bool(_ADDRESS.fullmatch(self.sender) and _ADDRESS.fullmatch(self.recipient))
 
 
@@ -218,7 +218,7 @@ class SmtpConnection(smtplib.SMTP):
         self._reply_timeout = seconds
 
     def stop_blocking(self) -> None:
-        """Note that the connection is open, encrypted, and signed in; only `send` and `getreply` use its socket now."""
+        """Make the socket nonblocking, now that the connection is open, encrypted, and signed in."""
         assert self.sock is not None
         self.sock.settimeout(0)
         self._is_open = True
@@ -297,7 +297,7 @@ class SmtpConnection(smtplib.SMTP):
                 return line
             if len(line) > MAX_REPLY_LINE:
                 self.close()
-                raise smtplib.SMTPResponseException(500, "The line is too long.")
+                raise smtplib.SMTPResponseException(500, "The mail server's reply line is too long.")
             yield from self._receive_more(deadline)
 
     def _receive_more(self, deadline: float) -> SmtpSteps[None]:
@@ -399,7 +399,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
     Raises:
         OSError: an error of smtplib, `ssl`, or `socket`; the connection is closed.
     """
-    assert context is not None or server.tls_mode == "off", "TLS without a check of the certificate is none"
+    assert context is not None or server.tls_mode == "off", "TLS without verifying the certificate protects nothing"
     address = (server.host, server.port, _greeting_name())
     if server.tls_mode == "implicit":
         connection: SmtpConnection = TlsSmtpConnection(*address, timeout=server.timeouts.connect, context=context)

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import Provider
 from digest.deliver.providers.setup_form import EnvironmentFileText, ProviderSetupAnswers, SecretText, SetupStep
-from digest.deliver.providers.signing import find_signing_problems, load_provider_signer
+from digest.deliver.providers.signing import check_signing, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
 from digest.deliver.providers.smtp.session import SmtpConnector
@@ -88,7 +88,7 @@ def _describe_address_recipients(settings: Settings, language: SubscriberLanguag
 
 
 def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
-    yield from find_signing_problems(settings, unsigned="warning")
+    yield from check_signing(settings, unsigned="warning")
     domain, log = settings.file.sender.bounce_domain, settings.file.relay.log
     reads_mailbox = bool(settings.file.inbound.host)
     if not domain and (reads_mailbox or log):
@@ -192,11 +192,11 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def signs_here(self) -> bool:
-        """Whether email is signed here rather than by the server."""
+        """Whether this program signs email, rather than the mail server."""
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return how to have the unsubscribe headers and Feedback-ID signed; by default, OpenDKIM signs only List-Unsubscribe."""
+        """Return a step for a server that signs, which by default doesn't sign all unsubscribe headers and Feedback-ID."""
         del sender_domain, base_url
         if self.signs_here:
             return ()

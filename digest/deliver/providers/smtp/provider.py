@@ -43,7 +43,7 @@ class _Offer:
     """A message to hand over, and the deadline for starting."""
 
     message: OutgoingMessage
-    marks: HandoverRecorder
+    recorder: HandoverRecorder
     expires_at: float
 
 
@@ -139,9 +139,9 @@ class SmtpProvider:
         """The number of connections that can be used now."""
         return max(1, min(self._limit.allowed, len(self._sessions) - len(self._silent)))
 
-    def send_batch(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> BatchOutcome:
+    def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Hand over messages, and wait for all of them."""
-        self.offer(messages, marks)
+        self.offer(messages, recorder)
         outcomes: dict[int, MessageOutcome] = {}
         stop_reason, is_busy = "", False
         while len(outcomes) < len(messages):
@@ -151,34 +151,37 @@ class SmtpProvider:
             stop_reason, is_busy = stop_reason or finished.batch.stop_reason, is_busy or finished.batch.is_busy
         return BatchOutcome(tuple(outcomes[id(m)] for m in messages), stop_reason=stop_reason, is_busy=is_busy)
 
-    def offer(self, messages: Sequence[OutgoingMessage], marks: HandoverRecorder) -> None:
+    def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
         """Queue messages, each for the next free connection."""
         now = self._clock()
         if not (self._transfers or self._finished):
             self._reported_at = now
         expires_at = now + MAX_AHEAD_SECONDS if self._ahead else inf
         self._signing.begin(messages)
-        self._queue.extend(_Offer(message, marks, expires_at) for message in messages)
+        self._queue.extend(_Offer(message, recorder, expires_at) for message in messages)
 
-    def await_outcomes(self, wake_file: int | None = None) -> FinishedMessages:
-        """Serve all connections until some messages have outcomes; return nothing once `wake_file` is readable."""
-        self._is_streaming = wake_file is not None
-        if wake_file is not None:
-            self._poll.register(wake_file, select.POLLIN)
+    def await_outcomes(self, wake_fd: int | None = None) -> FinishedMessages:
+        """Serve all connections until some messages have outcomes, and return those.
+
+        Return none if the file descriptor `wake_fd` becomes readable first.
+        """
+        self._is_streaming = wake_fd is not None
+        if wake_fd is not None:
+            self._poll.register(wake_fd, select.POLLIN)
         try:
             while True:
                 self._end_silence()
                 self._begin_queued()
                 if self._is_report_due():
                     return self._report()
-                if self._move_on(wake_file):
+                if self._move_on(wake_fd):
                     return FinishedMessages((), BatchOutcome(()))
         except BaseException:
             self._abort()
             raise
         finally:
-            if wake_file is not None:
-                self._poll.unregister(wake_file)
+            if wake_fd is not None:
+                self._poll.unregister(wake_fd)
 
     def close(self) -> None:
         """Close all connections with QUIT, or immediately if an interruption left messages being sent."""
@@ -197,7 +200,7 @@ class SmtpProvider:
                 self._idle.append(session)
                 self._returned.append(offer.message)
             else:
-                steps = session.send_message(offer.message, offer.marks)
+                steps = session.send_message(offer.message, offer.recorder)
                 self._advance(_Transfer(session, steps, offer.message, session.is_open))
 
     def _take_session(self) -> SmtpSession | None:
@@ -210,13 +213,13 @@ class SmtpProvider:
         """Return the number of sessions that are busy or open."""
         return len(self._sessions) - len(self._silent) - sum(not session.is_open for session in self._idle)
 
-    def _move_on(self, wake_file: int | None = None) -> bool:
-        """Wait for any connection, and advance the ready ones; return whether `wake_file` is readable."""
+    def _move_on(self, wake_fd: int | None = None) -> bool:
+        """Wait for any connection, and advance the ready ones; return whether `wake_fd` is readable."""
         deadline = min((transfer.deadline for transfer in self._transfers.values()), default=inf)
         events = self._poll.poll(SocketWait(-1, 0, min(deadline, self._report_due_at)).milliseconds_left)
         is_awake = False
         for file, _ in events:
-            if file == wake_file:
+            if file == wake_fd:
                 is_awake = True
             else:
                 self._resume(file)

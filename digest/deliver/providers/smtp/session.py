@@ -147,7 +147,7 @@ class SmtpConnector:
             )
         cause = getattr(error, "verify_message", "") or error.reason or "no TLS"
         remedies = {
-            _EXPIRED: "Renew the server's certificate, or ask its operator to.",
+            _EXPIRED: "Renew the server's certificate, or ask its operator to renew it.",
             _OTHER_NAME: f"In {self._url_place}, use the name in the server's certificate.",
             _OTHER_IP_ADDRESS: f"In {self._url_place}, use the name in the server's certificate.",
         }
@@ -160,7 +160,7 @@ class SmtpConnector:
             remedy=remedies.get(getattr(error, "verify_code", 0), own_authority),
         )
 
-    def connect_beside(self) -> SmtpSteps[SmtpConnection]:
+    def connect_in_thread(self) -> SmtpSteps[SmtpConnection]:
         """Connect in a separate thread, since the name lookup, TLS, and the server's greeting can be slow."""
         attempt = _ConnectionAttempt(self.connect)
         try:
@@ -241,7 +241,7 @@ class SmtpSession:
         """Whether it's connected, as far as known."""
         return self._connection is not None
 
-    def send_message(self, message: OutgoingMessage, marks: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
+    def send_message(self, message: OutgoingMessage, recorder: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
         """Hand over a message, yielding while the server prepares a reply so that others can continue.
 
         The server may have closed a connection after earlier messages, or close it now (421). A failure before the data
@@ -257,13 +257,13 @@ class SmtpSession:
         if self.message_count >= self._max_messages:
             yield from self.quit()
         was_open = self.is_open
-        outcome = yield from self._run_transaction(message, envelope, data, marks)
+        outcome = yield from self._run_transaction(message, envelope, data, recorder)
         if outcome is None and was_open:
-            outcome = yield from self._run_transaction(message, envelope, data, marks)
+            outcome = yield from self._run_transaction(message, envelope, data, recorder)
         outcome = outcome or MessageOutcome(
             HandoverStatus.TRY_LATER, "the server closed the connection before it took the message"
         )
-        marks.mark_outcome(message, outcome)
+        recorder.mark_outcome(message, outcome)
         return outcome
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
@@ -274,11 +274,11 @@ class SmtpSession:
         return data if data.endswith(b"\r\n") else data + b"\r\n"
 
     def _run_transaction(
-        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, marks: HandoverRecorder
+        self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, recorder: HandoverRecorder
     ) -> SmtpSteps[MessageOutcome | None]:
         """Run one mail transaction; return None if the connection broke before anything could be accepted."""
         if self._connection is None:
-            self._connection = yield from self._connector.connect_beside()
+            self._connection = yield from self._connector.connect_in_thread()
             self.message_count = 0
         connection = self._connection
         try:
@@ -288,13 +288,13 @@ class SmtpSession:
             connection.set_reply_timeout(connection.timeouts.command)
             # smtplib's `data` wouldn't say whether it failed before or after the final dot.
             yield from connection.send_data(data)
-            if not marks.mark_dot(message):
+            if not recorder.mark_sending(message):
                 self.hang_up()  # within the data, so the server discards it
                 return MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
             yield from connection.send_final_dot()
         except OSError:
             self.hang_up()
-            marks.mark_begun(message)  # sending would have succeeded if the final dot had been sent
+            recorder.mark_unsent(message)  # sending would have succeeded if the final dot had been sent
             return None
         return (yield from self._read_final_outcome(connection, envelope.recipient))
 

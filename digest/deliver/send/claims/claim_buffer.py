@@ -35,7 +35,9 @@ class ClaimBuffer:
         """The IDs of its deliveries."""
         return [delivery.delivery_id for delivery in self.deliveries]
 
-    def next_to_begin(self, claimed: Sequence[ClaimedEditionDelivery], count: int) -> Sequence[ClaimedEditionDelivery]:
+    def choose_deliveries_to_begin(
+        self, claimed: Sequence[ClaimedEditionDelivery], count: int
+    ) -> Sequence[ClaimedEditionDelivery]:
         """Return the deliveries to mark as being handed over with this claim.
 
         Afterward, all buffered deliveries are marked, and at least `count` if there are as many.
@@ -53,7 +55,7 @@ class ClaimBuffer:
         self.deliveries.extendleft(reversed(returned))
         self.begun += len(returned)
 
-    def next_deliveries(self, count: int) -> Sequence[ClaimedEditionDelivery]:
+    def peek_deliveries(self, count: int) -> Sequence[ClaimedEditionDelivery]:
         """Return up to `count` of the next deliveries without removing them."""
         return tuple(islice(self.deliveries, count))
 

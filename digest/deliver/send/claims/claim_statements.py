@@ -72,7 +72,7 @@ SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
 class UpdateById:
     """An UPDATE by ID: row by row on SQLite, and one statement for all rows with the same values on PostgreSQL.
 
-    PostgreSQL's planner, which shares our cores, has work with each statement.
+    On PostgreSQL, each statement takes planning time, on cores that the sending process needs, too.
     """
 
     def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:

@@ -23,7 +23,7 @@ class DatabaseRetry:
 
     `sleep` waits for a number of seconds; `stopping` says whether the process is about to end; `discard_connections`
     discards other connections to the database. `commit_in_doubt` is set by a failure, since the commit may have
-    succeeded anyway; the code that resolves that clears it.
+    succeeded anyway; the code that checks whether it did clears it.
     """
 
     sleep: Callable[[float], object]

@@ -30,7 +30,7 @@ from digest.deliver.providers.base import HandoverStatus, MessageOutcome
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import retry_policy
 from digest.deliver.send.claims.retry_policy import decide_state_change
-from digest.deliver.send.claims.run_lease import database_clock, make_run_folder_id
+from digest.deliver.send.claims.run_lease import make_run_folder_id, select_database_time
 from digest.deliver.send.claims.run_progress_file import DeadRun, read_database_instance_id, take_dead_runs
 from digest.settings import Settings
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, QueuedNoticeEmail, RunLease
@@ -168,7 +168,7 @@ def list_silent_runs(
     This process's own runs (`kept`) aren't silent: they renew their leases after a database outage.
     """
     this_process, home = identify_current_process(), make_run_folder_id(settings)
-    silence = (database_clock(session) - RunLease.beat_at).label("silence")
+    silence = (select_database_time(session) - RunLease.beat_at).label("silence")
     leases = session.execute(select(RunLease.owner, RunLease.epoch, RunLease.beat_at, RunLease.home, silence)).all()
 
     def judge(lease: Any) -> RunVerdict:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.variants import EditionVariants
-from digest.deliver.control.set_aside_domains import SetAsideDomain, find_holding, make_variant_tag
+from digest.deliver.control.set_aside_domains import SetAsideDomain, find_blocking_domain, make_variant_tag
 from digest.deliver.plan.delivery_plan import IS_CLAIMED, IS_HANDING_OVER, IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.base import Provider
 from digest.deliver.send.claims.claim_statements import (
@@ -112,7 +112,7 @@ class ClaimCursor:
         return {"after_time": self.after[0], "after_person": self.after[1]}
 
     def return_if_due(self, now: datetime) -> bool:
-        """Return to the start if it's time to, or if the clock was set back; return whether it did."""
+        """Return to the start every 30 seconds, or if the clock was set back, and return whether it did."""
         is_due = self.returned_at is None or not timedelta() <= now - self.returned_at < RETURN_INTERVAL
         if is_due:
             self.return_to_start(now)
@@ -148,7 +148,7 @@ def claim_deliveries(
 ) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
     """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those that are no longer needed.
 
-    Return them, and whether the transaction reached its maximum size, so that more may be due.
+    Return the claimed deliveries, and whether the transaction reached its maximum size, so that more may be due.
 
     The earliest come first, from the cursor on, or from the start if there are none and the run `is_idle`. With
     `avoided_domains`, which may be empty, they're spread over the list, and other domains come first.
@@ -208,7 +208,7 @@ def _sort_due_rows(
         domain_tag = row.group_tag
         # Check the domain's tag, too: its group may have been looked up since.
         held_by = (
-            find_holding(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
+            find_blocking_domain(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
             if aside
             else None
         )
@@ -218,7 +218,7 @@ def _sort_due_rows(
             else:
                 postponed.append((row.id, held_by.parked_at))
             continue
-        until = domain_claim.postponed_until(domain_tag, fresh=row.next_try_at <= row.due_at)
+        until = domain_claim.take_turn(domain_tag, fresh=row.next_try_at <= row.due_at)
         if until is None:
             going.append(
                 ClaimedEditionDelivery(
@@ -248,7 +248,7 @@ def _tag_variant(subscriber: AudienceMember, variants: EditionVariants) -> str:
 def _state_for_subscriber(subscriber: AudienceMember | None, variants: EditionVariants, today: date) -> DeliveryState:
     if subscriber is None:
         return DeliveryState.WITHDRAWN
-    return DeliveryState.RESERVED if variants.is_owed(subscriber.preferences, today) else DeliveryState.SKIPPED
+    return DeliveryState.RESERVED if variants.is_owed_to(subscriber.preferences, today) else DeliveryState.SKIPPED
 
 
 def take_leases(

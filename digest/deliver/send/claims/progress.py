@@ -26,7 +26,8 @@ class MinuteCount:
 class SendProgress:
     """A run's last report. `wait_reason` and `resumes_at` say what it waits for, and until when.
 
-    `failing_since` is when the first of the latest runs ended that all failed without handing anything over. `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
+    If the latest runs all failed without handing anything over, `failing_since` is when the first of them ended.
+    `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
     """
 
     started_at: datetime
@@ -57,12 +58,12 @@ class SendProgress:
         return self.running and now - self.reported_at <= STALE_AFTER
 
     def time_left(self, waiting: int) -> timedelta | None:
-        """Return how long `waiting` messages take at this rate, or None if it's unknown."""
+        """Return how long `waiting` messages take at the average rate, or None if it's unknown or 0."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
 def describe_progress(progress: SendProgress | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
-    """Return a sentence about a send's progress, or an empty string if nothing is waiting."""
+    """Return a phrase about a send's progress, or an empty string if nothing is waiting or there's nothing to say."""
     if progress is None or not waiting:
         return ""
     if progress.is_running(now):
@@ -94,7 +95,7 @@ class ProgressWriter:
     counted: int = 0  # messages of this run that are counted in a minute
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether it's time to store the progress, which it also is after the clock was set back."""
+        """Return whether it's time to store the progress. After the clock was set back, it is."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(

@@ -26,7 +26,7 @@ class RestoreGap:
     made_at: datetime
     restored_at: datetime
 
-    def uncertain_values(self) -> dict[str, Any]:
+    def build_uncertain_values(self) -> dict[str, Any]:
         """Return the column values of a delivery that may have been sent in this period."""
         return {
             "state": DeliveryState.UNCERTAIN,
@@ -49,7 +49,9 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
         update(Delivery).where(IS_RESERVED).values(state=DeliveryState.WAITING, owner=None, lease_until=None)
     )
     session.execute(
-        update(Delivery).where(is_bulk_delivery(), was_due).values(gap.uncertain_values() | {"handed_at": earliest})
+        update(Delivery)
+        .where(is_bulk_delivery(), was_due)
+        .values(gap.build_uncertain_values() | {"handed_at": earliest})
     )
     handed_over = Delivery.state.in_((DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN))
     still_open = {"state": DeliveryState.UNCERTAIN, "owner": None, "lease_until": gap.restored_at}
@@ -66,14 +68,14 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
 
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return the column values of deliveries planned now for something made or sent at `made_at`; usually none.
+    """Return column values for deliveries planned now of an email made at `made_at`; empty unless a restore came later.
 
-    If a restore came after that moment, the installation may have planned and sent it before it was lost. Deliveries
-    have the same IDs whenever they're planned, so a log can tell. The time of planning doesn't matter, since the clock
+    If it did, the installation may have planned and sent the email before it was lost. Deliveries have the same IDs
+    whenever they're planned, so a log can show whether they were sent. The time of planning doesn't matter, since the clock
     may have been set back after the restore.
     """
     gap = read_restore_gap(session)
-    return gap.uncertain_values() if gap and made_at <= gap.restored_at else {}
+    return gap.build_uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
 def build_known_handover_condition(session: Session) -> ColumnElement[bool]:

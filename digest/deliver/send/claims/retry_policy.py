@@ -24,8 +24,8 @@ _FINAL_STATES = {
 class StateChange:
     """A delivery's new state. `next_try_at` applies if it waits; `attempted` says whether an attempt was made.
 
-    `cause` is what a refusal says about the address, or None if only the reply's codes say. `blames_message` means that
-    it's about the message.
+    `cause` is what a refusal says about the address, or None if it has to be inferred from the reply's codes.
+    `blames_message` means that the refusal is about the message.
     """
 
     state: DeliveryState
@@ -75,7 +75,7 @@ def decide_admin_warning_state_change(
 ) -> StateChange:
     """Return the change of a warning to an admin, which only a missing mailbox ends, since settings may be the cause.
 
-    One that wasn't tried, because the server accepts nothing from its sender, lets others go first.
+    A warning that wasn't tried, because the server accepts nothing from its sender, lets others go first.
     """
     if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)

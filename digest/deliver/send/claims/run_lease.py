@@ -58,7 +58,12 @@ class LeaseKeeper:
         """Store the lease. Idempotent."""
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
         with self._database.write() as session:
-            row = {"owner": self.owner, "epoch": self.epoch, "home": self._home, "beat_at": database_clock(session)}
+            row = {
+                "owner": self.owner,
+                "epoch": self.epoch,
+                "home": self._home,
+                "beat_at": select_database_time(session),
+            }
             session.execute(upsert(session, RunLease).values(row).on_conflict_do_nothing())
         self._valid_until = began + self._seconds * OWN_SHARE
 
@@ -67,7 +72,7 @@ class LeaseKeeper:
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
         own = (RunLease.owner == self.owner, RunLease.epoch == self.epoch)
         with self._database.write() as session:
-            renewed = update(RunLease).where(*own).values(beat_at=database_clock(session))
+            renewed = update(RunLease).where(*own).values(beat_at=select_database_time(session))
             changed = session.connection().execute(renewed).rowcount
         if changed:
             self._valid_until = began + self._seconds * OWN_SHARE
@@ -116,7 +121,7 @@ def make_run_folder_id(settings: Settings) -> str:
     return f"{socket.gethostname()}:{settings.runs_folder.absolute()}"
 
 
-def database_clock(session: Session) -> ColumnElement[float]:
+def select_database_time(session: Session) -> ColumnElement[float]:
     """Return an SQL expression for the database's time, in seconds since 1970."""
     if is_postgresql(session):
         return cast(extract("epoch", func.clock_timestamp()), Double)

@@ -52,8 +52,8 @@ class DeadRun:
     outcomes: Mapping[str, MessageOutcome]
 
 
-class RunFileSlots:
-    """The slots of a run, one per message being handed over; its provider's `HandoverRecorder`.
+class HandoverSlots:
+    """A pool of reusable slots in a run's file, one per message being handed over; its provider's `HandoverRecorder`.
 
     A slot is free again once its message's outcome is committed. One thread assigns and frees slots; others mark them.
     """
@@ -63,9 +63,9 @@ class RunFileSlots:
         buffer: mmap.mmap | bytearray,
         offsets: range,
         beginnings: "count[int]",
-        may_leave: Callable[[], bool],
+        may_send: Callable[[], bool],
     ) -> None:
-        self.may_leave = may_leave  # whether the run still keeps its lease
+        self.may_send = may_send  # returns whether the run still keeps its lease
         self._buffer = buffer
         self._free_offsets = list(reversed(offsets))
         self._beginnings = beginnings
@@ -102,29 +102,29 @@ class RunFileSlots:
         self._free_offsets += reversed(self._ended)
         self._ended = []
 
-    def is_leaving(self, delivery_id: str) -> bool:
-        """Return whether a delivery with a slot may have arrived."""
+    def may_have_arrived(self, delivery_id: str) -> bool:
+        """Return whether a delivery with a slot was marked as being sent, and so may have arrived."""
         return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
 
-    def mark_begun(self, message: OutgoingMessage) -> None:
+    def mark_unsent(self, message: OutgoingMessage) -> None:
         """Mark a message as not sent, at least at this attempt."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN
 
-    def mark_dot(self, message: OutgoingMessage) -> bool:
+    def mark_sending(self, message: OutgoingMessage) -> bool:
         """Mark a message as being sent; return False if it mustn't be, because the run hasn't kept its lease."""
         self._buffer[self._state_offsets[message.delivery_id]] = _DOT
-        if self.may_leave():  # checked after the mark, so that nothing comes between the check and the dot
+        if self.may_send():  # checked after the mark, so that nothing comes between the check and the dot
             return True
-        self.mark_begun(message)
+        self.mark_unsent(message)
         return False
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
-        """Mark the outcome of a message; without an answer, its mark doesn't change.
+        """Mark the outcome of a message; its mark doesn't change if the outcome is uncertain.
 
         A refusal that the message itself may have caused is judged along with others, so it's retried after a kill.
         """
         if outcome.result is HandoverStatus.NOT_TRIED or outcome.may_blame_message:
-            self.mark_begun(message)
+            self.mark_unsent(message)
         elif outcome.result is not HandoverStatus.UNCERTAIN:
             state_offset = self._state_offsets[message.delivery_id]
             answer = f"{outcome.result} {outcome.reply}".encode()
@@ -145,20 +145,20 @@ class RunFile:
         self._buffer = buffer
         self._descriptor = descriptor
         self._next_offset = _HEADER_SIZE
-        self.may_leave: Callable[[], bool] = lambda: True
+        self.may_send: Callable[[], bool] = lambda: True
         self._beginnings = count(1)
-        self._slots: list[RunFileSlots] = []
+        self._slots: list[HandoverSlots] = []
 
     @classmethod
     def in_memory(cls, slot_count: int) -> "RunFile":
-        """Return slots without a file, so that a kill leaves deliveries uncertain."""
+        """Return an object with slots in memory and no file, so that a kill leaves deliveries uncertain."""
         return cls(_new_run_owner(), bytearray(_HEADER_SIZE + slot_count * _SLOT_SIZE))
 
-    def take_slots(self, slot_count: int | None = None) -> RunFileSlots:
-        """Take a number of slots, or all that are left."""
+    def take_slots(self, slot_count: int | None = None) -> HandoverSlots:
+        """Return a pool of the next `slot_count` slots, or of all that are left."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
-        slots = RunFileSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_leave)
+        slots = HandoverSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_send)
         self._next_offset = end
         self._slots.append(slots)
         return slots
@@ -200,8 +200,8 @@ def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterat
 def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
     """Yield what finished runs left; each file is deleted when the next one is requested.
 
-    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: what it had claimed is
-    uncertain.
+    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: the messages that such
+    a run was handing over become uncertain.
     """
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:

@@ -21,7 +21,7 @@ from digest.deliver.send.limits.rate_limits import (
     RollingWindowRate,
     SendAllowance,
     compute_send_allowance,
-    current_rate_limits,
+    list_current_rate_limits,
 )
 from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import ProviderHandoverCount, SendSpacingState
@@ -78,22 +78,22 @@ class RateLimiter:
     def _rate(self) -> RollingWindowRate:
         return RollingWindowRate.from_limit(self.limits.send_per_second)
 
-    def current_allowance(
+    def find_allowance(
         self,
         session: Session,
         requested: int,
         clock: Callable[[], datetime],
     ) -> SendAllowance:
-        """Return how many of `requested` messages may be sent; other processes wait until this transaction ends.
+        """Return how many of `requested` messages may be sent.
 
-        The clock is read after waiting for others.
+        Under a limit, other processes wait here until this transaction ends. The clock is read after waiting for them.
         """
         if self.limits.send_per_second:
             # Several processes wake up at the same moment, so only lock if something is available.
-            available, ready_at = self._rate.allowance(_read_usage(session), clock())
+            available, ready_at = self._rate.compute_allowance(_read_usage(session), clock())
             if available:
                 self._usage = _lock_usage(session)
-                available, ready_at = self._rate.allowance(self._usage, clock())
+                available, ready_at = self._rate.compute_allowance(self._usage, clock())
             requested = min(requested, available)
             if not available:
                 reason = f"the limit of {self.limits.send_per_second:g} messages per second was reached"
@@ -102,7 +102,7 @@ class RateLimiter:
             return SendAllowance(requested)
         _add_to_minute(session, 0, clock())  # takes the row's lock
         now = clock()
-        rate_limits = current_rate_limits(self.limits, self._first_handover(session, now), now)
+        rate_limits = list_current_rate_limits(self.limits, self._first_handover(session, now), now)
         if not rate_limits:
             return SendAllowance(requested)
         longest = max(limit.span for limit in rate_limits)
@@ -114,7 +114,7 @@ class RateLimiter:
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them; return when more may be sent, or None for now."""
+        """Count messages in the transaction that claims them; return when more may be sent, or None if more may be now."""
         usage, self._usage = self._usage, None
         if not messages or not self.has_limits:
             return None
@@ -126,7 +126,7 @@ class RateLimiter:
             return None
         usage = self._rate.add_messages(usage or _lock_usage(session), messages, now)
         _save_usage(session, usage)
-        available, ready_at = self._rate.allowance(usage, now)
+        available, ready_at = self._rate.compute_allowance(usage, now)
         return None if available else ready_at
 
     def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
@@ -150,22 +150,22 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """A claim's use of domain limits, which locks all of their rows at the first message for one of them."""
+    """One claim's use of the domain limits. The first message to a limited domain locks the rows of all limits."""
 
     session: Session
     limits: DomainLimits
     now: datetime
     _is_begun: bool = False
 
-    def postponed_until(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
-        """Return None for a message that may be sent now, or else the time until which it's postponed."""
+    def take_turn(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
+        """Count a message that may be sent now, and return None, or else return the time until which it's postponed."""
         if not self._is_begun and domain_tag in self.limits.by_domain:
             self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
             self._is_begun = True
-        return self.limits.postponed_until(domain_tag, self.now, fresh=fresh)
+        return self.limits.take_turn(domain_tag, self.now, fresh=fresh)
 
     def save(self) -> None:
-        """Store what was taken."""
+        """Store when each domain that got messages may get more."""
         if self._is_begun:
             _save_ready_times(self.session, self.limits.ready_times())
 

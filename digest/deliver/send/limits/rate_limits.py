@@ -46,7 +46,7 @@ class SendAllowance:
     reason: str = ""
 
 
-def current_rate_limits(
+def list_current_rate_limits(
     limits: UsageLimitSettings, first_handover_at: datetime | None, now: datetime
 ) -> tuple[RateLimit, ...]:
     """Return the current limits; `first_handover_at` is when this installation first handed something over.
@@ -178,8 +178,8 @@ class RollingWindowRate:
         """The number of messages that may be sent at once if there are no delays to make up for."""
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
-    def allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
-        """Return how many messages may be sent now, and if none, when more may be."""
+    def compute_allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
+        """Return how many messages may be sent now, and when: `now`, or if none may, the time from which more may be."""
         paid_until = self._paid_until(usage, now)
         inside = self._count_inside(usage, now)
         used = sum(count for _, count in inside)
@@ -241,7 +241,7 @@ class _DomainLimit:
         self.ready_at = max(now, self.paid_until)
         self.messages_taken = self.postponed_again = 0
 
-    def postponed_until(self, now: datetime, *, fresh: bool) -> datetime | None:
+    def take_turn(self, now: datetime, *, fresh: bool) -> datetime | None:
         """Return None if a message may be sent now, or else its turn; a fresh one doesn't overtake others."""
         interval = self.rate.interval
         if self.messages_left and not (fresh and self.queue_ends_at > now):
@@ -295,22 +295,22 @@ class DomainLimits:
         """Return when each domain that got messages in this claim may get more."""
         return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.messages_taken}
 
-    def postponed_until(
+    def take_turn(
         self,
         domain_tag: str | None,
         now: datetime,
         *,
         fresh: bool,
     ) -> datetime | None:
-        """Return None for a message that may be sent now, or else the time until which it's postponed.
+        """Count a message that may be sent now, and return None, or else return the time until which it's postponed.
 
-        `fresh` says that it has never been postponed.
+        `fresh` says that the message has never been postponed.
         """
         if domain_tag is None:
             return None
         limit = self.by_domain.get(domain_tag)
         if limit is not None:
-            return limit.postponed_until(now, fresh=fresh)
+            return limit.take_turn(now, fresh=fresh)
         minute = now.replace(second=0, microsecond=0)
         if self.current_minute != minute:
             self.current_minute = minute
@@ -320,7 +320,7 @@ class DomainLimits:
         return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
-        """Halve a domain's allowance at its servers' request, at most once a minute, and return whether it was."""
+        """Halve a domain's allowance at its servers' request, at most once a minute; return whether it was halved."""
         if domain_tag is None:
             return False
         limit = self.by_domain.get(domain_tag)

@@ -20,8 +20,8 @@ from digest.deliver.control.correction_waits import (
     WAIT,
     delete_finished_waits,
     end_correction_wait,
-    note_correction_wait,
     read_correction_waits,
+    start_correction_wait,
 )
 from digest.deliver.plan.delivery_plan import count_deliveries, make_correction_delivery_purpose
 from digest.deliver.plan.domain_groups import select_domain_group_tag
@@ -35,9 +35,9 @@ from digest.deliver.send.notices.notice_facts import ClaimedNotice
 from digest.deliver.send.notices.notice_sending import (
     BATCH_SIZE,
     NoticeRun,
-    claim_rows,
+    build_due_condition,
+    claim_notice_rows,
     delete_finished_notices,
-    is_due,
     open_notice_run,
     recheck_recipients,
     select_due_notices,
@@ -91,13 +91,17 @@ class _CorrectionRun(NoticeRun):
     def _let_correction_wait(self, reply: str) -> None:
         del self.suspicions[self.correction]
         with self.database.write() as session:
-            is_first = note_correction_wait(session, self.correction, reply, now=self.clock())
+            is_first = start_correction_wait(session, self.correction, reply, now=self.clock())
         if is_first:
-            log.error("the mail server refuses a correction, so it waits", correction=self.correction, reply=reply)
+            log.error(
+                "the mail server is refusing a correction, so its emails are waiting",
+                correction=self.correction,
+                reply=reply,
+            )
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_corrections` has something to do, which it hasn't while all sending is paused."""
+    """Return whether `send_due_corrections` has anything to do; False while all sending is paused."""
     if installation_hold.read_current_hold(session) is not None:
         return False
     return _find_correction_purpose(session, ClaimCursor(), now) is not None
@@ -109,7 +113,7 @@ def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetim
     waits = read_correction_waits(session)
     waiting = {purpose for purpose, wait in waits.items() if not wait.is_over(now)}
     purposes = {make_correction_delivery_purpose(correction) for correction in approved} - waiting
-    conditions = (Delivery.purpose.in_(purposes), is_due(now), IS_AFTER_CURSOR)
+    conditions = (Delivery.purpose.in_(purposes), build_due_condition(now), IS_AFTER_CURSOR)
     due = select(Delivery.purpose).where(*conditions).limit(1)
     from_start = cursor.return_if_due(now)
     purpose = session.scalar(due, cursor.parameters)
@@ -131,7 +135,8 @@ def send_due_corrections(
 ) -> Counter[HandoverStatus]:
     """Hand over all due corrections at the rate of editions, and count the results by status.
 
-    It waits for the rate limits with `sleep`, which may return early, and ends soon once `stopping` returns True.
+    While the rate limits allow nothing, it waits with `sleep`, which may return early. It ends soon after `stopping`
+    returns True.
 
     Raises:
         jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.
@@ -164,7 +169,7 @@ def _claim_corrections(
     purpose = _find_correction_purpose(session, run.cursor, run.clock()) if may_claim else None
     if purpose is None:
         return []
-    allowance = run.rate_limiter.current_allowance(session, BATCH_SIZE, run.clock)
+    allowance = run.rate_limiter.find_allowance(session, BATCH_SIZE, run.clock)
     if not allowance.messages:
         run.resumes_at = allowance.available_at
         return []
@@ -179,7 +184,7 @@ def _claim_corrections(
         rows = session.execute(in_order.limit(allowance.messages), run.cursor.parameters).all()
         run.cursor.advance(rows)
     going = _without_postponed(run, session, rows, suspicion.domains_at_fault, now)
-    claimed = claim_rows(run, session, going, now)
+    claimed = claim_notice_rows(run, session, going, now)
     if rows:  # if there are none, another process has the due ones
         limited_until = run.rate_limiter.count_messages(session, len(claimed), run.clock())
         run.resumes_at = limited_until or now
@@ -195,7 +200,7 @@ def _without_postponed(
     def find_turn(row: Any) -> datetime | None:
         if row.domain_tag in domains_at_fault:
             return now + WAIT
-        return domain_claim.postponed_until(row.domain_tag, fresh=row.next_try_at <= row.due_at)
+        return domain_claim.take_turn(row.domain_tag, fresh=row.next_try_at <= row.due_at)
 
     turns = [(row, find_turn(row)) for row in rows]
     postponed = [(row.id, until) for row, until in turns if until is not None]

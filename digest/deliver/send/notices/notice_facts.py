@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from digest.deliver.compose.notice_mail import notice_language
+from digest.deliver.compose.notice_mail import choose_notice_language
 from digest.deliver.send.claims.delivery_claims import ClaimedDelivery
 from digest.edition.approval.approval_check import read_signed_content
 from digest.edition.archive.correction_check import is_correction_approved
@@ -60,7 +60,7 @@ def build_template_facts(
 ) -> dict[str, str]:
     """Return a notice's content in words, the same at every attempt, so that the bytes are the same, too."""
     stored, zone = notice.facts, settings.file.publication.zone
-    language = notice_language(settings, notice.kind)
+    language = choose_notice_language(settings, notice.kind)
     facts = dict.fromkeys(_OPTIONAL_FACTS, "")
     facts |= {name: value for name, value in stored.items() if name not in _UNWRITTEN}
     moments = {name: datetime.fromisoformat(stored[name]).astimezone(zone) for name in _MOMENTS if name in stored}
@@ -90,7 +90,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     """Describe the preferences chosen until the email was due; later changes belong in the next email."""
-    assert notice.person is not None, "choices are somebody's"
+    assert notice.person is not None, "preferences belong to a person"
     first_change = notice.facts["first_change"]
     with database.read() as session:
         emailed_change = preference_changes.find_preferences_before_and_after(
@@ -136,7 +136,7 @@ def _edition_facts(
 def _stay_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
     del database
     asked_at = datetime.fromisoformat(notice.facts["asked_at"]).astimezone(settings.file.publication.zone)
-    return {"asked_day": notice_language(settings, notice.kind).full_date(asked_at.date())}
+    return {"asked_day": choose_notice_language(settings, notice.kind).full_date(asked_at.date())}
 
 
 _OWN_FACTS = {"stay": _stay_facts, "choices": _choice_facts}

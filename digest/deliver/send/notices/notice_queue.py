@@ -26,7 +26,7 @@ NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of th
 
 
 def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
-    """Return the function with which subscriber pages and form processing queue their emails."""
+    """Return the function that subscriber pages and forms call to queue an email in their transaction."""
 
     def queue_notice(session: Session, request: MailRequest) -> None:
         rows = _prepare_notice(keys, settings, request, clock())

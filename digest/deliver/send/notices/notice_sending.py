@@ -62,18 +62,18 @@ log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_notices` has something to do; during a pause, only exempt emails count."""
+    """Return whether `send_due_notices` has anything to do; while all sending is paused, only exempt emails count."""
     condition = _leaving_notices(session)
     if condition is None:
         return False
     notices = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(condition))
-    return bool(session.scalar(select(exists().where(notices, is_due(now)))))
+    return bool(session.scalar(select(exists().where(notices, build_due_condition(now)))))
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
     """Postpone all due notices because the provider can't be opened and retrying every second wouldn't help."""
     is_queued = QueuedNoticeEmail.delivery == Delivery.id
-    due = select(Delivery.id).join(QueuedNoticeEmail, is_queued).where(is_due(now))
+    due = select(Delivery.id).join(QueuedNoticeEmail, is_queued).where(build_due_condition(now))
     next_try_at = now + delay
     postponed = update(Delivery).where(Delivery.id.in_(due)).values(next_try_at=next_try_at)
     with database.write() as session:
@@ -92,7 +92,7 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     return None if hold.may_be_copy else IS_GUARD
 
 
-def is_due(now: datetime) -> ColumnElement[bool]:
+def build_due_condition(now: datetime) -> ColumnElement[bool]:
     """Return the condition for due rows, to be found by their notice or by the index of claims."""
     return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
@@ -153,7 +153,7 @@ def open_notice_run(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> Iterator[RunT]:
-    """Open a run over notices; at the end, log why others wait."""
+    """Open a run over notices; if it ends early, log why the remaining notices are waiting."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
@@ -173,7 +173,7 @@ def open_notice_run(
         )
         yield run
     if run.stop_reason:
-        log.warning("transactional emails wait", why=scrub_addresses(run.stop_reason))
+        log.warning("transactional emails are waiting", why=scrub_addresses(run.stop_reason))
 
 
 def _claim_notices(
@@ -190,7 +190,7 @@ def _claim_notices(
         rows = session.execute(in_order.limit(BATCH_SIZE)).all()
         # Each warning is claimed alone, since the server may refuse another's sender and then accept nothing more.
         starts_with_warning = bool(rows) and rows[0].kind == "guard"
-        claimed = claim_rows(run, session, rows[:1] if starts_with_warning else rows, now)
+        claimed = claim_notice_rows(run, session, rows[:1] if starts_with_warning else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
         run.may_claim(session)  # records why the others wait
@@ -198,7 +198,7 @@ def _claim_notices(
     return claimed
 
 
-def claim_rows(
+def claim_notice_rows(
     run: NoticeRun,
     session: Session,
     rows: Sequence[Any],
@@ -245,13 +245,13 @@ def select_due_notices(now: datetime) -> Any:
             QueuedNoticeEmail.key_id,
         )
         .join(QueuedNoticeEmail, QueuedNoticeEmail.delivery == Delivery.id)
-        .where(is_due(now))
+        .where(build_due_condition(now))
         .with_for_update(skip_locked=True, of=Delivery)
     )
 
 
 def delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    """Delete the content of finished notices."""
+    """Delete the queued content of finished notices that match a condition."""
     may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
         Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
@@ -289,7 +289,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 
 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
-    """Check again who may get a notice right before the handover, and return the tasks for those."""
+    """Check again, right before the handover, who may get these notices, and return the tasks that remain."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [
@@ -319,7 +319,7 @@ def _compose_message(run: NoticeRun, notice: ClaimedNotice, address: str) -> Out
     placeholders = PlaceholderValues(
         to=notice.facts.get("to", address),
         message_id=notice.message_id,
-        date=headers.date_value(notice.first_handed_at, run.zone),
+        date=headers.format_date_value(notice.first_handed_at, run.zone),
         leave_token=leave_token,
         preferences_token=preferences_token,
     )

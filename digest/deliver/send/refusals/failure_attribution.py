@@ -45,7 +45,7 @@ def find_domains_at_fault(
     """Decide which domains are at fault in addition to `at_fault`, and whether everything should pause.
 
     `failures` and `handed_over` are by domain tag; `total` is what all domains were handed. `explain` returns why a
-    number of failures among a number of messages is too many, or an empty string if it isn't.
+    number of failures among a number of messages is too many, or an empty string if it's acceptable.
     """
     domains = dict(at_fault)
     reasons = {tag: explain(count, handed_over.get(tag, 0)) for tag, count in failures.items()}

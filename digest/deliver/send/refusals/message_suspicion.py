@@ -72,7 +72,7 @@ class MessageSuspicion:
         )
 
     def judge_batch(self, batch: FinishedTaskBatch) -> FinishedTaskBatch:
-        """Return a batch in which refusals to be judged later are deferrals."""
+        """Add a batch's outcomes to the evidence, and return the batch with refusals to be judged later as deferrals."""
         outcomes = batch.outcome.outcomes
         self.was_accepted |= any(outcome.result is HandoverStatus.ACCEPTED for outcome in outcomes)
         outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
@@ -125,8 +125,8 @@ class MessageSuspicion:
         if not can_go_on or len(at_fault) > 1:
             why = next(iter(reasons.values()))
             self.pause_reason = (
-                f"{why} The reply blames the message, not the subscribers, so they wait. Check what it says about size, "
-                "content, or links, then resume."
+                f"{why} The reply blames the message, not the subscribers, so the subscribers are waiting. Check what the "
+                "reply says about size, content, or links, then resume sending."
             )
 
     def _judge_domains(self) -> None:
@@ -143,7 +143,9 @@ class MessageSuspicion:
         )
         self.domains_at_fault = attribution.domains
         if attribution.pause_reason:
-            self.pause_reason = f"{attribution.pause_reason} Their subscribers wait. Check the replies, then resume."
+            self.pause_reason = (
+                f"{attribution.pause_reason} These subscribers are waiting. Check the replies, then resume sending."
+            )
 
     def _explain_refusals(self, refused: int, messages: int) -> str:
         if refused < MIN_REFUSALS or refused < MIN_REFUSED_SHARE * messages:

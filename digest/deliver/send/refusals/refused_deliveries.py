@@ -27,7 +27,7 @@ from digest.deliver.events.failure_causes import (
     parse_reply_codes,
 )
 from digest.deliver.events.server_replies import quote_refusal
-from digest.deliver.events.smtp_blame import blame_refusal
+from digest.deliver.events.smtp_blame import find_blamed_party
 from digest.deliver.plan.delivery_plan import (
     DeliveryCounts,
     count_deliveries,
@@ -35,7 +35,7 @@ from digest.deliver.plan.delivery_plan import (
     make_edition_delivery_purpose,
 )
 from digest.deliver.plan.domain_groups import MAIL_OPERATORS, select_domain_group_tag
-from digest.deliver.retention.delivery_seals import reopen_sealed
+from digest.deliver.retention.delivery_seals import unseal_deliveries
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import build_known_handover_condition
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution, build_resolution_values
@@ -128,7 +128,7 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 @lru_cache(maxsize=1024)
 def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
     """Return why a message was refused, from the cause and the codes at the start of the reply."""
-    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[blame_refusal(cause, codes).name]
+    reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[find_blamed_party(cause, codes).name]
     enhanced_codes = parse_reply_codes("", codes)[1]
     if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(enhanced_codes):
         return RefusalReason.FULL_MAILBOX
@@ -169,15 +169,15 @@ class RefusalGroup:
         return own_cause in {None, FailureCause.NONE, self.cause}
 
     def is_chosen(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen by `ALL_REASONS`, their reason, or their key."""
+        """Return whether `chosen` contains `ALL_REASONS`, the group's reason, or its key."""
         return not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen and can be sent again."""
+        """Return whether the group is chosen and its messages can be sent again."""
         return self.reason.is_doubtful and self.is_chosen(chosen)
 
     def is_suppressible(self, chosen: Collection[str]) -> bool:
-        """Return whether they're chosen and their mailboxes are full or missing."""
+        """Return whether the group is chosen and its mailboxes are full or missing."""
         return self.reason.is_about_mailbox and self.is_chosen(chosen)
 
 
@@ -185,9 +185,9 @@ _Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
-    """Group an edition's refusals, each message once, in one pass. Replies that differ only in an ID are alike.
+    """Group an edition's refusals by provider, cause, and reply. Replies that differ only in an ID count as the same.
 
-    If `chosen` is the key of a group, only refusals by its provider are read. The database counts equal ones.
+    If `chosen` is the key of a group, only refusals by that group's provider are read.
     """
     refused = _select_refused(session, edition)
     same = [refused.c[name] for name in ("provider_tag", "decision", "reply")]
@@ -376,7 +376,7 @@ def iterate_refused(
 def find_refused_page(
     session: Session, edition: str, chosen: str, *, below: int | None, limit: int
 ) -> list[RefusedDelivery]:
-    """Return refused deliveries of a group, by its key, or of all groups, by descending number of the subscriber.
+    """Return refused deliveries whose group is `chosen` (see `is_chosen`), by descending number of the subscriber.
 
     Only as many as needed are classified, after the provider in the key has narrowed them down.
     """
@@ -400,7 +400,7 @@ def find_refused_page(
     return page[:limit]
 
 
-def send_again(
+def requeue_refused_deliveries(
     session: Session,
     keys: KeyRing,
     name: str,
@@ -426,7 +426,7 @@ def send_again(
     chosen = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *refused)
     locked = chosen.order_by(Delivery.id).with_for_update(skip_locked=True)
     due_times = dict(session.execute(locked).all())
-    ids = reopen_sealed(session, keys, list(due_times), now=now)
+    ids = unseal_deliveries(session, keys, list(due_times), now=now)
     if ids:
         kinds = [*filter(is_refusal, EventKind)]
         refusals = update(StoredDeliveryEvent).where(
@@ -441,12 +441,13 @@ def send_again(
     return ids
 
 
-def name_small_providers(
+def find_small_provider_names(
     session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
 ) -> dict[str, str]:
-    """Name unlisted providers, for admins, after their domain with the most refused subscribers, if it has enough.
+    """Return names for the providers of `groups` that aren't in `known_tags`, by tag, for admins.
 
-    Only keyed tags are stored, so the name is taken from one of those subscribers' addresses.
+    A provider's name is its domain with the most refused subscribers, if they're at least ten. Only keyed tags are
+    stored, so the name is taken from one of those subscribers' addresses.
     """
     unknown = [group.tag for group in groups if group.tag and group.tag not in known_tags][:_MAX_NAMED]
     if not unknown:

@@ -129,7 +129,7 @@ def find_stop(
 ) -> FailureAttribution:
     """Return which domains to set aside and why to pause an edition, from the failures since it was last resumed.
 
-    `handed_over` is the minimum sent so far. It's counted exactly, and corrected, only if that can matter.
+    `handed_over` is the minimum sent so far. It's replaced by an exact count only if that could change the decision.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
@@ -192,7 +192,7 @@ def _others_get_it(
 
 
 def pause_and_log(database: Database, edition: str, reason: str, *, now: datetime) -> None:
-    """Pause an edition and log it, also in the audit log, unless it's paused already or over."""
+    """Pause an edition, with log and audit entries, unless it's already paused or over."""
     with suppress(edition_control.EditionControlError), database.write() as session:
         if edition_control.pause_automatically(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
@@ -280,7 +280,7 @@ def measure_stop_rule_levels(
 
 
 def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Return a sentence on why a send should stop for these failures, or an empty string if it needn't."""
+    """Return a sentence that says why a send should pause because of failures, or an empty string if it shouldn't."""
     triggered = next(
         (reading for reading in measure_stop_rule_levels(failures, handed_over, alerts) if reading.is_triggered), None
     )
@@ -289,14 +289,14 @@ def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: Alert
     many = f"{triggered.count:,} of {handed_over:,}"
     return {
         "policy refusals": f"mailbox providers refused {many} emails by policy (DKIM, SPF, DMARC, reputation). "
-        "Run 'digest doctor' and check their replies.",
+        "Run 'digest doctor' and check the providers' replies.",
         "complaints": f"{many} subscribers reported the email as spam. There may be more, because Gmail doesn't report complaints.",
         "dead addresses": f"{many} addresses don't exist. Check where the list comes from.",
     }[triggered.name]
 
 
 def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
-    """Return a sentence if the list changed too much since the previous edition, or an empty string."""
+    """Return a sentence about the list's change since the previous edition if it's too large, or an empty string."""
     if planned_before is None or not alerts.list_drift:
         return ""
     change = abs(planned - planned_before)

@@ -85,7 +85,7 @@ class SendReport:
     @property
     def ends_elsewhere(self) -> bool:
         """Whether another process is handing over the last messages, so that this run is over."""
-        return self.delivery_counts.last_are_leaving
+        return self.delivery_counts.has_only_claimed_left
 
     @property
     def awaits_decision(self) -> bool:
@@ -108,7 +108,7 @@ def run_edition(
 ) -> SendReport:
     """Send an approved edition, or continue one that's being sent.
 
-    1. Verify that the standing version is what was approved, and mark the edition as being sent.
+    1. Verify that the valid version is what was approved, and mark the edition as being sent.
     2. Plan one delivery for each subscriber (once), choose the canary, and check that the list is plausible. In a copy
        restored after the send time, all planned deliveries are `uncertain`.
     3. Claim deliveries, check consent again, hand messages over, and record the results, until nothing is due or something
@@ -211,7 +211,7 @@ def _begin_sending(
     with database.read() as session:
         subscribers = count_variant_subscribers(session, variants)
         counted_before = find_edition(session, name).merged
-    limited_variants = variants.limit_to(subscribers)
+    limited_variants = variants.limit_to_most_wanted(subscribers)
     merged = count_merged_subscribers(subscribers, limited_variants.chosen_variants or ())
     if merged != counted_before:
         with database.write() as session:
@@ -229,7 +229,7 @@ def _require_order(edition: Edition, settings: Settings) -> None:
     if edition.send_requested_at is None:
         raise SendError(
             f"{edition.name} is breaking news, and no one has chosen to send it.",
-            f"Choose Send now on its page, or run 'digest send {edition.name}'.",
+            f"Choose Send now on the edition's page, or run 'digest send {edition.name}'.",
         )
 
 
@@ -309,7 +309,7 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
     record_audit(session, "delivery counts do not balance", name, detail, actor=AUTOMATIC_ACTOR, now=now)
     return (
         f"{counts.planned:,} deliveries were planned, but there are {total:,}. This is a bug. Keep a backup, "
-        "compare the deliveries with those the mail server accepted, and report it."
+        "compare the deliveries with those that the mail server accepted, and report the bug."
     )
 
 

@@ -50,8 +50,8 @@ _GATE_QUERY = CompiledStatement(
 class GateDecision:
     """The deliveries that a run may claim; `stop_reason` says why it has to end and what to do, or is empty.
 
-    `aside` are the domains that were set aside, by tag; someone has seen those from before `resumed_at`.
-    `provider_wait` is until when the provider accepts nothing from any process.
+    `aside` are the domains that were set aside, by tag; someone has seen those from before `resumed_at`. Until
+    `provider_wait`, the provider accepts nothing from any process.
     """
 
     phase: canary.CanaryPhase
@@ -65,7 +65,7 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
     """Return what a run of an edition over a provider may do now."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
-        canary.current_canary_phase(row.canary, row.canary_until, now),
+        canary.find_canary_phase(row.canary, row.canary_until, now),
         explain_blocked_send(edition, row, row.value),
         read_set_aside_domains(row.set_aside),
         row.resumed_at,
@@ -75,7 +75,7 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
 
 @dataclass(frozen=True, slots=True)
 class HandoverPermission:
-    """The numbers of subscribers who may be sent their message now; `stop_reason` says why no one may."""
+    """The subscribers, by number, whose messages may be sent now; if none may be, `stop_reason` says why."""
 
     mailable: frozenset[int]
     stop_reason: str = ""

@@ -153,7 +153,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
             own = {*workers.tasks_in_flight, *run.possibly_sent, *run.reserve.ids}
             claims.undo_stray_claims(session, run.purpose, run.lease.owner, own)
         claimed = _claim_allowed(run, session, workers, capacity) if capacity > 0 else ()
-        leaving = run.reserve.next_to_begin(claimed, max(workers.idle_capacity, workers.handout_size))
+        leaving = run.reserve.choose_deliveries_to_begin(claimed, max(workers.idle_capacity, workers.handout_size))
         begun = len(leaving) if run.mark_handing_over(session, leaving) else 0
         if run.progress_writer.is_due(now):
             run.progress_writer.write_progress(session, run.attempted, now, in_flight=len(workers.tasks_in_flight))
@@ -184,7 +184,7 @@ def _hand_out(run: SendRun, workers: WorkerPool) -> None:
     """Assign reserved deliveries that may still be sent to idle workers; if none may be, let them wait again."""
     if run.reserve_is_outdated:
         run.release_reserve()
-    going = run.reserve.next_deliveries(min(workers.free_capacity, run.reserve.begun))
+    going = run.reserve.peek_deliveries(min(workers.free_capacity, run.reserve.begun))
     if not going:
         if run.is_over:  # the lease was lost
             run.release_reserve()
@@ -220,7 +220,7 @@ def _claim_allowed(
     if gate.provider_wait is not None:
         _pause_until_allowed(run, SendAllowance(0, gate.provider_wait, WAIT_REASON))
         return ()
-    allowance = run.rate_limiter.current_allowance(session, capacity, run.clock)
+    allowance = run.rate_limiter.find_allowance(session, capacity, run.clock)
     if not allowance.messages:
         _pause_until_allowed(run, allowance)
         return ()
@@ -257,7 +257,7 @@ def _claim_allowed(
 
 def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
     """Pause until messages may be sent again, or end the run if that's too long."""
-    assert allowance.available_at is not None, "where no message may leave, it is known from when one may"
+    assert allowance.available_at is not None, "an allowance of zero says when more may be sent"
     seconds = (allowance.available_at - run.clock()).total_seconds()
     if seconds <= MAX_PAUSE_SECONDS:
         _pause_for(run, max(seconds, 0.01))
@@ -298,7 +298,7 @@ def _make_tasks(
                 preferences = delivery.subscriber.preferences
                 template = run.variants.template_for(preferences)
                 variant = make_variant_tag(run.variants.find_variant(preferences).as_text())
-            assert template is not None, "the claim sets aside whom no section is left for"
+            assert template is not None, "claims skip subscribers who left out every section"
             tasks.append(SendTask(delivery, partial(_compose_message, run, delivery, template), variant))
     run.note_permitted(going, tasks)
     return tasks
@@ -391,7 +391,7 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") 
             run.stop_reason
             or stop_reason
             or (
-                f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check it, then send again. "
+                f"The mail server accepted no message {run.unanswered_rounds + 1} times in a row. Check the server, then send again. "
                 "The remaining messages are still waiting."
             )
         )

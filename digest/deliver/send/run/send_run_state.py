@@ -79,7 +79,7 @@ class SendRun(HandoverRun):
 
     @property
     def may_reserve(self) -> bool:
-        """Whether to claim more than the workers can take, which isn't done if each message is counted or a probe."""
+        """Whether to claim more than the workers can take. That isn't done under a limit, or while sending probes."""
         counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)

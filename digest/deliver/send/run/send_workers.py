@@ -12,7 +12,7 @@ from threading import Thread
 
 from digest.deliver.providers.base import OutgoingMessage, Provider, StreamingProvider, list_thread_providers
 from digest.deliver.send.claims.claim_buffer import MAX_CLAIM_BUFFER
-from digest.deliver.send.claims.run_progress_file import RunFile, RunFileSlots
+from digest.deliver.send.claims.run_progress_file import HandoverSlots, RunFile
 from digest.deliver.send.handover import FinishedTaskBatch, SendTask, compose_and_hand_over_batch, compose_tasks
 
 HANDOUT_SIZE = 25  # tasks assigned to a streaming worker at once
@@ -31,7 +31,7 @@ class SendWorker:
 
     is_streaming = False
 
-    def __init__(self, provider: Provider, slots: RunFileSlots, results: "SimpleQueue[WorkerResult]") -> None:
+    def __init__(self, provider: Provider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._provider = provider
         self._slots = slots
         self._results = results
@@ -85,9 +85,9 @@ class StreamingWorker(SendWorker):
 
     is_streaming = True
 
-    def __init__(self, provider: StreamingProvider, slots: RunFileSlots, results: "SimpleQueue[WorkerResult]") -> None:
+    def __init__(self, provider: StreamingProvider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._stream = provider
-        self._wake_file = os.eventfd(0, os.EFD_SEMAPHORE)  # readable once per assignment
+        self._wake_fd = os.eventfd(0, os.EFD_SEMAPHORE)  # readable once per assignment
         self._tasks: dict[str, SendTask] = {}  # the provider's tasks, by delivery
         super().__init__(provider, slots, results)
 
@@ -102,7 +102,7 @@ class StreamingWorker(SendWorker):
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
-        os.eventfd_write(self._wake_file, 1)
+        os.eventfd_write(self._wake_fd, 1)
         super()._queue_tasks(tasks)  # last, since the thread closes the file once it's dismissed
 
     def _run_until_dismissed(self) -> None:
@@ -111,25 +111,25 @@ class StreamingWorker(SendWorker):
                 pass
         except BaseException as exc:  # noqa: BLE001 - reraised by the thread that writes to the database
             for is_leaving in (True, False):
-                tasks = [task for id_, task in self._tasks.items() if self._slots.is_leaving(id_) is is_leaving]
+                tasks = [task for id_, task in self._tasks.items() if self._slots.may_have_arrived(id_) is is_leaving]
                 self._report(FinishedTaskBatch(tasks, error=exc, may_have_left=is_leaving))
             while (assigned := self._task_queue.get()) is not None:
                 self._report(FinishedTaskBatch(assigned, error=exc))
         finally:
-            os.close(self._wake_file)
+            os.close(self._wake_fd)
 
     def _return_tasks(self, messages: Sequence[OutgoingMessage]) -> list[SendTask]:
         return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
         """Report what the provider has finished, or pass on assigned tasks; return whether the worker is dismissed."""
-        finished = self._stream.await_outcomes(self._wake_file)
+        finished = self._stream.await_outcomes(self._wake_fd)
         if finished.messages or finished.returned:
             if finished.returned:
                 self._report(FinishedTaskBatch(self._return_tasks(finished.returned), is_returned=True))
             self._report(FinishedTaskBatch(self._return_tasks(finished.messages), finished.batch))
             return False
-        os.eventfd_read(self._wake_file)
+        os.eventfd_read(self._wake_fd)
         assigned = self._task_queue.get()
         if assigned is None:
             return True

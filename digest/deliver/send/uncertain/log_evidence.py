@@ -18,7 +18,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryEvent, EventKind
-from digest.deliver.events.postfix_log import MailLogError, PostfixLog, make_event, read_postfix_log
+from digest.deliver.events.postfix_log import MailLogError, PostfixLog, make_log_event, read_postfix_log
 from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_delivery_of_edition
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -59,7 +59,7 @@ class UncertainHandover:
 class LogEvidence:
     """The evidence of a log about an edition's uncertain deliveries.
 
-    `spans` are the times it covers that overlap those of the deliveries. `incomplete_reason` says why missing messages
+    `spans` are the periods that the log covers, as far as they overlap those of the deliveries. `incomplete_reason` says why missing messages
     prove nothing, or is empty.
     """
 
@@ -105,7 +105,9 @@ def weigh_log_evidence(
         if message is not None:
             verdict = _VERDICT_BY_KIND.get(message.kind, LogVerdict.IN_QUEUE)
             events.append(
-                make_event(delivery.delivery_id, message.kind, message.status, reported_at=message.reported_at, now=now)
+                make_log_event(
+                    delivery.delivery_id, message.kind, message.status, reported_at=message.reported_at, now=now
+                )
             )
         elif not reason and delivery.over_smtp and _covers_doubt(log, delivery):
             verdict = LogVerdict.NOT_ACCEPTED
@@ -123,7 +125,7 @@ def _spans_of_doubts(
     if not doubtful:
         return ()
     first, last = _enclose_doubts(doubtful)
-    spans = log.coverage.joined_spans()
+    spans = log.coverage.merge_spans()
     return tuple((start, end) for start, end in spans if start <= last and end >= first)
 
 

@@ -78,7 +78,7 @@ def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -
 def read_oldest_uncertain_deliveries(
     session: Session, name: str, *, limit: int | None = None, now: datetime
 ) -> list[UncertainDelivery]:
-    """Return the uncertain deliveries of an edition, or of `NOTICES`, earliest first.
+    """Return up to `limit` uncertain deliveries (None: all) of an edition, or of `NOTICES`, earliest first.
 
     Those of a process that has just died may be missing.
     """
@@ -163,8 +163,8 @@ def resolve_uncertain(
 ) -> list[str]:
     """Resolve up to 1,000 deliveries of an edition or of `NOTICES`; return the IDs of those that were still uncertain.
 
-    A sent edition is being sent again until its messages are out; consent is checked as for all messages. A notice
-    whose content isn't kept stays uncertain instead of being sent again.
+    If messages are to be sent again, a sent edition counts as being sent until they're out, and consent is checked as
+    for all messages. A notice whose content wasn't kept stays uncertain instead of being sent again.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.

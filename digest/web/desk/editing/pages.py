@@ -106,7 +106,7 @@ def index() -> ResponseReturnValue:
         )
     if edition.state is EditionState.SENDING and not request.args:
         return redirect(url_for("sending.show_sending", name=edition.name))
-    with context.database.read_together():
+    with context.database.share_read_session():
         return _edition_page(edition)
 
 
@@ -114,7 +114,7 @@ def index() -> ResponseReturnValue:
 def edition(name: str) -> ResponseReturnValue:
     """Show an edition by its name."""
     context = web_context()
-    with context.database.read_together():
+    with context.database.share_read_session():
         return _edition_page(edition_views.read_edition(context.installation, name))
 
 
@@ -208,7 +208,7 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
     """Show everything that an approval covers, with its content hash."""
-    with web_context().database.read_together():
+    with web_context().database.share_read_session():
         return _review_page(name)
 
 

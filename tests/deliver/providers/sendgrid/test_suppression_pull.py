@@ -222,7 +222,7 @@ HTML = b"<html><h1>Bad Gateway for ada@example.org</h1>"
             1,
         ),
         (ScriptedResponse(403, b'{"errors":[{"message":"access forbidden","field":null}]}'), "Suppressions (read)", 5),
-        (ScriptedResponse(429, headers={"Retry-After": "17"}), "SendGrid asks to wait 17 seconds", 1),
+        (ScriptedResponse(429, headers={"Retry-After": "17"}), "SendGrid asked senders to wait 17 seconds", 1),
         (ScriptedResponse(500, b"{}"), "response isn't usable: 500", 5),
         (ScriptedResponse(502, HTML), "response isn't usable: 502", 5),
         (ScriptedResponse(200, HTML), "isn't from SendGrid's API", 5),
@@ -343,7 +343,7 @@ def test_an_admin_pulls_by_hand_and_a_script_reads_what_came_of_it(new_home: Pat
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout) == {"entries": 1, "ours": 1, "people": {"complained": 1}, "troubles": []}
         again = runner.invoke(digest, ["subscribers", "pull", "--all"])
-        assert again.stdout == "SendGrid's lists: nobody new (1 entries, 1 for people on this list).\n"
+        assert again.stdout == "SendGrid's lists: no changes (1 entries, 1 for people on this list).\n"
         fake.override = lambda _: ScriptedResponse(503)
         failed = runner.invoke(digest, ["subscribers", "pull"])
         assert failed.exit_code == 1

@@ -72,13 +72,13 @@ def test_each_message_is_as_far_as_it_was_marked(tmp_path: Path) -> None:
     with crashing_run(tmp_path, 8) as run_file:
         slots = run_file.take_slots(6)
         slots.begin_batch(["begun", "dot", "answer", "refused", "again", "blamed"])
-        slots.mark_dot(message("dot"))
+        slots.mark_sending(message("dot"))
         slots.mark_outcome(message("dot"), LOST)
-        slots.mark_dot(message("answer"))
+        slots.mark_sending(message("answer"))
         slots.mark_outcome(message("answer"), ACCEPTED)
         slots.mark_outcome(message("refused"), replace(REFUSED, reply="é" * 200))
-        slots.mark_dot(message("again"))
-        slots.mark_begun(message("again"))
+        slots.mark_sending(message("again"))
+        slots.mark_unsent(message("again"))
         slots.mark_outcome(message("blamed"), replace(REFUSED, may_blame_message=True))
         slots.end_batch(["begun", "dot", "answer", "refused", "again", "blamed"])
         owner = run_file.owner
@@ -103,10 +103,10 @@ def test_of_a_delivery_with_two_slots_the_one_that_it_began_last_counts(tmp_path
         first, second = run_file.take_slots(2), run_file.take_slots(2)
         second.begin_batch(["a", "b"])
         second.mark_outcome(message("a"), LATER)
-        second.mark_dot(message("b"))
+        second.mark_sending(message("b"))
         second.end_batch(["a", "b"])
         first.begin_batch(["a", "b"])
-        first.mark_dot(message("a"))
+        first.mark_sending(message("a"))
         first.end_batch(["a", "b"])
     (dead_run,) = taken(tmp_path)
     assert dead_run.outcomes["a"].result is HandoverStatus.UNCERTAIN
@@ -176,7 +176,7 @@ def _use_slots_with_little_room(folder: Path) -> None:
         slots = run_file.take_slots()
         ids = [str(number) for number in range(1000)]
         slots.begin_batch(ids)
-        slots.mark_dot(message("999"))
+        slots.mark_sending(message("999"))
         slots.end_batch(ids)
         assert list(folder.iterdir()) == []
 
@@ -205,7 +205,7 @@ def dead_ids(world: DeliverySetup) -> list[str]:
         slots = run_file.take_slots()
         slots.begin_batch(ids[:5])
         for delivery_id, outcome in zip(ids, (ACCEPTED, REFUSED, LATER, LOST), strict=False):
-            slots.mark_dot(message(delivery_id))
+            slots.mark_sending(message(delivery_id))
             slots.mark_outcome(message(delivery_id), outcome)
         slots.end_batch(ids[:5])
     return ids

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from digest.deliver.plan.canary import CANARY_DUE_AT, compute_canary_size, current_canary_phase
+from digest.deliver.plan.canary import CANARY_DUE_AT, compute_canary_size, find_canary_phase
 from digest.deliver.send.limits.rate_limits import (
     DAY,
     HOUR,
@@ -24,7 +24,7 @@ from digest.deliver.send.limits.rate_limits import (
     SpacedRate,
     compute_send_allowance,
     count_sending_days,
-    current_rate_limits,
+    list_current_rate_limits,
 )
 from digest.deliver.send.refusals.stop_rules import FailureCounts, choose_pause_reason, describe_list_change
 from digest.settings import AlertSettings, UsageLimitSettings
@@ -64,11 +64,11 @@ def test_of_several_bounds_the_tightest_counts_and_the_latest_says_when() -> Non
 def test_warming_up_counts_the_days_since_the_first_message() -> None:
     limits = UsageLimitSettings(warm_up=[50, 100])
     days = [
-        [b.max_messages for b in current_rate_limits(limits, NOON, NOON + DAY * n)]
+        [b.max_messages for b in list_current_rate_limits(limits, NOON, NOON + DAY * n)]
         for n in (-1, 0, 0.99, 1, 1.99, 2, 900)
     ]
     assert days == [[50], [50], [50], [100], [100], [], []]
-    assert [b.max_messages for b in current_rate_limits(limits, None, NOON)] == [50]
+    assert [b.max_messages for b in list_current_rate_limits(limits, None, NOON)] == [50]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def _meter(rate: RollingWindowRate, pauses: Iterable[tuple[int, int]], end: date
     now, usage = NOON, RateUsage()
     moments: list[datetime] = []
     for late, requested in pauses:
-        count, ready_at = rate.allowance(usage, now)
+        count, ready_at = rate.compute_allowance(usage, now)
         if count := min(count, requested):
             moments += [now] * count
             usage = rate.add_messages(usage, count, now)
@@ -192,7 +192,7 @@ def test_a_clock_that_is_set_back_stops_nothing_for_longer_than_a_limit_lasts(ba
     metered, full = RollingWindowRate.from_limit(5), RateUsage()
     for _ in range(5):
         full = metered.add_messages(full, 1, NOON)
-    waits = (n for n in range(200) if metered.allowance(full, NOON - back + timedelta(seconds=n))[0])
+    waits = (n for n in range(200) if metered.compute_allowance(full, NOON - back + timedelta(seconds=n))[0])
     assert next(waits) <= 75
     hour, counts = RateLimit(5, HOUR, "hour"), [(NOON, 5)]
     allowance = compute_send_allowance([hour], counts, NOON - back)
@@ -212,7 +212,7 @@ def _run(
             limits.begin_claim(rows, now)
             still_waiting = []
             for due, tag, fresh in sorted(queue):
-                postponed_until = limits.postponed_until(tag, now, fresh=fresh) if due <= now else due
+                postponed_until = limits.take_turn(tag, now, fresh=fresh) if due <= now else due
                 if postponed_until is None:
                     sent[tag].append(now)
                 else:
@@ -253,7 +253,7 @@ def test_no_hour_and_no_minute_holds_more_of_a_domain_than_its_share_however_man
 def test_what_came_late_all_at_once_is_spread_again_and_nobody_is_lost() -> None:
     limits = _domain_limits(big=600)
     limits.begin_claim({"big": NOON - DAY}, NOON)
-    late = [limits.postponed_until("big", NOON, fresh=False) for _ in range(50)]
+    late = [limits.take_turn("big", NOON, fresh=False) for _ in range(50)]
     assert late[0] is None
     assert _most_in_a_window([moment for moment in late if moment], MINUTE) <= 10
 
@@ -264,7 +264,7 @@ def _passing(limits: DomainLimits, now: datetime) -> int:
     for tenth in range(600):
         moment = now + timedelta(seconds=tenth / 10)
         limits.begin_claim(rows, moment)
-        passed += sum(limits.postponed_until("big", moment, fresh=False) is None for _ in range(10))
+        passed += sum(limits.take_turn("big", moment, fresh=False) is None for _ in range(10))
         rows |= limits.ready_times()
     return passed
 
@@ -272,7 +272,7 @@ def _passing(limits: DomainLimits, now: datetime) -> int:
 def test_a_domain_that_asks_for_less_gets_half_and_after_quiet_minutes_twice_as_much_again() -> None:
     limits = DomainLimits()
     for _ in range(64):
-        assert limits.postponed_until("big", NOON, fresh=True) is None
+        assert limits.take_turn("big", NOON, fresh=True) is None
     assert limits.slow_down_domain("big", NOON)
     assert not limits.slow_down_domain("big", NOON + timedelta(seconds=59))
     assert _passing(limits, NOON + MINUTE) in {30, 31, 32}
@@ -301,13 +301,13 @@ def test_how_many_go_ahead() -> None:
 
 def test_how_far_a_run_looks() -> None:
     later = NOON + timedelta(minutes=15)
-    assert current_canary_phase(None, None, NOON).horizon == current_canary_phase(0, None, NOON).horizon == NOON
-    assert (current_canary_phase(20, None, NOON).horizon, current_canary_phase(20, None, NOON).canary_only) == (
+    assert find_canary_phase(None, None, NOON).horizon == find_canary_phase(0, None, NOON).horizon == NOON
+    assert (find_canary_phase(20, None, NOON).horizon, find_canary_phase(20, None, NOON).canary_only) == (
         CANARY_DUE_AT,
         True,
     )
-    assert current_canary_phase(20, later, NOON).wait_until == later
-    assert (current_canary_phase(20, later, later).horizon, current_canary_phase(20, later, later).wait_until) == (
+    assert find_canary_phase(20, later, NOON).wait_until == later
+    assert (find_canary_phase(20, later, later).horizon, find_canary_phase(20, later, later).wait_until) == (
         later,
         None,
     )

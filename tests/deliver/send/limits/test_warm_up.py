@@ -13,7 +13,7 @@ def _hand_over(database: Database, now: datetime) -> int:
     """Hand over ten messages in a run of its own; return how many it might have."""
     run = RateLimiter(UsageLimitSettings(warm_up=[50, 100]), DomainLimits({}))
     with database.write() as session:
-        allowance = run.current_allowance(session, 1_000, lambda: now)
+        allowance = run.find_allowance(session, 1_000, lambda: now)
         run.count_messages(session, 10, now)
     return allowance.messages
 

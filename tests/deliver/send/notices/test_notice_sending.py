@@ -450,7 +450,7 @@ def test_the_log_says_why_notices_wait_without_an_address(one_world: DeliverySet
         installation_hold.pause_all_sending(session, f"{BO} asked", actor="eve", now=one_world.clock())
     with capture_logs() as lines:
         send(one_world, ScriptedProvider(same_outcome_for_all(HandoverStatus.ACCEPTED)))
-    (line,) = [line for line in lines if line["event"] == "transactional emails wait"]
+    (line,) = [line for line in lines if line["event"] == "transactional emails are waiting"]
     assert BO not in line["why"]
 
 
@@ -493,7 +493,7 @@ def test_corrections_go_at_the_rate_of_editions_and_a_confirmation_waits_for_no_
     assert len({moment for moment, _ in left}) == 1
     with world.database.write() as session:
         limiter = RateLimiter.from_settings(world.database, limits, KEYS)
-        allowance = limiter.current_allowance(session, 1, world.clock)
+        allowance = limiter.find_allowance(session, 1, world.clock)
     assert allowance.messages == 0
     assert allowance.available_at is not None
     assert allowance.available_at > world.clock() + timedelta(seconds=1), "this second is full"

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import func, select, text, update
 
-from digest.deliver.control.correction_waits import note_correction_wait, read_correction_waits
+from digest.deliver.control.correction_waits import read_correction_waits, start_correction_wait
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.notices import correction_sending
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
@@ -96,8 +96,8 @@ def test_a_wait_ends_with_a_correction_of_which_nothing_is_accepted(world: Deliv
 def test_corrections_refused_at_once_by_two_processes_both_wait(postgresql: Database) -> None:
     with postgresql.write() as first, postgresql.write() as second:
         second.execute(text("SET LOCAL lock_timeout = '2s'"))
-        assert note_correction_wait(first, "correction:1", "552", now=RELEASE)
-        assert note_correction_wait(second, "correction:2", "552", now=RELEASE)
+        assert start_correction_wait(first, "correction:1", "552", now=RELEASE)
+        assert start_correction_wait(second, "correction:2", "552", now=RELEASE)
     with postgresql.read() as session:
         assert set(read_correction_waits(session)) == {"correction:1", "correction:2"}
 

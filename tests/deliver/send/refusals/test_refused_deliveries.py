@@ -16,7 +16,7 @@ from digest.deliver.events.event_processor import apply_pending_events, process_
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
-from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition
+from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries, seal_edition_deliveries
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.deliver.send.claims.restored_copy import RestoreGap, mark_open_deliveries_uncertain
 from digest.deliver.send.claims.retry_policy import GIVE_UP_AFTER
@@ -25,10 +25,10 @@ from digest.deliver.send.refusals.refused_deliveries import (
     RefusalGroup,
     RefusalReason,
     find_refusal_reason,
+    find_small_provider_names,
     group_refusals,
     is_notable,
     merge_refusals,
-    name_small_providers,
     recount_refusals_of_sent_editions,
 )
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
@@ -257,7 +257,7 @@ def test_many_small_providers_are_named_with_as_many_queries_as_one(world: Deliv
     send(world, *[NO_MAILBOX] * len(domains) * MIN_NAMED)
     with world.database.read() as session, record_plans(session) as plans:
         groups = group_refusals(session, EDITION_NAME)
-        names = name_small_providers(session, KEYS, EDITION_NAME, groups, ())
+        names = find_small_provider_names(session, KEYS, EDITION_NAME, groups, ())
     assert sorted(names.values()) == domains
     assert len(plans) == 5, "the last restore, refusals, domains, people, and their consent"
 
@@ -636,7 +636,7 @@ def test_sealed_deliveries_leave_their_seal_to_be_sent_again_and_are_sealed_anew
     assert (closed(), find_faults()) == (set(), ())
     send(world)
     assert find_faults() == ()
-    assert seal_edition(world.database, KEYS, EDITION_NAME, now=world.clock()) == 5
+    assert seal_edition_deliveries(world.database, KEYS, EDITION_NAME, now=world.clock()) == 5
     assert (closed(), find_faults()) == ({make_edition_delivery_purpose(EDITION_NAME)}, ())
     with world.database.write() as session:
         session.execute(update(Delivery).values(transport="another"))

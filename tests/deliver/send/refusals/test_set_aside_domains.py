@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import event, select, update
 
 from digest.deliver.control import edition_control, set_aside_domains
-from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, decide_domains
+from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision, store_domain_decision
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import IS_WAITING, make_edition_delivery_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
@@ -156,11 +156,11 @@ def test_one_decision_sends_or_drops_a_domain(
     assert not again.received_messages
     with world.database.write() as session:
         (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
-        decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
+        store_domain_decision(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
         due_at = claims.find_next_due_time(session, make_edition_delivery_purpose(EDITION_NAME))
         assert due_at == world.clock.now, "so that a run begins at once"
     with world.database.write() as session, pytest.raises(DomainNotSetAsideError):
-        decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
+        store_domain_decision(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
     report = _send(world, again)
     counts = report.delivery_counts
     assert (report.state, report.domains_aside, counts.is_balanced) == (EditionState.SENT, 0, True)
@@ -183,7 +183,7 @@ def test_a_decision_on_more_than_a_page_of_deliveries_reaches_all_of_them(
     assert report.delivery_counts[WAITING] > 1700
     with world.database.write() as session:
         (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
-        decide_domains(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
+        store_domain_decision(session, EDITION_NAME, [domain.tag], decision, now=world.clock.now)
     report = _send(world, _provider(world, _refuse_domains()))
     assert report.state is EditionState.SENT
     assert report.delivery_counts[WAITING] == 0
@@ -285,7 +285,7 @@ def test_domains_that_share_mail_servers_are_set_aside_as_one(world: DeliverySet
     with world.database.write() as session:
         (domain,) = set_aside_domains.list_undecided_domains(find_edition(session, EDITION_NAME))
         assert domain.tag == _tag(world, "outlook.com")
-        decide_domains(session, EDITION_NAME, [domain.tag], SetAsideDecision.DROP, now=world.clock.now)
+        store_domain_decision(session, EDITION_NAME, [domain.tag], SetAsideDecision.DROP, now=world.clock.now)
     report = _send(world, provider)
     assert (report.state, report.delivery_counts.is_balanced) == (EditionState.SENT, True)
 

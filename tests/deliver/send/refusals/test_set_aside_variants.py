@@ -58,7 +58,7 @@ def _list_aside(world: DeliverySetup) -> list[SetAsideDomain]:
 
 def _decide(world: DeliverySetup, tag: str, decision: SetAsideDecision) -> None:
     with world.database.write() as session:
-        set_aside_domains.decide_domains(session, EDITION_NAME, [tag], decision, now=world.clock.now)
+        set_aside_domains.store_domain_decision(session, EDITION_NAME, [tag], decision, now=world.clock.now)
 
 
 def _paused_because(world: DeliverySetup) -> str:

@@ -601,7 +601,7 @@ def test_a_short_wait_is_slept_through_and_a_long_one_ends_the_run(world: Delive
     ]
     report = _send(world, ScriptedProvider(lambda _: answers.pop(0)))
     assert world.clock() == RELEASE + timedelta(seconds=20)
-    assert (report.stop_reason, report.wait_reason) == ("", "the provider asks for patience")
+    assert (report.stop_reason, report.wait_reason) == ("", "the provider asked senders to wait")
     assert report.next_due_at == world.clock() + timedelta(seconds=600)
     assert report.delivery_counts[DeliveryState.WAITING] == 1
 
@@ -616,7 +616,7 @@ def test_a_wait_that_the_provider_asks_for_holds_for_every_process(world: Delive
     report = _send(world, another)
     assert another.received_messages == []
     assert (report.wait_reason, report.next_due_at) == (
-        "the provider asks for patience",
+        "the provider asked senders to wait",
         RELEASE + timedelta(seconds=600),
     )
     world.clock.now = RELEASE + timedelta(seconds=600)

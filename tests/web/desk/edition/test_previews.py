@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.app.editions import drafting as editions
-from digest.deliver.compose.variants import create_variants, write_signup_text
+from digest.deliver.compose.variants import create_variants, format_signup_text
 from digest.edition.approval.approved_versions import read_draft_version
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
 from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
@@ -40,7 +40,7 @@ def test_a_preview_without_sections_is_the_mail_of_a_subscriber_who_left_them_ou
     assert mail is not None
     shown = week.client().get(f"/desk/preview/{week.name}/text?omit=events&omit=topics").text
     language = settings.subscriber_language
-    origin = write_signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
+    origin = format_signup_text(datetime(2026, 3, 4, tzinfo=UTC), "your sign-up page", ZoneInfo("UTC"), language)
     filled = mail.text.fill({SIGNUP_SLOT: origin, LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE"})
     assert origin in filled
     assert shown == filled

@@ -1,6 +1,6 @@
-"""Stored delivery counts of past editions, so that a list of editions doesn't have to count millions of rows.
+"""A cache of the delivery counts of past editions, so that a list of editions doesn't have to count millions of rows.
 
-They're recounted every night, since late bounces may change them, and when an admin resolves uncertain deliveries.
+It's rebuilt every night, since late bounces may change counts, and updated when an admin resolves uncertain deliveries.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ KEPT_AFTER = timedelta(days=8)  # after the send time; newer editions are counte
 _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
-def store_delivery_counts(database: Database, *, now: datetime) -> int:
-    """Store the delivery counts of editions sent some time ago, and return the number of editions."""
+def cache_delivery_counts(database: Database, *, now: datetime) -> int:
+    """Cache the counts of sent and canceled editions whose send time was over eight days ago; return how many these are."""
     over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
     with database.read() as session:
@@ -36,8 +36,8 @@ def store_delivery_counts(database: Database, *, now: datetime) -> int:
     return len(counts)
 
 
-def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> None:
-    """Recount an edition if its counts are stored, so that a decision shows immediately."""
+def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datetime) -> None:
+    """Recount an edition if its counts are cached, so that a decision about its deliveries shows immediately."""
     stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
     if edition in stored_counts:
         session.flush()
@@ -45,8 +45,8 @@ def recount_stored_edition(session: Session, edition: str, *, now: datetime) -> 
         write_installation_state(session, KEPT_COUNTS_KEY, stored_counts, now=now)
 
 
-def load_stored_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
-    """Return the stored counts by edition name."""
+def load_cached_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
+    """Return the cached counts, by the edition's name."""
     stored_counts: Mapping[str, Any] = read_installation_state(session, KEPT_COUNTS_KEY) or {}
     return {
         name: DeliveryCounts(stored["planned"], {state: stored.get(str(state), 0) for state in DeliveryState})
