@@ -121,8 +121,8 @@ class FuzzResult:
                 *rows,
                 "",
                 (
-                    f"Seed {self.seed}; {len(self.problems)} broke a parser or outlived a limit. /healthz was asked {len(self.answers):,} "
-                    f"times meanwhile: half answered within {_milliseconds(self.answers, 0.5)}, 99 in 100 within "
+                    f"Seed {self.seed}; {len(self.problems)} broke a parser or outlived a limit. /healthz was requested {len(self.answers):,} "
+                    f"times in the meantime: half answered within {_milliseconds(self.answers, 0.5)}, 99 in 100 within "
                     f"{_milliseconds(self.answers, 0.99)}, the slowest in {_milliseconds(self.answers, 1)}; {late} took 100 ms or "
                     f"longer. Before, with nothing to read, the slowest took {_milliseconds(self.idle_answers, 1)} (load of the "
                     f"machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores)."

@@ -70,16 +70,16 @@ REFUSED_EACH = 200  # one in so many addresses doesn't exist
 MAX_SEND_SECONDS = 900.0
 
 FAULTS_SECTION = """\
-Faults planted in an installation and around it (`tests/app/doctor`): doctor named {count} of {count} once, by their cause, and each was gone after
-its remedy had been carried out. `python -m tests.soak.operations faults` does it again.
+Faults planted in an installation and around it (`tests/app/doctor`): the doctor reported {count} of {count} once, with their cause, and each was gone after
+its remedy was carried out. To repeat it, run `python -m tests.soak.operations faults`.
 """
 UPGRADE_SECTION = """\
-From commit {commit} to this one with two more schema changes, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: nobody was lost, got
+From commit {commit} to this one with two more schema changes, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: no subscriber was lost, got
 the edition twice, or got it after unsubscribing. Then the old version was installed again, and it restored the backup that the upgrade had
-made: all subscribers were there, and whoever had unsubscribed since stayed unsubscribed. Both took {seconds:.0f} seconds.
+made: all subscribers were there, and those who had unsubscribed since stayed unsubscribed. Both took {seconds:.0f} seconds.
 """
 RESTORE_SECTION = """\
-An encrypted backup of {subscribers:,} imported subscribers ({megabytes:.1f} MB) was made and proved in {backup:.0f} seconds. {since} people unsubscribed after it. On another machine
+An encrypted backup of {subscribers:,} imported subscribers ({megabytes:.1f} MB) was made and verified in {backup:.0f} seconds. {since} people unsubscribed afterward. On another machine
 with the key file, the passphrase, and the newest `left.log`, it was restored in {restore:.0f} seconds: all rows, records, and seals passed verification,
 those {since} people were unsubscribed, and all sending was paused.
 """
@@ -88,9 +88,9 @@ MOVE_SECTION = """\
 database no longer sends.
 """
 HOMES_SECTION = """\
-Two workers on PostgreSQL, each with a home, a run file, and a `left.log` of its own, sent one edition to {subscribers:,} subscribers over {connections} connections
+Two workers on PostgreSQL, each with its own home folder, run file, and `left.log`, sent one edition to {subscribers:,} subscribers over {connections} connections
 each. One was killed (SIGKILL) after {killed_after:,} messages. The other one sent the rest in {seconds:.0f} seconds: {accepted:,} were accepted, {refused:,} were refused as unknown, {uncertain} are
-uncertain (of at most {most}, because only the killed one's run file tells which were about to be sent), and nobody got it twice. The two logs together have {logged:,} bounces, {first_log:,} of them in the killed one's.
+uncertain (of at most {most}, because only the killed worker's run file shows which ones were about to be sent), and no one got it twice. The two logs together have {logged:,} bounces, {first_log:,} of them in the killed worker's.
 """
 
 

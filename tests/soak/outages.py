@@ -61,9 +61,9 @@ MAIL_SERVER_OUTAGES = {"send, rejected by the mail server"}
 READERS = ["ada@example.org", "ben@example.org"]
 SECTION = """\
 A year of a weekly publication on SQLite, under a clock that the simulation moves. In each week, the service stops a minute before one of its steps
-and stays away for one to three hours, or its mail server rejects everything for as long. "Inside" is how long after the step doctor, the desk, and the
-alerts of another process report it; "outside" is when a watch with a grace period of an hour reports that the heartbeat didn't come. After the outage,
-the step is made up for, nothing is reported anymore, and both readers got every edition once. `python -m tests.soak.outages` does it again.
+and stays away for one to three hours, or its mail server rejects everything for as long. "Inside" is the time until the doctor, the desk, and the
+alerts of another process report the missed step. "Outside" means that a monitoring service with a grace period of an hour reports the missing heartbeat. After the outage,
+the step is made up for, the reports end, and both subscribers got every edition once. To repeat it, run `python -m tests.soak.outages`.
 
 | step | outages | reported inside within, minutes | missed outside | made up for | ended inside |
 |---|---|---|---|---|---|

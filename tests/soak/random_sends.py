@@ -28,12 +28,12 @@ RUNS, CHUNK = 10_000, 50
 POSTGRESQL_EVERY = 10  # one run in so many
 SECTION = """\
 {runs:,} sends, each drawn from a seed (the first one was {seed}): a list, its settings, a relay that refuses, defers, and hangs up, and
-processes that are killed, interrupted, and stopped while disks fill up, clocks jump, and backups are restored. After every step
-the books are compared with the relay's record. They balance, no one got anything twice without an admin's decision, no one was
-suppressed unless a reply named their address, everyone had an end of their own, and no edition that lost 5 and 2% was just
-"sent". Every tenth ran on PostgreSQL. One of them again: `python -m tests.soak.random_sends --runs 1 --seed N`.
+processes that are killed, interrupted, and stopped while disks fill up, clocks jump, and backups are restored. After every step,
+the delivery counts are compared with the relay's record. They balance, no one got anything twice without an admin's decision, no one was
+suppressed unless a reply named their address, every delivery had a final state, and no edition with 5 refusals and 2% was just
+"sent." Every tenth ran on PostgreSQL. To repeat one, run `python -m tests.soak.random_sends --runs 1 --seed N`.
 
-| what came to pass | times |
+| event | times |
 |---|---|
 {rows}
 

@@ -59,8 +59,8 @@ PAGES = (
     "/preferences",
 )
 SECTION = """\
-`digest serve` with its timetable on SQLite, viewed by {viewers} people at a time, while editions to {subscribers} subscribers each fall due one after the
-other and it sends them over SMTP. `python -m tests.soak.served_pages` does it again.
+`digest serve` with its schedule on SQLite, viewed by {viewers} people at a time, while editions to {subscribers} subscribers each become due one after the
+other and are sent over SMTP. To repeat it, run `python -m tests.soak.served_pages`.
 
 | what | |
 |---|---|
@@ -68,7 +68,7 @@ other and it sends them over SMTP. `python -m tests.soak.served_pages` does it a
 | editions sent, to everyone | {sends} |
 | memory after the warm-up (a tenth of the run), MB | {first:.1f} |
 | memory in the last tenth, MB | {last:.1f} |
-| the last tenth, of the first after the warm-up (at most {most}) | {growth:.3f} |
+| ratio of the last tenth to the first after the warm-up (at most {most}) | {growth:.3f} |
 | from SIGTERM to the end (under {stop:.0f} s) | {stopped:.1f} s |
 | seconds | {seconds:.0f} |
 """

@@ -108,7 +108,7 @@ class KilledSendResult:
 
 
 TABLE_HEAD = """\
-| way out | database | readers | kills | seed | lost | repeated | in doubt | of these had got nothing | in doubt after one kill, of at most | seconds |
+| provider | database | subscribers | kills | seed | lost | repeated | uncertain | of these, not delivered | uncertain after one kill, of at most | seconds |
 |---|---|---|---|---|---|---|---|---|---|---|"""
 
 
@@ -223,42 +223,42 @@ def _message_checker(database: Database, settings: Settings, addresses: list[str
 
 
 KILLS_SECTION = """\
-A process that sends is killed (SIGKILL) at random moments of a whole send, and a new one goes on each time. The receiver
-is a process of its own that writes down what it accepts before it answers. After **every** kill the delivery counts are
-compared with what it has: they balance, nobody was accepted twice, nobody who is said to have it has not, nobody who has
-it is said to wait. At the end everybody was accepted or is in doubt by name. A seed gives the same moments again, as far as
-machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --subscribers {subscribers} --kills {kills} --seed N`.
+A process that sends is killed (SIGKILL) at random moments of a whole send, and a new one continues each time. The receiver
+is a separate process that writes down what it accepts before it answers. After **every** kill, the delivery counts are
+compared with its record: they balance, no one was accepted twice, everyone recorded as accepted has the email, and no one who
+has it is recorded as waiting. At the end, every delivery is accepted or listed as uncertain. A seed repeats the same moments, as far
+as machines allow: `python -m tests.soak.soak --replay "smtp, 8 connections" SQLite --subscribers {subscribers} --kills {kills} --seed N`.
 
 {table}
 
-"In doubt" are messages that had their final dot, or whose request was under way, and no answer when a process died: nobody can
-know, so none is sent again by itself. A kill leaves at most one a connection (SMTP) or one batch (SendGrid). What else was claimed
-the run's file settles ([0028](../docs/decisions/0028-the-runs-file.md)). Over SMTP at most one in a hundred of the connections killed
-may leave a doubt about a message that never arrived. Processes that are stopped past their lease, two of them on one database, a
-copied folder and a full disk are in `tests/deliver/send/test_stopped_processes.py` and `test_run_file.py`.
+"Uncertain" messages had their final dot, or their request was in progress, and no answer when a process died. It can't be known
+whether they arrived, so they aren't sent again automatically. A kill leaves at most one per connection (SMTP) or one batch (SendGrid).
+The run file resolves the other claimed messages ([0028](../docs/decisions/0028-the-runs-file.md)). Over SMTP, at most one in a hundred killed
+connections may leave an uncertain message that never arrived. Processes that are stopped past their lease, two of them on one database, a
+copied folder, and a full disk are tested in `test_stopped_processes.py` and `claims/test_run_progress_file.py` (`tests/deliver/send`).
 """
 
 
 MESSAGES_SECTION = """\
-{messages:,} signed messages of one send over 8 connections, each looked at, in {seconds:.0f} seconds: one recipient; the limits of RFC
-5321, 5322, 2045 and 2047; each header field once; the List-* fields; DKIM, verified by dkimpy, covering List-Unsubscribe and
-List-Unsubscribe-Post; a token and a return path that are this person's; and no address but the recipient's own in any byte, the
-decoded parts included. {clicks} links were clicked: each took off its own reader and nobody else.
+{messages:,} signed messages of one send over 8 connections, each checked, in {seconds:.0f} seconds: one recipient; the limits of RFC
+5321, 5322, 2045, and 2047; each header field once; the List-* fields; DKIM, verified by dkimpy, covering List-Unsubscribe and
+List-Unsubscribe-Post; this person's own token and return path; and no address but the recipient's own in any byte, including
+the decoded parts. {clicks} links were clicked: each unsubscribed its own subscriber and no one else.
 """
 
 
 CROWD_SECTION = """\
-Sign-up forms from {networks:,} networks on a simulated clock, 20 a second: half from the /48s of five IPv6 /32s, half from the
-/24s of IPv4 /16s, 20 in each. They name subdomains of one domain, a large mailbox provider, and domains of their own. {people} people
+Sign-up forms from {networks:,} networks on a simulated clock, 20 per second: half from the /48s of five IPv6 /32s, half from the
+/24s of IPv4 /16s, 20 in each. Their addresses are at subdomains of one domain, at a large mailbox provider, and at other domains. {people} people
 on quiet networks sign up among them and an hour later. Answers to the crowd: {statuses}.
 All {people} people were emailed, the last one after {wait:.0f} seconds. {emails:,} emails were sent, at most {most} to one registered domain.
 """
 
 
 DOCUMENTS_SECTION = """\
-Documents for every parser, cut, spliced and repeated at random, while the same process serves its pages. Feeds, calendars, pages and
-pictures are read as the collector reads them, in child processes, whose limits end what takes too long; what else comes from outside
-is read in the process itself, and may take two seconds of processor time at most. A parser may refuse a document by its own error only.
+Documents for every parser, cut, spliced, and repeated at random, while the same process serves its pages. Feeds, calendars, pages, and
+images are parsed as when collecting, in child processes, whose limits end documents that take too long. Other outside documents
+are parsed in the process itself, within two seconds of processor time. A parser can reject a document only with its own error.
 
 {table}
 """

@@ -83,22 +83,22 @@ class WorkerKillResult:
         places = "; ".join(f"{count}: {place}" for place, count in sorted(self.doubts.items()) if count)
         across = f"{_share(max(self.rates_across), self.rate_limit)} at most" if self.rates_across else "none"
         rows = {
-            "readers": f"{self.subscribers:,}",
+            "subscribers": f"{self.subscribers:,}",
             "workers, connections of each": f"{WORKERS}, {CONNECTIONS}",
-            "the limit of the settings, messages a second": f"{self.rate_limit:g}",
+            "rate limit in the settings, messages per second": f"{self.rate_limit:g}",
             "workers killed (SIGKILL)": f"{len(self.kills) - 2}",
             "restarts of PostgreSQL": " and ".join(self.restarts),
             "lost": "0",  # anything else would have ended the run
             "repeated": "0",
-            "in doubt, of at most": f"{sum(self.doubts.values())} of {self.max_doubts}",
-            "where those stood": places or "there are none",
+            "uncertain, of at most": f"{sum(self.doubts.values())} of {self.max_doubts}",
+            "state of the uncertain ones": places or "there are none",
             f"rate in {len(self.rates)} windows of 60 s, kills among them": (
                 f"{_share(min(self.rates, default=0.0), self.rate_limit)} to {_share(max(self.rates, default=0.0), self.rate_limit)} of the limit"
             ),
             f"rate in {len(self.rates_across)} windows of 60 s with a restart": across,
             f"the process that held the slot `{self.slot_job}` was killed; another took over after": f"{self.took_over_after:.1f} s",
             "tracebacks in the logs of all processes": f"{self.log_lines['Traceback']}",
-            "lines in them that the database is out of reach": f"{self.log_lines[OUT_OF_REACH]}",
+            "lines in them about an unreachable database": f"{self.log_lines[OUT_OF_REACH]}",
             "seed": str(self.seed),
             "seconds": f"{self.seconds:.0f}",
         }
@@ -272,11 +272,11 @@ def run_worker_kills(subscribers: int, rate_limit: float, kill_interval: float, 
 
 
 SECTION = """\
-Four processes (`digest work --only send`) send one edition over PostgreSQL at the limit of the settings. Every few seconds one of them is
-killed (SIGKILL) and another started. Of two processes that follow the timetable, each under a host name of its own, the one that holds a slot is killed in the middle of its
-job: the other cannot see that it is dead, and waits for its lease. Both send, too. PostgreSQL is stopped twice, in good order (fast) and at once, so that it has to recover (immediate), is away for
-some seconds and comes back: no process is told, and none may end. The receiver notes when each dot came and when it answered; the rate is
-counted there, in every window of 60 seconds, from six seconds after the start and each return of PostgreSQL on. `python -m tests.soak.worker_kills` does it again.
+Four processes (`digest work --only send`) send one edition over PostgreSQL at the rate limit in the settings. Every few seconds, one of them is
+killed (SIGKILL) and another one is started. Of two processes that follow the schedule, each under its own host name, the one that holds a slot is killed in the middle of its
+job. The other one can't see that it's dead, and waits for its lease. Both send, too. PostgreSQL is stopped twice, once cleanly (fast) and once so that it has to recover (immediate), and returns after
+some seconds. The processes aren't told, and none may end. The receiver notes when each dot arrived and when it answered. The rate is
+counted there, in every window of 60 seconds that begins at least six seconds after the start and after each return of PostgreSQL. To repeat it, run `python -m tests.soak.worker_kills`.
 
 {table}
 """

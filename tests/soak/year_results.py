@@ -47,28 +47,28 @@ def _write_hours(length: timedelta) -> str:
 
 
 TABLE_HEAD = """\
-| publication | database | seed | editions | messages | restarts | of these kills | jumps | restores | sent again by word | latest, running | latest, after an outage | repeats | losses | seconds |
+| publication | database | seed | editions | messages | restarts | of these, kills | jumps | restores | sent again by an admin | latest, running | latest, after an outage | repeats | losses | seconds |
 |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"""
 
 YEAR_SECTION = """\
-A year of the product under a clock that the simulation moves. Two schedulers follow the timetable on one
-database; editors approve, some of them late; readers in 40 zones have chosen an hour, join and leave. Processes start anew between any
-two steps, are told to stop or killed (SIGKILL) in the middle of a send. The machine sleeps for hours, its clock is set back by
-minutes right after something happened. Three times a backup is restored: one of before a release, one of the middle of its day, one of before its draft. Releases
-lie in hours that the clock leaves out or shows twice where the zone has such, and others in the day in which the readers' clocks change.
-When something is due is reckoned anew by looking at clocks every quarter of an hour (`tests/soak/year_clock.py`).
+A year of the product under a clock that the simulation moves. Two schedulers follow the schedule on one
+database. Editors approve, some of them late. Subscribers in 40 time zones have chosen an hour, sign up, and unsubscribe. Processes restart between any
+two steps, and are stopped or killed (SIGKILL) in the middle of a send. The machine sleeps for hours, and its clock is set back by
+minutes right after an event. Three times, a backup is restored: one from before a send time, one from the middle of its day, and one from before its draft. Some send times
+are in hours that the clock skips or repeats, if the zone has any, and others are on the day when the subscribers' clocks change.
+Due times are computed independently by looking at clocks every quarter of an hour (`tests/soak/year_clock.py`).
 
-Every edition was drafted, approved and sent once; each reader who was on the list at its release got it exactly once, none before its
-time, and none later than minutes after it, unless something in the list above held it up; while the installation was held after a restore nothing left. One row again:
-`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`. A seed gives the same year again where the number of
-weeks is the same; `--first-week 8 --weeks 4` lives through 2026-W08 to W11 alone. A message that is late ends the year, which then
+Every edition was drafted, approved, and sent once. Each subscriber who was on the list at its send time got it exactly once, never before that
+time, and at most minutes after it, unless something in the list above held it up. While the installation was paused after a restore, nothing was sent. To repeat one row, run
+`python -m tests.soak.simulated_year --zone Europe/London --database sqlite --seed N`. A seed gives the same year if the number of
+weeks is the same. `--first-week 8 --weeks 4` simulates only 2026-W08 to W11. A late message ends the year, which then
 shows its row, its edition, open slots and limits, and the last lines of the log.
 
 {table}
 
-"Sent again by word" are messages that a kill or a restore left in doubt, and of which the mail server knew nothing: an admin said so,
-and they went out once more. "Latest" is the longest time from when a message was due to when the mail server had it, by the simulated
-clock: while all was running, and after what held it up.
+"Sent again by an admin" are messages that a kill or a restore left uncertain, and that weren't in the mail server's record, so an
+admin had them sent again. "Latest" is the longest time between a message's due time and its arrival at the mail server, by the simulated
+clock: while everything was running, and after an outage.
 """
 
 
