@@ -42,7 +42,7 @@ from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, NeverEmptied, Set
 from digest.store.audit import SETTINGS_CHANGED
 from digest.store.models import AuditEntry, Edition, EditionState
 from digest.timetable import ScheduleRule, parse_schedule_rule
-from subscribers.phrases import join_words
+from subscribers.english_text import join_words
 
 CHANGE = Action(SETTINGS_CHANGED)
 LOOK = Action("settings looked at")

@@ -13,7 +13,7 @@ from digest.deliver.control import installation_hold
 from digest.edition.edition_queries import explain_missed_release
 from digest.store.models import Edition, EditionState
 from digest.type_adapters import type_adapter
-from subscribers.phrases import count_with_noun
+from subscribers.english_text import count_with_noun
 
 REPEAT_AFTER = timedelta(minutes=10)  # while a missing article pauses the edition, since it may come back
 
