@@ -692,7 +692,7 @@
     const hint = find(".lab em", control.closest(".fld") || document.createElement("p"));
     if (!hint) return;
     const { limit, unit = "characters", phone } = hint.dataset;
-    const used = unit === "words" ? control.value.split(/\s+/).filter(Boolean).length : [...control.value].length;
+    const used = [...control.value].length;
     const onPhone = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
     hint.dataset.says ??= hint.textContent;
     const count = limit ? `${used} of ${limit} ${unit}${onPhone}` : hint.dataset.says;

@@ -18,8 +18,6 @@ from digest.settings import SectionSettings
 from digest.store.models import Edition, EditionStory
 from subscribers.english_text import count_with_noun
 
-MAX_INTRO_WORDS = 60
-
 
 def is_finding_about_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
     """Return whether a finding quotes an entry's headline or URL."""
@@ -75,7 +73,6 @@ class OpeningTextLengths:
     preheader: LengthCounter
     intro: LengthCounter
     email_intro: str
-    email_intro_limit: int = MAX_OPENING_LENGTH
 
 
 def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
@@ -83,7 +80,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
     return OpeningTextLengths(
         subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
-        intro=LengthCounter(len(content.intro.split()), MAX_INTRO_WORDS, "words"),
+        intro=LengthCounter(len(content.intro), MAX_OPENING_LENGTH, "characters in the email"),
         email_intro=find_shortened_intro(content),
     )
 
