@@ -151,7 +151,7 @@ def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> 
             outcome = jobs.run_job(context, "send_edition", name)
             report = outcome if isinstance(outcome, SendReport) else None
             backoff.record_attempt(name, report, context.clock())
-            jobs.note_send_end(context, report)
+            jobs.record_send_end(context, report)
     return bool(pending.ready_to_send)
 
 

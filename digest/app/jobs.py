@@ -112,7 +112,7 @@ def collect(context: JobContext) -> str:
 def _redraft(context: JobContext) -> str:
     """Redraft the next edition if it links to withdrawn articles; return text to append to the outcome."""
     try:
-        name = editions.redraft_without_withdrawn(context.installation, actor=SCHEDULER, now=context.clock())
+        name = editions.redraft_without_withdrawn_articles(context.installation, actor=SCHEDULER, now=context.clock())
     except (DraftError, RenderingError) as exc:
         log.warning("the draft wasn't updated", why=str(exc))
         return ""
@@ -424,11 +424,11 @@ def run_slot(context: JobContext, slot: JobSlot) -> str | None:
         schedule_slots.complete_slot(database, slot, outcome, context.clock())
         log.info("slot done", job=slot.job, at=slot.at.isoformat(), outcome=outcome)
     failed = isinstance(outcome, FailedOutcome)
-    heartbeats.note_job_end(context.installation, slot.job, failed=failed, now=context.clock())
+    heartbeats.record_job_end(context.installation, slot.job, failed=failed, now=context.clock())
     return outcome
 
 
-def note_send_end(context: JobContext, report: SendReport | None) -> None:
+def record_send_end(context: JobContext, report: SendReport | None) -> None:
     """Record for the heartbeat that an edition was sent or couldn't be; None is a run that ended with an error.
 
     An edition that ends with refusals that must be acknowledged counts as a failure.
@@ -436,4 +436,4 @@ def note_send_end(context: JobContext, report: SendReport | None) -> None:
     failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)
     if is_over and not context.stopping.is_set():
-        heartbeats.note_job_end(context.installation, "send", failed=failed, now=context.clock())
+        heartbeats.record_job_end(context.installation, "send", failed=failed, now=context.clock())

@@ -17,7 +17,7 @@ StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
 
 
 def make_mail_queue(installation: Installation, now: datetime) -> QueueMail:
-    """Return a function that queues transactional emails, which are due at `now`."""
+    """Return a function that queues transactional emails, due at `now` unless a request says otherwise."""
     return make_notice_queue(installation.keys, installation.settings, lambda: now)
 
 

@@ -143,7 +143,7 @@ WITHOUT_ROLE = {
     "upkeep.database_changes.upgrade_installation": "staff cannot be looked up before: whoever can run it sits at the terminal",
     "demo.demo_year.add_demo_people": "the demo's own people, taken in by subscribers.list_transfers.import_list, which asks",
     "sending.uploaded_logs.UploadedLogs.resolve": "of a log that UploadedLogs.examine kept, by sending.send_control.uncertain_delivery_actions.resolve_by_log; both ask",
-    "editions.drafting.redraft_without_withdrawn": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
+    "editions.drafting.redraft_without_withdrawn_articles": "it looks whether there is a reason, and asks editions.drafting.draft_next_edition",
     "approval.final_check.check_before_sending": "it looks whether there is a reason, and asks approval.final_check.recheck_articles",
     "subscribers.suppression_lists.run_suppression_step": "the child's part of begin_suppression_step, by rehearse_suppression_adoption and adopt_suppression_list, which ask",
     "subscribers.uploads.run_upload_step": "the child's part of uploads.ListUploads.begin, by subscribers.list_transfers.rehearse_import and import_list, which ask",

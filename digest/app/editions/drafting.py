@@ -183,7 +183,7 @@ def draft_next_edition(
                 return result
 
 
-def redraft_without_withdrawn(
+def redraft_without_withdrawn_articles(
     installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
 ) -> str:
     """Draft the upcoming edition again if it has no edits but has links that visitors can't read.

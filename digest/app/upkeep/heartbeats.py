@@ -20,7 +20,7 @@ RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30
 log = get_logger("heartbeats")
 
 
-def note_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
+def record_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
     """Record the end of a job that has a heartbeat, replacing an earlier record that wasn't sent."""
     if _list_urls(installation.settings).get(job):
         with installation.write() as session:

@@ -13,7 +13,7 @@ from digest.app import jobs
 from digest.app.doctor.examination import run_local_checks
 from digest.app.jobs import SLOT_JOBS, JobContext, run_slot
 from digest.app.upkeep import nightly_steps
-from digest.app.upkeep.heartbeats import build_heartbeat_url, note_job_end, send_heartbeats
+from digest.app.upkeep.heartbeats import build_heartbeat_url, record_job_end, send_heartbeats
 from digest.deliver.control.installation_hold import pause_all_sending
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.send.run.edition_sending import SendReport
@@ -119,7 +119,7 @@ def test_sending_has_a_heartbeat_at_its_end_and_when_it_fails(
 ) -> None:
     context = JobContext(install, lambda: NOW)
     report = SendReport("2026-W47", state, Counter(), DeliveryCounts(0, {}), refusals, stop_reason)
-    jobs.note_send_end(context, report)
+    jobs.record_send_end(context, report)
     send_heartbeats(install, now=NOW)
     assert watcher.paths == paths
 
@@ -128,7 +128,7 @@ def test_sending_has_a_heartbeat_at_its_end_and_when_it_fails(
 def test_a_send_that_a_stopping_process_put_down_did_not_fail(install: Installation, watcher: Watcher) -> None:
     context = JobContext(install, lambda: NOW)
     context.stopping.set()
-    jobs.note_send_end(context, None)
+    jobs.record_send_end(context, None)
     send_heartbeats(install, now=NOW)
     assert watcher.paths == []
 
@@ -147,7 +147,7 @@ def test_a_nightly_step_that_fails_and_a_backup_that_fails_are_failures(
 
 @pytest.mark.takes_turns
 def test_a_request_has_no_address_and_no_body(install: Installation, watcher: Watcher) -> None:
-    note_job_end(install, "nightly", failed=True, now=NOW)
+    record_job_end(install, "nightly", failed=True, now=NOW)
     send_heartbeats(install, now=NOW)
     (request,) = watcher.requests
     assert (request.method, request.data, request.query_string) == ("GET", b"", b"")
@@ -158,21 +158,21 @@ def test_a_request_that_fails_is_tried_again_and_reported_without_its_path(
     install: Installation, watcher: Watcher
 ) -> None:
     watcher.status = 503
-    note_job_end(install, "collect", failed=False, now=NOW)
+    record_job_end(install, "collect", failed=False, now=NOW)
     tried_at = [minute for minute in range(120) if send_heartbeats(install, now=NOW + minute * MINUTE)]
     assert tried_at == [0, 1, 6, 36]
     ((level, message),) = find_problems(install)
     assert (level, "status 503" in message, "0123" in message) == ("warning", True, False)
     watcher.status = 200
-    note_job_end(install, "collect", failed=False, now=NOW + 120 * MINUTE)
+    record_job_end(install, "collect", failed=False, now=NOW + 120 * MINUTE)
     send_heartbeats(install, now=NOW + 120 * MINUTE)
     assert find_problems(install) == [("ok", "1 taken")]
 
 
 @pytest.mark.takes_turns
 def test_a_job_that_ends_during_a_request_is_requested_next(install: Installation, watcher: Watcher) -> None:
-    note_job_end(install, "backup", failed=True, now=NOW)
-    watcher.before_answer = lambda: note_job_end(install, "backup", failed=False, now=NOW + MINUTE)
+    record_job_end(install, "backup", failed=True, now=NOW)
+    watcher.before_answer = lambda: record_job_end(install, "backup", failed=False, now=NOW + MINUTE)
     send_heartbeats(install, now=NOW)
     watcher.before_answer = lambda: None
     send_heartbeats(install, now=NOW + MINUTE)
@@ -183,14 +183,14 @@ def test_a_job_that_ends_during_a_request_is_requested_next(install: Installatio
 def test_a_copy_requests_nothing(install: Installation, watcher: Watcher) -> None:
     with install.write() as session:
         pause_all_sending(session, "It may be a copy.", actor="digest", now=NOW, may_be_copy=True)
-    note_job_end(install, "nightly", failed=False, now=NOW)
+    record_job_end(install, "nightly", failed=False, now=NOW)
     assert send_heartbeats(install, now=NOW) == ""
     assert watcher.paths == []
 
 
 def test_a_private_network_that_is_not_allowed_is_not_reached(install: Installation, watcher: Watcher) -> None:
     guarded = change_settings(install, {"limits": UsageLimitSettings()})
-    note_job_end(guarded, "nightly", failed=False, now=NOW)
+    record_job_end(guarded, "nightly", failed=False, now=NOW)
     assert send_heartbeats(guarded, now=NOW) == "0 heartbeats, 1 failed"
     assert watcher.paths == []
     assert "can't be reached from here" in find_problems(guarded)[0][1]
