@@ -8,7 +8,7 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def list_part_titles(settings: Settings, language: SubscriberLanguage) -> tuple[tuple[str, str], ...]:
-    """Return the key and title of each section, followed by those of its topics if subscribers can choose them.
+    """Return the key and title of each section, followed by its topics' if subscribers can choose topics.
 
     The keys are those of `subscribers.part_keys`.
     """

@@ -62,7 +62,7 @@ class SectionSelectionRules:
         return self.is_offered(scored)
 
     def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Return the replacements for dropped stories: in the kind's order, else by score with repeated news last."""
+        """Return replacements for dropped stories, in the kind's order, or else by score with repeated news last."""
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
@@ -74,7 +74,7 @@ class SectionSelectionRules:
         return ()
 
     def find_ordered_position(self, scored: ScoredStory, stories: Sequence[ScoredStory]) -> int:
-        """Return the position at which an added story keeps a section in order, else the section's end."""
+        """Return the position at which an added story keeps a section in order; the end if the kind has no order."""
         own = self.order_key(scored)
         later = (n for n, story in enumerate(stories) if own and self.order_key(story) > own)
         return next(later, len(stories))
@@ -92,7 +92,7 @@ class SectionSelectionRules:
 
 @dataclass(slots=True)
 class SectionFiller:
-    """The sections filled so far; a story that was taken isn't available to later sections."""
+    """The sections filled so far; a story in one of them isn't available to later ones."""
 
     kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they choose stories
     select: SelectionSettings
@@ -119,7 +119,7 @@ class SectionFiller:
         self._take_supporting(ranked)
 
     def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
-        """Put the best further stories about a placed story's matter under it, so each matter appears once."""
+        """Put the best other stories about a placed story's matter under that story, so each matter appears once."""
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
             main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
@@ -137,7 +137,7 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Return the story that another one may be placed under, which shares a rare name; None if there's none."""
+        """Return the placed story that another one may be put under, as they share a rare name; None without one."""
         main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
@@ -244,9 +244,9 @@ class SectionFiller:
         return [s for s in pool if s.url not in chosen]
 
     def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
-        """Yield stories in order until the section is full, with those that repeat placed news at the end.
+        """Yield a pool's stories in order until the section is full; those that repeat placed news come last.
 
-        Each is compared with all stories that were taken before it.
+        Each is compared with all stories that were taken before it is yielded.
         """
         later = []
         for scored in pool:
@@ -270,7 +270,10 @@ class SectionFiller:
                 self.take_within_cap(section, scored)
 
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Fill a section's reserved places with official actions on other matters, the best without coverage first."""
+        """Fill a section's reserved places with official actions on other matters.
+
+        Those with the most points, not counting coverage, come first.
+        """
         free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
         fit = filter(self._may_have_reserved_place, sorted(unplaced, key=_uncovered_key))
@@ -305,7 +308,7 @@ class SectionFiller:
 
 
 def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
-    """Return whether there are enough placed stories of a story's topic; far higher coverage exempts it."""
+    """Return whether there are enough placed stories on a story's topic; far higher coverage exempts the story."""
     publishers = [len(other.story.publishers) for other in placed if other.topic == scored.topic]
     if len(publishers) < MAX_STORIES_PER_TOPIC:
         return False

@@ -45,7 +45,7 @@ def change_table(
     Args:
         settings: the settings of this process; their file is read again.
         table: the table's name, such as `schedule`.
-        values: the values by key; those that the file already has aren't touched.
+        values: new values by key; a value that the file already has isn't touched.
         fingerprint: the fingerprint of the values that were shown (`fingerprint_values`).
         permit: called with the old and the new table before anything is written; it may raise.
 
@@ -73,7 +73,9 @@ def replace_sections(
     fingerprint: str,
     permit: Callable[[Sequence[SectionSettings], Sequence[SectionSettings]], None] = lambda *_: None,
 ) -> Settings:
-    """Write the list of sections, in order, with the comments of existing ones; `permit` is as in `change_table`.
+    """Write the list of sections in order, keeping comments on existing ones, and return the resulting settings.
+
+    `permit` is as in `change_table`.
 
     Raises:
         SettingsValueError: a value is wrong.
@@ -92,12 +94,12 @@ def replace_sections(
 
 
 def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the text of a settings file with new values in its tables; equal values aren't touched.
+    """Return the text of a settings file with new values in its tables; unchanged values aren't touched.
 
     `settings` provides the values from the environment. Nothing is written.
 
     Raises:
-        SettingsError: it isn't valid TOML, a value is wrong, or the text can't be changed automatically.
+        SettingsError: the text isn't valid TOML, a value is wrong, or the text can't be changed automatically.
     """
     try:
         for table, values in tables.items():
@@ -156,7 +158,7 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
 
 
 def remove_source_from_file(settings: Settings, url: str) -> Settings:
-    """Remove a source from the file, keeping the comments around it.
+    """Remove a source from the file, keeping the comments around it, and return the resulting settings.
 
     Raises:
         SettingsError: the file has no source with this URL, or it can't be read or written.
@@ -217,7 +219,7 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
     if variables := list(find_locked_changes(settings, written, wanted)):
         raise SettingsError(
             f"The environment sets {' and '.join(variables)}, which takes precedence over digest.toml.",
-            remedy="Change it there, and restart.",
+            remedy="Change the setting in the environment, and restart.",
         )
     if written != wanted:
         raise SettingsError(f"Can't update {place} automatically. Edit it by hand.")
@@ -235,9 +237,9 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
-    """Replace a file atomically, keeping its mode and owner; a new one gets `new_mode`.
+    """Write a file atomically; an existing one keeps its mode, a new one gets `new_mode`.
 
-    If root writes a new file, it gets its folder's owner, so that services can still read it.
+    If root writes it, an existing file keeps its owner and a new one gets its folder's, so services can still read it.
 
     Raises:
         OSError: it can't be written.
@@ -259,7 +261,7 @@ def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
 
 
 def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
-    """Return the text with values set in a table; a key in a commented-out line is set in that line."""
+    """Return the text with values set in a table; a key that's commented out is set in its place."""
     listed = tomlkit.parse(text).get(table)
     if listed is None or isinstance(listed, Table):
         for name in values:

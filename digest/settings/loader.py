@@ -63,12 +63,13 @@ def load_settings(
     Args:
         path: the file; by default `DIGEST_SETTINGS`, then `./digest.toml` if it exists.
         environ: the environment to read, for tests.
-        may_be_missing: whether a named file may be absent.
-        may_be_exposed: whether other users may be able to read `digest.env`, as for the doctor, which reports that.
+        may_be_missing: whether the file may be absent even if it was named.
+        may_be_exposed: whether `digest.env` is read even if other users can read it, too; the doctor reports it.
 
     Raises:
         ExposedSettingsError: other users can read `digest.env`.
-        SettingsError: a key is unknown or has a wrong value; the message lists all problems.
+        SettingsError: the file is missing or can't be read, or keys are unknown or have wrong values; the message lists
+            all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
@@ -105,7 +106,7 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_exposed: bool) -> Mapping[str, str]:
-    """Return the environment, plus the variables of a file that it doesn't set."""
+    """Return the environment's variables, and those of a file that the environment doesn't set."""
     try:
         variables = read_environment_file(file, may_be_exposed=may_be_exposed)
         return variables | {name: value for name, value in environ.items() if value}
@@ -133,7 +134,7 @@ def _read_secret(file: Path) -> str:
 
 
 def reload_settings(settings: Settings) -> Settings:
-    """Read the settings' file again; values from the environment are kept.
+    """Return the settings with their file read again; values from the environment are kept.
 
     Raises:
         SettingsError: it can't be read, or a key is unknown or has a wrong value; the message lists all problems.
@@ -222,11 +223,13 @@ def _make_toml_error(file: Path, text: str, message: str) -> SettingsError:
     second = int(place[1]) if place and message.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):
         name, first = repeated
-        remedy = "Merge both into one." if name.startswith("[") else "Remove one of the two lines."
+        remedy = "Merge the two tables into one." if name.startswith("[") else "Remove one of the two lines."
         return SettingsError(f"{file.absolute()} contains {name} twice, on lines {first} and {second}.", remedy=remedy)
     words, _, at = message.partition(" (at ")
     position = at.rstrip(")") or "end of document"
-    return SettingsError(f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct it there.")
+    return SettingsError(
+        f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct the file at this position."
+    )
 
 
 def _describe_variable_problem(error: Mapping[str, Any], key_variables: Iterable[str]) -> str:

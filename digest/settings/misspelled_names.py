@@ -13,9 +13,9 @@ MIN_LIKENESS = 0.7  # difflib's similarity ratio of two names; 1 if they're equa
 
 
 def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
-    """Return a suggestion of the most similar known name, to end a sentence with; empty if none is similar.
+    """Return the end of a sentence that suggests the most similar known name; empty if none is similar.
 
-    A `prefix` that all names share is ignored, as it would make any two of them similar.
+    A `prefix` that all names share is ignored, because it would make any two of them similar.
     """
     bare = {each.removeprefix(prefix): each for each in known_names}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
@@ -23,7 +23,10 @@ def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str
 
 
 def suggest_key(path: KeyPath) -> str:
-    """Return a suggestion for an unknown path of `digest.toml`: a similar key, or the table that has it; else empty."""
+    """Return the end of a sentence about an unknown key of `digest.toml`: a similar key, or the table it belongs to.
+
+    The result is empty if there's no suggestion.
+    """
     *above, name = path
     table = find_table(above)
     if table is None:

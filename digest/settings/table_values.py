@@ -38,7 +38,7 @@ def replace_table_values(file: SettingsFileContent, table: str, values: Mapping[
 
 
 def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]) -> SettingsFileContent:
-    """Return the settings file with other sections; problems have the section's index and field: `2.title`.
+    """Return the settings file with other sections; the error's problems are by index and field: `2.title`.
 
     Raises:
         SettingsValueError: a value is wrong, a section's key changed, a key is repeated, or there are no sections.
@@ -59,7 +59,7 @@ def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[s
 
 
 def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
-    """Return problems for sections with a changed key; people who left them out would get them again, as new ones."""
+    """Return a problem for each section with a changed key: people who left it out would get it again, as a new one."""
     kept = {section.key for section in after}
     removed = {section.title: section.key for section in before if section.key not in kept}
     removed |= {
@@ -102,15 +102,15 @@ def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return the named values that differ from before; all of them if there's nothing before."""
+    """Return the named values of `after` that differ from `before`; all of them if `before` is None."""
     new_values = {name: getattr(after, name) for name in names}
     return {name: value for name, value in new_values.items() if before is None or value != getattr(before, name)}
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the named values that changed, `before` and `after`, for the audit log.
+    """Return the named values that changed, under `before` and `after`, for the audit log.
 
-    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one says that it changed.
+    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one ends in "(another)".
     """
     changed = set(find_changed_values(before, after, names))
     were = redact_setting_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
@@ -122,7 +122,7 @@ def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[
 
 
 def redact_setting_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Redact a table's values for display: strip credentials and queries from URLs; keep only the host of secrets."""
+    """Redact a table's values for display: URLs lose credentials and queries, and secret ones all but their host."""
     return {name: _redact_setting_value(table, name, value) for name, value in values.items()}
 
 
@@ -136,14 +136,14 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
-    """Return a fingerprint of a table's values, with which forms detect changes by others."""
+    """Return a fingerprint of a table's values, by which forms notice that someone else has changed them."""
     rows = [values] if isinstance(values, BaseModel) else values
     text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def check_settings_file(file: SettingsFileContent, changed: Mapping[str, Any]) -> SettingsFileContent:
-    """Return the settings file with changed tables, checked as a whole.
+    """Return the settings file with changed tables, after checking it as a whole.
 
     Raises:
         SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.

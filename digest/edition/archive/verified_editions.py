@@ -121,7 +121,7 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
 
 
 def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions with altered content on public pages, ignoring cached verifications."""
+    """Return the names of editions whose public pages aren't what was approved, after clearing the caches."""
     _statements.clear()
     _contents.clear()
     whole = []
@@ -134,7 +134,7 @@ def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list
 
 
 def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose stories in the search differ from the approved ones with corrections."""
+    """Return the names of editions whose stories in the search index differ from the approved, corrected ones."""
     contents = read_verified_contents(session, find_verified_versions(session, editions))
     changed = []
     for edition in editions:

@@ -29,7 +29,7 @@ BREAKING_NEWS_SPAN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class EditionIdentity:
-    """An edition's name, number, and release."""
+    """An edition's name, number, and release, and the start of its week."""
 
     name: str
     number: int
@@ -49,7 +49,7 @@ class EditionIdentity:
 
     @property
     def news_from(self) -> datetime | None:
-        """The time before which an article is older news: the start of its week, or a day before breaking news."""
+        """The time before which an article is older news: the start of the week, or a day before breaking news."""
         return self.release_at - BREAKING_NEWS_SPAN if self.is_breaking_news else self.opens_at
 
 
@@ -102,7 +102,7 @@ def build_content(
 def _rank_section(
     section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
 ) -> content.EditionSection:
-    """Return a ranking with lines for stories in other sections that were read more than its last one."""
+    """Return a ranking with lines for the stories in other sections that were read more than its last story."""
     if SECTION_KINDS[section.kind].look != "ranking":
         return section
     ranked = [

@@ -27,13 +27,13 @@ class CustomTopicsSection(SectionKind):
         filler.take_varied(section, filler.take_pinned(section, fit))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story has one of the section's topics."""
+        """Return whether the section may take a story: it has one of the section's topics, or the section has none."""
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
 
     def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
-        """Return the section's topics as a list, if it has any."""
+        """Return "Stories about" and the section's topics, or a general description if it has none."""
         topics = language.join_words([language.translate_text(topic) for topic in section.topics])
         return (
             language.gettext("Stories about %(topics)s", topics=topics)
@@ -42,5 +42,5 @@ class CustomTopicsSection(SectionKind):
         )
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write a row."""
+        """Return a row with a small image."""
         return write_image_row(placed, page)

@@ -24,7 +24,7 @@ SUMMARY_WORDS = 16
 
 @register_section_kind
 class EventSection(SectionKind):
-    """Events from the release on, as far as people plan ahead."""
+    """Events within 90 days after the release."""
 
     name = "events"
     pick_order = 6
@@ -34,13 +34,13 @@ class EventSection(SectionKind):
     order_rule = "the soonest event comes first"
 
     def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for events that begin after the release, whenever they were announced."""
+        """Return the condition for events in the 90 days after the release, whenever they were announced."""
         del window
         starts_at = func.coalesce(Article.starts_at, Article.announced_at)
         return (starts_at > release_at) & (starts_at <= release_at + LOOKAHEAD)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return the sort key by date."""
+        """Return the sort key: the event's start, then its URL."""
         event = scored.lead
         return (event.starts_at or event.dated_at, event.url)
 
@@ -49,7 +49,7 @@ class EventSection(SectionKind):
         event = scored.lead
         if event.starts_at is None:
             return "it's an event without its own date"
-        # an all-day event is a date, stored as noon UTC
+        # An all-day event is a date, stored as noon UTC.
         past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
         if past:
             return f"it's a past event ({month_day(event.starts_at)})"
@@ -58,7 +58,7 @@ class EventSection(SectionKind):
         return ""
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with the event's day, hour, place, its own deadline, and its source's summary."""
+        """Return an entry with the event's day, hour, and place, its own deadline, and a short summary."""
         event = placed.scored.lead
         about = (event.place or "", _write_open_deadline(event, page), shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)

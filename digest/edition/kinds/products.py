@@ -27,6 +27,6 @@ class ProductSection(SectionKind):
         return replace(write_summary(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the maker, and the publisher of the summary if it's another one."""
+        """Return the product's maker, and the publisher of the summary if another one wrote it."""
         lines = (*super().secondary_lines(entry, language), write_summary_credit(entry, language))
         return tuple(filter(None, lines))

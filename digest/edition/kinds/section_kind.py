@@ -1,4 +1,4 @@
-"""The base class of section kinds: the articles that a kind takes, and the writing of its entries."""
+"""The base class of section kinds, which determine the articles that they take and build their entries."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -23,7 +23,7 @@ class SectionKind(SectionSelectionRules):
     """One kind of section. Stateless, so one instance serves all sections of its kind."""
 
     pick_order: ClassVar[int]  # kinds with lower values choose stories first
-    contents: ClassVar[str]  # a message about its sections for subscribers
+    contents: ClassVar[str]  # a message that describes its sections to subscribers
     look: ClassVar[SectionLook] = "rows"
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which every edition needs
     shows_images: ClassVar[bool] = False
@@ -54,7 +54,7 @@ class SectionKind(SectionSelectionRules):
         return write_headline(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the secondary lines under an entry's headline, by default its details, else its source."""
+        """Return the lines under an entry's headline, by default its details, or else its source."""
         return entry.details or write_source_lines(entry, entry.source, language)
 
 

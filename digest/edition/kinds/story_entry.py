@@ -1,4 +1,4 @@
-"""Writing of entries: headline, reason, summary, image, and the news of a continued story."""
+"""Building of entries: headline, reason, summary, image, and the news of a continued story."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context of entries: zone, language, images by a candidate's `image`, send time, and start of the week."""
+    """What entries depend on: zone, language, images by a candidate's `image`, send time, and start of the week."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
@@ -36,25 +36,25 @@ class EntryContext:
         return article.has_date and self.opens_at is not None and article.dated_at <= self.opens_at
 
     def write_day(self, article: CandidateArticle) -> str:
-        """Return an article's day; empty if its date is only the time of discovery."""
+        """Return an article's day: "Nov 18"; empty if the article has no date of its own."""
         return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
 
     def link_report(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article with its publisher's name."""
+        """Return a link to an article whose text is the publisher's name."""
         url, day = strip_tracking(article.link), self.write_day(article)
         return EditionLink(article.publisher, url, day, article.title, article.primary)
 
     def link_related(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article with its headline."""
+        """Return a link to an article whose text is its headline."""
         return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
 
     def find_image(self, article: CandidateArticle) -> ImageCrops | None:
-        """Return the crops of an article's image; None if it has none."""
+        """Return the crops of an article's image; None if it has no prepared image."""
         return self.pictures.get(article.image or "")
 
 
 def make_minimal_entry(article: CandidateArticle) -> SectionEntry:
-    """Return an entry with the fields of every kind: headline, link, and source."""
+    """Return an entry with the fields that every kind has: headline, link, and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
 
@@ -67,9 +67,9 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
 
 
 def choose_sentences(text: str, max_words: int) -> str:
-    """Return the first two sentences of a text if they fit in `max_words` words, else the first.
+    """Return the first two sentences of a text if they have at most `max_words` words, or else the first.
 
-    The result has at most 300 characters. A longer first sentence is cut between words and ends with "…".
+    The result has at most 300 characters. A longer first sentence is cut after `max_words` words and ends with "…".
     """
     first, *others = [*split_sentences(text)][:2] or [""]
     both = " ".join((first, *others))
@@ -79,9 +79,9 @@ def choose_sentences(text: str, max_words: int) -> str:
 
 
 def write_reason(placed: PlacedStory, page: EntryContext) -> str:
-    """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:".
+    """Return a sentence that says why a story is in the edition, to follow "Why it leads:" or "Why it’s here:".
 
-    It's empty if a single publisher reported the story and it has no topic.
+    It's empty if nothing in the story's score is a reason (`explain_lead`).
     """
     reason = explain_lead(placed.scored, page.language)
     if page.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
@@ -90,7 +90,7 @@ def write_reason(placed: PlacedStory, page: EntryContext) -> str:
 
 
 def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
-    """Return an entry with a story's headline, topic, source, and date."""
+    """Return an entry with a story's headline, topic, source, and date, and the news since an earlier edition."""
     lead = placed.scored.lead
     is_older, day = page.is_older(lead), page.write_day(lead)
     return replace(
@@ -104,7 +104,7 @@ def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
 
 
 def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry for a row with a small image."""
+    """Return an entry for a row with a small image, a summary, and the other publishers or else the reason."""
     story = placed.scored.story
     cuts = page.find_image(story.lead)
     also = tuple(page.link_report(article) for article in story.also_reported)
@@ -117,7 +117,7 @@ def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = RO
 
 
 def write_summarized(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry with a story's headline, facts, summary, and the reason why it's here."""
+    """Return an entry with a story's headline, topic, source, date, and summary, and the reason why it's here."""
     entry = write_summary(placed, max_words)
     return replace(
         write_headline(placed, page),
@@ -139,25 +139,25 @@ def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
 
 
 def write_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return the lines with an entry's source, and the news's publisher if it's another one; empty if unknown."""
+    """Return one line with an entry's source, and the publisher of the news if it's another one; empty if unknown."""
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
 def write_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Return a credit for the summary if its publisher isn't the linked one."""
+    """Return a credit for the summary if it's from a publisher other than the linked one; else empty."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
 def displayed_credit(article: CandidateArticle) -> str:
-    """Return the publisher of an article's news; empty if it's the article's own."""
+    """Return the publisher that an article credits for its news; empty if there's none, or it's the article's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-# Those of digest/topics.toml; the operator's own topics aren't translated.
+# The topics in digest/topics.toml; the operator's own topics aren't translated.
 BUILT_IN_TOPICS = (
     mark_message("Cybersecurity"),
     mark_message("Border security"),
@@ -181,12 +181,12 @@ BUILT_IN_TOPICS = (
 
 
 def displayed_topic(topic: str | None, language: SubscriberLanguage) -> str:
-    """Return a story's topic for readers; empty if it has none."""
+    """Return a story's topic in the subscribers' language; empty if it has none."""
     return language.translate_text(topic or "")
 
 
 def join_date_parts(parts: Sequence[str], language: SubscriberLanguage) -> str:
-    """Return a joined day, hour, and last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    """Join a day, an hour, and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
     return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
 
 
@@ -209,14 +209,14 @@ _NUMBER_WORDS = (
 
 
 def spell_number(number: int, language: SubscriberLanguage) -> str:
-    """Return a number as a word up to twelve, in figures above."""
+    """Return a number as a word from one to twelve, and otherwise in figures."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
     return language.write_number(number)
 
 
 def explain_lead(scored: ScoredStory, language: SubscriberLanguage) -> str:
-    """Return one sentence, without a capital and period, on why a story has its place; empty if there's no reason.
+    """Return a sentence, without a capital and period, that says why a story has its place; empty if there's no reason.
 
     It's based only on the score: editors' choices, official actions, coverage, and readership, or else the story's rank
     on its topic.
@@ -286,7 +286,7 @@ def _readership_clause(story: Story, notes: Collection[str], language: Subscribe
 
 
 def write_earlier_appearance(placed: PlacedStory, page: EntryContext) -> EarlierAppearance | None:
-    """Return the news of a story that continues one of an earlier edition; None for other stories.
+    """Return the earlier appearance and the news of a story that continues one of an earlier edition; else None.
 
     The entry's own headline and summary come from new articles. If another new article says something else, its
     headline and publisher are added.

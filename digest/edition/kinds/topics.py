@@ -22,7 +22,10 @@ class TopicSection(SectionKind):
     capped = limits_topics = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best stories with a topic; the last places are reserved for official actions."""
+        """Take the pins, then the best stories with a topic; the last places are reserved for official actions.
+
+        Then they're sorted so that stories on a topic are together.
+        """
         others = filler.take_pinned(section, pool)
         fit = [scored for scored in others if self.may_take(section, scored)]
         unreserved = section.model_copy(update={"most": section.most - filler.select.official_places})
@@ -34,11 +37,11 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story has a topic."""
+        """Return whether the section may take a story: it has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
     def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with a headline, a summary, and the reason why the story is here."""
+        """Return an entry with a headline, source, date, and summary, and the reason why the story is here."""
         return write_summarized(placed, page)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The marks by which templates write slots into a page that's rendered as one string.
 
-Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the nonce,
-however the text is escaped, so each mark in the output was written by a template.
+Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the
+nonce, however the text is escaped, so each mark in the output was written by a template.
 """
 
 import re
