@@ -33,7 +33,7 @@ class StoryMeasures:
     """What terms are computed from: a story's measures, and those of the week that it's compared with."""
 
     publishers: int
-    independent_publishers: int  # copies of one text, such as a wire story, count once
+    distinct_reports: int  # copies of one text, such as a wire story, count once
     week_publishers: int
     daily_reads: float | None  # of the story's most-read article, smoothed; None if no reads are known
     week_daily_reads: float | None  # of the week's most-read article, smoothed; None if the week has no readership data
@@ -106,12 +106,12 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
     It's 1 if all of the week's publishers carried the story, each with a text of its own.
     """
-    copied = story.publishers - story.independent_publishers
+    copied = story.publishers - story.distinct_reports
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
-    return TermShare(min(math.log(story.independent_publishers) / math.log(story.week_publishers), 1.0), note)
+    return TermShare(min(math.log(story.distinct_reports) / math.log(story.week_publishers), 1.0), note)
 
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about it.")

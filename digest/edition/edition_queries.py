@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, defer
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.placeholders import unpack_slots
+from digest.edition.content.slotted_text import unpack_slots
 from digest.settings import Settings
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment

@@ -1,7 +1,7 @@
 """The titles of the sections and topics that subscribers can choose."""
 
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import displayed_topic
+from digest.edition.kinds.story_entry import translate_topic
 from digest.settings import Settings
 from subscribers.part_keys import join_part_key, make_topic_key
 from subscribers.subscriber_language import SubscriberLanguage
@@ -14,7 +14,7 @@ def list_part_titles(settings: Settings, language: SubscriberLanguage) -> tuple[
     """
     file = settings.file
     names = () if "omit_topics" in file.preferences.hidden else file.select.topic_names
-    topics = {make_topic_key(title): title for title in (displayed_topic(name, language) for name in names)}
+    topics = {make_topic_key(title): title for title in (translate_topic(name, language) for name in names)}
     parts: dict[str, str] = {}
     for section in file.sections:
         parts[section.key] = section.title_in(language)

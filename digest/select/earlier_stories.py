@@ -67,7 +67,7 @@ class EarlierStories:
             for word in sorted(indexed.title_words):
                 self._by_word.setdefault(word, []).append(indexed)
 
-    def find_repeat(self, article: CandidateArticle) -> str:
+    def explain_repeated_article(self, article: CandidateArticle) -> str:
         """Explain that a recent edition used an article with the same URL or nearly the same title; empty otherwise."""
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
@@ -142,7 +142,7 @@ class EarlierStoryIndex:
 
     def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
         """Return whether both stories contain a rare name that isn't common this week."""
-        shared = self._similarity.telling_names(story) & self._similarity.telling_names(_make_story(earlier))
+        shared = self._similarity.find_telling_names(story) & self._similarity.find_telling_names(_make_story(earlier))
         return not shared <= self._common_names
 
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
@@ -187,7 +187,7 @@ def find_continuations(
 def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
     """Return the rare names that several large stories of a week contain ("Elon"), so they don't identify one."""
     large = (s for s in stories if len({a.publisher for a in s.members}) >= MIN_NAMED_PUBLISHERS)
-    counts = Counter(chain.from_iterable(similarity.rare_names(story) for story in large))
+    counts = Counter(chain.from_iterable(similarity.find_rare_names(story) for story in large))
     return frozenset(name for name, count in counts.items() if count > 1)
 
 

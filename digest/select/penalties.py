@@ -262,7 +262,7 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
-def find_toll(title: str) -> int:
+def find_death_toll(title: str) -> int:
     """Return the number of deaths that a title states: 1 for "several" victims, and 0 if it states none."""
     tolls = (filter(None, found.groups()) for found in _TOLL.finditer(title.lower()))
     return max((sum(map(_read_number, numbers)) for numbers in tolls), default=0)
@@ -272,7 +272,7 @@ def _read_number(text: str) -> int:
     return _NUMBERS.get(text) or int(text.replace(",", ""))
 
 
-def is_title_told(title: str, others: Iterable[str]) -> bool:
+def is_title_repeated(title: str, others: Iterable[str]) -> bool:
     """Return whether a title says the same as one of `others`.
 
     They share at least four significant words, and at least half of those in the shorter title.

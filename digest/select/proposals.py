@@ -138,7 +138,7 @@ def _admit_articles(
             refused.append((Story(article), WITHDRAWN_REASON))
         elif article.superseded and not names & pins:
             refused.append((Story(article), f"{article.superseded}, according to its page"))
-        elif not names & pins and (reason := earlier.find_repeat(article)):
+        elif not names & pins and (reason := earlier.explain_repeated_article(article)):
             refused.append((Story(article), reason))
         else:
             admitted.append(article)

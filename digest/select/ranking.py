@@ -134,7 +134,7 @@ class StoryRanking:
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
             publishers=len(story.publishers),
-            independent_publishers=count_independent_publishers(story),
+            distinct_reports=count_distinct_reports(story),
             week_publishers=week.publisher_count,
             daily_reads=max(reads, default=None),
             week_daily_reads=None if week.median_daily_reads is None else week.highest_daily_reads,
@@ -183,7 +183,7 @@ def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
     return (-scored.score, scored.lead.dated_at, scored.url)
 
 
-def count_independent_publishers(story: Story) -> int:
+def count_distinct_reports(story: Story) -> int:
     """Return the number of distinct texts among a story's publishers; copies of one text (a wire story) count once.
 
     Each publisher counts with one article.

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_told
+from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_repeated
 from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
@@ -66,7 +66,7 @@ class SectionSelectionRules:
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
-        return sorted(best, key=filler.is_further_piece)
+        return sorted(best, key=filler.repeats_placed_news)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Return the sort key of sections of this kind; empty if replacements go to the end."""
@@ -127,7 +127,7 @@ class SectionFiller:
                 continue
             under = self.supporting.setdefault(main.url, [])
             told = (article.title for other in (main, *under) for article in other.story.members)
-            if len(under) < MAX_SUPPORTING and not is_title_told(scored.lead.title, told):
+            if len(under) < MAX_SUPPORTING and not is_title_repeated(scored.lead.title, told):
                 under.append(scored)
                 self._taken_urls.add(scored.url)
 
@@ -216,7 +216,7 @@ class SectionFiller:
         pages = (story.lead, *story.also_reported)
         return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
-    def is_further_piece(self, scored: ScoredStory) -> bool:
+    def repeats_placed_news(self, scored: ScoredStory) -> bool:
         """Return whether a story reports nearly the same news as one in the news sections."""
         return self.similarity.find_same_news(scored, self.news_stories) is not None
 
@@ -243,7 +243,7 @@ class SectionFiller:
         chosen = {s.url for s in pins}
         return [s for s in pool if s.url not in chosen]
 
-    def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
+    def iterate_new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
         """Yield a pool's stories in order until the section is full; those that repeat placed news come last.
 
         Each is compared with all stories that were taken before it is yielded.
@@ -252,7 +252,7 @@ class SectionFiller:
         for scored in pool:
             if self.is_section_full(section):
                 return
-            if self.is_further_piece(scored):
+            if self.repeats_placed_news(scored):
                 later.append(scored)
             else:
                 yield scored
@@ -264,7 +264,7 @@ class SectionFiller:
     def take_varied(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
         """Fill a section from a pool, within the limits on stories per publisher and possibly per topic."""
         limits_topics = self.kinds[section.kind].limits_topics
-        for scored in self.new_matter_first(section, pool):
+        for scored in self.iterate_new_matter_first(section, pool):
             is_topic_full = limits_topics and self.is_topic_full(section, scored)
             if not is_topic_full and not self.is_publisher_full(scored):
                 self.take_within_cap(section, scored)

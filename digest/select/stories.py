@@ -12,8 +12,8 @@ from digest.select import text_similarity
 from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import (
+    find_death_toll,
     find_penalties,
-    find_toll,
     is_forecast_title,
     is_round_up,
     is_statement_title,
@@ -290,7 +290,7 @@ def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
     if article.dated_at > lead.dated_at:
         return False
     is_ahead = is_forecast_title(article.title) and not is_forecast_title(lead.title)
-    return is_ahead or 0 < find_toll(article.title) < find_toll(lead.title)
+    return is_ahead or 0 < find_death_toll(article.title) < find_death_toll(lead.title)
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
@@ -315,8 +315,8 @@ def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) 
 
 def _has_outdated_toll(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
     """Return whether another article of its story, dated no earlier, gives a higher death toll."""
-    toll = find_toll(article.title)
-    return toll > 0 and any(find_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
+    toll = find_death_toll(article.title)
+    return toll > 0 and any(find_death_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
 
 
 # --- choosing the lead ------------------------------------------------------------------------------------------

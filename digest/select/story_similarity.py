@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from digest.select import text_similarity
-from digest.select.penalties import find_penalties, is_sentence_title, is_title_told
+from digest.select.penalties import find_penalties, is_sentence_title, is_title_repeated
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
 
@@ -91,9 +91,9 @@ class StorySimilarity:
 
     def share_rare_name(self, story: Story, other: Story) -> bool:
         """Return whether two stories share a rare name."""
-        return not self.rare_names(story).isdisjoint(self.rare_names(other))
+        return not self.find_rare_names(story).isdisjoint(self.find_rare_names(other))
 
-    def rare_names(self, story: Story) -> frozenset[str]:
+    def find_rare_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in a story's articles: words that none of them writes in lower case."""
         if story.lead.url not in self._rare_names:
             texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
@@ -101,11 +101,11 @@ class StorySimilarity:
             self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
         return self._rare_names[story.lead.url]
 
-    def telling_names(self, story: Story) -> frozenset[str]:
+    def find_telling_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in several of a story's articles, which excludes names mentioned in passing."""
         vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
         least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
-        return frozenset(n for n in self.rare_names(story) if sum(n in vector for vector in vectors) >= least)
+        return frozenset(n for n in self.find_rare_names(story) if sum(n in vector for vector in vectors) >= least)
 
 
 def find_related_articles(
@@ -154,7 +154,7 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
 def _repeats_news(article: CandidateArticle, story: Story) -> bool:
     """Return whether an article says the same as one of a story's; one from before the story is background instead."""
     first = min(member.dated_at for member in story.members)
-    return article.dated_at >= first and is_title_told(article.title, (member.title for member in story.members))
+    return article.dated_at >= first and is_title_repeated(article.title, (member.title for member in story.members))
 
 
 class _RelatedPool:

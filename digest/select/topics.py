@@ -115,7 +115,7 @@ class TopicRules:
         for match in self._find_entries(candidate):
             matches[self.topic_names[match.entry.topic_index]].append(match)
         points = self._weigh_topics(candidate, matches)
-        best = self.find_best(points)
+        best = self.pick_best_topic(points)
         if not best:
             return None
         words = _list_words(matches.get(best, ()))
@@ -124,7 +124,7 @@ class TopicRules:
         strength = 1 - _DOUBT_PER_POINT ** points[best]
         return TopicMatch(best, round(strength, 4), tuple(words))
 
-    def find_best(self, points: Mapping[str, float]) -> str:
+    def pick_best_topic(self, points: Mapping[str, float]) -> str:
         """Return the topic with the most points; empty if there's none.
 
         Ties go to the first of the topics, then by name.
@@ -313,7 +313,7 @@ def find_story_topic(
     for topic, matches in by_topic.items():
         total = math.fsum(match.strength for match in matches)
         sums[topic] = round(total, 6)
-    best = rules.find_best(sums)
+    best = rules.pick_best_topic(sums)
     words = dict.fromkeys(chain.from_iterable(match.words for match in by_topic[best]))
     strength = math.fsum(sums.values()) / voices
     return TopicMatch(best, round(strength, 4), tuple(words))

@@ -20,7 +20,7 @@ from tomlkit.items import AoT, Array, Table
 
 from digest.settings import table_values
 from digest.settings.edition import SectionSettings, SourceSettings
-from digest.settings.environment_keys import find_locked_changes
+from digest.settings.environment_overrides import find_overridden_changes
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFileContent
 
@@ -58,7 +58,7 @@ def change_table(
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
-        new_file = table_values.replace_table_values(file, table, values)
+        new_file = table_values.update_table(file, table, values)
         permit(before, getattr(new_file, table))
         changed = table_values.find_changed_values(before, getattr(new_file, table), values)
         return _set_table_values(text, table, changed), new_file
@@ -104,7 +104,7 @@ def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mappi
     try:
         for table, values in tables.items():
             before = parse_settings_text(settings, text).file
-            new_file = table_values.replace_table_values(before, table, values)
+            new_file = table_values.update_table(before, table, values)
             changed = table_values.find_changed_values(getattr(before, table), getattr(new_file, table), values)
             text = _set_table_values(text, table, changed) if changed else text
             _check_written(settings, parse_settings_text(settings, text).file, new_file, f"[{table}]")
@@ -121,7 +121,7 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
-        new_file = table_values.check_settings_file(file, {"sources": [*file.sources, *sources]})
+        new_file = table_values.merge_tables(file, {"sources": [*file.sources, *sources]})
         document = tomlkit.parse(text)
         listed = document.get("sources")
         rows = [_changed_source_values(source) for source in sources]
@@ -146,7 +146,7 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before = next((source for source in file.sources if source.url == url), None)
         _refuse_conflict(before, fingerprint)
-        new_file = table_values.replace_source_values(file, url, values)
+        new_file = table_values.update_source(file, url, values)
         after = next(source for source in new_file.sources if source.url == values.get("url", url))
         document = tomlkit.parse(text)
         row = next(row for row in document["sources"] if row["url"] == url)
@@ -170,7 +170,7 @@ def remove_source_from_file(settings: Settings, url: str) -> Settings:
             raise SettingsConflictError(
                 f"The source {url} is no longer in the settings, so it wasn't changed. Reload the page."
             )
-        new_file = table_values.check_settings_file(file, {"sources": remaining})
+        new_file = table_values.merge_tables(file, {"sources": remaining})
         place = next(number for number, source in enumerate(file.sources) if source.url == url)
         document = tomlkit.parse(text)
         if isinstance(document.get("sources"), AoT):
@@ -216,7 +216,7 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
     Raises:
         SettingsError: the environment overrides a key, or the text can't be changed automatically.
     """
-    if variables := list(find_locked_changes(settings, written, wanted)):
+    if variables := list(find_overridden_changes(settings, written, wanted)):
         raise SettingsError(
             f"The environment sets {' and '.join(variables)}, which takes precedence over digest.toml.",
             remedy="Change the setting in the environment, and restart.",

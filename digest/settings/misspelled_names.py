@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from pydantic import BaseModel
 
-from digest.settings.environment_keys import find_model
+from digest.settings.environment_overrides import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
@@ -22,7 +22,7 @@ def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str
     return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
-def suggest_key(path: KeyPath) -> str:
+def phrase_key_suggestion(path: KeyPath) -> str:
     """Return the end of a sentence about an unknown key of `digest.toml`: a similar key, or the table it belongs to.
 
     The result is empty if there's no suggestion.

@@ -137,7 +137,9 @@ class Settings(_ProviderFields):
     )
     templates: Path | None = None  # the operator's own templates, which override ours
     origin: Path | None = None  # the digest.toml that was read
-    key_variables: Mapping[str, str] = {}  # the set variables of `digest.settings.environment_keys`, by name
+    environment_overrides: Mapping[
+        str, str
+    ] = {}  # the set variables of `digest.settings.environment_overrides`, by name
     logo: LightAndDarkLogo | None = None  # the images that `branding.logo` and `branding.logo_dark` name, once loaded
     header: HeaderImage | None = None  # the image that `branding.header` names, once loaded
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from digest.settings.environment_keys import find_key_variable
+from digest.settings.environment_overrides import find_overriding_variable
 from digest.settings.model import Settings
 
 _HEADER = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[\w.\"'-]+)\s*\]")
@@ -89,7 +89,7 @@ def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
     line 7 to: proxies = 1".
     """
     names = [line.partition("=")[0].strip() for line in lines]
-    variables = [find_key_variable(settings, (table, name)) for name in names]
+    variables = [find_overriding_variable(settings, (table, name)) for name in names]
     if locked := [variable for variable in variables if variable]:
         return f"Change {' and '.join(locked)} in the environment, and restart"
     file = settings.settings_place

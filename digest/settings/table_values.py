@@ -22,22 +22,24 @@ class SettingsValueError(SettingsError):
         super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
 
 
-def replace_table_values(file: SettingsFileContent, table: str, values: Mapping[str, Any]) -> SettingsFileContent:
+def update_table(settings_file: SettingsFileContent, table: str, changes: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values in one of its tables.
 
     Raises:
         SettingsValueError: a value is wrong.
     """
-    before = getattr(file, table)
+    before = getattr(settings_file, table)
     assert isinstance(before, BaseModel), "a table of the file"
     try:
-        after = type(before).model_validate(before.model_dump() | dict(values))
+        after = type(before).model_validate(before.model_dump() | dict(changes))
     except ValidationError as exc:
         raise SettingsValueError(_collect_problems(exc)) from None
-    return check_settings_file(file, {table: after})
+    return merge_tables(settings_file, {table: after})
 
 
-def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]) -> SettingsFileContent:
+def replace_section_list(
+    settings_file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]
+) -> SettingsFileContent:
     """Return the settings file with other sections; the error's problems are by index and field: `2.title`.
 
     Raises:
@@ -52,10 +54,10 @@ def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[s
             read.append(SectionSettings.model_validate(dict(values)))
         except ValidationError as exc:
             problems |= {f"{place}.{field}": text for field, text in _collect_problems(exc).items()}
-    problems = problems or _find_changed_keys(file.sections, read)
+    problems = problems or _find_changed_keys(settings_file.sections, read)
     if problems:
         raise SettingsValueError(problems)
-    return check_settings_file(file, {"sections": read})
+    return merge_tables(settings_file, {"sections": read})
 
 
 def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
@@ -73,7 +75,7 @@ def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[Sectio
     }
 
 
-def replace_source_values(file: SettingsFileContent, url: str, values: Mapping[str, Any]) -> SettingsFileContent:
+def update_source(settings_file: SettingsFileContent, url: str, changes: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values for one of its sources.
 
     Raises:
@@ -81,15 +83,15 @@ def replace_source_values(file: SettingsFileContent, url: str, values: Mapping[s
     """
     try:
         sources = [
-            SourceSettings.model_validate(source.model_dump() | dict(values)) if source.url == url else source
-            for source in file.sources
+            SourceSettings.model_validate(source.model_dump() | dict(changes)) if source.url == url else source
+            for source in settings_file.sources
         ]
     except ValidationError as exc:
         raise SettingsValueError(_collect_problems(exc)) from None
-    return check_settings_file(file, {"sources": sources})
+    return merge_tables(settings_file, {"sources": sources})
 
 
-def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
+def build_source(values: Mapping[str, Any]) -> SourceSettings:
     """Return a source with these values.
 
     Raises:
@@ -142,14 +144,14 @@ def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def check_settings_file(file: SettingsFileContent, changed: Mapping[str, Any]) -> SettingsFileContent:
-    """Return the settings file with changed tables, after checking it as a whole.
+def merge_tables(settings_file: SettingsFileContent, changed_tables: Mapping[str, Any]) -> SettingsFileContent:
+    """Return the settings file with some of its tables replaced, after checking it as a whole.
 
     Raises:
         SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.
     """
     try:
-        return SettingsFileContent.model_validate(dict(file) | dict(changed))
+        return SettingsFileContent.model_validate(dict(settings_file) | dict(changed_tables))
     except ValidationError as exc:
         problems = [describe_value_error(dict(error)) for error in exc.errors(include_url=False)]
         raise SettingsValueError({"": "; ".join(problems)}) from None

@@ -26,7 +26,7 @@ from digest.edition.approval.authors import DraftAuthorship, read_draft_authorsh
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
-from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
+from digest.edition.content.slotted_text import SlotPositions, pack_slots, unpack_slots
 from digest.edition.edition_queries import IS_REGULAR, find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
 from digest.store.approval_models import (
@@ -441,7 +441,7 @@ def revoke_all_approvals(
     session.flush()
 
 
-def list_revoked(session: Session, edition: Edition) -> list[int]:
+def list_revoked_versions(session: Session, edition: Edition) -> list[int]:
     """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.REVOKED)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))

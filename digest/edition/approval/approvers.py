@@ -62,11 +62,11 @@ class ApproverRule:
         """The least number of further approvals that the version needs."""
         return count_missing_approvals(self.needed, self.authors, self.signed)
 
-    def is_open(self, author: str) -> bool:
+    def awaits_approval(self, author: str) -> bool:
         """Return whether another person must still approve an author's parts."""
         return author in self.authors and count_missing_approvals(self.needed, (author,), self.signed) > 0
 
-    def sign(self, actor: str) -> "ApproverRule":
+    def with_approval(self, actor: str) -> "ApproverRule":
         """Return the rule as it is after a further approval, by `actor`."""
         return replace(self, signed=(*self.signed, actor))
 
@@ -81,7 +81,7 @@ class ApproverRule:
                 "Editors wrote parts of the text, and an author's own approval isn't enough. "
                 "Say who you are with --as EMAIL."
             )
-        if self.authors and not any(self.is_open(author) for author in self.authors if author != actor):
+        if self.authors and not any(self.awaits_approval(author) for author in self.authors if author != actor):
             return "You wrote what still needs approval. Someone else has to approve it."
         return ""
 

@@ -53,7 +53,9 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
     changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
 
     def is_unseen(change: LoggedAction) -> bool:
-        written_over = read_changed_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        written_over = (
+            read_changed_setting_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        )
         shown_times = [any_shown, *(last_shown[name] for name in written_over)]
         return any(moment is None or change.at > moment for moment in shown_times)
 
@@ -170,13 +172,13 @@ def find_changed_settings_table(change: LoggedAction) -> str:
         return "branding"
     if change.act == SETTINGS_CHANGED:
         is_shown = change.subject in SHOWN_TABLES or (
-            change.subject == "select" and "topics" in read_changed_names(change)
+            change.subject == "select" and "topics" in read_changed_setting_names(change)
         )
         return change.subject if is_shown else ""
-    return "sources" if change.act == SOURCE_ADDED or read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+    return "sources" if change.act == SOURCE_ADDED or read_changed_setting_names(change) & _SHOWN_SOURCE_NAMES else ""
 
 
-def read_changed_names(change: LoggedAction) -> set[str]:
+def read_changed_setting_names(change: LoggedAction) -> set[str]:
     """Return the names of the changed settings."""
     return set(_read_side(change, "after"))
 

@@ -24,7 +24,7 @@ def build_correction_statement(session: Session, edition: Edition, correction: C
     }
 
 
-def find_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
+def explain_invalid_approval(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
     """Explain why the approval of a correction's email isn't valid, and what to do.
 
     The result is empty if the approval is valid, or if there's none yet.
@@ -53,4 +53,4 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
     """Return whether a correction's current email is approved, with enough valid signatures."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
-    return is_signed and not find_approval_fault(session, edition, correction, keys)
+    return is_signed and not explain_invalid_approval(session, edition, correction, keys)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
 from digest.edition.content.edition_content import BlockWithAuthors, EditionContent, LabeledBlock, SectionEntry
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -115,7 +115,7 @@ def find_sent_text(session: Session, correction: Correction) -> str:
 _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # identifies corrections of the same text
 
 
-def write_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+def format_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
     """Return the line under a correction with its date and name: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
@@ -160,7 +160,7 @@ def make_correction_block(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
         headline=language.gettext(
-            "In %(issue)s we wrote: “%(was)s”", issue=write_issue(edition.number, language), was=sent
+            "In %(issue)s we wrote: “%(was)s”", issue=format_issue(edition.number, language), was=sent
         ),
         text=language.gettext(
             "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note

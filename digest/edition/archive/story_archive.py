@@ -87,7 +87,7 @@ class StoryQuery:
     newest_first: bool = False
 
 
-def make_topic_key(topic: str) -> str:
+def make_topic_slug(topic: str) -> str:
     """Return a topic's name in URLs: "maritime-security"."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
 
@@ -103,11 +103,11 @@ def archive_edition_stories(session: Session, edition: Edition, corrections: Ite
     if edition.is_breaking_news:
         return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    if rows := list_story_rows(edition, parse_sections(edition.content), tuple(corrections)):
+    if rows := build_archive_rows(edition, parse_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)
 
 
-def list_story_rows(
+def build_archive_rows(
     edition: Edition, sections: Iterable[EditionSection], corrections: Sequence[Correction]
 ) -> list[dict[str, Any]]:
     """Return the archive's rows for the stories of an edition, with corrections applied."""
@@ -126,7 +126,7 @@ def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[st
         "headline": entry.headline,
         "summary": entry.summary,
         "topic": entry.kicker[:100],
-        "topic_key": make_topic_key(entry.kicker),
+        "topic_key": make_topic_slug(entry.kicker),
         "source": entry.source[:200],
         "dated": (f"{when.label}: {when.text}" if when else entry.date)[:100],
         "sources": len(entry.also) + bool(entry.url),

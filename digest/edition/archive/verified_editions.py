@@ -17,9 +17,9 @@ from digest.edition.approval.approved_versions import (
     list_fragment_hashes,
 )
 from digest.edition.archive.corrections import list_genuine_corrections
-from digest.edition.archive.story_archive import list_story_rows
+from digest.edition.archive.story_archive import build_archive_rows
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
-from digest.edition.content.placeholders import unpack_slots
+from digest.edition.content.slotted_text import unpack_slots
 from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition
@@ -139,7 +139,9 @@ def find_editions_with_altered_stories(session: Session, editions: Sequence[Edit
     changed = []
     for edition in editions:
         if edition.id in contents:
-            rows = list_story_rows(edition, contents[edition.id].sections, list_genuine_corrections(session, edition))
+            rows = build_archive_rows(
+                edition, contents[edition.id].sections, list_genuine_corrections(session, edition)
+            )
             stored = session.execute(select(*_READ_COLUMNS).where(ArchivedStory.edition_id == edition.id))
             if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
                 changed.append(edition.name)

@@ -48,7 +48,7 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
 def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
     """Return the name for a release's edition; an extra edition leaves the week's plain name to the scheduled one."""
     reserved = name_edition(release.release_at, calendar.zone, ())
-    reserved_names = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
+    reserved_names = {*taken_names, reserved} if calendar.needs_name_suffix(release) else taken_names
     return name_edition(release.release_at, calendar.zone, reserved_names)
 
 

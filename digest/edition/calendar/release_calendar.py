@@ -135,7 +135,7 @@ class ReleaseCalendar:
         moments = filter(None, (release.release_at, release.regular_at))
         return [moment.astimezone(self.zone).date() for moment in moments]
 
-    def is_named_after_another(self, release: PlannedRelease) -> bool:
+    def needs_name_suffix(self, release: PlannedRelease) -> bool:
         """Return whether an extra release gets `-2` or so after its week's name, which a scheduled release uses."""
         if not release.is_extra:
             return False

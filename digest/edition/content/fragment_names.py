@@ -77,7 +77,7 @@ def count_minutes(words: int) -> int:
     return max(1, round(words / WORDS_PER_MINUTE))
 
 
-def count_words_by_part(names: Iterable[str]) -> dict[str, int]:
+def read_word_counts(names: Iterable[str]) -> dict[str, int]:
     """Return the number of words in each part, which fragment names state, by the part's key."""
     numbers = ((name, _read_number(name, "words")) for name in names)
     return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
@@ -102,17 +102,17 @@ def are_omitted(
     return True
 
 
-def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) -> frozenset[str]:
+def list_excluded_fragments(names: Iterable[str], omitted_parts: Collection[str]) -> frozenset[str]:
     """Return the names of the fragments that an email without some parts doesn't contain.
 
     They belong only to omitted parts, or are versions of a line that aren't used. `names` are the names of all of an
     edition's fragments, in reading order.
     """
-    return _list_omitted_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_keys))
+    return _list_excluded_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_parts))
 
 
 @lru_cache(maxsize=32)  # a page joins the fragments of several kinds
-def _list_omitted_fragments(ordered: tuple[str, ...], omitted: frozenset[str]) -> frozenset[str]:
+def _list_excluded_fragments(ordered: tuple[str, ...], omitted: frozenset[str]) -> frozenset[str]:
     parts = list_part_keys(ordered)
     keys = {name: list_fragment_keys(name) for name in ordered}
     belonging = filter(keys.get, ordered)

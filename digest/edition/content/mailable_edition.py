@@ -7,8 +7,8 @@ from html import unescape
 from typing import Literal
 
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.fragment_names import PREHEADER_PART, list_omitted_fragments
-from digest.edition.content.placeholders import SlottedText, join_slotted_texts
+from digest.edition.content.fragment_names import PREHEADER_PART, list_excluded_fragments
+from digest.edition.content.slotted_text import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
@@ -27,7 +27,7 @@ def join_fragments(
 
     The web copy consists of the `html` fragments, except where there's a `web` fragment of the same name.
     """
-    left_out = list_omitted_fragments((fragment.name for fragment in fragments), omitted_parts)
+    left_out = list_excluded_fragments((fragment.name for fragment in fragments), omitted_parts)
     chosen = [fragment for fragment in fragments if fragment.kind == kind]
     if kind == "web":
         web = {fragment.name: fragment for fragment in chosen}
@@ -60,7 +60,7 @@ class MailableEdition:
 
     def find_preheader(self, omitted_parts: Collection[str]) -> str:
         """Return the preheader for an email that omits some parts."""
-        left_out = list_omitted_fragments((piece.name for piece in self.pieces), omitted_parts)
+        left_out = list_excluded_fragments((piece.name for piece in self.pieces), omitted_parts)
         html = (piece for piece in self.pieces if piece.kind == "html")
         versions = (piece for piece in html if piece.name.endswith(PREHEADER_PART))
         kept = (unescape(piece.body) for piece in versions if piece.name not in left_out)

@@ -50,7 +50,7 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
     rows: list[Row[Article, Source]] = []
     for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
         query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
-        condition = kind.candidate_condition(window, release_at)
+        condition = kind.build_candidate_condition(window, release_at)
         if not kind.has_own_date:
             condition |= Article.url.in_(kept)
         for row in session.execute(query.where(condition)):

@@ -24,7 +24,7 @@ from digest.edition.calendar.calendar_store import load_calendar, name_planned_e
 from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, BlockWithAuthors, RenderedFragment
-from digest.edition.content.placeholders import pack_slots
+from digest.edition.content.slotted_text import pack_slots
 from digest.edition.drafting import candidates as gathering
 from digest.edition.drafting.composition import (
     ComposedEdition,

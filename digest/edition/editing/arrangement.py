@@ -194,13 +194,13 @@ class EditionFold:
         self._board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
         self._outcomes: list[EditOutcome] = []
 
-    def leads_to(self, edits: Sequence[Edit]) -> bool:
+    def is_continued_by(self, edits: Sequence[Edit]) -> bool:
         """Return whether `edits` begin with those already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied; they must continue this fold (`leads_to`)."""
+        """Apply those of `edits` that haven't been applied; they must continue this fold (`is_continued_by`)."""
         undone = find_undone_edits(edits)
         for edit in edits[len(self.edits) :]:
             self._outcomes.append(self._apply_edit(edit, undone))

@@ -125,7 +125,7 @@ class BoardStory:
         """The canonical URL of the lead article."""
         return self.story.lead.url
 
-    def keep_after_removal(self, edit: Edit) -> None:
+    def keep_for_next_edition(self, edit: Edit) -> None:
         """Keep a removed story for the next edition; it can still be restored to its place.
 
         A story that isn't removed stays as it is.
@@ -134,11 +134,11 @@ class BoardStory:
             self.removal = replace(self.removal, edit=edit)
             self.edits.append(edit.seq)
 
-    def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
+    def set_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
         """Replace the story's articles, including its lead."""
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
-    def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
+    def take_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
         """Remove the texts of some articles, and return them for another story."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]

@@ -172,7 +172,7 @@ class StoryBoard:
         for story in sorted(present, key=lambda story: bool(story.section)):
             self._drop_story(story, edit)
         for story in removed:
-            story.keep_after_removal(edit)
+            story.keep_for_next_edition(edit)
         return "" if present or removed else f"the story was already {'kept' if edit.keeps_for_next else 'removed'}"
 
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
@@ -319,7 +319,7 @@ class StoryBoard:
             return "the article isn't in the story"
         members = story.story.members
         lead = next(article for article in members if url in {article.url, article.link})
-        story.hold_articles(lead, [article for article in members if article is not lead])
+        story.set_articles(lead, [article for article in members if article is not lead])
         story.edits.append(edit.seq)
         return ""
 
@@ -347,7 +347,7 @@ class StoryBoard:
             self._put_under(supporting, story.main or story)
         self.stories.remove(other)
         first, *members = story.story.members
-        story.hold_articles(first, [*members, *other.story.members])
+        story.set_articles(first, [*members, *other.story.members])
         story.texts += [replace(t, depth=t.depth + 1) for t in other.texts]
         story.edits += other.edits
         self._index_articles(story)
@@ -382,11 +382,11 @@ class StoryBoard:
                     StoryState.LEFT_OUT,
                     reason=f"an editor split it off from “{title}”",
                     related=story.related,
-                    texts=story.give_texts(group),
+                    texts=story.take_texts(group),
                     edits=[edit.seq],
                 )
             )
-        story.hold_articles(remaining[0], remaining[1:])
+        story.set_articles(remaining[0], remaining[1:])
         return ""
 
     def add_story(self, edit: Edit) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_image_row
+from digest.edition.kinds.story_entry import EntryContext, build_image_row_entry
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -41,6 +41,6 @@ class CustomTopicsSection(SectionKind):
             else language.translate_text(self.contents)
         )
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
         """Return a row with a small image."""
-        return write_image_row(placed, page)
+        return build_image_row_entry(placed, context)

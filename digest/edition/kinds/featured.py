@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_image_row, write_lead
+from digest.edition.kinds.story_entry import EntryContext, build_image_row_entry, build_lead_entry
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -37,10 +37,10 @@ class FeaturedSection(SectionKind):
         """Explain that a story was passed over for the sake of variety."""
         return f"it made way for other stories, for variety, in {section.title}"
 
-    def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
+    def build_entries(self, placed: Sequence[PlacedStory], context: EntryContext) -> Iterable[SectionEntry]:
         """Yield the lead's entry, then a row with a small image for each other story."""
-        yield from (write_lead(story, page) for story in placed[:1])
-        yield from (write_image_row(story, page) for story in placed[1:])
+        yield from (build_lead_entry(story, context) for story in placed[:1])
+        yield from (build_image_row_entry(story, context) for story in placed[1:])
 
 
 def _list_pools(

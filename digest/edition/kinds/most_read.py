@@ -39,7 +39,7 @@ class MostReadSection(SectionKind):
         read = [s for s in pool if count_own_views(s.story) >= filler.select.minimum_reads]
         return sorted(read, key=make_reading_order_key)
 
-    def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
+    def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Return the operator's note, or else the week that was counted."""
         day = language.short_month_day(release_at)
         return section.note or language.gettext("Week ending %(day)s", day=day)

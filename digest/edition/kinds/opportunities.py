@@ -11,7 +11,7 @@ from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
+from digest.edition.kinds.story_entry import EntryContext, build_brief_entry, format_summary_credit, join_date_parts
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
@@ -55,7 +55,7 @@ class OpportunitySection(SectionKind):
     has_own_date = True
     order_rule = "the soonest deadline comes first"
 
-    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+    def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition for announcements in the 60 days before the cutoff, even if shown before."""
         del release_at
         return (Article.dated_at <= window.cut_off) & (Article.dated_at > window.cut_off - LOOKBACK)
@@ -87,15 +87,15 @@ class OpportunitySection(SectionKind):
         deadline = scored.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
         """Return an entry with a summary, and the opportunity's deadline if it has one."""
         call = placed.scored.lead
-        when = write_deadline(call.deadline, page.language) if call.deadline else None
-        return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
+        when = build_deadline(call.deadline, context.language) if call.deadline else None
+        return replace(build_brief_entry(placed, SUMMARY_WORDS), date=context.format_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the summary and its publisher if it has another one, or else the source."""
-        lines = tuple(filter(None, (entry.summary, write_summary_credit(entry, language))))
+        lines = tuple(filter(None, (entry.summary, format_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
 
@@ -104,7 +104,7 @@ def _is_fix(scored: ScoredStory) -> bool:
     return deadline is not None and deadline.label == _FIXES
 
 
-def write_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
+def build_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
     """Return a deadline with its label: "Applications due", "Friday, December 4, 5 p.m. ET"."""
     label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
     parts = [language.weekday_month_day(deadline.day)]

@@ -48,7 +48,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead shows the day on which the edition is sent."""
     day, send_day = examined.content.date, examined.send_day
     # In another language, the day is written differently, which the rule "language" reports.
-    if send_day and day != send_day and examined.speaks_its_language:
+    if send_day and day != send_day and examined.is_in_current_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
             "Draft the edition again. Your edits are kept.",
@@ -58,7 +58,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
 @preflight_rule("language")
 def check_drafted_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition was drafted in the language that the publication has now."""
-    if not examined.speaks_its_language:
+    if not examined.is_in_current_language:
         drafted, publication_language = examined.drafted_language, examined.file.publication.language
         yield error_finding(
             f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(publication_language)}.",
@@ -72,7 +72,7 @@ def check_sending_duration(examined: PreflightInput) -> Iterator[PreflightFindin
     if examined.sending_days > 1:
         yield warning_finding(
             f"With the current limits, sending to {examined.subscribers:,} subscribers takes about {examined.sending_days} days.",
-            "Raise the sending limits under Settings if it should be faster.",
+            "Raise the sending limits under Settings to send faster.",
         )
 
 

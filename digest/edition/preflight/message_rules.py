@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from email.message import Message
 
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import LEAVE_SLOT
+from digest.edition.content.slotted_text import LEAVE_SLOT
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,

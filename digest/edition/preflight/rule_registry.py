@@ -16,7 +16,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.visits.page_check import PageCheckResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import SlottedText
+from digest.edition.content.slotted_text import SlottedText
 from digest.settings import SettingsFileContent, is_local_url
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class PreflightInput:
         return str(self.tree.get("lang") or "")
 
     @property
-    def speaks_its_language(self) -> bool:
+    def is_in_current_language(self) -> bool:
         """True if the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
@@ -203,7 +203,7 @@ class PreflightRule:
     is_for_admins: bool = False
     must_be_confirmed: bool = False
 
-    def find(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
+    def list_findings(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
         """Yield the rule's findings under its name. If only admins can fix them, the remedy says so."""
         for finding in self.check(examined):
             advice = finding.remedy
@@ -259,7 +259,7 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
 
 
 def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.find(examined)]
+    findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.list_findings(examined)]
     order = attrgetter("level", "is_for_admins")  # "error" comes before "warning"
     return tuple(sorted(findings, key=order))
 

@@ -17,7 +17,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.content.fragment_names import (
     ANY_OPENING,
     WHOLE_OPENING,
@@ -25,7 +25,7 @@ from digest.edition.content.fragment_names import (
     is_opening_fragment,
 )
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import find_section_before_block
 from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
@@ -219,7 +219,7 @@ def _template_context(content: EditionContent, frame: PublicationContext, marks:
         "breaking_news_off": f"{preferences}/breaking-news",
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
-        "share": build_share_links(web_copy, f"{frame.name} {write_issue(content.number, frame.subscriber_language)}"),
+        "share": build_share_links(web_copy, f"{frame.name} {format_issue(content.number, frame.subscriber_language)}"),
     }
 
 

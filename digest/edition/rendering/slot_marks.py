@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable
 
-from digest.edition.content.placeholders import Slot, SlottedText
+from digest.edition.content.slotted_text import Slot, SlottedText
 from digest.edition.rendering.sanitizer import RenderingError
 
 _NONCE_DIGITS = 36  # 120 bits; digits, so that no change of case alters a mark

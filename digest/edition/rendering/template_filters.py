@@ -13,9 +13,9 @@ from markupsafe import Markup
 from digest.collect.texts.text_cleanup import split_sentences
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import MAX_OPENING_LENGTH, EditionImage, EditionLink, SectionEntry
-from digest.edition.content.edition_names import write_issue, write_issue_heading
+from digest.edition.content.edition_names import format_issue, format_issue_heading
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import write_summary_credit
+from digest.edition.kinds.story_entry import format_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, shorten_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import UpcomingDates
@@ -84,7 +84,7 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
         entry.kicker,
         entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
-        write_summary_credit(entry, language),
+        format_summary_credit(entry, language),
     ]
     # An abbreviated month may end with a period: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
@@ -171,8 +171,8 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "full_date": language.full_date,
         "host": lambda url: site_name(url) or url,
         "inline_markup": render_inline_markup,
-        "issue": partial(write_issue, language=language),
-        "issue_heading": partial(write_issue_heading, language=language),
+        "issue": partial(format_issue, language=language),
+        "issue_heading": partial(format_issue_heading, language=language),
         "lean": minify_css,
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
@@ -185,7 +185,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "story_anchor": story_anchor,
         "short_date": language.short_date,
         "short_month": language.short_month,
-        "summary_note": partial(write_summary_credit, language=language),
+        "summary_note": partial(format_summary_credit, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
         "wrap": partial(wrap_edition_text, language=language),

@@ -22,7 +22,7 @@ from digest.edition.content.edition_content import (
     SectionEntry,
 )
 from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, build_mailable_draft, join_fragments
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
     FindingLevel,

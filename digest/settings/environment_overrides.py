@@ -20,15 +20,17 @@ SEPARATOR = "__"
 SettingPath = tuple[str, ...]  # such as ("limits", "proxies")
 
 
-def name_variable(path: SettingPath) -> str:
+def build_variable_name(path: SettingPath) -> str:
     """Return the name of the variable that overrides the setting at a path."""
     return f"{PREFIX}{SEPARATOR.join(path).upper()}"
 
 
 @cache
-def list_key_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
+def list_override_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
     """Return the path and field of each setting, by the name of the variable that overrides it."""
-    return MappingProxyType({name_variable(path): (path, field) for path, field in _list_keys(SettingsFileContent)})
+    return MappingProxyType(
+        {build_variable_name(path): (path, field) for path, field in _list_keys(SettingsFileContent)}
+    )
 
 
 def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tuple[SettingPath, FieldInfo]]:
@@ -47,11 +49,11 @@ def find_model(annotation: Any) -> type[BaseModel] | None:
     return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
-def set_keys(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+def apply_overrides(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a settings file, overridden by variables; `texts` has the variables' values by name."""
     merged = dict(values)
     for variable, text in texts.items():
-        (*above, name), field = list_key_variables()[variable]
+        (*above, name), field = list_override_variables()[variable]
         table = merged
         for step in above:
             below = table.get(step)
@@ -76,16 +78,18 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or (get_origin(annotation) not in {list, dict} and str in parts)
 
 
-def find_key_variable(settings: Settings, path: SettingPath) -> str:
+def find_overriding_variable(settings: Settings, path: SettingPath) -> str:
     """Return the name of the variable that overrides a setting now; empty if none does."""
-    variable = name_variable(path)
-    return variable if variable in settings.key_variables else ""
+    variable = build_variable_name(path)
+    return variable if variable in settings.environment_overrides else ""
 
 
-def find_locked_changes(settings: Settings, before: SettingsFileContent, after: SettingsFileContent) -> Iterator[str]:
+def find_overridden_changes(
+    settings: Settings, before: SettingsFileContent, after: SettingsFileContent
+) -> Iterator[str]:
     """Yield the names of the variables that override settings in which two settings files differ."""
-    for variable in settings.key_variables:
-        path, _ = list_key_variables()[variable]
+    for variable in settings.environment_overrides:
+        path, _ = list_override_variables()[variable]
         if _get_value(before, path) != _get_value(after, path):
             yield variable
 
