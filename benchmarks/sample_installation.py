@@ -13,7 +13,7 @@ from sqlalchemy import insert, text
 
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.drafting.drafts import replace_fragments
 from digest.settings import AlertSettings, ScheduleSettings, SenderSettings, Settings, SettingsFileContent
 from digest.store.engine import Database, migrate_schema, open_database

@@ -11,7 +11,7 @@ from benchmarks.results import ResultSheet
 from benchmarks.sizes import FULL, BenchmarkSize
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import fill_placeholders
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from subscribers.address import read_address
 from subscribers.consent.audience import AudienceMember
 from subscribers.consent.preferences import Preferences

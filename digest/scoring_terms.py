@@ -1,6 +1,6 @@
 """The terms of a story's score: the name, weight, description, and function of each.
 
-Ranking sums the terms registered here, and `[select.weights]` takes its keys and descriptions from them. The module
+Ranking adds up the terms registered here, and `[select.weights]` takes its keys and descriptions from them. The module
 imports neither articles nor settings, so that both can import it: `digest.select.ranking` measures a story
 (`StoryMeasures`), and a term is a function of those measures.
 """
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness halves
-OFFICIAL_SOURCE_SHARE = 0.5  # share of a story with an official source; a story that an editor chose has 1
-MAX_TOPIC_WORDS = 6  # shown in the note
+OFFICIAL_SOURCE_SHARE = 0.5  # of the editorial term, for a story with an official source; an editor's choice has 1
+MAX_TOPIC_WORDS = 6  # in the note
 MOST_READ_NOTE = "read more than any other"
 PINNED_NOTE = "pinned by an editor"
 FEATURED_NOTE = "featured on our site"
@@ -30,13 +30,13 @@ NOT_NEGATIVE = WeightBounds(0)
 
 @dataclass(frozen=True, slots=True)
 class StoryMeasures:
-    """The values that terms are computed from: the story's own, and the week's totals and maximums."""
+    """What terms are computed from: a story's measures, and those of the week that it's compared with."""
 
     publishers: int
-    distinct_texts: int  # publishers, counting those that carried the same text once
+    distinct_reports: int  # copies of one text, such as a wire story, count once
     week_publishers: int
-    daily_reads: float | None  # of its most read article, smoothed; None if no reads are known
-    week_daily_reads: float | None  # of the week's most read article; None if the week has no readership data
+    daily_reads: float | None  # of the story's most-read article, smoothed; None if no reads are known
+    week_daily_reads: float | None  # of the week's most-read article, smoothed; None if the week has no readership data
     is_pinned: bool
     is_featured: bool
     has_official_source: bool
@@ -61,7 +61,7 @@ TermFunction = Callable[[StoryMeasures], TermShare | None]
 
 @dataclass(frozen=True, slots=True)
 class ScoringTerm:
-    """A declared term.
+    """A term of a story's score, as declared with `scoring_term`.
 
     `compute` returns None if the term can't be measured this week; the other terms then share its weight.
     """
@@ -102,23 +102,23 @@ def scoring_term(
 
 @scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="The number of publishers that carried the story.")
 def score_coverage(story: StoryMeasures) -> TermShare:
-    """Return a share that grows with the logarithm of the number of publishers: 0 for one, 1 for all of the week's.
+    """Return a share that grows with the logarithm of the number of distinct texts: 0 for one.
 
-    Publishers that copied another's text don't count.
+    It's 1 if all of the week's publishers carried the story, each with a text of its own.
     """
-    copied = story.publishers - story.distinct_texts
+    copied = story.publishers - story.distinct_reports
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
-    return TermShare(min(math.log(story.distinct_texts) / math.log(story.week_publishers), 1.0), note)
+    return TermShare(min(math.log(story.distinct_reports) / math.log(story.week_publishers), 1.0), note)
 
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Return the logarithm of a story's daily reads, divided by that of the week's most-read story.
+    """Return the logarithm of a story's daily reads as a share of the logarithm of the week's highest.
 
-    Return None if the week has no readership data.
+    It's 0 if the story's reads are unknown. None if the week has no readership data.
     """
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
@@ -138,7 +138,7 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     words="Whether your site pinned or featured the story, or an official source published it.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
-    """Return 1 for a pinned or featured story, one half for another one with an official source, or else 0."""
+    """Return 1 for a story that an editor pinned or featured, one half for one with an official source, otherwise 0."""
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)
     if story.is_featured:
@@ -150,7 +150,7 @@ def score_editorial_choice(story: StoryMeasures) -> TermShare:
 
 @scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="The words that match the story's topic.")
 def score_topic_match(story: StoryMeasures) -> TermShare:
-    """Return how strongly a story matches its topic, or 0 if it has none."""
+    """Return the strength of the story's match with its topic; 0 if it has none."""
     if not story.topic:
         return TermShare(0.0, "it doesn't match any of our topics")
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
@@ -158,7 +158,7 @@ def score_topic_match(story: StoryMeasures) -> TermShare:
 
 @scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="The age of the story's leading article.")
 def score_freshness(story: StoryMeasures) -> TermShare:
-    """Return a share that starts at 1 and halves every four days of the leading article's age."""
+    """Return a share that's 1 for a new lead article and halves with every four days of its age."""
     days = int(story.age_days)
     age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
     return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
@@ -171,7 +171,7 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     words="The share of the story's articles that name the home country or one of its agencies; a place there counts half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
-    """Return the share of a story's articles about the home country, moved halfway to 1 if its topic matters everywhere."""
+    """Return the share of a story's articles about the home country; at least one half for a borderless topic."""
     home, share = story.home_country, story.home_share
     note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:

@@ -16,11 +16,14 @@ from digest.store.models import MediaFile
 
 # Visible shares of a logo's opaque pixels. Letters in a box of the page's color are more than the first.
 _MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
-_MIN_CONTRAST = 1.5  # below, a color can't be told from the background; logos need no more (WCAG 2.2, 1.4.11)
+_MIN_CONTRAST = 1.5  # below it, a color can't be told from the background; logos need no more (WCAG 2.2, 1.4.11)
 
 
 def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
-    """Return the images that `branding` names; None if there are none, or one of them isn't stored."""
+    """Return the logos that `branding` names; None if one of the two isn't set or isn't stored.
+
+    If the branding is always dark, both are the dark one.
+    """
     light, dark = (_find_logo(session, name) for name in (branding.logo, branding.logo_dark))
     if light is None or dark is None:
         return None
@@ -43,7 +46,7 @@ def _find_logo(session: Session, name: str) -> MediaFile | None:
 
 
 def compute_logo_size(width: int, height: int, shown_height: int) -> tuple[int, int]:
-    """Return the display size, in CSS pixels, of a logo with a size in pixels."""
+    """Return the display width and height, in CSS pixels, of a logo of `width` by `height` pixels."""
     scale = min(shown_height / height, WIDEST_LOGO / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -56,7 +59,10 @@ def find_header_image(session: Session, branding: BrandingSettings) -> HeaderIma
 
 @dataclass(frozen=True, slots=True)
 class LogoProblem:
-    """A logo that can't be seen well: the setting that names it, what's wrong, and what to do. An error if almost none of it can be seen."""
+    """A logo that's hard to see: the setting that names it, what's wrong, and what to do.
+
+    It's an error if almost none of the logo can be seen.
+    """
 
     setting: Literal["logo", "logo_dark"]
     level: Literal["error", "warning"]
@@ -65,7 +71,7 @@ class LogoProblem:
 
 
 def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator[LogoProblem]:
-    """Yield problems of logos on their backgrounds: each on its own, and the light one also on a dark one."""
+    """Yield logos that are hard to see on their backgrounds, and the light one if it's invisible on the dark one."""
     light, dark = branding.light.paper, branding.dark.paper
     shown_on: list[tuple[Literal["logo", "logo_dark"], str]] = [("logo_dark", dark)]
     if not branding.is_always_dark:

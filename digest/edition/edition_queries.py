@@ -1,4 +1,4 @@
-"""Queries for editions: which were sent, which is next, and their numbers."""
+"""Queries for editions: the ones sent, the next one, and their numbers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,14 +10,14 @@ from sqlalchemy.orm import Session, defer
 from digest.edition.calendar.calendar_store import load_calendar
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.placeholders import unpack_slots
+from digest.edition.content.slotted_text import unpack_slots
 from digest.settings import Settings
 from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, RenderedEditionFragment
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
-MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition that's later than this isn't sent automatically
+MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition isn't sent automatically after this delay
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
 PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # publicly readable
@@ -30,11 +30,13 @@ WITHOUT_TEXTS = (defer(Edition.content), defer(Edition.written_parts))
 
 
 class UnknownEditionError(ApplicationError):
-    """Raised when no edition has a given name; the message lists the existing ones."""
+    """Raised when no edition has a given name; the message lists the latest editions, at most five."""
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Return the edition with a name; `current` is the next one, or the last one sent. `lock` locks its row.
+    """Return the edition with a name; `current` is the next one, or else the last one sent.
+
+    With `lock`, the edition's row is locked, except for `current`.
 
     Raises:
         UnknownEditionError: there's no edition with that name.
@@ -64,7 +66,7 @@ def make_release_slot_key(release_at: datetime) -> str:
 
 
 def find_upcoming_or_last_edition(session: Session) -> Edition | None:
-    """Return the current regular edition: the next unsent one, else the last one sent."""
+    """Return the unfinished regular edition with the latest release, or else the latest of all; None without any."""
     editions = select(Edition).where(IS_REGULAR).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
     return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
@@ -75,9 +77,9 @@ def find_next_release(
 ) -> tuple[PlannedRelease, Edition | None]:
     """Return the calendar's next release, and the edition drafted for it, if any.
 
-    An edition whose release is no longer in the calendar, because the hour or the time zone was changed, also belongs
-    to the next release unless there has been another one since. So there's one edition per release, whatever the
-    settings become.
+    An unsent edition whose release is no longer in the calendar, because the hour or the time zone was changed, also
+    belongs to the next release unless there has been another release since. So there's one edition per release, however
+    the settings change.
     """
     release = calendar.next_release(now)
     same = session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(release.release_at)))
@@ -93,7 +95,7 @@ def find_next_release(
 
 
 def next_edition_number(session: Session, first_number: int) -> int:
-    """Return the next edition's number, in the order of sending; a number is reused if its edition reached no one."""
+    """Return the number of the next edition; the number of an edition that reached no one is used again."""
     cancelled_on_its_way = Edition.planned_at.is_not(None)
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
     # Compared here, because SQLite would treat a text as the greatest number.
@@ -105,21 +107,21 @@ def next_edition_number(session: Session, first_number: int) -> int:
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:
-    """Return a query for the regular editions sent before a release, unordered."""
+    """Return an unordered query for the regular editions before a release that are approved, sending, or sent."""
     return select(Edition).where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
 
 
 def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None:
-    """Return the last cutoff before a release, at which its window opens; None for a first edition."""
+    """Return the latest cutoff of the editions before a release, at which its window opens; None if there are none."""
     last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
     return edition.cut_off if (edition := session.scalar(last)) else None
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:
-    """Return what to do about an approved edition that missed its release by more than a day; empty for others.
+    """Explain that an approved edition missed its release by over a day, and what to do; empty if it didn't.
 
-    After a long downtime, or in a restored copy, late email may be wrong, so a person decides. For breaking news, the
-    time since its approval counts.
+    After a long downtime, or in a restored copy, its news may be out of date, so a person decides. For an edition that
+    was approved after its release, such as breaking news, the time since the approval counts.
     """
     if edition.state != EditionState.APPROVED or edition.approved_at is None:
         return ""
@@ -127,17 +129,17 @@ def explain_missed_release(edition: Edition, now: datetime) -> str:
         return ""
     if edition.is_breaking_news:
         return (
-            "It was approved more than a day ago. Check the news, then revoke the approval and approve it again, or cancel "
-            f"it with 'digest cancel {edition.name}'."
+            f"The edition was approved more than a day ago. Check the news, then revoke the approval and approve the "
+            f"edition again, or cancel it with 'digest cancel {edition.name}'."
         )
     return (
-        f"It missed its send time by more than a day, so it won't be sent automatically. Send it with 'digest send {edition.name}', "
-        f"or cancel it with 'digest cancel {edition.name}'."
+        f"The edition missed its send time by more than a day, so it won't be sent automatically. Send it with "
+        f"'digest send {edition.name}', or cancel it with 'digest cancel {edition.name}'."
     )
 
 
 def load_rendered_fragments(session: Session, edition: Edition) -> tuple[RenderedFragment, ...]:
-    """Return an edition's stored fragments as rendered, in order."""
+    """Return the stored fragments of an edition's draft, in order."""
     stored = RenderedEditionFragment
     columns = select(stored.kind, stored.name, stored.body, stored.slots).where(stored.edition_id == edition.id)
     rows = session.execute(columns.order_by(stored.position, stored.id))
@@ -146,14 +148,14 @@ def load_rendered_fragments(session: Session, edition: Edition) -> tuple[Rendere
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEdition:
-    """The next scheduled edition: its number, and its release in UTC."""
+    """The number of the next edition to be sent, and its release in UTC."""
 
     number: int
     release_at: datetime
 
 
 def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
-    """Return the first edition that a new subscriber would get, if it's approved in time.
+    """Return the first edition that a new subscriber would get, provided that it's approved in time.
 
     Drafts that missed their send time keep their numbers, as in the calendar.
     """
@@ -174,6 +176,6 @@ def find_latest_public_edition(session: Session, now: datetime) -> Edition | Non
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return how many subscribers get extra parts in the newest regular edition that's being or was sent."""
+    """Return how many subscribers get extra parts in the newest regular edition with such a count; 0 without one."""
     counted = select(Edition.merged).where(IS_REGULAR, Edition.merged.is_not(None))
     return session.scalar(counted.order_by(Edition.release_at.desc()).limit(1)) or 0

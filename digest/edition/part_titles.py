@@ -1,20 +1,20 @@
 """The titles of the sections and topics that subscribers can choose."""
 
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import displayed_topic
+from digest.edition.kinds.story_entry import translate_topic
 from digest.settings import Settings
 from subscribers.part_keys import join_part_key, make_topic_slug
 from subscribers.subscriber_language import SubscriberLanguage
 
 
 def list_part_titles(settings: Settings, language: SubscriberLanguage) -> tuple[tuple[str, str], ...]:
-    """Return the key and title of each section, followed by those of its topics if subscribers can choose them.
+    """Return the key and title of each section, followed by its topics' if subscribers can choose topics.
 
     The keys are those of `subscribers.part_keys`.
     """
     file = settings.file
     names = () if "omit_topics" in file.preferences.hidden else file.select.topic_names
-    topics = {make_topic_slug(title): title for title in (displayed_topic(name, language) for name in names)}
+    topics = {make_topic_slug(title): title for title in (translate_topic(name, language) for name in names)}
     parts: dict[str, str] = {}
     for section in file.sections:
         parts[section.key] = section.title_in(language)

@@ -24,7 +24,7 @@ _LIST_TITLE = re.compile(
     r"\breleases? \S+ (?:industrial control systems?|ICS|medical)(?: medical)? advisor(?:y|ies)\b", re.IGNORECASE
 )
 _MAX_TEXT = 4_000  # characters of a summary that are searched for numbers
-MAX_KEPT_APART = 100  # later advisories that each one is kept apart from; more than arrive in a week of one kind
+MAX_KEPT_APART = 100  # later advisories that each one is kept apart from; more than a week brings of one kind
 
 
 class AdvisoryKind(StrEnum):
@@ -38,7 +38,7 @@ class AdvisoryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """An advisory that an article is, with the numbers it's about, in upper case.
+    """The advisory that an article is or reports, with the numbers it's about, in upper case.
 
     For a list of advisories, or a catalog addition that names no vulnerability, the only number is the article's URL.
     """

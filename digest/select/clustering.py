@@ -24,7 +24,7 @@ from itertools import chain
 from digest.select.places import ArticlePlaces
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
-PROBE_WORDS = 12  # heaviest words of a text, used to find candidates for pairs
+PROBE_WORDS = 12  # how many of a text's heaviest words are used to find candidates for pairs
 # Texts with one of those words that are compared, nearest in time. More didn't change any story of the measured week.
 MAX_TEXTS_PER_WORD = 40
 # Likeliest candidates that are measured exactly. A lower value loses pairs if all texts are alike.
@@ -62,8 +62,9 @@ class ClusterText:
 
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
-    """Yield pairs (earlier, later, similarity) of at least that similarity; `texts` must be sorted by time.
+    """Yield pairs of texts with at least `min_similarity`, as the earlier index, the later one, and the similarity.
 
+    `texts` must be sorted by time. Each text is paired with the earlier ones most similar to it, not with all.
     Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
     """
     counts = Counter(chain.from_iterable(text.text.vector for text in texts))
@@ -251,7 +252,10 @@ class AverageLinkage:
         self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
 
     def find_clusters(self) -> list[list[int]]:
-        """Merge the most similar clusters until none are similar enough; ties go to the earliest."""
+        """Merge the most similar clusters until none are similar enough, and return the indices of each one's articles.
+
+        Ties go to the earliest.
+        """
         new = len(self._texts)
         while self._heap:
             _, first, other = heapq.heappop(self._heap)

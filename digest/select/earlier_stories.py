@@ -50,10 +50,10 @@ class _IndexedStory:
 
 
 class EarlierStories:
-    """The articles of the last editions, to find the edition that used an article."""
+    """The articles that recent editions used, so that articles that repeat one can be found."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
-        """Index the used stories by URL and by title words; the newest edition takes precedence."""
+        """Index the used articles by URL and by title words; the newest edition takes precedence."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}
         self._by_word: dict[str, list[_IndexedStory]] = {}
@@ -67,8 +67,8 @@ class EarlierStories:
             for word in sorted(indexed.title_words):
                 self._by_word.setdefault(word, []).append(indexed)
 
-    def find_repeat(self, article: CandidateArticle) -> str:
-        """Return the reason why an article repeats an earlier edition, by URL or title; empty if it doesn't."""
+    def explain_repeated_article(self, article: CandidateArticle) -> str:
+        """Explain that a recent edition used an article with the same URL or nearly the same title; empty otherwise."""
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
@@ -98,7 +98,7 @@ class EarlierStories:
 
 
 class EarlierStoryIndex:
-    """The stories of the last editions, indexed by the words of their titles."""
+    """The stories of recent editions, indexed by the words of their titles."""
 
     def __init__(
         self, stories: Iterable[EarlierStory], similarity: StorySimilarity, common_names: frozenset[str] = frozenset()
@@ -106,7 +106,7 @@ class EarlierStoryIndex:
         """Index the stories; if two match a new story equally well, the newer edition's is found.
 
         Args:
-            stories: the stories of the last editions.
+            stories: the stories of recent editions.
             similarity: based on the articles of this proposal.
             common_names: names that don't identify a story because several stories of this week contain them.
         """
@@ -126,7 +126,7 @@ class EarlierStoryIndex:
         Args:
             story: a story of this edition's window.
             threshold: the similarity that the two must have.
-            named_threshold: the same if both contain the same rare name.
+            named_threshold: the similarity that's enough if both contain the same rare name.
         """
         near = self._measure_near_stories(story, named_threshold)
         fitting = [
@@ -142,7 +142,7 @@ class EarlierStoryIndex:
 
     def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
         """Return whether both stories contain a rare name that isn't common this week."""
-        shared = self._similarity.telling_names(story) & self._similarity.telling_names(_make_story(earlier))
+        shared = self._similarity.find_telling_names(story) & self._similarity.find_telling_names(_make_story(earlier))
         return not shared <= self._common_names
 
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
@@ -169,11 +169,11 @@ def _make_story(earlier: EarlierStory) -> Story:
 def find_continuations(
     stories: Sequence[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
 ) -> dict[str, Continuation]:
-    """Return the continued stories by their lead's URL.
+    """Return the continuations among the stories, by the URL of the story's lead.
 
     Args:
         stories: the news stories of this edition's window.
-        earlier: the news stories of the last editions.
+        earlier: the news stories of recent editions.
         similarity: based on the articles of this proposal.
         same_story: the setting of that name, which determines the threshold.
     """
@@ -187,7 +187,7 @@ def find_continuations(
 def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
     """Return the rare names that several large stories of a week contain ("Elon"), so they don't identify one."""
     large = (s for s in stories if len({a.publisher for a in s.members}) >= MIN_NAMED_PUBLISHERS)
-    counts = Counter(chain.from_iterable(similarity.rare_names(story) for story in large))
+    counts = Counter(chain.from_iterable(similarity.find_rare_names(story) for story in large))
     return frozenset(name for name, count in counts.items() if count > 1)
 
 
@@ -199,7 +199,10 @@ def explain_repeat(continuation: Continuation) -> str:
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
-    """Return whether an article is later than an edition's story and isn't a repost of one of its articles."""
+    """Return whether an article is news since an earlier story: dated after its edition's cutoff, and not a repost.
+
+    A repost has the URL or nearly the text of one of the earlier story's articles.
+    """
     if article.dated_at <= earlier.cut_off:
         return False
     if article.url in {old.url for old in earlier.articles}:

@@ -12,7 +12,7 @@ WITHDRAWN_REASON = "visitors can't read its page anymore"
 
 
 def explain_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Iterable[SectionSettings]) -> str:
-    """Return the reason why an eligible story isn't in the edition."""
+    """Explain why an eligible story isn't in the edition."""
     source_section = scored.lead.section
     for kind in filler.kinds.values():
         if kind.source_section == source_section and (reason := kind.explain_unfit(scored, filler.now)):
@@ -60,7 +60,7 @@ def _find_missed_section(
 ) -> tuple[SectionSettings, float] | None:
     """Return the full section that a story came closest to, with its lowest score.
 
-    None if a section has room, or the story's score is above that.
+    None if a section has room, or the story's score is above the lowest.
     """
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
@@ -83,7 +83,9 @@ def _find_least_score(filler: SectionFiller, section: SectionSettings) -> float:
 def explain_order(
     filler: SectionFiller, sections: Sequence[SectionSettings], section: SectionSettings, place: int
 ) -> str:
-    """Name the best story placed below one with a lower score, and the rule behind it; empty if there's none.
+    """Explain why a story is above others with higher scores, by naming the best of them and the rule.
+
+    The result is empty if no story below has a higher score.
 
     Args:
         filler: the filled sections.
@@ -93,7 +95,7 @@ def explain_order(
     """
     scored = filler.sections[section.key][place]
     if scored.url in filler.official_urls:
-        return "its place is reserved for official actions that few publishers reported (select.official_places)"
+        return "its place is reserved for official actions that few publishers reported"
     source_section = filler.kinds[section.kind].source_section
     later = sections[sections.index(section) + 1 :]
     following = [s for s in later if filler.kinds[s.kind].source_section == source_section]

@@ -10,7 +10,7 @@ from digest.select.selection_types import CandidateArticle
 from digest.select.text_similarity import significant_words
 
 MAX_TITLE_WORDS = 20  # words of a headline
-MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # in common with a title that says the same
+MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # shared with a title that says the same
 _STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
 _ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # storm category, as in forecasts and reports
 _CACHED_TITLES = 10_000  # more titles than most weeks have; grouping, ranking, and related articles all check them
@@ -262,7 +262,7 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
-def find_toll(title: str) -> int:
+def find_death_toll(title: str) -> int:
     """Return the number of deaths that a title states: 1 for "several" victims, and 0 if it states none."""
     tolls = (filter(None, found.groups()) for found in _TOLL.finditer(title.lower()))
     return max((sum(map(_read_number, numbers)) for numbers in tolls), default=0)
@@ -272,14 +272,17 @@ def _read_number(text: str) -> int:
     return _NUMBERS.get(text) or int(text.replace(",", ""))
 
 
-def is_title_told(title: str, others: Iterable[str]) -> bool:
-    """Return whether a title only repeats another one: it has several words of it, and not just names."""
+def is_title_repeated(title: str, others: Iterable[str]) -> bool:
+    """Return whether a title says the same as one of `others`.
+
+    They share at least four significant words, and at least half of those in the shorter title.
+    """
     agreements = (measure_title_agreement(title, other) for other in others)
     return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)
 
 
 def measure_title_agreement(title: str, other: str) -> tuple[int, float]:
-    """Return how many significant words two titles share, by their beginnings, and their share of the shorter title."""
+    """Return how many significant words two titles share, by their first letters, and which share of the shorter."""
     stems, other_stems = _list_stems(title), _list_stems(other)
     common = len(stems & other_stems)
     return common, common / max(min(len(stems), len(other_stems)), 1)
@@ -330,12 +333,12 @@ def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
 
 
 def is_round_up(candidate: CandidateArticle) -> bool:
-    """Return whether an article combines several unrelated stories; its text mustn't link other articles."""
+    """Return whether an article combines several unrelated stories, so its text mustn't connect other articles."""
     return _ROUND_UP in find_penalties(candidate)
 
 
 def is_of_other_matter(candidate: CandidateArticle) -> bool:
-    """Return whether an article is an opinion, a dispute, sports, or entertainment, whatever its words."""
+    """Return whether an article is an opinion, a dispute, sports, or entertainment, so its words don't count."""
     return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 

@@ -50,7 +50,7 @@ class PlaceRules:
     names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
 
     def find_names(self, *texts: str) -> Iterator[PlaceName]:
-        """Yield the names in some texts, in order."""
+        """Yield the places and home agencies that some texts name, in order."""
         tokens = [*chain.from_iterable(map(_split_names, texts))]
         if self.names_by_first_word.keys().isdisjoint(tokens):  # a shortcut for most texts, faster than the loop
             return
@@ -63,7 +63,7 @@ class PlaceRules:
                     break
 
     def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
-        """Return the places an article names; for an official source, including its publisher."""
+        """Return the places and home agencies that an article names; an official source's name counts, too."""
         publisher = article.publisher if article.primary else ""
         return frozenset(self.find_names(article.title, article.summary, publisher))
 

@@ -1,7 +1,7 @@
 """The proposal for an edition: its sections, the stories left out, and every reason.
 
-1. There's one article per URL, under its own publisher. Articles that an editor excluded, whose page is gone, or that
-recent editions had are left out.
+1. There's one article per URL, under its own publisher. Articles that an editor excluded, that recent editions used, or
+whose page is gone or superseded are left out.
 
 2. News and products are grouped into stories; the same event or call from two sources is merged. A story that continues
 one of an earlier edition is marked as such, or left out if it has no news.
@@ -114,7 +114,9 @@ def propose_edition(
         relaxed.fill_sections(sections, ranked)
         if len(relaxed.news_stories) > len(filler.news_stories):
             filler = relaxed
-            notes += (f"select.per_publisher ({select.per_publisher}) doesn't apply, because too few stories fit it",)
+            notes += (
+                f"the limit per publisher ({select.per_publisher}) doesn't apply, because too few stories fit it",
+            )
     return _build_proposal(_SelectionOutcome(ranked, [*refused, *repeats], filler), sections, previous, notes)
 
 
@@ -125,7 +127,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
-    """Split articles into those that are eligible and those that aren't, with the reason."""
+    """Split articles into those that are eligible and those that aren't, each of these with the reason."""
     bans, pins = frozenset(select.bans), _effective_pins(select)
     admitted, refused = [], []
     for article in articles:
@@ -136,7 +138,7 @@ def _admit_articles(
             refused.append((Story(article), WITHDRAWN_REASON))
         elif article.superseded and not names & pins:
             refused.append((Story(article), f"{article.superseded}, according to its page"))
-        elif not names & pins and (reason := earlier.find_repeat(article)):
+        elif not names & pins and (reason := earlier.explain_repeated_article(article)):
             refused.append((Story(article), reason))
         else:
             admitted.append(article)
@@ -279,11 +281,11 @@ def _related_candidates(
 
 
 def explain_shortage(count: int, minimum: int) -> str:
-    """Explain why an edition with `count` news stories is incomplete; empty if it isn't."""
+    """Explain why an edition with `count` news stories is incomplete; empty if it has enough."""
     if count >= minimum:
         return ""
     stories = count_with_noun(count, "news story", "news stories")
-    return f"it has {stories} and needs at least {minimum} (select.minimum)"
+    return f"it has {stories} and needs at least {minimum}"
 
 
 def _proposal_notes(

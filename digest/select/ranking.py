@@ -89,7 +89,10 @@ class StoryRanking:
     local_topics: frozenset[str] = frozenset()
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
-        """Return the stories with their scores, best first; ties go to the earliest, then to the URL."""
+        """Return the stories with their scores and their ranks on their topics, best first.
+
+        Ties go to the earliest, then to the URL.
+        """
         ranked = sorted((self.score_story(s) for s in stories), key=make_ranking_key)
         counts = Counter(scored.topic for scored in ranked)
         places: Counter[str | None] = Counter()
@@ -104,7 +107,7 @@ class StoryRanking:
         return tuple(map(add_rank, ranked))
 
     def score_story(self, story: Story) -> ScoredStory:
-        """Return a story with its score."""
+        """Return a story with its score, topic, and places, but without a rank."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         places = self.place_rules.locate_story(story)
         counted = self._weighted_terms(self._measure_story(story, topic, places))
@@ -116,7 +119,7 @@ class StoryRanking:
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
-        """Return each known term's name, hundredths of a point, and note; they share unknown terms' weights."""
+        """Return each known term's name, hundredths of a point, and note; they share the weights of unknown terms."""
         computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
         known_terms = {name: term_share for name, term_share in computed.items() if term_share}
         total_weight = math.fsum(self.weights[name] for name in known_terms) or math.inf
@@ -131,7 +134,7 @@ class StoryRanking:
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
             publishers=len(story.publishers),
-            distinct_texts=count_independent_publishers(story),
+            distinct_reports=count_distinct_reports(story),
             week_publishers=week.publisher_count,
             daily_reads=max(reads, default=None),
             week_daily_reads=None if week.median_daily_reads is None else week.highest_daily_reads,
@@ -176,12 +179,15 @@ def _is_grave(story: Story) -> bool:
 
 
 def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Return the sort key of a story: best score, then earliest, then URL."""
+    """Return the sort key of a story: best score first, then earliest, then by URL."""
     return (-scored.score, scored.lead.dated_at, scored.url)
 
 
-def count_independent_publishers(story: Story) -> int:
-    """Return the number of a story's publishers, counting those that carried the same text (a wire story) once."""
+def count_distinct_reports(story: Story) -> int:
+    """Return the number of distinct texts among a story's publishers; copies of one text (a wire story) count once.
+
+    Each publisher counts with one article.
+    """
     if story.is_single:
         return 1
     pages = {article.publisher: article for article in reversed(story.members)}

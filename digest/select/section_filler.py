@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_told
+from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_repeated
 from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
@@ -62,11 +62,11 @@ class SectionSelectionRules:
         return self.is_offered(scored)
 
     def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Return the replacements for dropped stories: in the kind's order, else by score with repeated news last."""
+        """Return replacements for dropped stories, in the kind's order, or else by score with repeated news last."""
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
-        return sorted(best, key=filler.is_further_piece)
+        return sorted(best, key=filler.repeats_placed_news)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
         """Return the sort key of sections of this kind; empty if replacements go to the end."""
@@ -74,7 +74,7 @@ class SectionSelectionRules:
         return ()
 
     def find_ordered_position(self, scored: ScoredStory, stories: Sequence[ScoredStory]) -> int:
-        """Return the position at which an added story keeps a section in order, else the section's end."""
+        """Return the position at which an added story keeps a section in order; the end if the kind has no order."""
         own = self.order_key(scored)
         later = (n for n, story in enumerate(stories) if own and self.order_key(story) > own)
         return next(later, len(stories))
@@ -92,7 +92,7 @@ class SectionSelectionRules:
 
 @dataclass(slots=True)
 class SectionFiller:
-    """The sections filled so far; a story that was taken isn't available to later sections."""
+    """The sections filled so far; a story in one of them isn't available to later ones."""
 
     kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they choose stories
     select: SelectionSettings
@@ -119,7 +119,7 @@ class SectionFiller:
         self._take_supporting(ranked)
 
     def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
-        """Put the best further stories about a placed story's matter under it, so each matter appears once."""
+        """Put the best other stories about a placed story's matter under that story, so each matter appears once."""
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
             main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
@@ -127,7 +127,7 @@ class SectionFiller:
                 continue
             under = self.supporting.setdefault(main.url, [])
             told = (article.title for other in (main, *under) for article in other.story.members)
-            if len(under) < MAX_SUPPORTING and not is_title_told(scored.lead.title, told):
+            if len(under) < MAX_SUPPORTING and not is_title_repeated(scored.lead.title, told):
                 under.append(scored)
                 self._taken_urls.add(scored.url)
 
@@ -137,7 +137,7 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Return the story that another one may be placed under, which shares a rare name; None if there's none."""
+        """Return the placed story that another one may be put under, as they share a rare name; None without one."""
         main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
@@ -216,7 +216,7 @@ class SectionFiller:
         pages = (story.lead, *story.also_reported)
         return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
-    def is_further_piece(self, scored: ScoredStory) -> bool:
+    def repeats_placed_news(self, scored: ScoredStory) -> bool:
         """Return whether a story reports nearly the same news as one in the news sections."""
         return self.similarity.find_same_news(scored, self.news_stories) is not None
 
@@ -243,16 +243,16 @@ class SectionFiller:
         chosen = {s.url for s in pins}
         return [s for s in pool if s.url not in chosen]
 
-    def new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
-        """Yield stories in order until the section is full, with those that repeat placed news at the end.
+    def iterate_new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
+        """Yield a pool's stories in order until the section is full; those that repeat placed news come last.
 
-        Each is compared with all stories that were taken before it.
+        Each is compared with all stories that were taken before it is yielded.
         """
         later = []
         for scored in pool:
             if self.is_section_full(section):
                 return
-            if self.is_further_piece(scored):
+            if self.repeats_placed_news(scored):
                 later.append(scored)
             else:
                 yield scored
@@ -264,13 +264,16 @@ class SectionFiller:
     def take_varied(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
         """Fill a section from a pool, within the limits on stories per publisher and possibly per topic."""
         limits_topics = self.kinds[section.kind].limits_topics
-        for scored in self.new_matter_first(section, pool):
+        for scored in self.iterate_new_matter_first(section, pool):
             is_topic_full = limits_topics and self.is_topic_full(section, scored)
             if not is_topic_full and not self.is_publisher_full(scored):
                 self.take_within_cap(section, scored)
 
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Fill a section's reserved places with official actions on other matters, the best without coverage first."""
+        """Fill a section's reserved places with official actions on other matters.
+
+        Those with the most points, not counting coverage, come first.
+        """
         free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
         fit = filter(self._may_have_reserved_place, sorted(unplaced, key=_uncovered_key))
@@ -305,7 +308,7 @@ class SectionFiller:
 
 
 def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
-    """Return whether there are enough placed stories of a story's topic; far higher coverage exempts it."""
+    """Return whether there are enough placed stories on a story's topic; far higher coverage exempts the story."""
     publishers = [len(other.story.publishers) for other in placed if other.topic == scored.topic]
     if len(publishers) < MAX_STORIES_PER_TOPIC:
         return False

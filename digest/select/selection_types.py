@@ -10,7 +10,7 @@ from digest.collect.documents.parsed_document import SummaryBasis
 
 @dataclass(frozen=True, slots=True)
 class CandidateArticle:
-    """One article as selection sees it; `url` identifies it and breaks remaining ties."""
+    """One article with everything that selection uses; `url` identifies it and breaks remaining ties."""
 
     url: str  # canonical
     link: str  # as published; what readers are sent to
@@ -95,7 +95,7 @@ class Story:
 class SummaryOrigin:
     """The author of a story's summary, and its publisher, which is empty if an editor wrote it.
 
-    `lent_to` is the publisher of the lead article if that has no summary.
+    `lent_to` is the publisher of the lead article if the lead has no summary of its own.
     """
 
     basis: SummaryBasis
@@ -154,7 +154,7 @@ class ScoredStory:
     is_official_action: bool = False
 
     def points(self, term_name: str) -> float:
-        """Return the points of a term; 0 if it's unknown this week."""
+        """Return the points of a term; 0 if the term is unknown this week."""
         return next((term.points for term in self.terms if term.name == term_name), 0.0)
 
     @property
@@ -169,13 +169,13 @@ class ScoredStory:
 
     @property
     def is_ours(self) -> bool:
-        """True if it has one of our topics, is from our own site, or was featured by an editor."""
+        """True if it has one of the publication's topics, or its lead is from the publication's site or featured."""
         return bool(self.topic or self.lead.own or self.lead.featured)
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierStory:
-    """A story of an earlier edition: the edition, its headline, and those of its articles that are kept."""
+    """A story of an earlier edition: the edition, the headline, and those of its articles that are still stored."""
 
     edition: str
     number: int
@@ -197,7 +197,7 @@ class PlacedStory:
     """A story in a section of the edition.
 
     `related` are earlier articles on the same matter; `supporting` are further stories about it that appear under this
-    one, best first. `rule` is the reason if it's above a story with a higher score, else empty. `is_chosen` is true if
+    one, best first. `rule` says why it's above a story with a higher score, if it is. `is_chosen` is true if
     an editor added it.
     """
 
@@ -210,7 +210,7 @@ class PlacedStory:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutStory:
-    """A story that wasn't included, and why; it's not `admitted` if it was banned, gone, or used before."""
+    """A story that wasn't included, and why; `admitted` is false if it was banned, gone, or used before."""
 
     scored: ScoredStory
     reason: str
@@ -227,7 +227,7 @@ class Proposal:
     sections: dict[str, tuple[PlacedStory, ...]] = field(default_factory=dict)
     left_out: tuple[LeftOutStory, ...] = ()
     incomplete_reason: str = ""
-    notes: tuple[str, ...] = ()  # e.g. "no readership: its weight went to the other terms"
+    notes: tuple[str, ...] = ()  # such as "there's no readership data, so its weight went to the other terms"
     # Section key → lead URLs of the replacements for dropped stories, in order.
     reserves: dict[str, tuple[str, ...]] = field(default_factory=dict)
     # Pairs of stories about the same matter, by lead URL: one in the edition, and another.

@@ -12,8 +12,8 @@ from digest.select import text_similarity
 from digest.select.advisories import link_advisories
 from digest.select.clustering import BARE_FACTOR, AverageLinkage, ClusterLimits, ClusterText, find_similar_pairs
 from digest.select.penalties import (
+    find_death_toll,
     find_penalties,
-    find_toll,
     is_forecast_title,
     is_round_up,
     is_statement_title,
@@ -34,9 +34,9 @@ from digest.select.word_rarity import (
 )
 
 MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
-STAGE_GRACE = timedelta(hours=6)  # how much older than the lead a page of the same stage can be, whatever its title
+STAGE_GRACE = timedelta(hours=6)  # how much older than the lead a page of the same stage may be, whatever its title
 STAGE_SPAN = timedelta(hours=20)  # a page older than the lead by this much needs a title that agrees with the lead's
-MAX_STAGE_AGREEMENT = 0.8  # the share of words in common that's enough at any age
+MAX_STAGE_AGREEMENT = 0.8  # share of common words that's enough at any age
 
 
 def group_into_stories(
@@ -77,11 +77,11 @@ def group_into_stories(
 
 
 def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[CandidateArticle]) -> TextVectorizer:
-    """Return a vectorizer for a week's articles that knows how rare their words are.
+    """Return a vectorizer for a week's articles, based on the rarity of words.
 
     Args:
         words: the number of earlier articles that contain each word.
-        articles: the week's articles, in a fixed order; used as the table if neither table knows their language.
+        articles: the week's articles, in a fixed order; their own words count if neither table covers their language.
     """
     if knows_language_of(words, _words_of_each(sample_evenly(articles))):
         return TextVectorizer(WordRarity(words))
@@ -101,8 +101,8 @@ def _words_of_each(articles: Iterable[CandidateArticle]) -> Iterator[frozenset[s
 def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
     """Return one article per canonical URL, by date and URL, with the wording of the best source.
 
-    That's our own, then a source on the article's own site, so that another feed can't change its wording. Facts that
-    only the others have are kept: featured by an editor, views, summary, image.
+    The best source is the publication's own, then one on the article's own site, so that other feeds can't change the
+    wording. Facts that only the others have are kept: featured by an editor, views, summary, image.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
@@ -112,10 +112,10 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
 
 
 def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Set the publishers of articles listed by aggregators, so that each publisher counts once.
+    """Return the articles, those from aggregators with their own publishers, so that each publisher counts once.
 
-    If a source is mostly on an article's site, it's the publisher. Otherwise, it's the name that the item or page
-    gives, or that another article on the site has.
+    If most articles of a source are on the article's site, the source's publisher is the publisher. Otherwise, it's the
+    name that the item or page gives, or that another article on the site has.
     """
     articles = list(candidates)
     aggregated = [a for a in articles if a.aggregated]
@@ -134,7 +134,7 @@ def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArt
 
 
 def _name_main_sites(articles: Iterable[CandidateArticle]) -> dict[str, str]:
-    """Return the publishers of sources by the site that most of a source's articles are on."""
+    """Return the sources' publishers by the site that has most of a source's articles."""
     sites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for article in articles:
         sites[article.publisher, article.source][site_name(article.url)] += 1
@@ -188,7 +188,7 @@ def _cluster_articles(
     decided: ArticleLinks,
     place_rules: PlaceRules | None,
 ) -> list[list[int]]:
-    """Return clusters of indices into `articles`; near-duplicates of one publisher stay with the first of them."""
+    """Return clusters of indices into `articles`; near-duplicates from one publisher stay with the first of them."""
     read = [reader.read_text(article.title, article.summary) for article in articles]
     texts = [
         ClusterText(article.publisher, article.dated_at.timestamp(), text)
@@ -261,10 +261,10 @@ def order_by_text(
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArticle]) -> Story:
-    """Return a story with a given lead: one page of each further publisher, by date and name, then the rest.
+    """Return a story with a given lead, one page of each other publisher, and further pages, each sorted by date.
 
-    A publisher's page is its first that's news and isn't overtaken. Pages of an earlier stage are left out if another
-    publisher also reports the lead's stage; otherwise, the lead may just be late.
+    A publisher's page is its best that's news and isn't overtaken. Pages that tell an earlier stage of the story are
+    further pages if another publisher also reports the lead's stage; otherwise, the lead may just be late.
 
     Args:
         lead: the lead article.
@@ -281,16 +281,16 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or tells less than the later lead.
+    """Return whether a page isn't news while the lead is, or is earlier than the lead and tells less.
 
-    It announces what the lead reports, or gives a lower death toll.
+    It tells less if it announces what the lead reports, or gives a lower death toll.
     """
     if find_penalties(article):
         return not find_penalties(lead)
     if article.dated_at > lead.dated_at:
         return False
     is_ahead = is_forecast_title(article.title) and not is_forecast_title(lead.title)
-    return is_ahead or 0 < find_toll(article.title) < find_toll(lead.title)
+    return is_ahead or 0 < find_death_toll(article.title) < find_death_toll(lead.title)
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
@@ -308,15 +308,15 @@ def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> b
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
-    """Return whether an article announces an event that another article of its story, not earlier, reports."""
+    """Return whether an article announces an event that another article of its story, dated no earlier, reports."""
     later = (a for a in others if a is not article and a.dated_at >= article.dated_at)
     return is_forecast_title(article.title) and any(reports_outcome(a.title, article.title) for a in later)
 
 
 def _has_outdated_toll(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
-    """Return whether another article of its story, not earlier, gives a higher death toll."""
-    toll = find_toll(article.title)
-    return toll > 0 and any(find_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
+    """Return whether another article of its story, dated no earlier, gives a higher death toll."""
+    toll = find_death_toll(article.title)
+    return toll > 0 and any(find_death_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
 
 
 # --- choosing the lead ------------------------------------------------------------------------------------------

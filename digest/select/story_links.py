@@ -9,8 +9,8 @@ from itertools import chain
 class StoryGroupingDecision:
     """One decision of an editor, by the articles' canonical URLs.
 
-    The articles of `urls` are one story; with `apart_from` none of them is in a story with any article of that set. `is_split` says
-    that all of them were one story until then.
+    Without `apart_from`, the articles of `urls` are one story. With it, none of them is in a story with any article of
+    `apart_from`, and `is_split` is true if they were all in one story until then.
     """
 
     urls: frozenset[str]
@@ -20,7 +20,7 @@ class StoryGroupingDecision:
 
 @dataclass(frozen=True, slots=True)
 class ArticleLinks:
-    """Decisions without contradictions, by article index: sets to group, and for each article those to avoid."""
+    """Decisions without contradictions, by article index: sets to group, and for each article, those to keep apart."""
 
     together: tuple[tuple[int, ...], ...]
     apart: Mapping[int, frozenset[int]]

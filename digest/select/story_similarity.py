@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from digest.select import text_similarity
-from digest.select.penalties import find_penalties, is_sentence_title, is_title_told
+from digest.select.penalties import find_penalties, is_sentence_title, is_title_repeated
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
 
@@ -13,8 +13,8 @@ SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity
 SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
 MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
 MIN_NAME_ARTICLES = 2  # articles of a story that must contain a rare name for the story to be about it
-MIN_NAME_SHARE = 0.15  # the same as a share of its articles
-SAME_TOPIC_SIMILARITY = 0.3  # least similarity of two stories of one topic, for variety
+MIN_NAME_SHARE = 0.15  # share of a story's articles that must contain such a name
+SAME_TOPIC_SIMILARITY = 0.3  # least similarity of two stories on one topic, for variety
 MAX_RELATED = 3
 # Of an earlier article to a story's centroid; lower ones were noise in the measured week.
 MIN_RELATED_SIMILARITY = 0.28
@@ -48,7 +48,7 @@ class StorySimilarity:
         return self._reader.read_text(article.title, article.summary).title_words
 
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
-        """Return an article's word vector, of a length up to 1."""
+        """Return an article's word vector, whose length is at most 1."""
         return self._reader.read_text(article.title, article.summary).vector
 
     def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:
@@ -56,7 +56,7 @@ class StorySimilarity:
         return order_by_text(articles, [self.article_vector(article) for article in articles])
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
-        """Return the similarity of two stories to a reader, 0 to 1, by words or topic."""
+        """Return how similar two stories seem to readers, from 0 to 1, by their words; 0.3 or more on the same topic."""
         words = text_similarity.cosine_similarity(self.centroid(first.story), self.centroid(other.story))
         return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
@@ -91,9 +91,9 @@ class StorySimilarity:
 
     def share_rare_name(self, story: Story, other: Story) -> bool:
         """Return whether two stories share a rare name."""
-        return not self.rare_names(story).isdisjoint(self.rare_names(other))
+        return not self.find_rare_names(story).isdisjoint(self.find_rare_names(other))
 
-    def rare_names(self, story: Story) -> frozenset[str]:
+    def find_rare_names(self, story: Story) -> frozenset[str]:
         """Return the rare names in a story's articles: words that none of them writes in lower case."""
         if story.lead.url not in self._rare_names:
             texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
@@ -101,11 +101,11 @@ class StorySimilarity:
             self._rare_names[story.lead.url] = frozenset(name for name in rare if len(name) >= MIN_NAME_LENGTH)
         return self._rare_names[story.lead.url]
 
-    def telling_names(self, story: Story) -> frozenset[str]:
-        """Return the rare names in several of a story's articles. Names that are only mentioned in passing don't count."""
+    def find_telling_names(self, story: Story) -> frozenset[str]:
+        """Return the rare names in several of a story's articles, which excludes names mentioned in passing."""
         vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
         least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
-        return frozenset(n for n in self.rare_names(story) if sum(n in vector for vector in vectors) >= least)
+        return frozenset(n for n in self.find_rare_names(story) if sum(n in vector for vector in vectors) >= least)
 
 
 def find_related_articles(
@@ -113,10 +113,10 @@ def find_related_articles(
 ) -> dict[str, tuple[CandidateArticle, ...]]:
     """Return up to three earlier articles for each story, by the lead's URL, newest first.
 
-    Each shares a rare name with its story. Posts, whose titles are sentences, aren't offered.
+    Each article shares a rare name with its story. Posts, whose titles are sentences, aren't offered.
 
     Args:
-        placed: the stories of the edition, in the order in which they choose.
+        placed: the stories of the edition; earlier ones in the list choose first.
         earlier: articles that aren't in the edition; each is used at most once.
         similarity: based on the articles of this proposal.
     """
@@ -152,9 +152,9 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
 
 
 def _repeats_news(article: CandidateArticle, story: Story) -> bool:
-    """Return whether an article from a story's own days says the same as one of its articles; older ones are background."""
+    """Return whether an article says the same as one of a story's; one from before the story is background instead."""
     first = min(member.dated_at for member in story.members)
-    return article.dated_at >= first and is_title_told(article.title, (member.title for member in story.members))
+    return article.dated_at >= first and is_title_repeated(article.title, (member.title for member in story.members))
 
 
 class _RelatedPool:
@@ -195,7 +195,7 @@ class _RelatedPool:
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 
     def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
-        """Return the first few, without those whose title repeats the lead's or a chosen one's."""
+        """Return the first three, without articles whose title repeats the lead's or a chosen one's."""
         titles = [text_similarity.distinct_words(story.lead.title)]
         chosen: list[int] = []
         for n in places:

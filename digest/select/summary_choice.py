@@ -16,7 +16,7 @@ class StorySummary:
 
 
 def choose_summary(story: Story) -> StorySummary:
-    """Return a story's summary: the lead's, else an official source's, else the first of the other reports."""
+    """Return a story's summary: the lead's, or else an official source's, or else the first of another report."""
     lead = story.lead
     if lead.summary:
         return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))

@@ -12,8 +12,8 @@ from sys import intern
 
 from digest.select.word_rarity import WordRarity, WordTable, load_shipped_rarity
 
-TITLE_WORD_WEIGHT = 2  # a word of the title counts as this many of the summary's
-MIN_NAME_WEIGHT = 8.5  # inverse document frequency of distinctive words, about one in 2,000 articles
+TITLE_WORD_WEIGHT = 2  # a word in the title counts as this many in the summary
+MIN_NAME_WEIGHT = 8.5  # least inverse document frequency of a name: in about one of 2,000 articles
 MAX_SUMMARY_WORDS = 120  # a source whose summary is the whole text has no more influence than the others
 # Added to each text's sum of squared weights for what it leaves out: about four words unique to it.
 UNSAID_WEIGHT = 400.0
@@ -48,7 +48,10 @@ STOP_WORDS = frozenset(
 
 @lru_cache(maxsize=_CACHED_TEXTS)
 def split_tokens(text: str) -> tuple[str, ...]:
-    """Return the words of a text as written, with compatibility characters folded; numbers and CVE IDs are kept whole."""
+    """Return the words of a text as written, except that compatibility characters are folded.
+
+    Numbers and CVE IDs are kept whole.
+    """
     return tuple(map(intern, _TOKEN.findall(text if text.isascii() else unicodedata.normalize("NFKC", text))))
 
 
@@ -60,7 +63,7 @@ def fold_text(text: str) -> str:
 
 
 def significant_words(text: str) -> Iterator[str]:
-    """Yield the significant words in order: no stop words, plurals folded, numbers and CVE IDs kept."""
+    """Yield a text's significant words in order: no stop words, with plurals folded, including numbers and CVE IDs."""
     return filter(None, map(_folded_words.__getitem__, split_tokens(text)))
 
 
@@ -91,7 +94,7 @@ def fold_plural(word: str) -> str:
 def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
     """Return the significant words that no text has in lower case; given enough text, they're names.
 
-    In a headline that capitalizes every word, only those with another capital or a digit are.
+    In a headline that capitalizes every word, only words with a second capital or a digit count as capitalized.
     """
     names: set[str] = set()
     common: set[str] = set()
@@ -107,12 +110,12 @@ def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
 
 
 def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
-    """Return the counts of the words of a title and a summary; the title's count for more."""
+    """Return how often each word occurs in a title and a summary; each occurrence in the title counts twice."""
     return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
 
 
 def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -> WordVector:
-    """Return a text's word vector, by the rarity and sublinear in the count of each word, of a length below 1.
+    """Return a text's word vector, whose length is below 1: each word's rarity, more if the word is repeated.
 
     The shorter a text, the shorter its vector: two headlines of four words that share one of them aren't half the same.
     """
@@ -147,7 +150,7 @@ class TextVectorizer:
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
     def read_text(self, title: str, summary: str) -> ArticleText:
-        """Return the features of a text."""
+        """Return the word vector and other features of an article's title and summary."""
         text = self._texts.get((title, summary))
         if text is None:
             text = self._analyze_text([*significant_words(title)], [*significant_words(summary)])
@@ -155,7 +158,7 @@ class TextVectorizer:
         return text
 
     def pick_rare_words(self, words: Iterable[str]) -> frozenset[str]:
-        """Return the folded words that have at least the weight of a name."""
+        """Return those of some folded words that are rare enough to be names."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 
@@ -173,7 +176,7 @@ class TextVectorizer:
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
     """Return the dot product: the cosine of vectors of length 1, and the sum over all pairs for sums of vectors.
 
-    `fsum` rounds once, so the result depends on neither the order of the words nor that of the texts.
+    `fsum` rounds once, so the result depends neither on the order of the words nor on that of the texts.
     """
     shared = first.keys() & other.keys()
     return math.fsum([first[word] * other[word] for word in shared])
@@ -195,19 +198,19 @@ def distinct_words(*texts: str) -> frozenset[str]:
 
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
-    """Return the Jaccard index of the words of two texts, 0 to 1; 0 if both have no words."""
+    """Return the Jaccard index of two sets of words, from 0 to 1; 0 if both are empty."""
     both = len(first & other)
     either = len(first) + len(other) - both
     return both / either if either else 0.0
 
 
 def are_texts_near_duplicates(first: str, other: str, min_overlap: float = 0.85) -> bool:
-    """Return whether two texts differ only in minor edits, and not in numbers or CVE IDs."""
+    """Return whether two texts differ only slightly: their words overlap enough, with the same numbers and CVE IDs."""
     return are_word_sets_near_duplicates(distinct_words(first), distinct_words(other), min_overlap)
 
 
 def are_word_sets_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
-    """Return whether two sets of significant words are near duplicates, as in `are_texts_near_duplicates`."""
+    """Return whether two sets of significant words overlap enough and have the same numbers and CVE IDs."""
     return jaccard_overlap(first, other) >= min_overlap and _words_with_digits(first) == _words_with_digits(other)
 
 

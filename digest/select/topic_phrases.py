@@ -1,4 +1,4 @@
-"""The phrases of topics: parsed from their lists, and found in texts by their first two words."""
+"""The phrases of topics, which are parsed from lists and found in texts by their first two words."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from digest.select.word_rarity import WordTable
 
 TOGETHER = " + "
 _CACHED_WORDS = 50_000
-_STEM_KEY = 3  # letters by which stems are indexed, and so their least length
+_STEM_KEY = 3  # letters by which stems are indexed, so stems have at least as many
 
 
 class TopicTier(Enum):
@@ -39,11 +39,11 @@ class TopicPhrase:
 
     @property
     def second_begins(self) -> str | None:
-        """The start of its second word; None if the first is sufficient."""
+        """The start of its second word, empty if it has only one; None if only the first has to be checked."""
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
     def stands_at(self, text: "PlacedText", start: int) -> bool:
-        """Return whether the phrase begins at a word of a text."""
+        """Return whether the phrase occurs in a text from the word with index `start` on."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_folded_words.__getitem__, written))
         *begin, own_last = self.tokens
@@ -57,7 +57,7 @@ class TopicPhrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicEntry:
-    """One entry of a topic's list: groups of which an article must contain one phrase each."""
+    """One entry of a topic's list: groups of phrases, from each of which an article must contain one."""
 
     topic_index: int
     tier: TopicTier
@@ -77,7 +77,7 @@ class PhraseIndex:
     """Finds which of many phrases a text contains, by their first two words."""
 
     def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
-        """Index the phrases."""
+        """Index the phrases by their first word, or stems by their first letters."""
         self._whole: dict[str, list[TopicPhrase]] = defaultdict(list)
         self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # single words that may continue
         for phrase in phrases:
@@ -120,7 +120,7 @@ class TopicListReader:
     def parse_entries(self, text: str, tier: TopicTier) -> Iterator[TopicEntry]:
         """Yield the entries of a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug`.
 
-        A plus requires a word of each side.
+        An entry with a plus requires a word or phrase from each side.
         """
         parts = (" ".join(part.split()) for part in text.split(";"))
         for part in dict.fromkeys(parts):
@@ -131,7 +131,7 @@ class TopicListReader:
                 yield TopicEntry(self._topic_index, tier, groups)
 
     def parse_phrases(self, text: str, separator: str) -> tuple[TopicPhrase, ...]:
-        """Return the words and phrases between separators."""
+        """Return the phrases, including single words, between separators."""
         listed = (" ".join(part.split()) for part in text.split(separator))
         return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
 
@@ -145,7 +145,7 @@ class TopicListReader:
 
 
 def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
-    """Return a text's words, or the first `most` of them."""
+    """Return a text, or its first `most` words, with its place in the article."""
     tokens = split_tokens(text)[:most]
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 

@@ -23,7 +23,7 @@ from digest.select.topic_phrases import (
 )
 from digest.settings.built_in_topics import read_built_in_topics
 
-_MAX_WEAK_POINTS = 0.5  # weak words together add at most as much as one strong word of the summary
+_MAX_WEAK_POINTS = 0.5  # weak words together add at most as much as one strong word in the summary
 _DECIDING_POINTS = 0.5  # least points of a deciding word: a strong one, anywhere
 # Least points for a topic that a title, a category, or the source's default topic names.
 _MIN_POINTS = 0.6
@@ -80,7 +80,7 @@ class _EntryMatch:
 
 
 class TopicRules:
-    """The compiled keyword rules."""
+    """The compiled keyword rules of all topics."""
 
     def __init__(self, listed: Iterable[TopicWords]) -> None:
         """Compile the lists; ties between topics go to the first."""
@@ -104,7 +104,7 @@ class TopicRules:
                 self._groups_by_phrase[phrase].append((entry, number, rank))
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
-        """Return the topic of an article, or None.
+        """Return the topic of an article; None if it has none.
 
         The source's mapping of categories takes precedence. Otherwise, the words of the categories, title, and summary
         are weighed, together with the source's default topic.
@@ -115,7 +115,7 @@ class TopicRules:
         for match in self._find_entries(candidate):
             matches[self.topic_names[match.entry.topic_index]].append(match)
         points = self._weigh_topics(candidate, matches)
-        best = self.find_best(points)
+        best = self.pick_best_topic(points)
         if not best:
             return None
         words = _list_words(matches.get(best, ()))
@@ -124,7 +124,7 @@ class TopicRules:
         strength = 1 - _DOUBT_PER_POINT ** points[best]
         return TopicMatch(best, round(strength, 4), tuple(words))
 
-    def find_best(self, points: Mapping[str, float]) -> str:
+    def pick_best_topic(self, points: Mapping[str, float]) -> str:
         """Return the topic with the most points; empty if there's none.
 
         Ties go to the first of the topics, then by name.
@@ -160,8 +160,8 @@ class TopicRules:
         """Return the points for a source's default topic.
 
         Official sources and the publication itself write about their own field, so their default topic is sufficient.
-        Publishers write about other things too (a security magazine about browsers and funding), so theirs counts like
-        one strong word of a summary and needs another word of the topic. A topic without word lists is always accepted.
+        Publishers write about other things, too (a security magazine about browsers and funding), so theirs counts like
+        one strong word in a summary and needs another word of the topic. A topic without word lists is always accepted.
         """
         is_enough = candidate.primary or candidate.own or candidate.default_topic not in self.topic_names
         return _MIN_POINTS if is_enough else _DECIDING_POINTS
@@ -198,7 +198,7 @@ class TopicRules:
         ]
 
     def _mask_other_senses(self, phrases: Iterable[tuple[TopicPhrase, int]]) -> dict[int, set[int]]:
-        """Return by topic the indices of words that are used in another sense."""
+        """Return the indices of words that are used in another sense, by topic index."""
         masked: dict[int, set[int]] = {}
         for phrase, start in phrases:
             if phrase in self._other_senses:
@@ -271,7 +271,7 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
 
 
 def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
-    """Return the rules for the operator's list (topic → words and phrases, all strong), or the built-in one."""
+    """Return the rules for the operator's topics (topic → phrases, all of them strong), or else the built-in ones."""
     if topics:
         lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
         return _compile_lists(tuple(lists))
@@ -287,10 +287,10 @@ def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
 def find_story_topic(
     story: Story, rules: TopicRules, topic_overrides: Mapping[str, str] = MappingProxyType({})
 ) -> TopicMatch | None:
-    """Return a story's topic: an editor's choice, else that of most of its articles, the lead counting twice.
+    """Return a story's topic: an editor's choice, or else the strongest among its articles', the lead's counting twice.
 
-    The strength is the mean over the articles, 0 for those without a topic, so one article's stray word doesn't give
-    a large story a topic. If fewer than a third of the articles have one, the story has none.
+    The strength is the mean over the articles, those without a topic counting as 0. If fewer than a third of the
+    articles have a topic, the story has none, so one article's stray word doesn't give a large story a topic.
 
     Args:
         story: the story.
@@ -313,7 +313,7 @@ def find_story_topic(
     for topic, matches in by_topic.items():
         total = math.fsum(match.strength for match in matches)
         sums[topic] = round(total, 6)
-    best = rules.find_best(sums)
+    best = rules.pick_best_topic(sums)
     words = dict.fromkeys(chain.from_iterable(match.words for match in by_topic[best]))
     strength = math.fsum(sums.values()) / voices
     return TopicMatch(best, round(strength, 4), tuple(words))

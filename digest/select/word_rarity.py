@@ -1,4 +1,4 @@
-"""Rarity of words, from a table of earlier articles that's fixed for a week and never includes that week.
+"""Rarity of words, based on a table of earlier articles that's fixed for a week and excludes that week's articles.
 
 The similarity of two articles therefore depends on those two and the table alone; other articles and the order or
 batching of their arrival don't affect it. The words of a story that fills a week also stay as distinctive as before.
@@ -14,7 +14,7 @@ from importlib import resources
 from itertools import chain, count
 from typing import TypeVar
 
-# Weight of the shipped table, in earlier articles. A name that one of them has is still one of 5,000.
+# Weight of the shipped table, in earlier articles. A name in only one of them is still in one of 5,000.
 SHIPPED_TABLE_WEIGHT = 5000
 STRANGE_TABLE_WEIGHT = 500  # the same if the shipped table doesn't know the language; it only keeps weights in scale
 ENOUGH_ARTICLES = 2000  # earlier articles that suffice in any language
@@ -22,7 +22,7 @@ MAX_UNLISTED_SHARE = (
     0.4  # share of a week's words missing from the shipped table: .07 in English, .57 and more elsewhere
 )
 _KEPT_WEIGHTS = 1_000_000  # of words; more than any week has
-_SAMPLE_SIZE = 400  # articles of a week that are sampled for that
+_SAMPLE_SIZE = 400  # articles of a week that are sampled to find its language
 # Share of articles that contain one particular number of a given form; tables don't have numbers.
 _YEAR_SHARE = 1 / 60
 _SHORT_NUMBER_SHARE = 1 / 60
@@ -34,7 +34,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class WordTable(dict[str, _Value]):
-    """A function's values for words, each computed once. It's emptied when it's full.
+    """A cache of a function's values for words, which is emptied when it's full.
 
     Like `lru_cache`, but twice as fast, because it doesn't keep track of the order of use.
     """
@@ -45,7 +45,7 @@ class WordTable(dict[str, _Value]):
         self._most = most
 
     def __missing__(self, word: str) -> _Value:
-        """Compute the value for a word."""
+        """Compute and keep the value for a word."""
         if len(self) >= self._most:
             self.clear()
         value = self[word] = self._function(word)
@@ -77,7 +77,7 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Do
 
 
 class WordRarity:
-    """The rarity of words, by a table of earlier articles blended with the shipped one."""
+    """The rarity of words, based on a table of earlier articles blended with the shipped one."""
 
     def __init__(self, table: DocumentFrequencies | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
         """Initialize from a table of earlier articles and the weight of the shipped table, in articles."""
@@ -99,7 +99,7 @@ class WordRarity:
         return 1 - math.log(self.share(word))
 
     def share(self, word: str) -> float:
-        """Return the share of articles that contain a word, above 0; numbers are estimated by their form."""
+        """Return the share of articles that contain a word, above 0; for numbers, it's estimated from their form."""
         if _is_number(word):
             return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
@@ -134,7 +134,7 @@ def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Co
 
 
 def sample_evenly(values: Sequence[_Value]) -> Sequence[_Value]:
-    """Return an evenly spaced sample of some values."""
+    """Return an evenly spaced sample of some values, about 200 to 400 if there are more."""
     return values[:: 1 + len(values) // _SAMPLE_SIZE]
 
 

@@ -28,17 +28,17 @@ class AffectedArea(StrEnum):
 
     @property
     def weakens_control(self) -> bool:
-        """True if changes ask people to confirm who they are and email all other admins, whatever the settings."""
+        """True if people must confirm who they are before a change, and all other admins are emailed about it."""
         return self not in {AffectedArea.NONE, AffectedArea.BY_SETTING, AffectedArea.ADDRESSES}
 
     @property
     def needs_confirmation(self) -> bool:
-        """True if people must confirm who they are first."""
+        """True if people must confirm who they are before a change or an action."""
         return self.weakens_control or self is AffectedArea.ADDRESSES
 
 
 def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
-    """Return the area that a setting declares on its field, else the one that its table declares.
+    """Return the area that a setting's field declares, or else the one that its table declares.
 
     Raises:
         TypeError: neither declares one.

@@ -30,7 +30,7 @@ _RULE_SHARE = 0.18  # share of the text color in thin lines on a publisher's own
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colors of one color scheme, as #RRGGBB; `line` is the border of a field, `on` the text of a button."""
+    """The colors of one color scheme, as #RRGGBB; `line` is for borders of fields, `on` for the text of buttons."""
 
     paper: str
     tint: str
@@ -44,13 +44,13 @@ class Palette:
     on: str
 
     def on_paper(self, paper: str) -> "Palette":
-        """Return the palette with another background, and thin lines that match it."""
+        """Return the palette with another page background and thin lines that match it; unchanged if it's the same."""
         return (
             self if paper == self.paper else replace(self, paper=paper, rule=mix_colors(paper, self.ink, _RULE_SHARE))
         )
 
     def list_texts(self) -> dict[str, str]:
-        """Return by name the text colors that publishers can't change."""
+        """Return the text colors that publishers can't change, by name."""
         return {"text": self.text, "small print": self.muted}
 
 
@@ -59,7 +59,7 @@ _DARK = Palette(
     PAPER_DARK, TINT_DARK, "#F2F4F6", "#D3D9E0", "#A4AEBA", "#313A46", "#6F7A88", "#8FC0F5", "#F2966B", PAPER_DARK
 )
 _SYSTEM_FONT = "-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
-# Each has fallbacks with the same letter widths, so that lines break in the same places.
+# Each font has fallbacks with the same letter widths, so that lines break in the same places.
 _FONTS = {
     "system": _SYSTEM_FONT,
     "arial": "Arial,'Liberation Sans',Arimo,Helvetica,sans-serif",
@@ -75,7 +75,7 @@ _OUTLOOK_FONTS = {
     "tahoma": "Tahoma,sans-serif",
     "georgia": "Georgia,serif",
 }
-_SERIF = "Georgia,serif"  # short, because it's in an email sixty times
+_SERIF = "Georgia,serif"  # short, because an email contains it sixty times
 _BUTTON_RADIUS = {"rounded": 6, "square": 0, "pill": 24}  # CSS pixels; a button is 48 pixels high
 LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MIN_HUE_DISTANCE = 30  # degrees; a label with a closer hue looks like a link
@@ -273,7 +273,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def heading_font(self) -> str:
-        """The CSS font family of text by editors: headlines and the intro."""
+        """The CSS font family of headlines and the intro."""
         return _SERIF if self.headings == "serif" else _FONTS[self._sans]
 
     @property
@@ -283,7 +283,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def outlook_heading_font(self) -> str:
-        """The font family of text by editors in classic Outlook."""
+        """The font family of headlines and the intro in classic Outlook."""
         return "Georgia,serif" if self.headings == "serif" else _OUTLOOK_FONTS[self._sans]
 
     @property

@@ -34,7 +34,10 @@ def hue_distance(first: str, second: str) -> float | None:
 
 
 def find_nearest_readable_color(color: str, others: Iterable[str]) -> str | None:
-    """Return the color of the same hue with the nearest lightness that's readable on all `others`, or None."""
+    """Return the color of the same hue and the nearest lightness that has enough contrast with all `others`.
+
+    None if there's no such color.
+    """
     grounds = tuple(others)
     hue, lightness, saturation = colorsys.rgb_to_hls(*_channels(color))
     for step in sorted(range(_LIGHTNESS_STEPS + 1), key=lambda step: abs(step / _LIGHTNESS_STEPS - lightness)):
@@ -46,7 +49,7 @@ def find_nearest_readable_color(color: str, others: Iterable[str]) -> str | None
 
 
 def mix_colors(ground: str, color: str, share: float) -> str:
-    """Return `ground` mixed with a share of `color`, from 0 to 1."""
+    """Return `ground` mixed with `color`, whose share is from 0 to 1."""
     pairs = zip(_channels(ground), _channels(color), strict=True)
     return "#" + "".join(f"{round(255 * (first + (second - first) * share)):02X}" for first, second in pairs)
 

@@ -39,7 +39,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
 
     @property
     def source_section(self) -> str:
-        """The section of the sources whose articles it takes."""
+        """The source section (`SOURCE_SECTIONS`) whose articles this section takes."""
         return find_source_section(self.kind)
 
     def title_in(self, language: SubscriberLanguage) -> str:
@@ -86,7 +86,7 @@ NEWS_SECTION = "news"
 
 
 def find_source_section(kind: str) -> str:
-    """Return the section of the sources whose articles a kind takes: the one of the same name, otherwise news."""
+    """Return the source section whose articles a section kind takes: the one of the same name, or else news."""
     return kind if kind in SOURCE_SECTIONS else NEWS_SECTION
 
 

@@ -25,7 +25,7 @@ class ExposedEnvironmentFileError(EnvironmentFileError):
 
 
 def find_exposure(file: Path) -> ExposedEnvironmentFileError | None:
-    """Return the error if other users can read a file."""
+    """Return an error if other users can access a file; None if they can't."""
     if not stat.S_IMODE(file.stat().st_mode) & 0o077:
         return None
     return ExposedEnvironmentFileError(
@@ -37,7 +37,7 @@ def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[s
     """Return the variables of a file; empty if the file doesn't exist.
 
     Raises:
-        ExposedEnvironmentFileError: others can read it, unless `may_be_exposed`.
+        ExposedEnvironmentFileError: other users can read it, unless `may_be_exposed`.
         EnvironmentFileError: it can't be read, or a line isn't `NAME=value`.
     """
     try:
@@ -81,7 +81,7 @@ def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, s
 
 
 def change_variables(text: str, values: Mapping[str, str]) -> str:
-    """Return the text with new values; empty values remove their lines. Comments and other lines are kept."""
+    """Return the text with new values of variables; an empty value removes its line. All other lines are kept."""
     missing = {name: value for name, value in values.items() if value}
     lines = []
     for line in text.splitlines():

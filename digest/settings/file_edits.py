@@ -20,7 +20,7 @@ from tomlkit.items import AoT, Array, Table
 
 from digest.settings import table_values
 from digest.settings.edition import SectionSettings, SourceSettings
-from digest.settings.environment_keys import find_locked_changes
+from digest.settings.environment_overrides import find_overridden_changes
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFileContent
 
@@ -45,7 +45,7 @@ def change_table(
     Args:
         settings: the settings of this process; their file is read again.
         table: the table's name, such as `schedule`.
-        values: the values by key; those that the file already has aren't touched.
+        values: new values by key; a value that the file already has isn't touched.
         fingerprint: the fingerprint of the values that were shown (`fingerprint_values`).
         permit: called with the old and the new table before anything is written; it may raise.
 
@@ -58,7 +58,7 @@ def change_table(
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before: BaseModel = getattr(file, table)
         _refuse_conflict(before, fingerprint)
-        new_file = table_values.replace_table_values(file, table, values)
+        new_file = table_values.update_table(file, table, values)
         permit(before, getattr(new_file, table))
         changed = table_values.find_changed_values(before, getattr(new_file, table), values)
         return _set_table_values(text, table, changed), new_file
@@ -73,7 +73,9 @@ def replace_sections(
     fingerprint: str,
     permit: Callable[[Sequence[SectionSettings], Sequence[SectionSettings]], None] = lambda *_: None,
 ) -> Settings:
-    """Write the list of sections, in order, with the comments of existing ones; `permit` is as in `change_table`.
+    """Write the list of sections in order, keeping comments on existing ones, and return the resulting settings.
+
+    `permit` is as in `change_table`.
 
     Raises:
         SettingsValueError: a value is wrong.
@@ -92,17 +94,17 @@ def replace_sections(
 
 
 def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the text of a settings file with new values in its tables; equal values aren't touched.
+    """Return the text of a settings file with new values in its tables; unchanged values aren't touched.
 
     `settings` provides the values from the environment. Nothing is written.
 
     Raises:
-        SettingsError: it isn't valid TOML, a value is wrong, or the text can't be changed automatically.
+        SettingsError: the text isn't valid TOML, a value is wrong, or the text can't be changed automatically.
     """
     try:
         for table, values in tables.items():
             before = parse_settings_text(settings, text).file
-            new_file = table_values.replace_table_values(before, table, values)
+            new_file = table_values.update_table(before, table, values)
             changed = table_values.find_changed_values(getattr(before, table), getattr(new_file, table), values)
             text = _set_table_values(text, table, changed) if changed else text
             _check_written(settings, parse_settings_text(settings, text).file, new_file, f"[{table}]")
@@ -119,7 +121,7 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
     """
 
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
-        new_file = table_values.check_settings_file(file, {"sources": [*file.sources, *sources]})
+        new_file = table_values.merge_tables(file, {"sources": [*file.sources, *sources]})
         document = tomlkit.parse(text)
         listed = document.get("sources")
         rows = [_changed_source_values(source) for source in sources]
@@ -144,7 +146,7 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
     def edit(text: str, file: SettingsFileContent) -> tuple[str, SettingsFileContent]:
         before = next((source for source in file.sources if source.url == url), None)
         _refuse_conflict(before, fingerprint)
-        new_file = table_values.replace_source_values(file, url, values)
+        new_file = table_values.update_source(file, url, values)
         after = next(source for source in new_file.sources if source.url == values.get("url", url))
         document = tomlkit.parse(text)
         row = next(row for row in document["sources"] if row["url"] == url)
@@ -156,7 +158,7 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
 
 
 def remove_source_from_file(settings: Settings, url: str) -> Settings:
-    """Remove a source from the file, keeping the comments around it.
+    """Remove a source from the file, keeping the comments around it, and return the resulting settings.
 
     Raises:
         SettingsError: the file has no source with this URL, or it can't be read or written.
@@ -168,7 +170,7 @@ def remove_source_from_file(settings: Settings, url: str) -> Settings:
             raise SettingsConflictError(
                 f"The source {url} is no longer in the settings, so it wasn't changed. Reload the page."
             )
-        new_file = table_values.check_settings_file(file, {"sources": remaining})
+        new_file = table_values.merge_tables(file, {"sources": remaining})
         place = next(number for number, source in enumerate(file.sources) if source.url == url)
         document = tomlkit.parse(text)
         if isinstance(document.get("sources"), AoT):
@@ -214,10 +216,10 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
     Raises:
         SettingsError: the environment overrides a key, or the text can't be changed automatically.
     """
-    if variables := list(find_locked_changes(settings, written, wanted)):
+    if variables := list(find_overridden_changes(settings, written, wanted)):
         raise SettingsError(
             f"The environment sets {' and '.join(variables)}, which takes precedence over digest.toml.",
-            remedy="Change it there, and restart.",
+            remedy="Change the setting in the environment, and restart.",
         )
     if written != wanted:
         raise SettingsError(f"Can't update {place} automatically. Edit it by hand.")
@@ -235,9 +237,9 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
-    """Replace a file atomically, keeping its mode and owner; a new one gets `new_mode`.
+    """Write a file atomically; an existing one keeps its mode, a new one gets `new_mode`.
 
-    If root writes a new file, it gets its folder's owner, so that services can still read it.
+    If root writes it, an existing file keeps its owner and a new one gets its folder's, so services can still read it.
 
     Raises:
         OSError: it can't be written.
@@ -259,7 +261,7 @@ def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
 
 
 def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
-    """Return the text with values set in a table; a key in a commented-out line is set in that line."""
+    """Return the text with values set in a table; a key that's commented out is set in its place."""
     listed = tomlkit.parse(text).get(table)
     if listed is None or isinstance(listed, Table):
         for name in values:

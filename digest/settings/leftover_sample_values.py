@@ -1,7 +1,7 @@
 """Values of the default publication or the bundled sample that a publication with another name still has.
 
 All texts that reach readers are compared with the values in the shipped defaults and the sample's settings file, so
-keys that are added to the sample are checked too.
+keys that are added to the sample are checked, too.
 """
 
 import re
@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from digest.settings.misspelled_names import find_table
 from digest.settings.model import SettingsFileContent
 
 SAMPLE_SETTINGS = Path(__file__).parents[1] / "sample" / "digest.toml"
@@ -25,7 +26,7 @@ _SAMPLE_DOMAIN = "news.example.org"
 
 
 def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the settings with texts of HLS.Today or the sample, if the publication has another name."""
+    """Return the keys of settings that still have HLS.Today's or the sample's texts; none if it's still HLS.Today."""
     if not _has_other_name(file):
         return ()
     texts = (
@@ -38,14 +39,22 @@ def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def list_sample_addresses(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the sender settings with the sample's domain, if the publication has another name."""
+    """Return the keys of sender settings with the sample's domain; none if the publication is still HLS.Today."""
     if not _has_other_name(file):
         return ()
     return tuple(f"sender.{key}" for key in _ADDRESS_KEYS if str(getattr(file.sender, key)).endswith(_SAMPLE_DOMAIN))
 
 
+def name_setting(key: str) -> str:
+    """Return where a setting is on the settings pages: "Sender → Postal address"; the key if no page shows it."""
+    table_name, name = key.split(".")
+    table = find_table((table_name,))
+    label = table.model_fields[name].title if table else None
+    return f"{table.model_config.get('title')} → {label}" if table and label else key
+
+
 def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the names of the sample's invented sources, if the publication has another name."""
+    """Return the names of the sample's invented sources in the settings; none if the publication is still HLS.Today."""
     if not _has_other_name(file):
         return ()
     invented = {str(source["url"]) for source in _read_sample().get("sources", ())}

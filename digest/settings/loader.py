@@ -15,8 +15,8 @@ from digest.settings.environment_file import (
     ExposedEnvironmentFileError,
     read_environment_file,
 )
-from digest.settings.environment_keys import PREFIX, list_key_variables, set_keys
-from digest.settings.misspelled_names import phrase_name_suggestion, suggest_key
+from digest.settings.environment_overrides import PREFIX, apply_overrides, list_override_variables
+from digest.settings.misspelled_names import phrase_key_suggestion, phrase_name_suggestion
 from digest.settings.model import SETTINGS_FILE_NAME, Settings
 from digest.settings.setting_lines import (
     KeyPath,
@@ -41,7 +41,7 @@ class ExposedSettingsError(SettingsError):
 
 # Fields of `Settings` by the variable that sets them. `file` and `origin` come from the settings file, `logo` and
 # `header` from the database.
-_OTHER_FIELDS = {"file", "origin", "logo", "header", "key_variables"}
+_OTHER_FIELDS = {"file", "origin", "logo", "header", "environment_overrides"}
 ENVIRONMENT_FIELDS = {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
 SECRET_FIELDS = [
     name
@@ -63,12 +63,13 @@ def load_settings(
     Args:
         path: the file; by default `DIGEST_SETTINGS`, then `./digest.toml` if it exists.
         environ: the environment to read, for tests.
-        may_be_missing: whether a named file may be absent.
-        may_be_exposed: whether other users may be able to read `digest.env`, as for the doctor, which reports that.
+        may_be_missing: whether the file may be absent even if it was named.
+        may_be_exposed: whether `digest.env` is read even if other users can read it, too; the doctor reports it.
 
     Raises:
         ExposedSettingsError: other users can read `digest.env`.
-        SettingsError: a key is unknown or has a wrong value; the message lists all problems.
+        SettingsError: the file is missing or can't be read, or keys are unknown or have wrong values; the message lists
+            all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
@@ -81,8 +82,8 @@ def load_settings(
     values = _read_file_values(file)
     values |= _read_credentials(variables)
     values |= {field: variables[key] for key, field in ENVIRONMENT_FIELDS.items() if variables.get(key)}
-    key_variables = list_key_variables().keys()
-    values["key_variables"] = {name: text for name, text in variables.items() if text and name in key_variables}
+    known_names = list_override_variables().keys()
+    values["environment_overrides"] = {name: text for name, text in variables.items() if text and name in known_names}
     problems = [_describe_unknown_variable(name, environment_file, environ) for name in _list_unknown(variables)]
     return _validate_settings(values, file, problems)
 
@@ -92,12 +93,12 @@ def _read_file_values(file: Path) -> dict[str, Any]:
 
 
 def _list_unknown(variables: Iterable[str]) -> list[str]:
-    known_variables = ENVIRONMENT_FIELDS.keys() | list_key_variables().keys() | _OTHER_VARIABLES
+    known_variables = ENVIRONMENT_FIELDS.keys() | list_override_variables().keys() | _OTHER_VARIABLES
     return sorted(name for name in variables if name.startswith(PREFIX) and name not in known_variables)
 
 
 def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[str, str]) -> str:
-    names = (*ENVIRONMENT_FIELDS, *list_key_variables(), *_OPERATORS_VARIABLES)
+    names = (*ENVIRONMENT_FIELDS, *list_override_variables(), *_OPERATORS_VARIABLES)
     suggested = phrase_name_suggestion(name, names, prefix=PREFIX)
     number = None if process_environ.get(name) else find_variable_line(read_text_or_empty(file), name)
     place = f"line {number} of {file.absolute()}" if number else "in this process's environment"
@@ -105,7 +106,7 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_exposed: bool) -> Mapping[str, str]:
-    """Return the environment, plus the variables of a file that it doesn't set."""
+    """Return the environment's variables, and those of a file that the environment doesn't set."""
     try:
         variables = read_environment_file(file, may_be_exposed=may_be_exposed)
         return variables | {name: value for name, value in environ.items() if value}
@@ -133,7 +134,7 @@ def _read_secret(file: Path) -> str:
 
 
 def reload_settings(settings: Settings) -> Settings:
-    """Read the settings' file again; values from the environment are kept.
+    """Return the settings with their file read again; values from the environment are kept.
 
     Raises:
         SettingsError: it can't be read, or a key is unknown or has a wrong value; the message lists all problems.
@@ -157,16 +158,16 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
 
     `text` is the content of the file; if it's None, the file is read to find the line of a problem.
     """
-    key_variables = values.get("key_variables", {})
-    if key_variables:
-        values = values | {"file": set_keys(values.get("file", {}), key_variables)}
+    environment_overrides = values.get("environment_overrides", {})
+    if environment_overrides:
+        values = values | {"file": apply_overrides(values.get("file", {}), environment_overrides)}
     try:
         settings = Settings.model_validate(values)
     except ValidationError as exc:
         text = read_text_or_empty(file) if text is None else text
         errors = exc.errors(include_url=False, include_input=False)
         for error in map(dict, errors):
-            problem = _describe_variable_problem(error, key_variables)
+            problem = _describe_variable_problem(error, environment_overrides)
             problems.append(problem or _describe_problem(error, file, text))
         raise SettingsError(_problem_report(file, problems)) from None  # the exception chain would print secrets
     if problems:
@@ -222,18 +223,20 @@ def _make_toml_error(file: Path, text: str, message: str) -> SettingsError:
     second = int(place[1]) if place and message.startswith("Cannot ") else 0
     if repeated := find_repeated_key(text, second):
         name, first = repeated
-        remedy = "Merge both into one." if name.startswith("[") else "Remove one of the two lines."
+        remedy = "Merge the two tables into one." if name.startswith("[") else "Remove one of the two lines."
         return SettingsError(f"{file.absolute()} contains {name} twice, on lines {first} and {second}.", remedy=remedy)
     words, _, at = message.partition(" (at ")
     position = at.rstrip(")") or "end of document"
-    return SettingsError(f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct it there.")
+    return SettingsError(
+        f"{file.absolute()} isn't valid TOML, at {position}: {words}.", remedy="Correct the file at this position."
+    )
 
 
-def _describe_variable_problem(error: Mapping[str, Any], key_variables: Iterable[str]) -> str:
+def _describe_variable_problem(error: Mapping[str, Any], environment_overrides: Iterable[str]) -> str:
     """Describe a problem with a key that the environment sets; empty for other problems."""
     _, *path = error["loc"] or ("",)
-    for variable in key_variables:
-        key, _ = list_key_variables()[variable]
+    for variable in environment_overrides:
+        key, _ = list_override_variables()[variable]
         if tuple(path[: len(key)]) == key:
             steps = _join_steps(path[len(key) :])
             return ": ".join(filter(None, (variable, steps, describe_value_error(error))))
@@ -249,7 +252,7 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
         return f"{place}: {described}" if place else described
     number = find_key_line(text, path) if path else None
     place = f" (line {number} of {file.absolute()})" if number else ""
-    suggested = suggest_key(path) if path and error["type"] == "extra_forbidden" else ""
+    suggested = phrase_key_suggestion(path) if path and error["type"] == "extra_forbidden" else ""
     key, problem = _join_steps(path), f"{described}{suggested}{place}"
     return f"{key}: {problem}" if key else problem
 

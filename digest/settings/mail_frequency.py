@@ -1,4 +1,4 @@
-"""The frequency of emails, from the schedule, as worded on pages, in emails, and in the consent text."""
+"""The frequency of emails, based on the schedule, as worded on pages, in emails, and in the consent text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FRIDAY = 4
 
 @dataclass(frozen=True, slots=True)
 class _FrequencyPhrases:
-    """The wording of one frequency by place in a sentence: "2 emails a week", "on Mondays …", "2 times a week"."""
+    """One frequency in three parts of a sentence: "2 emails a week", "on Mondays …", "2 times a week"."""
 
     mails: str
     each: str
@@ -28,7 +28,7 @@ class MailFrequency:
 
     @property
     def is_weekly(self) -> bool:
-        """True if there's one edition a week."""
+        """True if there's one edition a week, on a fixed day."""
         return len(self.days) == 1
 
     @property
@@ -38,7 +38,7 @@ class MailFrequency:
 
     @property
     def each(self) -> str:
-        """The days, as an adverb: "every Friday", "on Mondays and Thursdays"."""
+        """When emails come, as an adverb: "every Friday", "on Mondays and Thursdays"."""
         return self._phrases.each
 
     @property
@@ -48,9 +48,9 @@ class MailFrequency:
 
     @property
     def consent(self) -> str:
-        """The consent text, unless the publisher wrote one; {name} is replaced with the publication's name.
+        """The standard consent text, with {name} for the publication's name; used unless the publisher wrote one.
 
-        Any change to it creates a new version for new sign-ups. Earlier versions are kept.
+        Any change to the text creates a new version for new sign-ups. Earlier versions are kept.
         """
         if self.is_weekly:
             # Translators: {name} is the publication's name. Subscribers agree to this text: every word counts.
@@ -67,7 +67,7 @@ class MailFrequency:
 
     @property
     def consent_with_breaking_news(self) -> str:
-        """The consent text for sign-ups that include breaking news, unless the publisher wrote one."""
+        """The standard consent text for sign-ups that include breaking news; used unless the publisher wrote one."""
         often = self.language.gettext("once a week") if self.is_weekly else self._phrases.often
         # Translators: {name} is the publication's name, %(often)s is "once a week". Subscribers agree to this text: every word counts.
         return self.language.gettext(

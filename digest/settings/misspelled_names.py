@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 from pydantic import BaseModel
 
-from digest.settings.environment_keys import find_model
+from digest.settings.environment_overrides import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
@@ -13,17 +13,20 @@ MIN_LIKENESS = 0.7  # difflib's similarity ratio of two names; 1 if they're equa
 
 
 def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
-    """Return a suggestion of the most similar known name, to end a sentence with; empty if none is similar.
+    """Return the end of a sentence that suggests the most similar known name; empty if none is similar.
 
-    A `prefix` that all names share is ignored, as it would make any two of them similar.
+    A `prefix` that all names share is ignored, because it would make any two of them similar.
     """
     bare = {each.removeprefix(prefix): each for each in known_names}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
     return f"; did you mean {bare[near[0]]}?" if near else ""
 
 
-def suggest_key(path: KeyPath) -> str:
-    """Return a suggestion for an unknown path of `digest.toml`: a similar key, or the table that has it; else empty."""
+def phrase_key_suggestion(path: KeyPath) -> str:
+    """Return the end of a sentence about an unknown key of `digest.toml`: a similar key, or the table it belongs to.
+
+    The result is empty if there's no suggestion.
+    """
     *above, name = path
     table = find_table(above)
     if table is None:

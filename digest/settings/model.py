@@ -120,16 +120,16 @@ class Settings(_ProviderFields):
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
-    key_passphrase: SecretStr | None = None  # decrypts the key file if it's protected
-    backup_passphrase: SecretStr | None = None  # backups are encrypted with it
+    key_passphrase: SecretStr | None = None  # decrypts the key file if it's encrypted
+    backup_passphrase: SecretStr | None = None  # encrypts backups
     metrics_token: SecretStr | None = None  # required by /metrics, which is unavailable without one
     log_format: Literal["text", "json"] = "text"
     alert_secret: SecretStr | None = None  # signs requests to `alerts.webhook`
-    installation: str = ""  # distinguishes this installation from its copies if machine and file don't
+    installation: str = ""  # tells this installation from its copies if machine and file don't
     base_url: str = "http://localhost:8025"
     hsts_subdomains: bool = True  # browsers must use https for all hosts below the base URL's, too
     inbound_password: SecretStr | None = None  # of `inbound.user`
-    dkim_domain: str = ""  # with the next two, signs email over SMTP (RFC 6376, section 5)
+    dkim_domain: str = ""  # with the next two, for signing email over SMTP (RFC 6376, section 5)
     dkim_selector: str = ""  # one per key in the file, separated by commas
     dkim_key_file: Path | None = None  # PEM: an RSA key, optionally followed by an Ed25519 key
     send_lease: Annotated[float, Field(ge=1, le=3600)] = (
@@ -137,7 +137,9 @@ class Settings(_ProviderFields):
     )
     templates: Path | None = None  # the operator's own templates, which override ours
     origin: Path | None = None  # the digest.toml that was read
-    key_variables: Mapping[str, str] = {}  # those of `digest.settings.environment_keys` that are set, with their values
+    environment_overrides: Mapping[
+        str, str
+    ] = {}  # the set variables of `digest.settings.environment_overrides`, by name
     logo: LightAndDarkLogo | None = None  # the images that `branding.logo` and `branding.logo_dark` name, once loaded
     header: HeaderImage | None = None  # the image that `branding.header` names, once loaded
 
@@ -210,7 +212,7 @@ class Settings(_ProviderFields):
         return self
 
     def provider_variable(self, name: str) -> str:
-        """Return a provider's variable by its name without `DIGEST_` and in lower case; empty if it isn't set."""
+        """Return the value of a provider's variable, by its name without `DIGEST_` in lower case; empty if not set."""
         value: SecretStr | str | None = getattr(self, name)
         return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
@@ -226,7 +228,7 @@ class Settings(_ProviderFields):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which applies to all dates and times."""
+        """The publication's time zone, which applies to dates and times in the settings and on editors' pages."""
         return self.file.publication.zone
 
     @property

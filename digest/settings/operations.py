@@ -108,7 +108,7 @@ def _check_webhook(text: str) -> str:
     """Check the URL of a webhook, which must use https or be on this machine; it may be empty.
 
     Raises:
-        ValueError: it's another URL, or was copied in redacted form.
+        ValueError: the URL isn't one of these, or was copied in redacted form.
     """
     if values.HIDDEN_PART in text:
         raise ValueError(f"{text!r} is shortened; enter the whole URL")
@@ -204,7 +204,7 @@ class RetentionSettings(values.SettingsTable):
 
 
 class BackupSettings(values.SettingsTable, title="Backups"):
-    """Scheduled backups, encrypted to `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
+    """Scheduled backups, encrypted with `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
 
     See [how to back up](maintenance.md#backups).
     """
@@ -250,10 +250,10 @@ def _check_log(text: str) -> str:
 
 
 def check_dkim_record(text: str) -> str:
-    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1), or an empty text.
+    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1); it may be empty.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: it isn't the name of a DKIM key.
     """
     selector, _, domain = text.partition("._domainkey.")
     if text and not (values.SELECTOR_PATTERN.fullmatch(selector) and values.DOMAIN_PATTERN.fullmatch(domain)):
@@ -311,7 +311,7 @@ class BounceMailboxSettings(values.SettingsTable):
 
     @property
     def host_and_port(self) -> str:
-        """The server's name and port."""
+        """The server's name and port; the port is the default one for `tls` if it's 0."""
         return f"{self.host}:{self.port or (993 if self.tls == 'implicit' else 143)}"
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from digest.settings.environment_keys import find_key_variable
+from digest.settings.environment_overrides import find_overriding_variable
 from digest.settings.model import Settings
 
 _HEADER = re.compile(r"\s*(?P<open>\[\[?)\s*(?P<name>[\w.\"'-]+)\s*\]")
@@ -50,7 +50,7 @@ def _list_toml_lines(text: str) -> Iterator[_TomlLine]:
 
 
 def find_key_line(text: str, path: KeyPath) -> int | None:
-    """Return the line number of a key in a TOML text, from 1; None if it isn't on a line of its own."""
+    """Return the line number of a key or a table's header in a TOML text, from 1; None if it has no line of its own."""
     *above, name = path
     table = ".".join(step for step in above if isinstance(step, str))
     place = next((step for step in above if isinstance(step, int)), 0)
@@ -62,7 +62,7 @@ def find_key_line(text: str, path: KeyPath) -> int | None:
 
 
 def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
-    """Return the key or table that a line repeats, and the number of its first line; None if it's new."""
+    """Return the key or table that a line repeats, and the number of the line with the first one; None if it's new."""
     lines_by_name = dict[str, int]()
     for line in _list_toml_lines(text):
         if line.is_repeatable:
@@ -83,12 +83,13 @@ def find_variable_line(text: str, name: str) -> int | None:
 
 
 def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
-    """Return instructions for setting lines such as `proxies = 1` in a table of `digest.toml`.
+    """Return instructions for entering lines such as `proxies = 1` in a table of `digest.toml`.
 
-    They name the line to change, or where to add one: "In FILE, change line 7 to: proxies = 1".
+    They name the line to change, the place to add one, or the environment variables that override it: "In FILE, change
+    line 7 to: proxies = 1".
     """
     names = [line.partition("=")[0].strip() for line in lines]
-    variables = [find_key_variable(settings, (table, name)) for name in names]
+    variables = [find_overriding_variable(settings, (table, name)) for name in names]
     if locked := [variable for variable in variables if variable]:
         return f"Change {' and '.join(locked)} in the environment, and restart"
     file = settings.settings_place
@@ -111,7 +112,7 @@ def _advise_line_change(file: Path, text: str, number: int, line: str) -> str:
 
 
 def advise_variable_change(settings: Settings, line: str) -> str:
-    """Return instructions for setting a line such as `DIGEST_HOME=/srv/digest` in `digest.env`."""
+    """Return instructions for entering a line such as `DIGEST_HOME=/srv/digest` in `digest.env`."""
     file, name = settings.environment_place, line.partition("=")[0]
     if number := find_variable_line(read_text_or_empty(file), name):
         return f"In {file}, change the line {name}=… (line {number}) to: {line}"

@@ -22,23 +22,25 @@ class SettingsValueError(SettingsError):
         super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
 
 
-def replace_table_values(file: SettingsFileContent, table: str, values: Mapping[str, Any]) -> SettingsFileContent:
+def update_table(settings_file: SettingsFileContent, table: str, changes: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values in one of its tables.
 
     Raises:
         SettingsValueError: a value is wrong.
     """
-    before = getattr(file, table)
+    before = getattr(settings_file, table)
     assert isinstance(before, BaseModel), "a table of the file"
     try:
-        after = type(before).model_validate(before.model_dump() | dict(values))
+        after = type(before).model_validate(before.model_dump() | dict(changes))
     except ValidationError as exc:
         raise SettingsValueError(_collect_problems(exc)) from None
-    return check_settings_file(file, {table: after})
+    return merge_tables(settings_file, {table: after})
 
 
-def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]) -> SettingsFileContent:
-    """Return the settings file with other sections; problems have the section's index and field: `2.title`.
+def replace_section_list(
+    settings_file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]
+) -> SettingsFileContent:
+    """Return the settings file with other sections; the error's problems are by index and field: `2.title`.
 
     Raises:
         SettingsValueError: a value is wrong, a section's key changed, a key is repeated, or there are no sections.
@@ -52,14 +54,14 @@ def replace_section_list(file: SettingsFileContent, sections: Sequence[Mapping[s
             read.append(SectionSettings.model_validate(dict(values)))
         except ValidationError as exc:
             problems |= {f"{place}.{field}": text for field, text in _collect_problems(exc).items()}
-    problems = problems or _find_changed_keys(file.sections, read)
+    problems = problems or _find_changed_keys(settings_file.sections, read)
     if problems:
         raise SettingsValueError(problems)
-    return check_settings_file(file, {"sections": read})
+    return merge_tables(settings_file, {"sections": read})
 
 
 def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
-    """Return problems for sections with a changed key; people who left them out would get them again, as new ones."""
+    """Return a problem for each section with a changed key: people who left it out would get it again, as a new one."""
     kept = {section.key for section in after}
     removed = {section.title: section.key for section in before if section.key not in kept}
     removed |= {
@@ -73,7 +75,7 @@ def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[Sectio
     }
 
 
-def replace_source_values(file: SettingsFileContent, url: str, values: Mapping[str, Any]) -> SettingsFileContent:
+def update_source(settings_file: SettingsFileContent, url: str, changes: Mapping[str, Any]) -> SettingsFileContent:
     """Return the settings file with new values for one of its sources.
 
     Raises:
@@ -81,15 +83,15 @@ def replace_source_values(file: SettingsFileContent, url: str, values: Mapping[s
     """
     try:
         sources = [
-            SourceSettings.model_validate(source.model_dump() | dict(values)) if source.url == url else source
-            for source in file.sources
+            SourceSettings.model_validate(source.model_dump() | dict(changes)) if source.url == url else source
+            for source in settings_file.sources
         ]
     except ValidationError as exc:
         raise SettingsValueError(_collect_problems(exc)) from None
-    return check_settings_file(file, {"sources": sources})
+    return merge_tables(settings_file, {"sources": sources})
 
 
-def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
+def build_source(values: Mapping[str, Any]) -> SourceSettings:
     """Return a source with these values.
 
     Raises:
@@ -102,15 +104,15 @@ def read_source_values(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return the named values that differ from before; all of them if there's nothing before."""
+    """Return the named values of `after` that differ from `before`; all of them if `before` is None."""
     new_values = {name: getattr(after, name) for name in names}
     return {name: value for name, value in new_values.items() if before is None or value != getattr(before, name)}
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the named values that changed, `before` and `after`, for the audit log.
+    """Return the named values that changed, under `before` and `after`, for the audit log.
 
-    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one says that it changed.
+    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one ends in "(another)".
     """
     changed = set(find_changed_values(before, after, names))
     were = redact_setting_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
@@ -122,7 +124,7 @@ def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[
 
 
 def redact_setting_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Redact a table's values for display: strip credentials and queries from URLs; keep only the host of secrets."""
+    """Redact a table's values for display: URLs lose credentials and queries, and secret ones all but their host."""
     return {name: _redact_setting_value(table, name, value) for name, value in values.items()}
 
 
@@ -136,20 +138,20 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
-    """Return a fingerprint of a table's values, with which forms detect changes by others."""
+    """Return a fingerprint of a table's values, by which forms notice that someone else has changed them."""
     rows = [values] if isinstance(values, BaseModel) else values
     text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def check_settings_file(file: SettingsFileContent, changed: Mapping[str, Any]) -> SettingsFileContent:
-    """Return the settings file with changed tables, checked as a whole.
+def merge_tables(settings_file: SettingsFileContent, changed_tables: Mapping[str, Any]) -> SettingsFileContent:
+    """Return the settings file with some of its tables replaced, after checking it as a whole.
 
     Raises:
         SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.
     """
     try:
-        return SettingsFileContent.model_validate(dict(file) | dict(changed))
+        return SettingsFileContent.model_validate(dict(settings_file) | dict(changed_tables))
     except ValidationError as exc:
         problems = [describe_value_error(dict(error)) for error in exc.errors(include_url=False)]
         raise SettingsValueError({"": "; ".join(problems)}) from None

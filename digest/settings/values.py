@@ -32,7 +32,8 @@ FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 class SettingsTable(BaseModel):
     """A table of the settings: unknown keys are errors, and values don't change.
 
-    The docstring of a table is its text in `docs/settings.md`; the first paragraph is also its comment in the sample file. Its `title` is the name of its page.
+    The docstring of a table is its text in `docs/settings.md`; the first paragraph is also its comment in the sample
+    file. Its `title` is the name of its page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -113,7 +114,7 @@ def check_mail_address(text: str) -> str:
 
 
 def check_list_id(text: str) -> str:
-    """Check the ID of a list (RFC 2919, section 2); it may be empty.
+    """Check a List-Id (RFC 2919, section 2); it may be empty.
 
     Raises:
         ValueError: it contains characters that a List-Id can't have.
@@ -128,7 +129,7 @@ ListId = Annotated[str, AfterValidator(check_list_id)]
 
 
 def check_feedback_sender(name: str) -> str:
-    """Check the sender ID in Feedback-ID, or an empty text.
+    """Check the sender ID for Feedback-ID; it may be empty.
 
     Raises:
         ValueError: Gmail wouldn't accept it.
@@ -217,7 +218,7 @@ def check_web_address(text: str) -> str:
 
 
 def is_local_url(base_url: str) -> bool:
-    """Return whether a base URL is on this machine and doesn't use https."""
+    """Return whether a base URL leads to this machine by http."""
     parts = urlsplit(base_url)
     return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
@@ -234,7 +235,7 @@ _VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode; other modes 
 
 
 def explain_insecure_database(url: str) -> str:
-    """Explain why a database URL is rejected: another machine without verified TLS; empty if it isn't."""
+    """Explain why a database URL isn't secure: it reaches another machine without verified TLS; empty if it is."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -257,7 +258,7 @@ def _is_reached_safely(parts: SplitResult) -> bool:
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
 
-# Marks a setting that pages change only after a second question, because the change affects subscribers for good.
+# Marks a setting that pages change only after a second confirmation, because the change affects subscribers for good.
 ASKED_TWICE = "asked twice"
 
 
@@ -274,7 +275,7 @@ HIDDEN_PART = "…"
 
 
 def redact_url(address: str, *, host_only: bool = False) -> str:
-    """Redact a web URL for display and logs: strip credentials and the query, with `host_only` also the path.
+    """Redact a web URL for display and logs: credentials and the query are removed, and with `host_only` the path, too.
 
     Other texts are returned unchanged.
     """
@@ -316,7 +317,7 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PublicKeysValidator:
-    """Checks that `parse_public_keys` accepts a value; `advice` explains what to enter instead."""
+    """Checks that a value has valid public keys (`parse_public_keys`); `advice` explains what to enter."""
 
     advice: str
 

@@ -40,7 +40,7 @@ from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.calendar.release_calendar import DeadlineDecision
 from digest.edition.content.mailable_edition import FragmentKind, MailableEdition
-from digest.edition.content.placeholders import Slot, SlottedText
+from digest.edition.content.slotted_text import Slot, SlottedText
 from digest.edition.drafting.drafts import DraftError
 from digest.edition.editing.edits import EditionField, EditKind, list_active_edits
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role

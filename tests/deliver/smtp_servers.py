@@ -18,7 +18,7 @@ from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, OutgoingMessage
 from digest.deliver.providers.smtp.connection import SmtpServer
 from digest.deliver.providers.smtp.provider import SmtpProvider
-from digest.edition.content.placeholders import SlottedText
+from digest.edition.content.slotted_text import SlottedText
 from tests.conftest import WAIT_TIMEOUT, reserve_port
 from tests.deliver.conftest import DATE_VALUE
 from tests.deliver.mark_recorder import MarkRecorder

@@ -293,7 +293,7 @@ def test_a_fold_that_goes_on_gives_what_one_from_the_beginning_does(week: Growin
     """Invariant 10. An arrangement that was read doesn't change with later edits."""
     fold, read = EditionFold(week.last, FILE), []
     for count in range(len(edits) + 1):
-        if not fold.leads_to(edits[:count]):
+        if not fold.is_continued_by(edits[:count]):
             fold = EditionFold(week.last, FILE)
         fold.apply_edits(edits[:count])
         read.append(fold.read_arrangement(RELEASE_DAY))

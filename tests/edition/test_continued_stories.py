@@ -93,7 +93,7 @@ POWER = article("Times", "Power is back for most of Port Ellery.")
 def entry(*also: CandidateArticle) -> SectionEntry:
     story = Story(LEAD, also)
     placed = PlacedStory(ScoredStory(story, 50.0, (), continues=Continuation(OLD, story.members)))
-    (written,) = SECTION_KINDS["featured"].write_entries((placed,), EntryContext(ZoneInfo("America/New_York"), ENGLISH))
+    (written,) = SECTION_KINDS["featured"].build_entries((placed,), EntryContext(ZoneInfo("America/New_York"), ENGLISH))
     return written
 
 
@@ -111,7 +111,7 @@ def test_another_new_headline_says_what_is_new(also: tuple[CandidateArticle, ...
 
 def test_a_story_that_gave_its_new_articles_away_goes_on_no_more() -> None:
     scored = ScoredStory(Story(LEAD), 50.0, (), continues=Continuation(OLD, (POWER,)))
-    (written,) = SECTION_KINDS["featured"].write_entries(
+    (written,) = SECTION_KINDS["featured"].build_entries(
         (PlacedStory(scored),), EntryContext(ZoneInfo("America/New_York"), ENGLISH)
     )
     assert written.since is None
@@ -131,7 +131,7 @@ def test_a_story_from_before_the_editions_week_shows_the_year(
     context = EntryContext(ZoneInfo("America/New_York"), ENGLISH, opens_at=LEAD.dated_at + opens_after)
     placed = PlacedStory(ScoredStory(Story(LEAD), 50.0, ()))
     for kind in ("featured", "most-read", "topics"):
-        (written,) = SECTION_KINDS[kind].write_entries((placed,), context)
+        (written,) = SECTION_KINDS[kind].build_entries((placed,), context)
         assert (written.date, written.is_older) == (date, is_older)
 
 

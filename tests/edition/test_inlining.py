@@ -8,7 +8,7 @@ from premailer import Premailer
 
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.content.placeholders import SlottedText
+from digest.edition.content.slotted_text import SlottedText
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.sanitizer import RenderingError

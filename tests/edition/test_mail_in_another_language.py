@@ -20,8 +20,8 @@ from digest.catalogs import load_language
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.edition_content import EarlierAppearance, EditionContent, LabeledBlock, SectionEntry
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.opportunities import write_deadline
-from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryContext, displayed_topic, explain_lead
+from digest.edition.kinds.opportunities import build_deadline
+from digest.edition.kinds.story_entry import BUILT_IN_TOPICS, EntryContext, phrase_placement_reason, translate_topic
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.edition.rendering.template_filters import intro_opening
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
@@ -146,7 +146,7 @@ ARTICLE = CandidateArticle("https://a.example.org/", "https://a.example.org/", "
     ],
 )
 def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) -> None:
-    sentence = explain_lead(story, settings.subscriber_language)
+    sentence = phrase_placement_reason(story, settings.subscriber_language)
     assert find_untranslated(sentence, ()) == ""
 
 
@@ -155,7 +155,7 @@ def test_no_reason_is_left_in_english(settings: Settings, story: ScoredStory) ->
     ("clock", "zone"), [(None, ""), (time(17), ""), (time(12), "America/New_York"), (time(9, 30), "Europe/Paris")]
 )
 def test_no_deadline_is_left_in_english(settings: Settings, label: str, clock: time | None, zone: str) -> None:
-    written = write_deadline(Deadline(date(2026, 12, 1), clock, zone, label), settings.subscriber_language)
+    written = build_deadline(Deadline(date(2026, 12, 1), clock, zone, label), settings.subscriber_language)
     assert [find_untranslated(text, ()) for text in (written.label, written.text)] == ["", ""]
 
 
@@ -170,12 +170,12 @@ def test_no_entry_is_left_in_english(settings: Settings, kind: str) -> None:
         deadline=Deadline(date(2026, 12, 4)),
     )
     language, section_kind = settings.subscriber_language, SECTION_KINDS[kind]
-    (entry,) = section_kind.write_entries((PlacedStory(scored(article, 2)),), EntryContext(ZONE, language))
+    (entry,) = section_kind.build_entries((PlacedStory(scored(article, 2)),), EntryContext(ZONE, language))
     section = SectionSettings(key="some", title="Most read", kind=kind)  # type: ignore[arg-type]  # a name of the registry
     texts = (
         *texts_of(replace(entry, summary_origin=None)),
         *section_kind.secondary_lines(entry, language),
-        section_kind.section_note(section, starts, language),
+        section_kind.format_section_note(section, starts, language),
         section.title_in(language),
     )
     content = ("Presse0", "Presse1", "Presse", "INTERPOL", "Pont", "deadline", "event")
@@ -223,8 +223,8 @@ def test_every_topic_that_comes_with_the_program_has_a_name_in_the_subscribers_l
     rules = tomllib.loads((ROOT / "digest" / "topics.toml").read_text("utf-8"))["topic"]
     assert [rule["name"] for rule in rules] == list(BUILT_IN_TOPICS)
     french = load_language("fr")
-    assert displayed_topic("Public health", french) == "Santé publique"
-    assert [displayed_topic(topic, french) for topic in ("Marées & crues", "100 % local", None)] == [
+    assert translate_topic("Public health", french) == "Santé publique"
+    assert [translate_topic(topic, french) for topic in ("Marées & crues", "100 % local", None)] == [
         "Marées & crues",
         "100 % local",
         "",

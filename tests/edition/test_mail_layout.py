@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import (
+    list_excluded_fragments,
     list_fragment_sections,
-    list_omitted_fragments,
     list_part_keys,
     section_fragment_name,
 )
@@ -189,7 +189,7 @@ def test_a_part_goes_with_the_last_of_its_sections(omitted: set[str], gone: set[
         *("head", "section:featured", "section:featured.contents", "section:events", "section:events.date-1"),
         *("section:events+opportunities.dates", "block:events", "foot"),
     ]
-    assert list_omitted_fragments(names, omitted) == gone
+    assert list_excluded_fragments(names, omitted) == gone
     assert list_part_keys(names) == set(KEYS)
 
 

@@ -13,9 +13,9 @@ from jinja2 import Environment
 from lxml import html as lxml_html
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, RenderedFragment
-from digest.edition.content.fragment_names import list_omitted_fragments
+from digest.edition.content.fragment_names import list_excluded_fragments
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering import fragments
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
@@ -151,7 +151,7 @@ def test_the_pieces_joined_are_the_inlined_page_without_its_markers(
         for other in others:
             expected = re.sub(f"<!--{other}-->.*?<!--/{other}-->", "", expected, flags=re.DOTALL)
         head, *parts = re.split(r"<!--cut ([a-z0-9:.+-]+)-->", re.sub(r"<!--/?(?:mail|full|short)-->", "", expected))
-        left_out = list_omitted_fragments((piece.name for piece in pieces), ())
+        left_out = list_excluded_fragments((piece.name for piece in pieces), ())
         kept = [body for name, body in zip(parts[::2], parts[1::2], strict=True) if name not in left_out]
         assert join_fragments(pieces, kind).text == "".join((head, *kept))  # type: ignore[arg-type]  # two of its kinds
         assert left_out <= {
@@ -173,7 +173,7 @@ def test_the_same_content_gives_the_same_bytes(
 @settings(max_examples=40, deadline=None)
 @given(omitted_keys=st.sets(st.sampled_from(KEYS)))
 def test_any_sections_can_be_left_out(pieces_of_all: tuple[RenderedFragment, ...], omitted_keys: set[str]) -> None:
-    omit = list_omitted_fragments((piece.name for piece in pieces_of_all), omitted_keys)
+    omit = list_excluded_fragments((piece.name for piece in pieces_of_all), omitted_keys)
     for kind in ("html", "web"):
         joined = join_fragments(pieces_of_all, kind, omitted_keys).text
         assert unbalanced(joined) == []

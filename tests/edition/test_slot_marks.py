@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from digest.edition.approval.approved_versions import hash_fragment
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.content.placeholders import (
+from digest.edition.content.slotted_text import (
     LEAVE_SLOT,
     PREFERENCES_SLOT,
     SIGNUP_SLOT,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from digest.select.penalties import TitlePattern, find_toll, is_forecast_title, is_statement_title
+from digest.select.penalties import TitlePattern, find_death_toll, is_forecast_title, is_statement_title
 
 PATTERN = TitlePattern(r"^live\b ?:", r"\bround-?up\b", r"\bdeals?:", r"\| opinion$")
 
@@ -50,4 +50,4 @@ def test_a_title_may_be_of_several_kinds() -> None:
     ],
 )
 def test_a_toll_is_read_from_a_title_and_is_no_age_or_year(title: str, toll: int) -> None:
-    assert find_toll(title) == toll
+    assert find_death_toll(title) == toll

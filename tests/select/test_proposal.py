@@ -158,7 +158,7 @@ def test_the_cap_of_a_publisher_is_relaxed_before_an_edition_is_held_and_a_note_
     proposal = propose(feed, SelectionSettings(minimum=4))
     assert proposal.incomplete_reason == ""
     assert len(leads(proposal, "featured")) == 6
-    assert any("select.per_publisher (3) doesn't apply" in note for note in proposal.notes)
+    assert any("the limit per publisher (3) doesn't apply" in note for note in proposal.notes)
     enough = propose(feed, SelectionSettings(minimum=3))
     assert len(leads(enough, "featured")) == 3
     assert not any("per_publisher" in note for note in enough.notes)
@@ -508,7 +508,7 @@ def test_a_lower_score_above_a_higher_one_names_the_rule() -> None:
 
 def test_too_few_news_stories_hold_the_edition() -> None:
     proposal = propose(week()[:3])
-    assert proposal.incomplete_reason == "it has 3 news stories and needs at least 4 (select.minimum)"
+    assert proposal.incomplete_reason == "it has 3 news stories and needs at least 4"
     assert propose(week()[4:8]).incomplete_reason == ""
     assert propose([]).incomplete_reason.startswith("it has 0 news stories")
 

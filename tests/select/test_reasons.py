@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from digest.edition.kinds.story_entry import explain_lead, spell_number
+from digest.edition.kinds.story_entry import phrase_placement_reason, spell_number
 from digest.select.places import compile_place_rules
 from digest.select.ranking import StoryRanking, WeekStatistics
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
@@ -39,7 +39,7 @@ def rank(stories: Sequence[Story], *pins: str) -> tuple[ScoredStory, ...]:
 
 def said(lead: CandidateArticle, others: int = 0, pin: str = "", *also: CandidateArticle) -> str:
     story = Story(lead, (*(article(f"Press{n}") for n in range(others)), *also))
-    return explain_lead(score(story, pin), ENGLISH)
+    return phrase_placement_reason(score(story, pin), ENGLISH)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +67,9 @@ def test_the_publishers_that_the_edition_lists_are_counted() -> None:
     """Readers see one number: pages with an earlier stage are neither listed nor counted."""
     live, earlier = article("Herald", title="Live updates: ransomware hits a port"), article("Times", title="Alarm")
     scored = score(Story(article("Wire"), (article("Press"),), (live, earlier, article("Wire", title="A port is hit"))))
-    assert explain_lead(scored, ENGLISH) == "two publishers carried it"
+    assert phrase_placement_reason(scored, ENGLISH) == "two publishers carried it"
     alone = score(Story(article("Wire"), (), (live, earlier)))
-    assert explain_lead(alone, ENGLISH) == "it’s the only story that we found on this topic"
+    assert phrase_placement_reason(alone, ENGLISH) == "it’s the only story that we found on this topic"
 
 
 def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_that_leads() -> None:
@@ -82,21 +82,21 @@ def test_readers_are_counted_on_the_website_that_is_named_not_on_the_publisher_t
 
 def test_a_lone_report_has_its_rank_on_its_topic() -> None:
     lone = Story(article("Wire"))
-    assert explain_lead(score(lone), ENGLISH) == "it’s the only story that we found on this topic"
+    assert phrase_placement_reason(score(lone), ENGLISH) == "it’s the only story that we found on this topic"
     quiet = Story(article("Quiet", title="A quiet week"))
     best, second, off_topic = rank([Story(article("Late", weight=0.5)), quiet, lone])
-    assert explain_lead(best, ENGLISH) == "it’s No. 1 of the two stories that we found on this topic"
-    assert explain_lead(second, ENGLISH) == "it’s No. 2 of the two stories that we found on this topic"
-    assert explain_lead(off_topic, ENGLISH) == ""
+    assert phrase_placement_reason(best, ENGLISH) == "it’s No. 1 of the two stories that we found on this topic"
+    assert phrase_placement_reason(second, ENGLISH) == "it’s No. 2 of the two stories that we found on this topic"
+    assert phrase_placement_reason(off_topic, ENGLISH) == ""
     moved = replace(best, topic="Border security")
-    assert explain_lead(moved, ENGLISH) == "", "an editor chose another topic, on which it has no rank"
+    assert phrase_placement_reason(moved, ENGLISH) == "", "an editor chose another topic, on which it has no rank"
 
 
 def test_a_reserved_place_is_said() -> None:
     action = replace(score(Story(article("Wire"), (article("Press"),))), is_official_action=True)
-    assert explain_lead(action, ENGLISH) == "it reports an official action, and two publishers carried it"
+    assert phrase_placement_reason(action, ENGLISH) == "it reports an official action, and two publishers carried it"
     own_notice = replace(score(Story(article("CISA", primary=True))), is_official_action=True)
-    assert explain_lead(own_notice, ENGLISH) == "it comes from an official source"
+    assert phrase_placement_reason(own_notice, ENGLISH) == "it comes from an official source"
 
 
 def test_a_pin_is_said() -> None:

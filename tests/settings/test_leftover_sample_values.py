@@ -8,6 +8,7 @@ from digest.settings.leftover_sample_values import (
     list_leftover_texts,
     list_sample_addresses,
     list_sample_sources,
+    name_setting,
 )
 
 SAMPLE = tomllib.loads(SAMPLE_SETTINGS.read_text("utf-8"))
@@ -27,6 +28,7 @@ def test_every_text_of_the_sample_that_reaches_subscribers_is_named() -> None:
         *(f"sponsor.{key}" for key in ("name", "headline", "text", "url")),
     }
     assert list_sample_addresses(renamed()) == ("sender.address", "sender.reply_to", "sender.list_id")
+    assert (name_setting("publication.site"), name_setting("sponsor.url")) == ("Publication → Website", "sponsor.url")
     assert list_sample_sources(renamed()) == tuple(source["name"] for source in SAMPLE["sources"])
 
 

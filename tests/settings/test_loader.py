@@ -16,7 +16,7 @@ from digest.settings import SettingsError, load_settings
         ),
         ("deep = " + "[" * 9_000, "its brackets are nested too deeply"),
         ("[publication\n", "isn't valid TOML, at line 1, column 13: Expected ']'"),
-        ("[sender]\nname =", "at end of document: Invalid value. Correct it there."),
+        ("[sender]\nname =", "at end of document: Invalid value. Correct the file at this position."),
         ('[sender]\nlist_id = "a"\nlist_id = "b"\n', "list_id twice, on lines 2 and 3. Remove one of the two lines."),
     ],
 )

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from digest.settings import DEFAULT_SECTIONS, SettingsFileContent, SourceSettings
-from digest.settings.environment_keys import find_model, name_variable
+from digest.settings.environment_overrides import build_variable_name, find_model
 from tests.conftest import ROOT
 
 GUIDE, SAMPLE = ROOT / "docs" / "settings.md", ROOT / "digest" / "shipped.toml"
@@ -103,7 +103,7 @@ def write_guide() -> str:
         heading = f"## [[{path}]]" if is_list else f"## [{path}]"
         rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
-        text += f" `{name_variable((path,))}` sets the whole list." if is_list else ""
+        text += f" `{build_variable_name((path,))}` sets the whole list." if is_list else ""
         head = "| key | default | allowed | description |\n|---|---|---|---|\n"
         parts.append(f"{heading}\n\n{text}\n\n{head}{rows}\n")
     return "".join(parts).rstrip("\n") + "\n"

@@ -51,7 +51,7 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.add_sent_back_note(session, edition, note_text, actor=actor.name, now=now)
         # The text isn't logged, because it might name a subscriber.
-        audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
+        audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked_versions(session, edition)}
     return name
 
 
@@ -335,7 +335,7 @@ def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -
         describe_editor_written_parts(overview.list_parts_by(author)),
     )
     wrote = add_comma(f"{who} wrote {parts}")
-    if overview.rule.is_open(author):
+    if overview.rule.awaits_approval(author):
         return f"{wrote} which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
     other_names = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
     return f"{wrote} approved by {join_words(other_names)}."

@@ -23,7 +23,7 @@ from digest.edition.approval.approved_versions import build_signature_payload, c
 from digest.edition.approval.approvers import ApproverRule
 from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive import corrections
-from digest.edition.archive.correction_check import build_correction_statement, explain_approval_fault
+from digest.edition.archive.correction_check import build_correction_statement, explain_invalid_approval
 from digest.edition.editing.authorship import CORRECTION_PART, WrittenPart
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, Action, Actor
@@ -111,7 +111,7 @@ def _read_email(
         correction=correction,
         content_hash=content_hash,
         sent=stated["sent"],
-        fault=explain_approval_fault(session, edition, correction, installation.keys),
+        fault=explain_invalid_approval(session, edition, correction, installation.keys),
     )
 
 
@@ -211,7 +211,7 @@ def _sign_email(
     signature = sign_payload(installation.keys.current("approval"), payload)
     correction.signatures.append(CorrectionSignature(actor=actor.name, at=now, signature=signature))
     correction.mail_statement = _state_email(session, email.edition, correction, email.rule)
-    correction.mail_approved_at = None if email.rule.sign(actor.name).missing else now
+    correction.mail_approved_at = None if email.rule.with_approval(actor.name).missing else now
     if correction.mail_asked_at is None:
         correction.mail_asked_at, correction.mail_asked_by = now, actor.name
     session.flush()
@@ -264,7 +264,7 @@ def queue_approved_correction_emails(installation: Installation, *, clock: Clock
         with installation.read() as session:
             correction = session.get_one(Correction, number)
             edition = session.get_one(Edition, correction.edition_id)
-            fault = explain_approval_fault(session, edition, correction, installation.keys)
+            fault = explain_invalid_approval(session, edition, correction, installation.keys)
             sent = corrections.find_sent_text(session, correction)
             doubtful = restored_copy.build_uncertain_delivery_columns(session, correction.at)
         if fault:
@@ -300,7 +300,7 @@ def build_email_facts(settings: Settings, edition: Edition, correction: Correcti
         "was": sent,
         "becomes": correction.becomes,
         "why": correction.note,
-        "signature": corrections.write_correction_byline(correction, publication.zone, language),
+        "signature": corrections.format_correction_byline(correction, publication.zone, language),
         "address": f"{settings.link_base}/editions/{edition.name}",
     }
 

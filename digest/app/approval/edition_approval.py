@@ -133,5 +133,5 @@ def revoke_approval(installation: Installation, name: str, *, actor: Actor, now:
     with REVOKE_APPROVAL.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name)
         approval.revoke_all_approvals(session, edition, actor=actor.name, now=now)
-        audit.detail = {approval.REVOKED_DETAIL: approval.list_revoked(session, edition)}
+        audit.detail = {approval.REVOKED_DETAIL: approval.list_revoked_versions(session, edition)}
     return name

@@ -167,7 +167,7 @@ class ArrangementCache:
     def _take_fold(self, origin: _Origin, edits: tuple[Edit, ...]) -> EditionFold | None:
         """Remove and return a fold that leads to these edits, so that only one thread continues it."""
         for fold in tuple(self._folds):
-            if origin.is_of(fold) and fold.leads_to(edits):
+            if origin.is_of(fold) and fold.is_continued_by(edits):
                 with suppress(ValueError):  # another thread took it
                     self._folds.remove(fold)
                     return fold

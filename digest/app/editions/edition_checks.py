@@ -21,7 +21,7 @@ from digest.deliver.send.limits.rate_limiter import read_first_handover
 from digest.deliver.send.limits.rate_limits import count_sending_days
 from digest.edition.approval import approved_versions as approval
 from digest.edition.content.edition_content import EditionContent, parse_sections
-from digest.edition.content.edition_names import write_issue_heading
+from digest.edition.content.edition_names import format_issue_heading
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition
 from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
@@ -77,7 +77,7 @@ def build_preflight_input(
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
         chosen_urls=find_hand_placed_urls(load_edits(session, edition) if edits is None else edits),
-        issue_heading=write_issue_heading(content.number, installation.settings.subscriber_language),
+        issue_heading=format_issue_heading(content.number, installation.settings.subscriber_language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         markup_mistakes=tuple(list_markup_mistakes(templates)) if templates else (),

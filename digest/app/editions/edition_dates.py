@@ -13,7 +13,7 @@ from digest.app.editions.edition_views import find_public_edition, list_edition_
 from digest.collect.documents.deadlines import Deadline
 from digest.edition.content.corrected_content import correct_content, find_correction_time
 from digest.edition.content.edition_content import EditionContent, EntryDate, SectionEntry
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.content.fragment_names import list_fragment_sections
 from digest.edition.content.stated_dates import find_implied_deadlines, find_stated_deadlines
 from digest.edition.rendering.mail_layout import DatedEntry, arrange_email, list_dated_entries
@@ -156,7 +156,7 @@ def _date_correction(settings: Settings, corrected_at: datetime | None) -> str:
 
 
 def _name_issue(settings: Settings, content: EditionContent) -> str:
-    return f"{settings.file.publication.name} {write_issue(content.number, settings.subscriber_language)}"
+    return f"{settings.file.publication.name} {format_issue(content.number, settings.subscriber_language)}"
 
 
 def _name_deadline(settings: Settings, entry: SectionEntry, when: EntryDate) -> str:

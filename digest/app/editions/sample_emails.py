@@ -15,7 +15,7 @@ from digest.deliver.compose.notice_mail import NoticeComposer
 from digest.deliver.compose.variants import format_signup_text
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import join_date_parts
 from digest.edition.part_titles import list_part_titles
@@ -211,7 +211,7 @@ def make_sample_content(settings: Settings) -> EditionContent:
             section.key,
             section.kind,
             section.title_in(language),
-            SECTION_KINDS[section.kind].section_note(section, _SAMPLE_MOMENT, language),
+            SECTION_KINDS[section.kind].format_section_note(section, _SAMPLE_MOMENT, language),
             tuple(
                 _write_dates(entry, language)
                 for entry in _SAMPLE_ENTRIES.get(section.kind, _SAMPLE_ENTRIES["featured"])

@@ -16,7 +16,7 @@ from digest.collect.codec.encoded_image import FocusPoint, ImageError, SocialCar
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent, EditionImage
-from digest.edition.content.edition_names import write_issue_heading
+from digest.edition.content.edition_names import format_issue_heading
 from digest.edition.edition_queries import (
     IS_REGULAR,
     PUBLIC_STATES,
@@ -174,7 +174,7 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
     zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
-        signed = corrections.write_correction_byline(each, zone, language)
+        signed = corrections.format_correction_byline(each, zone, language)
         shown_corrections.append(DisplayedCorrection(each.headline, each.was, each.becomes, each.note, signed))
     return shown_corrections
 
@@ -236,7 +236,7 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
     layout = arrange_email(content)
     lead, deadline, language = layout.lead, layout.next_deadline, settings.subscriber_language
     day = language.full_date(content.released_on)
-    issue = write_issue_heading(content.number, language)
+    issue = format_issue_heading(content.number, language)
     due = language.without_weekday(deadline.when.text, deadline.when.day) if deadline else ""
     words = SocialCardTexts(
         name=publication_name,

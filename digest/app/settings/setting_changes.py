@@ -28,7 +28,7 @@ from digest.installation.guarded_action_notices import find_guarded_notice_recip
 from digest.installation.opened_installation import Installation
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.affected_areas import find_affected_area
-from digest.settings.environment_keys import SettingPath, find_key_variable
+from digest.settings.environment_overrides import SettingPath, find_overriding_variable
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -36,7 +36,7 @@ from digest.settings.table_values import (
     find_changed_values,
     fingerprint_values,
     replace_section_list,
-    replace_table_values,
+    update_table,
 )
 from digest.settings.values import ASKED_TWICE, SHOWN_BY_HOST, NeverEmptied, SettingsTable
 from digest.store.audit import SETTINGS_CHANGED
@@ -183,7 +183,7 @@ def _find_locked(settings: Settings, table: str) -> dict[str, str]:
     names = type(values).model_fields if isinstance(values, BaseModel) else []
     paths: dict[str, SettingPath] = {name: (table, name) for name in names}
     paths = paths or {"": (table,)}
-    variables = {name: find_key_variable(settings, path) for name, path in paths.items()}
+    variables = {name: find_overriding_variable(settings, path) for name, path in paths.items()}
     return {name: variable for name, variable in variables.items() if variable}
 
 
@@ -214,7 +214,7 @@ def change_settings(
     """
     CHANGE.check_role(installation, actor, table, now=now)
     # Check the values before the action begins, so that an invalid form leaves no audit row.
-    new_file = replace_table_values(installation.settings.file, table, values)
+    new_file = update_table(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
     _check_marks(getattr(installation.settings.file, table), getattr(new_file, table), values, sure)
     if table == "branding":
@@ -466,7 +466,7 @@ def preview_schedule(
     """
     LOOK.check_role(installation, actor, "schedule", now=now)
     file = installation.settings.file
-    schedule: ScheduleSettings = replace_table_values(file, "schedule", values).schedule
+    schedule: ScheduleSettings = update_table(file, "schedule", values).schedule
     if schedule.draft_rule.period or schedule.send_rule.period:
         raise SettingsValueError(
             {"release": "The calendar works only if editions are sent on set days. Change the schedule first."}
@@ -490,7 +490,7 @@ def find_early_draft(installation: Installation, values: Mapping[str, Any], *, n
     Raises:
         SettingsValueError: a value is invalid.
     """
-    file = replace_table_values(installation.settings.file, "schedule", values)
+    file = update_table(installation.settings.file, "schedule", values)
     if file.schedule.send_rule.period:
         return None
     with installation.read() as session:

@@ -177,7 +177,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
             edition_corrections = corrections.list_genuine_corrections(session, edition)
             shown_corrections = [
                 DisplayedCorrection(
-                    c.headline, c.was, c.becomes, c.note, corrections.write_correction_byline(c, zone, language)
+                    c.headline, c.was, c.becomes, c.note, corrections.format_correction_byline(c, zone, language)
                 )
                 for c in edition_corrections
             ]

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from digest.app.editions.web_editions import EditionPage
 from digest.edition.content.edition_content import EditionImage, EntryDate, SectionEntry, truncate_text
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.rendering.anchors import story_anchor
 from digest.edition.rendering.mail_layout import MailLayout, arrange_email
 from digest.settings import PublicationSettings
@@ -58,7 +58,7 @@ def build_page_metadata(
         short_headline = mark_corrected_title(truncate_text(plain_headline, room), *correction)
     else:
         short_headline = headline
-    issue = f"{publication.name} {write_issue(content.number, language)}"
+    issue = f"{publication.name} {format_issue(content.number, language)}"
     day = language.full_date(content.released_on)
     description = language.gettext(
         "%(issue)s, %(day)s. %(text)s",
@@ -253,4 +253,4 @@ def _link_story(entry: SectionEntry, address: str) -> dict[str, Any]:
 
 def name_edition(number: int, language: SubscriberLanguage) -> str:
     """Return an edition's name for use within a sentence: "No. 147", or "breaking news"."""
-    return write_issue(number, language)
+    return format_issue(number, language)

@@ -28,7 +28,7 @@ from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits
 from digest.settings.loader import describe_value_error
-from digest.settings.table_values import describe_change, read_source_values, redact_setting_values
+from digest.settings.table_values import build_source, describe_change, redact_setting_values
 from digest.store.audit import SOURCE_ADDED, SOURCE_CHANGED
 from digest.store.models import Source
 from subscribers.errors import RefusalError
@@ -227,7 +227,7 @@ def add_source_with_details(
     url = str(values.get("url", ""))
     with ADD.steps(installation, actor, url, now=now) as draft:
         refuse_duplicate_source(installation, url)
-        source = read_source_values(values)
+        source = build_source(values)
         _append_sources(installation, [source], draft)
     with installation.read() as session:
         return session.scalars(select(Source.id).where(Source.url == source.url)).one()

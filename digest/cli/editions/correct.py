@@ -125,7 +125,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
     count = count_with_noun(audience.recipients, "subscriber")
     if is_request:
         return f"Request the email to {count}? It's only sent once it's approved."
-    if email.rule.sign(actor).missing:
+    if email.rule.with_approval(actor).missing:
         return f"Approve the email to {count}? It needs another approval after yours."
     return f"Email the correction to {count}? This can't be undone."
 

@@ -15,7 +15,7 @@ from functools import cached_property, lru_cache
 from html import escape
 
 from digest.deliver.compose import dkim, headers, unsubscribe_address
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.text_lines import measure_text_width, wrap_text
 from subscribers.crypto import link_tokens
 

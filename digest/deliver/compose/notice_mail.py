@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from markupsafe import escape
 
 from digest.deliver.compose.message import MessageTemplate
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, Slot, SlottedText
 from digest.edition.rendering.css_inlining import inline_css
 from digest.edition.rendering.fragments import (
     PublicationContext,

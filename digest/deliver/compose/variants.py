@@ -23,10 +23,10 @@ from digest.deliver.compose.variant_limit import (
 )
 from digest.edition.content.fragment_names import (
     are_omitted,
-    count_words_by_part,
     is_alternative_fragment,
     list_fragment_keys,
     list_part_keys,
+    read_word_counts,
 )
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
@@ -78,7 +78,7 @@ class EditionVariants:
     @cached_property
     def words(self) -> Mapping[str, int]:
         """The number of words of each part, by key."""
-        return count_words_by_part(piece.name for piece in self.edition.pieces)
+        return read_word_counts(piece.name for piece in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
         """Return whether the short edition has any content left for a subscriber who left parts out.

@@ -26,7 +26,7 @@ from digest.edition.approval.approved_versions import read_mailable_edition
 from digest.edition.archive.corrections import find_sent_text
 from digest.edition.content.corrected_content import correct_repeated_text
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.fragment_names import PREHEADER_PART, list_omitted_fragments
+from digest.edition.content.fragment_names import PREHEADER_PART, list_excluded_fragments
 from digest.edition.content.mailable_edition import MailableEdition
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings
@@ -72,7 +72,7 @@ class CorrectedTextLocations:
         """Return whether a variant's message contains the text, or True if no fragment of the edition was found to."""
         if self._in_subject or not self._fragments:
             return True
-        left_out = list_omitted_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
+        left_out = list_excluded_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
         kinds = _FRAGMENT_KINDS[variant.is_short, variant.text_only]
         return any(kind in kinds and name not in left_out for kind, name in self._fragments)
 

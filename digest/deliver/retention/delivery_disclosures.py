@@ -18,7 +18,7 @@ from digest.deliver.plan.delivery_plan import IS_WAITING, make_edition_delivery_
 from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.retention import provider_erasures
 from digest.deliver.retention.delivery_seals import DELIVERIES
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.settings import Settings
 from digest.store.delivery_models import (
     OPEN_STATES,
@@ -90,7 +90,7 @@ def list_delivery_disclosures(
 def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: SubscriberLanguage) -> str:
     kind, _, name = purpose.partition(":")
     if kind == "edition":
-        issue = write_issue(numbers[name], language) if name in numbers else name
+        issue = format_issue(numbers[name], language) if name in numbers else name
         return language.gettext("To send you %(issue)s", issue=issue)
     return language.translate_text(describe_email_purpose(purpose))
 

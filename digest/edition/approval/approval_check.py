@@ -40,7 +40,7 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
     """Return the valid version of an edition, after verifying that it's what was approved.
 
     Raises:
-        ApprovalError: there's no approval, or something that it covers has changed.
+        ApprovalError: there's no approval, something it covers has changed, or the audit log contradicts it.
     """
     approval = find_valid_approval(session, edition)
     if approval is None:
@@ -56,7 +56,7 @@ def verify_version(
     """Return an approved version, after verifying its content and that enough people approved it.
 
     Raises:
-        ApprovalError: something has changed, or the approval was revoked.
+        ApprovalError: something it covers has changed, it has too few signatures, or the audit log contradicts it.
     """
     mailable = read_approved_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
@@ -72,7 +72,7 @@ def verify_version(
 
 
 def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> EditionContent | None:
-    """Return the content of an edition's valid version; None if it can't be verified."""
+    """Return the content of an edition's valid version; None if there's none or it can't be verified."""
     approval = find_valid_approval(session, edition)
     if approval is None:
         return None
@@ -132,9 +132,9 @@ def is_signed(approval: Approval, keys: KeyRing) -> bool:
 def list_valid_signatures(
     signatures: Sequence[SignatureColumns], content_hash: str, number: int, keys: KeyRing
 ) -> list[SignatureColumns]:
-    """Return the signatures on a content hash that are valid for any approval key, including rotated ones.
+    """Return the signatures on a content hash that were made with a current or rotated approval key.
 
-    `number` is that of the version or the correction.
+    `number` is the number of the signed version or correction.
     """
 
     def is_valid(signed: SignatureColumns) -> bool:
@@ -160,7 +160,8 @@ def find_reinstatable_approval(
     """Return the version that may be reinstated in place of an unapproved draft; None if there's none.
 
     Raises:
-        ApprovalError: it differs from what was approved, can't be sent with the current settings, or leaves a gap.
+        ApprovalError: the version differs from what was approved or can't be sent with the current settings, or the
+            edition's articles don't continue the previous edition's.
     """
     approval = find_last_unrevoked_approval(session, edition)
     if approval is not None:
@@ -175,8 +176,8 @@ def reinstate_approval(
     """Reinstate the last unrevoked version in place of an unapproved draft.
 
     Raises:
-        ApprovalError: the edition isn't a draft, has no such version, or the version fails verification or leaves a
-            gap.
+        ApprovalError: the edition isn't a draft or has no such version, the version fails verification, or the
+            edition's articles don't continue the previous edition's.
     """
     # Locked until this commits, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
@@ -194,10 +195,10 @@ def reinstate_approval(
 def reinstate_matching_approval(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing, now: datetime
 ) -> bool:
-    """Reinstate the version that a draft equals again (`find_matching_approval`); return whether it's valid now.
+    """Reinstate the approved version that a draft is identical to again, and return whether that was possible.
 
-    It isn't if a note is open, or the version can't be sent with the current settings. The caller has locked the
-    edition.
+    `approval` is from `find_matching_approval`. It isn't reinstated if a note is open, or if
+    `find_reinstatable_approval` finds it unfit. The caller has locked the edition.
     """
     try:
         check_no_open_note(session, edition)

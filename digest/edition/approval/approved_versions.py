@@ -2,9 +2,9 @@
 
 A content hash is a SHA-256 over the canonical JSON of everything that readers get: subject, preheader, sender, list
 headers, and the hashes of all fragments in order and of the web copy. Approval stores that statement, a copy of
-everything in it as a version, and each approver's HMAC of its hash by a key that isn't in the database. The statement
-also lists the authors of texts, links, and images, so that a version proves that others approved them. Sending, test
-emails, and the archive use the valid version; the edition's own fragments are its draft.
+everything in it as a version, and each approver's HMAC of its hash, made with a key that isn't in the database. The
+statement also lists the authors of texts, links, and images, so that a version proves that others approved them.
+Sending, test emails, and the archive use the valid version; the edition's own fragments are its draft.
 
 `approval_check` verifies a version before it's sent. Functions that end or create a version lock the edition's row, so
 that operations on one edition are serialized.
@@ -26,7 +26,7 @@ from digest.edition.approval.authors import DraftAuthorship, read_draft_authorsh
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition, build_mailable_draft
-from digest.edition.content.placeholders import SlotPositions, pack_slots, unpack_slots
+from digest.edition.content.slotted_text import SlotPositions, pack_slots, unpack_slots
 from digest.edition.edition_queries import IS_REGULAR, find_last_cut_off, load_rendered_fragments
 from digest.settings import Settings
 from digest.store.approval_models import (
@@ -42,7 +42,7 @@ from subscribers.errors import ApplicationError
 
 OPEN_STATES = (ApprovalState.WAITING, ApprovalState.VALID)
 REVOKED_DETAIL = "taken back"  # in an audit log row: the numbers of the revoked versions
-_MARK_DIGITS = 16  # of a keyed hash, for people to type
+_CODE_LENGTH = 16  # hex digits of a keyed hash, for people to type
 
 
 class ApprovalError(ApplicationError):
@@ -50,12 +50,12 @@ class ApprovalError(ApplicationError):
 
 
 def hash_text(text: str) -> str:
-    """Return the hash of a text."""
+    """Return the SHA-256 of a text in UTF-8, in hex."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def hash_fragment(body: str, slots: SlotPositions = ()) -> str:
-    """Return the hash of a fragment's text and slots as JSON."""
+    """Return the SHA-256, in hex, of a fragment's text and slots as JSON."""
     return hash_text(json.dumps([body, pack_slots(slots)], separators=(",", ":")))
 
 
@@ -80,17 +80,17 @@ def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: 
 
 
 def format_utc_time(moment: datetime) -> str:
-    """Return a time in the format of statements."""
+    """Return a time as statements contain it: in UTC and ISO 8601 format."""
     return moment.astimezone(UTC).isoformat()
 
 
 def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
-    """Return the kind, name, and hash of each fragment, by kind and in the order of the email."""
+    """Return the kind, name, and hash of each fragment, sorted by kind; fragments of a kind keep their order."""
     return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
 def compute_content_hash(statement: dict[str, Any]) -> str:
-    """Return the hash of a statement or content: 64 hex digits.
+    """Return the SHA-256 of a statement's or content's canonical JSON: 64 hex digits.
 
     Pages show the first seven; approving requires all of them.
     """
@@ -106,14 +106,15 @@ def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
 
 
 def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
-    """Return the version that's partly approved and waits for another approver."""
+    """Return the version that's partly approved and waits for another approver; None if there's none."""
     return _find_last(session, edition, ApprovalState.WAITING)
 
 
 def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval | None:
-    """Return the last version with enough approvals that wasn't revoked, even if the draft was edited since.
+    """Return the last unrevoked version with enough approvals, even if the draft was edited since; else None.
 
-    A deadline may send it in place of an unapproved draft. Versions for another release or number don't count.
+    A deadline may send it in place of an unapproved draft. If the edition's name, number, or release has changed since,
+    it doesn't count.
     """
     approved = select(Approval).where(
         Approval.edition_id == edition.id,
@@ -125,7 +126,7 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
 
 
 def find_matching_approval(session: Session, edition: Edition, settings: Settings) -> Approval | None:
-    """Return the last unrevoked version with enough approvals if a draft is identical to it again."""
+    """Return the last unrevoked version with enough approvals if a draft is identical to it again; else None."""
     approval = find_last_unrevoked_approval(session, edition) if edition.state == EditionState.DRAFT else None
     if approval is None or approval.content_hash != read_current_content_hash(session, edition, settings):
         return None
@@ -133,7 +134,7 @@ def find_matching_approval(session: Session, edition: Edition, settings: Setting
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
-    """Return all versions of an edition with an approval, newest first."""
+    """Return an edition's versions that at least one person approved, including revoked ones, newest first."""
     query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
     return tuple(session.scalars(query))
 
@@ -179,7 +180,7 @@ def read_mailable_edition(session: Session, edition: Edition, settings: Settings
 
 
 def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return the results of `read_mailable_edition` and `read_current_content_hash`."""
+    """Return the valid version or else the draft, as `read_mailable_edition` does, with its content hash."""
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
@@ -199,7 +200,7 @@ def read_draft_approval_code(session: Session, edition: Edition, settings: Setti
     content hash.
     """
     state = json.dumps([read_current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
-    return sign_payload(keys.current("approval"), b"approval mark:" + state.encode())[:_MARK_DIGITS]
+    return sign_payload(keys.current("approval"), b"approval mark:" + state.encode())[:_CODE_LENGTH]
 
 
 def _read_last_edit(session: Session, edition: Edition) -> int:
@@ -220,22 +221,22 @@ def _state_draft(session: Session, edition: Edition, settings: Settings) -> tupl
 def sign_approval(
     session: Session,
     edition: Edition,
-    mark: str,
+    hash_or_code: str,
     *,
     settings: Settings,
     keys: KeyRing,
     actor: str,
     now: datetime,
 ) -> Approval:
-    """Approve the edition whose content hash or approval code is `mark`, and return the signed version.
+    """Sign the current version of an edition, and return it; `hash_or_code` is its content hash or approval code.
 
-    It's valid, and the edition approved, once the required number of people have signed each text, link, and image by
-    other authors.
+    The version is valid, and the edition approved, once each text, link, and image is approved by the required number
+    of people other than its author.
 
     Raises:
-        ApprovalError: it isn't a draft; another edition covers its week or leaves a
-            gap before it; it has changed since `mark` was shown; a note is open; or the actor may not approve it
-            (`ApproverRule`).
+        ApprovalError: the edition isn't a draft; another edition covers its week too; its articles don't continue the
+            previous edition's; it has changed since the hash or code was shown; a note is open; or the actor may not
+            approve it (`ApproverRule`).
     """
     # Locked until this commits, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
@@ -247,7 +248,7 @@ def sign_approval(
     check_article_window_continuity(session, edition)
     _, statement = _state_draft(session, edition, settings)
     current_hash = compute_content_hash(statement)
-    if mark.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
+    if hash_or_code.lower() not in {current_hash, read_draft_approval_code(session, edition, settings, keys)}:
         raise ApprovalError(
             f"{edition.name} has changed, or the content hash is incomplete.",
             "Review the edition again before you approve it.",
@@ -280,7 +281,7 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
 
 
 def check_no_open_note(session: Session, edition: Edition) -> None:
-    """Check that an edition has no open note from being sent back.
+    """Check that an edition wasn't sent back with a note that's still open.
 
     Raises:
         ApprovalError: it has one.
@@ -298,7 +299,7 @@ def read_authorship(
 ) -> DraftAuthorship:
     """Return the authors of an edition's current state, with the rule for approving it.
 
-    `approvals` are the results of `list_approvals`, whose signatures on the current state count.
+    `approvals` is the result of `list_approvals`. Their signatures on the current state count.
     """
     parts, rule = read_draft_authorship(session, edition, settings)
     if waiting := next((each for each in approvals if each.state == ApprovalState.WAITING), None):
@@ -309,9 +310,9 @@ def read_authorship(
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return the least number of missing signatures, based on a version's statement; 0 if it's approved.
+    """Return how many signatures a version needs at least in addition to those of `signed`; 0 if it's approved.
 
-    A damaged statement requires one.
+    A damaged statement requires one signature.
     """
     authors = () if stated.get("alone") else stated.get("authors", ())
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
@@ -418,12 +419,14 @@ def revoke_all_approvals(
     now: datetime,
     because: str = "",
 ) -> None:
-    """Revoke all approvals of an edition, including superseded ones, so that none is ever sent; make it a draft.
+    """Revoke all approvals of an edition, including superseded ones, so that none is ever sent.
+
+    An approved edition becomes a draft again.
 
     Raises:
         ApprovalError: there's no approval, or sending has begun.
     """
-    # Sending may have begun since it was read.
+    # Sending may have begun since the edition was read.
     session.refresh(edition, with_for_update=True)
     open_approvals = [a for a in list_approvals(session, edition) if a.state != ApprovalState.REVOKED]
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE, EditionState.APPROVED} or not open_approvals:
@@ -438,7 +441,7 @@ def revoke_all_approvals(
     session.flush()
 
 
-def list_revoked(session: Session, edition: Edition) -> list[int]:
+def list_revoked_versions(session: Session, edition: Edition) -> list[int]:
     """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.REVOKED)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
@@ -474,7 +477,7 @@ _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the s
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Return which of the name, number, and release differ between a version's statement and its edition."""
+    """Return, in words, which of the name, number, and release differ between a version's statement and its edition."""
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part) != now[part]]
 

@@ -11,7 +11,7 @@ STAFF_PREFIX = "staff "  # prefix of the names of staff actors
 
 
 def count_missing_approvals(needed: int, authors: Sequence[str], signed: Sequence[str]) -> int:
-    """Return the least number of further approvals that a version requires; 0 if it's approved.
+    """Return how many more approvals a version needs at least; 0 if it's approved.
 
     Args:
         needed: the number of approvals that each text, link, and image requires from people other than its author.
@@ -33,7 +33,7 @@ def _count_others(author: str, signed: Sequence[str]) -> int:
 
 
 def is_staff_name(actor: str) -> bool:
-    """Return whether an actor is a staff member."""
+    """Return whether an actor's name in the audit log is that of a staff member."""
     return actor.startswith(STAFF_PREFIX)
 
 
@@ -41,9 +41,9 @@ def is_staff_name(actor: str) -> bool:
 class ApproverRule:
     """The rule for approving an edition, with people's names as in the audit log.
 
-    `needed` is the number of approvals that each part requires, `signed` are those who have approved this version,
-    `written` its authors, and `staff` those who can sign in. If `is_alone`, there's at most one, who may approve their
-    own text.
+    `needed` is the number of approvals that each part requires, `signed` are the people who have approved this version,
+    `written` its authors, and `staff` the members who can sign in. If `is_alone`, there's at most one member, who may
+    approve their own text.
     """
 
     needed: int
@@ -59,31 +59,32 @@ class ApproverRule:
 
     @property
     def missing(self) -> int:
-        """The least number of further approvals that it requires."""
+        """The least number of further approvals that the version needs."""
         return count_missing_approvals(self.needed, self.authors, self.signed)
 
-    def is_open(self, author: str) -> bool:
+    def awaits_approval(self, author: str) -> bool:
         """Return whether another person must still approve an author's parts."""
         return author in self.authors and count_missing_approvals(self.needed, (author,), self.signed) > 0
 
-    def sign(self, actor: str) -> "ApproverRule":
-        """Return the rule after another approval."""
+    def with_approval(self, actor: str) -> "ApproverRule":
+        """Return the rule as it is after a further approval, by `actor`."""
         return replace(self, signed=(*self.signed, actor))
 
     def explain_refusal(self, actor: str) -> str:
-        """Explain why an actor may not approve it; empty if they may."""
+        """Explain why an actor may not approve the version; empty if they may."""
         if actor in self.signed:
             return "You already approved this version. Someone else needs to approve it too."
         if not is_staff_name(actor) and self.needed > 1:
-            return "Two people have to approve it. Say who you are with --as EMAIL."
+            return "Two people's approvals are required. Say who you are with --as EMAIL."
         if not is_staff_name(actor) and self.authors:
             return (
-                "Editors wrote some of it, so say who you are with --as EMAIL. An author's own approval isn't enough."
+                "Editors wrote parts of the text, and an author's own approval isn't enough. "
+                "Say who you are with --as EMAIL."
             )
-        if self.authors and not any(self.is_open(author) for author in self.authors if author != actor):
+        if self.authors and not any(self.awaits_approval(author) for author in self.authors if author != actor):
             return "You wrote what still needs approval. Someone else has to approve it."
         return ""
 
     def list_eligible(self) -> list[str]:
-        """Return the staff members who may still approve it."""
+        """Return the staff members who may still approve the version."""
         return [actor for actor in self.staff if not self.explain_refusal(actor)]

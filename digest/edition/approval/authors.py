@@ -23,20 +23,21 @@ from digest.store.staff import list_active_staff, staff_actor
 from digest.store.staff_revocations import list_members_missing_staff_rows
 from subscribers.store.keyed_row_seals import is_genuine_row
 
-REMOVED_COUNT_FOR = timedelta(days=7)  # a week; all other admins get an email about a removal right away
+REMOVED_COUNT_FOR = timedelta(days=7)  # all other admins get an email about a removal right away
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
-_LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})  # an unknown person's
+# For a log that isn't intact.
+_LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})
 
 
 class DraftAuthorship(NamedTuple):
-    """The parts of an edition's current state by staff, once for each author, and the rule for approving it."""
+    """What staff wrote in an edition's current state, once for each author, and the rule for approving the edition."""
 
     parts: tuple[WrittenPart, ...]
     rule: ApproverRule
 
 
 def read_draft_authorship(session: Session, edition: Edition, settings: Settings) -> DraftAuthorship:
-    """Return the authors of an edition's current state, with the rule for approving it without approvals yet."""
+    """Return the authors of an edition's current state, with the rule for approving it; no approvals count yet."""
     unseen = _find_unpublished_changes(session, edition)
     parts = _list_parts(edition, unseen)
     written = tuple(sorted({part.actor for part in parts}))
@@ -47,11 +48,11 @@ def read_draft_authorship(session: Session, edition: Edition, settings: Settings
 def read_approver_rule_for_authors(
     session: Session, written: Sequence[str], began_at: datetime, settings: Settings
 ) -> ApproverRule:
-    """Return the rule for approving parts by some authors, without approvals yet.
+    """Return the rule for approving what some people wrote, before anyone has approved it.
 
-    Colleagues who were removed since `REMOVED_COUNT_FOR` before `began_at` still count when deciding whether there's
-    only one editor. Otherwise, an editor could remove a colleague, approve their own text, and invite the colleague
-    again.
+    Colleagues count, when deciding whether there's only one editor, unless they were removed at least
+    `REMOVED_COUNT_FOR` before `began_at`. Otherwise, an editor could remove a colleague, approve their own text, and
+    invite the colleague again.
     """
     needed = settings.file.approval.approvers
     colleagues = list_active_staff(session, removed_after=began_at - REMOVED_COUNT_FOR)

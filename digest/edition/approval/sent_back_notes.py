@@ -15,7 +15,7 @@ MAX_NOTE_LENGTH = 1000  # characters
 
 
 class SentBackError(RefusalError):
-    """Raised when an edition can't be sent back, or a note is already done; the message says why and what to do."""
+    """Raised when sending an edition back, or closing a note, isn't possible; the message says why and what to do."""
 
 
 def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
@@ -25,7 +25,7 @@ def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, .
 
 
 def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return all open notes with their editions, which haven't been sent, oldest first."""
+    """Return the open notes of all upcoming editions, each with its edition, oldest first."""
     query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
     open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
     return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))
@@ -45,10 +45,10 @@ def add_sent_back_note(
     actor: str,
     now: datetime,
 ) -> SentBackNote:
-    """Add a note to an edition, revoking a valid or waiting approval.
+    """Send an edition back with a note, revoking its valid or waiting approval if there is one.
 
     Raises:
-        SentBackError: the note is empty or too long, or the edition was sent.
+        SentBackError: the note is empty or too long, or the edition isn't a draft or approved.
     """
     session.refresh(edition, with_for_update=True)
     if edition.state not in COMING_STATES:
@@ -72,7 +72,7 @@ def close_sent_back_note(
     """Mark a note as done.
 
     Raises:
-        SentBackError: the edition has no such note, or it's already done.
+        SentBackError: the edition has no such note, or the note is already marked as done.
     """
     session.refresh(edition, with_for_update=True)
     note = session.get(SentBackNote, note_id)

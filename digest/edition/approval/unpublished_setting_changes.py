@@ -1,4 +1,4 @@
-"""Changed settings that subscribers see, until the first edition that shows them."""
+"""Changes to settings that subscribers see, until an edition with them is sent."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,14 +22,14 @@ SHOWN_TABLES = ("publication", "branding", "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
-_WRITTEN_OVER = ("intro", "editor")  # of the publication's settings, by the edition's field of that name
-# The latest time at which a sent edition's settings can have been read.
+_WRITTEN_OVER = ("intro", "editor")  # publication settings that an edition's own text of the same name replaces
+# The latest time at which a sent edition's settings could have been read.
 _SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
 _IS_VALID_VERSION = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.VALID)
 
 
 class UnpublishedSettingChanges(NamedTuple):
-    """Changes that no edition has shown, and whether the audit log is intact as far back as they may be."""
+    """Changes that no sent edition has shown, and whether the audit log is intact as far back as they may go."""
 
     changes: list[LoggedAction]
     is_log_intact: bool
@@ -38,7 +38,8 @@ class UnpublishedSettingChanges(NamedTuple):
 def find_unpublished_setting_changes(session: Session, edition: Edition) -> UnpublishedSettingChanges:
     """Return the staff's setting changes that no sent edition has shown.
 
-    That's if none was sent since, or if none had those words of the change that this edition has.
+    A change counts if no edition was sent after it, or if none of those sent after it had the changed words that this
+    edition has.
     """
     showings = _list_showings(session, edition)
     any_shown = next((showing.at for showing in showings), None)
@@ -52,7 +53,9 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
     changed, is_intact = read_actions_since(session, since, _SHOWN_ACTIONS)
 
     def is_unseen(change: LoggedAction) -> bool:
-        written_over = read_changed_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        written_over = (
+            read_changed_setting_names(change) & last_shown.keys() if change.subject == "publication" else set()
+        )
         shown_times = [any_shown, *(last_shown[name] for name in written_over)]
         return any(moment is None or change.at > moment for moment in shown_times)
 
@@ -61,7 +64,7 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
 
 
 class _Showing(NamedTuple):
-    """A sent edition's ID, the latest time at which its settings can have been read, and the texts written over them."""
+    """A sent edition: when its settings were read at the latest, and the setting texts that its own texts replaced."""
 
     edition_id: int
     at: datetime
@@ -86,7 +89,7 @@ def _list_showings(session: Session, edition: Edition) -> list[_Showing]:
 
 
 def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[_Showing]) -> Iterator[LoggedAction]:
-    """Yield the changes of any age with words in this edition that no edition has shown since.
+    """Yield the changes, however old, with words that this edition has and that no edition has shown since.
 
     The log's rows aren't verified here; the caller does that.
     """
@@ -169,13 +172,13 @@ def find_changed_settings_table(change: LoggedAction) -> str:
         return "branding"
     if change.act == SETTINGS_CHANGED:
         is_shown = change.subject in SHOWN_TABLES or (
-            change.subject == "select" and "topics" in read_changed_names(change)
+            change.subject == "select" and "topics" in read_changed_setting_names(change)
         )
         return change.subject if is_shown else ""
-    return "sources" if change.act == SOURCE_ADDED or read_changed_names(change) & _SHOWN_SOURCE_NAMES else ""
+    return "sources" if change.act == SOURCE_ADDED or read_changed_setting_names(change) & _SHOWN_SOURCE_NAMES else ""
 
 
-def read_changed_names(change: LoggedAction) -> set[str]:
+def read_changed_setting_names(change: LoggedAction) -> set[str]:
     """Return the names of the changed settings."""
     return set(_read_side(change, "after"))
 

@@ -13,7 +13,7 @@ from subscribers.crypto.keys import KeyRing
 
 
 def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """Return the statement of a correction: the content of its email, and how its recipients are determined."""
+    """Return the statement of a correction: the content of its email, and the edition whose subscribers get it."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,
@@ -24,8 +24,11 @@ def build_correction_statement(session: Session, edition: Edition, correction: C
     }
 
 
-def explain_approval_fault(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
-    """Explain why an email's approval isn't valid, and what to do; empty if it is, or isn't given yet."""
+def explain_invalid_approval(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
+    """Explain why the approval of a correction's email isn't valid, and what to do.
+
+    The result is empty if the approval is valid, or if there's none yet.
+    """
     stated = correction.mail_statement
     if stated is None:
         return "the approval isn't signed. Approve the correction again." if correction.mail_approved_at else ""
@@ -48,6 +51,6 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 
 
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
-    """Return whether enough people signed the current email of a correction."""
+    """Return whether a correction's current email is approved, with enough valid signatures."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
-    return is_signed and not explain_approval_fault(session, edition, correction, keys)
+    return is_signed and not explain_invalid_approval(session, edition, correction, keys)

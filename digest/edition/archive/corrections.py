@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from digest.edition.approval.approved_versions import find_valid_approval
 from digest.edition.content.corrected_content import correct_entry
 from digest.edition.content.edition_content import BlockWithAuthors, EditionContent, LabeledBlock, SectionEntry
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.edition_queries import IS_REGULAR, OUTGOING_STATES
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
@@ -30,7 +30,7 @@ CORRECTION_BLOCK_PREFIX = "correction-"  # prefix of the IDs of correction block
 
 @dataclass(frozen=True, slots=True)
 class CorrectableStory:
-    """A story of a sent edition, including the corrections so far."""
+    """A story of a sent edition: its headline as sent, and its current texts with the corrections so far."""
 
     url: str
     section: str
@@ -51,14 +51,17 @@ def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ..
 
 
 def list_genuine_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
-    """Return the corrections of an edition that were made here, oldest first; public pages show only these."""
+    """Return an edition's corrections with valid row seals, oldest first; public pages show only these."""
     return tuple(filter_genuine_rows(session, list_corrections(session, edition)))
 
 
 def list_corrections_by_edition(
     session: Session, names: Collection[str] | None = None
 ) -> dict[str, tuple[Correction, ...]]:
-    """Return the genuine corrections of all or some editions by name; editions without one are missing."""
+    """Return the genuine corrections of all editions, or those in `names`, by edition name.
+
+    Editions without corrections are left out.
+    """
     query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
     if names is not None:
         query = query.where(Edition.name.in_(names))
@@ -75,7 +78,7 @@ def next_correction_number(session: Session, edition: Edition) -> int:
 
 
 def read_sent_content(session: Session, edition: Edition) -> EditionContent:
-    """Return the content of a sent edition from its valid version, whatever has happened to the draft since."""
+    """Return the content of a sent edition's valid version, or else of its draft."""
     valid_approval = find_valid_approval(session, edition)
     return EditionContent.from_json(valid_approval.content if valid_approval else edition.content)
 
@@ -83,7 +86,10 @@ def read_sent_content(session: Session, edition: Edition) -> EditionContent:
 def list_correctable_stories(
     content: EditionContent, corrections: Sequence[Correction]
 ) -> tuple[CorrectableStory, ...]:
-    """Return the stories of an edition in order with their current texts; those without a page can't be identified."""
+    """Return the stories of an edition in order, with their current texts.
+
+    Stories without a URL are left out, because corrections refer to stories by URL.
+    """
     return tuple(
         _correctable_story(section.key, section.title, entry, corrections)
         for section in content.sections
@@ -100,7 +106,7 @@ def _correctable_story(
 
 
 def find_sent_text(session: Session, correction: Correction) -> str:
-    """Return a corrected text as sent: the old text of its first correction, which later ones can't change."""
+    """Return a corrected text as it was sent: the old text in its first genuine correction."""
     corrected = [getattr(Correction, name) == getattr(correction, name) for name in _CORRECTED_TEXT]
     corrections = session.scalars(select(Correction).where(*corrected).order_by(Correction.seq))
     return next((each.was for each in corrections if is_genuine_row(session, each)), correction.was)
@@ -109,8 +115,8 @@ def find_sent_text(session: Session, correction: Correction) -> str:
 _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # identifies corrections of the same text
 
 
-def write_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
-    """Return the date and name under a correction: "November 23, 2026, Dana Reyes"."""
+def format_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
+    """Return the line under a correction with its date and name: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
@@ -118,7 +124,7 @@ def write_correction_byline(correction: Correction, zone: ZoneInfo, language: Su
 def load_correction_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
 ) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks for the corrections made since the edition before a release was sent."""
+    """Return the blocks that announce, in a release's edition, the corrections made since the previous release."""
     before = select(func.max(Edition.release_at)).where(
         IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
     )
@@ -145,16 +151,16 @@ def load_correction_blocks(
 def make_correction_block(
     session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: SubscriberLanguage
 ) -> LabeledBlock:
-    """Return the block in which the edition released on `day` announces a correction of this one.
+    """Return the block in which the edition released on `day` announces a correction to `edition`.
 
-    It quotes the text as sent, never another editor's correction, so its author is the only author of its words.
+    It quotes the text as sent, never another editor's correction, so the correction's author is its only author.
     """
     sent = find_sent_text(session, correction)
     return LabeledBlock(
         id=f"{CORRECTION_BLOCK_PREFIX}{correction.id}",
         kind="correction",
         headline=language.gettext(
-            "In %(issue)s we wrote: “%(was)s”", issue=write_issue(edition.number, language), was=sent
+            "In %(issue)s we wrote: “%(was)s”", issue=format_issue(edition.number, language), was=sent
         ),
         text=language.gettext(
             "It should have read: “%(becomes)s” %(note)s", becomes=correction.becomes, note=correction.note

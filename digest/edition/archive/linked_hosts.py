@@ -17,11 +17,11 @@ from digest.edition.rendering.inline_markup import split_links
 from digest.store.imported_edition_models import ImportedStory
 from digest.store.models import Article, Edition, EditionStory
 
-# Texts that mail programs turn into links, even if we don't.
+# Texts that email apps turn into links, even if we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'’”)]}"
 _BEFORE_HOST = ("/", "\\", "@", "www.")  # what's before a host in any URL
-_MAX_SHOWN = 80  # characters of a URL without a host
+_MAX_SHOWN = 80  # characters of a URL whose host can't be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ def list_linked_hosts(
 
 
 def find_url_host(url: str) -> str:
-    """Return the host that a URL leads to, as A-labels without `www.`; an unreadable URL is returned unchanged."""
+    """Return the host that a URL leads to, as A-labels without `www.`.
+
+    If the URL can't be read, its first 80 characters are returned.
+    """
     written = url.strip().rstrip(_PUNCTUATION).replace("\\", "/")
     try:
         if written.lower().startswith("mailto:"):
@@ -65,7 +68,7 @@ def _list_links(
     content: EditionContent,
     articles: Collection[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield the places of an edition with the URLs in their texts, including stories without a source."""
+    """Yield each place in an edition with the URLs in its texts, and with those of stories' links to other hosts."""
     intro, urls = split_links(content.intro)
     yield "Intro", list(urls)
     yield "Subject", _find_written_urls(content.subject)
@@ -95,7 +98,7 @@ def _list_entry_links(entry: SectionEntry, articles: Collection[str]) -> list[st
 
 
 def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
-    """Return the hosts of articles from sources in an edition's stories."""
+    """Return the hosts of the collected articles in an edition's stories."""
     placed = (EditionStory.edition_id == edition.id) & EditionStory.section.is_not(None)
     stories = session.scalars(select(EditionStory.members).where(placed))
     is_member = Article.url.in_(set(chain(*stories)))
@@ -104,7 +107,7 @@ def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
 
 
 def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str]) -> frozenset[str]:
-    """Return the hosts that earlier editions linked to, including those from before this installation."""
+    """Return those of `hosts` that earlier editions linked to, including editions imported from another system."""
     missing = set(hosts)
     if not missing:
         return frozenset()

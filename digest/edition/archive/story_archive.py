@@ -58,18 +58,18 @@ class ArchiveMatch:
 
     @property
     def changed_at(self) -> datetime:
-        """The time of its last change."""
+        """The time of the last correction, or else of the edition's release."""
         return self.corrected_at or self.story.released_at
 
     @property
     def path(self) -> str:
-        """The path on its edition's page, relative to the base URL."""
+        """The path of the story on its edition's page, relative to the base URL."""
         return f"/editions/{self.edition}#{self.story.anchor}"
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveTopic:
-    """A topic in the archive: its key in URLs, its newest name, its number of stories, and its first date."""
+    """A topic in the archive: its slug, one of its names, its number of stories, and its first date."""
 
     key: str
     name: str
@@ -79,7 +79,7 @@ class ArchiveTopic:
 
 @dataclass(frozen=True, slots=True)
 class StoryQuery:
-    """A search query: words (all required), a topic's key, and a year in UTC, all of them optional."""
+    """A search: words, which must all occur, a topic's slug, and a year in UTC. Empty criteria don't apply."""
 
     words: tuple[str, ...] = ()
     topic: str = ""
@@ -87,8 +87,8 @@ class StoryQuery:
     newest_first: bool = False
 
 
-def make_topic_key(topic: str) -> str:
-    """Return a topic's key in URLs: "maritime-security"."""
+def make_topic_slug(topic: str) -> str:
+    """Return a topic's name in URLs: "maritime-security"."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
 
 
@@ -99,18 +99,18 @@ def split_search_query(typed: str) -> tuple[str, ...]:
 
 
 def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
-    """Store the stories of a regular edition as on its page, replacing the stored ones."""
+    """Store the stories of a regular edition as its page shows them, replacing any stored before."""
     if edition.is_breaking_news:
         return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
-    if rows := list_story_rows(edition, parse_sections(edition.content), tuple(corrections)):
+    if rows := build_archive_rows(edition, parse_sections(edition.content), tuple(corrections)):
         session.execute(insert(ArchivedStory), rows)
 
 
-def list_story_rows(
+def build_archive_rows(
     edition: Edition, sections: Iterable[EditionSection], corrections: Sequence[Correction]
 ) -> list[dict[str, Any]]:
-    """Return the stories of an edition as rows of the archive."""
+    """Return the archive's rows for the stories of an edition, with corrections applied."""
     entries = [entry for section in sections for entry in section.entries]
     return [_row_values(edition, n, correct_entry(entry, corrections)) for n, entry in enumerate(entries)]
 
@@ -126,7 +126,7 @@ def _row_values(edition: Edition, position: int, entry: SectionEntry) -> dict[st
         "headline": entry.headline,
         "summary": entry.summary,
         "topic": entry.kicker[:100],
-        "topic_key": make_topic_key(entry.kicker),
+        "topic_key": make_topic_slug(entry.kicker),
         "source": entry.source[:200],
         "dated": (f"{when.label}: {when.text}" if when else entry.date)[:100],
         "sources": len(entry.also) + bool(entry.url),
@@ -152,7 +152,10 @@ _NEWEST_FIRST = (ArchivedStory.released_at.desc(), ArchivedStory.position)
 
 
 def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch]:
-    """Return the stories that contain all words, at most `MAX_RANKED`, best match or newest first."""
+    """Return the stories that contain all words, at most `MAX_RANKED`; none without words.
+
+    The best match is first, or the newest if the query says so.
+    """
     if not query.words:
         return ()
     is_sqlite = session.get_bind().dialect.name == "sqlite"
@@ -174,7 +177,10 @@ def list_topic_stories(
     before: int | None,
     limit: int,
 ) -> Sequence[ArchiveMatch]:
-    """Return the stories of a topic, newest first; with `before`, only of editions with a smaller number."""
+    """Return at most `limit` stories of a topic, newest first.
+
+    With `before`, only stories from editions with a lower number are returned.
+    """
     stories = _select_public(StoryQuery(topic=key))
     if before is not None:
         stories = stories.where(Edition.number < before)
@@ -183,7 +189,7 @@ def list_topic_stories(
 
 
 def list_archive_topics(session: Session) -> Sequence[ArchiveTopic]:
-    """Return the topics of public stories, by name."""
+    """Return the topics of public stories, sorted by name."""
     newest_name, since = func.max(ArchivedStory.topic), func.min(ArchivedStory.released_at)
     query = (
         select(ArchivedStory.topic_key, newest_name, func.count(), since)

@@ -17,9 +17,9 @@ from digest.edition.approval.approved_versions import (
     list_fragment_hashes,
 )
 from digest.edition.archive.corrections import list_genuine_corrections
-from digest.edition.archive.story_archive import list_story_rows
+from digest.edition.archive.story_archive import build_archive_rows
 from digest.edition.content.edition_content import EditionContent, RenderedFragment
-from digest.edition.content.placeholders import unpack_slots
+from digest.edition.content.slotted_text import unpack_slots
 from digest.store.approval_models import Approval, ApprovalState, ApprovedRenderedFragment
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition
@@ -121,7 +121,7 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
 
 
 def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions with altered content on public pages, ignoring cached verifications."""
+    """Return the names of editions whose public pages aren't what was approved, after clearing the caches."""
     _statements.clear()
     _contents.clear()
     whole = []
@@ -134,12 +134,14 @@ def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list
 
 
 def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose stories in the search differ from the approved ones with corrections."""
+    """Return the names of editions whose stories in the search index differ from the approved, corrected ones."""
     contents = read_verified_contents(session, find_verified_versions(session, editions))
     changed = []
     for edition in editions:
         if edition.id in contents:
-            rows = list_story_rows(edition, contents[edition.id].sections, list_genuine_corrections(session, edition))
+            rows = build_archive_rows(
+                edition, contents[edition.id].sections, list_genuine_corrections(session, edition)
+            )
             stored = session.execute(select(*_READ_COLUMNS).where(ArchivedStory.edition_id == edition.id))
             if sorted(map(tuple, stored)) != [tuple(row[column.key] for column in _READ_COLUMNS) for row in rows]:
                 changed.append(edition.name)

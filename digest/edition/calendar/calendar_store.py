@@ -33,7 +33,10 @@ def build_step_rules(schedule: ScheduleSettings) -> StepRules:
 
 
 def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
-    """Return the approval deadline of an upcoming edition; None if its release isn't in the calendar."""
+    """Return the approval deadline of an upcoming edition; None if its release is skipped or not in the calendar.
+
+    Breaking news has no deadline, nor do editions sent several times a day.
+    """
     planned = load_calendar(session, file)
     is_planned = not (planned.rule.period or edition.is_breaking_news)
     release = planned.find_release(edition.release_at) if is_planned else None
@@ -43,9 +46,9 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
 
 
 def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
-    """Return the name of a release's edition; extra ones leave the week's plain name to the scheduled one."""
+    """Return the name for a release's edition; an extra edition leaves the week's plain name to the scheduled one."""
     reserved = name_edition(release.release_at, calendar.zone, ())
-    reserved_names = {*taken_names, reserved} if calendar.is_named_after_another(release) else taken_names
+    reserved_names = {*taken_names, reserved} if calendar.needs_name_suffix(release) else taken_names
     return name_edition(release.release_at, calendar.zone, reserved_names)
 
 
@@ -70,7 +73,7 @@ def store_calendar_change(
     actor: str,
     now: datetime,
 ) -> ReleaseScheduleChange | None:
-    """Store that a release of the calendar, or a new extra one, is at `release_at`, skipped or not.
+    """Store that a release of the calendar, or a new extra one, is moved to `release_at` or skipped.
 
     Returns:
         The row, or None if the release is as scheduled again, which removes the row.
@@ -93,7 +96,7 @@ def store_calendar_change(
 
 
 def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
-    """Remove an extra release without a draft."""
+    """Remove an extra release, which must not have a draft, from the calendar."""
     session.delete(_find_row(session, calendar, release))
 
 
@@ -105,13 +108,13 @@ def _find_row(session: Session, calendar: ReleaseCalendar, release: PlannedRelea
 
 
 def shelve_draft(edition: Edition, change: ReleaseScheduleChange) -> None:
-    """Shelve a draft with its canceled release, so that its week belongs to the next edition again."""
+    """Shelve a draft whose release was skipped, so that the next edition covers its week."""
     edition.state = EditionState.CANCELLED
     change.set_aside = edition.id
 
 
 def restore_shelved_draft(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
-    """Make the draft that was shelved with a release a draft again, and return it; None if there's none."""
+    """Restore the draft that was shelved with a release, and return it; None if there's none to restore."""
     row = _find_row(session, calendar, release)
     edition = session.get(Edition, row.set_aside) if row and row.set_aside else None
     if row is not None:

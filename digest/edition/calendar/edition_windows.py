@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-FIRST_WINDOW_LENGTH = timedelta(days=7)  # that the first edition of an installation covers
-LATE_ARRIVAL_LIMIT = timedelta(days=7)  # before the window opens, for late articles
+FIRST_WINDOW_LENGTH = timedelta(days=7)  # covered by the first edition of an installation
+LATE_ARRIVAL_LIMIT = timedelta(days=7)  # how long before a window opens a late article may be dated
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class EditionWindow:
 
 
 def find_next_window(now: datetime, last_cut_off: datetime | None) -> EditionWindow:
-    """Return the window from the last cutoff until now; the first edition covers one week."""
+    """Return the window from the last cutoff until now; without one, the window is one week long."""
     if last_cut_off is None:
         return EditionWindow(now - FIRST_WINDOW_LENGTH, now, now - FIRST_WINDOW_LENGTH)
     opens = min(last_cut_off, now)

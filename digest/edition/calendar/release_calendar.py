@@ -21,8 +21,8 @@ MIN_NOTICE = timedelta(hours=1)  # between a change and the resulting release
 MAX_AHEAD = timedelta(days=366)  # how far ahead a release may be changed
 DRAFT_DELAY = timedelta(hours=1)  # after the previous release, if the usual drafting time is earlier
 MAX_LATENESS = timedelta(days=1)  # after the release, in which a deadline still takes effect
-_LOOKBACK = timedelta(days=62)  # in which the latest release is searched; eight weeks may have been skipped
-_MAX_SKIPPED = 400  # consecutive releases that are searched for one that isn't skipped
+_LOOKBACK = timedelta(days=62)  # how far back the latest release is searched for; eight weeks may have been skipped
+_MAX_SKIPPED = 400  # consecutive skipped releases after which the search for an unskipped one ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class PlannedRelease:
 
     @property
     def is_skipped(self) -> bool:
-        """True if it's skipped."""
+        """True if editors skipped it."""
         return self.change is not None and self.change.skipped
 
     @property
     def is_extra(self) -> bool:
-        """True if it isn't in the schedule."""
+        """True if editors added it to those of the schedule."""
         return self.regular_at is None
 
     @property
     def is_moved(self) -> bool:
-        """True if it's at another time than scheduled."""
+        """True if editors moved it from its scheduled time."""
         return self.regular_at is not None and self.release_at != self.regular_at
 
 
@@ -73,7 +73,7 @@ class ReleaseCalendar:
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield the releases after a time in order, without end, including skipped ones."""
+        """Yield all releases after a time in order, including skipped ones; there's no end."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
@@ -103,7 +103,7 @@ class ReleaseCalendar:
         return tuple(islice(self.iterate_releases(after), count))
 
     def next_release(self, after: datetime) -> PlannedRelease:
-        """Return the first release after a time that isn't skipped."""
+        """Return the first unskipped release after a time; if the next 400 are all skipped, the last of them."""
         releases = list(islice(self.iterate_releases(after), _MAX_SKIPPED))
         return next((release for release in releases if not release.is_skipped), releases[-1])
 
@@ -117,7 +117,7 @@ class ReleaseCalendar:
         return max(live, key=attrgetter("release_at"), default=None)
 
     def releases_between(self, after: datetime, before: datetime) -> list[PlannedRelease]:
-        """Return the releases between two times, including skipped ones."""
+        """Return the releases between two times (both exclusive), including skipped ones."""
         return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
@@ -126,7 +126,7 @@ class ReleaseCalendar:
         return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
-        """Return the upcoming releases that are on a local day, or are scheduled for it."""
+        """Return the upcoming releases that are on a local day or were scheduled for it, including skipped ones."""
         start = max(now, resolve_wall_time(day, datetime.min.time(), self.zone) - MAX_MOVE)
         near = self.releases_between(start, start + 2 * MAX_MOVE + timedelta(days=2))
         return tuple(release for release in near if day in self._list_days(release))
@@ -135,8 +135,8 @@ class ReleaseCalendar:
         moments = filter(None, (release.release_at, release.regular_at))
         return [moment.astimezone(self.zone).date() for moment in moments]
 
-    def is_named_after_another(self, release: PlannedRelease) -> bool:
-        """Return whether another release uses the plain name of this one's week, so this one gets `-2` and so on."""
+    def needs_name_suffix(self, release: PlannedRelease) -> bool:
+        """Return whether an extra release gets `-2` or so after its week's name, which a scheduled release uses."""
         if not release.is_extra:
             return False
         at, span = release.release_at, timedelta(days=8)
@@ -156,7 +156,7 @@ def _change_release(regular_at: datetime, change: CalendarChange | None) -> Plan
 
 @dataclass(frozen=True, slots=True)
 class StepRules:
-    """The times of the steps before a release, in wall-clock hours before the usual time on its day."""
+    """When drafts are made; deadline and reminders are in wall-clock hours before the usual time on a release's day."""
 
     draft_rule: ScheduleRule
     deadline_hours: float = 0
@@ -167,7 +167,7 @@ class StepRules:
 class ReleaseSteps:
     """The steps before a release in UTC: drafts, reminders to editors, and the approval deadline.
 
-    Without `drafts`, drafting follows only the schedule, several times a day.
+    `drafts` is empty if drafts are made several times a day.
     """
 
     drafts: tuple[datetime, ...]
@@ -179,8 +179,8 @@ def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRu
     """Return the times of a release's drafts, reminders, and deadline.
 
     Drafts keep their distance in days and their time of day, but come after the previous release. A deadline that would
-    precede the last draft, or the change that caused the release, is the release itself; reminders that would are
-    dropped.
+    precede the last draft, or the change that caused the release, is the release itself; reminders that would
+    precede either are dropped.
     """
     if release.is_skipped or calendar.rule.period:
         return ReleaseSteps((), (), release.release_at)
@@ -235,7 +235,7 @@ def list_calendar_job_times(
     rules: StepRules,
     now: datetime,
 ) -> dict[str, list[datetime]]:
-    """Return the times around now at which each job of the calendar is due, by the job's name.
+    """Return the times within two weeks of now at which each job of the calendar is due, by the job's name.
 
     The fate of an unapproved edition is decided at the deadline and again at the release.
     """
@@ -262,7 +262,7 @@ def _list_near_steps(
 def find_latest_step(
     calendar: ReleaseCalendar, rules: StepRules, now: datetime, job: str
 ) -> tuple[PlannedRelease, datetime] | None:
-    """Return the release for which a job of the calendar is due at `now`, and since when; None if there's none.
+    """Return the release for which a calendar job was last due, and when; None if it wasn't within two weeks of `now`.
 
     `job` is `remind` or `deadline`, which is due at the deadline and again at the release.
     """
@@ -276,20 +276,21 @@ def find_latest_step(
 class DeadlineDecision(StrEnum):
     """What happens to an edition at its deadline, and again at its release."""
 
-    NOTHING = "nothing"  # it's approved or further, or there's no draft
+    NOTHING = "nothing"  # it's approved, sending, or sent, or there's no draft
     WAIT = "wait"
     SKIP = "skip"
     SEND_VERSION = "send-last-approved"
-    MISSED = "missed"  # its send time was at least a day ago
+    MISSED = "missed"  # its send time was more than a day ago
 
 
 def decide_at_deadline(
     rule: str, *, unapproved: bool, has_version: bool, release_at: datetime, now: datetime
 ) -> DeadlineDecision:
-    """Decide according to the setting `at_deadline`; `has_version` is whether there's an unrevoked approved version.
+    """Decide what happens to an edition at its deadline by `rule`, the setting `at_deadline`.
 
-    If there's no version to send, the edition waits. More than a day after the release, it's neither sent nor skipped,
-    because late email may be wrong, even if it was approved.
+    `has_version` is whether there's an unrevoked approved version. If the rule is to send one and there's none, the
+    edition waits. More than a day after the release, an unapproved edition is neither sent nor skipped, because its
+    news may be out of date.
     """
     if not unapproved:
         return DeadlineDecision.NOTHING
@@ -313,7 +314,7 @@ def explain_unusable_time(
 ) -> tuple[str, ...]:
     """Explain why an edition can't be sent at a time, and what to do; empty if it can.
 
-    `moved_release` is the release to be moved there.
+    `moved_release` is the release that would be moved to this time; None for an extra one.
     """
     return next(_find_obstacles(calendar, at, moved_release, now), ())
 
@@ -329,7 +330,7 @@ def _find_obstacles(
         yield "This time is more than a year ahead.", "Choose an earlier time."
         return
     if moved_release and moved_release.regular_at and abs(at - moved_release.regular_at) > MAX_MOVE:
-        yield "This is more than seven days from its usual time.", "Skip the edition, and add an extra one then."
+        yield "This time is more than seven days from the usual one.", "Skip the edition, and add an extra one then."
     near = calendar.releases_between(at - 3 * MAX_MOVE, at + 3 * MAX_MOVE)
     other_releases = [
         release for release in near if moved_release is None or release.release_at != moved_release.release_at
@@ -346,7 +347,7 @@ def _find_neighbor_obstacles(
     for release in other_releases:
         (skipped if release.is_skipped else live).add(release.release_at)
     if at in skipped:
-        yield "There's a skipped edition at this time.", "Restore it instead."
+        yield "There's a skipped edition at this time.", "Restore the skipped edition instead."
     if any(abs(neighbor - at) < MIN_DISTANCE for neighbor in live):
         yield "Another edition is sent less than six hours from this time.", "Choose a different time."
     start, end = sorted((at, moved_release.release_at if moved_release else at))

@@ -10,9 +10,9 @@ from digest.edition.content.edition_content import EditionContent, EditionImage,
 
 
 class ChangeKind(StrEnum):
-    """A kind of change to an item; a story has at most one of each, a text can only be rewritten.
+    """A kind of change to a story, a labeled block, or another text of an edition, which can only be rewritten.
 
-    A dropped story that another story lists now was merged into it, or put under it.
+    A dropped story that another story lists now is `MERGED` into that story, or `UNDER` it.
     """
 
     REWRITTEN = "rewritten"
@@ -28,7 +28,7 @@ DROPPED_KINDS = frozenset({ChangeKind.DROPPED, ChangeKind.MERGED, ChangeKind.UND
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """A story's section and its number there, from 1; `url` identifies the story, empty for our own without a page."""
+    """A story's section and its number there, from 1; `url` identifies it, and is empty if it has none."""
 
     section: str  # the section's key
     section_title: str
@@ -41,7 +41,7 @@ class ItemPlace:
 class ContentChange:
     """One change; `field` is the rewritten text, `was` and `now` its old and new value.
 
-    `before` and `after` are a story's places; of a merged story, or one put under another, `after` is the other's.
+    `before` and `after` are a story's places. If it was merged into or put under another story, `after` is the other's.
     `images` are the old and new image, and `blocks` the old and new labeled block.
     """
 
@@ -57,7 +57,7 @@ class ContentChange:
 
 @dataclass(frozen=True, slots=True)
 class ContentComparison:
-    """The differences between two versions, in page order, and the number of identical items."""
+    """The differences between two versions, in the order of the page, and the number of unchanged items."""
 
     changes: tuple[ContentChange, ...]
     unchanged_count: int
@@ -107,9 +107,9 @@ def _list_items(content: EditionContent) -> _Items:
 
 
 def _match_changed_leads(old: _Items, new: _Items) -> _Items:
-    """Return the old stories; one whose lead is another page now has its new key.
+    """Return the old stories, each that has a different lead now by its new key.
 
-    Then one of the two pages is among those that also reported the story of the other.
+    Such a story's old or new version lists the other one's lead among those that also reported it.
     """
     matched, lost = dict(old), [key for key in old if key not in new]
     for key in (key for key in new if key not in old):
@@ -146,7 +146,7 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
 
 
 def _describe_lost(item: _Item, new: _Items) -> ContentChange:
-    """Return how a story left the edition's sections: under or in the story that lists its page now, or dropped."""
+    """Return how a story left its section: dropped, merged into, or put under the story that lists its page now."""
     for other in new.values():
         for kind, links in ((ChangeKind.UNDER, other.entry.related), (ChangeKind.MERGED, other.entry.also)):
             if item.place.url in {link.url for link in links}:
@@ -218,7 +218,7 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
 
 
 def _list_relinked(was: _Item, now: _Item) -> Iterator[ContentChange]:
-    """Yield the page that a headline links to, if it's another one, and the other publishers and related articles."""
+    """Yield the changes of the linked page, of the other publishers, and of the related articles."""
     if was.entry.url != now.entry.url:
         old, new = (": ".join(filter(None, (item.entry.source, item.entry.url))) for item in (was, now))
         yield ContentChange(ChangeKind.REWRITTEN, "link", old, new, was.place, now.place)

@@ -42,7 +42,7 @@ def correct_line(line: str, corrections: Iterable[Correction]) -> str:
 
 
 def correct_repeated_text(line: str, was: str, new_text: str) -> str:
-    """Return a line with a quoted text corrected.
+    """Return a line with the text that it quotes corrected, or unchanged if it doesn't quote the text.
 
     The quote may be whole, or truncated with an ellipsis after the first difference.
     """
@@ -76,8 +76,8 @@ def correct_for_email(
 ) -> EditionContent:
     """Return an edition's content at a given time, for an email that mentions its stories.
 
-    It has the corrections that were approved by then and verified. Stories with other corrections are left out: their
-    headline is known to be wrong, and only its author has seen the right one.
+    It includes the corrections in `proven` whose emails were approved by then. Stories with other corrections to their
+    headlines are left out: the headline is known to be wrong, and only the correction's author has seen the new one.
     """
     approved: list[Correction] = []
     open_urls = set()
@@ -97,6 +97,6 @@ def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionS
 
 
 def find_correction_time(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
-    """Return the time of the last correction of an edition or one of its stories; None if there's none."""
+    """Return the time of an edition's last correction, or with `url`, of a story's last one; None if there's none."""
     own = (correction for correction in corrections if url in {None, correction.url})
     return max((correction.at for correction in own), default=None)

@@ -9,15 +9,14 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from digest.collect.codec.encoded_image import FocusPoint
-from digest.edition.content.placeholders import SlotPositions, SlottedText
+from digest.edition.content.slotted_text import SlotPositions, SlottedText
 from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
 SPONSOR_BLOCK_ID = "sponsor"  # of the block in the settings
 CalendarDay = date  # for the class with a field named `date`
-# Characters visible in a mail app's list, on a desktop; those of the preheader are visible on a phone, too, in two
-# lines.
+# Characters visible in an email app's list on a desktop; a phone shows as much of the preheader, in two lines.
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
 MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
 PHONE_SUBJECT_LENGTH = 40  # approximately; from 33 in Gmail on Android to 48 in Mail on an iPhone
@@ -27,7 +26,7 @@ PHONE_SUBJECT_LENGTH = 40  # approximately; from 33 in Gmail on Android to 48 in
 class EditionImage:
     """A stored image: `hash` is its name under `/media/`; width and height are its largest display size in CSS pixels.
 
-    `focus` is the point that an editor chose, which further crops also show; None if none was chosen.
+    `focus` is the point that an editor chose to keep in all crops; None if none was chosen.
     """
 
     hash: str
@@ -40,7 +39,7 @@ class EditionImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageCrops:
-    """The crops of an article's image, for the lead's and a row's place."""
+    """The crops of an article's image: a large one for a lead story, and a small one for a row of a list."""
 
     lead: EditionImage
     thumb: EditionImage
@@ -50,7 +49,8 @@ class ImageCrops:
 class EditionLink:
     """A link with its text and an addition (a date, "CISA, Nov 17").
 
-    If `text` names a publisher, `headline` is that of its report, and `is_official` is whether it's an authority.
+    If `text` names a publisher, `headline` is the headline of its report, and `is_official` is whether the publisher is
+    an authority.
     """
 
     text: str
@@ -119,14 +119,14 @@ class SectionEntry:
 
     @property
     def summary_lender(self) -> str:
-        """The publisher of the summary if it isn't the linked one; else empty."""
+        """The publisher of the summary if it isn't that of the linked article; else empty."""
         origin = self.summary_origin if self.summary else None
         return origin.publisher if origin and origin.lent_to else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedLine:
-    """A ranked story in another section: its rank, from 1, and that section's title."""
+    """A story of a ranking that's in another section: its rank, from 1, and that section's title."""
 
     rank: int
     headline: str
@@ -143,7 +143,7 @@ class EditionSection:
     title: str
     note: str
     entries: tuple[SectionEntry, ...]
-    ranked_elsewhere: tuple[RankedLine, ...] = ()  # of a ranking
+    ranked_elsewhere: tuple[RankedLine, ...] = ()  # in a ranking, stories of other sections
 
     @property
     def ranking(self) -> list[SectionEntry | RankedLine]:
@@ -167,7 +167,7 @@ class LabeledBlock:
     name: str = ""  # who pays, or who offers
     text: str = ""
     url: str = ""
-    after: str = ""  # the key of the section before it; the first one if empty or missing
+    after: str = ""  # the key of the section before it; if empty or not in the edition, the first section's
     first_day: date | None = None  # None: from the start
     last_day: date | None = None  # None: until it's removed
     picture: EditionImage | None = None
@@ -182,7 +182,7 @@ class LabeledBlock:
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and its authors as in the audit log; unknown for the settings' block."""
+    """A block that an edition starts with, and its authors' names in the audit log; none for the sponsor's."""
 
     block: LabeledBlock
     authors: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class BlockWithAuthors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EditionContent:
-    """The content of an edition."""
+    """Everything that an edition's templates need about it; none of it is HTML."""
 
     name: str  # 2026-W47
     number: int
@@ -206,7 +206,7 @@ class EditionContent:
 
     @property
     def linked_articles(self) -> dict[str, str]:
-        """See `map_article_headlines`."""
+        """The headlines of all linked articles by URL (`map_article_headlines`)."""
         return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
@@ -249,7 +249,10 @@ def truncate_text(text: str, max_length: int) -> str:
 
 
 def map_article_headlines(sections: Iterable[EditionSection]) -> dict[str, str]:
-    """Return the headline of every article that sections link to by URL, including related articles."""
+    """Return the headlines of all articles that sections link to, by URL.
+
+    A link under a story has its own text, followed by the story's headline.
+    """
     articles: dict[str, str] = {}
     for entry in (entry for section in sections for entry in section.entries):
         links = [(entry.url, entry.headline)]

@@ -39,7 +39,7 @@ class EditorChangeCounts:
 
 
 def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorChangeCounts:
-    """Return the numbers of changed stories.
+    """Return how many stories editors kept, dropped, moved, added, and rewrote.
 
     A story whose lead is another page counts as rewritten, if both versions list one of the two pages. Consequences of
     an action on another story don't count, such as the image that the next story gets when the lead is moved.

@@ -1,15 +1,16 @@
 """The names of an edition's fragments, which state the parts of the edition that a fragment belongs to.
 
-`section:events` is a section; `section:events.date-1` a part of one in another place; `section:events+opportunities.dates`
-a part of several, which is kept if one of them is. `section:topics:maritime-security.topic` is one topic of a section
-that lists topics, and `section:topics:` is kept if one of its topics is. Fragments without the prefix are in all emails.
+`section:events` is a section. `section:events.date-1` belongs to that section but is in another place.
+`section:events+opportunities.dates` belongs to several sections, and is kept if one of them is.
+`section:topics:maritime-security.topic` is one topic of a section that lists topics, and `section:topics:` is kept if
+one of its topics is. Fragments without the prefix are in all emails.
 
 Lines about the whole email have several versions, of which an email contains one:
 
 - `section:events.or-dates`: of the fragments with the same `or-`, the first with all its parts in the email.
   `whole.or-preheader` is for the whole edition.
-- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text; they state the words of a part,
-  and of the rest.
+- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text; their names state the numbers
+  of words in a part and in the rest.
 - `section:events.lines-3`: three lines of the short edition, if they make it no longer than ten. `lines-head` is their
   heading.
 
@@ -39,7 +40,7 @@ WORDS_PER_MINUTE = 238
 
 
 def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
-    """Return the name of a fragment of one or more parts, by their keys; `part` distinguishes it from their others."""
+    """Return the name of a fragment of the parts with some keys; `part` tells it from their other fragments."""
     return f"{_PREFIX}{'+'.join(sorted(keys))}{f'.{part}' if part else ''}"
 
 
@@ -62,7 +63,7 @@ def is_continuation_fragment(name: str) -> bool:
 
 
 def is_opening_fragment(name: str) -> bool:
-    """Return whether a fragment belongs to the lines at the top of a text."""
+    """Return whether a fragment belongs to the opening lines of a text email."""
     return name in {"head", "masthead", WHOLE_OPENING, ANY_OPENING} or name.startswith("minutes-")
 
 
@@ -76,8 +77,8 @@ def count_minutes(words: int) -> int:
     return max(1, round(words / WORDS_PER_MINUTE))
 
 
-def count_words_by_part(names: Iterable[str]) -> dict[str, int]:
-    """Return the number of words of each part by its key."""
+def read_word_counts(names: Iterable[str]) -> dict[str, int]:
+    """Return the number of words in each part, which fragment names state, by the part's key."""
     numbers = ((name, _read_number(name, "words")) for name in names)
     return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
 
@@ -101,16 +102,17 @@ def are_omitted(
     return True
 
 
-def list_omitted_fragments(names: Iterable[str], omitted_keys: Collection[str]) -> frozenset[str]:
-    """Return the names of the fragments that are omitted from an email without some parts.
+def list_excluded_fragments(names: Iterable[str], omitted_parts: Collection[str]) -> frozenset[str]:
+    """Return the names of the fragments that an email without some parts doesn't contain.
 
-    They belong to no other part, or are other versions of a line. `names` are all of an edition's, in reading order.
+    They belong only to omitted parts, or are versions of a line that aren't used. `names` are the names of all of an
+    edition's fragments, in reading order.
     """
-    return _list_omitted_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_keys))
+    return _list_excluded_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_parts))
 
 
 @lru_cache(maxsize=32)  # a page joins the fragments of several kinds
-def _list_omitted_fragments(ordered: tuple[str, ...], omitted: frozenset[str]) -> frozenset[str]:
+def _list_excluded_fragments(ordered: tuple[str, ...], omitted: frozenset[str]) -> frozenset[str]:
     parts = list_part_keys(ordered)
     keys = {name: list_fragment_keys(name) for name in ordered}
     belonging = filter(keys.get, ordered)

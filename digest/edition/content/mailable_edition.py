@@ -7,8 +7,8 @@ from html import unescape
 from typing import Literal
 
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.fragment_names import PREHEADER_PART, list_omitted_fragments
-from digest.edition.content.placeholders import SlottedText, join_slotted_texts
+from digest.edition.content.fragment_names import PREHEADER_PART, list_excluded_fragments
+from digest.edition.content.slotted_text import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
@@ -23,8 +23,11 @@ _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 def join_fragments(
     fragments: Collection[RenderedFragment], kind: FragmentKind, omitted_parts: Collection[str] = frozenset()
 ) -> SlottedText:
-    """Return an edition's fragments of one kind as a page, without omitted parts; `fragments` are of all kinds."""
-    left_out = list_omitted_fragments((fragment.name for fragment in fragments), omitted_parts)
+    """Join an edition's fragments of one kind in order, without omitted parts; `fragments` are of all kinds.
+
+    The web copy consists of the `html` fragments, except where there's a `web` fragment of the same name.
+    """
+    left_out = list_excluded_fragments((fragment.name for fragment in fragments), omitted_parts)
     chosen = [fragment for fragment in fragments if fragment.kind == kind]
     if kind == "web":
         web = {fragment.name: fragment for fragment in chosen}
@@ -52,12 +55,12 @@ class MailableEdition:
     pieces: tuple[RenderedFragment, ...]
 
     def join(self, kind: FragmentKind, omitted_parts: Collection[str] = frozenset()) -> SlottedText:
-        """Return its fragments of one kind as a page; see `join_fragments`."""
+        """Join its fragments of one kind in order, without omitted parts; see `join_fragments`."""
         return join_fragments(self.pieces, kind, omitted_parts)
 
     def find_preheader(self, omitted_parts: Collection[str]) -> str:
-        """Return the preheader of an email without the omitted parts."""
-        left_out = list_omitted_fragments((piece.name for piece in self.pieces), omitted_parts)
+        """Return the preheader for an email that omits some parts."""
+        left_out = list_excluded_fragments((piece.name for piece in self.pieces), omitted_parts)
         html = (piece for piece in self.pieces if piece.kind == "html")
         versions = (piece for piece in html if piece.name.endswith(PREHEADER_PART))
         kept = (unescape(piece.body) for piece in versions if piece.name not in left_out)
@@ -65,7 +68,7 @@ class MailableEdition:
 
 
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
-    """Return the URLs that an edition's sections link to, each once, in reading order, except our own pages."""
+    """Return the URLs that an edition's sections link to, each once, in reading order, without its own pages."""
     pieces = (piece for piece in mailable.pieces if piece.kind == "html")
     sections = "".join(piece.body for piece in pieces if piece.name.startswith("section:"))
     links = filter(_WEB_LINK.match, dict.fromkeys(map(unescape, _HREF.findall(sections))))

@@ -1,4 +1,4 @@
-"""Dates in the texts of an edition: deadlines that can be announced, and all other future days."""
+"""Dates in the texts of an edition: deadlines that can be announced, and future days of any kind."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -14,9 +14,10 @@ MAX_AHEAD = timedelta(days=300)  # later deadlines need their year, which the li
 
 
 def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
-    """Return an event's own deadline and those in an entry's texts, soonest first, that are ahead at the release.
+    """Return the upcoming deadlines that an entry's texts state, and an event's own, soonest first.
 
-    If a call has a deadline, only earlier ones count. `release_at` is in the publication's time zone.
+    They're still ahead at the release, but not by more than `MAX_AHEAD`. If the entry is a call with a deadline, only
+    earlier ones count. `release_at` is in the publication's time zone.
     """
     by_day = {deadline.day: deadline for deadline in find_deadlines(_join_texts(entry), release_at)}
     if lead.deadline and entry.when and entry.when.kind == "event":
@@ -25,7 +26,9 @@ def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_a
 
 
 def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
-    """Return the deadlines given only as a weekday in an entry's texts, relative to its lead's publication day.
+    """Return the upcoming deadlines that an entry's texts give only as a weekday.
+
+    A weekday is the first one after the publication day of the entry's lead.
 
     Only the lead's own text counts, because the reference day of an editor's text or another article's summary is
     unknown.
@@ -57,7 +60,7 @@ def _pick_upcoming(
 
 
 def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
-    """Yield the days after the release day in texts: section title, the text's location, and day.
+    """Yield the days after the release day that texts mention, each as section title, the text's place, and day.
 
     The title is empty for the opening lines and the labeled blocks.
     """

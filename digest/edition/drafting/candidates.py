@@ -36,21 +36,21 @@ from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
-MAX_STORY_ARTICLES = 20  # most articles of an earlier edition's story that are loaded
+MAX_STORY_ARTICLES = 20  # how many articles of an earlier edition's story are loaded at most
 KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition left out
 _URLS_PER_QUERY = 500
-_SAME_EVENT_WORDS = 2  # that the titles of two events on one day share if they're the same
+_SAME_EVENT_WORDS = 2  # shared by the titles of two events on one day if they're the same event
 _FEED_SUBDOMAIN = re.compile(r"^(?:feeds?|rss)\.")  # of a site that has its feeds on another host
 MAX_EARLIER_ARTICLES = 2000  # newest earlier articles that are considered for "related"
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Return a window's articles, events and opportunities to announce at a release, and kept stories."""
+    """Return a window's articles, the events and opportunities to announce at a release, and stories kept for it."""
     seen_before, kept = _urls_seen_before(session, window, release_at), _map_kept_urls(session, release_at)
     rows: list[Row[Article, Source]] = []
     for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
         query = select(Article, Source).join(Source).where(Source.section == kind.source_section)
-        condition = kind.candidate_condition(window, release_at)
+        condition = kind.build_candidate_condition(window, release_at)
         if not kind.has_own_date:
             condition |= Article.url.in_(kept)
         for row in session.execute(query.where(condition)):
@@ -67,9 +67,9 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Return the candidates for articles' rows; those withheld by their own site are withdrawn for all sources.
+    """Return the candidates for articles' rows; one withdrawn by its own site counts as withdrawn for all sources.
 
-    A publisher of which only the host is known has the name of the source on that host.
+    If only a publisher's host is known, the publisher gets the name of the news source on that host.
     """
     names = _map_hosts_to_publishers(session)
     candidates = [
@@ -81,7 +81,7 @@ def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> 
 
 
 def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
-    """Return the publishers of the news sources by host, without hosts of several publishers."""
+    """Return the news sources' publishers by host, except hosts that several publishers share."""
     named: dict[str, set[str]] = defaultdict(set)
     for url, publisher in session.execute(select(Source.url, Source.publisher).where(Source.section == NEWS_SECTION)):
         named[_FEED_SUBDOMAIN.sub("", site_name(url))].add(publisher)
@@ -190,7 +190,7 @@ def _stated_deadline(article: Article) -> Deadline | None:
 def load_previous_editions(
     session: Session, window: EditionWindow, release_at: datetime, edition_count: int
 ) -> PreviousEditions:
-    """Return the stories of the last `edition_count` editions, and earlier articles for "related"."""
+    """Return the stories of the last `edition_count` editions before a release, and older articles for "related"."""
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     placed: list[tuple[Edition, EditionStory]] = []
     in_section = select(EditionStory).where(EditionStory.section.is_not(None)).order_by(EditionStory.id)

@@ -1,6 +1,6 @@
 """Composition of an edition from a stored proposal and its edits: fold, write, sanitize, render.
 
-Pure except templates.
+Composing only reads the templates; the functions at the end store the result.
 """
 
 import json
@@ -82,7 +82,7 @@ def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity
 
 
 def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
-    """Store an edition's content, authors, and completeness in its row, which makes it a draft."""
+    """Store an edition's content, authors, and completeness in its row; it becomes a draft, or incomplete."""
     reason = composed.arrangement.incomplete_reason
     edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
     edition.held_because = reason
@@ -92,7 +92,7 @@ def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
 
 
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
-    """Return a draft rendered from its proposal and valid edits; None if its proposal isn't valid."""
+    """Return a draft rendered from its stored proposal and edits; None if there's no genuine proposal."""
     proposal = load_proposal(session, edition)
     identity = EditionIdentity.of_edition(edition)
     return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
@@ -105,9 +105,9 @@ def matches_composition(
     *,
     pieces: tuple[RenderedFragment, ...] | None = None,
 ) -> bool:
-    """Return whether a stored draft equals the result of its proposal, edits, and settings, byte for byte.
+    """Return whether a stored draft is byte for byte what its proposal, edits, and settings give.
 
-    `pieces` replaces its stored fragments.
+    `pieces` are compared instead of its stored fragments. If `composed` is None, it doesn't match.
     """
     if composed is None:
         return False
@@ -126,7 +126,7 @@ def _dump_columns(edition: Edition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoryRow:
-    """The values of an edition's `story` row: a story's place, or why it's left out (then unordered)."""
+    """The values of a story's row in an edition: its place, or why it's left out (then `position` is 0)."""
 
     scored: ScoredStory
     section: str | None
@@ -135,7 +135,7 @@ class StoryRow:
     supporting_urls: tuple[str, ...]  # of the articles of its supporting stories
 
     def as_values(self) -> dict[str, Any]:
-        """Return the row's columns."""
+        """Return the values of all columns by name, except the edition's ID."""
         lead = self.scored.lead
         urls = (article.url for article in self.scored.story.members)
         return {
@@ -151,11 +151,12 @@ class StoryRow:
 
 
 def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | None = None) -> dict[str, StoryRow]:
-    """Return the values of an edition's `story` rows, by the URL of each story's lead.
+    """Return the values of an edition's story rows, by the URL of each story's lead.
 
-    Supporting stories are among a story's articles because readers were sent to them. Stories in the tray have no row,
-    as the edition hasn't considered them: they belong to the next one unless they're placed. Stories that `compared_with` also
-    leaves out have the same row there and are skipped; they're most of a week's.
+    The articles of supporting stories count as their main story's, because readers were sent to them. Stories in the
+    tray have no row, because the edition hasn't considered them: they belong to the next edition unless they're placed.
+    Stories that `compared_with` leaves out, too, have the same row there and are skipped; they're most of a week's
+    stories.
     """
     common = set(map(id, compared_with.left_out)) if compared_with else set()
     rows = [
@@ -172,13 +173,13 @@ def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | No
 
 
 def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangement) -> None:
-    """Replace an edition's stored stories."""
+    """Replace an edition's story rows with those of an arrangement."""
     session.execute(delete(EditionStory).where(EditionStory.edition_id == edition.id))
     _insert_story_rows(session, edition, list_story_rows(arrangement).values())
 
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
-    """Update an edition's stored stories to another arrangement, keeping the rows of unchanged ones."""
+    """Change an edition's story rows from one arrangement to another, leaving the rows of unchanged stories alone."""
     old, new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}

@@ -13,7 +13,7 @@ from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.most_read import count_own_views, make_reading_order_key
-from digest.edition.kinds.opportunities import write_deadline
+from digest.edition.kinds.opportunities import build_deadline
 from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline, list_headlines
@@ -29,7 +29,7 @@ BREAKING_NEWS_SPAN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class EditionIdentity:
-    """An edition's name, number, and release."""
+    """An edition's name, number, and release, and the start of its week."""
 
     name: str
     number: int
@@ -49,7 +49,7 @@ class EditionIdentity:
 
     @property
     def news_from(self) -> datetime | None:
-        """The time before which an article is older news: the start of its week, or a day before breaking news."""
+        """The time before which an article is older news: the start of the week, or a day before breaking news."""
         return self.release_at - BREAKING_NEWS_SPAN if self.is_breaking_news else self.opens_at
 
 
@@ -66,11 +66,11 @@ def build_content(
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
-    page = EntryContext(zone, language, arrangement.pictures, release_at, identity.news_from)
+    context = EntryContext(zone, language, arrangement.pictures, release_at, identity.news_from)
     sections = []
     for section in file.sections:
-        if entries := tuple(_write_entries(arrangement, section, page)):
-            note = SECTION_KINDS[section.kind].section_note(section, release_at, language)
+        if entries := tuple(_write_entries(arrangement, section, context)):
+            note = SECTION_KINDS[section.kind].format_section_note(section, release_at, language)
             labels = (section.key, section.kind, section.title_in(language))
             sections.append(content.EditionSection(*labels, note, entries))
     sections = [_rank_section(section, sections, arrangement) for section in sections]
@@ -102,7 +102,7 @@ def build_content(
 def _rank_section(
     section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
 ) -> content.EditionSection:
-    """Return a ranking with lines for stories in other sections that were read more than its last one."""
+    """Return a ranking with lines for the stories in other sections that were read more than its last story."""
     if SECTION_KINDS[section.kind].look != "ranking":
         return section
     ranked = [
@@ -123,14 +123,14 @@ def _rank_section(
 
 
 def _write_entries(
-    arrangement: Arrangement, section: SectionSettings, page: EntryContext
+    arrangement: Arrangement, section: SectionSettings, context: EntryContext
 ) -> Iterator[content.SectionEntry]:
     stories = arrangement.sections.get(section.key, ())
     placed = tuple(story.placed for story in stories)
-    entries = SECTION_KINDS[section.kind].write_entries(placed, page)
+    entries = SECTION_KINDS[section.kind].build_entries(placed, context)
     for entry, story in zip(entries, stories, strict=True):
         written = _write_over(_list_supporting(entry, story), story, SECTION_KINDS[section.kind])
-        yield replace(written, due=_choose_due(written, story, page))
+        yield replace(written, due=_choose_due(written, story, context))
 
 
 def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
@@ -163,18 +163,18 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: Section
     )
 
 
-def _choose_due(entry: content.SectionEntry, story: ArrangedStory, page: EntryContext) -> EntryDate | None:
+def _choose_due(entry: content.SectionEntry, story: ArrangedStory, context: EntryContext) -> EntryDate | None:
     """Return the deadline to announce, an event's own or from an entry's texts: an editor's choice, else the soonest.
 
     One given only as a weekday is announced only if an editor chose it.
     """
-    if page.release_at is None:
+    if context.release_at is None:
         return None
     lead = story.placed.scored.lead
-    stated = find_stated_deadlines(entry, lead, page.release_at)
-    implied = find_implied_deadlines(entry, lead, page.release_at)
+    stated = find_stated_deadlines(entry, lead, context.release_at)
+    implied = find_implied_deadlines(entry, lead, context.release_at)
     chosen_day = story.texts.get(StoryField.DUE, "")
     by_day = {deadline.day.isoformat(): deadline for deadline in (*implied, *stated)}
     soonest = None if chosen_day == NO_DEADLINE else next(iter(stated), None)
     due = by_day.get(chosen_day, soonest)
-    return write_deadline(due, page.language) if due else None
+    return build_deadline(due, context.language) if due else None

@@ -19,7 +19,7 @@ KEPT_TABLES = timedelta(weeks=10)  # age of a window at which its table is delet
 
 
 def load_document_frequencies(session: Session, window: EditionWindow) -> DocumentFrequencies:
-    """Return the frozen table of a window, or else one of the news found before the window opened."""
+    """Return a window's frozen table, or else one counted from the news found before the window opened."""
     stored = session.get(StoredDocumentFrequencies, window.opens_at)
     if stored is not None:
         return DocumentFrequencies(stored.article_count, stored.counts)

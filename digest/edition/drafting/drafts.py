@@ -1,8 +1,8 @@
 """Drafting of an edition from a window's articles: propose, check pages, fetch images, compose, store.
 
 Write transactions contain no network access or rendering. Drafting the same slot again replaces the draft until an
-editor has changed it; then it keeps its proposal and cutoff, and new stories wait in the tray. Editions that are
-approved or further aren't changed.
+editor has changed it; from then on, the draft keeps its proposal and cutoff, and new stories wait in the tray. Editions
+that are approved, sending, or sent aren't changed.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ from digest.edition.calendar.calendar_store import load_calendar, name_planned_e
 from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import PlannedRelease, ReleaseCalendar
 from digest.edition.content.edition_content import SPONSOR_BLOCK_ID, BlockWithAuthors, RenderedFragment
-from digest.edition.content.placeholders import pack_slots
+from digest.edition.content.slotted_text import pack_slots
 from digest.edition.drafting import candidates as gathering
 from digest.edition.drafting.composition import (
     ComposedEdition,
@@ -71,7 +71,7 @@ class DraftEditedMeanwhileError(DraftError):
 
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """A stored draft and the current proposal; new stories of an edited draft are in the tray."""
+    """A stored draft and the current proposal, whose new stories are in the tray if the draft was edited before."""
 
     name: str
     number: int
@@ -86,7 +86,7 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """An edited draft: its edits, and the proposal they apply to with its cutoff; None if it isn't valid."""
+    """An edited draft: its edits, and the proposal they apply to, with its cutoff; both None without a genuine one."""
 
     edits: tuple[Edit, ...]
     proposal: ProposalWithLateStories | None
@@ -124,10 +124,10 @@ class PreparedDraft:
 
 
 def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Select, arrange, and render the edition of the next release slot after `now`.
+    """Select, arrange, and render the edition of the next release slot after `now`, without storing it.
 
     Raises:
-        DraftError: the slot's edition is approved or further.
+        DraftError: the slot's edition is approved, sending, or sent.
     """
     with database.read() as session:
         plan = _plan_draft(session, settings, now)
@@ -141,7 +141,7 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Update a prepared draft with editors' changes in the meantime, without fetching or grouping again."""
+    """Return a prepared draft with the changes that editors have made since, without fetching or grouping again."""
     with database.read() as session:
         edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
     plan = replace(draft.plan, edited=edited)
@@ -158,10 +158,10 @@ def _compose_draft(
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft, replacing an unedited draft of its slot or extending an edited one.
+    """Store a prepared draft, replacing any unedited draft of its slot; an edited one gets new stories in its tray.
 
     Raises:
-        DraftEditedMeanwhileError: it was edited in the meantime.
+        DraftEditedMeanwhileError: the draft was edited in the meantime.
         DraftError: the slot's edition was approved in the meantime.
     """
     edition = _store_edition(session, draft, now)
@@ -347,7 +347,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 
 
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
-    """Return a query for the edition that a draft replaces: that of its slot, else the one found during planning."""
+    """Return a query for the edition that a draft replaces: the one of its slot, or else the one in the plan."""
     slot = edition_queries.make_release_slot_key(plan.identity.release_at)
     is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
     query = select(Edition).where(is_of_slot | is_replaced)
@@ -355,7 +355,7 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
-    """Replace an edition's stored fragments, in order."""
+    """Replace an edition's stored fragments with others, in order."""
     session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
     rows = [
         {
@@ -375,14 +375,14 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
 
 # --- blocks of earlier editions --------------------------------------------------------------------------------
 
-MAX_EARLIER_EDITIONS = 60  # latest editions with edits of blocks: more than a year's worth of a weekly
+MAX_EARLIER_EDITIONS = 60  # the latest with edits of blocks: more than a year of a weekly
 
-# The settings say when it runs; editors' changes apply to one edition.
+# The settings say when this block runs; editors' changes to it apply to one edition.
 _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks of earlier regular editions that run in a release's edition or later.
+    """Return the blocks of earlier regular editions whose last day isn't over at a release.
 
     `day` is the release day in the publication's time zone.
     """
@@ -415,7 +415,7 @@ def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day:
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
-    """Return the authors of the genuine corrections among blocks by ID; they count before all edits."""
+    """Return the authors of the genuine corrections among blocks, by block ID."""
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
     rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))

@@ -1,4 +1,4 @@
-"""Preparation of an edition's images: found or fetched, cropped for the email, and stored."""
+"""Preparation of an edition's images: they're found or fetched, cropped for the email, and stored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ from digest.store.engine import Database
 
 LEAD_SIZE = (560, 315)  # CSS pixels in the template; the files have twice as many
 THUMB_SIZE = (120, 80)
-MAX_CANDIDATE_IMAGES = 12  # best left-out stories with images for the desk; more than fit on screen
+MAX_CANDIDATE_IMAGES = 12  # of the best left-out stories, for the desk; more than fit on screen
 
 
 def prepare_images(
@@ -36,9 +36,9 @@ def prepare_images(
     *,
     now: datetime,
 ) -> tuple[dict[str, ImageCrops], tuple[str, ...]]:
-    """Return the crops of articles' images by their `image`, and messages about those that failed.
+    """Return the crops of articles' images by the articles' `image`, and messages about images that couldn't be used.
 
-    A story whose image fails has none; nothing else is affected.
+    A story whose image couldn't be used has no image; nothing else is affected.
     """
     cuts_by_url: dict[str, ImageCrops] = {}
     warnings: list[str] = []
@@ -48,12 +48,12 @@ def prepare_images(
         try:
             cuts_by_url[candidate.image] = crop_article_image(database, fetcher, settings, candidate, now)
         except (FetchError, ImageError) as exc:
-            warnings.append(f"no picture for “{candidate.title}”: {exc}")
+            warnings.append(f"no image for “{candidate.title}”: {exc}")
     return cuts_by_url, tuple(warnings)
 
 
 def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
-    """Yield the articles of a proposal whose images editors see: leads of its stories and of the best others."""
+    """Yield the articles whose images editors see: the leads of a proposal's stories, and of the best left-out ones."""
     for section in settings.file.sections:
         yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
     others = (out.scored.lead for out in proposal.left_out if out.admitted and out.scored.lead.image)
@@ -63,11 +63,11 @@ def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterato
 def crop_article_image(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> ImageCrops:
-    """Return the crops of an article's image, fetching and cropping it if they aren't stored.
+    """Return the crops of an article's image, fetching and cropping the image if they aren't stored.
 
     Raises:
-        FetchError: it couldn't be fetched.
-        ImageError: it isn't a usable image.
+        FetchError: the image couldn't be fetched.
+        ImageError: the fetched file isn't a usable image.
     """
     url = candidate.image or ""
     alt, maker = candidate.image_alt or "", candidate.image_credit or candidate.publisher
@@ -94,7 +94,7 @@ def crop_uploaded_image(
     """Return the crops of an uploaded image, decoded and re-encoded in a child process.
 
     Raises:
-        ImageError: it isn't a usable image: SVG, broken, too many pixels or bytes, or too small to show.
+        ImageError: the upload isn't a usable image: it's an SVG file, broken, too large, or too small to show.
     """
     full_image = prepare_uploaded_image(body, settings.file.limits)
     return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now, focus)
@@ -103,7 +103,7 @@ def crop_uploaded_image(
 def recrop_image(
     database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime
 ) -> ImageCrops | None:
-    """Return new crops of a shown image's original around a focus point or the default one; None if it isn't stored.
+    """Crop the original of a shown image again, around a focus point or the default one; None if it isn't stored.
 
     Raises:
         ImageError: the stored image isn't usable.

@@ -47,13 +47,13 @@ def store_imported_edition(
 
 
 def load_imported_editions(session: Session, before: datetime, count: int) -> list[ImportedEdition]:
-    """Return the last `count` past editions before a release with their stories, newest first."""
+    """Return the last `count` imported editions released before a time, with their stories, newest first."""
     earlier = select(ImportedEdition).where(ImportedEdition.released_at < before)
     newest = earlier.order_by(ImportedEdition.released_at.desc(), ImportedEdition.id.desc())
     return list(session.scalars(newest.options(selectinload(ImportedEdition.stories)).limit(count)))
 
 
 def convert_imported_story(story: ImportedStory, released_at: datetime) -> CandidateArticle:
-    """Return a candidate for a past edition's story, whose text is all that's stored."""
+    """Return an imported story as a candidate article; its site stands in for source and publisher."""
     site = site_name(story.url)
     return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

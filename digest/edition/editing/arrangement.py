@@ -32,10 +32,10 @@ _CHOSEN_IMAGE = "chosen:"  # prefix of the name of an image that an editor chose
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStory:
-    """A story in the edition; its entry is written from `placed`, with `texts` by `StoryField` replacing its own.
+    """A story in the edition; its entry is built from `placed`, and editors' `texts` (by `StoryField`) replace its own.
 
-    `original` is the story as proposed, with the edits of its articles; `edits` are the numbers of those that affected
-    it, `text_edits` of those that wrote its texts.
+    `original` is the story as proposed, except that edits may have changed its articles. `edits` has the numbers of the
+    edits that affected the story, and `text_edits`, by `StoryField`, those of the edits that wrote its texts.
     """
 
     placed: PlacedStory
@@ -66,7 +66,7 @@ class ArrangedStory:
 
 @dataclass(frozen=True, slots=True)
 class RemovedStory:
-    """A story that an editor removed, by which edit, and from where (no section: the tray or the left-out stories).
+    """A removed story, the edit that removed it, and its former place; `section` is empty if it wasn't in one.
 
     `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
     """
@@ -74,7 +74,7 @@ class RemovedStory:
     scored: ScoredStory
     edit: Edit
     section: str
-    position: int  # the index in the section
+    position: int  # its former index in the section
     came_up: str
     unfilled: str
 
@@ -88,9 +88,9 @@ class RemovedStory:
 class EditOutcome:
     """The outcome of an edit: in effect, taken back by the edit `undone_by`, or idle for the given reason.
 
-    `previous_section` is the former section of the story that the edit targets: empty if it had none, None if unknown because
-    the edit was taken back or has no story. `came_up` are the canonical URLs of the replacements of dropped stories,
-    `unfilled` says why there's none, and `came_first` is whether the targeted story was then first in its section.
+    `previous_section` is the former section of the story that the edit targets: empty if it had none, None if the edit
+    was taken back or has no story. `came_up` are the canonical URLs of the stories that replaced dropped ones,
+    `unfilled` says why there's none, and `came_first` is whether the edit left its story first in its section.
     """
 
     edit: Edit
@@ -106,7 +106,7 @@ class EditOutcome:
 class Arrangement:
     """The places of an edition's stories; `sections` has every section of the settings, even if empty.
 
-    `blocks` are those that run on the day of the release, `resting_blocks` those that run on other days.
+    `blocks` run on the day of the release, `resting_blocks` on other days.
     """
 
     sections: Mapping[str, tuple[ArrangedStory, ...]]
@@ -119,13 +119,13 @@ class Arrangement:
     pictures: Mapping[str, ImageCrops]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for future grouping
-    story_names: Mapping[str, str]  # the lead's URL of an article's story, by the article's URL
-    next_up: Mapping[str, str]  # the lead's URL of the next replacement, by section
-    given_blocks: tuple[BlockWithAuthors, ...]  # those before the first edit
+    story_names: Mapping[str, str]  # the URL of a story's lead, by the URL of each of its articles
+    next_up: Mapping[str, str]  # the URL of the lead of the story that would replace a dropped one, by section
+    given_blocks: tuple[BlockWithAuthors, ...]  # the blocks before the first edit
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
-        """Return the lead's URL for any article of a story; other targets are returned unchanged."""
+        """Return the URL of the lead of the story with the article `target`; other targets are returned unchanged."""
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
@@ -145,7 +145,7 @@ class Arrangement:
         return next((story for story in self.list_stories() if story.url == name), None)
 
     def list_added_stories(self) -> dict[str, str]:
-        """Map the leads' URLs of the stories that no source brought, only editors, to their headlines."""
+        """Return the headlines of the stories that only editors added, not a source, by the URLs of their leads."""
         added = [edit for edit in self.edits_in_force if edit.kind == EditKind.ADD]
         added_urls = {edit.target for edit in added}
         proposed = {name for url, name in self.story_names.items() if url not in added_urls} if added else set()
@@ -188,19 +188,19 @@ class EditionFold:
     """The edits of an edition that have been applied to its proposal so far."""
 
     def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
-        """Initialize without edits."""
+        """Start with the proposal, without edits."""
         self.proposal, self.file = proposal, file
         self.edits: tuple[Edit, ...] = ()
         self._board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
         self._outcomes: list[EditOutcome] = []
 
-    def leads_to(self, edits: Sequence[Edit]) -> bool:
+    def is_continued_by(self, edits: Sequence[Edit]) -> bool:
         """Return whether `edits` begin with those already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied; they must continue this fold (`leads_to`)."""
+        """Apply those of `edits` that haven't been applied; they must continue this fold (`is_continued_by`)."""
         undone = find_undone_edits(edits)
         for edit in edits[len(self.edits) :]:
             self._outcomes.append(self._apply_edit(edit, undone))
@@ -219,7 +219,7 @@ class EditionFold:
         return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
 
     def find_articles(self, url: str) -> Story | None:
-        """Return the articles of the story with an article, wherever it is; None if there's no such story."""
+        """Return the story that contains an article, wherever it is; None if there's none."""
         story = self._board.find_story(url)
         return story.story if story else None
 
@@ -298,7 +298,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
-    """Return the arranged story for one on the board, adding an image that an editor chose to `pictures`."""
+    """Return a story of the board as an arranged one; if an editor changed its image, add the image to `pictures`."""
     scored = story.scored_by_editor
     if story.picture:
         scored = _with_image(scored, story.picture, pictures)

@@ -1,8 +1,8 @@
 """Authors of an edition's parts: every text, link, and image by editors. Pure.
 
-The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count too: the next
-author's form may have held their words. Saving again what an edit of the same story in force already says makes nobody an author,
-and neither does anything that only moves, drops, merges, splits, or dismisses.
+The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count,
+too, because the next author's form may have contained their words. Saving words that an edit in force already gave the
+same story doesn't make anyone an author, nor do edits that only move, drop, merge, split, or dismiss.
 """
 
 import json
@@ -26,10 +26,10 @@ _BLOCK_WORDS = ("kind", "headline", "name", "text", "url", "picture")
 
 @dataclass(frozen=True, slots=True, order=True)
 class WrittenPart:
-    """A part of an edition and one of its authors, by their name in the audit log.
+    """A part of an edition, and one of its authors by their name in the audit log.
 
-    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the part's story
-    or block, or empty.
+    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the story or block
+    that contains the part, the settings table, or empty.
     """
 
     actor: str
@@ -39,7 +39,7 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """What was written in one place; `words` are empty where it was taken away. `story` now holds what it was written in."""
+    """What one edit wrote in a place; `words` are empty if it removed the text, `story` is the target's name now."""
 
     actors: tuple[str, ...]
     words: str
@@ -53,7 +53,7 @@ def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
 
 
 def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
-    """Return the authors of a block from its edits in order, each with whether it's in force."""
+    """Return the authors of a block, given its edits in order, each with whether it's in force."""
     writings = []
     for edit, in_force in edits:
         writings.append(_Writing((edit.actor,), _read_block_words(edit), in_force))
@@ -124,7 +124,7 @@ def _headline_of(story: "ArrangedStory") -> str:
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
-    """Return who wrote what one place shows: all up to the last in force, but for those who only saved the same again in its story."""
+    """Return the authors of what a place shows: all up to the last edit in force that wrote something new."""
     ends = [number for number, writing in enumerate(writings, 1) if writing.in_force and writing.words]
     authors: dict[str, None] = {}
     in_force: set[tuple[str, str]] = set()
@@ -137,7 +137,7 @@ def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
 
 
 def _read_words(edit: Edit) -> tuple[str, str] | None:
-    """Return the part that an edit writes and its text in comparable form; None if it doesn't write anything."""
+    """Return the part that an edit writes, and the text in comparable form; None if the edit doesn't write anything."""
     read = _WORD_READERS.get(edit.kind)
     return read(edit) if read else None
 
@@ -208,5 +208,5 @@ class _PlaceNames:
 
 
 def read_written_parts(stored: Sequence[Mapping[str, str]]) -> tuple[WrittenPart, ...]:
-    """Return the parts from the form given by `dataclasses.asdict`."""
+    """Return the parts from their stored form, which `dataclasses.asdict` gives."""
     return tuple(WrittenPart(**part) for part in stored)

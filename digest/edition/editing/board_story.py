@@ -16,7 +16,7 @@ from digest.select.stories import build_story_with_lead
 
 
 class StoryState(StrEnum):
-    """The place of a story."""
+    """Where a story of the board is."""
 
     PLACED = "placed"  # in a section
     SUPPORTING = "supporting"  # under another story
@@ -56,7 +56,7 @@ class EditedImage:
 
 @dataclass(frozen=True, slots=True)
 class StoryRemoval:
-    """The removal of a story: the edit, and the story's place (no section: the tray or the left-out stories).
+    """The edit that removed a story, and the story's former place; `section` is empty if it wasn't in one.
 
     `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
     """
@@ -72,7 +72,7 @@ class StoryRemoval:
 
 @dataclass(slots=True, eq=False)
 class BoardStory:
-    """A story on the board; `section` is its section, `main` the story that it's under."""
+    """A story on the board; `section` is its section, `main` the story that it supports."""
 
     scored: ScoredStory
     state: StoryState
@@ -95,7 +95,7 @@ class BoardStory:
 
     @property
     def left_out(self) -> LeftOutStory:
-        """The left-out story: the proposal's own, unless its articles or the reason changed."""
+        """The story as a left-out one: the proposal's own object, unless its articles or the reason changed."""
         proposed = self.proposed
         if proposed and proposed.scored is self.scored and proposed.reason == self.reason:
             return proposed
@@ -113,7 +113,7 @@ class BoardStory:
 
     @property
     def story(self) -> Story:
-        """Its articles."""
+        """The story's articles."""
         return self.scored.story
 
     @property
@@ -126,17 +126,20 @@ class BoardStory:
         """The canonical URL of the lead article."""
         return self.story.lead.url
 
-    def keep_after_removal(self, edit: Edit) -> None:
-        """Keep a removed story for the next edition; it can still be restored to its place."""
+    def keep_for_next_edition(self, edit: Edit) -> None:
+        """Keep a removed story for the next edition; it can still be restored to its place.
+
+        A story that isn't removed stays as it is.
+        """
         if self.removal:
             self.removal = replace(self.removal, edit=edit)
             self.edits.append(edit.seq)
 
-    def hold_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
-        """Set its articles and their lead."""
+    def set_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
+        """Replace the story's articles, including its lead."""
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
-    def give_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
+    def take_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
         """Remove the texts of some articles, and return them for another story."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
@@ -158,7 +161,7 @@ _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 
 
 def apply_story_text(story: BoardStory, edit: Edit) -> str:
-    """Set a text of a story, or restore the original if there's no text; return why it has no effect, or ""."""
+    """Set a text of a story, or restore the original if there's no text; return why the edit has no effect, or ""."""
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(StoryField):
         return f"a story has no text called {name}"
@@ -169,7 +172,10 @@ def apply_story_text(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
-    """Set a text of the edition, or restore the original if there's no text; an intro may set the signature, too."""
+    """Set a text of the edition, or restore the original if there's no text; return why the edit has no effect, or "".
+
+    An intro may set the signature, too.
+    """
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(EditionField):
         return f"an edition has no text called {name}"
@@ -189,7 +195,10 @@ def _read_text(edit: Edit) -> str | None:
 
 
 def apply_image_edit(story: BoardStory, edit: Edit) -> str:
-    """Change or hide a story's image, or change its texts; empty values restore the original."""
+    """Change or hide a story's image, or change its texts; return why the edit has no effect, or "".
+
+    Values that the edit doesn't have are the original's again.
+    """
     try:
         cuts = decode_image_crops(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
     except ValidationError:
@@ -202,19 +211,19 @@ def apply_image_edit(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_topic_edit(story: BoardStory, edit: Edit) -> str:
-    """Set a story's topic, or restore its own if there's no topic."""
+    """Set a story's topic, or restore its own if there's no topic; this always has an effect."""
     story.topic = edit.text("topic") or None
     return ""
 
 
 def apply_note_edit(story: BoardStory, edit: Edit) -> str:
-    """Set the editor's note under a story."""
+    """Set the editor's note under a story; this always has an effect."""
     story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
     return ""
 
 
 def apply_block_edit(blocks: MutableMapping[str, LabeledBlock], edit: Edit) -> str:
-    """Set a labeled block, or remove it from this edition."""
+    """Set a labeled block, or remove it from this edition; return why the edit has no effect, or ""."""
     name = edit.target.removeprefix(BLOCK_PREFIX)
     if not edit.target.startswith(BLOCK_PREFIX) or not name:
         return "no block was given"

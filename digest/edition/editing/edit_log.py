@@ -25,8 +25,8 @@ def load_edits(
 ) -> tuple[Edit, ...]:
     """Return an edition's edits in order, including undone ones, up to the first missing or forged one.
 
-    Later edits were based on it, so they may repeat its author's text. `after` is the number of the edit to start
-    after.
+    Edits after that one aren't returned, because they may repeat its author's text. With `after`, the first edit
+    returned is the one after that number.
     """
     own = EditionEdit.edition_id == edition.id, EditionEdit.seq > after
     edits = []
@@ -39,9 +39,9 @@ def load_edits(
 
 
 def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
-    """Append an edit numbered after the last one of `load_edits`, and return the number of discarded rows beyond it.
+    """Append an edit, numbered after the last of `load_edits`, and return how many later rows were deleted.
 
-    Discarded rows had no effect. The caller has locked the edition.
+    Those rows had no effect, because one of them was missing or forged. The caller has locked the edition.
     """
     beyond = delete(EditionEdit).where(EditionEdit.edition_id == edition.id, EditionEdit.seq >= edit.seq)
     discarded = session.connection().execute(beyond).rowcount
@@ -51,7 +51,7 @@ def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
 
 
 class ProposalCache:
-    """The proposals that this process used last, by their hash; a proposal with a given hash never changes."""
+    """A cache of the proposals that this process used last, by their hashes."""
 
     def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
         """Initialize an empty cache."""
@@ -60,7 +60,7 @@ class ProposalCache:
         self._lock = threading.Lock()
 
     def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
-        """Return a cached proposal, or None."""
+        """Return the proposal with a hash, marking it as the last used; None if it isn't cached."""
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
             if proposal is not None:

@@ -24,7 +24,7 @@ def encode_image_crops(cuts: ImageCrops) -> dict[str, Any]:
 
 
 def decode_image_crops(value: object) -> ImageCrops:
-    """Return the image's crops in the value of an edit.
+    """Return an image's crops from the value of an edit.
 
     Raises:
         pydantic.ValidationError: the value isn't valid.
@@ -39,14 +39,14 @@ def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
 
 
 def read_split_stories(edit: Edit) -> list[frozenset[str]]:
-    """Return the articles that were split off, by the story that they became; without such a list, one story."""
+    """Return the URLs of the articles that an edit splits off, by new story; by default, for a single story."""
     stories = edit.value.get("stories")
     groups = [read_texts({"group": group}, "group") for group in stories] if isinstance(stories, list | tuple) else []
     return [frozenset(urls) for urls in groups or [edit.texts("articles")]]
 
 
 def read_added_article(edit: Edit) -> CandidateArticle | None:
-    """Return the article of an added story; None if the values aren't valid."""
+    """Return the article of an edit that adds a story; None if its values aren't valid."""
     described = edit.value.get("article")
     values = {"link": edit.target, "dated_at": edit.at, "has_date": False}
     values |= dict.fromkeys(("summary", "source", "publisher"), "")

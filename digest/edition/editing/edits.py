@@ -12,7 +12,7 @@ from typing import Any
 
 EDITION_TARGET = "edition"  # the target of texts of the edition itself
 BLOCK_PREFIX = "block:"  # prefix of the target of a labeled block
-NO_DEADLINE = "none"  # among the deadlines in a story's texts
+NO_DEADLINE = "none"  # an editor's choice among the deadlines in a story's texts
 OWN_STORY_PREFIX = "own:"  # prefix of the URL of a story that was written here and has no link
 
 
@@ -109,7 +109,7 @@ class Edit:
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """Return a field of the value as a Boolean."""
+        """Return a field of the value as a Boolean; `default` if it isn't one."""
         value = self.value.get(name)
         return value if isinstance(value, bool) else default
 
@@ -128,9 +128,9 @@ def read_texts(value: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 
 def find_undone_edits(edits: Sequence[Edit]) -> dict[int, int]:
-    """Return the numbers of edits that aren't in force, each with that of the edit that took it back.
+    """Return the numbers of the edits that aren't in force, each with the number of the edit that took it back.
 
-    An edit is in force unless a later one in force takes it back, so the newest are decided first.
+    An edit is in force unless a later edit that's in force takes it back, so the newest are decided first.
     """
     undone: dict[int, int] = {}
     for edit in reversed(edits):
@@ -156,12 +156,12 @@ def find_previous_text(
     edits: Sequence[Edit],
     resolve: Callable[[str], str],
 ) -> str | None:
-    """Return the editor's text that a text edit replaced; None if it was the original.
+    """Return the editor's text that a text edit replaced; None if it replaced the original.
 
     Args:
         edit: the text edit.
         edits: all edits of the edition, in order. Undos after `edit` don't count.
-        resolve: returns one name for all targets with the same story.
+        resolve: returns one name for all targets in the same story.
     """
     earlier = list_active_edits([before for before in edits if before.seq < edit.seq])
     field, target = edit.text("field"), resolve(edit.target)
@@ -173,7 +173,7 @@ def find_previous_text(
 
 
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
-    """Return the topics that editors chose by the URL that each edit names, for new proposals."""
+    """Return the topics that editors chose, for new proposals, by the article URL that each edit names."""
     topics = (edit for edit in list_active_edits(edits) if edit.kind == EditKind.TOPIC)
     chosen = {edit.target: edit.text("topic") for edit in topics}
     return {url: topic for url, topic in chosen.items() if topic}
@@ -181,14 +181,14 @@ def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class RevertEffect:
-    """The effect of restoring an earlier state: edits no longer in force, and edits in force again, in order."""
+    """The effect of restoring an earlier state: the edits no longer in force, and those in force again, in order."""
 
     taken_out: tuple[Edit, ...]
     put_back: tuple[Edit, ...]
 
 
 def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
-    """Return the effect of restoring the state after the edit number `seq`."""
+    """Return the effect of restoring the state right after edit `seq`."""
     now = list_active_edits(edits)
     then = list_active_edits([edit for edit in edits if edit.seq <= seq])
     taken_out = tuple(edit for edit in now if edit not in then)
@@ -196,20 +196,20 @@ def find_revert_effect(edits: Sequence[Edit], seq: int) -> RevertEffect:
 
 
 def find_hand_placed_urls(edits: Sequence[Edit]) -> frozenset[str]:
-    """Return the targets of stories that editors placed by hand, which stay in regardless of the rules."""
+    """Return the article URLs of stories that editors placed, pinned, or added, which stay regardless of the rules."""
     chosen = {EditKind.PLACE, EditKind.PIN, EditKind.ADD}
     return frozenset(url for e in list_active_edits(edits) if e.kind in chosen for url in e.targets)
 
 
 def find_own_last_edit(edits: Sequence[Edit], actor: str) -> Edit | None:
-    """Return the edit that an editor's undo takes back: their last one in force."""
+    """Return the edit that an editor's undo takes back: their last one in force, undos excepted; None without one."""
     undone = find_undone_edits(edits)
     own = (e for e in reversed(edits) if e.actor == actor and e.seq not in undone)
     return next((e for e in own if e.kind != EditKind.UNDO), None)
 
 
 def find_own_last_undo(edits: Sequence[Edit], actor: str) -> Edit | None:
-    """Return the undo that an editor's redo takes back: their last one in force, if they've done nothing else since."""
+    """Return the undo that an editor's redo takes back: their last one in force; None if they've edited since."""
     undone = find_undone_edits(edits)
     for edit in reversed(edits):
         # An undo of an undo is a redo; repeated redos skip it.
@@ -238,7 +238,7 @@ _MEMBER_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT, EditKind.APART})
 
 
 def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:
-    """Return the part of its target that an edit changes; edits of the same part of a story may conflict."""
+    """Return an internal name for the part of its target that an edit changes; edits of one part may conflict."""
     if kind in _PLACE_KINDS:
         return "place"
     if kind in _MEMBER_KINDS:
@@ -248,7 +248,7 @@ def find_edited_target_part(kind: str, value: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditConflict:
-    """Two conflicting edits of the same state: `current_edit` is stored, `draft` was made without knowing it."""
+    """Two conflicting edits: `current_edit` is stored, and `draft` was made by someone who hadn't seen it."""
 
     current_edit: Edit
     draft: EditDraft

@@ -21,7 +21,7 @@ from digest.select.stories import build_story_with_lead
 
 @dataclass(frozen=True, slots=True)
 class LateStory:
-    """A story that came after the first edit; `joins` is the URL of an article of the older story it belongs to."""
+    """A story that came after the first edit; `joins` is the URL of an article of the existing story it belongs to."""
 
     scored: ScoredStory
     arrived_at: datetime  # UTC
@@ -30,15 +30,15 @@ class LateStory:
 
 @dataclass(frozen=True, slots=True)
 class ProposalWithLateStories:
-    """A proposal, and the stories since the first edit; `pictures` are by a candidate's `image`."""
+    """A proposal, and the stories that came after the first edit; `pictures` are by a candidate's `image`."""
 
     proposal: Proposal
     tray: tuple[LateStory, ...] = ()
     pictures: dict[str, ImageCrops] = field(default_factory=dict)
-    refused_pictures: tuple[str, ...] = ()  # by `image`, those requested after the draft that couldn't be fetched
+    refused_pictures: tuple[str, ...] = ()  # by `image`: requested after drafting, and couldn't be fetched
     blocks: tuple[LabeledBlock, ...] = ()  # of earlier editions, running on the day of the release
-    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # their authors there, by a block's `id`
-    is_breaking_news: bool = False  # it's complete with one story, and has no sponsor's block
+    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in those editions, by a block's `id`
+    is_breaking_news: bool = False  # then one story is enough, and there's no sponsor's block
 
     def list_scored(self) -> Iterator[ScoredStory]:
         """Yield all stories: proposed, left out, and in the tray."""
@@ -50,7 +50,7 @@ class ProposalWithLateStories:
 def add_late_stories(stored: ProposalWithLateStories, fresh: Proposal, arrived_at: datetime) -> ProposalWithLateStories:
     """Return a stored proposal with the new stories of a later proposal in the tray; nothing else changes.
 
-    An article that belongs to an existing story also waits in the tray, with a reference to the story.
+    New articles of an existing story also wait in the tray, with a reference to the story.
     """
     known_urls = {a.url for scored in stored.list_scored() for a in scored.story.members}
     fresh_stories = list(_placed_stories(fresh))

@@ -33,12 +33,12 @@ _NO_STORY = "the article isn't in any of this edition's stories"
 
 
 class StoryBoard:
-    """All stories, by place and by their articles' URLs."""
+    """All stories of an edition, by place and by their articles' URLs, with the edition's texts and blocks."""
 
     def __init__(
         self, proposal: ProposalWithLateStories, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
     ) -> None:
-        """Place the stories as proposed, leaving out those of removed sections."""
+        """Place the stories as proposed; those whose section was removed from the settings are left out."""
         self.settings = {s.key: s for s in sections}
         self.sections: dict[str, list[BoardStory]] = {}
         for key in self.settings:
@@ -72,7 +72,7 @@ class StoryBoard:
             self._put_on_board(waiting)
 
     def _place_supporting(self, scored: ScoredStory, main: BoardStory) -> None:
-        """Place a supporting story under its main story, or leave both out if that has no section anymore."""
+        """Place a supporting story under its main story, or leave it out if the main story was left out."""
         under = BoardStory(scored, StoryState.LEFT_OUT, reason=main.reason)
         if main.state is StoryState.PLACED:
             self._put_under(under, main)
@@ -93,11 +93,11 @@ class StoryBoard:
         return self._by_url.get(url) or self._by_url.get(canonical)
 
     def name_stories(self) -> dict[str, str]:
-        """Return the lead's URL of each article's story by the article's URL."""
+        """Return the URL of the lead of each article's story, by the article's URL."""
         return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
-        """Return the stories with any of some articles, each once, in the order of the articles."""
+        """Return the stories that contain any of some articles, each once, in the order of the articles."""
         stories = dict.fromkeys(map(self.find_story, urls))
         return [story for story in stories if story]
 
@@ -114,7 +114,7 @@ class StoryBoard:
         elif apply := _APPLIED_KINDS.get(edit.kind):
             reason = apply(self, edit)
         else:
-            reason = "this version doesn't support this change"
+            reason = "this version of the program doesn't support this change"
         self._settle_pins()
         return reason
 
@@ -140,7 +140,10 @@ class StoryBoard:
     # --- places of stories ---
 
     def place_stories(self, edit: Edit) -> str:
-        """Place stories in a section, one after another: after a given story, else at a position, else at the end."""
+        """Place stories in a section, one after another: after a given story, else at a position, else at the end.
+
+        Return why the edit has no effect, or "", as do all methods that take an edit.
+        """
         section, stories = edit.text("section"), self._find_stories(edit.targets)
         if not stories:
             return _NO_STORY
@@ -162,7 +165,7 @@ class StoryBoard:
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
-        """Remove stories, or keep them for the next edition; depending on the section, each is replaced."""
+        """Remove stories, or keep them for the next edition; if its section is refilled, each is replaced."""
         stories = self._find_stories(edit.targets)
         present = [story for story in stories if not story.removal]
         removed = [story for story in stories if story.removal and edit.keeps_for_next and not story.is_kept]
@@ -170,7 +173,7 @@ class StoryBoard:
         for story in sorted(present, key=lambda story: bool(story.section)):
             self._drop_story(story, edit)
         for story in removed:
-            story.keep_after_removal(edit)
+            story.keep_for_next_edition(edit)
         return "" if present or removed else f"the story was already {'kept' if edit.keeps_for_next else 'removed'}"
 
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
@@ -208,7 +211,7 @@ class StoryBoard:
         return ""
 
     def pin_story(self, story: BoardStory, edit: Edit) -> str:
-        """Pin a placed story to a position of its section, by default its current one, or unpin it."""
+        """Pin a placed story to a position in its section, by default its current one, or unpin it."""
         if story.state is not StoryState.PLACED:
             return "the story isn't in a section"
         if edit.flag("pinned", default=True):
@@ -251,7 +254,7 @@ class StoryBoard:
         return len(stories) if position is None else min(max(0, position), len(stories))
 
     def is_first(self, story: BoardStory) -> bool:
-        """Return whether a story is the first of a section."""
+        """Return whether a story is the first in its section."""
         return bool(story.section) and self.sections[story.section][0] is story
 
     def _position_of(self, story: BoardStory) -> int:
@@ -270,10 +273,10 @@ class StoryBoard:
         story.section, story.main, story.pinned_at = "", None, None
 
     def find_next(self, section: str, dropped: BoardStory | None = None) -> BoardStory | None:
-        """Return the replacement for a dropped story of a section: the next one that no editor has changed.
+        """Return the story that would replace a dropped one in a section; None if there's none.
 
-        It's within the section's limit of stories per topic. Sections in which editors placed more than the maximum
-        don't get one.
+        It's the best reserve that no editor has changed and whose topic has room. Sections that aren't refilled, or in
+        which editors placed more than the maximum, don't get one.
         """
         settings = self.settings[section]
         if settings.refill != "next" or self._is_overfull(section):
@@ -317,12 +320,12 @@ class StoryBoard:
             return "the article isn't in the story"
         members = story.story.members
         lead = next(article for article in members if url in {article.url, article.link})
-        story.hold_articles(lead, [article for article in members if article is not lead])
+        story.set_articles(lead, [article for article in members if article is not lead])
         story.edits.append(edit.seq)
         return ""
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
-        """Move the articles of other stories to a story, which removes those stories."""
+        """Move all articles of other stories to a story, which removes those other stories."""
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if not others:
             return "there's no other story to merge with"
@@ -332,7 +335,7 @@ class StoryBoard:
         return ""
 
     def _absorb(self, story: BoardStory, other: BoardStory) -> None:
-        """Move the articles of another story to a story, and its place if it has none, with its supporting stories."""
+        """Move another story's articles and supporting stories to a story, and its place if the story has none."""
         if story.main is other:
             self._take_away(story)
             story.state = StoryState.LEFT_OUT
@@ -345,7 +348,7 @@ class StoryBoard:
             self._put_under(supporting, story.main or story)
         self.stories.remove(other)
         first, *members = story.story.members
-        story.hold_articles(first, [*members, *other.story.members])
+        story.set_articles(first, [*members, *other.story.members])
         story.texts += [replace(t, depth=t.depth + 1) for t in other.texts]
         story.edits += other.edits
         self._index_articles(story)
@@ -362,7 +365,7 @@ class StoryBoard:
         return ""
 
     def split_story(self, story: BoardStory, edit: Edit) -> str:
-        """Move some articles of a story to new ones, each led by its first article and left out until it's placed."""
+        """Move some articles of a story to new stories, each led by its first article, and left out until placed."""
         members = story.story.members
         groups = [[a for a in members if urls & {a.url, a.link}] for urls in read_split_stories(edit)]
         split_articles = list(chain.from_iterable(groups))
@@ -380,15 +383,15 @@ class StoryBoard:
                     StoryState.LEFT_OUT,
                     reason=f"an editor split it off from “{title}”",
                     related=story.related,
-                    texts=story.give_texts(group),
+                    texts=story.take_texts(group),
                     edits=[edit.seq],
                 )
             )
-        story.hold_articles(remaining[0], remaining[1:])
+        story.set_articles(remaining[0], remaining[1:])
         return ""
 
     def add_story(self, edit: Edit) -> str:
-        """Add a story without a source, in the section that the edit names, if any."""
+        """Add a story without a source, at the end or a position of the section that the edit names, if any."""
         if self.find_story(edit.target) is not None:
             return "the article is already in one of the edition's stories"
         article = read_added_article(edit)

@@ -1,9 +1,9 @@
 """Section kinds and their registry; each kind has a module of its own.
 
-A kind determines which articles it takes, in which order, and why not others (`SectionSelectionRules`, used by
-selection), and how its entries are written (`SectionKind`). It's here and not in `select` because it writes an
-edition's entries; selection is passed the registry. All modules of this package are imported, so that their kinds
-register themselves.
+A kind determines which articles it takes, in what order, and why it doesn't take others (`SectionSelectionRules`, used
+by selection), and how its entries are built (`SectionKind`). Because it builds an edition's entries, it's here and not
+in `select`; selection is passed the registry. All modules of this package are imported, so that their kinds register
+themselves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ SECTION_KINDS: Mapping[str, SectionKind] = {
 
 
 def list_lead_sections(sections: Iterable[EditionSection]) -> list[EditionSection]:
-    """Return the sections whose first entry leads an edition."""
+    """Return the sections of a kind whose first entry leads an edition."""
     return [section for section in sections if SECTION_KINDS[section.kind].leads_edition]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_image_row
+from digest.edition.kinds.story_entry import EntryContext, build_image_row_entry
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -27,13 +27,13 @@ class CustomTopicsSection(SectionKind):
         filler.take_varied(section, filler.take_pinned(section, fit))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story has one of the section's topics."""
+        """Return whether the section may take a story: it has one of the section's topics, or the section has none."""
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
 
     def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
-        """Return the section's topics as a list, if it has any."""
+        """Return "Stories about" and the section's topics, or a general description if it has none."""
         topics = language.join_words([language.translate_text(topic) for topic in section.topics])
         return (
             language.gettext("Stories about %(topics)s", topics=topics)
@@ -41,6 +41,6 @@ class CustomTopicsSection(SectionKind):
             else language.translate_text(self.contents)
         )
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Write a row."""
-        return write_image_row(placed, page)
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
+        """Return a row with a small image."""
+        return build_image_row_entry(placed, context)

@@ -10,7 +10,7 @@ from digest.collect.documents.deadlines import load_deadline_zone
 from digest.collect.texts.text_cleanup import shorten_text
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
-from digest.edition.kinds.opportunities import write_deadline
+from digest.edition.kinds.opportunities import build_deadline
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
 from digest.edition.kinds.story_entry import EntryContext, join_date_parts, make_minimal_entry
 from digest.select.selection_types import CandidateArticle, PlacedStory, ScoredStory
@@ -24,7 +24,7 @@ SUMMARY_WORDS = 16
 
 @register_section_kind
 class EventSection(SectionKind):
-    """Events from the release on, as far as people plan ahead."""
+    """Events within 90 days after the release."""
 
     name = "events"
     pick_order = 6
@@ -33,14 +33,14 @@ class EventSection(SectionKind):
     has_own_date = True
     order_rule = "the soonest event comes first"
 
-    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for events that begin after the release, whenever they were announced."""
+    def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+        """Return the condition for events in the 90 days after the release, whenever they were announced."""
         del window
         starts_at = func.coalesce(Article.starts_at, Article.announced_at)
         return (starts_at > release_at) & (starts_at <= release_at + LOOKAHEAD)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return the sort key by date."""
+        """Return the sort key: the event's start, then its URL."""
         event = scored.lead
         return (event.starts_at or event.dated_at, event.url)
 
@@ -49,7 +49,7 @@ class EventSection(SectionKind):
         event = scored.lead
         if event.starts_at is None:
             return "it's an event without its own date"
-        # an all-day event is a date, stored as noon UTC
+        # An all-day event is a date, stored as noon UTC.
         past = event.starts_at.date() < now.date() if event.all_day else event.starts_at < now
         if past:
             return f"it's a past event ({month_day(event.starts_at)})"
@@ -57,11 +57,11 @@ class EventSection(SectionKind):
             return f"it's an event more than {LOOKAHEAD.days} days away ({month_day(event.starts_at)})"
         return ""
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with the event's day, hour, place, its own deadline, and its source's summary."""
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
+        """Return an entry with the event's day, hour, and place, its own deadline, and a short summary."""
         event = placed.scored.lead
-        about = (event.place or "", _write_open_deadline(event, page), shorten_text(event.summary, SUMMARY_WORDS))
-        when = _write_event_date(event, load_deadline_zone(event.event_zone) or page.zone, page.language)
+        about = (event.place or "", _write_open_deadline(event, context), shorten_text(event.summary, SUMMARY_WORDS))
+        when = _write_event_date(event, load_deadline_zone(event.event_zone) or context.zone, context.language)
         return replace(make_minimal_entry(event), when=when, details=tuple(filter(None, about)))
 
 
@@ -92,12 +92,12 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: Subscribe
     )
 
 
-def _write_open_deadline(event: CandidateArticle, page: EntryContext) -> str:
+def _write_open_deadline(event: CandidateArticle, context: EntryContext) -> str:
     """Return "Comments due: Monday, November 30"; empty if the event has no deadline, or it has passed."""
-    if event.deadline is None or (page.release_at and event.deadline.is_past(page.release_at)):
+    if event.deadline is None or (context.release_at and event.deadline.is_past(context.release_at)):
         return ""
-    due = write_deadline(event.deadline, page.language)
-    return f"{page.language.pgettext('a label before what it says', '%(label)s:', label=due.label)} {due.text}"
+    due = build_deadline(event.deadline, context.language)
+    return f"{context.language.pgettext('a label before what it says', '%(label)s:', label=due.label)} {due.text}"
 
 
 def _later_day(end: datetime | None, day: date) -> date | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_image_row, write_lead
+from digest.edition.kinds.story_entry import EntryContext, build_image_row_entry, build_lead_entry
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -23,7 +23,7 @@ class FeaturedSection(SectionKind):
     capped = limits_topics = leads_edition = shows_images = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take stories until the section is full or no more are eligible."""
+        """Take the pins, then the best additions, until the section is full or no other story may be featured."""
         unpinned = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
             pools = _list_pools(filler, section, unpinned)
@@ -34,21 +34,21 @@ class FeaturedSection(SectionKind):
             unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Explain that a story was passed over for less similar ones."""
+        """Explain that a story was passed over for the sake of variety."""
         return f"it made way for other stories, for variety, in {section.title}"
 
-    def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
-        """Yield the lead, then rows."""
-        yield from (write_lead(story, page) for story in placed[:1])
-        yield from (write_image_row(story, page) for story in placed[1:])
+    def build_entries(self, placed: Sequence[PlacedStory], context: EntryContext) -> Iterable[SectionEntry]:
+        """Yield the lead's entry, then a row with a small image for each other story."""
+        yield from (build_lead_entry(story, context) for story in placed[:1])
+        yield from (build_image_row_entry(story, context) for story in placed[1:])
 
 
 def _list_pools(
     filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]
 ) -> Iterator[Iterator[ScoredStory]]:
-    """Yield the stories that may be featured: with a topic that has room, then with any of our topics, then all.
+    """Yield pools of eligible stories: those on our topics that have room, then those on any of our topics, then all.
 
-    They're checked one by one, because few are needed.
+    Their stories are checked one by one, because few are needed.
     """
     yield (s for s in _list_free(filler, pool) if s.is_ours and not (s.topic and filler.is_topic_full(section, s)))
     yield (s for s in _list_free(filler, pool) if s.is_ours)
@@ -60,7 +60,7 @@ def _list_free(filler: SectionFiller, pool: Iterable[ScoredStory]) -> Iterator[S
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Iterable[ScoredStory]) -> ScoredStory | None:
-    """Return the best story by score and variety; one that repeats placed news only if there's no other."""
+    """Return the best story by score and variety; if all repeat placed news, the first; None if there are none."""
     weight, chosen = filler.select.variety, filler.sections[section.key]
     first: ScoredStory | None = None
     best: tuple[float, ScoredStory] | None = None

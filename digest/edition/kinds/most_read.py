@@ -1,4 +1,4 @@
-"""Most read: the pages of our own site that readers opened most during the week."""
+"""Most read: the stories of the publication's own site with the most page views during the week."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,9 +12,9 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 @register_section_kind
 class MostReadSection(SectionKind):
-    """The own site's stories by page views, without a cap for publishers, pins, or stories placed by editors.
+    """The publication's own stories by page views, without publisher caps, pins, or stories placed by editors.
 
-    Its heading describes what readers did, which wouldn't be true of a story that an editor chose.
+    Its heading says what readers did, which wouldn't be true of a story that an editor chose.
     """
 
     name = "most-read"
@@ -25,31 +25,31 @@ class MostReadSection(SectionKind):
     is_placed_by_hand = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the most-read stories; ties go to the earliest, then to the URL."""
+        """Take the stories with the most page views, up to the section's maximum."""
         fit = [s for s in pool if self.may_take(section, s)]
         for scored in self.order_reserve(filler, fit)[: section.most]:
             filler.take_story(section, scored)
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether the own site published a story."""
+        """Return whether the section may take a story: its lead is from the publication's own site."""
         return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Order by page views, without stories that have too few."""
+        """Return the stories with enough page views, most views first."""
         read = [s for s in pool if count_own_views(s.story) >= filler.select.minimum_reads]
         return sorted(read, key=make_reading_order_key)
 
-    def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
+    def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Return the operator's note, or else the week that was counted."""
         day = language.short_month_day(release_at)
         return section.note or language.gettext("Week ending %(day)s", day=day)
 
 
 def count_own_views(story: Story) -> int:
-    """Return the page views of a story's most-read article on the own site; 0 if unknown."""
+    """Return the page views of a story's most-read article on the publication's own site; 0 if unknown."""
     return max((article.views or 0 for article in story.members if article.own), default=0)
 
 
 def make_reading_order_key(scored: ScoredStory) -> tuple[int, datetime, str]:
-    """Return the sort key of the site's own stories: most page views, then earliest, then URL."""
+    """Return the sort key of the publication's own stories: most page views first, then earliest, then by URL."""
     return (-count_own_views(scored.story), scored.lead.dated_at, scored.url)

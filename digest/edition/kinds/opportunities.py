@@ -11,7 +11,7 @@ from digest.collect.documents.deadlines import Deadline, load_deadline_zone
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import EntryDate, SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, join_date_parts, write_summary, write_summary_credit
+from digest.edition.kinds.story_entry import EntryContext, build_brief_entry, format_summary_credit, join_date_parts
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import NEWS_SECTION, SectionSettings
@@ -19,9 +19,9 @@ from digest.store.models import Article
 from subscribers.english_text import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LOOKBACK = timedelta(days=60)  # older announcements are no longer offered
+LOOKBACK = timedelta(days=60)  # announcements older than this are no longer offered
 SUMMARY_WORDS = 22
-MAX_FIXES = 2  # deadlines for fixing flaws, several of which come every week, next to calls that close later
+MAX_FIXES = 2  # deadlines for fixing flaws that may displace calls with later ones; several come every week
 _DEADLINE_LABELS = (
     mark_message("Applications due"),
     mark_message("Registration due"),
@@ -39,7 +39,7 @@ _DEADLINE_LABELS = (
     mark_message("Fixes due"),
 )
 _FIXES = "fixes"
-_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # labels of deadlines that aren't calls
+_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # of deadlines that aren't calls
 _LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS}
 CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # submissions by readers
 
@@ -55,13 +55,13 @@ class OpportunitySection(SectionKind):
     has_own_date = True
     order_rule = "the soonest deadline comes first"
 
-    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for announcements of the last weeks, even if an earlier edition had them."""
+    def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+        """Return the condition for announcements in the 60 days before the cutoff, even if shown before."""
         del release_at
         return (Article.dated_at <= window.cut_off) & (Article.dated_at > window.cut_off - LOOKBACK)
 
     def is_offered(self, scored: ScoredStory) -> bool:
-        """Return whether a story is from the kind's sources, or is official or own news with a call and a deadline."""
+        """Return whether a story is from sources of this kind, or is a call with a deadline in official or own news."""
         call = scored.lead
         if super().is_offered(scored):
             return True
@@ -69,7 +69,7 @@ class OpportunitySection(SectionKind):
         return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the soonest; deadlines for fixing flaws get more than two places only if calls leave them free."""
+        """Take the soonest deadlines; those for fixing flaws get more than two places only if some are left."""
         ordered = sorted(pool, key=self.order_key)
         fixes = [scored for scored in ordered if _is_fix(scored)]
         later = {scored.url for scored in fixes[MAX_FIXES:]}
@@ -77,7 +77,7 @@ class OpportunitySection(SectionKind):
         filler.sections[section.key].sort(key=self.order_key)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return the sort key by deadline."""
+        """Return the sort key: soonest deadline, then earliest announcement, then URL."""
         call = scored.lead
         order = call.deadline.order if call.deadline else (date.max, time.max)
         return (order, call.dated_at, call.url)
@@ -87,15 +87,15 @@ class OpportunitySection(SectionKind):
         deadline = scored.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with the opportunity's deadline."""
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
+        """Return an entry with a summary, and the opportunity's deadline if it has one."""
         call = placed.scored.lead
-        when = write_deadline(call.deadline, page.language) if call.deadline else None
-        return replace(write_summary(placed, SUMMARY_WORDS), date=page.write_day(call), when=when)
+        when = build_deadline(call.deadline, context.language) if call.deadline else None
+        return replace(build_brief_entry(placed, SUMMARY_WORDS), date=context.format_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the summary and its publisher, or the source if there's neither."""
-        lines = tuple(filter(None, (entry.summary, write_summary_credit(entry, language))))
+        """Return the summary and its publisher if it has another one, or else the source."""
+        lines = tuple(filter(None, (entry.summary, format_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
 
@@ -104,8 +104,8 @@ def _is_fix(scored: ScoredStory) -> bool:
     return deadline is not None and deadline.label == _FIXES
 
 
-def write_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
-    """Return a full deadline: "Applications due", "Friday, December 4, 5 p.m. ET"."""
+def build_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
+    """Return a deadline with its label: "Applications due", "Friday, December 4, 5 p.m. ET"."""
     label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
     parts = [language.weekday_month_day(deadline.day)]
     if deadline.clock is not None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_summary, write_summary_credit
+from digest.edition.kinds.story_entry import EntryContext, build_brief_entry, format_summary_credit
 from digest.select.selection_types import PlacedStory
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
@@ -20,13 +20,13 @@ class ProductSection(SectionKind):
     contents = mark_message("New products and tools")
     look = "pairs"
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
         """Return an entry for a product, with its maker's name."""
-        del page
+        del context
         article = placed.scored.lead
-        return replace(write_summary(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
+        return replace(build_brief_entry(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the maker, and the publisher of the summary if it's another one."""
-        lines = (*super().secondary_lines(entry, language), write_summary_credit(entry, language))
+        """Return the product's maker, and the publisher of the summary if another one wrote it."""
+        lines = (*super().secondary_lines(entry, language), format_summary_credit(entry, language))
         return tuple(filter(None, lines))

@@ -1,4 +1,4 @@
-"""The base class of section kinds: the articles that a kind takes, and the writing of its entries."""
+"""The base class of section kinds, which determine the articles that they take and build their entries."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_
 
 from digest.edition.calendar.edition_windows import EditionWindow
 from digest.edition.content.edition_content import SectionEntry
-from digest.edition.kinds.story_entry import EntryContext, write_headline, write_source_lines
+from digest.edition.kinds.story_entry import EntryContext, build_headline_entry, format_source_lines
 from digest.select.section_filler import SectionSelectionRules
 from digest.select.selection_types import PlacedStory
 from digest.settings import SectionSettings
@@ -23,14 +23,14 @@ class SectionKind(SectionSelectionRules):
     """One kind of section. Stateless, so one instance serves all sections of its kind."""
 
     pick_order: ClassVar[int]  # kinds with lower values choose stories first
-    contents: ClassVar[str]  # a message about its sections for subscribers
+    contents: ClassVar[str]  # a message that describes its sections to subscribers
     look: ClassVar[SectionLook] = "rows"
     leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which every edition needs
     shows_images: ClassVar[bool] = False
     shows_reasons: ClassVar[bool] = False  # why a story is here, which editors can write
     is_placed_by_hand: ClassVar[bool] = True  # editors can add and reorder stories
 
-    def candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
+    def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition for articles from its sources, by default those of a window or late for it."""
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
@@ -40,22 +40,22 @@ class SectionKind(SectionSelectionRules):
         del section
         return language.translate_text(self.contents)
 
-    def section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
+    def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
         """Return the line next to the section's title; `release_at` is in the publication's time zone."""
         del release_at
         return language.translate_text(section.note)
 
-    def write_entries(self, placed: Sequence[PlacedStory], page: EntryContext) -> Iterable[SectionEntry]:
+    def build_entries(self, placed: Sequence[PlacedStory], context: EntryContext) -> Iterable[SectionEntry]:
         """Yield the section's entries in order."""
-        return (self.write_entry(story, page) for story in placed)
+        return (self.build_entry(story, context) for story in placed)
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
         """Return one entry, by default a headline with its topic, source, and date."""
-        return write_headline(placed, page)
+        return build_headline_entry(placed, context)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the secondary lines under an entry's headline, by default its details, else its source."""
-        return entry.details or write_source_lines(entry, entry.source, language)
+        """Return the lines under an entry's headline, by default its details, or else its source."""
+        return entry.details or format_source_lines(entry, entry.source, language)
 
 
 REGISTERED_KINDS: list[SectionKind] = []

@@ -1,4 +1,4 @@
-"""Writing of entries: headline, reason, summary, image, and the news of a continued story."""
+"""Building of entries: headline, reason, summary, image, and the news of a continued story."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context of entries: zone, language, images by a candidate's `image`, send time, and start of the week."""
+    """What entries depend on: zone, language, images by a candidate's `image`, send time, and start of the week."""
 
     zone: ZoneInfo
     language: SubscriberLanguage
@@ -35,30 +35,30 @@ class EntryContext:
         """Return whether an article is dated before the edition's week."""
         return article.has_date and self.opens_at is not None and article.dated_at <= self.opens_at
 
-    def write_day(self, article: CandidateArticle) -> str:
-        """Return an article's day; empty if its date is only the time of discovery."""
+    def format_day(self, article: CandidateArticle) -> str:
+        """Return an article's day: "Nov 18"; empty if the article has no date of its own."""
         return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
 
     def link_report(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article with its publisher's name."""
-        url, day = strip_tracking(article.link), self.write_day(article)
+        """Return a link to an article whose text is the publisher's name."""
+        url, day = strip_tracking(article.link), self.format_day(article)
         return EditionLink(article.publisher, url, day, article.title, article.primary)
 
     def link_related(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article with its headline."""
-        return EditionLink(article.title, strip_tracking(article.link), self.write_day(article))
+        """Return a link to an article whose text is its headline."""
+        return EditionLink(article.title, strip_tracking(article.link), self.format_day(article))
 
     def find_image(self, article: CandidateArticle) -> ImageCrops | None:
-        """Return the crops of an article's image; None if it has none."""
+        """Return the crops of an article's image; None if it has no prepared image."""
         return self.pictures.get(article.image or "")
 
 
 def make_minimal_entry(article: CandidateArticle) -> SectionEntry:
-    """Return an entry with the fields of every kind: headline, link, and source."""
+    """Return an entry with the fields that every kind has: headline, link, and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
 
-def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
+def build_brief_entry(placed: PlacedStory, max_words: int) -> SectionEntry:
     """Return an entry with a story's headline, its summary of at most `max_words` words, and the summary's origin."""
     story = placed.scored.story
     chosen = choose_summary(story)
@@ -67,9 +67,9 @@ def write_summary(placed: PlacedStory, max_words: int) -> SectionEntry:
 
 
 def choose_sentences(text: str, max_words: int) -> str:
-    """Return the first two sentences of a text if they fit in `max_words` words, else the first.
+    """Return the first two sentences of a text if they have at most `max_words` words, or else the first.
 
-    The result has at most 300 characters. A longer first sentence is cut between words and ends with "…".
+    The result has at most 300 characters. A longer first sentence is cut after `max_words` words and ends with "…".
     """
     first, *others = [*split_sentences(text)][:2] or [""]
     both = " ".join((first, *others))
@@ -78,86 +78,86 @@ def choose_sentences(text: str, max_words: int) -> str:
     return first if len(first) <= MAX_CHARACTERS else shorten_text(first, max_words)
 
 
-def write_reason(placed: PlacedStory, page: EntryContext) -> str:
-    """Return a sentence explaining why a story is in the edition, after "Why it leads:" or "Why it’s here:".
+def explain_placement(placed: PlacedStory, context: EntryContext) -> str:
+    """Return a sentence that says why a story is in the edition, to follow "Why it leads:" or "Why it’s here:".
 
-    It's empty if a single publisher reported the story and it has no topic.
+    It's empty if nothing in the story's score is a reason (`phrase_placement_reason`).
     """
-    reason = explain_lead(placed.scored, page.language, is_chosen=placed.is_chosen)
-    if page.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
+    reason = phrase_placement_reason(placed.scored, context.language, is_chosen=placed.is_chosen)
+    if context.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
         reason = reason[:1].upper() + reason[1:]
-    return page.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
+    return context.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
 
 
-def write_headline(placed: PlacedStory, page: EntryContext) -> SectionEntry:
-    """Return an entry with a story's headline, topic, source, and date."""
+def build_headline_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry:
+    """Return an entry with a story's headline, topic, source, and date, and the news since an earlier edition."""
     lead = placed.scored.lead
-    is_older, day = page.is_older(lead), page.write_day(lead)
+    is_older, day = context.is_older(lead), context.format_day(lead)
     return replace(
         make_minimal_entry(lead),
-        kicker=displayed_topic(placed.scored.topic, page.language),
-        credit=displayed_credit(lead),
-        date=page.language.short_date(lead.dated_at.astimezone(page.zone)) if is_older else day,
+        kicker=translate_topic(placed.scored.topic, context.language),
+        credit=find_other_credit(lead),
+        date=context.language.short_date(lead.dated_at.astimezone(context.zone)) if is_older else day,
         is_older=is_older,
-        since=write_earlier_appearance(placed, page),
+        since=build_earlier_appearance(placed, context),
     )
 
 
-def write_image_row(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry for a row with a small image."""
+def build_image_row_entry(placed: PlacedStory, context: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
+    """Return an entry for a row with a small image, a summary, and the other publishers or else the reason."""
     story = placed.scored.story
-    cuts = page.find_image(story.lead)
-    also = tuple(page.link_report(article) for article in story.also_reported)
+    cuts = context.find_image(story.lead)
+    also = tuple(context.link_report(article) for article in story.also_reported)
     return replace(
-        write_summarized(placed, page, max_words),
+        build_summary_entry(placed, context, max_words),
         also=also,
-        why="" if also else write_reason(placed, page),  # the others that reported it are the reason
+        why="" if also else explain_placement(placed, context),  # the others that reported it are the reason
         picture=cuts.thumb if cuts else None,
     )
 
 
-def write_summarized(placed: PlacedStory, page: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry with a story's headline, facts, summary, and the reason why it's here."""
-    entry = write_summary(placed, max_words)
+def build_summary_entry(placed: PlacedStory, context: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
+    """Return an entry with a story's headline, topic, source, date, and summary, and the reason why it's here."""
+    entry = build_brief_entry(placed, max_words)
     return replace(
-        write_headline(placed, page),
+        build_headline_entry(placed, context),
         summary=entry.summary,
         summary_origin=entry.summary_origin,
-        why=write_reason(placed, page),
+        why=explain_placement(placed, context),
     )
 
 
-def write_lead(placed: PlacedStory, page: EntryContext) -> SectionEntry:
+def build_lead_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry:
     """Return the entry of the lead story, with a large image, the reason why it leads, and related articles."""
-    cuts = page.find_image(placed.scored.lead)
+    cuts = context.find_image(placed.scored.lead)
     return replace(
-        write_image_row(placed, page, LEAD_WORDS),
-        why=write_reason(placed, page),
-        related=tuple(page.link_related(article) for article in placed.related),
+        build_image_row_entry(placed, context, LEAD_WORDS),
+        why=explain_placement(placed, context),
+        related=tuple(context.link_related(article) for article in placed.related),
         picture=cuts.lead if cuts else None,
     )
 
 
-def write_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return the lines with an entry's source, and the news's publisher if it's another one; empty if unknown."""
+def format_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
+    """Return one line with an entry's source, and the publisher of the news if it's another one; empty if unknown."""
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
-def write_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Return a credit for the summary if its publisher isn't the linked one."""
+def format_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
+    """Return a credit for the summary if it's from a publisher other than the linked one; else empty."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
-def displayed_credit(article: CandidateArticle) -> str:
-    """Return the publisher of an article's news; empty if it's the article's own."""
+def find_other_credit(article: CandidateArticle) -> str:
+    """Return the publisher that an article credits for its news; empty if there's none, or it's the article's own."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-# Those of digest/topics.toml; the operator's own topics aren't translated.
+# The topics in digest/topics.toml; the operator's own topics aren't translated.
 BUILT_IN_TOPICS = (
     mark_message("Cybersecurity"),
     mark_message("Border security"),
@@ -180,13 +180,13 @@ BUILT_IN_TOPICS = (
 )
 
 
-def displayed_topic(topic: str | None, language: SubscriberLanguage) -> str:
-    """Return a story's topic for readers; empty if it has none."""
+def translate_topic(topic: str | None, language: SubscriberLanguage) -> str:
+    """Return a story's topic in the subscribers' language; empty if it has none."""
     return language.translate_text(topic or "")
 
 
 def join_date_parts(parts: Sequence[str], language: SubscriberLanguage) -> str:
-    """Return a joined day, hour, and last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    """Join a day, an hour, and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
     return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
 
 
@@ -209,14 +209,14 @@ _NUMBER_WORDS = (
 
 
 def spell_number(number: int, language: SubscriberLanguage) -> str:
-    """Return a number as a word up to twelve, in figures above."""
+    """Return a number as a word from one to twelve, and otherwise in figures."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
     return language.format_number(number)
 
 
-def explain_lead(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
-    """Return one sentence, without a capital and period, on why a story has its place; empty if there's no reason.
+def phrase_placement_reason(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
+    """Return a sentence, without a capital and period, that says why a story has its place; empty if there's no reason.
 
     It's based on editors' choices (`is_chosen` if one added the story at the desk), official actions, coverage, and
     readership, or else on the story's rank on its topic.
@@ -285,8 +285,8 @@ def _readership_clause(story: Story, notes: Collection[str], language: Subscribe
 # --- news of a continued story -----------------------------------------------------------------------------------
 
 
-def write_earlier_appearance(placed: PlacedStory, page: EntryContext) -> EarlierAppearance | None:
-    """Return the news of a story that continues one of an earlier edition; None for other stories.
+def build_earlier_appearance(placed: PlacedStory, context: EntryContext) -> EarlierAppearance | None:
+    """Return the earlier appearance and the news of a story that continues one of an earlier edition; else None.
 
     The entry's own headline and summary come from new articles. If another new article says something else, its
     headline and publisher are added.
@@ -300,16 +300,16 @@ def write_earlier_appearance(placed: PlacedStory, page: EntryContext) -> Earlier
     if not news:
         return None
     earlier = continues.earlier
-    news_text = _write_news(_find_newest_matter(news, story.lead, earlier), page)
+    news_text = _write_news(_find_newest_matter(news, story.lead, earlier), context)
     return EarlierAppearance(earlier.edition, earlier.number, earlier.headline, news_text)
 
 
-def _write_news(article: CandidateArticle | None, page: EntryContext) -> str:
-    language = page.language
+def _write_news(article: CandidateArticle | None, context: EntryContext) -> str:
+    language = context.language
     if article is None:
         return language.translate_text(NOTHING_MORE)
     headline, publisher = shorten_text(article.title, MAX_NEWS_WORDS).rstrip("."), article.publisher
-    if day := page.write_day(article):
+    if day := context.format_day(article):
         return language.gettext(
             "%(headline)s (%(publisher)s, %(day)s).", headline=headline, publisher=publisher, day=day
         )

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 from digest.edition.content.edition_content import SectionEntry
 from digest.edition.kinds.section_kind import SectionKind, register_section_kind
-from digest.edition.kinds.story_entry import EntryContext, write_source_lines, write_summarized, write_summary_credit
+from digest.edition.kinds.story_entry import (
+    EntryContext,
+    build_summary_entry,
+    format_source_lines,
+    format_summary_credit,
+)
 from digest.select.section_filler import SectionFiller
 from digest.select.selection_types import PlacedStory, ScoredStory
 from digest.settings import SectionSettings
@@ -22,7 +27,10 @@ class TopicSection(SectionKind):
     capped = limits_topics = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best stories with a topic; the last places are reserved for official actions."""
+        """Take the pins, then the best stories with a topic; the last places are reserved for official actions.
+
+        Then they're sorted so that stories on a topic are together.
+        """
         others = filler.take_pinned(section, pool)
         fit = [scored for scored in others if self.may_take(section, scored)]
         unreserved = section.model_copy(update={"most": section.most - filler.select.official_places})
@@ -34,12 +42,12 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story has a topic."""
+        """Return whether the section may take a story: it has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
-    def write_entry(self, placed: PlacedStory, page: EntryContext) -> SectionEntry:
-        """Return an entry with a headline, a summary, and the reason why the story is here."""
-        return write_summarized(placed, page)
+    def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
+        """Return an entry with a headline, source, date, and summary, and the reason why the story is here."""
+        return build_summary_entry(placed, context)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the source with the date and the reason, then the summary and its publisher.
@@ -48,5 +56,5 @@ class TopicSection(SectionKind):
         """
         written = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why_is_written else ""
         reason = "" if written else entry.why.removesuffix(".")
-        source = " · ".join((*write_source_lines(entry, entry.source_and_date, language), *filter(None, (reason,))))
-        return tuple(filter(None, (source, entry.summary, write_summary_credit(entry, language), written)))
+        source = " · ".join((*format_source_lines(entry, entry.source_and_date, language), *filter(None, (reason,))))
+        return tuple(filter(None, (source, entry.summary, format_summary_credit(entry, language), written)))

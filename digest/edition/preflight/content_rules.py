@@ -48,7 +48,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead shows the day on which the edition is sent."""
     day, send_day = examined.content.date, examined.send_day
     # In another language, the day is written differently, which the rule "language" reports.
-    if send_day and day != send_day and examined.speaks_its_language:
+    if send_day and day != send_day and examined.is_in_current_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
             "Draft the edition again. Your edits are kept.",
@@ -58,7 +58,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
 @preflight_rule("language")
 def check_drafted_language(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The edition was drafted in the language that the publication has now."""
-    if not examined.speaks_its_language:
+    if not examined.is_in_current_language:
         drafted, publication_language = examined.drafted_language, examined.file.publication.language
         yield error_finding(
             f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(publication_language)}.",
@@ -72,7 +72,7 @@ def check_sending_duration(examined: PreflightInput) -> Iterator[PreflightFindin
     if examined.sending_days > 1:
         yield warning_finding(
             f"With the current limits, sending to {examined.subscribers:,} subscribers takes about {examined.sending_days} days.",
-            "Raise warm_up or send_per_hour under [limits] to send faster.",
+            "Raise the sending limits under Settings to send faster.",
         )
 
 
@@ -85,7 +85,7 @@ def check_subject_and_preheader(examined: PreflightInput) -> Iterator[PreflightF
     if len(line) > MAX_SUBJECT_LENGTH:
         yield warning_finding(
             f"The subject has {len(line)} characters. Most email apps show {MAX_SUBJECT_LENGTH}, and phones about {PHONE_SUBJECT_LENGTH}.",
-            "Shorten it.",
+            "Shorten the subject.",
             SUBJECT_PLACE,
         )
     if line.endswith("…"):
@@ -93,11 +93,11 @@ def check_subject_and_preheader(examined: PreflightInput) -> Iterator[PreflightF
             f"“{line}” cuts off the lead story's headline.", "Write a complete subject.", SUBJECT_PLACE
         )
     if line and second.casefold().startswith(line.casefold()):
-        yield warning_finding("The preheader repeats the subject.", "Write something new.", PREHEADER_PLACE)
+        yield warning_finding("The preheader repeats the subject.", "Write a different preheader.", PREHEADER_PLACE)
     if len(second) > MAX_PREHEADER_LENGTH:
         yield warning_finding(
             f"The preheader has {len(second)} characters. Inboxes show {MAX_PREHEADER_LENGTH}.",
-            "Shorten it.",
+            "Shorten the preheader.",
             PREHEADER_PLACE,
         )
 
@@ -195,7 +195,7 @@ def check_repeated_stories(examined: PreflightInput) -> Iterator[PreflightFindin
             counts[key] = 0
         if key in before:
             make_finding = warning_finding if key in notes else error_finding
-            advice = "Check that it should be repeated." if key in notes else "Remove it."
+            advice = "Check that the story should be repeated." if key in notes else "Remove the story."
             yield make_finding(f"“{entry.headline}” was in {before[key]}{notes.get(key, '')}.", advice, title)
 
 
@@ -209,13 +209,13 @@ def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
             if entry.is_older:
                 yield warning_finding(
                     f"“{entry.headline}” is from {entry.date}, {limit}.",
-                    "Check that it’s still news.",
+                    "Check that the story is still news.",
                     section.title,
                 )
 
 
 def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
-    """Return each entry's section title, the entry, and its URL, without our own stories that have no page."""
+    """Return each entry's section title, the entry, and its URL, except entries without a URL."""
     return [
         (section.title, entry, _canonical_or_raw(entry.url))
         for section in examined.content.sections
@@ -255,12 +255,14 @@ def check_alt_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
         lead = section.entries[0] if section.entries else None
         alt = lead.picture.alt.strip() if lead and lead.picture else None
         if lead and alt == "":
-            yield warning_finding(f"The image for “{lead.headline}” has no description.", "Describe it.", section.title)
+            yield warning_finding(
+                f"The image for “{lead.headline}” has no description.", "Describe the image.", section.title
+            )
         elif lead and alt and len(alt) > MAX_ALT_LENGTH:
             yield warning_finding(
                 f"The description of the image for “{lead.headline}” has {len(alt)} characters. Screen readers read all of "
-                f"it in one go, so use at most {MAX_ALT_LENGTH}.",
-                "Shorten it.",
+                f"it in one go, so use at most {MAX_ALT_LENGTH} characters.",
+                "Shorten the description.",
                 section.title,
             )
 
@@ -302,7 +304,7 @@ def check_masthead_logo(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """If there's a logo in the settings, the masthead shows it."""
     if examined.file.branding.logo and not examined.tree.xpath("//h1//img"):
         yield error_finding(
-            f"The masthead doesn't show the logo {examined.file.branding.logo} from branding.logo.",
+            f"The masthead doesn't show the publication's logo, {examined.file.branding.logo}.",
             "Add the logo with 'digest media add FILE', then draft the edition again.",
         )
 
@@ -349,7 +351,7 @@ def _unread_finding(failures: Mapping[str, str]) -> PreflightFinding:
     more = f"; and {len(failures) - _MAX_LINKS_NAMED} more" if len(failures) > _MAX_LINKS_NAMED else ""
     count = count_with_noun(len(failures), "link")
     return warning_finding(
-        f"Couldn't check {count} to your site: {failure_list}{more}.", "Open these links in a private browser window."
+        f"Couldn't check {count} to your site: {failure_list}{more}.", "Open each link in a private browser window."
     )
 
 

@@ -25,7 +25,7 @@ _HEX_COLOR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TextStyle:
-    """The displayed style of an element's text: colors as #rrggbb, size in px."""
+    """The style in which an element's text is displayed: colors as #rrggbb, size in CSS pixels."""
 
     text_color: str = "#000000"
     background_color: str = "#ffffff"
@@ -55,7 +55,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def find_dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
-    """Return the declarations of dark mode for each element."""
+    """Return the CSS declarations for dark mode of each element that has any."""
     declarations: dict[_Element, dict[str, str]] = {}
     styles = examined.tree.iter("style")
     sheets = "\n".join(str(style.text or "") for style in styles)

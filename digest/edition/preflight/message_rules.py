@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from email.message import Message
 
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import LEAVE_SLOT
+from digest.edition.content.slotted_text import LEAVE_SLOT
 from digest.edition.preflight.rule_registry import (
     PreflightFinding,
     PreflightInput,
@@ -17,7 +17,12 @@ from digest.edition.preflight.rule_registry import (
 )
 from digest.edition.rendering.slot_places import find_misplaced_slots
 from digest.edition.rendering.template_filters import join_address_lines
-from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
+from digest.settings.leftover_sample_values import (
+    list_leftover_texts,
+    list_sample_addresses,
+    list_sample_sources,
+    name_setting,
+)
 from subscribers.crypto import link_tokens
 from subscribers.english_text import join_words
 
@@ -35,7 +40,7 @@ _PART_NAMES: dict[FragmentKind, str] = {
     "short-text": "text part of the short edition",
 }
 _FIX_TEMPLATE = "Correct the template or the sender settings, then draft the edition again."
-_FIX_PLACEHOLDER = "Ask an admin to make leave, preferences, and my_data a whole link each in the template, and to keep URLs out of the line with asked."
+_FIX_PLACEHOLDER = "Ask an admin to use leave, preferences, and my_data in the template only as whole links, and to keep URLs out of the line that contains asked."
 REQUIRED_FIELDS = ("from", "date", "message-id", "to", "subject", "mime-version", "list-id")
 STRUCTURED_FIELDS = ("List-Unsubscribe", "List-Unsubscribe-Post", "Message-ID", "List-Id", "Feedback-ID")
 
@@ -59,18 +64,18 @@ def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     name = examined.file.publication.name
     if texts := list_leftover_texts(examined.file):
         yield error_finding(
-            f"{join_words(texts)} for {name} still contain text from HLS.Today or the sample.",
-            "Replace this text in digest.toml, then draft the edition again.",
+            f"{name} still uses text from HLS.Today or the sample: {join_words(list(map(name_setting, texts)))}.",
+            "Replace the text under Settings, then draft the edition again.",
         )
     if addresses := list_sample_addresses(examined.file):
         yield warning_finding(
-            f"{join_words(addresses)} still end in the sample's news.example.org.",
-            "Replace these addresses in digest.toml.",
+            f"{name} still uses the sample's domain, news.example.org: {join_words(list(map(name_setting, addresses)))}.",
+            "Replace the sample's domain under Settings.",
         )
     if sources := list_sample_sources(examined.file):
         yield warning_finding(
-            f"The settings still contain sample sources: {join_words(sources)}.",
-            "Remove these sources from digest.toml.",
+            f"{name} still uses the sample's sources: {join_words(sources)}.",
+            "Remove the sample's sources from digest.toml.",
         )
 
 
@@ -167,7 +172,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _check_unsubscribe_address(urls: Sequence[str], web_urls: Sequence[str]) -> Iterator[PreflightFinding]:
-    """Yield findings unless the only other URL is an address that the mailbox would recognize."""
+    """Yield a finding unless the only other URI, if any, is an address that identifies the subscriber."""
     others = [url for url in urls if url not in web_urls]
     if not others:
         return
@@ -253,8 +258,8 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
     address = join_address_lines(examined.file.sender.postal_address)
     if not address:
         yield error_finding(
-            "sender.postal_address is empty, but the law requires a postal address.",
-            "Enter your own address in the settings.",
+            "The publication has no postal address, which the law requires in every email.",
+            "Enter the postal address under Settings.",
         )
         return
     bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}

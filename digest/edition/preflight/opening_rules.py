@@ -17,7 +17,7 @@ _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
-_COMPARED_WORDS = 5  # at the start of a sentence, which suffice to identify its origin
+_COMPARED_WORDS = 5  # at the start of a text, enough to recognize the intro
 _MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
 
 
@@ -35,7 +35,7 @@ def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[Preflight
             "Write an intro, feature a second story, or move the line down in your custom template.",
         )
     elif fault := _find_repetition(line, examined):
-        yield warning_finding(f"The first sentence, “{line},” {fault}.", "Write something new.")
+        yield warning_finding(f"The first sentence, “{line},” {fault}.", "Write a different first sentence.")
 
 
 def _is_news(line: str, content: EditionContent) -> bool:

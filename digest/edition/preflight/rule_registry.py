@@ -16,7 +16,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.visits.page_check import PageCheckResult
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import SlottedText
+from digest.edition.content.slotted_text import SlottedText
 from digest.settings import SettingsFileContent, is_local_url
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class FindingLevel(StrEnum):
-    """An error prevents approval. A warning is shown to approvers."""
+    """How serious a finding is: an error prevents approval, and a warning is only shown to approvers."""
 
     ERROR = "error"
     WARNING = "warning"
 
 
-# The place of a finding about the top of the email; for others, it's the section's title.
+# The places of findings about the top of the email; those of others are section titles.
 HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheader", "Intro"
 
 
@@ -39,9 +39,9 @@ _ASK_ADMIN = "Ask an admin to "
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """A rule's result: what's wrong, what to do, and where; `is_for_admins` if editors can't fix it.
+    """A rule's result: what's wrong, what to do, and where; `is_for_admins` is true if editors can't fix it.
 
-    Approvers must tick a box for one with `must_be_confirmed`.
+    Approvers must select a checkbox for a finding with `must_be_confirmed`.
     """
 
     rule: str
@@ -54,7 +54,7 @@ class PreflightFinding:
 
     @property
     def sentence(self) -> str:
-        """The message and the remedy."""
+        """The message, followed by the remedy if there is one."""
         return f"{self.message} {self.remedy}".strip()
 
     def address_to_admin(self) -> "PreflightFinding":
@@ -95,10 +95,10 @@ class PreflightInput:
     `parts` are the full and the short edition, as HTML and as text, before the slots are filled.
 
     `send_day` is the day on which the edition will be sent, as in a masthead; empty if it was sent. `fetcher` is set if
-    links may be checked online; `pictures` are the facts about `/media/` images by hash. `goes_into_files` is whether the
-    settings write all email to files. `sending_days` is the number of days that the settings' limits require for sending
-    to `readers` subscribers. `withdrawn` are the linked articles that visitors can't read anymore, with the reasons;
-    `own_pages` are the results of checking links to our own site, empty if that wasn't requested.
+    links are to be checked online; `pictures` are the facts about `/media/` images by hash. `goes_into_files` is true
+    if the settings write all email to files. `sending_days` is the number of days that the settings' limits require for
+    sending to `subscribers` subscribers. `withdrawn` are the linked articles that visitors can't read anymore, with the
+    reasons; `own_pages` are the results of checking links to the publication's own site, empty if it wasn't requested.
     """
 
     message: bytes
@@ -124,12 +124,12 @@ class PreflightInput:
 
     @property
     def links_may_stay_here(self) -> bool:
-        """True if links to this machine are sufficient, because the email doesn't leave it either."""
+        """True if links to this machine are sufficient, because the emails don't leave the machine either."""
         return self.goes_into_files and is_local_url(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:
-        """The message as parsed by a mail program."""
+        """The message, parsed."""
         return email.message_from_bytes(self.message, policy=email.policy.default)
 
     def _decoded_part(self, kind: str) -> str:
@@ -150,11 +150,11 @@ class PreflightInput:
 
     @cached_property
     def drafted_language(self) -> str:
-        """The language (BCP 47) stated in the HTML part; empty if there's none."""
+        """The language (BCP 47) that the HTML part states; empty if it states none."""
         return str(self.tree.get("lang") or "")
 
     @property
-    def speaks_its_language(self) -> bool:
+    def is_in_current_language(self) -> bool:
         """True if the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
@@ -166,7 +166,7 @@ class PreflightInput:
 
     @cached_property
     def drafted_base(self) -> str:
-        """The base URL of the HTML part's links, from the unsubscribe link."""
+        """The base URL of the HTML part's unsubscribe link; the current one if the link isn't found."""
         url = next(iter(self.unsubscribe_urls), "")
         path = url.removeprefix(self.base) if url.startswith(self.base) else ""
         link = re.search(rf"(https?://[^\s\"'<>]+){re.escape(path)}\b", self.html) if path else None
@@ -194,7 +194,7 @@ class PreflightRule:
     """A named rule; `description` is its line in the documentation and in `digest check --rules`.
 
     `is_for_admins` is true if its findings are about settings or templates, which editors can't change;
-    `must_be_confirmed` if approvers must tick a box for them.
+    `must_be_confirmed` is true if approvers must select a checkbox for them.
     """
 
     name: str
@@ -203,7 +203,7 @@ class PreflightRule:
     is_for_admins: bool = False
     must_be_confirmed: bool = False
 
-    def find(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
+    def list_findings(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
         """Yield the rule's findings under its name. If only admins can fix them, the remedy says so."""
         for finding in self.check(examined):
             advice = finding.remedy
@@ -224,7 +224,7 @@ PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 def preflight_rule(
     name: str, *, is_for_admins: bool = False, must_be_confirmed: bool = False
 ) -> Callable[[RuleCheck], RuleCheck]:
-    """Register a function as the rule `name`, with its docstring as the description.
+    """Return a decorator that registers a function as the rule `name`, with its docstring as the description.
 
     A rule needs a section in `docs/preflight.md` and a planted fault in its tests.
     """
@@ -243,10 +243,9 @@ _examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deq
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Run all rules; errors come first, then findings that editors can fix, then the order of the rules.
+    """Return the findings of all rules, errors first, and among equals, those that editors can fix first.
 
-    Rules depend only on the input, so equal inputs are examined once, except that links are always checked again
-    online.
+    Rules depend only on the input, so equal inputs are examined once, unless links are checked online.
     """
     if examined.fetcher is not None:
         return _run_all_rules(examined)
@@ -254,13 +253,13 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
         if earlier == examined:
             return findings
     findings = _run_all_rules(examined)
-    # a copy, without the parsed values that rules cached
+    # A copy doesn't have the parsed values that rules cached.
     _examined_last.append((replace(examined), findings))
     return findings
 
 
 def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.find(examined)]
+    findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.list_findings(examined)]
     order = attrgetter("level", "is_for_admins")  # "error" comes before "warning"
     return tuple(sorted(findings, key=order))
 

@@ -1,4 +1,4 @@
-"""IDs of elements in the web copy and the web edition that links refer to."""
+"""IDs of elements that links to the web copy and the web edition refer to."""
 
 import hashlib
 
@@ -6,12 +6,12 @@ from digest.edition.content.edition_content import SectionEntry
 
 
 def sources_anchor(entry: SectionEntry) -> str:
-    """Return the ID of a story's list of sources in the web copy, which depends only on the story's link."""
+    """Return the ID of a story's list of sources in the web copy, based on the story's URL, or else its headline."""
     return f"sources-{_short_hash(entry)}"
 
 
 def story_anchor(entry: SectionEntry) -> str:
-    """Return the ID of a story in the web edition, based on its link as in `sources_anchor`."""
+    """Return the ID of a story in the web edition, based on the same text as `sources_anchor`."""
     return f"story-{_short_hash(entry)}"
 
 

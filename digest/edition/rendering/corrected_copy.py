@@ -1,7 +1,7 @@
 """The web copy of an edition with its corrections; the approved text remains legible, struck through.
 
-The stored copy doesn't change, so corrections are inserted into its page: a list of all at the top, and each one at its
-text.
+The stored copy doesn't change, so corrections are inserted into its page: a list of all at the top, and each one at the
+text that it corrects.
 """
 
 import re
@@ -69,7 +69,7 @@ def insert_fragment_corrections(
 
 
 def _find_texts(root: "HtmlElement", text: str) -> list["HtmlElement"]:
-    """Return the innermost elements whose whole content is a text."""
+    """Return the innermost elements that contain a text and nothing else."""
     squeezed = _squeeze(text)
     elements = (element for element in root.iter("*") if element.tag != "del")
     saying = [element for element in elements if _squeeze(element.text_content()) == squeezed]

@@ -11,7 +11,7 @@ import re
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from digest.edition.content.placeholders import SlottedText
+from digest.edition.content.slotted_text import SlottedText
 from digest.edition.rendering.sanitizer import RenderingError
 from digest.edition.rendering.slot_marks import SlotMarks
 

@@ -17,7 +17,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from digest.edition.content.edition_content import EditionContent, LabeledBlock, RenderedFragment, SectionEntry
-from digest.edition.content.edition_names import write_issue
+from digest.edition.content.edition_names import format_issue
 from digest.edition.content.fragment_names import (
     ANY_OPENING,
     WHOLE_OPENING,
@@ -25,7 +25,7 @@ from digest.edition.content.fragment_names import (
     is_opening_fragment,
 )
 from digest.edition.content.mailable_edition import FragmentKind
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.kinds import find_section_before_block
 from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
@@ -102,7 +102,7 @@ class PublicationContext:
 
     @property
     def write_to(self) -> str:
-        """The editors' mailto URL (RFC 6068, section 2), for forwarded emails that can't be replied to."""
+        """The mailto URL of the reply address (RFC 6068, section 2), for readers of a forwarded email."""
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 
@@ -137,7 +137,7 @@ def create_mail_environment(settings: Settings) -> Environment:
 
 @lru_cache(maxsize=4)
 def create_localized_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
-    """Return the environment of `create_mail_environment` in the readers' language, or in English for the staff."""
+    """Return the environment of `create_mail_environment` in a given language, such as English for the staff."""
     pages = create_jinja_environment(operator_folder, language)
     pages.filters.update(template_filters(language))
     return pages
@@ -155,10 +155,10 @@ def render_sanitized_edition(
 ) -> tuple[RenderedFragment, ...]:
     """Return an edition's fragments in reading order: all html, then web, text, short-text, page, short, and words.
 
-    A fragment of kind html or text is named `head`, `intro`, `block:<id>`, `foot`, or after the sections it belongs to
-    (`digest.edition.content.fragment_names`); those of kind web differ from the html one with the same
-    name; those of kind page are the four of the web edition, those of kind short and short-text the short edition.
-    `join_fragments` joins them again.
+    An html or text fragment is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
+    (`digest.edition.content.fragment_names`). A web fragment differs from the html fragment of the same name. The four
+    page fragments make up the web edition, and the short and short-text fragments the short edition. `join_fragments`
+    joins them again.
 
     Args:
         content: the edition's content as returned by `sanitize_content`.
@@ -219,7 +219,7 @@ def _template_context(content: EditionContent, frame: PublicationContext, marks:
         "breaking_news_off": f"{preferences}/breaking-news",
         "my_data": f"{preferences}#my-data",
         "asked": marks.mark(SIGNUP_SLOT),
-        "share": build_share_links(web_copy, f"{frame.name} {write_issue(content.number, frame.subscriber_language)}"),
+        "share": build_share_links(web_copy, f"{frame.name} {format_issue(content.number, frame.subscriber_language)}"),
     }
 
 
@@ -236,7 +236,7 @@ def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
 
 
 def build_share_links(address: str, title: str) -> dict[str, str]:
-    """Return links for sharing a page by service key, without scripts or a subscriber's token."""
+    """Return links for sharing a page, by service; they don't contain scripts or a subscriber's token."""
     url, subject = quote(address, safe=""), quote(title)
     return {
         "mail": f"mailto:?subject={subject}&body={url}",
@@ -247,7 +247,7 @@ def build_share_links(address: str, title: str) -> dict[str, str]:
 
 
 def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]:
-    """Return the labeled blocks by the section before them."""
+    """Return the labeled blocks by the key of the section before them."""
     placed: dict[str, list[LabeledBlock]] = {section.key: [] for section in content.sections}
     if placed:
         for block in content.blocks:
@@ -290,15 +290,15 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
 # --- the web edition -------------------------------------------------------------------------------------------
 
 PagePiece = Literal["top", "lead", "contents", "body"]
-_DATES_AFTER = 2  # headlines in the table of contents
+_DATES_AFTER = 2  # headlines before the dates in the table of contents
 
 
 @dataclass(frozen=True, slots=True)
 class TableOfContents:
-    """The table of contents below the lead: the headlines of its section, including the dates, then other sections."""
+    """The contents below the lead: more headlines of its section, with the dates among them, then other sections."""
 
     headlines: tuple[SectionEntry, ...]
-    dates_after: int  # the number of the headlines' fragment
+    dates_after: int  # the number of headlines before the dates
     sections: tuple[RemainingSection, ...]
 
 

@@ -36,7 +36,7 @@ def render_inline_markup(text: str) -> Markup:
 
 
 def strip_inline_markup(text: str) -> str:
-    """Return a text without its markup, with the URLs of links in brackets after their text."""
+    """Return a text without its markup; the URL of a link follows the link's text in parentheses."""
     parts: list[str] = []
     addresses: list[str] = []
     for token in _inline_tokens(_open_parser().parseInline(text)):
@@ -49,17 +49,17 @@ def strip_inline_markup(text: str) -> str:
 
 
 def split_links(text: str) -> tuple[str, list[str]]:
-    """Return the words of a text, and the URLs of its links as in the email."""
+    """Return a text without markup, and the URLs of its links as in the email."""
     tokens = list(_inline_tokens(_open_parser().parseInline(text)))
     urls = [str(token.attrs["href"]) for token in tokens if token.type == "link_open"]
     return "".join(token.content for token in tokens), urls
 
 
 def shorten_markup(text: str, max_length: int) -> str:
-    """Return the first whole sentences of a text with at most `max_length` characters without markup.
+    """Return as many of a text's first sentences as fit in `max_length` characters, not counting markup.
 
-    If the first sentence is longer, or they're as short as a greeting, the words are cut at the end of a clause and
-    have no markup. They're cut elsewhere only if not even a greeting fits.
+    If the first sentence is longer, or the sentences are as short as a greeting, the words are cut at the end of a
+    clause and have no markup. They're cut elsewhere only if not even a greeting fits.
     """
     words = split_links(text)[0]
     if len(words) <= max_length:

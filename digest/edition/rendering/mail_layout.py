@@ -21,15 +21,15 @@ from subscribers.subscriber_language import mark_message
 SOON = timedelta(days=14)  # after the release; later dates stay in their section
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 2  # in addition to the lead's, which is directly below
-MAX_EARLY_LINES = 8  # lines of the headlines before the lead's first sentence, 390 px wide, with an intro among them
-_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line there
+MAX_EARLY_LINES = 8  # of headlines before the lead's first sentence, with an intro among them, on a screen 390 px wide
+_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line on such a screen
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 BEST_FACTS = (
     *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
     "deadline",
     "deadline_when",
     "deadline_url",
-)  # of a welcome
+)  # of a welcome email
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class DatedEntry:
 
 @dataclass(frozen=True, slots=True)
 class UpcomingDates:
-    """The deadlines and events of the next days, in order of date, before the rest of the edition."""
+    """The deadlines and events of the next two weeks, by date, which come before the rest of the edition."""
 
     head_fragment: str  # of the list, below its title
     foot_fragment: str
@@ -117,9 +117,9 @@ class TopicStories:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSection:
-    """A section without the entries placed earlier in the email; nothing may be left of the leading one.
+    """A section without the entries that are placed earlier in the email; the leading section may have none left.
 
-    `after` is the day after which its dates are, if earlier ones are among the upcoming dates.
+    If some of its dates are among the upcoming dates, `after` is their last day, and its other dates are later.
     """
 
     fragment: str
@@ -133,7 +133,7 @@ class RemainingSection:
 
     @property
     def topics(self) -> tuple[TopicStories, ...]:
-        """Its stories by topic, each a fragment, if it's a list of topics."""
+        """Its stories by topic, each topic a fragment; used if it lists topics."""
         groups = _group_by_part(self.section).items()
         named = ((section_fragment_name([key], "topic"), entries) for key, entries in groups)
         return tuple(TopicStories(name, entries[0].kicker, entries) for name, entries in named)
@@ -159,7 +159,7 @@ def find_part_key(section: EditionSection, entry: SectionEntry | None = None) ->
 
 
 def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
-    """Return the titles of sections by key, each followed by those of its topics if it's a list of topics.
+    """Return the titles of sections by key, each followed by the titles of its topics if it lists topics.
 
     A title is empty for stories without a topic.
     """
@@ -172,13 +172,13 @@ def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
 
 
 def list_headlines(sections: Sequence[EditionSection]) -> list[tuple[str, SectionEntry]]:
-    """Return all entries with the keys of their parts, starting with the leading section."""
+    """Return all entries, each with the key of its part, starting with the leading section's."""
     leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
     return [(find_part_key(section, entry), entry) for section in leading_first for entry in section.entries]
 
 
 def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
-    """Return a section's entries by the keys of their parts, keeping the order of both."""
+    """Return a section's entries by the keys of their parts, keeping the order of parts and entries."""
     groups: dict[str, tuple[SectionEntry, ...]] = {}
     for entry in section.entries:
         key = find_part_key(section, entry)
@@ -311,7 +311,8 @@ def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntr
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
     """Return an edition's top stories for a welcome email: `best_first` to `best_third`, and the next deadline.
 
-    Each has a `_url` and `_note`. A story without a page of its own gets `page`, the URL of the edition's page.
+    Each story has a `_url` and `_note`, and the deadline a `_when` and `_url`; what's missing is empty. A story without
+    a URL gets `page`, the URL of the edition's page.
     """
     layout = arrange_email(content)
     first = (layout.lead.entry,) if layout.lead else ()
@@ -329,14 +330,14 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
 
 
 def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
-    """Return the earliest deadline from a day on: a call's own, or one that a story's texts state."""
+    """Return the earliest deadline from a day on, a call's own or one stated in a story's texts; None without one."""
     coming = (dated for dated in list_dated_entries(sections) if dated.when.day >= today)
     deadlines = (dated for dated in coming if dated.when.kind == "deadline")
     return min(deadlines, key=_date_order, default=None)
 
 
 def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
-    """Yield the entries with a date; a deadline stated in an entry's texts is also listed, without the summary."""
+    """Yield the entries with a date; a deadline stated in its texts is listed on its own, without the summary."""
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:

@@ -1,14 +1,14 @@
 """The marks by which templates write slots into a page that's rendered as one string.
 
-Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the nonce,
-however the text is escaped, so each mark in the output was written by a template.
+Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the
+nonce, however the text is escaped, so each mark in the output was written by a template.
 """
 
 import re
 import secrets
 from collections.abc import Iterable
 
-from digest.edition.content.placeholders import Slot, SlottedText
+from digest.edition.content.slotted_text import Slot, SlottedText
 from digest.edition.rendering.sanitizer import RenderingError
 
 _NONCE_DIGITS = 36  # 120 bits; digits, so that no change of case alters a mark

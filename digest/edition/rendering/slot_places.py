@@ -7,14 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.rendering.slot_marks import SlotMarks
 
 _HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
 
 
 def find_misplaced_slots(part: SlottedText, base: str, *, is_html: bool) -> Iterator[str]:
-    """Describe each misplaced slot of a part. `base` is the base URL without a trailing slash."""
+    """Yield a sentence about each misplaced slot of a part. `base` is the base URL without a trailing slash."""
     sound = _list_html_slots(part, base) if is_html else _list_text_slots(part, base)
     for slot in Counter(slot for _, slot in part.slots) - Counter(sound):
         yield f"the placeholder {slot.name} could lead to another site."

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from digest.collect.texts.text_cleanup import split_sentences
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import MAX_OPENING_LENGTH, EditionImage, EditionLink, SectionEntry
-from digest.edition.content.edition_names import write_issue, write_issue_heading
+from digest.edition.content.edition_names import format_issue, format_issue_heading
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.story_entry import write_summary_credit
+from digest.edition.kinds.story_entry import format_summary_credit
 from digest.edition.rendering.anchors import sources_anchor, story_anchor
 from digest.edition.rendering.inline_markup import render_inline_markup, shorten_markup, strip_inline_markup
 from digest.edition.rendering.mail_layout import UpcomingDates
@@ -40,12 +40,12 @@ def keep_last_words_together(text: str, max_letters: int = 20) -> str:
 
 
 def keep_on_one_line(text: str) -> str:
-    """Return a short text, such as a date, with nonbreaking spaces."""
+    """Return a short text, such as a date, with nonbreaking spaces; one of more than 20 characters is unchanged."""
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
 
 
 def text_direction(text: str) -> str | None:
-    """Return the writing direction of a text, by its first letter with one (UAX #9, rules P2 and P3)."""
+    """Return the direction of a text's first letter that has one (UAX #9, rules P2 and P3); None if none has."""
     for letter in text:
         kind = unicodedata.bidirectional(letter)
         if kind in {"R", "AL"}:
@@ -56,7 +56,7 @@ def text_direction(text: str) -> str | None:
 
 
 def dir_attribute(text: str, page_direction: str) -> Markup:
-    """Return a ` dir` attribute for a text whose direction isn't `page_direction`, or an empty text."""
+    """Return a ` dir` attribute for a text whose direction isn't the page's, or else an empty text."""
     own = text_direction(text)
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
@@ -69,7 +69,7 @@ def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]
 
 
 def without_alt_text(picture: EditionImage) -> EditionImage:
-    """Return an image without its alt text, which operators' own templates may omit."""
+    """Return an image with empty alt text, so that screen readers skip it."""
     return replace(picture, alt="")
 
 
@@ -84,7 +84,7 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
         entry.kicker,
         entry.source_and_date,
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
-        write_summary_credit(entry, language),
+        format_summary_credit(entry, language),
     ]
     # An abbreviated month may end with a period: "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
@@ -103,11 +103,11 @@ def cuts_off_intro(intro: str) -> bool:
     return is_cut and len(list(split_sentences(opening))) == 1
 
 
-NAMED_SOURCES = 2  # of the others that reported a story; a single remaining one is also named
+NAMED_SOURCES = 2  # of the others that reported a story; if only one more is left, it's named too
 
 
 def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
-    """Return the sources that the email names; a single remaining one is also named instead of counted."""
+    """Return the sources that the email names: two, or all three if there are three."""
     return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
 
 
@@ -133,14 +133,14 @@ def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pa
 
 @lru_cache(maxsize=1024, typed=True)  # an edit changes few of an edition's texts
 def wrap_edition_text(text: str, language: SubscriberLanguage) -> str:
-    """Wrap a text of the text part, but not within dates."""
+    """Wrap a text for an email's text part without breaking dates."""
     return wrap_text(tie_dates(text, language, _TEXT_GLUE)).replace(_TEXT_GLUE, " ")
 
 
 def group_by_topic(
     entries: Iterable[SectionEntry], language: SubscriberLanguage
 ) -> list[tuple[str, list[SectionEntry]]]:
-    """Return entries grouped by topic, keeping the order of both."""
+    """Return entries grouped by topic, keeping their order; those without a topic are under "Other news"."""
     groups: dict[str, list[SectionEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.kicker or language.gettext("Other news"), []).append(entry)
@@ -171,8 +171,8 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "full_date": language.full_date,
         "host": lambda url: site_name(url) or url,
         "inline_markup": render_inline_markup,
-        "issue": partial(write_issue, language=language),
-        "issue_heading": partial(write_issue_heading, language=language),
+        "issue": partial(format_issue, language=language),
+        "issue_heading": partial(format_issue_heading, language=language),
         "lean": minify_css,
         "look": lambda kind: SECTION_KINDS[kind].look,
         "month_day": language.month_day,
@@ -185,7 +185,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "story_anchor": story_anchor,
         "short_date": language.short_date,
         "short_month": language.short_month,
-        "summary_note": partial(write_summary_credit, language=language),
+        "summary_note": partial(format_summary_credit, language=language),
         "unspoken": without_alt_text,
         "way": dir_attribute,
         "wrap": partial(wrap_edition_text, language=language),

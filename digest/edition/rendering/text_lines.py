@@ -10,7 +10,7 @@ _TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
 
 
 def wrap_text(text: str, column: int = 0) -> str:
-    """Wrap a text of the text part at 72 columns, at spaces and between ideographs; long URLs aren't broken.
+    """Wrap a text for an email's text part at 72 columns, at spaces and between ideographs; long URLs aren't broken.
 
     The first line begins at `column`, after existing text.
     """

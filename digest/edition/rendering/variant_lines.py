@@ -29,7 +29,7 @@ from digest.edition.rendering.mail_layout import MailLayout, find_next_deadline,
 from subscribers.subscriber_language import SubscriberLanguage
 
 Sections = Iterable[EditionSection]
-MAX_TRIED_HEADLINES = 5  # of which a preheader has two
+MAX_TRIED_HEADLINES = 5  # of which a preheader has at most two
 _SENTENCE_ENDS = (".", "?", "!", "…")
 
 
@@ -66,10 +66,10 @@ def _name_preheader_fragment(content: EditionContent, language: SubscriberLangua
 
 
 def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
-    """Return a preheader of at most 90 characters: up to two headlines, without the subject, and the next deadline.
+    """Return a preheader of at most 90 characters with up to two of the headlines and the next deadline.
 
-    Room for the deadline is reserved first. Of the headlines after the first, the earliest that fits as a whole is
-    added.
+    The first headline is cut if it doesn't fit next to the deadline. Of the following four, the first that fits whole
+    is added. Without headlines, the preheader is the deadline alone; without either, it's empty.
     """
     due = ""
     if deadline:

@@ -16,7 +16,7 @@ from digest.app.editing.edit_application import apply_current_settings_to_draft,
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
-from digest.edition.content.placeholders import pack_slots
+from digest.edition.content.slotted_text import pack_slots
 from digest.edition.drafting.composition import ComposedEdition, compose_edition
 from digest.edition.editing import edit_log
 from digest.edition.editing.authorship import list_written_parts

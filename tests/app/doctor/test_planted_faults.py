@@ -324,7 +324,7 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     assert (
         finding["message"] == f"{Path('digest.toml').absolute()} isn't valid TOML, at line 2, column 8: Invalid value."
     )
-    assert finding["remedy"].startswith("Correct it there. Then run doctor again")
+    assert finding["remedy"].startswith("Correct the file at this position. Then run doctor again")
 
 
 def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from digest.deliver.compose.dkim import OVERSIGNED, DkimError, DkimSigner, SigningKey, canonicalize_body, load_signer
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues, splice_message, splice_signed_message
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.settings import Settings, SettingsError, load_settings
 from tests.deliver.conftest import DATE_VALUE

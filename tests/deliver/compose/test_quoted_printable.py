@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from digest.deliver.compose.message import MAX_LINE_LENGTH, encode_quoted_printable, encode_slot_value
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 
 ODD_PARTS: tuple[str | Slot, ...] = (
     *(LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT),

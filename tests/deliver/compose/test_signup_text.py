@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from digest.deliver.compose.dkim import are_canonical_values
 from digest.deliver.compose.message import BODY_SLOTS, MessageTemplate, PlaceholderValues, splice_message
 from digest.deliver.compose.variants import format_signup_text
-from digest.edition.content.placeholders import SIGNUP_SLOT, SlottedText
+from digest.edition.content.slotted_text import SIGNUP_SLOT, SlottedText
 from digest.edition.rendering.sanitizer import sanitize_text
 from digest.edition.rendering.text_lines import measure_text_width
 from subscribers.subscriber_language import ENGLISH

@@ -18,7 +18,7 @@ URL = "https://calls.example.org/1"
 
 def written(kind: str, **more: object) -> SectionEntry:
     article = CandidateArticle(URL, URL, "Port grant", "", "Calls", "Calls", datetime(2026, 11, 18, tzinfo=UTC), **more)  # type: ignore[arg-type]
-    return SECTION_KINDS[kind].write_entry(
+    return SECTION_KINDS[kind].build_entry(
         PlacedStory(ScoredStory(Story(article), 50.0, ())), EntryContext(NEW_YORK, ENGLISH)
     )
 

@@ -53,10 +53,10 @@ def test_a_section_of_topics_lists_them() -> None:
 
 def test_most_read_says_which_week_was_counted_unless_the_operator_wrote_a_note() -> None:
     section = SectionSettings(key="read", title="Most read", kind="most-read")
-    note = SECTION_KINDS["most-read"].section_note(section, RELEASE, ENGLISH)
+    note = SECTION_KINDS["most-read"].format_section_note(section, RELEASE, ENGLISH)
     assert note == "Week ending Nov 20"
     own_note = section.model_copy(update={"note": "This week"})
-    assert SECTION_KINDS["most-read"].section_note(own_note, RELEASE, ENGLISH) == "This week"
+    assert SECTION_KINDS["most-read"].format_section_note(own_note, RELEASE, ENGLISH) == "This week"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

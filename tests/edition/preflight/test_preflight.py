@@ -22,7 +22,7 @@ from digest.edition.content.edition_content import (
     SectionEntry,
 )
 from digest.edition.content.mailable_edition import MAIL_KINDS, FragmentKind, build_mailable_draft, join_fragments
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, Slot, SlottedText
 from digest.edition.preflight.opening_rules import find_first_visible_line
 from digest.edition.preflight.rule_registry import (
     PREFLIGHT_RULES,
@@ -502,7 +502,12 @@ FAULTS = (
     ),
     Fault("placeholders", FindingLevel.ERROR, "{{", _html("In this issue", "{{ title }}")),
     Fault("placeholders", FindingLevel.WARNING, "subject", _said(subject="Hello {{ name }}")),
-    Fault("postal-address", FindingLevel.ERROR, "empty", lambda: examined(settings=_settings(SenderSettings()))),
+    Fault(
+        "postal-address",
+        FindingLevel.ERROR,
+        "no postal address",
+        lambda: examined(settings=_settings(SenderSettings())),
+    ),
     Fault(
         "postal-address",
         FindingLevel.ERROR,
@@ -674,8 +679,13 @@ FAULTS = (
     Fault("images-kept", FindingLevel.ERROR, "isn't stored here", _with_facts(None)),
     Fault("images-kept", FindingLevel.ERROR, "image/webp", _with_facts(ImageFacts("image/webp", 9000))),
     Fault("images-kept", FindingLevel.ERROR, "The limit is 200 KB", _with_facts(ImageFacts("image/jpeg", 300_000))),
-    Fault("own-texts", FindingLevel.ERROR, "sender.name for", _of_another_name),
-    Fault("own-texts", FindingLevel.WARNING, "sender.list_id still end", _of_another_name),
+    Fault("own-texts", FindingLevel.ERROR, "Sender → Name", _of_another_name),
+    Fault(
+        "own-texts",
+        FindingLevel.WARNING,
+        "news.example.org: Sender → Address, Sender → Reply to, and Sender → List-Id.",
+        _of_another_name,
+    ),
     Fault(
         "templates",
         FindingLevel.ERROR,

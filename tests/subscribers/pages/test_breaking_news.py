@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from digest.edition.content.placeholders import PREFERENCES_SLOT
+from digest.edition.content.slotted_text import PREFERENCES_SLOT
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.slot_places import find_misplaced_slots

@@ -14,7 +14,12 @@ from sqlalchemy import event, insert, select
 
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionForm
-from digest.edition.archive.story_archive import MAX_RANKED, archive_edition_stories, make_topic_key, split_search_query
+from digest.edition.archive.story_archive import (
+    MAX_RANKED,
+    archive_edition_stories,
+    make_topic_slug,
+    split_search_query,
+)
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.store.archive_models import ArchivedStory
 from digest.store.models import Edition, EditionState
@@ -307,8 +312,8 @@ def test_an_archived_edition_is_stored_anew_in_place(world: Any) -> None:
 
 
 def test_topics_are_named_in_addresses_by_letters_and_words_are_marked_whole() -> None:
-    assert make_topic_key("Counter-terrorism & CBRN") == "counter-terrorism-cbrn"
-    assert make_topic_key("Sécurité  civile!") == "sécurité-civile"
-    assert make_topic_key("!?") == ""
+    assert make_topic_slug("Counter-terrorism & CBRN") == "counter-terrorism-cbrn"
+    assert make_topic_slug("Sécurité  civile!") == "sécurité-civile"
+    assert make_topic_slug("!?") == ""
     assert split_search_query('"Ports" AND (cranes*)') == ("Ports", "AND", "cranes")
     assert mark_words("Modems & <modem>", ["modem"]) == "<mark>Modems</mark> &amp; &lt;<mark>modem</mark>&gt;"

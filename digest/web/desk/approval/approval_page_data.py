@@ -75,7 +75,7 @@ class ApprovalStatusView:
     @property
     def is_partial(self) -> bool:
         """Whether the edition needs another approval after that of `actor`."""
-        return self.overview.rule.sign(self.actor).missing > 0
+        return self.overview.rule.with_approval(self.actor).missing > 0
 
     @property
     def approved_authors(self) -> list[str]:
@@ -83,7 +83,7 @@ class ApprovalStatusView:
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []
-        other_authors = (author for author in rule.authors if author != self.actor and rule.is_open(author))
+        other_authors = (author for author in rule.authors if author != self.actor and rule.awaits_approval(author))
         return [self.overview.name_actor(author) for author in other_authors]
 
 

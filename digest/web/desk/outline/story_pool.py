@@ -172,7 +172,7 @@ def describe_story_date(scored: ScoredStory, sections: Iterable[SectionSettings]
     for section in sections:
         kind = SECTION_KINDS[section.kind]
         if kind.has_own_date and kind.source_section == lead.section:
-            when = kind.write_entry(PlacedStory(scored), EntryContext(zone, ENGLISH)).when
+            when = kind.build_entry(PlacedStory(scored), EntryContext(zone, ENGLISH)).when
             parts = [f"{when.label}: {when.text}" if when else "", lead.place or ""]
             return ", ".join(filter(None, parts))
     return ""

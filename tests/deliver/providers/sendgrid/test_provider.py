@@ -22,7 +22,7 @@ from digest.deliver.providers.kind import ProviderSettingsError
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.providers.sendgrid.provider import SendGridProvider, build_request_body
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
-from digest.edition.content.placeholders import LEAVE_SLOT, SlottedText
+from digest.edition.content.slotted_text import LEAVE_SLOT, SlottedText
 from digest.edition.edition_queries import count_merged_subscribers, find_edition
 from digest.settings import Settings
 from digest.store.delivery_models import DeliveryState

@@ -13,7 +13,7 @@ from digest.app.editions import drafting as editions
 from digest.deliver.compose.variants import create_variants, format_signup_text
 from digest.edition.approval.approved_versions import read_draft_version
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
-from digest.edition.content.placeholders import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
+from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT
 from digest.edition.edition_queries import find_edition
 from digest.web.desk.editing.page_query import read_page_query
 from digest.web.desk.edition.preview_pages import NO_DESCRIPTION, SpokenPassage, list_spoken_passages

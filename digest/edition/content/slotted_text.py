@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The value that fills a slot."""
+    """A kind of value that fills slots, such as a subscriber's token."""
 
     name: str
 
@@ -59,7 +59,7 @@ class SlottedText:
         return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
-        """Fill the slots that have a value, and keep the others."""
+        """Return the text with the slots in `values` filled and all others kept."""
 
         def fill_part(part: str | Slot) -> str | Slot:
             return values.get(part, part) if isinstance(part, Slot) else part
@@ -68,7 +68,7 @@ class SlottedText:
 
 
 def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
-    """Concatenate texts with their slots."""
+    """Return the texts joined into one, with their slots."""
     return SlottedText.from_parts(chain.from_iterable(text.parts() for text in texts))
 
 

@@ -1,6 +1,7 @@
-"""Environment variables for the keys of `digest.toml`; the one for `limits.proxies` ends in LIMITS__PROXIES.
+"""Environment variables that override settings of `digest.toml`; the one for `limits.proxies` ends in LIMITS__PROXIES.
 
-The value is plain text for text keys, else TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a whole.
+The value of a text setting is plain text; others are TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a
+whole.
 """
 
 import tomllib
@@ -19,15 +20,17 @@ SEPARATOR = "__"
 SettingPath = tuple[str, ...]  # such as ("limits", "proxies")
 
 
-def name_variable(path: SettingPath) -> str:
-    """Return the variable that sets the key at a path."""
+def build_variable_name(path: SettingPath) -> str:
+    """Return the name of the variable that overrides the setting at a path."""
     return f"{PREFIX}{SEPARATOR.join(path).upper()}"
 
 
 @cache
-def list_key_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
-    """Return the path and field of each key by its variable."""
-    return MappingProxyType({name_variable(path): (path, field) for path, field in _list_keys(SettingsFileContent)})
+def list_override_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
+    """Return the path and field of each setting, by the name of the variable that overrides it."""
+    return MappingProxyType(
+        {build_variable_name(path): (path, field) for path, field in _list_keys(SettingsFileContent)}
+    )
 
 
 def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tuple[SettingPath, FieldInfo]]:
@@ -40,17 +43,17 @@ def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tupl
 
 
 def find_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the model in an annotation such as `list[Model]` or `Model | None`; None without one."""
+    """Return the model in an annotation such as `Model`, `list[Model]`, or `Model | None`; None if there's none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
-def set_keys(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of a settings file, overridden by variables; `texts` has their values by name."""
+def apply_overrides(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the values of a settings file, overridden by variables; `texts` has the variables' values by name."""
     merged = dict(values)
     for variable, text in texts.items():
-        (*above, name), field = list_key_variables()[variable]
+        (*above, name), field = list_override_variables()[variable]
         table = merged
         for step in above:
             below = table.get(step)
@@ -75,16 +78,18 @@ def _takes_text(annotation: Any) -> bool:
     return annotation is str or (get_origin(annotation) not in {list, dict} and str in parts)
 
 
-def find_key_variable(settings: Settings, path: SettingPath) -> str:
-    """Return the variable by which the environment sets a key; empty if it doesn't."""
-    variable = name_variable(path)
-    return variable if variable in settings.key_variables else ""
+def find_overriding_variable(settings: Settings, path: SettingPath) -> str:
+    """Return the name of the variable that overrides a setting now; empty if none does."""
+    variable = build_variable_name(path)
+    return variable if variable in settings.environment_overrides else ""
 
 
-def find_locked_changes(settings: Settings, before: SettingsFileContent, after: SettingsFileContent) -> Iterator[str]:
-    """Yield the variables that set keys in which two settings files differ."""
-    for variable in settings.key_variables:
-        path, _ = list_key_variables()[variable]
+def find_overridden_changes(
+    settings: Settings, before: SettingsFileContent, after: SettingsFileContent
+) -> Iterator[str]:
+    """Yield the names of the variables that override settings in which two settings files differ."""
+    for variable in settings.environment_overrides:
+        path, _ = list_override_variables()[variable]
         if _get_value(before, path) != _get_value(after, path):
             yield variable
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from digest.settings import Settings, SettingsError, SourceSettings, file_edits, load_settings, reload_settings
-from digest.settings.environment_keys import find_model, list_key_variables
+from digest.settings.environment_overrides import find_model, list_override_variables
 from digest.settings.loader import ENVIRONMENT_FIELDS, parse_settings_text
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import advise_key_change
 from digest.settings.table_values import fingerprint_values
 
-VARIABLES = list_key_variables()
+VARIABLES = list_override_variables()
 SPONSOR = {
     "DIGEST_SPONSOR__NAME": "Harbor Fuel",
     "DIGEST_SPONSOR__HEADLINE": "Fuel",
@@ -68,7 +68,7 @@ def test_a_keys_default_can_be_given_as_text(tmp_path: Path, variable: str) -> N
     environ = {variable: text, "DIGEST_ALERT_SECRET": "x", "DIGEST_INBOUND_PASSWORD": "x"}
     settings = load_settings(tmp_path / "digest.toml", environ, may_be_missing=True)
     assert settings.file == SettingsFileContent()
-    assert settings.key_variables == ({variable: text} if text else {})
+    assert settings.environment_overrides == ({variable: text} if text else {})
 
 
 def test_the_environment_wins_over_digest_env_and_that_over_the_file(file: Path) -> None:
