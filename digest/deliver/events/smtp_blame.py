@@ -45,7 +45,7 @@ class ReplyConsequence(StrEnum):
     SLOW_DOWN = "tries again later, and sends less to this domain"
     RECONNECT = "offers the message again over a new connection"
     PAUSE = "pauses for seconds, then tries with one message"
-    DROP_CONNECTION = "goes on with fewer connections"
+    DROP_CONNECTION = "continues with fewer connections"
     STOP = "stops the run"
 
 
