@@ -55,7 +55,7 @@ def test_it_names_file_line_and_remedy(mistake: tuple[Settings, str], full_conte
     settings, says = mistake
     assert settings.templates is not None
     file = settings.templates / "mail" / "edition" / "subject.txt"
-    with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* remove the file from DIGEST_TEMPLATES"):
+    with pytest.raises(TemplateMistakeError, match=f"^{file}, {says}.* remove it from DIGEST_TEMPLATES"):
         render_subject(full_content, build_publication_context(settings), create_mail_environment(settings))
 
 
@@ -104,7 +104,7 @@ def test_every_broken_template_is_named_also_one_that_fails_only_when_it_is_show
         (own / name).write_text(text)
     findings = run_local_checks(Installation(settings, one_database))
     errors = sorted(f.message for f in findings if f.level == "error" and str(own) in f.message)
-    assert [error.partition(". Correct it")[0] for error in errors] == [
+    assert [error.partition(". Correct the template")[0] for error in errors] == [
         f"{own}/mail/edition/subject.txt, line 1: 'digest.edition.content.edition_content.EditionContent object' has no attribute 'sujbect'",
         f"{own}/mail/welcome/body.txt, line 2: 'fatcs' is undefined",
         f"{own}/web/contact.html, line 1: 'site' has no attribute 'nmae'",

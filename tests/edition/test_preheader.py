@@ -46,4 +46,4 @@ def test_a_long_headline_leaves_the_deadline_its_room() -> None:
 
 def test_a_french_preheader_names_the_deadline_in_french() -> None:
     line = compose_preheader(("Les vannes",), NOVEMBER_30, load_language("fr"))
-    assert " ".join(line.split()) == "Aussi : Les vannes. Prochaine échéance : 30 nov."
+    assert " ".join(line.split()) == "Également : Les vannes. Prochaine échéance : 30 nov."
