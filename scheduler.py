@@ -206,7 +206,7 @@ class JobScheduler:
     """
 
     def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
-        """Prepare the tick actions: all of them, or those with these names if other processes run the rest."""
+        """Prepare every tick action, or only those in `names` if other processes run the rest."""
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context

@@ -27,7 +27,10 @@ def find_user_name(user_id: int) -> str:
 
 
 def is_writable(path: Path) -> bool:
-    """Return whether this process and the path's owner can both write to it. Root can always write, so the owner counts."""
+    """Return whether this process and the path's owner can both write to it.
+
+    Root can write everywhere, so checking only the process would miss what the owner can't write to.
+    """
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 

@@ -72,7 +72,7 @@ def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsi
 
 
 def find_blocking_domain(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
-    """Return the first domain or variant with one of these tags that isn't to be sent (undecided or dropped), or None."""
+    """Return the first domain or variant with one of these tags whose deliveries are on hold or dropped, or None."""
     held = (set_aside[tag] for tag in tags if tag in set_aside)
     return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
 

@@ -14,7 +14,7 @@ _QUOTED_PRINTABLE = re.compile(r"(?<=\w)=(2B|2D|2E|40|5F)(?=[^\W\d_])", re.IGNOR
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Return a reply without any addresses or parts of the subscriber's own `address`, encoded or not, and shortened.
+    """Return a reply, shortened, without email addresses or either part of the subscriber's `address`, encoded or not.
 
     Servers often quote addresses: "550 <ada@example.org>: unknown", "no mailbox ada at mx.example.org", "see
     ?who=ada%40example%2Eorg".

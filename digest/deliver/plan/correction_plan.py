@@ -69,7 +69,7 @@ class CorrectedTextLocations:
     new_text: str
 
     def is_in_variant(self, variant: VariantKey) -> bool:
-        """Return whether a variant's message contains the text, or True if no fragment of the edition was found to."""
+        """Return whether a variant's message contains the text, or True if it wasn't found in any fragment."""
         if self._in_subject or not self._fragments:
             return True
         left_out = list_excluded_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)

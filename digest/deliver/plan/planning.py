@@ -138,7 +138,7 @@ def plan_deliveries(
     now: datetime,
     doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
-    """Write one delivery per subscriber (of breaking news, if it's that), in pages of 1,000. Idempotent.
+    """Write one delivery per subscriber, or for breaking news, per subscriber who chose it, in pages of 1,000. Idempotent.
 
     When all are written, the list is fixed, and later subscribers get the next edition. Several processes may plan the
     same edition, since a page is only written while the list isn't fixed. Subscribers who paused their email, want

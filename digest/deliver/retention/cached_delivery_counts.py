@@ -22,7 +22,7 @@ _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
 def cache_delivery_counts(database: Database, *, now: datetime) -> int:
-    """Cache the counts of sent and canceled editions whose send time was over eight days ago; return how many these are."""
+    """Cache the counts of sent and canceled editions from over eight days ago, and return the number of editions."""
     over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
     with database.read() as session:

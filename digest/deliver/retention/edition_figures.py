@@ -24,7 +24,7 @@ _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_edition_figures(database: Database, *, now: datetime) -> int:
-    """Count and store the results of the last month's editions and of older uncounted ones; return how many these are."""
+    """Store the results of the last month's editions and of older uncounted ones, and return the number of editions."""
     with database.read() as session:
         stored_names = [
             figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))

@@ -133,7 +133,10 @@ class SpacedRate:
         return cls(burst, paid_span / (max_messages - burst + 1), tolerance)
 
     def paid_until(self, ready_at: datetime, now: datetime) -> datetime:
-        """Return until when sent messages are paid for, bounded by the tolerance and by what a correct clock allows."""
+        """Return when the intervals of all sent messages end: `ready_at`, but at least `now` less the tolerance.
+
+        Return `now` if `ready_at` is later than a correct clock allows.
+        """
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(ready_at, now - self.tolerance) if ready_at <= latest else now
 
@@ -144,7 +147,7 @@ class SpacedRate:
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """The messages sent under a rolling rate: until when they're paid for, and the numbers at recent times."""
+    """The messages sent under a rolling rate: when their intervals end (`paid_until`), and their numbers by time."""
 
     paid_until: datetime = _NEVER
     recent: tuple[tuple[datetime, int], ...] = ()

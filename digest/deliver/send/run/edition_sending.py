@@ -269,7 +269,7 @@ def _prepare_first_send(
 
 
 def _previous_planned_count(session: Session, edition: Edition) -> int | None:
-    """Return the number of subscribers planned for the last edition, or None if there isn't one.
+    """Return the number of subscribers planned for the previous regular edition, or None if there isn't one.
 
     Return None for breaking news, too, which may go to only a few.
     """
