@@ -30,7 +30,7 @@ NOT_NEGATIVE = WeightBounds(0)
 
 @dataclass(frozen=True, slots=True)
 class StoryMeasures:
-    """What terms are computed from: a story's measures, and those of the week that it's compared with."""
+    """The measures that terms are computed from: those of a story, and those of its week for comparison."""
 
     publishers: int
     distinct_reports: int  # copies of one text, such as a wire story, count once

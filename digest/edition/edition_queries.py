@@ -34,7 +34,7 @@ class UnknownEditionError(ApplicationError):
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Return the edition with a name; `current` is the next one, or else the last one sent.
+    """Return the edition with a name; `current` is the one that `find_upcoming_or_last_edition` returns.
 
     With `lock`, the edition's row is locked, except for `current`.
 

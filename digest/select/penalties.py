@@ -338,7 +338,7 @@ def is_round_up(candidate: CandidateArticle) -> bool:
 
 
 def is_of_other_matter(candidate: CandidateArticle) -> bool:
-    """Return whether an article is an opinion, a dispute, sports, or entertainment, so its words don't count."""
+    """Return whether an article is an opinion, a dispute, sports, or entertainment, where words may mislead."""
     return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 

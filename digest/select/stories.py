@@ -261,7 +261,7 @@ def order_by_text(
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArticle]) -> Story:
-    """Return a story with a given lead, one page of each other publisher, and further pages, each sorted by date.
+    """Return a story with a given lead, one page of each other publisher, and further pages, sorted by date.
 
     A publisher's page is its best that's news and isn't overtaken. Pages that tell an earlier stage of the story are
     further pages if another publisher also reports the lead's stage; otherwise, the lead may just be late.

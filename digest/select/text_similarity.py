@@ -158,7 +158,7 @@ class TextVectorizer:
         return text
 
     def pick_rare_words(self, words: Iterable[str]) -> frozenset[str]:
-        """Return those of some folded words that are rare enough to be names."""
+        """Return the words among some folded words that are rare enough to be names."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 

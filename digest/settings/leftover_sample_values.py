@@ -26,7 +26,7 @@ _SAMPLE_DOMAIN = "news.example.org"
 
 
 def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the keys of settings that still have HLS.Today's or the sample's texts; none if it's still HLS.Today."""
+    """Return the keys of settings that still have HLS.Today's or the sample's texts; none for HLS.Today itself."""
     if not _has_other_name(file):
         return ()
     texts = (
@@ -39,7 +39,7 @@ def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def list_sample_addresses(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the keys of sender settings with the sample's domain; none if the publication is still HLS.Today."""
+    """Return the keys of sender settings with the sample's domain; none for HLS.Today itself."""
     if not _has_other_name(file):
         return ()
     return tuple(f"sender.{key}" for key in _ADDRESS_KEYS if str(getattr(file.sender, key)).endswith(_SAMPLE_DOMAIN))
@@ -54,7 +54,7 @@ def name_setting(key: str) -> str:
 
 
 def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the names of the sample's invented sources in the settings; none if the publication is still HLS.Today."""
+    """Return the names of the sample's invented sources in the settings; none for HLS.Today itself."""
     if not _has_other_name(file):
         return ()
     invented = {str(source["url"]) for source in _read_sample().get("sources", ())}

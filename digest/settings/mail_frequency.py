@@ -38,7 +38,7 @@ class MailFrequency:
 
     @property
     def each(self) -> str:
-        """When emails come, as an adverb: "every Friday", "on Mondays and Thursdays"."""
+        """The time of emails, as an adverb: "every Friday", "on Mondays and Thursdays"."""
         return self._phrases.each
 
     @property

@@ -235,7 +235,7 @@ _VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode; other modes 
 
 
 def explain_insecure_database(url: str) -> str:
-    """Explain why a database URL isn't secure: it reaches another machine without verified TLS; empty if it is."""
+    """Explain why a database URL is unreadable, or reaches another machine without verified TLS; empty if it's fine."""
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -329,7 +329,7 @@ def check_article_window_continuity(session: Session, edition: Edition) -> None:
     newer = select(Edition.name).where(IS_REGULAR, Edition.release_at > edition.release_at).limit(1)
     if (name := session.scalar(newer)) is not None:
         raise ApprovalError(
-            f"{name} was drafted later and covers the week of {edition.name} too.", "Approve the other edition."
+            f"{name} was drafted later and covers the week of {edition.name}, too.", f"Approve {name} instead."
         )
     window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
     if edition.opens_at != window.opens_at:

@@ -30,7 +30,7 @@ _LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "p
 
 
 class DraftAuthorship(NamedTuple):
-    """What staff wrote in an edition's current state, once for each author, and the rule for approving the edition."""
+    """The parts that staff wrote in an edition's current state, once per author, and the rule for approving it."""
 
     parts: tuple[WrittenPart, ...]
     rule: ApproverRule

@@ -13,7 +13,7 @@ from subscribers.crypto.keys import KeyRing
 
 
 def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """Return the statement of a correction: the content of its email, and the edition whose subscribers get it."""
+    """Return the statement of a correction: the content of its email, and what determines who gets it."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,

@@ -55,7 +55,7 @@ class PlannedRelease:
 
     @property
     def is_extra(self) -> bool:
-        """True if editors added it to those of the schedule."""
+        """True if it isn't in the schedule, because editors added it."""
         return self.regular_at is None
 
     @property
@@ -73,7 +73,7 @@ class ReleaseCalendar:
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield all releases after a time in order, including skipped ones; there's no end."""
+        """Yield all releases after a time in order, including skipped ones, without end."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
@@ -136,7 +136,7 @@ class ReleaseCalendar:
         return [moment.astimezone(self.zone).date() for moment in moments]
 
     def needs_name_suffix(self, release: PlannedRelease) -> bool:
-        """Return whether an extra release gets `-2` or so after its week's name, which a scheduled release uses."""
+        """Return whether an extra release's name gets `-2` or so because a scheduled one has the week's plain name."""
         if not release.is_extra:
             return False
         at, span = release.release_at, timedelta(days=8)
@@ -156,7 +156,7 @@ def _change_release(regular_at: datetime, change: CalendarChange | None) -> Plan
 
 @dataclass(frozen=True, slots=True)
 class StepRules:
-    """When drafts are made; deadline and reminders are in wall-clock hours before the usual time on a release's day."""
+    """The schedule of drafts; deadline and reminders in wall-clock hours before the usual time on a release's day."""
 
     draft_rule: ScheduleRule
     deadline_hours: float = 0

@@ -10,7 +10,7 @@ from digest.edition.content.edition_content import EditionContent, EditionImage,
 
 
 class ChangeKind(StrEnum):
-    """A kind of change to a story, a labeled block, or another text of an edition, which can only be rewritten.
+    """A kind of change to a story or labeled block; other texts of an edition can only be rewritten.
 
     A dropped story that another story lists now is `MERGED` into that story, or `UNDER` it.
     """

@@ -182,7 +182,7 @@ class LabeledBlock:
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and its authors' names in the audit log; none for the sponsor's."""
+    """A block that an edition starts with, and its authors as in the audit log; none for the sponsor's block."""
 
     block: LabeledBlock
     authors: tuple[str, ...] = ()
@@ -190,7 +190,7 @@ class BlockWithAuthors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EditionContent:
-    """Everything that an edition's templates need about it; none of it is HTML."""
+    """The content of an edition that its templates show; none of it is HTML."""
 
     name: str  # 2026-W47
     number: int

@@ -303,7 +303,10 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
             f"{existing.name} is already approved for {due}.",
             f"Revoke its approval with 'digest approve {existing.name} --revoke', then draft it again.",
         )
-    return f"{existing.name} is {existing.state.predicate}, with send time {due}.", "Draft the next edition after that."
+    return (
+        f"{existing.name} is {existing.state.predicate}, with send time {due}.",
+        "Draft the next edition after this send time.",
+    )
 
 
 def name_edition_of_release(

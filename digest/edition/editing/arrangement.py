@@ -145,7 +145,7 @@ class Arrangement:
         return next((story for story in self.list_stories() if story.url == name), None)
 
     def list_added_stories(self) -> dict[str, str]:
-        """Return the headlines of the stories that only editors added, not a source, by the URLs of their leads."""
+        """Return the headlines of stories that editors added and no source provided, by the URLs of their leads."""
         added = [edit for edit in self.edits_in_force if edit.kind == EditKind.ADD]
         added_urls = {edit.target for edit in added}
         proposed = {name for url, name in self.story_names.items() if url not in added_urls} if added else set()
@@ -200,7 +200,7 @@ class EditionFold:
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied; they must continue this fold (`is_continued_by`)."""
+        """Apply those of `edits` that haven't been applied; `edits` must continue this fold (`is_continued_by`)."""
         undone = find_undone_edits(edits)
         for edit in edits[len(self.edits) :]:
             self._outcomes.append(self._apply_edit(edit, undone))

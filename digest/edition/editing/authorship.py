@@ -39,7 +39,7 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """What one edit wrote in a place; `words` are empty if it removed the text, `story` is the target's name now."""
+    """The text that one edit wrote in a place, empty if it removed the text; `story` is the target's name now."""
 
     actors: tuple[str, ...]
     words: str

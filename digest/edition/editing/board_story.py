@@ -16,7 +16,7 @@ from digest.select.stories import build_story_with_lead
 
 
 class StoryState(StrEnum):
-    """Where a story of the board is."""
+    """The place of a story on the board."""
 
     PLACED = "placed"  # in a section
     SUPPORTING = "supporting"  # under another story

@@ -300,7 +300,7 @@ class StoryBoard:
             return ""
         if self._is_overfull(section):
             entries_left, most = len(self.sections[section]) - 1, settings.most
-            return f"{settings.title} still has {entries_left}, {'its maximum' if entries_left == most else f'more than its {most}'}"
+            return f"{settings.title} still has {entries_left} stories, {'its maximum' if entries_left == most else f'more than its maximum of {most}'}"
         return f"no other story fits {settings.title}"
 
     def _insert_next(self, section: str, story: BoardStory) -> str:

@@ -69,7 +69,7 @@ class OpportunitySection(SectionKind):
         return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the soonest deadlines; those for fixing flaws get more than two places only if some are left."""
+        """Take the soonest deadlines; those for fixing flaws get more than two places only if places are left."""
         ordered = sorted(pool, key=self.order_key)
         fixes = [scored for scored in ordered if _is_fix(scored)]
         later = {scored.url for scored in fixes[MAX_FIXES:]}

@@ -23,7 +23,7 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """What entries depend on: zone, language, images by a candidate's `image`, send time, and start of the week."""
+    """The context of entries: zone, language, images by a candidate's `image`, send time, and start of the week."""
 
     zone: ZoneInfo
     language: SubscriberLanguage

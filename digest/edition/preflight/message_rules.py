@@ -75,7 +75,7 @@ def check_default_texts(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if sources := list_sample_sources(examined.file):
         yield warning_finding(
             f"{name} still uses the sample's sources: {join_words(sources)}.",
-            "Remove the sample's sources from digest.toml.",
+            "Remove the sample's sources under Sources.",
         )
 
 

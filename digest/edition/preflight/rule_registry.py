@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FindingLevel(StrEnum):
-    """How serious a finding is: an error prevents approval, and a warning is only shown to approvers."""
+    """The severity of a finding: an error prevents approval, and a warning is only shown to approvers."""
 
     ERROR = "error"
     WARNING = "warning"

@@ -371,7 +371,7 @@ def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_sh
     assert "This section is over its maximum, so a removed story isn\u2019t replaced." in page(week)
     week.act(f"drop {anchor}", "sam")
     assert len(week.headlines("featured")) == most
-    assert f"No story replaced it, because Featured still has {most}, its maximum." in unescape(page(week))
+    assert f"No story replaced it, because Featured still has {most} stories, its maximum." in unescape(page(week))
 
 
 def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
