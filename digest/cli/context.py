@@ -76,7 +76,7 @@ class CommandContext:
         from digest.settings import load_settings
 
         settings = load_settings(self.settings_file)
-        leave_root(settings.home)
+        drop_root_privileges(settings.home)
         return settings
 
     def load_exposed_settings(self) -> None:
@@ -84,7 +84,7 @@ class CommandContext:
         from digest.settings import load_settings
 
         settings = load_settings(self.settings_file, may_be_exposed=True)
-        leave_root(settings.home)
+        drop_root_privileges(settings.home)
         vars(self)["settings"] = settings
 
     @property
@@ -98,7 +98,7 @@ class CommandContext:
         return self._opened[0]
 
     @property
-    def installation_as_it_is(self) -> "Installation":
+    def installation_without_upgrade(self) -> "Installation":
         """The installation for a read-only command, without a schema upgrade.
 
         Raises:
@@ -183,7 +183,7 @@ class CommandContext:
         return moment_option and moment_option.astimezone(UTC)
 
 
-def leave_root(folder: Path) -> None:
+def drop_root_privileges(folder: Path) -> None:
     """Continue a root process as the owner of an installation's folder, and say so.
 
     Raises:

@@ -83,7 +83,7 @@ def _is_old(form: KeptForm, now: datetime) -> bool:
     return now - form.kept_at >= CONFIRMATION_LIFETIME
 
 
-def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
+def capture_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
     """Return a form to be resubmitted later, or None if it has a file or a secret or is from another site."""
     if request.files or _SECRET_FIELD in request.form:
         return None

@@ -17,7 +17,7 @@ from digest.installation.audited_actions import Actor, ConfirmationRequiredError
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
-from digest.web.kept_forms import get_submitted_path, read_kept_form
+from digest.web.kept_forms import capture_kept_form, get_submitted_path
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import client_address
 
@@ -133,7 +133,7 @@ def _keep_form(back: str) -> None:
     context, rule = web_context(), ROUTE_RULES[request.endpoint or ""]
     if rule.max_bytes is not None or request.blueprint == "auth":
         return
-    form = read_kept_form(request, back, now=context.clock())
+    form = capture_kept_form(request, back, now=context.clock())
     if form is not None:
         context.kept_forms.keep(current_staff().sign_in, form)
 

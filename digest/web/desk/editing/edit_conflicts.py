@@ -50,7 +50,7 @@ class LabeledVersionLine:
 class SavedAndRefusedVersions:
     """Two versions of the same thing, as lines. Versions other than text (a position, a story's articles) have none."""
 
-    write: RefusedEdit
+    refused_edit: RefusedEdit
     place: str
     current_lines: tuple[LabeledVersionLine, ...]
     draft_lines: tuple[LabeledVersionLine, ...]
@@ -59,7 +59,7 @@ class SavedAndRefusedVersions:
     @property
     def allows_new_version(self) -> bool:
         """Whether it's a single text, so that a third version can be written instead."""
-        return self.write.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
+        return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
@@ -116,7 +116,7 @@ def _pair_versions(
     if draft.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
     return SavedAndRefusedVersions(
-        write=each,
+        refused_edit=each,
         place=name_story_position(writer, draft.target),
         current_lines=_mark_lines(stood, _read_version(draft, state.arrangement, content)),
         draft_lines=_mark_lines(stood, _read_wanted(draft, state.arrangement)),

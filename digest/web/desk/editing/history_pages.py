@@ -62,7 +62,7 @@ class HistoryQuery:
 class HistoryRow:
     """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state.
 
-    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first` is the
+    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first_edit` is the
     number of the first one.
     """
 
@@ -70,7 +70,7 @@ class HistoryRow:
     at: datetime
     actor: str = ""
     outcome: EditOutcome | None = None
-    first: int = 0
+    first_edit: int = 0
     approval: ApprovalHistoryEntry | None = None
     note: NoteHistoryEntry | None = None
     passages: tuple[ChangedPassage, ...] = ()
@@ -154,7 +154,7 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
         edit = outcome.edit
         row = HistoryRow(edit.seq, edit.at, edit.actor, outcome, edit.seq)
         if rows and _continues_block(history, rows[-1], outcome):
-            row = replace(row, first=rows.pop().first)
+            row = replace(row, first_edit=rows.pop().first_edit)
         rows.append(row)
     yield from rows
     # A later draft only fills the tray, so the proposal existed by the first edit at the latest.
@@ -192,7 +192,7 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
         return ()
     edit = row.outcome.edit
     if edit.kind == EditKind.BLOCK:
-        before = history.find_block_before(edit.target, row.first)
+        before = history.find_block_before(edit.target, row.first_edit)
         return compare_texts(_join_block_texts(before), _join_block_texts(edit.value)) if before else ()
     if edit.kind != EditKind.TEXT:
         return ()
@@ -213,7 +213,7 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
     if seq is None or (outcome is None and seq != 0):
         return None
     effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
-    is_single = any(row.edit == row.first == seq for row in _list_rows(history))
+    is_single = any(row.edit == row.first_edit == seq for row in _list_rows(history))
     is_undoable = outcome is not None and outcome.undone_by is None and is_single
     return ShownPastState(seq, edit, effect, is_undoable)
 

@@ -55,7 +55,7 @@ class LengthCounter:
     phone: int = 0
 
     @property
-    def over(self) -> bool:
+    def is_over_limit(self) -> bool:
         """Whether it's too long."""
         return self.length > self.limit
 
