@@ -81,7 +81,7 @@ def parse_recorded_moment(text: str) -> datetime | None:
 
 
 def typeset(text: str) -> Markup:
-    """Return one of our texts for pages: with curly quotation marks, and with quoted code as a `code` element."""
+    """Return a text of this program as HTML, with curly quotation marks and with quoted code as `code` elements."""
     start, parts = 0, []
     for code in QUOTED_CODE.finditer(text):
         parts += [escape(curl_quotes(text[start : code.start()])), _CODE.format(code["ticked"] or code["quoted"])]

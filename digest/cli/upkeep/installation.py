@@ -246,7 +246,7 @@ def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[t
 
 
 def use_port_in_links(context: CommandContext, port: int) -> None:
-    """Set the port being served in links if the base URL is the default.
+    """Use the port being served in links if the base URL is the default.
 
     It's set in the environment, so that it also applies when the settings are reloaded, and to child processes.
     """

@@ -154,7 +154,7 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show an edition as it was emailed, without personal links. Corrections are included."""
+    """Show an edition's email, without personal links but with any corrections."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)

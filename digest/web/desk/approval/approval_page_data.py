@@ -98,7 +98,7 @@ def build_approval_status_view(
     actor: str,
     first_draft: EditionContent | None = None,
 ) -> ApprovalStatusView:
-    """Describe the approval status of an edition for an editor.
+    """Return an edition's approval status as seen by `actor`.
 
     `state` is None if it was drafted before edits were stored. `first_draft` is compared if nothing was approved yet.
     """
@@ -151,7 +151,7 @@ def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
 
 
 def find_edit_behind_change(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
-    """Return the last edit in force, after a version, that caused a change.
+    """Return the last edit after `after_seq`, not undone, that caused a change.
 
     Return None if a section's rules or a later draft caused it.
     """

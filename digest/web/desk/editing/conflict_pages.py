@@ -36,7 +36,7 @@ class FieldEdit:
 
 @dataclass(frozen=True, slots=True)
 class ConflictChoice:
-    """A choice between two versions: whether the rejected one is on the clipboard, and the fields sent.
+    """A choice between two versions, whether the rejected one is on the clipboard, and the fields to submit.
 
     `other_fields` are sent with either choice: those about the page, and any conflicts still to be resolved.
     """

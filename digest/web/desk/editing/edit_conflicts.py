@@ -28,7 +28,7 @@ class RefusedEdit:
 
     @property
     def conflict(self) -> EditConflict:
-        """The two edits."""
+        """The conflict between this edit and the saved one."""
         assert self.result.conflict is not None
         return self.result.conflict
 
@@ -42,7 +42,7 @@ class LabeledVersionLine:
 
     @property
     def text(self) -> str:
-        """All its words."""
+        """The line's words as one text."""
         return " ".join(words for words, _ in self.words)
 
 
@@ -58,7 +58,7 @@ class SavedAndRefusedVersions:
 
     @property
     def allows_new_version(self) -> bool:
-        """Whether it's a single text, so that a third version can be written instead."""
+        """Whether a third version can be written instead, because it's about a single text."""
         return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
@@ -75,7 +75,7 @@ class SavedAndRefusedVersions:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """The rejected edits with the conflicting ones, and others' further edits of the same things."""
+    """The rejected edits paired with the saved ones, and other people's later edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]

@@ -60,7 +60,7 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state.
+    """One event: an edit, an approval, or a note; otherwise, the first draft. `seq` is the number of the state it led to.
 
     Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first_edit` is the
     number of the first one.
@@ -77,7 +77,7 @@ class HistoryRow:
 
     @property
     def edit(self) -> int:
-        """The number of its edit, or 0 if it isn't one."""
+        """The number of the event's edit, or 0 if the event isn't an edit."""
         return self.outcome.edit.seq if self.outcome else 0
 
 
@@ -187,7 +187,7 @@ def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
 
 
 def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
-    """Return the differences between a text's or a block's old and new versions; none for other edits."""
+    """Return how an edit changed a text or a labeled block, as passages; empty for other edits."""
     if row.outcome is None:
         return ()
     edit = row.outcome.edit
@@ -207,7 +207,7 @@ def _join_block_texts(value: Mapping[str, object]) -> str:
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
-    """Return the state after the edit with a number, or for 0, the first draft; None if there's no such edit."""
+    """Return the state after the edit numbered `seq`; for 0, the first draft. Return None if there's no such edit."""
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
@@ -220,7 +220,7 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
-    """Return the email as it would have been after an edit."""
+    """Return the email as it would have been after the edit with a number."""
     return build_preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 

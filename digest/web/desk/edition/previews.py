@@ -49,7 +49,7 @@ PREVIEW_MODES = (
 
 @dataclass(frozen=True, slots=True)
 class MailSize:
-    """The size of the HTML in bytes, with the size at which Gmail clips the message, and the one from which we warn."""
+    """The size of an email's HTML in bytes, Gmail's clipping limit, and the size from which the desk warns."""
 
     octets: int
     limit: int = GMAIL_CLIP_SIZE
@@ -67,7 +67,7 @@ class MailSize:
 
     @property
     def tone(self) -> str:
-        """The tone of the bar's color."""
+        """The tone of the size bar's color: ok, warn, or bad."""
         return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
 
     @property
@@ -113,7 +113,7 @@ def build_preview_response(
 
 
 def prepare_preview_html(html: str, *, dark: bool) -> str:
-    """Fix the color scheme, and make links open outside of the frame."""
+    """Force the light or dark color scheme, and make links open outside of the frame."""
     always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
     html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
     html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)

@@ -56,7 +56,7 @@ class LengthCounter:
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether it's too long."""
+        """Whether the text is longer than its limit."""
         return self.length > self.limit
 
     def __str__(self) -> str:

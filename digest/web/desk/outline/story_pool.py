@@ -77,21 +77,21 @@ class PoolRow(NamedTuple):
 
     @property
     def is_worth_suggesting(self) -> bool:
-        """Whether it's worth suggesting. News that matches none of our topics is found only by searching or under All."""
+        """Whether editors are offered the story. Others, such as news without a topic, are found under All or by searching."""
         if self.scored.is_ours or self.scored.lead.section != NEWS_SECTION:
             return True
         return bool(self.next_in or self.scored.story.kept_from)
 
     @property
     def publishers(self) -> str:
-        """Its publishers: "Perimeter and 2 more"."""
+        """The story's publishers: "Perimeter and 2 more"."""
         story = self.scored.story
         other_count = len(story.publishers) - 1
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
     def most_page_views(self) -> int | None:
-        """The highest number of reads among its articles, or None if unknown."""
+        """The page views of the story's most-viewed article, or None if unknown."""
         views = (article.views for article in self.scored.story.members)
         return max((count for count in views if count is not None), default=None)
 
@@ -215,7 +215,7 @@ def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
 def build_story_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
-    """Return a page of the week's stories that match a query, in its order. Only that page is described fully."""
+    """Return a page of the stories that match a query, in its order. Only that page's rows have all their values."""
     rows = list(_list_pool(arrangement, sections))
     hits = [row for row in rows if _fits_query(row, query)] if query.topic or query.words else rows
     unplaced = [row for row in hits if not row.place]
